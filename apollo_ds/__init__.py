@@ -1,0 +1,1 @@
+"""Pretrain Transformers for a fraction of the compute by growing them while they train."""

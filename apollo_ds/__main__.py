@@ -1,0 +1,119 @@
+"""The command line: `apollo-ds plan | train | export | compare`."""
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from apollo_ds.errors import UserError
+from apollo_ds.plan import plan, show
+from apollo_ds.recipe import DEFAULT_RECIPE, load_recipe, load_resolved
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run a command. A `UserError` becomes one line on the first rank, and exit code 2 on every rank."""
+    options = _parser().parse_args(arguments)
+    command: Callable[[argparse.Namespace], None] = options.command
+    try:
+        command(options)
+    except UserError as error:
+        if os.environ.get("RANK", "0") == "0":
+            print(f"apollo-ds: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="apollo-ds", description=__doc__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    planning = commands.add_parser("plan", help="show a recipe's stages and their cost; starts nothing")
+    _add_recipe(planning)
+    planning.add_argument("--json", action="store_true", help="for programs")
+    planning.set_defaults(command=_plan)
+
+    training = commands.add_parser("train", help="train a recipe on this process's rank, as launch/pretrain.sh does")
+    _add_recipe(training)
+    training.set_defaults(command=_train)
+
+    exporting = commands.add_parser("export", help="write a checkpoint as a transformers model")
+    exporting.add_argument("run", type=Path, help="run folder")
+    exporting.add_argument("folder", type=Path, help="where to write")
+    exporting.add_argument("--step", type=int, help="a checkpoint's step; the newest by default")
+    exporting.set_defaults(command=_export)
+
+    comparing = commands.add_parser("compare", help="tables and plots of runs; the first is the baseline")
+    comparing.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="run folder")
+    comparing.add_argument("--out", type=Path, required=True, help="where to write")
+    comparing.set_defaults(command=_compare)
+    return parser
+
+
+def _add_recipe(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "words",
+        nargs="*",
+        metavar="RECIPE key=value",
+        help=f"a YAML file ({DEFAULT_RECIPE} by default) and overrides",
+    )
+    # DeepSpeed's launcher adds it; the rank comes from the environment.
+    parser.add_argument("--local_rank", help=argparse.SUPPRESS)
+
+
+def split_recipe(words: Sequence[str]) -> tuple[Path, list[str]]:
+    """The recipe's path, the default one if none is named, and the overrides.
+
+    Raises:
+        UserError: more than one recipe is named.
+    """
+    overrides = [word for word in words if "=" in word]
+    recipes = [word for word in words if "=" not in word]
+    if len(recipes) > 1:
+        raise UserError(f"one recipe at a time, not {' and '.join(recipes)}; overrides are written key=value")
+    return Path(recipes[0]) if recipes else DEFAULT_RECIPE, overrides
+
+
+def _plan(options: argparse.Namespace) -> None:
+    recipe = load_recipe(*split_recipe(options.words))
+    if options.json:
+        print(json.dumps(plan(recipe), indent=2))
+    else:
+        show(recipe, Console())
+
+
+def _train(options: argparse.Namespace) -> None:
+    from apollo_ds.run import run
+
+    run(*split_recipe(options.words))
+
+
+def _export(options: argparse.Namespace) -> None:
+    from apollo_ds.checkpoint import SavedState, newest_sound
+    from apollo_ds.corpus import Corpus
+    from apollo_ds.export import export
+    from apollo_ds.run_folder import RunFolder
+
+    folder = RunFolder(options.run)
+    if not folder.exists:
+        raise UserError(f"{options.run}: not a run folder; it has no config.yaml")
+    newest, _ = newest_sound(folder.checkpoints)
+    chosen = folder.checkpoints / f"step-{options.step}" if options.step is not None else newest
+    if chosen is None or not chosen.is_dir():
+        saved = sorted(path.name for path in folder.checkpoints.glob("step-*"))
+        raise UserError(f"{folder.checkpoints}: no such checkpoint; there are {', '.join(saved) or 'none'}")
+    recipe = load_resolved(folder.config)
+    export(SavedState(chosen), recipe, Corpus.open(recipe.data), options.folder)
+    print(f"{chosen} written to {options.folder} as a transformers model")
+
+
+def _compare(options: argparse.Namespace) -> None:
+    from apollo_ds.report import write_report
+
+    print(write_report(options.runs, options.out))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,82 @@
+"""How deep the network is in a step: distributions over depth and their draw from (seed, step).
+
+A stage with `unique` layers runs, each step, d of the `target` positions, unique <= d <= target. The distributions
+are those of Apollo (Table 1), in closed form: LVPS and ES over the depth ratio y = d / unique.
+"""
+
+from collections.abc import Callable
+from itertools import pairwise
+from math import exp
+
+import numpy as np
+
+from apollo_ds.counter_random import Stream, uniform
+
+# The released code widens the range [1, target / unique] of y by these margins before clamping back into it.
+_LOWER, _UPPER_MARGIN = 0.6, 0.4
+_SIGMOID_STEEPNESS = 20.0
+
+DepthDistribution = tuple[float, ...]
+"""Probability of each depth unique, unique + 1, ..., target."""
+
+
+def _discretise(survival: Callable[[float], float], unique: int, target: int) -> DepthDistribution:
+    """Probability of d = floor(y * unique), y clamped to [1, target / unique], from P(Y >= y)."""
+    at_least = [1.0, *(survival(d / unique) for d in range(unique + 1, target + 1)), 0.0]
+    return tuple(a - b for a, b in pairwise(at_least))
+
+
+def lvps(unique: int, target: int) -> DepthDistribution:
+    """Low-value-prioritised sampling (eq. 7 to 10): density proportional to 1 / y^2."""
+    a, b = _LOWER, target / unique + _UPPER_MARGIN
+    return _discretise(lambda y: (1 / y - 1 / b) / (1 / a - 1 / b), unique, target)
+
+
+def es(unique: int, target: int) -> DepthDistribution:
+    """Edge sampling: y = a + (b - a) / (1 + exp(20 (x - 1/2))) for uniform x, so most mass lies at both ends."""
+    a, b = _LOWER, target / unique + _UPPER_MARGIN
+
+    def survival(y: float) -> float:
+        # y falls as x rises, so P(Y >= y) is the x at which y is reached, clipped to the range x can take.
+        lowest, highest = (a + (b - a) / (1 + exp(s * _SIGMOID_STEEPNESS / 2)) for s in (1, -1))
+        if y <= lowest or y >= highest:
+            return float(y <= lowest)
+        return 0.5 + float(np.log((b - a) / (y - a) - 1)) / _SIGMOID_STEEPNESS
+
+    return _discretise(survival, unique, target)
+
+
+def us(unique: int, target: int) -> DepthDistribution:
+    """Uniform sampling: every depth from `unique` to `target` equally often."""
+    depths = target - unique + 1
+    return (1 / depths,) * depths
+
+
+def fs(unique: int, target: int) -> DepthDistribution:
+    """Full sampling: always the target depth, with shared layers."""
+    return _discretise(lambda y: 1.0, unique, target)
+
+
+def none(unique: int, target: int) -> DepthDistribution:
+    """No sampling: each unique layer runs once."""
+    return _discretise(lambda y: 0.0, unique, target)
+
+
+SAMPLERS: dict[str, Callable[[int, int], DepthDistribution]] = {
+    "lvps": lvps,
+    "es": es,
+    "us": us,
+    "fs": fs,
+    "none": none,
+}
+
+
+def expected_depth(distribution: DepthDistribution, unique: int) -> float:
+    """Mean depth, in layers."""
+    return sum((unique + i) * p for i, p in enumerate(distribution))
+
+
+def draw_depth(distribution: DepthDistribution, unique: int, seed: int, step: int) -> int:
+    """The depth of a step: the same on every rank and after every restart."""
+    x = float(uniform(seed, Stream.DEPTH, step))
+    return unique + min(int(np.searchsorted(np.cumsum(distribution), x, side="right")), len(distribution) - 1)

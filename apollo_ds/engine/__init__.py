@@ -1,0 +1,6 @@
+"""DeepSpeed, and the only package that knows its insides."""
+
+from apollo_ds.engine.engine import Engine, StepResult
+from apollo_ds.engine.processes import Processes
+
+__all__ = ["Engine", "Processes", "StepResult"]

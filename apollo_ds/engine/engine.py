@@ -1,0 +1,158 @@
+"""A DeepSpeed engine around one stage's model: steps, evaluation, and its training state in and out."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import deepspeed
+import torch
+from torch import Tensor
+
+from apollo_ds.engine import layout
+from apollo_ds.engine.processes import Processes
+from apollo_ds.engine.teardown import tear_down
+from apollo_ds.growth import Growth
+from apollo_ds.layer_map import LayerMap
+from apollo_ds.models import PretrainingModel
+from apollo_ds.recipe import Recipe
+from apollo_ds.state import Counters, ShardedState, Slice, State
+
+Batch = tuple[Tensor, Tensor, Tensor]
+"""input_ids, positions and labels, as `PretrainingModel.forward` takes them."""
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """What a step leaves to be recorded, still on the device: this rank's mean loss, and the global gradient norm."""
+
+    loss: Tensor
+    grad_norm: Tensor
+
+
+class Engine:
+    """One stage's model, optimizer and shards. Close it before the next one is made."""
+
+    def __init__(self, model: PretrainingModel, recipe: Recipe, processes: Processes) -> None:
+        self.model = model
+        self.processes = processes
+        micro_batch = recipe.micro_batch(processes.world_size)
+        self.accumulation_steps = recipe.global_batch_size // (processes.world_size * micro_batch)
+        config = {
+            **recipe.deepspeed,
+            "train_micro_batch_size_per_gpu": micro_batch,
+            "gradient_accumulation_steps": self.accumulation_steps,
+        }
+        optimizer = torch.optim.AdamW(
+            _parameter_groups(model, recipe.weight_decay),
+            lr=0.0,
+            betas=recipe.adam_betas,
+            eps=recipe.adam_epsilon,
+            fused=True,
+        )
+        self.deepspeed: Any = deepspeed.initialize(model=model, optimizer=optimizer, config=config)[0]
+        layout.prime(self.deepspeed)
+        layout.set_adam_step(self.deepspeed, 0)
+
+    def train_step(self, batches: Sequence[Batch], layer_map: LayerMap, learning_rate: float) -> StepResult:
+        """One optimizer step over this rank's micro-batches, each run in the order of the layer map."""
+        for group in layout.adam(self.deepspeed).param_groups:
+            group["lr"] = learning_rate
+        self.model.run_in_order(layer_map)
+        self.deepspeed.train()
+        losses = []
+        for batch in batches:
+            loss = self.deepspeed(*batch)
+            self.deepspeed.backward(loss)
+            losses.append(loss.detach())
+            grad_norm = self._norm_where_deepspeed_has_none()
+            self.deepspeed.step()
+        if grad_norm is None:
+            grad_norm = torch.as_tensor(self.deepspeed.get_global_grad_norm(), dtype=torch.float32)
+        return StepResult(torch.stack(losses).mean(), grad_norm)
+
+    def _norm_where_deepspeed_has_none(self) -> Tensor | None:
+        """In fp32 without ZeRO, DeepSpeed keeps no norm; there the gradients are whole and already averaged."""
+        if self.deepspeed.optimizer is not layout.adam(self.deepspeed):
+            return None
+        if not self.deepspeed.is_gradient_accumulation_boundary():
+            return None
+        gradients = [p.grad for p in self.model.parameters() if p.grad is not None]
+        return torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(g) for g in gradients]))
+
+    @torch.no_grad()
+    def evaluate(self, batches: Iterator[Batch], layer_map: LayerMap) -> float:
+        """Mean loss over all ranks' batches, in nats, every sample weighing the same."""
+        self.model.run_in_order(layer_map)
+        self.deepspeed.eval()
+        total = torch.zeros(2, dtype=torch.float64, device=self.processes.device)
+        for batch in batches:
+            samples = batch[0].shape[0]
+            total += torch.stack([self.deepspeed(*batch).double() * samples, total.new_tensor(samples)])
+        self.deepspeed.train()
+        loss, samples = self.processes.sum(total).tolist()
+        return loss / samples
+
+    def capture(self) -> ShardedState:
+        """A copy of this rank's slices on the CPU; needs no other rank.
+
+        Where every rank holds everything (ZeRO 0), each copies its equal share.
+        """
+        slices = {
+            name: Slice(
+                shape=shape,
+                start=part.start,
+                tensors={key: tensor.detach().to("cpu", copy=True) for key, tensor in part.tensors.items()},
+            )
+            for name, shape, part in self._distinct_slices()
+        }
+        counters = Counters(layout.adam_step(self.deepspeed), layout.loss_scaler(self.deepspeed))
+        return ShardedState(slices, counters)
+
+    def _distinct_slices(self) -> Iterator[tuple[str, tuple[int, ...], layout.OwnedSlice]]:
+        for name, shape, part in layout.owned_slices(self.deepspeed):
+            if layout.is_replicated(self.deepspeed):
+                share = -(-part.length // self.processes.world_size)
+                first = min(part.length, share * self.processes.rank)
+                length = min(share, part.length - first)
+                tensors = {key: tensor.narrow(0, first, length) for key, tensor in part.tensors.items()}
+                part = layout.OwnedSlice(first, tensors)  # noqa: PLW2901
+            yield name, shape, part
+
+    @torch.no_grad()
+    def restore(self, state: State, growth: Growth | None = None) -> None:
+        """Load a state, as it is or grown, one parameter at a time; no rank ever holds a second full copy.
+
+        Raises:
+            KeyError: the state lacks a parameter that the model needs.
+            ValueError: a parameter's shape is not the model's.
+        """
+        targets = [
+            (growth.source(name) if growth else name, name, shape, part)
+            for name, shape, part in layout.owned_slices(self.deepspeed)
+        ]
+        targets.sort(key=lambda target: target[0])  # copies of one source follow each other: gathered once
+        gathered_name, gathered = None, {}
+        for source, name, shape, part in targets:
+            if source != gathered_name:
+                gathered_name, gathered = source, state.gather(source, self.processes.device)
+            values = growth.apply(gathered) if growth else gathered
+            for key, tensor in part.tensors.items():
+                if values[key].shape != shape:
+                    raise ValueError(f"{name}: shape {tuple(values[key].shape)} in the state, {shape} in the model")
+                tensor.copy_(values[key].flatten().narrow(0, part.start, part.length))
+        counters = growth.counters(state.counters) if growth else state.counters
+        layout.set_adam_step(self.deepspeed, counters.adam_step)
+        layout.set_loss_scaler(self.deepspeed, counters.loss_scaler)
+        layout.refresh_weights(self.deepspeed)
+
+    def close(self) -> None:
+        """Free everything the engine holds."""
+        tear_down(self.deepspeed)
+        del self.deepspeed, self.model
+
+
+def _parameter_groups(model: PretrainingModel, weight_decay: float) -> list[dict[str, Any]]:
+    """Matrices and embeddings decay; biases and normalisations, which are vectors, do not."""
+    matrices = [p for p in model.parameters() if p.requires_grad and p.dim() > 1]
+    vectors = [p for p in model.parameters() if p.requires_grad and p.dim() <= 1]
+    return [{"params": matrices, "weight_decay": weight_decay}, {"params": vectors, "weight_decay": 0.0}]

@@ -1,0 +1,222 @@
+"""Where DeepSpeed keeps the fp32 weights and Adam moments of each parameter that a rank owns.
+
+At every ZeRO stage and precision, what a rank owns of a parameter is one contiguous run of its flattened elements,
+which lies in one contiguous run of some fp32 tensor. Only where that tensor is differs (DeepSpeed 0.19.8).
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+WEIGHT = "weight"
+MOMENTS = ("exp_avg", "exp_avg_sq")
+
+
+@dataclass(frozen=True)
+class OwnedSlice:
+    """This rank's part of one parameter.
+
+    `tensors` maps weight, exp_avg and exp_avg_sq to fp32 views of shape (length,) into the optimizer's own memory:
+    elements start to start + length of the flattened parameter.
+    """
+
+    start: int
+    tensors: dict[str, Tensor]
+
+    @property
+    def length(self) -> int:
+        """Number of elements owned; 0 where other ranks own all of the parameter."""
+        return self.tensors[WEIGHT].numel()
+
+
+@dataclass(frozen=True)
+class _Location:
+    """Elements start... of a parameter are elements offset ... offset + length of `flat`."""
+
+    start: int
+    flat: Tensor
+    offset: int
+    length: int
+
+
+def adam(engine: Any) -> torch.optim.Optimizer:
+    """The Adam inside DeepSpeed's optimizer wrapper."""
+    optimizer = engine.optimizer
+    return optimizer if isinstance(optimizer, torch.optim.Optimizer) else optimizer.optimizer
+
+
+def is_replicated(engine: Any) -> bool:
+    """Whether every rank holds the whole state (ZeRO 0)."""
+    return engine.zero_optimization_stage() == 0
+
+
+def flat_tensors(engine: Any) -> list[Tensor]:
+    """The fp32 tensors that Adam updates on this rank, without empty ones."""
+    optimizer = engine.optimizer
+    if engine.zero_optimization_stage() == 3:
+        flats = list(optimizer.fp32_partitioned_groups_flat)
+    elif hasattr(optimizer, "single_partition_of_fp32_groups"):
+        flats = list(optimizer.single_partition_of_fp32_groups)
+    elif hasattr(optimizer, "fp32_groups_flat_partition"):
+        flats = list(optimizer.fp32_groups_flat_partition)
+    else:
+        flats = [parameter for group in adam(engine).param_groups for parameter in group["params"]]
+    return [flat for flat in flats if flat.numel()]
+
+
+def full_shape(parameter: Tensor) -> tuple[int, ...]:
+    """The shape of a parameter, also where ZeRO-3 holds only a part of it."""
+    return tuple(getattr(parameter, "ds_shape", parameter.shape))
+
+
+def owned_slices(engine: Any) -> Iterator[tuple[str, tuple[int, ...], OwnedSlice]]:
+    """Name, full shape and this rank's slice of each trainable parameter.
+
+    The views are valid until the engine is closed; moments are there once `prime` has run.
+    """
+    locations = _locations(engine)
+    state = adam(engine).state
+    for name, parameter in engine.module.named_parameters():
+        if not parameter.requires_grad:
+            continue
+        location = locations.get(parameter)
+        if location is None:
+            empty = torch.empty(0)
+            yield name, full_shape(parameter), OwnedSlice(0, dict.fromkeys((WEIGHT, *MOMENTS), empty))
+            continue
+        whole = {WEIGHT: location.flat.detach(), **{key: state[location.flat][key] for key in MOMENTS}}
+        tensors = {key: tensor.view(-1).narrow(0, location.offset, location.length) for key, tensor in whole.items()}
+        yield name, full_shape(parameter), OwnedSlice(location.start, tensors)
+
+
+def _locations(engine: Any) -> dict[Tensor, _Location]:
+    optimizer = engine.optimizer
+    if engine.zero_optimization_stage() == 3:
+        return _zero3_locations(optimizer)
+    if hasattr(optimizer, "single_partition_of_fp32_groups"):
+        return _fragment_locations(optimizer.bit16_groups, optimizer.single_partition_of_fp32_groups)
+    if hasattr(optimizer, "fp32_groups_flat_partition"):
+        return _fragment_locations(optimizer.bf16_groups, optimizer.fp32_groups_flat_partition)
+    if isinstance(optimizer, torch.optim.Optimizer):
+        return {
+            parameter: _Location(0, parameter, 0, parameter.numel())
+            for group in optimizer.param_groups
+            for parameter in group["params"]
+        }
+    return {
+        parameter: _Location(0, master, 0, master.numel())
+        for parameters, masters in zip(optimizer.fp16_groups, optimizer.fp32_groups, strict=True)
+        for parameter, master in zip(parameters, masters, strict=True)
+    }
+
+
+def _fragment_locations(groups: list[list[Tensor]], flats: list[Tensor]) -> dict[Tensor, _Location]:
+    """ZeRO 1 and 2, and the bf16 optimizer: DeepSpeed notes on each parameter which fragment this rank has."""
+    locations = {}
+    for parameters, flat in zip(groups, flats, strict=True):
+        for parameter in parameters:
+            fragment = parameter._hp_mapping  # type: ignore[attr-defined]
+            if fragment is not None:
+                inside = fragment.hp_fragment_address
+                locations[parameter] = _Location(fragment.lp_fragment_address.start, flat, inside.start, inside.numel)
+    return locations
+
+
+def _zero3_locations(optimizer: Any) -> dict[Tensor, _Location]:
+    """ZeRO 3: equal parts of every parameter, the last one padded."""
+    locations = {}
+    for parameters in optimizer.fp16_groups:
+        for parameter in parameters:
+            group, offset, padded = optimizer.grad_position[optimizer.get_param_id(parameter)]
+            start = padded * optimizer._get_param_partition_rank(parameter)
+            length = min(padded, parameter.ds_numel - start)
+            if length > 0:
+                locations[parameter] = _Location(start, optimizer.fp32_partitioned_groups_flat[group], offset, length)
+    return locations
+
+
+@torch.no_grad()
+def prime(engine: Any) -> None:
+    """Create Adam's moments, which otherwise appear at the first step, in Adam's own way.
+
+    One inner step with zero gradients, no learning rate and no decay leaves every weight as it is, to the bit.
+    """
+    optimizer, inner = engine.optimizer, adam(engine)
+    flats = flat_tensors(engine)
+    if all(inner.state.get(flat) for flat in flats):
+        return
+    saved = [(group["lr"], group["weight_decay"]) for group in inner.param_groups]
+    for group in inner.param_groups:
+        group["lr"], group["weight_decay"] = 0.0, 0.0
+    gradients = [flat.grad for flat in flats]
+    for flat in flats:
+        flat.grad = torch.zeros_like(flat)
+    zero3 = engine.zero_optimization_stage() == 3
+    if zero3:
+        optimizer._set_fp32_optimizer_param_groups()
+    inner.step()
+    if zero3:
+        optimizer._clear_fp32_optimizer_param_groups()
+    for flat, gradient in zip(flats, gradients, strict=True):
+        flat.grad = gradient
+    for group, (lr, weight_decay) in zip(inner.param_groups, saved, strict=True):
+        group["lr"], group["weight_decay"] = lr, weight_decay
+
+
+def adam_step(engine: Any) -> int:
+    """Adam's step counter, which its bias correction uses."""
+    return max(int(adam(engine).state[flat]["step"]) for flat in flat_tensors(engine))
+
+
+def set_adam_step(engine: Any, step: int) -> None:
+    """Set the counter of every tensor."""
+    for flat in flat_tensors(engine):
+        adam(engine).state[flat]["step"].fill_(step)
+
+
+@torch.no_grad()
+def refresh_weights(engine: Any) -> None:
+    """Write the fp32 weights into the weights that the forward uses, on every rank."""
+    optimizer = engine.optimizer
+    if engine.zero_optimization_stage() == 3:
+        optimizer._partition_all_parameters()
+        for group in range(len(optimizer.fp16_groups)):
+            optimizer._reassign_or_swap_out_partitioned_parameters(group)
+        if optimizer.persistent_parameters:
+            optimizer.persistent_parameters[0].all_gather(optimizer.persistent_parameters)
+    elif hasattr(optimizer, "single_partition_of_fp32_groups"):
+        optimizer.update_lp_params()
+        for group in range(len(optimizer.bit16_groups)):
+            optimizer._update_model_bit16_weights(group)
+    elif hasattr(optimizer, "fp32_groups_flat_partition"):
+        optimizer.update_lp_params()
+    elif not isinstance(optimizer, torch.optim.Optimizer):
+        for parameters, masters in zip(optimizer.fp16_groups, optimizer.fp32_groups, strict=True):
+            for parameter, master in zip(parameters, masters, strict=True):
+                parameter.data.copy_(master.data)
+
+
+_SCALER_KEYS = ("cur_scale", "cur_iter", "last_overflow_iter", "cur_hysteresis")
+
+
+def loss_scaler(engine: Any) -> dict[str, float]:
+    """State of fp16's dynamic loss scaler; empty in other precisions."""
+    scaler = _scaler(engine)
+    return {key: getattr(scaler, key) for key in _SCALER_KEYS if hasattr(scaler, key)} if scaler else {}
+
+
+def set_loss_scaler(engine: Any, values: dict[str, float]) -> None:
+    """Restore what `loss_scaler` gave; without effect where the precision has no scaler."""
+    scaler = _scaler(engine)
+    for key, value in values.items():
+        if scaler and hasattr(scaler, key):
+            setattr(scaler, key, value)
+
+
+def _scaler(engine: Any) -> Any:
+    if not engine.fp16_enabled():
+        return None
+    return getattr(engine.optimizer, "loss_scaler", None) or getattr(engine.optimizer, "loss_scale_config", None)

@@ -1,0 +1,75 @@
+"""The processes of a run: who they are, how they meet, and what they agree on."""
+
+import logging
+import os
+import warnings
+from dataclasses import dataclass
+from datetime import timedelta
+
+import torch
+import torch.distributed as dist
+
+
+@dataclass(frozen=True)
+class Processes:
+    """This process among all of a run's."""
+
+    rank: int
+    world_size: int
+    device: torch.device
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this rank speaks for all: writes files, prints."""
+        return self.rank == 0
+
+    @classmethod
+    def join(cls) -> "Processes":
+        """Meet the other ranks; the addresses come from the launcher's environment variables, or this is all."""
+        for name, alone in {
+            "RANK": "0",
+            "LOCAL_RANK": "0",
+            "WORLD_SIZE": "1",
+            "MASTER_ADDR": "127.0.0.1",
+        }.items():
+            os.environ.setdefault(name, alone)
+        os.environ.setdefault("MASTER_PORT", "29500")
+        _quieten()
+        import deepspeed
+        from deepspeed.accelerator import get_accelerator
+
+        _quieten_deepspeed()
+        accelerator = get_accelerator()
+        local_rank = int(os.environ["LOCAL_RANK"])
+        if accelerator.device_name() != "cpu":
+            accelerator.set_device(local_rank)
+        deepspeed.init_distributed(verbose=False, timeout=timedelta(minutes=30))
+        device = torch.device(accelerator.current_device_name())
+        return cls(rank=dist.get_rank(), world_size=dist.get_world_size(), device=device)
+
+    def sum(self, values: torch.Tensor) -> torch.Tensor:
+        """The element-wise sum over all ranks, in place."""
+        if self.world_size > 1:
+            dist.all_reduce(values)
+        return values
+
+    def barrier(self) -> None:
+        """Wait until every rank is here."""
+        if self.world_size > 1:
+            dist.barrier()
+
+    def leave(self) -> None:
+        """Part from the other ranks, and remove the shared memory that DeepSpeed's CPU all-reduce leaves behind."""
+        if dist.is_initialized():
+            dist.destroy_process_group()
+
+
+def _quieten() -> None:
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("DEEPSPEED_LOG_LEVEL", "warning")
+    warnings.filterwarnings("ignore", category=FutureWarning)
+    warnings.filterwarnings("ignore", category=UserWarning, module=r"(torch|deepspeed)\b.*")
+
+
+def _quieten_deepspeed() -> None:
+    logging.getLogger("DeepSpeed").setLevel(logging.WARNING)

@@ -1,0 +1,36 @@
+"""From a checkpoint to a plain `transformers` model with its tokenizer."""
+
+from pathlib import Path
+
+import torch
+from transformers import AutoTokenizer
+from transformers.initialization import no_init_weights
+
+from apollo_ds.checkpoint import SavedState
+from apollo_ds.corpus import Corpus
+from apollo_ds.growth import Growth
+from apollo_ds.models import FAMILIES
+from apollo_ds.recipe import Recipe
+
+
+@torch.no_grad()
+def export(state: SavedState, recipe: Recipe, corpus: Corpus, folder: Path) -> None:
+    """Write a model of the target depth in fp32, which `from_pretrained` loads.
+
+    Before the last growth, the layers that are still shared are written at each position they run at.
+    """
+    family = FAMILIES[recipe.model.family]
+    config = family.config(recipe.model)
+    tokenizer = AutoTokenizer.from_pretrained(corpus.tokenizer_folder)
+    config.pad_token_id, config.bos_token_id = tokenizer.pad_token_id, tokenizer.bos_token_id
+    config.eos_token_id = tokenizer.eos_token_id
+    with no_init_weights():
+        model = family.model_class(config)
+    model.tie_weights()
+    stage = recipe.schedule().stages[state.stage]
+    placement = Growth(stage.map_to(recipe.model.num_layers), f"model.{family.blocks}", "map")
+    for name, parameter in model.named_parameters():
+        saved = state.gather(placement.source(f"model.{name}"), torch.device("cpu"))
+        parameter.copy_(saved["weight"])
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)

@@ -1,0 +1,31 @@
+"""Layer maps: which unique layer stands at each position of a deeper network.
+
+One map serves both uses. While a stage trains, `layer_map[i]` is the unique layer that runs at position i. When the
+model grows, the same map says which old layer the new layer i is copied from.
+"""
+
+from collections.abc import Callable
+
+LayerMap = tuple[int, ...]
+
+
+def interpolate(source: int, target: int) -> LayerMap:
+    """Spread `source` layers evenly over `target` positions (Apollo, eq. 12): 3 -> 6 is 0 0 1 1 2 2.
+
+    With integers, not with the float division of the published code, which is off by one for some pairs (14 -> 18).
+    If `source` divides `middle`, interpolating source -> middle -> target equals source -> target for every target,
+    so growth leaves the network at each depth from `middle` on exactly as it was.
+    """
+    return tuple(i * source // target for i in range(target))
+
+
+def stack(source: int, target: int) -> LayerMap:
+    """Repeat the layers bottom to top (StackBERT; Apollo, eq. 11): 3 -> 6 is 0 1 2 0 1 2.
+
+    An incomplete last repetition takes the top layers: 3 -> 8 is 0 1 2 0 1 2 1 2.
+    """
+    repeated = target // source * source
+    return (*(i % source for i in range(repeated)), *range(source - (target - repeated), source))
+
+
+LAYER_MAPS: dict[str, Callable[[int, int], LayerMap]] = {"interpolate": interpolate, "stack": stack}

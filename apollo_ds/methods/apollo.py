@@ -1,0 +1,50 @@
+"""Apollo (AAAI 2024, arXiv 2401.09192): few layers, shared over a sampled depth, then more by interpolation."""
+
+from itertools import pairwise
+from typing import Literal
+
+from apollo_ds.depth import SAMPLERS
+from apollo_ds.errors import UserError
+from apollo_ds.methods.base import MapName, Method, Run, SamplerName, divisors_near, split_steps
+from apollo_ds.schedule import Stage
+
+
+class Apollo(Method):
+    """The published schedule for 12 layers is 1, 3, 6, 12, grown after 2, 4 and 10 of 40 epochs."""
+
+    name: Literal["apollo"] = "apollo"
+    layers: list[int] | None = None
+    """Unique layers of each stage; by default the divisors of the depth nearest to 1/12, 1/4, 1/2 and 1 of it."""
+    grow_at: list[float] | None = None
+    """Fractions of the run at which the model grows; by default the published ones, the last of them if fewer."""
+    sampler: SamplerName = "lvps"
+    layer_map: MapName = "interpolate"
+
+    def stages(self, run: Run) -> list[Stage]:
+        """One stage for each layer count."""
+        target = run.shape.num_layers
+        layers = self.layers or divisors_near(target, (1 / 12, 1 / 4, 1 / 2))
+        published = [2 / 40, 4 / 40, 10 / 40]
+        grow_at = self.grow_at if self.grow_at is not None else published[max(0, 4 - len(layers)) :]
+        self._check(layers, grow_at, target)
+        return [
+            Stage(
+                method=self.name,
+                steps=steps,
+                shape=run.shape,
+                unique_layers=unique,
+                seq_len=run.seq_len,
+                depth_distribution=SAMPLERS[self.sampler](unique, target),
+                layer_map=self.layer_map,
+            )
+            for unique, steps in zip(layers, split_steps(run.steps, grow_at), strict=True)
+        ]
+
+    def _check(self, layers: list[int], grow_at: list[float], target: int) -> None:
+        increasing = all(a < b for a, b in pairwise(layers))
+        if not increasing or layers[0] < 1 or layers[-1] != target:
+            raise UserError(f"method.layers: must increase from at least 1 to the model's {target}, not {layers}")
+        if len(grow_at) != len(layers) - 1:
+            raise UserError(f"method.grow_at: {len(layers)} stages need {len(layers) - 1} fractions, not {grow_at}")
+        if sorted(set(grow_at)) != grow_at or not all(0 < f < 1 for f in grow_at):
+            raise UserError(f"method.grow_at: fractions must increase between 0 and 1, not {grow_at}")

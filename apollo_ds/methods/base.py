@@ -1,0 +1,59 @@
+"""What a growth method is: options, and the stages that follow from them."""
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from apollo_ds.model_shape import ModelShape
+from apollo_ds.schedule import Stage
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a method may know of the run it plans."""
+
+    shape: ModelShape
+    steps: int
+    seq_len: int
+
+
+class Method(BaseModel):
+    """Options of a method (its fields, which a recipe may set) and the stages they lead to."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str
+
+    @abstractmethod
+    def stages(self, run: Run) -> list[Stage]:
+        """The stages of a run, in order; their steps add up to `run.steps`.
+
+        Raises:
+            UserError: the options do not fit the model or the number of steps.
+        """
+
+
+MapName = Literal["interpolate", "stack"]
+SamplerName = Literal["lvps", "es", "us", "fs", "none"]
+
+
+def divisors_near(target: int, fractions: Sequence[float]) -> list[int]:
+    """Layer counts near these fractions of `target`, as divisors of it, increasing, ending with `target` itself.
+
+    Growth between divisors that divide each other is exact, which is why a divisor is preferred to the nearest count.
+    """
+    counts = {target}
+    for fraction in fractions:
+        divisors = [d for d in range(1, target + 1) if target % d == 0]
+        counts.add(min(divisors, key=lambda d: (abs(d - fraction * target), d)))
+    return sorted(counts)
+
+
+def split_steps(steps: int, boundaries: Sequence[float]) -> list[int]:
+    """Steps of each stage when the run is cut at these fractions of it."""
+    cuts = [0, *(round(fraction * steps) for fraction in boundaries), steps]
+    return [after - before for before, after in pairwise(cuts)]

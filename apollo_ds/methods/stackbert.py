@@ -1,0 +1,38 @@
+"""StackBERT, progressive stacking (Gong et al., ICML 2019): the model is doubled by copying all of it on top."""
+
+from typing import Literal
+
+from apollo_ds.depth import SAMPLERS
+from apollo_ds.methods.base import Method, Run, split_steps
+from apollo_ds.schedule import Stage
+
+_PUBLISHED_STEPS = (50, 70, 280)
+
+
+class StackBert(Method):
+    """A quarter, a half, then all of the layers, for 50, 70 and 280 parts of 400 of the steps."""
+
+    name: Literal["stackbert"] = "stackbert"
+
+    def stages(self, run: Run) -> list[Stage]:
+        """As many doublings, at most two, as the depth allows."""
+        target = run.shape.num_layers
+        doublings = 2 if target % 4 == 0 else 1 if target % 2 == 0 else 0
+        parts = _PUBLISHED_STEPS[2 - doublings :]
+        boundaries = [sum(parts[: i + 1]) / sum(parts) for i in range(doublings)]
+        stages = []
+        for number, steps in enumerate(split_steps(run.steps, boundaries)):
+            layers = target // 2 ** (doublings - number)
+            stages.append(
+                Stage(
+                    method=self.name,
+                    steps=steps,
+                    shape=run.shape,
+                    unique_layers=layers,
+                    seq_len=run.seq_len,
+                    depth_distribution=SAMPLERS["none"](layers, layers),
+                    layer_map="stack",
+                    moments="reset",
+                )
+            )
+        return stages

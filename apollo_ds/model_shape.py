@@ -1,0 +1,72 @@
+"""The sizes of a Transformer, and the presets that name the usual ones."""
+
+from typing import Literal, Self
+
+from pydantic import BaseModel, ConfigDict, PositiveInt, model_validator
+
+from apollo_ds.errors import UserError
+
+
+class ModelShape(BaseModel):
+    """What decides a model's parameters and cost. `num_layers` is the depth it is being trained for."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    family: Literal["bert", "gpt2"]
+    num_layers: PositiveInt
+    hidden_size: PositiveInt
+    num_heads: PositiveInt
+    intermediate_size: PositiveInt
+    vocab_size: PositiveInt
+    max_position_embeddings: PositiveInt = 512
+    dropout: float = 0.0
+
+    @model_validator(mode="after")
+    def _heads_divide_hidden_size(self) -> Self:
+        if self.hidden_size % self.num_heads:
+            raise ValueError(f"num_heads {self.num_heads} does not divide hidden_size {self.hidden_size}")
+        return self
+
+
+def _bert(num_layers: int, hidden_size: int) -> ModelShape:
+    return ModelShape(
+        family="bert",
+        num_layers=num_layers,
+        hidden_size=hidden_size,
+        num_heads=hidden_size // 64,
+        intermediate_size=4 * hidden_size,
+        vocab_size=30522,
+    )
+
+
+def _gpt2(num_layers: int, hidden_size: int) -> ModelShape:
+    return ModelShape(
+        family="gpt2",
+        num_layers=num_layers,
+        hidden_size=hidden_size,
+        num_heads=hidden_size // 64,
+        intermediate_size=4 * hidden_size,
+        vocab_size=50257,
+        max_position_embeddings=1024,
+    )
+
+
+PRESETS: dict[str, ModelShape] = {
+    "bert-small": _bert(4, 512),
+    "bert-base": _bert(12, 768),
+    "bert-large": _bert(24, 1024),
+    "gpt2-base": _gpt2(12, 768),
+    "gpt2-medium": _gpt2(24, 1024),
+    "gpt2-large": _gpt2(36, 1280),
+}
+
+
+def preset(name: str) -> ModelShape:
+    """The shape of a named model.
+
+    Raises:
+        UserError: there is no such preset.
+    """
+    if name not in PRESETS:
+        raise UserError(f"model: there is no preset {name!r}; choose one of {', '.join(PRESETS)}, or give its sizes")
+    return PRESETS[name]

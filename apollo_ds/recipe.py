@@ -1,0 +1,245 @@
+"""A recipe: the one flat YAML file that describes a run, with overrides from the command line.
+
+Nothing here imports torch, so a mistake in a recipe is reported within a second.
+"""
+
+import difflib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeFloat,
+    PositiveFloat,
+    PositiveInt,
+    ValidationError,
+)
+
+from apollo_ds.errors import UserError
+from apollo_ds.learning_rate import LearningRate, Policy
+from apollo_ds.methods import METHODS, Method, Run
+from apollo_ds.model_shape import ModelShape, preset
+from apollo_ds.schedule import Schedule
+
+DEFAULT_RECIPE = Path("launch/recipes/demo.yaml")
+
+
+class Recipe(BaseModel):
+    """A run, checked and complete. Field names are the recipe's keys."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    model: ModelShape
+    method: Method
+    data: Path
+    out: Path
+    steps: PositiveInt
+    seed: int = 42
+    seq_len: PositiveInt = 128
+    global_batch_size: PositiveInt
+    micro_batch_size: PositiveInt
+    """Samples a rank processes at once, at most; the rest of its share of the batch is accumulated."""
+    learning_rate: PositiveFloat
+    lr_schedule: Policy = "cosine"
+    warmup_fraction: NonNegativeFloat = 0.025
+    final_lr_fraction: NonNegativeFloat = 0.0
+    weight_decay: NonNegativeFloat = 0.01
+    adam_betas: tuple[float, float] = (0.9, 0.999)
+    adam_epsilon: PositiveFloat = 1e-8
+    eval_every: PositiveInt
+    eval_samples: PositiveInt = 256
+    save_every: PositiveInt
+    keep_checkpoints: PositiveInt = 3
+    log_every: PositiveInt = 10
+    deepspeed: dict[str, Any] = Field(default_factory=dict)
+    """DeepSpeed's own configuration, as it stands in the JSON file that the recipe names."""
+
+    def schedule(self) -> Schedule:
+        """The stages of the run.
+
+        Raises:
+            UserError: the method's options do not fit the model or the number of steps.
+        """
+        run = Run(shape=self.model, steps=self.steps, seq_len=self.seq_len)
+        learning_rate = LearningRate(
+            policy=self.lr_schedule,
+            peak=self.learning_rate,
+            total_steps=self.steps,
+            warmup_steps=round(self.warmup_fraction * self.steps),
+            final_fraction=self.final_lr_fraction,
+        )
+        return Schedule(self.method.stages(run), self.global_batch_size, learning_rate, self.seed)
+
+    def micro_batch(self, world_size: int) -> int:
+        """Samples a rank processes at once: the largest divisor of its share that `micro_batch_size` allows.
+
+        Raises:
+            UserError: the number of ranks does not divide the global batch.
+        """
+        if self.global_batch_size % world_size:
+            raise UserError(
+                f"global_batch_size: {world_size} ranks do not divide {self.global_batch_size}; "
+                f"use a multiple of {world_size}, or another number of ranks"
+            )
+        share = self.global_batch_size // world_size
+        return max(d for d in range(1, min(share, self.micro_batch_size) + 1) if share % d == 0)
+
+
+def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
+    """Read a recipe, apply `key=value` overrides (dotted keys reach inside), and check all of it.
+
+    Raises:
+        UserError: the file is missing or not a mapping, or a key or value is wrong.
+    """
+    values = _read_yaml(path)
+    if isinstance(values.get("deepspeed"), str):
+        values["deepspeed"] = _read_json(values["deepspeed"], path)
+    for override in overrides:
+        _apply(values, override)
+    return _check(values, str(path))
+
+
+def load_resolved(path: Path) -> Recipe:
+    """Read the recipe part of a run folder's config.yaml."""
+    return _check(_read_yaml(path)["recipe"], str(path))
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        values = yaml.safe_load(path.read_text())
+    except FileNotFoundError:
+        raise UserError(f"{path}: there is no such recipe") from None
+    except yaml.YAMLError as error:
+        raise UserError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(values, dict):
+        raise UserError(f"{path}: a recipe is a mapping of keys to values")
+    return values
+
+
+def _read_json(name: str, recipe: Path | str) -> dict[str, Any]:
+    """A DeepSpeed file, named relative to the working directory or to the recipe's project."""
+    candidates = [Path(name), Path(__file__).resolve().parent.parent / name]
+    for candidate in candidates:
+        if candidate.is_file():
+            try:
+                return json.loads(candidate.read_text())
+            except json.JSONDecodeError as error:
+                raise UserError(f"{candidate}: not valid JSON: {error}") from None
+    raise UserError(f"{recipe}: deepspeed: there is no file {name}")
+
+
+def _apply(values: dict[str, Any], override: str) -> None:
+    key, separator, text = override.partition("=")
+    if not separator or not key:
+        raise UserError(f"{override!r} is not an override; write key=value")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise UserError(f"{key}: {text!r} is not a YAML value") from None
+    if key == "deepspeed" and isinstance(value, str):
+        value = _read_json(value, "command line")
+    *parents, last = key.split(".")
+    target = values
+    for parent in parents:
+        if isinstance(target.get(parent), str) and target is values:
+            target[parent] = _expand(parent, target[parent])
+        target = target.setdefault(parent, {})
+        if not isinstance(target, dict):
+            raise UserError(f"{key}: {parent} is not a mapping")
+    target[last] = value
+
+
+def _expand(key: str, name: str) -> dict[str, Any]:
+    """The mapping that a name stands for, so that an override can reach inside it."""
+    if key == "model":
+        return preset(name).model_dump()
+    if key == "method":
+        return {"name": name}
+    raise UserError(f"{key}: {name!r} is not a mapping")
+
+
+def _check(values: dict[str, Any], source: str) -> Recipe:
+    values = dict(values)
+    _refuse_unknown(values, Recipe.model_fields, source, "")
+    model = values.get("model")
+    if isinstance(model, str):
+        values["model"] = preset(model)
+    elif isinstance(model, dict):
+        _refuse_unknown(model, ModelShape.model_fields, source, "model.")
+    if "method" in values:
+        values["method"] = _method(values["method"], source)
+    try:
+        recipe = Recipe(**values)
+    except ValidationError as error:
+        raise UserError(_first_error(error, source)) from None
+    recipe.schedule()
+    if recipe.seq_len > recipe.model.max_position_embeddings:
+        raise UserError(
+            f"{source}: seq_len {recipe.seq_len} is longer than "
+            f"model.max_position_embeddings {recipe.model.max_position_embeddings}"
+        )
+    _check_deepspeed(recipe.deepspeed, source)
+    return recipe
+
+
+def _method(value: Any, source: str) -> Method:
+    options = {"name": value} if isinstance(value, str) else value
+    if not isinstance(options, dict) or options.get("name") not in METHODS:
+        raise UserError(f"{source}: method: choose one of {', '.join(METHODS)}, not {value!r}")
+    kind = METHODS[options["name"]]
+    _refuse_unknown(options, kind.model_fields, source, "method.")
+    try:
+        return kind(**options)
+    except ValidationError as error:
+        raise UserError(_first_error(error, source, "method.")) from None
+
+
+def _refuse_unknown(values: Mapping[str, Any], known: Mapping[str, Any], source: str, prefix: str) -> None:
+    for key in values:
+        if key not in known:
+            near = difflib.get_close_matches(str(key), known, n=1, cutoff=0.0)
+            raise UserError(f"{source}: unknown key {prefix}{key}; did you mean {prefix}{near[0]}?")
+
+
+def _first_error(error: ValidationError, source: str, prefix: str = "") -> str:
+    first = error.errors()[0]
+    key = prefix + ".".join(str(part) for part in first["loc"])
+    if first["type"] == "missing":
+        return f"{source}: {key} is missing"
+    return f"{source}: {key}: {first['msg']}, not {first['input']!r}"
+
+
+# What the recipe or the engine decides; set in DeepSpeed's file too, the two could disagree.
+_DECIDED_ELSEWHERE = {
+    "train_batch_size": "global_batch_size",
+    "train_micro_batch_size_per_gpu": "micro_batch_size",
+    "gradient_accumulation_steps": "micro_batch_size",
+    "optimizer": "weight_decay, adam_betas and adam_epsilon",
+    "scheduler": "lr_schedule",
+}
+
+
+def _check_deepspeed(config: Mapping[str, Any], source: str) -> None:
+    for key, instead in _DECIDED_ELSEWHERE.items():
+        if key in config:
+            raise UserError(f"{source}: deepspeed.{key} is set by the recipe's {instead}; remove it")
+    if config.get("zero_optimization", {}).get("round_robin_gradients"):
+        raise UserError(
+            f"{source}: deepspeed.zero_optimization.round_robin_gradients must be off: it hides which rank owns what"
+        )
+
+
+Precision = Literal["fp32", "bf16", "fp16"]
+
+
+def precision(config: Mapping[str, Any]) -> Precision:
+    """The number format that a DeepSpeed configuration computes in."""
+    for name in ("bf16", "fp16"):
+        if config.get(name, {}).get("enabled"):
+            return name
+    return "fp32"

@@ -1,0 +1,91 @@
+"""Step results on their way to the metrics file, without making the device wait at every step."""
+
+import time
+from dataclasses import replace
+
+import torch
+
+from apollo_ds.checkpoint import Totals
+from apollo_ds.engine import Processes, StepResult
+from apollo_ds.metrics import Metrics
+from apollo_ds.progress import Progress
+from apollo_ds.schedule import Schedule, StepPlan
+
+
+class StepRecorder:
+    """Keeps results on the device until `flush`, which sums the loss over ranks, writes and shows them."""
+
+    def __init__(
+        self,
+        totals: Totals,
+        schedule: Schedule,
+        processes: Processes,
+        metrics: Metrics | None,
+        progress: Progress,
+    ) -> None:
+        self.totals = totals
+        self.schedule = schedule
+        self.processes = processes
+        self.metrics = metrics
+        self.progress = progress
+        self._seconds_before, self._flops_before = totals.seconds, totals.flops
+        self._started = self._flushed = time.perf_counter()
+        self._pending: list[tuple[StepPlan, StepResult, Totals]] = []
+
+    def totals_now(self) -> Totals:
+        """What the run has used so far, with the clock read now."""
+        self.totals = replace(self.totals, seconds=self._seconds_before + time.perf_counter() - self._started)
+        return self.totals
+
+    def add(self, plan: StepPlan, result: StepResult) -> None:
+        """Note a step."""
+        totals = self.totals_now()
+        self.totals = replace(
+            totals,
+            step=totals.step + 1,
+            tokens=totals.tokens + self.schedule.global_batch_size * plan.seq_len,
+            flops=totals.flops + self.schedule.flops(plan),
+        )
+        self._pending.append((plan, result, self.totals))
+
+    def flush(self) -> None:
+        """Write the steps noted since the last time. All ranks must call it together."""
+        if not self._pending:
+            return
+        losses = torch.stack([result.loss.float() for _, result, _ in self._pending])
+        mean_losses = (self.processes.sum(losses) / self.processes.world_size).tolist()
+        norms = torch.stack([result.grad_norm.float().reshape(()) for _, result, _ in self._pending]).tolist()
+        now = time.perf_counter()
+        tokens = sum(self.schedule.global_batch_size * plan.seq_len for plan, _, _ in self._pending)
+        tokens_per_second = tokens / (now - self._flushed)
+        for (plan, _, totals), loss, norm in zip(self._pending, mean_losses, norms, strict=True):
+            record = {
+                "step": totals.step,
+                "stage": plan.stage,
+                "unique_layers": self.schedule.stages[plan.stage].unique_layers,
+                "depth": plan.depth,
+                "seq_len": plan.seq_len,
+                "tokens": totals.tokens,
+                "flops": totals.flops,
+                "loss": loss,
+                "lr": plan.learning_rate,
+                "grad_norm": norm,
+                "seconds": totals.seconds,
+                "tokens_per_second": tokens_per_second,
+            }
+            if self.metrics:
+                self.metrics.write("step", **record)
+        self.progress.step(record, tokens_per_second, self._eta(totals, now))
+        if self.metrics:
+            self.metrics.flush()
+        self._flushed = now
+        self._pending.clear()
+
+    def _eta(self, totals: Totals, now: float) -> float:
+        """Seconds left, if operations go on at the rate of this start."""
+        stages, first_steps = self.schedule.stages, self.schedule.first_steps
+        left = sum(
+            max(0, first + stage.steps - max(first, totals.step)) * self.schedule.expected_flops_per_step(stage)
+            for first, stage in zip(first_steps, stages, strict=True)
+        )
+        return left * (now - self._started) / (totals.flops - self._flops_before)

@@ -1,0 +1,75 @@
+"""A training run from recipe to report, on one of its ranks."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from apollo_ds.corpus import Corpus
+from apollo_ds.recipe import Recipe, load_recipe
+from apollo_ds.run_folder import RunFolder
+
+if TYPE_CHECKING:
+    from apollo_ds.trainer import Trainer
+
+
+def run(recipe_path: Path, overrides: Sequence[str]) -> None:
+    """Check everything that can be checked before torch is imported; then train, export and report.
+
+    Raises:
+        UserError: something is wrong with the recipe, the data, the number of ranks or the run folder.
+    """
+    recipe = load_recipe(recipe_path, overrides)
+    recipe.micro_batch(int(os.environ.get("WORLD_SIZE", "1")))
+    corpus = Corpus.open(recipe.data)
+    corpus.check_fits(recipe.model)
+    RunFolder(recipe.out).check(recipe)
+    _train(recipe, corpus)
+
+
+def _train(recipe: Recipe, corpus: Corpus) -> None:
+    from apollo_ds.data import BatchSource
+    from apollo_ds.engine import Processes
+    from apollo_ds.progress import Progress
+    from apollo_ds.trainer import Trainer
+
+    processes = Processes.join()
+    progress = Progress(recipe.schedule(), shown=processes.is_first)
+    try:
+        if processes.is_first:
+            RunFolder(recipe.out).create(recipe)
+        processes.barrier()
+        source = BatchSource(corpus, recipe.model, recipe.seq_len, recipe.seed)
+        progress.start(recipe, processes.world_size, processes.device.type)
+        trainer = Trainer(recipe, processes, source, progress)
+        trainer.train()
+        trainer.close()
+        if processes.is_first:
+            _conclude(trainer, corpus)
+        processes.barrier()
+    finally:
+        progress.stop()
+        processes.leave()
+
+
+def _conclude(trainer: "Trainer", corpus: Corpus) -> None:
+    """Export the model, draw the report and print the closing table."""
+    from apollo_ds.checkpoint import SavedState
+    from apollo_ds.export import export
+    from apollo_ds.report import write_report
+
+    recipe, folder, totals = trainer.recipe, trainer.folder, trainer.totals
+    last = folder.checkpoints / f"step-{totals.step}"
+    export(SavedState(last), recipe, corpus, folder.export)
+    page = write_report([folder.path], folder.report)
+    trainer.progress.finish(
+        {
+            "held-out loss": f"{trainer.last_loss:.4f} nats per token",
+            "unigram entropy": f"{corpus.unigram_entropy:.4f} nats per token (the best guess without context)",
+            "steps, tokens": f"{totals.step:,}, {totals.tokens:,}",
+            "cost": f"{totals.flops:.4g} FLOPs, {totals.seconds:.0f} s",
+            "report": str(page),
+            "model": f"{folder.export} (from_pretrained)",
+            "TensorBoard": f"tensorboard --logdir {folder.path}",
+        }
+    )

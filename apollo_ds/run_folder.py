@@ -1,0 +1,121 @@
+"""A run's folder: its resolved recipe, where its files lie, and whether a recipe may go on in it."""
+
+import os
+import platform
+import subprocess
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from apollo_ds.errors import UserError
+from apollo_ds.recipe import Recipe
+
+# What may change between the starts of one run, since it changes neither data order nor schedule.
+_MAY_CHANGE = {
+    "data",
+    "out",
+    "micro_batch_size",
+    "deepspeed",
+    "eval_every",
+    "eval_samples",
+    "save_every",
+    "keep_checkpoints",
+    "log_every",
+}
+_PACKAGES = ("torch", "deepspeed", "transformers", "megatron-core", "datasets", "tensorboard", "numpy")
+
+
+class RunFolder:
+    """Paths inside a run's folder."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.config = path / "config.yaml"
+        self.metrics = path / "metrics.jsonl"
+        self.checkpoints = path / "checkpoints"
+        self.export = path / "export"
+        self.report = path / "report"
+
+    @property
+    def exists(self) -> bool:
+        """Whether a run was started here."""
+        return self.config.is_file()
+
+    def check(self, recipe: Recipe) -> None:
+        """Refuse to go on with a run that another recipe made.
+
+        Raises:
+            UserError: a key that matters differs; names it, both values, and the ways out.
+        """
+        if not self.exists:
+            return
+        before = _read(self.config)["recipe"]
+        now = plain(recipe)
+        for key in sorted(before.keys() | now.keys()):
+            if key not in _MAY_CHANGE and before.get(key) != now.get(key):
+                raise UserError(
+                    f"{self.config}: this run was started with {key} {_difference(before.get(key), now.get(key))}; "
+                    f"use the same recipe, or another folder with out=..."
+                )
+
+    def create(self, recipe: Recipe) -> None:
+        """Make the folder and write config.yaml: the recipe, and what it is run with.
+
+        Raises:
+            UserError: the folder cannot be written to.
+        """
+        try:
+            self.checkpoints.mkdir(parents=True, exist_ok=True)
+            partial = self.config.with_suffix(".partial")
+            partial.write_text(yaml.safe_dump({"recipe": plain(recipe), **_circumstances()}, sort_keys=False))
+            partial.rename(self.config)
+        except OSError as error:
+            raise UserError(f"out: cannot write to {self.path}: {error.strerror}") from None
+
+
+def plain(recipe: Recipe) -> dict[str, Any]:
+    """The recipe as YAML holds it."""
+    values = recipe.model_dump(mode="json")
+    values["method"] = recipe.method.model_dump(mode="json")
+    return values
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return yaml.safe_load(path.read_text())
+    except (OSError, yaml.YAMLError):
+        raise UserError(f"{path}: damaged; remove the run folder or choose another with out=...") from None
+
+
+def _difference(before: Any, now: Any, prefix: str = "") -> str:
+    """The first place where two values differ: `.layers [1, 3, 6], not [1, 2, 6]`."""
+    if isinstance(before, dict) and isinstance(now, dict):
+        for key in sorted(before.keys() | now.keys()):
+            if before.get(key) != now.get(key):
+                return _difference(before.get(key), now.get(key), f"{prefix}.{key}")
+    return f"{prefix} {before}, not {now}".strip()
+
+
+def _circumstances() -> dict[str, Any]:
+    return {
+        "versions": {"python": platform.python_version(), **{name: version(name) for name in _PACKAGES}},
+        "git_commit": _git_commit(),
+        "ranks": int(os.environ.get("WORLD_SIZE", "1")),
+    }
+
+
+def _git_commit() -> str | None:
+    """The commit of the code that runs, marked if the tree differs from it."""
+    try:
+        described = subprocess.run(
+            ["git", "describe", "--always", "--dirty", "--abbrev=40"],
+            cwd=Path(__file__).parent,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return described.stdout.strip()

@@ -1,0 +1,208 @@
+"""The training loop: what happens at a step, at a growth, and between them."""
+
+import resource
+import time
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import asdict
+from typing import Any
+
+import torch
+
+from apollo_ds import checkpoint
+from apollo_ds.checkpoint import SavedState, Totals
+from apollo_ds.data import BatchSource
+from apollo_ds.engine import Engine, Processes
+from apollo_ds.engine.engine import Batch
+from apollo_ds.growth import Growth
+from apollo_ds.layer_map import LAYER_MAPS
+from apollo_ds.metrics import Metrics
+from apollo_ds.models import FAMILIES, build
+from apollo_ds.progress import Progress
+from apollo_ds.recipe import Recipe
+from apollo_ds.recorder import StepRecorder
+from apollo_ds.run_folder import RunFolder
+
+
+class Trainer:
+    """One run on one rank, from its first step or its last checkpoint to its end."""
+
+    def __init__(self, recipe: Recipe, processes: Processes, source: BatchSource, progress: Progress) -> None:
+        self.recipe = recipe
+        self.processes = processes
+        self.source = source
+        self.progress = progress
+        self.folder = RunFolder(recipe.out)
+        self.schedule = recipe.schedule()
+        self.micro_batch = recipe.micro_batch(processes.world_size)
+        self.last_loss = float("nan")
+        self._start_or_resume()
+
+    def _start_or_resume(self) -> None:
+        newest, complaints = checkpoint.newest_sound(self.folder.checkpoints)
+        for complaint in complaints:
+            self.progress.say(f"[yellow]{complaint}; going back to the checkpoint before it[/]")
+        saved = SavedState(newest) if newest else None
+        totals = saved.totals if saved else Totals()
+        self.stage = saved.stage if saved else 0
+        self.engine = self._build_engine(self.stage)
+        self.metrics = None
+        if self.processes.is_first:
+            self.metrics = Metrics(self.folder.path, saved.metrics_bytes if saved else 0, totals.step)
+        self.recorder = StepRecorder(totals, self.schedule, self.processes, self.metrics, self.progress)
+        if saved:
+            self.engine.restore(saved)
+            self._write("resume", step=self.totals.step, ranks=self.processes.world_size)
+            self.progress.say(
+                f"resume {newest} in stage {self.stage + 1} of {len(self.schedule.stages)} "
+                f"(saved by {saved.saved_by} ranks, now {self.processes.world_size})"
+            )
+        else:
+            self._write("start", step=0, ranks=self.processes.world_size, method=self.recipe.method.name)
+
+    def _build_engine(self, stage: int) -> Engine:
+        layers = self.schedule.stages[stage].unique_layers
+        return Engine(build(self.recipe.model, layers, self.recipe.seed), self.recipe, self.processes)
+
+    def train(self) -> None:
+        """Run every step that is left."""
+        recipe, schedule, recorder = self.recipe, self.schedule, self.recorder
+        boundaries = set(schedule.first_steps)
+        with self._prefetched() as batches_of:
+            for step in range(self.totals.step, schedule.total_steps):
+                plan = schedule.at(step)
+                if plan.stage != self.stage:
+                    self._grow(plan.stage)
+                result = self.engine.train_step(batches_of(step), plan.layer_map, plan.learning_rate)
+                recorder.add(plan, result)
+
+                done, last = step + 1, step + 1 == schedule.total_steps
+                evaluating = done % recipe.eval_every == 0 or last
+                saving = done % recipe.save_every == 0 or last or done in boundaries
+                if evaluating or saving or done % recipe.log_every == 0:
+                    recorder.flush()
+                if evaluating:
+                    self._evaluate()
+                if saving:
+                    self._save()
+
+    @property
+    def totals(self) -> Totals:
+        """What the run has used so far."""
+        return self.recorder.totals_now()
+
+    def _grow(self, stage: int) -> None:
+        """Rebuild the engine for a stage, with the training state carried over by the stage's layer map."""
+        old, new = self.schedule.stages[self.stage], self.schedule.stages[stage]
+        loss_before = self._held_out_loss(self.stage)
+        started = time.perf_counter()
+        blocks = f"model.{FAMILIES[self.recipe.model.family].blocks}"
+        layer_map = LAYER_MAPS[new.layer_map](old.unique_layers, new.unique_layers)
+        state = self.engine.capture()
+        self.engine.close()
+        self.engine = self._build_engine(stage)
+        self.engine.restore(state, Growth(layer_map, blocks, new.moments))
+        self.stage = stage
+        seconds = time.perf_counter() - started
+        self._report(
+            "growth",
+            step=self.totals.step,
+            **{"from": old.unique_layers, "to": new.unique_layers},
+            map=list(layer_map),
+            map_name=new.layer_map,
+            loss_before=loss_before,
+            loss_after=self._held_out_loss(stage),
+            seconds=seconds,
+            peak_memory_bytes=_peak_memory_bytes(self.processes.device),
+        )
+
+    def _evaluate(self) -> None:
+        self.last_loss = self._held_out_loss(self.stage)
+        depth = self.schedule.stages[self.stage].evaluation_depth
+        totals = self.totals
+        self._report(
+            "eval",
+            step=totals.step,
+            depth=depth,
+            flops=totals.flops,
+            seconds=totals.seconds,
+            loss=self.last_loss,
+        )
+
+    def _held_out_loss(self, stage: int) -> float:
+        """Loss on the held-out text at the greatest depth that the stage trains."""
+        layers = self.schedule.stages[stage]
+        batches = self.source.validation_batches(
+            self.recipe.eval_samples, self.micro_batch, self.processes.rank, self.processes.world_size
+        )
+        return self.engine.evaluate(batches, layers.map_to(layers.evaluation_depth))
+
+    def _save(self) -> None:
+        self._write("checkpoint", step=self.totals.step)
+        metrics_bytes = self.metrics.flush() if self.metrics else 0
+        checkpoint.save(
+            self.folder.checkpoints,
+            self.engine.capture(),
+            self.totals,
+            self.stage,
+            metrics_bytes,
+            self.processes,
+        )
+        if self.processes.is_first:
+            checkpoint.prune(self.folder.checkpoints, self.recipe.keep_checkpoints)
+
+    @contextmanager
+    def _prefetched(self) -> Iterator[Any]:
+        """A function from a step to its batches on the device; the next step's are read while one computes."""
+        pending: dict[int, Future[list[Batch]]] = {}
+
+        def load(step: int) -> list[Batch]:
+            batches = self.source.micro_batches(
+                self.schedule.at(step),
+                self.recipe.global_batch_size,
+                self.engine.accumulation_steps,
+                self.processes.rank,
+                self.processes.world_size,
+            )
+            return [_to_device(batch, self.processes.device) for batch in batches]
+
+        with ThreadPoolExecutor(1) as reader:
+
+            def batches_of(step: int) -> list[Batch]:
+                current = pending.pop(step, None) or reader.submit(load, step)
+                if step + 1 < self.schedule.total_steps:
+                    pending[step + 1] = reader.submit(load, step + 1)
+                return current.result()
+
+            yield batches_of
+
+    def _report(self, event: str, **values: Any) -> None:
+        """Record an event and show it."""
+        self._write(event, **values)
+        {"eval": self.progress.evaluation, "growth": self.progress.growth}[event](values)
+
+    def _write(self, event: str, **values: Any) -> None:
+        if self.metrics:
+            self.metrics.write(event, **values)
+
+    def close(self) -> None:
+        """Free the engine and finish the metrics file."""
+        self._write("end", **asdict(self.totals), loss=self.last_loss)
+        if self.metrics:
+            self.metrics.close()
+        self.engine.close()
+
+
+def _to_device(batch: Batch, device: torch.device) -> Batch:
+    if device.type == "cpu":
+        return batch
+    inputs, positions, labels = (tensor.pin_memory().to(device, non_blocking=True) for tensor in batch)
+    return inputs, positions, labels
+
+
+def _peak_memory_bytes(device: torch.device) -> int:
+    """The most memory this rank has held so far: of the GPU, or resident on the CPU."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
