@@ -101,12 +101,12 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
         values["deepspeed"] = _read_json(values["deepspeed"], path)
     for override in overrides:
         _apply(values, override)
-    return _check(values, str(path))
+    return resolve(values, str(path))
 
 
 def load_resolved(path: Path) -> Recipe:
     """Read the recipe part of a run folder's config.yaml."""
-    return _check(_read_yaml(path)["recipe"], str(path))
+    return resolve(_read_yaml(path)["recipe"], str(path))
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
@@ -163,7 +163,12 @@ def _expand(key: str, name: str) -> dict[str, Any]:
     raise UserError(f"{key}: {name!r} is not a mapping")
 
 
-def _check(values: dict[str, Any], source: str) -> Recipe:
+def resolve(values: dict[str, Any], source: str) -> Recipe:
+    """Check a recipe's values and complete them with defaults; `source` is what messages call it.
+
+    Raises:
+        UserError: a key or value is wrong.
+    """
     values = dict(values)
     _refuse_unknown(values, Recipe.model_fields, source, "")
     model = values.get("model")

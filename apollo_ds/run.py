@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from apollo_ds.corpus import Corpus
-from apollo_ds.recipe import Recipe, load_recipe
+from apollo_ds.demo import prepare_default_text
+from apollo_ds.recipe import DEFAULT_RECIPE, Recipe, load_recipe
 from apollo_ds.run_folder import RunFolder
 
 if TYPE_CHECKING:
@@ -21,6 +22,8 @@ def run(recipe_path: Path, overrides: Sequence[str]) -> None:
     """
     recipe = load_recipe(recipe_path, overrides)
     recipe.micro_batch(int(os.environ.get("WORLD_SIZE", "1")))
+    if recipe_path == DEFAULT_RECIPE and not any(override.startswith("data=") for override in overrides):
+        prepare_default_text(recipe)
     corpus = Corpus.open(recipe.data)
     corpus.check_fits(recipe.model)
     RunFolder(recipe.out).check(recipe)

@@ -1,0 +1,31 @@
+# make pretrain   a fresh machine: environment, text, training, report
+# make test       a fresh machine: environment, the checks and the test suite
+PYTHON ?= python3.11
+BIN := .venv/bin
+export DS_ACCELERATOR ?= $(shell nvidia-smi -L >/dev/null 2>&1 || echo cpu)
+ifeq ($(DS_ACCELERATOR),)
+unexport DS_ACCELERATOR
+endif
+
+.PHONY: environment pretrain test lint clean
+
+environment: .venv/installed
+
+.venv/installed: constraints.txt setup.py
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[test]'
+	touch $@
+
+pretrain: environment
+	bash launch/pretrain.sh
+
+lint: environment
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+test: lint
+	$(BIN)/pytest
+
+clean:
+	rm -rf .venv data/docs runs/demo

@@ -1,0 +1,39 @@
+"""The default recipe's text: English that every machine has, prepared when it is first needed."""
+
+import os
+import time
+
+from rich.console import Console
+
+from apollo_ds.errors import UserError
+from apollo_ds.recipe import Recipe
+from data_prep import sources
+from data_prep.build import build
+from data_prep.options import Options
+
+_TIMEOUT_SECONDS = 600
+
+
+def prepare_default_text(recipe: Recipe) -> None:
+    """Build `recipe.data` from the embedded corpus if it is not there; the first rank builds, the others wait.
+
+    Raises:
+        UserError: another rank did not finish building.
+    """
+    manifest = recipe.data / "manifest.json"
+    if manifest.is_file():
+        return
+    if os.environ.get("RANK", "0") == "0":
+        options = Options(
+            sources=sources.parse(["docs"]),
+            tokenizer="wordpiece" if recipe.model.family == "bert" else "bpe",
+            vocab_size=recipe.model.vocab_size,
+            validation_fraction=0.03,
+        )
+        build(options, recipe.data, workers=1, console=Console())
+        return
+    started = time.monotonic()
+    while not manifest.is_file():
+        if time.monotonic() - started > _TIMEOUT_SECONDS:
+            raise UserError(f"data: {recipe.data} was not ready after {_TIMEOUT_SECONDS} s; start again")
+        time.sleep(0.2)

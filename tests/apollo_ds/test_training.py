@@ -1,0 +1,145 @@
+"""Whole runs through the trainer: ZeRO stages agree, a killed run goes on as if nothing had happened."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from corpora import corpus
+from ranks import pool
+from recipes import tiny, zero
+from transformers import AutoModelForCausalLM, AutoModelForMaskedLM, AutoTokenizer
+
+from apollo_ds.checkpoint import SavedState
+from apollo_ds.corpus import Corpus
+from apollo_ds.data import BatchSource
+from apollo_ds.engine import Processes
+from apollo_ds.export import export
+from apollo_ds.metrics import read_metrics
+from apollo_ds.models import PretrainingModel
+from apollo_ds.progress import Progress
+from apollo_ds.recipe import Recipe
+from apollo_ds.run_folder import RunFolder
+from apollo_ds.trainer import Trainer
+
+
+def train(processes: Processes, recipe: Recipe, stop_after: int | None = None) -> None:
+    """Train as `run` does, or die without a word after a number of steps."""
+    if processes.is_first:
+        RunFolder(recipe.out).create(recipe)
+    processes.barrier()
+    source = BatchSource(Corpus.open(recipe.data), recipe.model, recipe.seq_len, recipe.seed)
+    trainer = Trainer(recipe, processes, source, Progress(recipe.schedule(), shown=False))
+    if stop_after is not None:
+        add = trainer.recorder.add
+
+        def add_and_die(*arguments: Any) -> None:
+            add(*arguments)
+            if trainer.totals.step == stop_after:
+                raise KeyboardInterrupt
+
+        trainer.recorder.add = add_and_die
+        with pytest.raises(KeyboardInterrupt):
+            trainer.train()
+        trainer.engine.close()
+        return
+    trainer.train()
+    trainer.close()
+
+
+def events(recipe: Recipe, kind: str) -> list[dict[str, Any]]:
+    timeless = ("seconds", "tokens_per_second", "peak_memory_bytes")
+    return [
+        {key: value for key, value in event.items() if key not in timeless}
+        for event in read_metrics(recipe.out / "metrics.jsonl")
+        if event["event"] == kind
+    ]
+
+
+def losses(recipe: Recipe) -> list[float]:
+    return [event["loss"] for event in events(recipe, "step")]
+
+
+@pytest.mark.parametrize("family", ["bert", "gpt2"])
+def test_zero_stages_and_rank_counts_agree_across_growth(family: str, tmp_path: Path) -> None:
+    curves = {}
+    for world_size, stage in [(1, 0), (1, 3), (2, 0), (2, 1), (2, 2), (2, 3)]:
+        recipe = tiny(family, tmp_path / f"{world_size}-{stage}", steps=50, deepspeed=zero(stage))
+        pool(world_size).run(train, recipe)
+        curves[world_size, stage] = torch.tensor(losses(recipe))
+    reference = curves[1, 0]
+    assert len(reference) == 50
+    assert reference[-1] < reference[0] - 0.5
+    for variant, curve in curves.items():
+        assert torch.allclose(curve, reference, atol=1e-4, rtol=0), variant
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_growth_leaves_the_held_out_loss_unchanged(precision: str, tmp_path: Path) -> None:
+    recipe = tiny("bert", tmp_path / "run", deepspeed=zero(1, precision))
+    pool(2).run(train, recipe)
+    growths = events(recipe, "growth")
+    assert [(growth["from"], growth["to"]) for growth in growths] == [(1, 3), (3, 6)]
+    for growth in growths:
+        assert growth["loss_before"] == growth["loss_after"]
+
+
+@pytest.mark.parametrize("stop_after", [4, 5, 7, 13])
+def test_a_run_cut_short_goes_on_as_if_it_had_not_been(stop_after: int, tmp_path: Path) -> None:
+    whole = tiny("gpt2", tmp_path / "whole", save_every=3)
+    cut = tiny("gpt2", tmp_path / "cut", save_every=3)
+    pool(2).run(train, whole)
+    pool(2).run(train, cut, stop_after)
+    pool(2).run(train, cut)
+    assert len(events(cut, "resume")) == 1
+    for kind in ("step", "eval", "growth"):
+        assert events(cut, kind) == events(whole, kind)
+
+
+def test_a_damaged_checkpoint_is_passed_over(tmp_path: Path) -> None:
+    recipe = tiny("gpt2", tmp_path / "run", save_every=5)
+    pool(2).run(train, recipe)
+    before = losses(recipe)
+    damaged = recipe.out / "checkpoints" / "step-20" / "rank-00001.safetensors"
+    content = bytearray(damaged.read_bytes())
+    content[-1] ^= 1
+    damaged.write_bytes(content)
+    pool(2).run(train, recipe)
+    assert events(recipe, "resume")[-1]["step"] == 15
+    assert losses(recipe) == before
+
+
+def test_checkpoints_of_two_ranks_continue_on_one(tmp_path: Path) -> None:
+    recipe = tiny("bert", tmp_path / "run")
+    pool(2).run(train, recipe)
+    shutil.rmtree(recipe.out / "checkpoints" / "step-20")
+    before = torch.tensor(losses(recipe))
+    pool(1).run(train, tiny("bert", recipe.out, deepspeed=zero(2)))
+    assert torch.allclose(torch.tensor(losses(recipe)), before, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize(("family", "auto"), [("bert", AutoModelForMaskedLM), ("gpt2", AutoModelForCausalLM)])
+def test_the_exported_model_has_the_last_held_out_loss(family: str, auto: Any, tmp_path: Path) -> None:
+    recipe = tiny(family, tmp_path / "run")
+    pool(2).run(train, recipe)
+    export(SavedState(recipe.out / "checkpoints" / "step-20"), recipe, corpus(family), tmp_path / "model")
+    loaded = auto.from_pretrained(tmp_path / "model")
+    assert AutoTokenizer.from_pretrained(tmp_path / "model").vocab_size == recipe.model.vocab_size
+    assert json.loads((tmp_path / "model" / "config.json").read_text())["architectures"]
+    model = PretrainingModel(recipe.model, loaded).eval()
+    source = BatchSource(corpus(family), recipe.model, recipe.seq_len, recipe.seed)
+    with torch.no_grad():
+        batches = [float(model(*batch)) for batch in source.validation_batches(16, 4, rank=0, world_size=1)]
+    assert sum(batches) / len(batches) == pytest.approx(events(recipe, "eval")[-1]["loss"], abs=1e-6)
+
+
+def test_a_run_before_its_last_growth_exports_at_full_depth(tmp_path: Path) -> None:
+    recipe = tiny("bert", tmp_path / "run", keep_checkpoints=9)
+    pool(2).run(train, recipe)
+    export(SavedState(recipe.out / "checkpoints" / "step-5"), recipe, corpus("bert"), tmp_path / "model")
+    model = AutoModelForMaskedLM.from_pretrained(tmp_path / "model")
+    layers = model.bert.encoder.layer
+    assert len(layers) == 6
+    assert all(torch.equal(a, b) for layer in layers for a, b in zip(layer.parameters(), layers[0].parameters()))
