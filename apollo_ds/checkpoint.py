@@ -20,7 +20,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from apollo_ds.engine.processes import Processes
-from apollo_ds.state import TENSORS, Counters, Shape, ShardedState
+from apollo_ds.state import Counters, Shape, ShardedState, dtype_of
 
 _FORMAT = 1
 
@@ -47,7 +47,8 @@ class SavedState:
         self.totals = Totals(**manifest["totals"])
         self.stage: int = manifest["stage"]
         self.metrics_bytes: int = manifest["metrics_bytes"]
-        self.counters = Counters(**manifest["counters"])
+        counters = manifest["counters"]
+        self.counters = Counters(**{**counters, "births": tuple(counters["births"])})
         self.saved_by: int = len(manifest["files"])
         self._files = [safe_open(folder / name, framework="pt") for name in manifest["files"]]
         self._slices: list[dict[str, Any]] = [json.loads(file.metadata()["slices"]) for file in self._files]
@@ -63,9 +64,10 @@ class SavedState:
     def gather(self, name: str, device: torch.device) -> dict[str, Tensor]:
         """See `State`."""
         shape = self.shape(name)
-        whole = {key: torch.empty(torch.Size(shape).numel()) for key in TENSORS}
+        keys, size = self.counters.tensors, torch.Size(shape).numel()
+        whole = {key: torch.empty(size, dtype=dtype_of(key)) for key in keys}
         for file, slices in zip(self._files, self._slices, strict=True):
-            for key in TENSORS:
+            for key in keys:
                 part = file.get_tensor(f"{name}/{key}")
                 whole[key].narrow(0, slices[name]["start"], part.numel()).copy_(part)
         return {key: tensor.view(shape).to(device) for key, tensor in whole.items()}

@@ -24,7 +24,7 @@ class Stream(IntEnum):
 
 
 def _mix(x: Any) -> Any:
-    """On uint64: splitmix64's output function (Steele, Lea and Flood 2014), a bijection in which every bit avalanches."""
+    """splitmix64's output function (Steele, Lea and Flood 2014) on uint64: a bijection that mixes every bit."""
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return x ^ (x >> np.uint64(31))

@@ -9,6 +9,7 @@ from apollo_ds.errors import UserError
 from apollo_ds.recipe import Recipe
 from data_prep import sources
 from data_prep.build import build
+from data_prep.errors import DataError
 from data_prep.options import Options
 
 _TIMEOUT_SECONDS = 600
@@ -18,7 +19,7 @@ def prepare_default_text(recipe: Recipe) -> None:
     """Build `recipe.data` from the embedded corpus if it is not there; the first rank builds, the others wait.
 
     Raises:
-        UserError: another rank did not finish building.
+        UserError: the text cannot be built.
     """
     manifest = recipe.data / "manifest.json"
     if manifest.is_file():
@@ -30,7 +31,10 @@ def prepare_default_text(recipe: Recipe) -> None:
             vocab_size=recipe.model.vocab_size,
             validation_fraction=0.03,
         )
-        build(options, recipe.data, workers=1, console=Console())
+        try:
+            build(options, recipe.data, workers=os.cpu_count() or 1, console=Console())
+        except DataError as error:
+            raise UserError(f"data: {error}") from None
         return
     started = time.monotonic()
     while not manifest.is_file():

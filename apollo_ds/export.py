@@ -8,7 +8,7 @@ from transformers.initialization import no_init_weights
 
 from apollo_ds.checkpoint import SavedState
 from apollo_ds.corpus import Corpus
-from apollo_ds.growth import Growth
+from apollo_ds.growth import DepthMap
 from apollo_ds.models import FAMILIES
 from apollo_ds.recipe import Recipe
 
@@ -28,7 +28,7 @@ def export(state: SavedState, recipe: Recipe, corpus: Corpus, folder: Path) -> N
         model = family.model_class(config)
     model.tie_weights()
     stage = recipe.schedule().stages[state.stage]
-    placement = Growth(stage.map_to(recipe.model.num_layers), f"model.{family.blocks}", "map")
+    placement = DepthMap(stage.map_to(recipe.model.num_layers), f"model.{family.blocks}", recipe.model.family)
     for name, parameter in model.named_parameters():
         saved = state.gather(placement.source(f"model.{name}"), torch.device("cpu"))
         parameter.copy_(saved["weight"])

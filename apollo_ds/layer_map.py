@@ -28,4 +28,27 @@ def stack(source: int, target: int) -> LayerMap:
     return (*(i % source for i in range(repeated)), *range(source - (target - repeated), source))
 
 
-LAYER_MAPS: dict[str, Callable[[int, int], LayerMap]] = {"interpolate": interpolate, "stack": stack}
+def duplicate_top(source: int, target: int) -> LayerMap:
+    """Put copies of the top layers on top (MSLT): 3 -> 5 is 0 1 2 1 2. Beyond twice the layers, again from there."""
+    layers = list(range(source))
+    while len(layers) < target:
+        layers += layers[-min(len(layers), target - len(layers)) :]
+    return tuple(layers)
+
+
+def duplicate_middle(source: int, target: int) -> LayerMap:
+    """Repeat the middle layers right after themselves (MIDAS): 4 -> 6 is 0 1 2 1 2 3."""
+    layers = list(range(source))
+    while len(layers) < target:
+        block = min(len(layers), target - len(layers))
+        first = (len(layers) - block) // 2
+        layers[first + block : first + block] = layers[first : first + block]
+    return tuple(layers)
+
+
+LAYER_MAPS: dict[str, Callable[[int, int], LayerMap]] = {
+    "interpolate": interpolate,
+    "stack": stack,
+    "duplicate_top": duplicate_top,
+    "duplicate_middle": duplicate_middle,
+}

@@ -30,7 +30,7 @@ def plan(recipe: Recipe) -> dict[str, Any]:
             "trainable_parameters": parameters(stage.shape, stage.unique_layers),
             "flops_per_step": cost,
             "flops_share": cost * stage.steps / total,
-            "layer_map": stage.layer_map,
+            "growth_map": stage.growth.layer_map,
         }
         for number, (stage, cost) in enumerate(zip(schedule.stages, costs, strict=True))
     ]
@@ -84,6 +84,6 @@ def _effect_of_growth(before: dict[str, Any] | None, stage: dict[str, Any]) -> s
     if before is None:
         return "initialised"
     old, new = before["unique_layers"], stage["unique_layers"]
-    if stage["layer_map"] == "interpolate" and new % old == 0:
+    if stage["growth_map"] == "interpolate" and new % old == 0:
         return f"unchanged ({old} | {new})"
-    return f"changed ({stage['layer_map']})"
+    return f"changed ({stage['growth_map']})"

@@ -13,7 +13,23 @@ from apollo_ds.layer_map import LAYER_MAPS, LayerMap
 from apollo_ds.learning_rate import LearningRate
 from apollo_ds.model_shape import ModelShape
 
-MomentRule = Literal["map", "reset"]
+MomentRule = Literal["map", "map_scaled", "zero_new", "reset", "keep_index"]
+NewLayers = Literal["copy", "zero", "identity", "random"]
+WidthRule = Literal["tiled", "net2net", "aki"]
+Rewarm = Literal["none", "all", "new"]
+
+
+@dataclass(frozen=True)
+class GrowthRule:
+    """How a stage's model is made from the one before it; `growth` explains the choices."""
+
+    layer_map: str = "interpolate"
+    new_layers: NewLayers = "copy"
+    width: WidthRule = "tiled"
+    moments: MomentRule = "map"
+    rewarm: Rewarm = "none"
+    """Whose learning rate rises again from zero after the growth: everything's, or that of the new coordinates."""
+    rewarm_steps: int = 0
 
 
 @dataclass(frozen=True)
@@ -27,9 +43,8 @@ class Stage:
     seq_len: int
     depth_distribution: DepthDistribution
     layer_map: str
-    """Name of the map that places the unique layers, and that copies the previous stage's layers into this one's."""
-    moments: MomentRule = "map"
-    """What becomes of Adam's moments when this stage begins: copied like the weights, or started afresh."""
+    """Name of the map that places the unique layers at the positions of a deeper network."""
+    growth: GrowthRule = GrowthRule()
 
     @property
     def evaluation_depth(self) -> int:
@@ -56,6 +71,8 @@ class StepPlan:
     layer_map: LayerMap
     seq_len: int
     learning_rate: float
+    new_learning_rate: float
+    """The learning rate of what the last growth added."""
     first_token: int
     """Tokens of the data stream consumed before this step."""
 
@@ -98,14 +115,23 @@ class Schedule:
         number = self.stage_number(step)
         stage = self.stages[number]
         depth = draw_depth(stage.depth_distribution, stage.unique_layers, self.seed, step)
+        learning_rate, rewarmed = self.learning_rate.at(step), self._rewarmed(number, step)
         return StepPlan(
             stage=number,
             depth=depth,
             layer_map=stage.map_to(depth),
             seq_len=stage.seq_len,
-            learning_rate=self.learning_rate.at(step),
+            learning_rate=learning_rate * (rewarmed if stage.growth.rewarm == "all" else 1.0),
+            new_learning_rate=learning_rate * rewarmed,
             first_token=self._tokens_before(step),
         )
+
+    def _rewarmed(self, number: int, step: int) -> float:
+        """How far the warm-up after a stage's growth has come, from just above 0 to 1."""
+        rule = self.stages[number].growth
+        if number == 0 or rule.rewarm == "none":
+            return 1.0
+        return min(1.0, (step - self.first_steps[number] + 1) / max(1, rule.rewarm_steps))
 
     def _tokens_before(self, step: int) -> int:
         number = self.stage_number(step)

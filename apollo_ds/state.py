@@ -12,7 +12,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 Shape = tuple[int, ...]
-TENSORS = ("weight", "exp_avg", "exp_avg_sq")
+WEIGHT, MOMENTS, COHORT = "weight", ("exp_avg", "exp_avg_sq"), "cohort"
 
 
 @dataclass(frozen=True)
@@ -20,8 +20,22 @@ class Counters:
     """The part of the training state that is not tensors."""
 
     adam_step: int = 0
-    """Steps that Adam's moments have seen, for its bias correction."""
+    """Adam's step counter, which its bias correction uses."""
+    births: tuple[int, ...] = (0,)
+    """The counter at which each cohort of coordinates began, so that their age is `adam_step - birth`.
+
+    Where there are several cohorts, the state holds for each coordinate which one it belongs to."""
     loss_scaler: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def tensors(self) -> tuple[str, ...]:
+        """Names of the tensors that the state holds of each parameter."""
+        return (WEIGHT, *MOMENTS, COHORT) if len(self.births) > 1 else (WEIGHT, *MOMENTS)
+
+
+def dtype_of(tensor: str) -> torch.dtype:
+    """The number format of a tensor of the state: bytes for cohorts, fp32 for all others."""
+    return torch.uint8 if tensor == COHORT else torch.float32
 
 
 class State(Protocol):
@@ -36,7 +50,7 @@ class State(Protocol):
         """The full shape of a parameter."""
 
     def gather(self, name: str, device: torch.device) -> dict[str, Tensor]:
-        """Weight, exp_avg and exp_avg_sq of one parameter, fp32, in its full shape.
+        """The tensors of one parameter that `counters.tensors` names, in its full shape.
 
         All ranks must call it for the same names in the same order.
         """
@@ -44,7 +58,7 @@ class State(Protocol):
 
 @dataclass(frozen=True)
 class Slice:
-    """Elements start to start + length of a flattened parameter: fp32 CPU tensors of shape (length,)."""
+    """Elements start to start + length of a flattened parameter: CPU tensors of shape (length,)."""
 
     shape: Shape
     start: int
@@ -69,9 +83,11 @@ class ShardedState:
     def gather(self, name: str, device: torch.device) -> dict[str, Tensor]:
         """See `State`; one all-reduce of one parameter, exact because each element comes from one rank."""
         part = self.slices[name]
-        whole = torch.zeros(len(TENSORS), torch.Size(part.shape).numel(), device=device)
-        for row, key in zip(whole, TENSORS, strict=True):
-            row.narrow(0, part.start, part.tensors[key].numel()).copy_(part.tensors[key])
-        if dist.get_world_size() > 1:
-            dist.all_reduce(whole)
-        return {key: row.view(part.shape) for key, row in zip(TENSORS, whole, strict=True)}
+        gathered = {}
+        for key in self.counters.tensors:
+            whole = torch.zeros(torch.Size(part.shape).numel(), dtype=dtype_of(key), device=device)
+            whole.narrow(0, part.start, part.tensors[key].numel()).copy_(part.tensors[key])
+            if dist.get_world_size() > 1:
+                dist.all_reduce(whole)
+            gathered[key] = whole.view(part.shape)
+        return gathered

@@ -15,8 +15,7 @@ from apollo_ds.checkpoint import SavedState, Totals
 from apollo_ds.data import BatchSource
 from apollo_ds.engine import Engine, Processes
 from apollo_ds.engine.engine import Batch
-from apollo_ds.growth import Growth
-from apollo_ds.layer_map import LAYER_MAPS
+from apollo_ds.growth import growth_between
 from apollo_ds.metrics import Metrics
 from apollo_ds.models import FAMILIES, build
 from apollo_ds.progress import Progress
@@ -62,8 +61,9 @@ class Trainer:
             self._write("start", step=0, ranks=self.processes.world_size, method=self.recipe.method.name)
 
     def _build_engine(self, stage: int) -> Engine:
-        layers = self.schedule.stages[stage].unique_layers
-        return Engine(build(self.recipe.model, layers, self.recipe.seed), self.recipe, self.processes)
+        planned = self.schedule.stages[stage]
+        model = build(planned.shape, planned.unique_layers, self.recipe.seed)
+        return Engine(model, self.recipe, self.processes)
 
     def train(self) -> None:
         """Run every step that is left."""
@@ -74,7 +74,7 @@ class Trainer:
                 plan = schedule.at(step)
                 if plan.stage != self.stage:
                     self._grow(plan.stage)
-                result = self.engine.train_step(batches_of(step), plan.layer_map, plan.learning_rate)
+                result = self.engine.train_step(batches_of(step), plan)
                 recorder.add(plan, result)
 
                 done, last = step + 1, step + 1 == schedule.total_steps
@@ -98,19 +98,19 @@ class Trainer:
         loss_before = self._held_out_loss(self.stage)
         started = time.perf_counter()
         blocks = f"model.{FAMILIES[self.recipe.model.family].blocks}"
-        layer_map = LAYER_MAPS[new.layer_map](old.unique_layers, new.unique_layers)
+        growth = growth_between(old, new, blocks, self.recipe.seed)
         state = self.engine.capture()
         self.engine.close()
         self.engine = self._build_engine(stage)
-        self.engine.restore(state, Growth(layer_map, blocks, new.moments))
+        self.engine.restore(state, growth)
         self.stage = stage
         seconds = time.perf_counter() - started
         self._report(
             "growth",
             step=self.totals.step,
             **{"from": old.unique_layers, "to": new.unique_layers},
-            map=list(layer_map),
-            map_name=new.layer_map,
+            map=list(growth.depth.layer_map),
+            map_name=new.growth.layer_map,
             loss_before=loss_before,
             loss_after=self._held_out_loss(stage),
             seconds=seconds,

@@ -6,4 +6,5 @@ import sys
 
 from apollo_ds.__main__ import main
 
-main(["train", *sys.argv[1:]])
+if __name__ == "__main__":
+    main(["train", *sys.argv[1:]])

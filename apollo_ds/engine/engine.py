@@ -9,12 +9,14 @@ import torch
 from torch import Tensor
 
 from apollo_ds.engine import layout
+from apollo_ds.engine.cohorts import CohortCorrection
 from apollo_ds.engine.processes import Processes
 from apollo_ds.engine.teardown import tear_down
 from apollo_ds.growth import Growth
 from apollo_ds.layer_map import LayerMap
 from apollo_ds.models import PretrainingModel
 from apollo_ds.recipe import Recipe
+from apollo_ds.schedule import StepPlan
 from apollo_ds.state import Counters, ShardedState, Slice, State
 
 Batch = tuple[Tensor, Tensor, Tensor]
@@ -52,12 +54,16 @@ class Engine:
         self.deepspeed: Any = deepspeed.initialize(model=model, optimizer=optimizer, config=config)[0]
         layout.prime(self.deepspeed)
         layout.set_adam_step(self.deepspeed, 0)
+        self.births: tuple[int, ...] = (0,)
+        self.cohorts: CohortCorrection | None = None
 
-    def train_step(self, batches: Sequence[Batch], layer_map: LayerMap, learning_rate: float) -> StepResult:
-        """One optimizer step over this rank's micro-batches, each run in the order of the layer map."""
+    def train_step(self, batches: Sequence[Batch], plan: StepPlan) -> StepResult:
+        """One optimizer step over this rank's micro-batches, each run in the order of the plan's layer map."""
         for group in layout.adam(self.deepspeed).param_groups:
-            group["lr"] = learning_rate
-        self.model.run_in_order(layer_map)
+            group["lr"] = plan.learning_rate
+        if self.cohorts:
+            self.cohorts.newest_learning_rate = plan.new_learning_rate
+        self.model.run_in_order(plan.layer_map)
         self.deepspeed.train()
         losses = []
         for batch in batches:
@@ -105,11 +111,14 @@ class Engine:
             )
             for name, shape, part in self._distinct_slices()
         }
-        counters = Counters(layout.adam_step(self.deepspeed), layout.loss_scaler(self.deepspeed))
+        counters = Counters(layout.adam_step(self.deepspeed), self.births, layout.loss_scaler(self.deepspeed))
         return ShardedState(slices, counters)
 
+    def _slices(self) -> Iterator[tuple[str, tuple[int, ...], layout.OwnedSlice]]:
+        return layout.owned_slices(self.deepspeed, self.cohorts.masks if self.cohorts else {})
+
     def _distinct_slices(self) -> Iterator[tuple[str, tuple[int, ...], layout.OwnedSlice]]:
-        for name, shape, part in layout.owned_slices(self.deepspeed):
+        for name, shape, part in self._slices():
             if layout.is_replicated(self.deepspeed):
                 share = -(-part.length // self.processes.world_size)
                 first = min(part.length, share * self.processes.rank)
@@ -126,24 +135,37 @@ class Engine:
             KeyError: the state lacks a parameter that the model needs.
             ValueError: a parameter's shape is not the model's.
         """
+        counters = growth.counters(state.counters) if growth else state.counters
+        self._set_counters(counters)
+        exists = set(state.names())
         targets = [
-            (growth.source(name) if growth else name, name, shape, part)
-            for name, shape, part in layout.owned_slices(self.deepspeed)
+            (growth.sources(name, exists) if growth else (name,), name, shape, part)
+            for name, shape, part in self._slices()
         ]
         targets.sort(key=lambda target: target[0])  # copies of one source follow each other: gathered once
-        gathered_name, gathered = None, {}
-        for source, name, shape, part in targets:
-            if source != gathered_name:
-                gathered_name, gathered = source, state.gather(source, self.processes.device)
-            values = growth.apply(gathered) if growth else gathered
+        gathered: dict[str, dict[str, Tensor]] = {}
+        for sources, name, shape, part in targets:
+            gathered = {
+                source: gathered.get(source) or state.gather(source, self.processes.device) for source in sources
+            }
+            grown = growth.apply(name, gathered, state.counters) if growth else gathered[name]
             for key, tensor in part.tensors.items():
-                if values[key].shape != shape:
-                    raise ValueError(f"{name}: shape {tuple(values[key].shape)} in the state, {shape} in the model")
-                tensor.copy_(values[key].flatten().narrow(0, part.start, part.length))
-        counters = growth.counters(state.counters) if growth else state.counters
+                value = grown.get(key)
+                if value is not None:
+                    if value.shape != shape:
+                        raise ValueError(f"{name}: shape {tuple(value.shape)} in the state, {shape} in the model")
+                    tensor.copy_(value.flatten().narrow(0, part.start, part.length))
+        if self.cohorts:
+            self.cohorts.index()
+        layout.refresh_weights(self.deepspeed)
+
+    def _set_counters(self, counters: Counters) -> None:
         layout.set_adam_step(self.deepspeed, counters.adam_step)
         layout.set_loss_scaler(self.deepspeed, counters.loss_scaler)
-        layout.refresh_weights(self.deepspeed)
+        self.births = counters.births
+        if len(counters.births) > 1:
+            adam = layout.adam(self.deepspeed)
+            self.cohorts = CohortCorrection(adam, counters.births, layout.flat_tensors(self.deepspeed))
 
     def close(self) -> None:
         """Free everything the engine holds."""

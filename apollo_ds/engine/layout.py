@@ -11,16 +11,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-WEIGHT = "weight"
-MOMENTS = ("exp_avg", "exp_avg_sq")
+from apollo_ds.state import COHORT, MOMENTS, WEIGHT
 
 
 @dataclass(frozen=True)
 class OwnedSlice:
     """This rank's part of one parameter.
 
-    `tensors` maps weight, exp_avg and exp_avg_sq to fp32 views of shape (length,) into the optimizer's own memory:
-    elements start to start + length of the flattened parameter.
+    `tensors` maps weight, exp_avg, exp_avg_sq and, where there are several, cohort to views of shape (length,) into
+    the optimizer's own memory: elements start to start + length of the flattened parameter.
     """
 
     start: int
@@ -72,10 +71,11 @@ def full_shape(parameter: Tensor) -> tuple[int, ...]:
     return tuple(getattr(parameter, "ds_shape", parameter.shape))
 
 
-def owned_slices(engine: Any) -> Iterator[tuple[str, tuple[int, ...], OwnedSlice]]:
+def owned_slices(engine: Any, cohorts: dict[Tensor, Tensor]) -> Iterator[tuple[str, tuple[int, ...], OwnedSlice]]:
     """Name, full shape and this rank's slice of each trainable parameter.
 
-    The views are valid until the engine is closed; moments are there once `prime` has run.
+    `cohorts` maps a flat tensor to the cohort of each of its elements, where there are several. The views are valid
+    until the engine is closed; moments are there once `prime` has run.
     """
     locations = _locations(engine)
     state = adam(engine).state
@@ -84,10 +84,12 @@ def owned_slices(engine: Any) -> Iterator[tuple[str, tuple[int, ...], OwnedSlice
             continue
         location = locations.get(parameter)
         if location is None:
-            empty = torch.empty(0)
-            yield name, full_shape(parameter), OwnedSlice(0, dict.fromkeys((WEIGHT, *MOMENTS), empty))
+            nothing = {**dict.fromkeys((WEIGHT, *MOMENTS), torch.empty(0)), COHORT: torch.empty(0, dtype=torch.uint8)}
+            yield name, full_shape(parameter), OwnedSlice(0, nothing)
             continue
         whole = {WEIGHT: location.flat.detach(), **{key: state[location.flat][key] for key in MOMENTS}}
+        if location.flat in cohorts:
+            whole[COHORT] = cohorts[location.flat]
         tensors = {key: tensor.view(-1).narrow(0, location.offset, location.length) for key, tensor in whole.items()}
         yield name, full_shape(parameter), OwnedSlice(location.start, tensors)
 

@@ -5,11 +5,11 @@ from typing import Literal
 
 from apollo_ds.depth import SAMPLERS
 from apollo_ds.errors import UserError
-from apollo_ds.methods.base import MapName, Method, Run, SamplerName, divisors_near, split_steps
+from apollo_ds.methods.base import GrowingMethod, Run, SamplerName, divisors_near, split_steps
 from apollo_ds.schedule import Stage
 
 
-class Apollo(Method):
+class Apollo(GrowingMethod):
     """The published schedule for 12 layers is 1, 3, 6, 12, grown after 2, 4 and 10 of 40 epochs."""
 
     name: Literal["apollo"] = "apollo"
@@ -18,7 +18,8 @@ class Apollo(Method):
     grow_at: list[float] | None = None
     """Fractions of the run at which the model grows; by default the published ones, the last of them if fewer."""
     sampler: SamplerName = "lvps"
-    layer_map: MapName = "interpolate"
+    layer_map: Literal["interpolate", "stack"] = "interpolate"
+    """Which unique layer runs at each position; growth is exact where `growth_map` is the same."""
 
     def stages(self, run: Run) -> list[Stage]:
         """One stage for each layer count."""
@@ -36,6 +37,7 @@ class Apollo(Method):
                 seq_len=run.seq_len,
                 depth_distribution=SAMPLERS[self.sampler](unique, target),
                 layer_map=self.layer_map,
+                growth=self.growth_rule(run),
             )
             for unique, steps in zip(layers, split_steps(run.steps, grow_at), strict=True)
         ]

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from apollo_ds.model_shape import ModelShape
-from apollo_ds.schedule import Stage
+from apollo_ds.schedule import GrowthRule, MomentRule, NewLayers, Rewarm, Stage
 
 
 @dataclass(frozen=True)
@@ -37,8 +37,33 @@ class Method(BaseModel):
         """
 
 
-MapName = Literal["interpolate", "stack"]
+MapName = Literal["interpolate", "stack", "duplicate_top", "duplicate_middle"]
 SamplerName = Literal["lvps", "es", "us", "fs", "none"]
+
+
+class GrowingMethod(Method):
+    """A method whose growth can be varied: what all of them have in common."""
+
+    growth_map: MapName = "interpolate"
+    """Which old layer each new one is made from."""
+    new_layers: NewLayers = "copy"
+    """What a new layer is: a copy, or one of the kinds in `growth.depth`."""
+    moments: MomentRule = "map"
+    """What becomes of Adam's moments; `growth.growth` explains the rules."""
+    rewarm: Rewarm = "none"
+    """After a growth, warm up the learning rate again: of all, or of the new coordinates only."""
+    rewarm_fraction: float = Field(default=0.01, ge=0, le=1)
+    """Length of that warm-up, as a part of the run."""
+
+    def growth_rule(self, run: Run) -> GrowthRule:
+        """The rule that these options describe."""
+        return GrowthRule(
+            layer_map=self.growth_map,
+            new_layers=self.new_layers,
+            moments=self.moments,
+            rewarm=self.rewarm,
+            rewarm_steps=round(self.rewarm_fraction * run.steps),
+        )
 
 
 def divisors_near(target: int, fractions: Sequence[float]) -> list[int]:

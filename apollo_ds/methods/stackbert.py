@@ -3,16 +3,18 @@
 from typing import Literal
 
 from apollo_ds.depth import SAMPLERS
-from apollo_ds.methods.base import Method, Run, split_steps
-from apollo_ds.schedule import Stage
+from apollo_ds.methods.base import GrowingMethod, MapName, Run, split_steps
+from apollo_ds.schedule import MomentRule, Stage
 
 _PUBLISHED_STEPS = (50, 70, 280)
 
 
-class StackBert(Method):
+class StackBert(GrowingMethod):
     """A quarter, a half, then all of the layers, for 50, 70 and 280 parts of 400 of the steps."""
 
     name: Literal["stackbert"] = "stackbert"
+    growth_map: MapName = "stack"
+    moments: MomentRule = "reset"
 
     def stages(self, run: Run) -> list[Stage]:
         """As many doublings, at most two, as the depth allows."""
@@ -32,7 +34,7 @@ class StackBert(Method):
                     seq_len=run.seq_len,
                     depth_distribution=SAMPLERS["none"](layers, layers),
                     layer_map="stack",
-                    moments="reset",
+                    growth=self.growth_rule(run),
                 )
             )
         return stages

@@ -142,4 +142,6 @@ def test_a_run_before_its_last_growth_exports_at_full_depth(tmp_path: Path) -> N
     model = AutoModelForMaskedLM.from_pretrained(tmp_path / "model")
     layers = model.bert.encoder.layer
     assert len(layers) == 6
-    assert all(torch.equal(a, b) for layer in layers for a, b in zip(layer.parameters(), layers[0].parameters()))
+    assert all(
+        torch.equal(a, b) for layer in layers for a, b in zip(layer.parameters(), layers[0].parameters(), strict=True)
+    )

@@ -1,0 +1,48 @@
+"""The growth from one stage of a schedule to the next."""
+
+from apollo_ds.errors import UserError
+from apollo_ds.growth.axes import Axis
+from apollo_ds.growth.depth import DepthMap
+from apollo_ds.growth.growth import Growth
+from apollo_ds.growth.width import AxisMap, WidthMap
+from apollo_ds.layer_map import LAYER_MAPS
+from apollo_ds.model_shape import ModelShape
+from apollo_ds.schedule import Stage, WidthRule
+
+
+def growth_between(old: Stage, new: Stage, blocks: str, seed: int) -> Growth:
+    """How the new stage's training state follows from the old one's.
+
+    Raises:
+        UserError: the shapes differ in what cannot grow.
+    """
+    rule = new.growth
+    layer_map = LAYER_MAPS[rule.layer_map](old.unique_layers, new.unique_layers)
+    depth = DepthMap(layer_map, blocks, new.shape.family, rule.new_layers)
+    width = width_between(old.shape, new.shape, rule.width, seed)
+    return Growth(depth, width, rule.moments, marks_new=rule.rewarm == "new")
+
+
+def width_between(old: ModelShape, new: ModelShape, how: WidthRule, seed: int) -> WidthMap | None:
+    """The maps of the axes in which two shapes differ: hidden size with whole heads, and FFN width.
+
+    Raises:
+        UserError: the size of a head changes, or something shrinks.
+    """
+    axes: dict[Axis, AxisMap] = {}
+    head = old.hidden_size // old.num_heads
+    if new.hidden_size // new.num_heads != head:
+        raise UserError(f"method: heads keep their size {head} when a model grows; give num_heads in proportion")
+    if new.hidden_size < old.hidden_size or new.intermediate_size < old.intermediate_size:
+        raise UserError("method: a stage must not be narrower than the one before it")
+    if new.hidden_size != old.hidden_size:
+        heads = _axis(how, old.num_heads, new.num_heads, seed).of_groups(head)
+        axes["embedding"] = _axis(how, old.hidden_size, new.hidden_size, seed + 1)
+        axes["heads"], axes["qkv"] = heads, heads.repeated(3)
+    if new.intermediate_size != old.intermediate_size:
+        axes["ffn"] = _axis(how, old.intermediate_size, new.intermediate_size, seed + 2)
+    return WidthMap(new.family, axes, advanced=how == "aki") if axes else None
+
+
+def _axis(how: WidthRule, old_size: int, new_size: int, seed: int) -> AxisMap:
+    return AxisMap.drawn(old_size, new_size, seed) if how == "net2net" else AxisMap.tiled(old_size, new_size)

@@ -1,0 +1,67 @@
+"""More layers: which old layer each new one is, or what stands in its place."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from apollo_ds.growth.axes import is_normalisation, is_residual_output
+from apollo_ds.layer_map import LayerMap
+from apollo_ds.schedule import NewLayers
+
+
+@dataclass(frozen=True)
+class DepthMap:
+    """New layer i is made from the old layer `layer_map[i]`; the first made from each is that layer, grown older.
+
+    What the others are is `new_layers`:
+    - copy: the same weights;
+    - zero: the same, but what writes into the residual stream is zero: a pre-LN model's function does not change;
+    - identity: matrices are identities, normalisations and biases zero (Shen et al. 2022): the same for pre-LN;
+    - random: as freshly initialised.
+
+    `blocks` is the path of the block list: layer i's parameters are named `{blocks}.{i}.{rest}`.
+    """
+
+    layer_map: LayerMap
+    blocks: str
+    family: str
+    new_layers: NewLayers = "copy"
+
+    def source(self, name: str) -> str:
+        """The old parameter that a new one is made from."""
+        index = self.layer_index(name)
+        return name if index is None else self.renamed(name, self.layer_map[index])
+
+    def layer_index(self, name: str) -> int | None:
+        """The layer that a parameter belongs to; None outside of the blocks."""
+        if not name.startswith(f"{self.blocks}."):
+            return None
+        return int(name.removeprefix(f"{self.blocks}.").partition(".")[0])
+
+    def renamed(self, name: str, layer: int) -> str:
+        """The same parameter of another layer."""
+        rest = name.removeprefix(f"{self.blocks}.").partition(".")[2]
+        return f"{self.blocks}.{layer}.{rest}"
+
+    def copies(self, name: str) -> int:
+        """How many new layers share the old layer that this parameter's layer is made from."""
+        index = self.layer_index(name)
+        return 1 if index is None else self.layer_map.count(self.layer_map[index])
+
+    def is_new(self, name: str) -> bool:
+        """Whether the parameter belongs to a new layer rather than to an old one in a new place."""
+        index = self.layer_index(name)
+        return index is not None and self.layer_map[index] in self.layer_map[:index]
+
+    def weight(self, name: str, source: Tensor) -> Tensor | None:
+        """The new weight from the old one; None to leave it as it was initialised."""
+        if self.new_layers == "copy" or not self.is_new(name):
+            return source
+        if self.new_layers == "random":
+            return None
+        if self.new_layers == "zero":
+            return torch.zeros_like(source) if is_residual_output(self.family, name) else source
+        if is_normalisation(self.family, name) or source.dim() == 1:
+            return torch.zeros_like(source)
+        return torch.eye(*source.shape, dtype=source.dtype, device=source.device)

@@ -1,0 +1,129 @@
+"""Wider layers: which old unit each new one copies, along each named axis.
+
+Net2Net (Chen et al. 2016), function-preserving initialisation and advanced knowledge initialisation (bert2BERT, Chen
+et al. 2022), and tiling (CompoundGrow, Gu et al. 2021) differ only in these maps.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from apollo_ds.counter_random import Stream, random_bits
+from apollo_ds.growth.axes import Axis, Dimension, dimensions
+
+
+@dataclass(frozen=True)
+class AxisMap:
+    """New unit j of an axis copies the old unit `index[j]`; the first `old_size` units copy themselves."""
+
+    index: tuple[int, ...]
+    old_size: int
+
+    @classmethod
+    def tiled(cls, old_size: int, new_size: int) -> "AxisMap":
+        """All old units again and again: each equally often where the old size divides the new."""
+        return cls(tuple(j % old_size for j in range(new_size)), old_size)
+
+    @classmethod
+    def drawn(cls, old_size: int, new_size: int, seed: int) -> "AxisMap":
+        """Each new unit copies a random old one (Net2Net)."""
+        new = random_bits(seed, Stream.GROWTH, np.arange(old_size, new_size)) % np.uint64(old_size)
+        return cls((*range(old_size), *(int(j) for j in new)), old_size)
+
+    def of_groups(self, size: int) -> "AxisMap":
+        """The map of elements when each unit is a group of `size` of them: whole attention heads."""
+        return AxisMap(tuple(unit * size + i for unit in self.index for i in range(size)), self.old_size * size)
+
+    def repeated(self, times: int) -> "AxisMap":
+        """The map of `times` such axes end to end: a fused query, key and value."""
+        index = tuple(part * self.old_size + unit for part in range(times) for unit in self.index)
+        return AxisMap(index, self.old_size * times)
+
+    @property
+    def counts(self) -> Tensor:
+        """How often the unit that each new one copies is copied, itself included; fp32, (new size,)."""
+        index = torch.tensor(self.index)
+        return torch.bincount(index, minlength=self.old_size)[index].float()
+
+    @property
+    def is_uniform(self) -> bool:
+        """Whether every old unit has as many copies, which normalisation needs to give the same result."""
+        return len(set(self.counts.tolist())) == 1
+
+    def is_new(self) -> Tensor:
+        """Which new units are copies of an earlier one; bool, (new size,)."""
+        first = {unit: j for j, unit in reversed(list(enumerate(self.index)))}
+        return torch.tensor([first[unit] != j for j, unit in enumerate(self.index)])
+
+
+@dataclass(frozen=True)
+class WidthMap:
+    """Maps of the axes that grow. With `advanced`, new heads and FFN units come from the layer above."""
+
+    family: str
+    axes: dict[Axis, AxisMap]
+    advanced: bool = False
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether the wider model computes the same function, up to rounding."""
+        embedding = self.axes.get("embedding")
+        return not self.advanced and (embedding is None or embedding.is_uniform)
+
+    def takes_new_units_from_above(self, name: str) -> bool:
+        """Whether a parameter's new units come from the layer above."""
+        growing = [d for d in self._growing(name) if d is not None]
+        return self.advanced and any(d.axis in ("heads", "qkv", "ffn") and d.side == "out" for d in growing)
+
+    def select(self, name: str, old: Tensor, above: Tensor | None = None) -> Tensor:
+        """The old elements that the new ones stand for, in the new shape, not scaled."""
+        grown = self._selected(name, old)
+        if above is None:
+            return grown
+        return torch.where(self._new_units(name, grown, sides=("out",)), self._selected(name, above), grown)
+
+    def weight(self, name: str, old: Tensor, above: Tensor | None = None) -> Tensor:
+        """The new weight: consumers of a copied unit share what the one consumer had."""
+        grown = self.select(name, old, above)
+        for position, dimension in enumerate(self._growing(name)):
+            if dimension is not None and dimension.side != "out":
+                grown = grown / _along(self.axes[dimension.axis].counts, position, grown)
+        return grown
+
+    def gradient_scale(self, name: str, new: Tensor) -> Tensor:
+        """c in g_new = c g_old of the copied element: 1 / copies of each unit produced; of the shape of `new`."""
+        scale = torch.ones_like(new)
+        for position, dimension in enumerate(self._growing(name)):
+            if dimension is not None and dimension.side == "out":
+                scale = scale / _along(self.axes[dimension.axis].counts, position, new)
+        return scale
+
+    def is_new(self, name: str, new: Tensor) -> Tensor:
+        """Which elements did not exist before; bool, of the shape of `new`."""
+        return self._new_units(name, new, sides=("out", "in", "final"))
+
+    def _growing(self, name: str) -> tuple[Dimension | None, ...]:
+        return tuple(d if d is not None and d.axis in self.axes else None for d in dimensions(self.family, name))
+
+    def _selected(self, name: str, old: Tensor) -> Tensor:
+        for position, dimension in enumerate(self._growing(name)):
+            if dimension is not None:
+                index = torch.tensor(self.axes[dimension.axis].index, device=old.device)
+                old = old.index_select(position, index)
+        return old
+
+    def _new_units(self, name: str, new: Tensor, sides: tuple[str, ...]) -> Tensor:
+        result = torch.zeros_like(new, dtype=torch.bool)
+        for position, dimension in enumerate(self._growing(name)):
+            if dimension is not None and dimension.side in sides:
+                result |= _along(self.axes[dimension.axis].is_new(), position, new)
+        return result
+
+
+def _along(vector: Tensor, position: int, like: Tensor) -> Tensor:
+    """A vector laid along one dimension of a tensor, ready to broadcast."""
+    shape = [1] * like.dim()
+    shape[position] = -1
+    return vector.to(like.device).view(shape)
