@@ -15,7 +15,7 @@ from transformers import AutoModelForCausalLM, AutoModelForMaskedLM, AutoTokeniz
 from apollo_ds.checkpoint import SavedState
 from apollo_ds.corpus import Corpus
 from apollo_ds.data import BatchSource
-from apollo_ds.engine import Processes
+from apollo_ds.engine import Engine, Processes
 from apollo_ds.export import export
 from apollo_ds.metrics import read_metrics
 from apollo_ds.models import PretrainingModel
@@ -145,3 +145,48 @@ def test_a_run_before_its_last_growth_exports_at_full_depth(tmp_path: Path) -> N
     assert all(
         torch.equal(a, b) for layer in layers for a, b in zip(layer.parameters(), layers[0].parameters(), strict=True)
     )
+
+
+def train_and_crash(processes: Processes, recipe: Recipe, method: str, call: int) -> None:
+    """Train, and die when an engine's method has been called so often; the stub dies after doing half of its work."""
+
+    class Crash(Exception):
+        pass
+
+    original = getattr(Engine, method)
+    calls = 0
+
+    def crash(engine: Engine, *arguments: Any, **options: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        result = original(engine, *arguments, **options)
+        if calls == call:
+            raise Crash
+        return result
+
+    setattr(Engine, method, crash)
+    try:
+        with pytest.raises(Crash):
+            train(processes, recipe)
+    finally:
+        setattr(Engine, method, original)
+
+
+@pytest.mark.parametrize(
+    ("where", "call"),
+    [
+        # Saving at steps 5 and 10 captures too: the second capture is that of the growth at step 5.
+        pytest.param("capture", 2, id="after capture"),
+        pytest.param("close", 1, id="after teardown"),
+        pytest.param("_set_counters", 1, id="during restore"),
+        pytest.param("restore", 1, id="after restore"),
+        pytest.param("train_step", 7, id="before the next checkpoint"),
+    ],
+)
+def test_a_crash_inside_a_growth_loses_nothing(where: str, call: int, tmp_path: Path) -> None:
+    whole, crashed = tiny("gpt2", tmp_path / "whole"), tiny("gpt2", tmp_path / "crashed")
+    pool(2).run(train, whole)
+    pool(2).run(train_and_crash, crashed, where, call)
+    pool(2).run(train, crashed)
+    for kind in ("step", "eval", "growth"):
+        assert events(crashed, kind) == events(whole, kind)

@@ -1,0 +1,63 @@
+"""Adam with an age for each cohort, against an Adam of each cohort's own."""
+
+import pytest
+import torch
+
+from apollo_ds.engine.cohorts import CohortCorrection
+
+OPTIONS = {"lr": 0.01, "betas": (0.9, 0.99), "weight_decay": 0.1}
+
+
+@pytest.mark.parametrize("fused", [False, True])
+@pytest.mark.parametrize("newest_rate", [None, 0.002])
+def test_each_cohort_moves_as_under_an_adam_of_its_own_age(fused: bool, newest_rate: float | None) -> None:
+    generator = torch.Generator().manual_seed(0)
+    start = torch.randn(10, generator=generator)
+    gradients = torch.randn(60, 10, generator=generator)
+    born = 40
+    young = torch.tensor([2, 5, 6])
+
+    joint = torch.nn.Parameter(start.clone())
+    adam = torch.optim.AdamW([joint], fused=fused, **OPTIONS)
+    for gradient in gradients[:born]:
+        joint.grad = gradient.clone()
+        adam.step()
+    for key in ("exp_avg", "exp_avg_sq"):
+        adam.state[joint][key][young] = 0
+    correction = CohortCorrection(adam, (0, born), [joint])
+    correction.masks[joint][young] = 1
+    correction.newest_learning_rate = newest_rate
+    correction.index()
+
+    alone = torch.nn.Parameter(joint.detach()[young].clone())
+    own = torch.optim.AdamW([alone], **{**OPTIONS, "lr": newest_rate or OPTIONS["lr"]})
+    control = torch.nn.Parameter(start.clone())
+    control_adam = torch.optim.AdamW([control], **OPTIONS)
+    for gradient in gradients[:born]:
+        control.grad = gradient.clone()
+        control_adam.step()
+
+    for gradient in gradients[born:]:
+        joint.grad, alone.grad, control.grad = gradient.clone(), gradient[young].clone(), gradient.clone()
+        adam.step()
+        own.step()
+        control_adam.step()
+        assert torch.allclose(joint.detach()[young], alone.detach(), atol=1e-6)
+    old = torch.tensor([i for i in range(10) if i not in young])
+    assert torch.allclose(joint.detach()[old], control.detach()[old], atol=1e-6)
+
+
+def test_without_the_correction_the_first_updates_are_several_times_too_large() -> None:
+    parameter = torch.nn.Parameter(torch.zeros(1))
+    adam = torch.optim.AdamW([parameter], lr=1.0, betas=(0.9, 0.999), weight_decay=0)
+    for _ in range(10):
+        parameter.grad = torch.ones(1)
+        adam.step()
+    state = adam.state[parameter]
+    state["step"].fill_(10_000)
+    state["exp_avg"].zero_()
+    state["exp_avg_sq"].zero_()
+    before = float(parameter.detach())
+    parameter.grad = torch.ones(1)
+    adam.step()
+    assert before - float(parameter.detach()) > 3

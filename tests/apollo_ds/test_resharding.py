@@ -1,0 +1,122 @@
+"""One training state, whatever it was saved under: other ZeRO stages, rank counts, precisions, and many rebuilds."""
+
+import gc
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import torch
+from corpora import corpus
+from ranks import pool
+from recipes import tiny, zero
+from test_engine import offload, train, whole_state
+
+from apollo_ds import checkpoint
+from apollo_ds.checkpoint import SavedState, Totals
+from apollo_ds.engine import Engine, Processes
+from apollo_ds.growth import growth_between
+from apollo_ds.model_shape import ModelShape
+from apollo_ds.models import FAMILIES, build
+from apollo_ds.recipe import Recipe
+
+SAVED_AT, MORE = 6, 20
+
+
+def engine_for(recipe: Recipe, stage: int, processes: Processes, seed: int = 1) -> Engine:
+    return Engine(build(recipe.model, recipe.schedule().stages[stage].unique_layers, seed), recipe, processes)
+
+
+def growth_into(recipe: Recipe, stage: int) -> Any:
+    stages = recipe.schedule().stages
+    return growth_between(stages[stage - 1], stages[stage], f"model.{FAMILIES[recipe.model.family].blocks}", seed=0)
+
+
+def save_and_go_on(processes: Processes, recipe: Recipe, folder: Path) -> list[float]:
+    """Six steps across a growth, a checkpoint, and the losses of the next twenty."""
+    engine = engine_for(recipe, 0, processes)
+    train(processes, engine, recipe, range(5))
+    state = engine.capture()
+    engine.close()
+    engine = engine_for(recipe, 1, processes)
+    engine.restore(state, growth_into(recipe, 1))
+    train(processes, engine, recipe, range(5, SAVED_AT))
+    checkpoint.save(folder, engine.capture(), Totals(step=SAVED_AT), 1, 0, processes)
+    losses = train(processes, engine, recipe, range(SAVED_AT, SAVED_AT + MORE))
+    engine.close()
+    return losses
+
+
+def load_and_go_on(processes: Processes, recipe: Recipe, folder: Path) -> tuple[bool, list[float]]:
+    """Whether the loaded state equals the saved one to the bit, and the losses of the next twenty steps."""
+    engine = engine_for(recipe, 1, processes, seed=2)
+    saved = SavedState(folder / f"step-{SAVED_AT}")
+    engine.restore(saved)
+    loaded = whole_state(processes, engine)
+    expected = {
+        f"{name}/{key}": tensor
+        for name in saved.names()
+        for key, tensor in saved.gather(name, torch.device("cpu")).items()
+    }
+    equal = loaded.keys() == expected.keys() and all(torch.equal(loaded[key], expected[key]) for key in expected)
+    losses = train(processes, engine, recipe, range(SAVED_AT, SAVED_AT + MORE))
+    engine.close()
+    return equal, losses
+
+
+@pytest.mark.parametrize("moments", ["map", "zero_new"])
+def test_a_state_saved_on_two_ranks_continues_everywhere(moments: str, tmp_path: Path) -> None:
+    method = {"name": "apollo", "layers": [3, 6], "grow_at": [0.25], "moments": moments}
+    recipe = tiny("gpt2", "unused", method=method, steps=40, deepspeed=zero(1))
+    reference = torch.tensor(pool(2).run(save_and_go_on, recipe, tmp_path)[0])
+    for world_size, stage in [(1, 0), (1, 2), (1, 3), (2, 0), (2, 2), (2, 3), (4, 0), (4, 1), (4, 2), (4, 3)]:
+        other = recipe.model_copy(update={"deepspeed": zero(stage), "micro_batch_size": 2})
+        equal, losses = pool(world_size).run(load_and_go_on, other, tmp_path)[0]
+        assert equal, (world_size, stage)
+        assert torch.allclose(torch.tensor(losses), reference, atol=1e-5, rtol=0), (world_size, stage)
+
+
+@pytest.mark.parametrize("configuration", [zero(0, "bf16"), zero(2, "bf16"), offload(2), offload(3)])
+def test_a_state_saved_in_fp32_loads_exactly_in_other_precisions(configuration: Any, tmp_path: Path) -> None:
+    method = {"name": "apollo", "layers": [3, 6], "grow_at": [0.25]}
+    recipe = tiny("bert", "unused", method=method, steps=40)
+    reference = torch.tensor(pool(2).run(save_and_go_on, recipe, tmp_path)[0])
+    other = recipe.model_copy(update={"deepspeed": configuration})
+    equal, losses = pool(2).run(load_and_go_on, other, tmp_path)[0]
+    assert equal
+    assert torch.allclose(torch.tensor(losses), reference, atol=0.05)
+
+
+def rebuild_often(processes: Processes, recipe: Recipe, times: int) -> list[int]:
+    """Resident memory after each of so many rebuilds."""
+    engine = engine_for(recipe, 0, processes)
+    sizes = []
+    for step in range(times):
+        train(processes, engine, recipe, range(step, step + 1))
+        state = engine.capture()
+        engine.close()
+        engine = engine_for(recipe, 0, processes)
+        engine.restore(state)
+        del state
+        gc.collect()
+        sizes.append(psutil.Process().memory_info().rss)
+    engine.close()
+    return sizes
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stage", [1, 3])
+def test_twenty_rebuilds_leave_no_memory_behind(stage: int) -> None:
+    shape = ModelShape(
+        family="bert",
+        num_layers=6,
+        hidden_size=192,
+        num_heads=3,
+        intermediate_size=768,
+        vocab_size=corpus("bert").vocab_size,
+        max_position_embeddings=32,
+    )
+    method = {"name": "scratch"}
+    recipe = tiny("bert", "unused", model=shape.model_dump(), method=method, deepspeed=zero(stage, "bf16"))
+    for sizes in pool(2).run(rebuild_often, recipe, 20):
+        assert sizes[-1] < 1.05 * sizes[1], sizes
