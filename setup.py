@@ -20,6 +20,7 @@ setup(
         "pyyaml",
         "rich",
         "matplotlib",
+        "rensa",
         "safetensors",
         "xxhash",
     ],

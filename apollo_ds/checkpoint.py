@@ -61,16 +61,14 @@ class SavedState:
         """See `State`."""
         return tuple(self._slices[0][name]["shape"])
 
-    def gather(self, name: str, device: torch.device) -> dict[str, Tensor]:
+    def gather(self, name: str, tensor: str, device: torch.device) -> Tensor:
         """See `State`."""
         shape = self.shape(name)
-        keys, size = self.counters.tensors, torch.Size(shape).numel()
-        whole = {key: torch.empty(size, dtype=dtype_of(key)) for key in keys}
+        whole = torch.empty(torch.Size(shape).numel(), dtype=dtype_of(tensor))
         for file, slices in zip(self._files, self._slices, strict=True):
-            for key in keys:
-                part = file.get_tensor(f"{name}/{key}")
-                whole[key].narrow(0, slices[name]["start"], part.numel()).copy_(part)
-        return {key: tensor.view(shape).to(device) for key, tensor in whole.items()}
+            part = file.get_tensor(f"{name}/{tensor}")
+            whole.narrow(0, slices[name]["start"], part.numel()).copy_(part)
+        return whole.view(shape).to(device)
 
 
 def save(

@@ -11,6 +11,7 @@ from apollo_ds.corpus import Corpus
 from apollo_ds.growth import DepthMap
 from apollo_ds.models import FAMILIES
 from apollo_ds.recipe import Recipe
+from apollo_ds.state import WEIGHT
 
 
 @torch.no_grad()
@@ -30,7 +31,6 @@ def export(state: SavedState, recipe: Recipe, corpus: Corpus, folder: Path) -> N
     stage = recipe.schedule().stages[state.stage]
     placement = DepthMap(stage.map_to(recipe.model.num_layers), f"model.{family.blocks}", recipe.model.family)
     for name, parameter in model.named_parameters():
-        saved = state.gather(placement.source(f"model.{name}"), torch.device("cpu"))
-        parameter.copy_(saved["weight"])
+        parameter.copy_(state.gather(placement.source(f"model.{name}"), WEIGHT, torch.device("cpu")))
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)

@@ -134,16 +134,20 @@ class PretrainingModel(nn.Module):
         return total / labels.numel()
 
 
-def build(shape: ModelShape, unique_layers: int, seed: int) -> PretrainingModel:
+def build(shape: ModelShape, unique_layers: int, seed: int | None) -> PretrainingModel:
     """A freshly initialised model with so many unique blocks, the same for the same seed.
 
-    Weights are drawn as for the full depth: GPT-2 scales its residual projections by the number of layers.
+    Weights are drawn as for the full depth: GPT-2 scales its residual projections by the number of layers. Without a
+    seed they are left as memory happens to be, for a model that is to be filled from a state.
     """
     family = FAMILIES[shape.family]
     config = family.config(shape.model_copy(update={"num_layers": unique_layers}))
     with no_init_weights():
         model = family.model_class(config)
     config.num_hidden_layers = shape.num_layers
+    if seed is None:
+        model.tie_weights()
+        return PretrainingModel(shape, model)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model.init_weights()

@@ -49,10 +49,10 @@ class State(Protocol):
     def shape(self, name: str) -> Shape:
         """The full shape of a parameter."""
 
-    def gather(self, name: str, device: torch.device) -> dict[str, Tensor]:
-        """The tensors of one parameter that `counters.tensors` names, in its full shape.
+    def gather(self, name: str, tensor: str, device: torch.device) -> Tensor:
+        """One of the tensors that `counters.tensors` names of one parameter, in the parameter's full shape.
 
-        All ranks must call it for the same names in the same order.
+        All ranks must call it for the same tensors in the same order.
         """
 
 
@@ -80,14 +80,11 @@ class ShardedState:
         """See `State`."""
         return self.slices[name].shape
 
-    def gather(self, name: str, device: torch.device) -> dict[str, Tensor]:
-        """See `State`; one all-reduce of one parameter, exact because each element comes from one rank."""
+    def gather(self, name: str, tensor: str, device: torch.device) -> Tensor:
+        """See `State`; one all-reduce of one tensor, exact because each element comes from one rank."""
         part = self.slices[name]
-        gathered = {}
-        for key in self.counters.tensors:
-            whole = torch.zeros(torch.Size(part.shape).numel(), dtype=dtype_of(key), device=device)
-            whole.narrow(0, part.start, part.tensors[key].numel()).copy_(part.tensors[key])
-            if dist.get_world_size() > 1:
-                dist.all_reduce(whole)
-            gathered[key] = whole.view(part.shape)
-        return gathered
+        whole = torch.zeros(torch.Size(part.shape).numel(), dtype=dtype_of(tensor), device=device)
+        whole.narrow(0, part.start, part.tensors[tensor].numel()).copy_(part.tensors[tensor])
+        if dist.get_world_size() > 1:
+            dist.all_reduce(whole)
+        return whole.view(part.shape)

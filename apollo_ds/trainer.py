@@ -45,7 +45,7 @@ class Trainer:
         saved = SavedState(newest) if newest else None
         totals = saved.totals if saved else Totals()
         self.stage = saved.stage if saved else 0
-        self.engine = self._build_engine(self.stage)
+        self.engine = self._build_engine(self.stage, initialised=saved is None)
         self.metrics = None
         if self.processes.is_first:
             self.metrics = Metrics(self.folder.path, saved.metrics_bytes if saved else 0, totals.step)
@@ -60,9 +60,9 @@ class Trainer:
         else:
             self._write("start", step=0, ranks=self.processes.world_size, method=self.recipe.method.name)
 
-    def _build_engine(self, stage: int) -> Engine:
+    def _build_engine(self, stage: int, initialised: bool) -> Engine:
         planned = self.schedule.stages[stage]
-        model = build(planned.shape, planned.unique_layers, self.recipe.seed)
+        model = build(planned.shape, planned.unique_layers, self.recipe.seed if initialised else None)
         return Engine(model, self.recipe, self.processes)
 
     def train(self) -> None:
@@ -101,7 +101,7 @@ class Trainer:
         growth = growth_between(old, new, blocks, self.recipe.seed)
         state = self.engine.capture()
         self.engine.close()
-        self.engine = self._build_engine(stage)
+        self.engine = self._build_engine(stage, initialised=new.growth.new_layers == "random")
         self.engine.restore(state, growth)
         self.stage = stage
         seconds = time.perf_counter() - started

@@ -11,13 +11,13 @@ from torch import Tensor
 from apollo_ds.engine import layout
 from apollo_ds.engine.cohorts import CohortCorrection
 from apollo_ds.engine.processes import Processes
-from apollo_ds.engine.teardown import tear_down
+from apollo_ds.engine.teardown import return_freed_memory, tear_down
 from apollo_ds.growth import Growth
 from apollo_ds.layer_map import LayerMap
 from apollo_ds.models import PretrainingModel
 from apollo_ds.recipe import Recipe
 from apollo_ds.schedule import StepPlan
-from apollo_ds.state import Counters, ShardedState, Slice, State
+from apollo_ds.state import Counters, ShardedState, Slice, State, dtype_of
 
 Batch = tuple[Tensor, Tensor, Tensor]
 """input_ids, positions and labels, as `PretrainingModel.forward` takes them."""
@@ -56,6 +56,7 @@ class Engine:
         layout.set_adam_step(self.deepspeed, 0)
         self.births: tuple[int, ...] = (0,)
         self.cohorts: CohortCorrection | None = None
+        return_freed_memory()
 
     def train_step(self, batches: Sequence[Batch], plan: StepPlan) -> StepResult:
         """One optimizer step over this rank's micro-batches, each run in the order of the plan's layer map."""
@@ -138,26 +139,25 @@ class Engine:
         counters = growth.counters(state.counters) if growth else state.counters
         self._set_counters(counters)
         exists = set(state.names())
-        targets = [
-            (growth.sources(name, exists) if growth else (name,), name, shape, part)
-            for name, shape, part in self._slices()
-        ]
-        targets.sort(key=lambda target: target[0])  # copies of one source follow each other: gathered once
-        gathered: dict[str, dict[str, Tensor]] = {}
-        for sources, name, shape, part in targets:
-            gathered = {
-                source: gathered.get(source) or state.gather(source, self.processes.device) for source in sources
-            }
-            grown = growth.apply(name, gathered, state.counters) if growth else gathered[name]
-            for key, tensor in part.tensors.items():
-                value = grown.get(key)
-                if value is not None:
-                    if value.shape != shape:
-                        raise ValueError(f"{name}: shape {tuple(value.shape)} in the state, {shape} in the model")
-                    tensor.copy_(value.flatten().narrow(0, part.start, part.length))
+        by_source: dict[tuple[str, ...], list[tuple[str, tuple[int, ...], layout.OwnedSlice]]] = {}
+        for name, shape, part in self._slices():
+            sources = growth.sources(name, exists) if growth else (name,)
+            by_source.setdefault(sources, []).append((name, shape, part))
+        for sources, targets in by_source.items():
+            for key in counters.tensors:
+                old = {source: self._gather(state, source, key) for source in sources}
+                for name, shape, part in targets:
+                    new = growth.apply(name, key, old, state.counters) if growth else old[name]
+                    if new is not None:
+                        _write(name, new, shape, part, key)
         if self.cohorts:
             self.cohorts.index()
         layout.refresh_weights(self.deepspeed)
+
+    def _gather(self, state: State, name: str, key: str) -> Tensor:
+        if key in state.counters.tensors:
+            return state.gather(name, key, self.processes.device)
+        return torch.zeros(state.shape(name), dtype=dtype_of(key), device=self.processes.device)  # one cohort so far
 
     def _set_counters(self, counters: Counters) -> None:
         layout.set_adam_step(self.deepspeed, counters.adam_step)
@@ -171,6 +171,13 @@ class Engine:
         """Free everything the engine holds."""
         tear_down(self.deepspeed)
         del self.deepspeed, self.model
+        return_freed_memory()
+
+
+def _write(name: str, new: Tensor, shape: tuple[int, ...], part: layout.OwnedSlice, key: str) -> None:
+    if new.shape != shape:
+        raise ValueError(f"{name}: shape {tuple(new.shape)} in the state, {shape} in the model")
+    part.tensors[key].copy_(new.flatten().narrow(0, part.start, part.length))
 
 
 def _parameter_groups(model: PretrainingModel, weight_decay: float) -> list[dict[str, Any]]:

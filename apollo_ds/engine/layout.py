@@ -142,30 +142,15 @@ def _zero3_locations(optimizer: Any) -> dict[Tensor, _Location]:
 
 @torch.no_grad()
 def prime(engine: Any) -> None:
-    """Create Adam's moments, which otherwise appear at the first step, in Adam's own way.
-
-    One inner step with zero gradients, no learning rate and no decay leaves every weight as it is, to the bit.
-    """
-    optimizer, inner = engine.optimizer, adam(engine)
-    flats = flat_tensors(engine)
-    if all(inner.state.get(flat) for flat in flats):
-        return
-    saved = [(group["lr"], group["weight_decay"]) for group in inner.param_groups]
-    for group in inner.param_groups:
-        group["lr"], group["weight_decay"] = 0.0, 0.0
-    gradients = [flat.grad for flat in flats]
-    for flat in flats:
-        flat.grad = torch.zeros_like(flat)
-    zero3 = engine.zero_optimization_stage() == 3
-    if zero3:
-        optimizer._set_fp32_optimizer_param_groups()
-    inner.step()
-    if zero3:
-        optimizer._clear_fp32_optimizer_param_groups()
-    for flat, gradient in zip(flats, gradients, strict=True):
-        flat.grad = gradient
-    for group, (lr, weight_decay) in zip(inner.param_groups, saved, strict=True):
-        group["lr"], group["weight_decay"] = lr, weight_decay
+    """Create the state that torch's AdamW would create at its first step, at step 0, where there is none yet."""
+    inner = adam(engine)
+    for flat in flat_tensors(engine):
+        if not inner.state.get(flat):
+            inner.state[flat] = {
+                "step": torch.zeros((), dtype=torch.float32, device=flat.device),
+                # Not zeros_like, which writes the zeros: on a CPU these pages take up memory only when filled.
+                **{key: torch.zeros(flat.shape, dtype=flat.dtype, device=flat.device) for key in MOMENTS},
+            }
 
 
 def adam_step(engine: Any) -> int:

@@ -8,10 +8,7 @@ from torch import Tensor
 from apollo_ds.growth.depth import DepthMap
 from apollo_ds.growth.width import WidthMap
 from apollo_ds.schedule import MomentRule
-from apollo_ds.state import COHORT, MOMENTS, WEIGHT, Counters
-
-Gathered = dict[str, dict[str, Tensor]]
-"""Old parameter name -> weight, exp_avg, exp_avg_sq (and cohort, where the state has several)."""
+from apollo_ds.state import COHORT, WEIGHT, Counters
 
 
 @dataclass(frozen=True)
@@ -48,20 +45,16 @@ class Growth:
             found.append(name)
         return tuple(found)
 
-    def apply(self, name: str, old: Gathered, counters: Counters) -> dict[str, Tensor | None]:
-        """The new parameter's weight, moments and cohorts; a weight of None is left as it was initialised."""
-        source = self.depth.source(name)
-        weight = old[source][WEIGHT]
-        if self.width is not None:
-            weight = self.width.weight(source, weight, self._from_above(source, old, WEIGHT))
-        grown: dict[str, Tensor | None] = {WEIGHT: self.depth.weight(name, weight)}
-        new = self._is_new(name, source, weight)
-        blank = self._blank(name, new, old)
-        for key in MOMENTS:
-            grown[key] = self._moment(key, name, source, old, blank)
-        if len(self.counters(counters).births) > 1:
-            grown[COHORT] = self._cohorts(name, source, old, counters, blank if self._new_is_young else new)
-        return grown
+    def apply(self, name: str, tensor: str, old: dict[str, Tensor], counters: Counters) -> Tensor | None:
+        """One tensor (weight, exp_avg, exp_avg_sq or cohort) of a new parameter from that of each of its `sources`.
+
+        A result of None is left as the model was initialised.
+        """
+        if tensor == WEIGHT:
+            return self._weight(name, old)
+        if tensor == COHORT:
+            return self._cohort(name, old, counters)
+        return self._moment(name, old, power=1 if tensor == "exp_avg" else 2)
 
     def counters(self, old: Counters) -> Counters:
         """What Adam's counters become."""
@@ -88,55 +81,62 @@ class Growth:
             return None
         return self.depth.renamed(source, index + 1)
 
-    def _from_above(self, source: str, old: Gathered, key: str) -> Tensor | None:
-        above = self._above(source)
-        return old[above][key] if above in old else None
+    def _weight(self, name: str, old: dict[str, Tensor]) -> Tensor | None:
+        source = self.depth.source(name)
+        weight = old[source]
+        if self.width is not None:
+            weight = self.width.weight(source, weight, old.get(self._above(source) or ""))
+        return self.depth.weight(name, weight)
 
-    def _is_new(self, name: str, source: str, like: Tensor) -> Tensor:
-        """Which coordinates did not exist before; bool, of the new shape."""
+    def _moment(self, name: str, old: dict[str, Tensor], power: int) -> Tensor:
+        """exp_avg (a mean of gradients, power 1) or exp_avg_sq (a mean of their squares, power 2)."""
+        origin = self._origin(name, old)
+        moment = self._selected(origin, old)
+        if self.moments == "map_scaled":
+            if (copies := self.depth.copies(name)) > 1:
+                moment = moment / copies**power
+            if self.width is not None:
+                moment = moment * self.width.gradient_scale(origin, moment) ** power
+        blank = self._blank(name, origin, moment, old)
+        return moment if blank is None else torch.where(blank, 0.0, moment)
+
+    def _cohort(self, name: str, old: dict[str, Tensor], counters: Counters) -> Tensor:
+        """The number of each coordinate's cohort; new ones form the last."""
+        origin = self._origin(name, old)
+        before = self._selected(origin, old)
+        if self.moments == "reset":
+            before = torch.zeros_like(before)
+        youngest = self._blank(name, origin, before, old) if self._new_is_young else self._is_new(name, origin, before)
+        if youngest is None or not (self._new_is_young or self.marks_new):
+            return before
+        return torch.where(youngest, len(self.counters(counters).births) - 1, before).to(before.dtype)
+
+    def _origin(self, name: str, old: dict[str, Tensor]) -> str:
+        """The old parameter whose moments the new one takes."""
+        return name if self.moments == "keep_index" and name in old else self.depth.source(name)
+
+    def _selected(self, origin: str, old: dict[str, Tensor]) -> Tensor:
+        if self.width is None:
+            return old[origin]
+        return self.width.select(origin, old[origin], old.get(self._above(origin) or ""))
+
+    def _is_new(self, name: str, origin: str, like: Tensor) -> Tensor | None:
+        """Which coordinates did not exist before; bool, of the shape of `like`, None for none."""
         if self.depth.is_new(name):
             return torch.ones_like(like, dtype=torch.bool)
-        return torch.zeros_like(like, dtype=torch.bool) if self.width is None else self.width.is_new(source, like)
+        return None if self.width is None else self.width.is_new(origin, like)
 
-    def _blank(self, name: str, new: Tensor, old: Gathered) -> Tensor:
-        """Which coordinates start without moments; bool, of the new shape."""
-        if self.moments == "reset":
-            return torch.ones_like(new)
-        if self.depth.new_layers != "copy" and self.depth.is_new(name):
-            return torch.ones_like(new)
+    def _blank(self, name: str, origin: str, like: Tensor, old: dict[str, Tensor]) -> Tensor | None:
+        """Which coordinates start without moments; bool, of the shape of `like`, None for none."""
+        not_copied = self.depth.new_layers != "copy" and self.depth.is_new(name)
+        without_origin = self.moments == "keep_index" and name not in old
+        if self.moments == "reset" or not_copied or without_origin:
+            return torch.ones_like(like, dtype=torch.bool)
         if self.moments == "zero_new":
-            return new
+            return self._is_new(name, origin, like)
         if self.moments == "keep_index":
-            if name not in old:
-                return torch.ones_like(new)
-            return torch.zeros_like(new) if self.width is None else self.width.is_new(name, new.float())
-        return torch.zeros_like(new)
-
-    def _moment(self, key: str, name: str, source: str, old: Gathered, blank: Tensor) -> Tensor:
-        origin = name if self.moments == "keep_index" and name in old else source
-        moment = old[origin][key]
-        if self.width is not None:
-            above = self._from_above(source, old, key) if origin == source else None
-            moment = self.width.select(origin, moment, above)
-        if self.moments == "map_scaled":
-            scale = torch.full_like(moment, 1 / self.depth.copies(name))
-            if self.width is not None:
-                scale = scale * self.width.gradient_scale(source, moment)
-            moment = moment * (scale if key == "exp_avg" else scale**2)
-        return torch.where(blank, 0.0, moment)
-
-    def _cohorts(self, name: str, source: str, old: Gathered, counters: Counters, youngest: Tensor) -> Tensor:
-        """The cohort of each coordinate; the new ones form the last."""
-        origin = name if self.moments == "keep_index" and name in old else source
-        before = old[origin].get(COHORT)
-        if before is None or self.moments == "reset":
-            before = torch.zeros_like(old[origin][WEIGHT], dtype=torch.uint8)
-        if self.width is not None:
-            before = self.width.select(origin, before)
-        if not (self._new_is_young or self.marks_new):
-            return before
-        label = len(self.counters(counters).births) - 1
-        return torch.where(youngest, torch.tensor(label, dtype=torch.uint8), before)
+            return None if self.width is None else self.width.is_new(origin, like)
+        return None
 
 
 def no_growth(layers: int, blocks: str, family: str) -> Growth:

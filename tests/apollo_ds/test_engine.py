@@ -34,7 +34,11 @@ def train(processes: Processes, engine: Engine, recipe: Recipe, steps: range) ->
 def whole_state(processes: Processes, engine: Engine) -> dict[str, torch.Tensor]:
     """Every tensor of the training state, gathered."""
     state = engine.capture()
-    return {f"{name}/{key}": t for name in state.names() for key, t in state.gather(name, processes.device).items()}
+    return {
+        f"{name}/{key}": state.gather(name, key, processes.device)
+        for name in state.names()
+        for key in state.counters.tensors
+    }
 
 
 def run(processes: Processes, recipe: Recipe, rebuild: bool) -> tuple[list[float], dict[str, torch.Tensor]]:

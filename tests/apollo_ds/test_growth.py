@@ -54,6 +54,17 @@ def depth_map(family: str, layer_map: tuple[int, ...], **kind: Any) -> DepthMap:
     return DepthMap(layer_map, f"model.{FAMILIES[family].blocks}", family, **kind)
 
 
+def applied(growth: Growth, name: str, old: dict[str, dict[str, Tensor]]) -> dict[str, Tensor | None]:
+    """The new parameter's tensors, from an old state that has taken 100 steps."""
+    before = Counters(adam_step=100)
+    sources = growth.sources(name, set(old))
+    blank = {source: torch.zeros_like(old[source]["weight"], dtype=torch.uint8) for source in sources}
+    return {
+        key: growth.apply(name, key, blank if key == COHORT else {s: old[s][key] for s in sources}, before)
+        for key in growth.counters(before).tensors
+    }
+
+
 def grown(
     model: PretrainingModel, growth: Growth, target: ModelShape, moments: dict[str, dict[str, Tensor]] | None = None
 ) -> tuple[PretrainingModel, dict[str, dict[str, Tensor | None]]]:
@@ -66,8 +77,7 @@ def grown(
     states = {}
     with torch.no_grad():
         for name, parameter in new.named_parameters():
-            sources = growth.sources(name, set(old))
-            states[name] = growth.apply(name, {source: old[source] for source in sources}, Counters(adam_step=100))
+            states[name] = applied(growth, name, old)
             if states[name]["weight"] is not None:
                 parameter.copy_(states[name]["weight"])
     return new, states
@@ -236,9 +246,7 @@ def moments_of(rule: Any, layer: int) -> dict[str, Tensor | None]:
         name.format(i): {key: torch.full((3,), i + 1.0) for key in ("weight", "exp_avg", "exp_avg_sq")}
         for i in range(2)
     }
-    target = name.format(layer)
-    sources = growth.sources(target, set(old))
-    return growth.apply(target, {source: old[source] for source in sources}, Counters(adam_step=100))
+    return applied(growth, name.format(layer), old)
 
 
 @pytest.mark.parametrize(
@@ -272,7 +280,7 @@ def test_new_width_coordinates_start_from_zero_in_a_cohort_of_their_own() -> Non
     maps = WidthMap("gpt2", {"ffn": AxisMap.tiled(2, 4)})
     growth = Growth(depth_map("gpt2", (0,)), maps, moments="zero_new")
     name = f"{growth.depth.blocks}.0.mlp.c_fc.bias"
-    state = growth.apply(name, {name: dict.fromkeys(("weight", "exp_avg", "exp_avg_sq"), torch.ones(2))}, Counters(7))
+    state = applied(growth, name, {name: dict.fromkeys(("weight", "exp_avg", "exp_avg_sq"), torch.ones(2))})
     assert state["weight"].tolist() == [1, 1, 1, 1]
     assert state["exp_avg"].tolist() == [1, 1, 0, 0]
     assert state[COHORT].tolist() == [0, 0, 1, 1]

@@ -54,9 +54,9 @@ def load_and_go_on(processes: Processes, recipe: Recipe, folder: Path) -> tuple[
     engine.restore(saved)
     loaded = whole_state(processes, engine)
     expected = {
-        f"{name}/{key}": tensor
+        f"{name}/{key}": saved.gather(name, key, torch.device("cpu"))
         for name in saved.names()
-        for key, tensor in saved.gather(name, torch.device("cpu")).items()
+        for key in saved.counters.tensors
     }
     equal = loaded.keys() == expected.keys() and all(torch.equal(loaded[key], expected[key]) for key in expected)
     losses = train(processes, engine, recipe, range(SAVED_AT, SAVED_AT + MORE))

@@ -1,0 +1,220 @@
+"""What a growth costs: time and peak memory a rank, against one that first gathers the full state on every rank.
+
+    python benchmarks/growth.py                    all cases, two CPU ranks each, alternating; results/growth.*
+    python benchmarks/growth.py bert-base          one case
+
+Each measurement is a fresh pair of processes: a step of the small model, the growth, three steps of the grown model.
+Memory is resident memory of a rank from the kernel's high-water mark, reset just before the growth.
+"""
+
+import argparse
+import gc
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+RESULTS = Path(__file__).parent / "results"
+REPEATS = 3
+
+
+@dataclass(frozen=True)
+class Case:
+    """A model, the growth it goes through, and the batch of its training steps."""
+
+    preset: str
+    changes: dict[str, int]
+    layers: tuple[int, int]
+    zero_stage: int
+    samples_per_rank: int
+    repeats: int = REPEATS
+
+
+CASES = {
+    "bert-small": Case("bert-small", {}, (2, 4), 1, 8),
+    "bert-base": Case("bert-base", {}, (6, 12), 1, 8),
+    "bert-large": Case("bert-large", {}, (12, 24), 1, 8),
+    "gpt-1b": Case("gpt2-large", {"num_layers": 18, "hidden_size": 2048, "num_heads": 32, "intermediate_size": 8192,
+                                  "vocab_size": 50264, "max_position_embeddings": 256}, (6, 18), 3, 1, 1),
+}  # fmt: skip
+SEQ_LEN = 128
+
+
+def measure(case: Case, variant: str, result: Path) -> None:
+    """One measurement on this rank; the first rank writes the result."""
+    import torch
+
+    from apollo_ds.engine import Engine, Processes
+    from apollo_ds.growth import growth_between
+    from apollo_ds.model_shape import preset
+    from apollo_ds.models import FAMILIES, build
+    from apollo_ds.recipe import resolve
+
+    processes = Processes.join()
+    shape = preset(case.preset).model_copy(update=case.changes)
+    recipe = resolve(
+        {
+            "model": shape.model_dump(),
+            "method": {"name": "apollo", "layers": list(case.layers), "grow_at": [0.5]},
+            "data": "none",
+            "out": "none",
+            "steps": 8,
+            "seq_len": SEQ_LEN,
+            "global_batch_size": case.samples_per_rank * processes.world_size,
+            "micro_batch_size": case.samples_per_rank,
+            "learning_rate": 1e-4,
+            "eval_every": 8,
+            "save_every": 8,
+            "deepspeed": {
+                "bf16": {"enabled": True},
+                "zero_optimization": {"stage": case.zero_stage},
+                "gradient_clipping": 1.0,
+                "steps_per_print": 1_000_000,
+            },
+        },
+        "benchmark",
+    )
+    schedule = recipe.schedule()
+    small, large = schedule.stages
+    ids = torch.randint(0, shape.vocab_size, (case.samples_per_rank, SEQ_LEN))
+    scored = ids[:, :19] if shape.family == "bert" else ids
+    positions = torch.arange(scored.shape[1]).expand(scored.shape)
+    batch = (ids, positions, scored)
+
+    engine = Engine(build(small.shape, small.unique_layers, 1), recipe, processes)
+    engine.train_step([batch], schedule.at(0))
+    gc.collect()
+    before = resident_bytes("VmRSS")
+    reset_high_water_mark()
+    started = time.perf_counter()
+    state = engine.capture()
+    shard = sum(t.numel() * t.element_size() for part in state.slices.values() for t in part.tensors.values())
+    source = GatheredState(state) if variant == "gather everything" else state
+    engine.close()
+    engine = Engine(build(large.shape, large.unique_layers, None), recipe, processes)
+    engine.restore(source, growth_between(small, large, f"model.{FAMILIES[shape.family].blocks}", 0))
+    del state, source
+    processes.barrier()
+    seconds = time.perf_counter() - started
+    gc.collect()
+    peak, after = resident_bytes("VmHWM"), resident_bytes("VmRSS")
+    steps = []
+    for step in range(4, 7):
+        started = time.perf_counter()
+        engine.train_step([batch], schedule.at(step))
+        steps.append(time.perf_counter() - started)
+    if processes.is_first:
+        result.write_text(
+            json.dumps(
+                {
+                    "parameters": sum(torch.Size(s).numel() for _, s, _ in engine._slices()),
+                    "seconds": seconds,
+                    "three_steps_seconds": sum(steps),
+                    "shard_bytes": shard,
+                    "resident_before": before,
+                    "resident_after": after,
+                    "peak": peak,
+                    "peak_extra": peak - max(before, after),
+                }
+            )
+        )
+    processes.leave()
+
+
+class GatheredState:
+    """The baseline: the whole state on every rank before anything is rebuilt."""
+
+    def __init__(self, state):
+        import torch
+
+        self.counters, self._state = state.counters, state
+        self._whole = {
+            name: {key: state.gather(name, key, torch.device("cpu")) for key in state.counters.tensors}
+            for name in state.names()
+        }
+
+    def names(self):
+        return self._state.names()
+
+    def shape(self, name):
+        return self._state.shape(name)
+
+    def gather(self, name, tensor, device):
+        return self._whole[name][tensor].to(device)
+
+
+def resident_bytes(field: str) -> int:
+    """VmRSS (now) or VmHWM (most since the last reset) of this process."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith(field):
+            return int(line.split()[1]) * 1024
+    raise KeyError(field)
+
+
+def reset_high_water_mark() -> None:
+    """Linux: writing 5 makes VmHWM start again from VmRSS."""
+    Path("/proc/self/clear_refs").write_text("5")
+
+
+def run(name: str, variant: str) -> dict[str, float]:
+    """Measure in a fresh pair of ranks."""
+    with tempfile.TemporaryDirectory() as folder:
+        result = Path(folder) / "result.json"
+        command = [Path(sys.executable).parent / "deepspeed", "--num_accelerators", "2", __file__, name]
+        environment = {**os.environ, "DS_ACCELERATOR": "cpu", "GOMP_SPINCOUNT": "0", "OMP_NUM_THREADS": "1",
+                       "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}  # fmt: skip
+        subprocess.run([*command, "--variant", variant, "--result", result], check=True, env=environment,
+                       stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # fmt: skip
+        return json.loads(result.read_text())
+
+
+VARIANTS = ("streaming", "gather everything")
+
+
+def main() -> None:
+    """Measure all or some cases and write the tables."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("cases", nargs="*", default=list(CASES))
+    parser.add_argument("--variant", choices=VARIANTS, help=argparse.SUPPRESS)
+    parser.add_argument("--result", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--local_rank", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.variant:
+        measure(CASES[options.cases[0]], options.variant, options.result)
+        return
+    RESULTS.mkdir(exist_ok=True)
+    path = RESULTS / "growth.json"
+    results = json.loads(path.read_text()) if path.exists() else {}
+    for name in options.cases:
+        runs = [{variant: run(name, variant) for variant in VARIANTS} for _ in range(CASES[name].repeats)]
+        results[name] = {
+            variant: {key: statistics.median(r[variant][key] for r in runs) for key in runs[0][variant]}
+            for variant in VARIANTS
+        }
+        path.write_text(json.dumps(results, indent=2))
+        print(table({name: results[name]}), flush=True)
+    (RESULTS / "growth.md").write_text(table(results))
+
+
+def table(results: dict[str, dict[str, dict[str, float]]]) -> str:
+    """Medians as Markdown; memory in units of the shard of the small model that a rank owns."""
+    lines = ["| case | layers | ZeRO | parameters | growth | seconds | three steps | shard a rank | peak extra | in shards |"]
+    lines += ["|---|---|---|---|---|---|---|---|---|---|"]
+    for name, variants in results.items():
+        case = CASES[name]
+        for variant, r in variants.items():
+            lines.append(
+                f"| {name} | {case.layers[0]} -> {case.layers[1]} | {case.zero_stage} | {r['parameters'] / 1e6:,.0f} M | "
+                f"{variant} | {r['seconds']:.2f} | {r['three_steps_seconds']:.2f} | {r['shard_bytes'] / 1e6:,.0f} MB | "
+                f"{r['peak_extra'] / 1e6:,.0f} MB | {r['peak_extra'] / r['shard_bytes']:.2f} |"
+            )
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    main()

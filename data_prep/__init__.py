@@ -1,0 +1,1 @@
+"""Text to tokens to memory-mapped shards: sources, cleaning, tokenizers, resumable encoding, verification."""

@@ -1,0 +1,107 @@
+"""Make memory-mapped shards of tokens from text, and look into them."""
+
+import argparse
+import os
+import sys
+import time
+from pathlib import Path
+
+from rich.console import Console
+
+from data_prep import sources
+from data_prep.build import build
+from data_prep.errors import DataError
+from data_prep.inspection import inspect
+from data_prep.options import Options
+from data_prep.summary import summarize
+
+EXAMPLES = """examples:
+  apollo-prep build --source docs --tokenizer wordpiece --vocab-size 8192 --out data/docs
+  apollo-prep build --source wiki=wikimedia/wikipedia:20231101.en --source books=books/ \\
+      --tokenizer vocab.txt --out data/wiki-books --workers 16
+"""
+
+SOURCE_HELP = (
+    "docs (the documentation on this machine), a .txt, .jsonl(.gz, .zst) or .parquet file, a folder or glob of"
+    " them, or a hub data set ID[:CONFIG]; repeatable"
+)
+DEDUPLICATE_HELP = "drop documents equal to an earlier one (exact), or also those much like one (near)"
+WEIGHT_HELP = "write the training documents of a source W times (2: twice; 0.5: half of them); repeatable"
+
+
+def main() -> None:
+    """Run the command line; a mistake in the input ends it with one sentence and exit code 2."""
+    arguments = _parser().parse_args()
+    console = Console()
+    try:
+        arguments.run(arguments, console)
+    except DataError as error:
+        print(f"apollo-prep: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("apollo-prep: stopped; the same command continues", file=sys.stderr)
+        sys.exit(130)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        "apollo-prep", description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    command = commands.add_parser("build", help="make shards from text, or finish making them")
+    command.set_defaults(run=_build)
+    add = command.add_argument
+    add("--source", action="append", required=True, metavar="[NAME=]LOCATION", help=SOURCE_HELP)
+    add("--tokenizer", required=True, help="wordpiece or bpe (trained), a vocab.txt or a saved tokenizer's folder")
+    add("--out", required=True, type=Path, help="the folder for the shards")
+    add("--vocab-size", type=int, default=30522, help="tokens of a trained tokenizer (default 30522)")
+    add("--text-column", default="text", help="the column or JSON key of the text (default text)")
+    add("--validation-fraction", type=float, default=0.01, help="share of each source held out (default 0.01)")
+    add("--weight", action="append", default=[], metavar="NAME=W", help=WEIGHT_HELP)
+    add("--normalize", choices=["NFC", "NFKC"], help="a Unicode normal form to bring the text into")
+    add("--min-characters", type=int, default=1, help="drop shorter documents (default 1)")
+    add("--deduplicate", choices=["exact", "near"], help=DEDUPLICATE_HELP)
+    add("--workers", type=int, default=len(os.sched_getaffinity(0)), help="processes that encode (default: one a core)")
+    command = commands.add_parser("inspect", help="check shards against their hashes and show what is in them")
+    command.set_defaults(run=_inspect)
+    command.add_argument("folder", type=Path, metavar="DIR", help="the folder of shards; a picture is added to it")
+    return parser
+
+
+def _build(arguments: argparse.Namespace, console: Console) -> None:
+    start = time.monotonic()
+    options = Options(
+        sources=sources.parse(arguments.source),
+        weights=_weights(arguments.weight),
+        tokenizer=arguments.tokenizer,
+        vocab_size=arguments.vocab_size,
+        text_column=arguments.text_column,
+        validation_fraction=arguments.validation_fraction,
+        normalize=arguments.normalize,
+        min_characters=arguments.min_characters,
+        deduplicate=arguments.deduplicate,
+    )
+    manifest = build(options, arguments.out, arguments.workers, console)
+    summarize(manifest, console)
+    console.print(
+        f"{time.monotonic() - start:.1f} s; {arguments.out / 'manifest.json'}", highlight=False, soft_wrap=True
+    )
+
+
+def _inspect(arguments: argparse.Namespace, console: Console) -> None:
+    inspect(arguments.folder, console)
+
+
+def _weights(arguments: list[str]) -> dict[str, float]:
+    weights = {}
+    for argument in arguments:
+        name, _, weight = argument.partition("=")
+        try:
+            weights[name] = float(weight)
+        except ValueError:
+            raise DataError(f"--weight {argument}: not NAME=NUMBER, such as books=2") from None
+    return weights
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,200 @@
+"""Sources to a folder of shards, in steps that a killed run leaves where they were.
+
+The steps: plan the parts, make the tokenizer, encode every part, choose documents, merge, and write the
+manifest last. What is finished is kept in OUT/work until then, so that the same command continues.
+"""
+
+import errno
+import json
+import shutil
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from rich.console import Console
+
+from data_prep import files, parts, readers, sources, tokenizer
+from data_prep.choose import Choice, choose
+from data_prep.errors import DataError
+from data_prep.merge import merge
+from data_prep.options import Options
+from data_prep.parts import Documents, Job
+from data_prep.pool import encode_all
+from data_prep.sources import Part
+from data_prep.verify import read_manifest
+
+FORMAT = 1
+
+
+def build(options: Options, out: Path, workers: int, console: Console) -> dict[str, Any]:
+    """Make the shards, or finish making them; those that are there already are left as they are.
+
+    Args:
+        options: what to make.
+        out: the folder for the shards.
+        workers: processes that encode; the result is the same for any number.
+        console: where progress is shown.
+    Returns:
+        The manifest.
+    Raises:
+        DataError: input that cannot be used, other work in `out`, or a full disk.
+    """
+    if (out / "manifest.json").exists():
+        return _finished(options, out, console)
+    work = out.resolve() / "work"
+    try:
+        work.mkdir(parents=True, exist_ok=True)
+        with files.locked(work):
+            files.write_json(out / "manifest.json", _make(options, out, work, workers, console))
+            shutil.rmtree(work)
+    except Exception as error:
+        if not _is_disk_full(error):
+            raise
+        raise DataError(f"{out}: the disk is full: free some space and run the same command again") from error
+    return read_manifest(out)
+
+
+def _is_disk_full(error: Exception) -> bool:
+    if isinstance(error, OSError):
+        return error.errno in (errno.ENOSPC, errno.EDQUOT)
+    return "No space left on device" in str(error)  # tokenizers are written by Rust, whose errors are plain ones
+
+
+def _finished(options: Options, out: Path, console: Console) -> dict[str, Any]:
+    manifest = read_manifest(out)
+    _refuse_others(manifest["options"], options, out)
+    shutil.rmtree(out / "work", ignore_errors=True)
+    stamps = [source["stamp"] for source in manifest["sources"]]
+    if stamps != [sources.stamp(source) for source in options.sources]:
+        console.print(f"{out}: the sources have changed since it was made: remove it to make it again", soft_wrap=True)
+    return manifest
+
+
+def _refuse_others(made_with: dict[str, Any], options: Options, out: Path) -> None:
+    """Raise a DataError where the work in `out` was begun with other options."""
+    wanted = json.loads(json.dumps(asdict(options)))
+    for key, value in made_with.items():
+        if wanted[key] != value:
+            raise DataError(
+                f"{out}: was begun with {key} {value}, not {wanted[key]}: "
+                "run with the former, give another --out, or remove the folder"
+            )
+
+
+def _make(options: Options, out: Path, work: Path, workers: int, console: Console) -> dict[str, Any]:
+    """Take each step that is not done, and return the manifest."""
+    begun = work / "options.json"
+    if begun.exists():
+        _refuse_others(files.read_json(begun), options, out)
+    with console.status("looking at the sources"):
+        plan = [part for source in options.sources for part in sources.plan(source, options.text_column, work)]
+    with console.status(f"tokenizer: {options.tokenizer}"):
+        folder = _make_tokenizer(options, plan, work)
+        facts = tokenizer.facts(folder, options.tokenizer)
+    files.write_json(begun, asdict(options))
+    sha256 = files.sha256(folder / "tokenizer.json")
+    job = Job(
+        folder=work / f"parts-{sha256[:16]}",
+        column=options.text_column,
+        cleaning=options.cleaning,
+        tokenizer_json=folder / "tokenizer.json",
+        vocab_size=facts.vocab_size,
+        end_of_document=facts.end_of_document,
+        near=options.deduplicate == "near",
+    )
+    job.folder.mkdir(exist_ok=True)
+    encode_all(job, plan, workers, console)
+    with console.status("writing the shards"):
+        documents = parts.load_documents(job, plan)
+        choice = _choose(options, job, plan, documents)
+        described = _describe_sources(options, job, plan, documents, choice)
+        shards = merge(job, plan, documents, choice, out)
+        shutil.copytree(folder, out / "tokenizer", dirs_exist_ok=True)
+    return {
+        "format": FORMAT,
+        "tokenizer": {"path": "tokenizer", "sha256": sha256, **asdict(facts)},
+        "sources": described,
+        **shards,
+        "options": asdict(options),
+    }
+
+
+def _make_tokenizer(options: Options, plan: list[Part], work: Path) -> Path:
+    """Train or load the tokenizer; a trained one is kept for as long as what it was trained on is the same."""
+
+    def texts() -> Iterator[str]:
+        total = sum(part.size for part in plan)
+        everything = (text for p in plan for s in p.spans for text in readers.read(s, options.text_column))
+        for text in options.cleaning.apply(everything, Counter()):
+            if tokenizer.in_training_sample(text, total):
+                yield text
+
+    trained = options.tokenizer in tokenizer.TRAINERS
+    trained_on = [options.vocab_size, asdict(options.cleaning), *(part.key for part in plan)] if trained else []
+    folder = work / f"tokenizer-{files.key([options.tokenizer, *trained_on])}"
+    if trained and folder.exists():
+        return folder
+    unfinished = folder.with_suffix(".tmp")
+    for left_over in (folder, unfinished):
+        shutil.rmtree(left_over, ignore_errors=True)
+    if trained:
+        tokenizer.train(options.tokenizer, texts, options.vocab_size, unfinished)
+    else:
+        tokenizer.load(options.tokenizer, unfinished)
+    return unfinished.rename(folder)
+
+
+def _choose(options: Options, job: Job, plan: list[Part], documents: Documents) -> Choice:
+    """Choose documents, once every source is known to have some."""
+    origin = _origin(options, plan, documents)
+    for source, count in zip(options.sources, np.bincount(origin, minlength=len(options.sources)), strict=True):
+        if count == 0:
+            raise DataError(
+                f"{source.location}: every document is empty or shorter than {options.min_characters} characters: "
+                f"leave it out or lower --min-characters, and remove {job.folder.parent}"
+            )
+    pairs = zip(plan, documents.counts, strict=True)
+    return choose(
+        hashes=documents.hashes,
+        origin=origin,
+        weights=[options.weights.get(source.name, 1.0) for source in options.sources],
+        fraction=options.validation_fraction,
+        deduplicate=options.deduplicate is not None,
+        signatures={job.path(part, ".npy"): count for part, count in pairs if count} if job.near else {},
+    )
+
+
+def _origin(options: Options, plan: list[Part], documents: Documents) -> npt.NDArray[np.intp]:
+    """The number of the source of each document, shape (documents,)."""
+    names = [source.name for source in options.sources]
+    return np.repeat([names.index(part.source) for part in plan], documents.counts)
+
+
+def _describe_sources(
+    options: Options, job: Job, plan: list[Part], documents: Documents, choice: Choice
+) -> list[dict[str, Any]]:
+    """The manifest's `sources`: the documents of each that are written, and how many were dropped and why."""
+    origin = _origin(options, plan, documents)
+    described = []
+    for i, source in enumerate(options.sources):
+        dropped = sum((parts.load_dropped(job, part) for part in plan if part.source == source.name), Counter())
+        written = (origin == i) & (choice.copies > 0)
+        described.append(
+            {
+                "name": source.name,
+                "location": source.location,
+                "documents": int(written.sum()),
+                "bytes": int(documents.sizes[written].sum()),
+                "dropped": {
+                    **dropped,
+                    "duplicate": int(choice.duplicate[origin == i].sum()),
+                    "near_duplicate": int(choice.near_duplicate[origin == i].sum()),
+                },
+                "stamp": sources.stamp(source),
+            }
+        )
+    return described

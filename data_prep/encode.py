@@ -1,0 +1,70 @@
+"""Documents to token ids, word by word: text repeats its words, so most of them are looked up."""
+
+import json
+import re
+from array import array
+from pathlib import Path
+
+import numpy as np
+from tokenizers import Tokenizer
+
+# Every piece ends where no token of the tokenizers in `BY_WORDS` goes on: before a space or line end that follows
+# anything but white space, and between an ASCII letter and a punctuation mark. Other white space is no such place,
+# as tokenizers differ on what is white space.
+WORDS = re.compile(r"[ \n]?[A-Za-z]+(?=[ \n,.;:!?\")])|\s*\S+(?:[^\S \n]\s*\S*)*|\s+")
+BY_WORDS = {("BertNormalizer", "BertPreTokenizer"), (None, "ByteLevel")}
+
+LONGEST_CACHED = 64
+CACHED_WORDS = 1 << 20
+
+
+def token_dtype(vocab_size: int) -> type[np.uint16] | type[np.int32]:
+    """The type of a token in a shard: two bytes where the vocabulary allows."""
+    return np.uint16 if vocab_size <= 1 << 16 else np.int32
+
+
+class Encoder:
+    """Encodes documents without special tokens and ends each with one end-of-document token.
+
+    Special tokens that the text spells out are plain text, so no document can pretend to end.
+    """
+
+    def __init__(self, tokenizer_json: Path, vocab_size: int, end_of_document: int) -> None:
+        self.tokenizer = Tokenizer.from_file(str(tokenizer_json))
+        self.tokenizer.no_truncation()
+        self.tokenizer.no_padding()
+        self.tokenizer.encode_special_tokens = True
+        self.words = _Words(self.tokenizer, typecode=np.dtype(token_dtype(vocab_size)).char)
+        self.by_words = _is_by_words(self.tokenizer)
+        self.end = array(self.words.typecode, [end_of_document]).tobytes()
+
+    def encode(self, text: str) -> bytes:
+        """The ids of a document, as the bytes of an array of `token_dtype`."""
+        pieces = WORDS.findall(text) if self.by_words else [text]
+        return b"".join(map(self.words.__getitem__, pieces)) + self.end
+
+
+class _Words(dict[str, bytes]):
+    """The ids of words, looked up or, the first time, encoded."""
+
+    def __init__(self, tokenizer: Tokenizer, typecode: str) -> None:
+        self.tokenizer = tokenizer
+        self.typecode = typecode
+
+    def __missing__(self, word: str) -> bytes:
+        ids = array(self.typecode, self.tokenizer.encode(word, add_special_tokens=False).ids).tobytes()
+        if len(word) <= LONGEST_CACHED:
+            if len(self) == CACHED_WORDS:
+                self.clear()
+            self[word] = ids
+        return ids
+
+
+def _is_by_words(tokenizer: Tokenizer) -> bool:
+    """Whether a document's ids are those of its `WORDS`, one after the other."""
+    settings = json.loads(tokenizer.to_str())
+    normalizer, pre_tokenizer = settings["normalizer"], settings["pre_tokenizer"]
+    types = (normalizer and normalizer["type"], pre_tokenizer and pre_tokenizer["type"])
+    if types not in BY_WORDS or not pre_tokenizer.get("use_regex", True):
+        return False
+    return all(token["special"] for token in settings["added_tokens"])

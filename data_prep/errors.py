@@ -1,0 +1,5 @@
+"""The one error a user sees."""
+
+
+class DataError(Exception):
+    """Something wrong with the input or the shards, said in one sentence that names it and the fix."""

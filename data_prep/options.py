@@ -1,0 +1,58 @@
+"""What a user asks of a build."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from data_prep.clean import Cleaning, NormalForm
+from data_prep.errors import DataError
+from data_prep.sources import Source
+from data_prep.tokenizer import SMALLEST_VOCABULARY
+
+Deduplicate = Literal["exact", "near"]
+
+
+@dataclass(frozen=True)
+class Options:
+    """What decides the shards; equal options and sources give equal bytes.
+
+    Attributes:
+        sources: where text comes from, in order.
+        weights: how often the training documents of a source are written, by name, where not once.
+        tokenizer: `wordpiece`, `bpe`, or where a tokenizer is.
+        vocab_size: tokens of a tokenizer that is trained.
+        text_column: the parquet column or JSON key of the text.
+        validation_fraction: the share of each source's documents held out, at least one of two or more.
+        normalize: a Unicode normal form, or None.
+        min_characters: shorter documents are dropped.
+        deduplicate: `exact` drops documents equal to an earlier one, `near` also those similar to one.
+
+    Raises:
+        DataError: a value out of range.
+    """
+
+    sources: tuple[Source, ...]
+    tokenizer: str
+    vocab_size: int = 30522
+    validation_fraction: float = 0.01
+    weights: dict[str, float] = field(default_factory=dict)
+    text_column: str = "text"
+    normalize: NormalForm | None = None
+    min_characters: int = 1
+    deduplicate: Deduplicate | None = None
+
+    def __post_init__(self) -> None:
+        if self.vocab_size < SMALLEST_VOCABULARY:
+            raise DataError(f"--vocab-size {self.vocab_size}: must be at least {SMALLEST_VOCABULARY}")
+        if not 0 <= self.validation_fraction < 1:
+            raise DataError(f"--validation-fraction {self.validation_fraction}: must be at least 0 and below 1")
+        names = [source.name for source in self.sources]
+        for name, weight in self.weights.items():
+            if name not in names:
+                raise DataError(f"--weight {name}: no source has that name: there are {', '.join(names)}")
+            if not 0 < weight < 1000:
+                raise DataError(f"--weight {name}={weight}: must be above 0 and below 1000")
+
+    @property
+    def cleaning(self) -> Cleaning:
+        """What is done to each document by itself."""
+        return Cleaning(self.normalize, self.min_characters)

@@ -1,0 +1,128 @@
+"""The work of one process: the documents of a part, cleaned and encoded, on disk.
+
+A part is KEY.bin (the tokens of its documents), KEY.npz (arrays with a row a document), KEY.npy (signatures, to
+find near-duplicates by) and, written last, the marker KEY.json with the hashes of the others. Nothing in them
+depends on when, where or beside what they were made.
+"""
+
+from collections import Counter
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import xxhash
+
+from data_prep import files, near, readers
+from data_prep.clean import Cleaning
+from data_prep.encode import Encoder, token_dtype
+from data_prep.sources import Part
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is done to every part, and the folder that takes the results."""
+
+    folder: Path
+    column: str
+    cleaning: Cleaning
+    tokenizer_json: Path
+    vocab_size: int
+    end_of_document: int
+    near: bool
+
+    @property
+    def contents(self) -> list[str]:
+        """The suffixes of a part's files, its marker's apart."""
+        return [".bin", ".npz", ".npy"] if self.near else [".bin", ".npz"]
+
+    def path(self, part: Part, suffix: str) -> Path:
+        """Where a file of a part is kept."""
+        return self.folder / (part.key + suffix)
+
+
+@dataclass(frozen=True)
+class Documents:
+    """What is known of the n documents of all parts, in order.
+
+    `counts` has the number of documents of each part. `lengths` in tokens and `sizes` in bytes of text have
+    shape (n,); `hashes`, shape (n, 2), are the 128 bits of the hash of each text.
+    """
+
+    counts: list[int]
+    lengths: npt.NDArray[np.int32]
+    sizes: npt.NDArray[np.int64]
+    hashes: npt.NDArray[np.uint64]
+
+
+def is_done(job: Job, part: Part) -> bool:
+    """Whether the files of a part are complete and those that were written."""
+    marker = job.path(part, ".json")
+    if not marker.exists():
+        return False
+    expected = files.read_json(marker)["files"]
+    return all(files.matches(job.path(part, suffix), expected[suffix]) for suffix in job.contents)
+
+
+def encode_part(job: Job, part: Part) -> None:
+    """Read, clean and encode a part, and write its files and its marker.
+
+    Raises:
+        DataError: a document that cannot be read.
+    """
+    encoder = _encoder(job)
+    token_bytes = np.dtype(token_dtype(job.vocab_size)).itemsize
+    dropped: Counter[str] = Counter()
+    digests = bytearray()
+    sizes: list[int] = []
+    lengths: list[int] = []
+    signatures = bytearray()
+    texts = (text for span in part.spans for text in readers.read(span, job.column))
+    with job.path(part, ".bin").open("wb") as file:
+        for text in job.cleaning.apply(texts, dropped):
+            ids = encoder.encode(text)
+            file.write(ids)
+            lengths.append(len(ids) // token_bytes)
+            encoded = text.encode()
+            sizes.append(len(encoded))
+            digests += xxhash.xxh3_128_digest(encoded)
+            if job.near:
+                signatures += near.signature(text).tobytes()
+    np.savez(
+        job.path(part, ".npz"),
+        lengths=np.array(lengths, dtype=np.int32),
+        sizes=np.array(sizes, dtype=np.int64),
+        hashes=np.frombuffer(digests, dtype="<u8").reshape(-1, 2),
+    )
+    if job.near:
+        np.save(job.path(part, ".npy"), np.frombuffer(signatures, np.uint32).reshape(-1, near.PERMUTATIONS))
+    contents = {suffix: files.describe(job.path(part, suffix)) for suffix in job.contents}
+    files.write_json(job.path(part, ".json"), {"files": contents, "dropped": dropped})
+
+
+def load_documents(job: Job, plan: list[Part]) -> Documents:
+    """Read all of finished parts but their tokens."""
+    columns: dict[str, list[npt.NDArray[Any]]] = {"lengths": [], "sizes": [], "hashes": []}
+    for part in plan:
+        with np.load(job.path(part, ".npz")) as rows:
+            for name, column in columns.items():
+                column.append(rows[name])
+    counts = [len(lengths) for lengths in columns["lengths"]]
+    return Documents(counts, **{name: np.concatenate(column) for name, column in columns.items()})
+
+
+def load_dropped(job: Job, part: Part) -> Counter[str]:
+    """How many documents cleaning left out of a finished part, by reason."""
+    return Counter(files.read_json(job.path(part, ".json"))["dropped"])
+
+
+def load_tokens(job: Job, part: Part) -> npt.NDArray[Any]:
+    """Map the tokens of a finished part, shape (sum of lengths,), which must not be empty."""
+    return np.memmap(job.path(part, ".bin"), dtype=token_dtype(job.vocab_size), mode="r")
+
+
+@cache
+def _encoder(job: Job) -> Encoder:
+    return Encoder(job.tokenizer_json, job.vocab_size, job.end_of_document)

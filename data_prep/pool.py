@@ -1,0 +1,66 @@
+"""Encoding on several processes."""
+
+import multiprocessing
+import os
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+
+from data_prep.errors import DataError
+from data_prep.parts import Job, encode_part, is_done
+from data_prep.sources import Part
+
+
+def encode_all(job: Job, plan: list[Part], workers: int, console: Console) -> None:
+    """Encode the parts that are not done, each in one of the processes.
+
+    Raises:
+        DataError: a document that cannot be read, or a process that was killed.
+    """
+    todo = [part for part in plan if not is_done(job, part)]
+    if len(todo) < len(plan):
+        console.print(f"continuing: {len(plan) - len(todo)} of {len(plan)} parts are done", highlight=False)
+    total = sum(part.size for part in plan)
+    columns = [TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn()]
+    with Progress(*columns, console=console) as progress:
+        bar = progress.add_task("encode", total=total, completed=total - sum(part.size for part in todo))
+        for part in _encoded(job, todo, min(workers, len(todo))):
+            progress.advance(bar, part.size)
+
+
+def _encoded(job: Job, todo: list[Part], workers: int) -> Iterator[Part]:
+    """Encode parts and yield each when it is done; a single worker is this process, which need not start."""
+    if workers <= 1:
+        for part in todo:
+            encode_part(job, part)
+            yield part
+        return
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, spawn, initializer=_end_with_parent) as pool:
+        running = {pool.submit(encode_part, job, part): part for part in todo}
+        try:
+            for future in as_completed(running):
+                future.result()
+                yield running[future]
+        except BrokenProcessPool as error:
+            raise DataError(
+                "a worker process was killed, probably for memory: run the same command again with fewer --workers"
+            ) from error
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _end_with_parent() -> None:
+    """Have a worker end as soon as the process that started it is gone, however it went."""
+    parent = multiprocessing.parent_process()
+
+    def wait() -> None:
+        if parent is not None:
+            parent.join()
+            os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()

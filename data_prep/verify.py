@@ -1,0 +1,38 @@
+"""Are the shards those that were written?"""
+
+from pathlib import Path
+from typing import Any
+
+from data_prep import files
+from data_prep.errors import DataError
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """Read the manifest of a folder of shards.
+
+    Raises:
+        DataError: no such folder, or preparation did not finish there.
+    """
+    path = folder / "manifest.json"
+    if not path.exists():
+        raise DataError(f"{path}: not found: make the shards by apollo-prep build --out {folder}")
+    return files.read_json(path)
+
+
+def verify(folder: Path) -> None:
+    """Check every shard and the tokenizer against the hashes in the manifest.
+
+    Raises:
+        DataError: a file is missing or damaged; the message names it.
+    """
+    manifest = read_manifest(folder)
+    for split in manifest["splits"].values():
+        for name, expected in split["files"].items():
+            path = folder / name
+            if not files.matches(path, expected):
+                raise DataError(f"{path}: missing or damaged: restore it, or remove {folder} and build again")
+    path = folder / manifest["tokenizer"]["path"] / "tokenizer.json"
+    if not path.exists() or files.sha256(path) != manifest["tokenizer"]["sha256"]:
+        raise DataError(
+            f"{path}: missing or not these shards' tokenizer: restore it, or remove {folder} and build again"
+        )

@@ -1,0 +1,59 @@
+"""Learning-rate policies: warm-up, and what each comes to at its ends."""
+
+from itertools import pairwise
+
+import pytest
+
+from apollo_ds.learning_rate import LearningRate, Policy
+
+POLICIES: list[Policy] = ["cosine", "linear", "wsd", "constant"]
+DECAYING: list[Policy] = ["cosine", "linear", "wsd"]
+
+
+def rate(policy: Policy, warmup_steps: int = 100, final_fraction: float = 0.0) -> LearningRate:
+    return LearningRate(policy, 1e-3, total_steps=1000, warmup_steps=warmup_steps, final_fraction=final_fraction)
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_warm_up_rises_in_equal_steps_to_the_peak(policy: Policy) -> None:
+    warmup = [rate(policy).at(step) for step in range(100)]
+    assert warmup == pytest.approx([1e-5 * (step + 1) for step in range(100)])
+    assert rate(policy).at(100) == pytest.approx(1e-3)
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_without_warm_up_the_first_step_is_at_the_peak(policy: Policy) -> None:
+    assert rate(policy, warmup_steps=0).at(0) == pytest.approx(1e-3)
+
+
+@pytest.mark.parametrize("final_fraction", [0.0, 0.1])
+@pytest.mark.parametrize("policy", DECAYING)
+def test_decay_ends_at_the_final_fraction(policy: Policy, final_fraction: float) -> None:
+    decaying = rate(policy, final_fraction=final_fraction)
+    assert decaying.at(1000) == pytest.approx(final_fraction * 1e-3, abs=1e-12)
+    last, span = decaying.at(999) - final_fraction * 1e-3, (1 - final_fraction) * 1e-3
+    assert 0 < last < 0.01 * span
+
+
+@pytest.mark.parametrize("policy", DECAYING)
+def test_decay_never_rises(policy: Policy) -> None:
+    rates = [rate(policy, final_fraction=0.1).at(step) for step in range(100, 1000)]
+    assert all(after <= before for before, after in pairwise(rates))
+
+
+def test_halfway_points() -> None:
+    assert rate("cosine").at(550) == pytest.approx(5e-4)
+    assert rate("cosine").at(325) == pytest.approx(1e-3 * (2 + 2**0.5) / 4)
+    assert rate("linear").at(550) == pytest.approx(5e-4)
+    assert rate("linear", final_fraction=0.2).at(550) == pytest.approx(6e-4)
+
+
+def test_wsd_is_level_until_its_last_fifth() -> None:
+    wsd = rate("wsd")
+    assert all(wsd.at(step) == pytest.approx(1e-3) for step in range(100, 821))
+    assert wsd.at(821) < 1e-3
+    assert wsd.at(910) == pytest.approx(5e-4)
+
+
+def test_constant_stays_at_the_peak_whatever_its_final_fraction() -> None:
+    assert {rate("constant", final_fraction=0.1).at(step) for step in (100, 500, 999)} == {1e-3}
