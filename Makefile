@@ -1,6 +1,6 @@
 # make pretrain   a fresh machine: environment, text, training, report
 # make test       a fresh machine: environment, the checks and the test suite
-PYTHON ?= python3.11
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 export DS_ACCELERATOR ?= $(shell nvidia-smi -L >/dev/null 2>&1 || echo cpu)
 ifeq ($(DS_ACCELERATOR),)

@@ -91,7 +91,7 @@ def _train(options: argparse.Namespace) -> None:
 
 
 def _export(options: argparse.Namespace) -> None:
-    from apollo_ds.checkpoint import SavedState, newest_sound
+    from apollo_ds.checkpoint import DamagedCheckpoint, SavedState, newest_sound, verify
     from apollo_ds.corpus import Corpus
     from apollo_ds.export import export
     from apollo_ds.run_folder import RunFolder
@@ -104,6 +104,10 @@ def _export(options: argparse.Namespace) -> None:
     if chosen is None or not chosen.is_dir():
         saved = sorted(path.name for path in folder.checkpoints.glob("step-*"))
         raise UserError(f"{folder.checkpoints}: no such checkpoint; there are {', '.join(saved) or 'none'}")
+    try:
+        verify(chosen)
+    except DamagedCheckpoint as damage:
+        raise UserError(f"{damage}; choose another with --step") from None
     recipe = load_resolved(folder.config)
     export(SavedState(chosen), recipe, Corpus.open(recipe.data), options.folder)
     print(f"{chosen} written to {options.folder} as a transformers model")

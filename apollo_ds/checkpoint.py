@@ -70,6 +70,9 @@ class SavedState:
             whole.narrow(0, slices[name]["start"], part.numel()).copy_(part)
         return whole.view(shape).to(device)
 
+    def release(self, name: str) -> None:
+        """See `State`; the files are not in memory."""
+
 
 def save(
     folder: Path, state: ShardedState, totals: Totals, stage: int, metrics_bytes: int, processes: Processes

@@ -26,9 +26,9 @@ class Metrics:
     def __init__(self, folder: Path, keep_bytes: int, step: int) -> None:
         self.path = folder / "metrics.jsonl"
         self._file = self.path.open("a+b")
-        self._file.truncate(keep_bytes)
+        self._file.truncate(min(keep_bytes, self._file.seek(0, 2)))
         self._file.seek(0, 2)
-        self._tensorboard = SummaryWriter(str(folder), purge_step=step + 1 if step else None)
+        self._tensorboard = SummaryWriter(str(folder), purge_step=step + 1)
 
     def write(self, event: str, **values: Any) -> None:
         """Append one event. Values are rounded to the digits that fp32 carries."""
@@ -43,8 +43,6 @@ class Metrics:
                     self._tensorboard.add_scalar(tag, values[key], values["step"])
         elif event == "eval":
             self._tensorboard.add_scalar("loss/held_out", values["loss"], values["step"])
-            self._tensorboard.add_scalar("by_petaflop/held_out", values["loss"], int(values["flops"] / 1e12))
-            self._tensorboard.add_scalar("by_second/held_out", values["loss"], int(values["seconds"]))
         elif event == "growth":
             text = f"{values['from']} -> {values['to']} layers, held-out loss {values['loss_before']:.4f} -> "
             self._tensorboard.add_text("growth", f"{text}{values['loss_after']:.4f}", values["step"])

@@ -5,9 +5,9 @@ Nothing here imports torch, so a mistake in a recipe is reported within a second
 
 import difflib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
 from pydantic import (
@@ -15,6 +15,7 @@ from pydantic import (
     ConfigDict,
     Field,
     NonNegativeFloat,
+    NonNegativeInt,
     PositiveFloat,
     PositiveInt,
     ValidationError,
@@ -28,6 +29,10 @@ from apollo_ds.schedule import Schedule
 
 DEFAULT_RECIPE = Path("launch/recipes/demo.yaml")
 
+_Result = TypeVar("_Result")
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Beta = Annotated[float, Field(ge=0, lt=1)]
+
 
 class Recipe(BaseModel):
     """A run, checked and complete. Field names are the recipe's keys."""
@@ -39,17 +44,17 @@ class Recipe(BaseModel):
     data: Path
     out: Path
     steps: PositiveInt
-    seed: int = 42
+    seed: NonNegativeInt = 42
     seq_len: PositiveInt = 128
     global_batch_size: PositiveInt
     micro_batch_size: PositiveInt
     """Samples a rank processes at once, at most; the rest of its share of the batch is accumulated."""
     learning_rate: PositiveFloat
     lr_schedule: Policy = "cosine"
-    warmup_fraction: NonNegativeFloat = 0.025
-    final_lr_fraction: NonNegativeFloat = 0.0
+    warmup_fraction: Fraction = 0.025
+    final_lr_fraction: Fraction = 0.0
     weight_decay: NonNegativeFloat = 0.01
-    adam_betas: tuple[float, float] = (0.9, 0.999)
+    adam_betas: tuple[Beta, Beta] = (0.9, 0.999)
     adam_epsilon: PositiveFloat = 1e-8
     eval_every: PositiveInt
     eval_samples: PositiveInt = 256
@@ -114,7 +119,9 @@ def _read_yaml(path: Path) -> dict[str, Any]:
         values = yaml.safe_load(path.read_text())
     except FileNotFoundError:
         raise UserError(f"{path}: there is no such recipe") from None
-    except yaml.YAMLError as error:
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(values, dict):
         raise UserError(f"{path}: a recipe is a mapping of keys to values")
@@ -173,7 +180,7 @@ def resolve(values: dict[str, Any], source: str) -> Recipe:
     _refuse_unknown(values, Recipe.model_fields, source, "")
     model = values.get("model")
     if isinstance(model, str):
-        values["model"] = preset(model)
+        values["model"] = _told(source, lambda: preset(model))
     elif isinstance(model, dict):
         _refuse_unknown(model, ModelShape.model_fields, source, "model.")
     if "method" in values:
@@ -182,7 +189,7 @@ def resolve(values: dict[str, Any], source: str) -> Recipe:
         recipe = Recipe(**values)
     except ValidationError as error:
         raise UserError(_first_error(error, source)) from None
-    recipe.schedule()
+    _told(source, recipe.schedule)
     if recipe.seq_len > recipe.model.max_position_embeddings:
         raise UserError(
             f"{source}: seq_len {recipe.seq_len} is longer than "
@@ -194,9 +201,9 @@ def resolve(values: dict[str, Any], source: str) -> Recipe:
 
 def _method(value: Any, source: str) -> Method:
     options = {"name": value} if isinstance(value, str) else value
-    if not isinstance(options, dict) or options.get("name") not in METHODS:
+    if not isinstance(options, dict) or str(options.get("name")) not in METHODS:
         raise UserError(f"{source}: method: choose one of {', '.join(METHODS)}, not {value!r}")
-    kind = METHODS[options["name"]]
+    kind = METHODS[str(options["name"])]
     _refuse_unknown(options, kind.model_fields, source, "method.")
     try:
         return kind(**options)
@@ -211,11 +218,21 @@ def _refuse_unknown(values: Mapping[str, Any], known: Mapping[str, Any], source:
             raise UserError(f"{source}: unknown key {prefix}{key}; did you mean {prefix}{near[0]}?")
 
 
+def _told(source: str, check: Callable[[], _Result]) -> _Result:
+    """The result of a check; its complaint names the file."""
+    try:
+        return check()
+    except UserError as error:
+        raise UserError(f"{source}: {error}") from None
+
+
 def _first_error(error: ValidationError, source: str, prefix: str = "") -> str:
     first = error.errors()[0]
     key = prefix + ".".join(str(part) for part in first["loc"])
     if first["type"] == "missing":
         return f"{source}: {key} is missing"
+    if first["type"] == "value_error":
+        return f"{source}: {key}: {first['msg'].removeprefix('Value error, ')}"
     return f"{source}: {key}: {first['msg']}, not {first['input']!r}"
 
 
@@ -233,6 +250,9 @@ def _check_deepspeed(config: Mapping[str, Any], source: str) -> None:
     for key, instead in _DECIDED_ELSEWHERE.items():
         if key in config:
             raise UserError(f"{source}: deepspeed.{key} is set by the recipe's {instead}; remove it")
+    for key in ("zero_optimization", "bf16", "fp16"):
+        if not isinstance(config.get(key, {}), dict):
+            raise UserError(f"{source}: deepspeed.{key} must be a mapping, not {config[key]!r}")
     if config.get("zero_optimization", {}).get("round_robin_gradients"):
         raise UserError(
             f"{source}: deepspeed.zero_optimization.round_robin_gradients must be off: it hides which rank owns what"

@@ -1,6 +1,6 @@
 """What runs gave: tables and pictures, made from their metrics files alone."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,8 @@ class RunHistory:
     steps: list[Event]
     evals: list[Event]
     growths: list[Event]
+    unigram_entropy: float | None
+    """The loss of the best guess without context, in nats, where the run recorded it."""
 
     @classmethod
     def read(cls, folder: Path) -> "RunHistory":
@@ -42,12 +44,17 @@ class RunHistory:
         if not by_kind["eval"]:
             raise UserError(f"{folder}/metrics.jsonl: no held-out loss is recorded yet")
         config = yaml.safe_load((folder / "config.yaml").read_text())["recipe"]
-        return cls(folder.name, config, by_kind["step"], by_kind["eval"], by_kind["growth"])
+        entropy = next((e.get("unigram_entropy") for e in events if e["event"] == "start"), None)
+        return cls(folder.name, config, by_kind["step"], by_kind["eval"], by_kind["growth"], entropy)
 
     @property
     def final(self) -> Event:
         """The last evaluation."""
         return self.evals[-1]
+
+    def cost_at(self, step: int, key: str) -> float:
+        """What the run had used (`flops` or `seconds`) after so many steps."""
+        return next((e[key] for e in reversed(self.steps) if e["step"] <= step), 0)
 
     def cost_to_reach(self, loss: float, key: str) -> float | None:
         """Cost (`flops` or `seconds`) at which the held-out loss first reaches `loss`; None if it never does.
@@ -72,6 +79,8 @@ def write_report(folders: list[Path], out: Path) -> Path:
         UserError: a folder is not a run's.
     """
     runs = [RunHistory.read(folder) for folder in folders]
+    if len({run.name for run in runs}) < len(runs):
+        runs = [replace(run, name=str(folder)) for run, folder in zip(runs, folders, strict=True)]
     out.mkdir(parents=True, exist_ok=True)
     plots = {
         "loss_against_flops.png": _curves(runs, "flops", "training cost (FLOPs)"),
@@ -100,19 +109,18 @@ def _curves(runs: list[RunHistory], key: str, label: str) -> Figure:
     """Held-out loss of every run; a growth is a mark on its curve."""
     figure, axes = _figure()
     for run, colour in zip(runs, _COLOURS * len(runs), strict=False):
-        points = [(e[key], e["loss"]) for e in run.evals]
-        axes.plot(*zip(*points, strict=True), color=colour, linewidth=1.8, label=run.name)
-        for growth in run.growths:
-            cost = next((e[key] for e in reversed(run.steps) if e["step"] <= growth["step"]), 0)
-            axes.plot(cost, growth["loss_after"], "o", color=colour, markersize=6, markeredgecolor="white")
-            axes.annotate(
-                f"{growth['from']}\u2192{growth['to']}",
-                (cost, growth["loss_after"]),
-                xytext=(4, 6),
-                textcoords="offset points",
-                fontsize=8,
-                color=colour,
-            )
+        growths = [(run.cost_at(growth["step"], key), growth) for growth in run.growths]
+        points = [(e[key], e["loss"]) for e in run.evals] + [(cost, growth["loss_before"]) for cost, growth in growths]
+        points += [(cost, growth["loss_after"]) for cost, growth in growths]
+        axes.plot(*zip(*sorted(points, key=lambda p: p[0]), strict=True), color=colour, linewidth=1.8, label=run.name)
+        for cost, growth in growths:
+            at = (cost, growth["loss_after"])
+            axes.plot(*at, "o", color=colour, markersize=6, markeredgecolor="white")
+            label_of_growth = f"{growth['from']}\u2192{growth['to']} layers"
+            axes.annotate(label_of_growth, at, (6, 4), textcoords="offset points", fontsize=8, color=colour)
+    entropy = runs[0].unigram_entropy
+    if entropy is not None:
+        axes.axhline(entropy, color="#888888", linewidth=0.9, linestyle=":", label="unigram entropy")
     axes.set(xlabel=label, ylabel="held-out loss (nats per token)")
     axes.set_xlim(left=0)
     axes.legend(frameon=False)

@@ -51,12 +51,12 @@ class RunFolder:
         """
         if not self.exists:
             return
-        before = _read(self.config)["recipe"]
+        before = _read(self.config)
         now = plain(recipe)
         for key in sorted(before.keys() | now.keys()):
             if key not in _MAY_CHANGE and before.get(key) != now.get(key):
                 raise UserError(
-                    f"{self.config}: this run was started with {key} {_difference(before.get(key), now.get(key))}; "
+                    f"{self.config}: this run was started with {key}{_difference(before.get(key), now.get(key))}; "
                     f"use the same recipe, or another folder with out=..."
                 )
 
@@ -83,9 +83,10 @@ def plain(recipe: Recipe) -> dict[str, Any]:
 
 
 def _read(path: Path) -> dict[str, Any]:
+    """The recipe part of config.yaml."""
     try:
-        return yaml.safe_load(path.read_text())
-    except (OSError, yaml.YAMLError):
+        return dict(yaml.safe_load(path.read_text())["recipe"])
+    except (OSError, yaml.YAMLError, TypeError, KeyError, ValueError):
         raise UserError(f"{path}: damaged; remove the run folder or choose another with out=...") from None
 
 
@@ -95,7 +96,7 @@ def _difference(before: Any, now: Any, prefix: str = "") -> str:
         for key in sorted(before.keys() | now.keys()):
             if before.get(key) != now.get(key):
                 return _difference(before.get(key), now.get(key), f"{prefix}.{key}")
-    return f"{prefix} {before}, not {now}".strip()
+    return f"{prefix} {before}, not {now}"
 
 
 def _circumstances() -> dict[str, Any]:

@@ -55,6 +55,9 @@ class State(Protocol):
         All ranks must call it for the same tensors in the same order.
         """
 
+    def release(self, name: str) -> None:
+        """This parameter will not be read again: its memory may go."""
+
 
 @dataclass(frozen=True)
 class Slice:
@@ -88,3 +91,7 @@ class ShardedState:
         if dist.get_world_size() > 1:
             dist.all_reduce(whole)
         return whole.view(part.shape)
+
+    def release(self, name: str) -> None:
+        """See `State`."""
+        self.slices[name].tensors.clear()

@@ -58,7 +58,8 @@ class Trainer:
                 f"(saved by {saved.saved_by} ranks, now {self.processes.world_size})"
             )
         else:
-            self._write("start", step=0, ranks=self.processes.world_size, method=self.recipe.method.name)
+            entropy = self.source.corpus.unigram_entropy
+            self._write("start", step=0, ranks=self.processes.world_size, unigram_entropy=entropy)
 
     def _build_engine(self, stage: int, initialised: bool) -> Engine:
         planned = self.schedule.stages[stage]

@@ -147,6 +147,9 @@ class GatheredState:
     def gather(self, name, tensor, device):
         return self._whole[name][tensor].to(device)
 
+    def release(self, name):
+        del self._whole[name]
+
 
 def resident_bytes(field: str) -> int:
     """VmRSS (now) or VmHWM (most since the last reset) of this process."""
@@ -203,7 +206,9 @@ def main() -> None:
 
 def table(results: dict[str, dict[str, dict[str, float]]]) -> str:
     """Medians as Markdown; memory in units of the shard of the small model that a rank owns."""
-    lines = ["| case | layers | ZeRO | parameters | growth | seconds | three steps | shard a rank | peak extra | in shards |"]
+    lines = [
+        "| case | layers | ZeRO | parameters | growth | seconds | three steps | shard a rank | peak extra | in shards |"
+    ]
     lines += ["|---|---|---|---|---|---|---|---|---|---|"]
     for name, variants in results.items():
         case = CASES[name]

@@ -14,7 +14,7 @@ from apollo_ds.engine.processes import Processes
 from apollo_ds.engine.teardown import return_freed_memory, tear_down
 from apollo_ds.growth import Growth
 from apollo_ds.layer_map import LayerMap
-from apollo_ds.models import PretrainingModel
+from apollo_ds.models import IGNORED, PretrainingModel
 from apollo_ds.recipe import Recipe
 from apollo_ds.schedule import StepPlan
 from apollo_ds.state import Counters, ShardedState, Slice, State, dtype_of
@@ -93,8 +93,10 @@ class Engine:
         self.deepspeed.eval()
         total = torch.zeros(2, dtype=torch.float64, device=self.processes.device)
         for batch in batches:
-            samples = batch[0].shape[0]
-            total += torch.stack([self.deepspeed(*batch).double() * samples, total.new_tensor(samples)])
+            labels = batch[2]
+            # A sample without labels stands in for one that is missing: it adds no loss and does not count.
+            real = (labels != IGNORED).any(dim=1).sum()
+            total += torch.stack([self.deepspeed(*batch).double() * len(labels), real.double()])
         self.deepspeed.train()
         loss, samples = self.processes.sum(total).tolist()
         return loss / samples
@@ -130,7 +132,9 @@ class Engine:
 
     @torch.no_grad()
     def restore(self, state: State, growth: Growth | None = None) -> None:
-        """Load a state, as it is or grown, one parameter at a time; no rank ever holds a second full copy.
+        """Load a state, as it is or grown, one tensor of one parameter at a time, and release what has been read.
+
+        No rank ever holds a second full copy, and after it a `ShardedState` is empty.
 
         Raises:
             KeyError: the state lacks a parameter that the model needs.
@@ -143,6 +147,7 @@ class Engine:
         for name, shape, part in self._slices():
             sources = growth.sources(name, exists) if growth else (name,)
             by_source.setdefault(sources, []).append((name, shape, part))
+        last_use = {source: sources for sources in by_source for source in sources}
         for sources, targets in by_source.items():
             for key in counters.tensors:
                 old = {source: self._gather(state, source, key) for source in sources}
@@ -150,6 +155,10 @@ class Engine:
                     new = growth.apply(name, key, old, state.counters) if growth else old[name]
                     if new is not None:
                         _write(name, new, shape, part, key)
+                del old, new  # before the next is gathered
+            for source in sources:
+                if last_use[source] == sources:
+                    state.release(source)
         if self.cohorts:
             self.cohorts.index()
         layout.refresh_weights(self.deepspeed)

@@ -24,7 +24,7 @@ class Apollo(GrowingMethod):
     def stages(self, run: Run) -> list[Stage]:
         """One stage for each layer count."""
         target = run.shape.num_layers
-        layers = self.layers or divisors_near(target, (1 / 12, 1 / 4, 1 / 2))
+        layers = self.layers if self.layers is not None else divisors_near(target, (1 / 12, 1 / 4, 1 / 2))
         published = [2 / 40, 4 / 40, 10 / 40]
         grow_at = self.grow_at if self.grow_at is not None else published[max(0, 4 - len(layers)) :]
         self._check(layers, grow_at, target)
@@ -44,7 +44,7 @@ class Apollo(GrowingMethod):
 
     def _check(self, layers: list[int], grow_at: list[float], target: int) -> None:
         increasing = all(a < b for a, b in pairwise(layers))
-        if not increasing or layers[0] < 1 or layers[-1] != target:
+        if not layers or not increasing or layers[0] < 1 or layers[-1] != target:
             raise UserError(f"method.layers: must increase from at least 1 to the model's {target}, not {layers}")
         if len(grow_at) != len(layers) - 1:
             raise UserError(f"method.grow_at: {len(layers)} stages need {len(layers) - 1} fractions, not {grow_at}")

@@ -116,6 +116,14 @@ def test_epochs_differ_in_the_order_of_blocks_and_documents(text: Corpus) -> Non
     assert len({tuple(row) for row in first.tolist()} & {tuple(row) for row in second.tolist()}) < blocks / 10
 
 
+def test_each_epoch_of_a_single_document_has_its_blocks_in_another_order(tmp_path: Path) -> None:
+    batches = source(prepared(tmp_path, [np.arange(10, 2000)], numbered(100)), "gpt2")
+    blocks = batches.train.blocks
+    first, second = (global_batch(batches, epoch * blocks * BLOCK, blocks)[0][:, 0].tolist() for epoch in range(2))
+    assert sorted(first) == sorted(second) == list(range(10, 10 + blocks * BLOCK, BLOCK))
+    assert first != second
+
+
 def test_blocks_do_not_come_in_the_order_of_the_file(text: Corpus) -> None:
     first = global_batch(source(text, "gpt2"), 0, 60)[0]
     starts = first[:, 0].tolist()

@@ -26,18 +26,18 @@ SCRIPT = "launch/pretrain.sh"
 TIMEOUT_SECONDS = 300
 
 
+def free_port() -> str:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return str(probe.getsockname()[1])
+
+
 def environment() -> dict[str, str]:
     """A user's shell: nothing is set that a launcher sets, and this Python's commands come first."""
     launchers = {"RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"}
     inherited = {key: value for key, value in os.environ.items() if key not in launchers}
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-    return {**inherited, "PATH": path, "DS_ACCELERATOR": "cpu", "COLUMNS": "200"}
-
-
-def free_port() -> str:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return str(probe.getsockname()[1])
+    return {**inherited, "PATH": path, "DS_ACCELERATOR": "cpu", "COLUMNS": "200", "MASTER_PORT": free_port()}
 
 
 def start(*command: str) -> "subprocess.Popen[str]":
@@ -62,9 +62,9 @@ def finish(process: "subprocess.Popen[str]") -> tuple[int, str]:
     return process.returncode, output
 
 
-def two_ranks(recipe: str, *overrides: str) -> "subprocess.Popen[str]":
-    """Start two CPU ranks that meet at a port of their own."""
-    return start("deepspeed", "--master_port", free_port(), "--num_accelerators", "2", SCRIPT, recipe, *overrides)
+def two_ranks(port: str, recipe: str, *overrides: str) -> "subprocess.Popen[str]":
+    """Start two CPU ranks that meet at this port."""
+    return start("deepspeed", "--master_port", port, "--num_accelerators", "2", SCRIPT, recipe, *overrides)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -166,7 +166,7 @@ def test_deepspeed_s_launcher_on_a_finished_run_trains_nothing_and_shows_its_los
 
 @pytest.mark.slow
 def test_a_wrong_key_is_said_once_and_ends_with_code_2(recipe_file: str) -> None:
-    code, output = finish(two_ranks(recipe_file, "stpes=3"))
+    code, output = finish(two_ranks(free_port(), recipe_file, "stpes=3"))
     assert code == 2, output
     sentence = f"apollo-ds: {recipe_file}: unknown key stpes; did you mean steps?"
     assert output.splitlines().count(sentence) == 1, output
@@ -179,7 +179,8 @@ def test_a_run_killed_in_the_middle_goes_on_as_if_it_had_not_been(
     recipe: Recipe, recipe_file: str, finished: tuple[int, str, list[dict[str, Any]]]
 ) -> None:
     out = recipe.out.with_name("killed")
-    process = two_ranks(recipe_file, f"out={out}")
+    port = free_port()
+    process = two_ranks(port, recipe_file, f"out={out}")
     waited_since = time.monotonic()
     metrics = out / "metrics.jsonl"
     while not (metrics.is_file() and '"event": "step", "step": 33,' in metrics.read_text()):
@@ -190,10 +191,12 @@ def test_a_run_killed_in_the_middle_goes_on_as_if_it_had_not_been(
     process.communicate()
     assert read_metrics(metrics)[-1]["event"] != "end"
 
-    code, output = finish(two_ranks(recipe_file, f"out={out}"))
+    # At the same port, where the killed ranks have left their shared memory.
+    code, output = finish(two_ranks(port, recipe_file, f"out={out}"))
     assert code == 0, output
     events = read_metrics(metrics)
     (resumed,) = (event["step"] for event in events if event["event"] == "resume")
     assert 30 <= resumed < 100
     assert trained(events) == trained(finished[2])
     assert (out / "export" / "model.safetensors").is_file()
+    assert not list(Path("/dev/shm").glob(f"deepspeed_allreduce_buffer_*_{port}_*"))
