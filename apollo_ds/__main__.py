@@ -16,7 +16,12 @@ from apollo_ds.recipe import DEFAULT_RECIPE, load_recipe, load_resolved
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run a command. A `UserError` becomes one line on the first rank, and exit code 2 on every rank."""
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    options, overrides = parser.parse_known_args(arguments)
+    if any(word.startswith("-") or "=" not in word for word in overrides) or (overrides and "words" not in options):
+        parser.error(f"unrecognized arguments: {' '.join(overrides)}")
+    if overrides:  # those that follow an option, which argparse parts from those before it
+        options.words += overrides
     command: Callable[[argparse.Namespace], None] = options.command
     try:
         command(options)

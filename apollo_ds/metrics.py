@@ -1,6 +1,7 @@
 """What a run records: metrics.jsonl and TensorBoard's events, from the first rank."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,9 @@ class Metrics:
     def __init__(self, folder: Path, keep_bytes: int, step: int) -> None:
         self.path = folder / "metrics.jsonl"
         self._file = self.path.open("a+b")
-        self._file.truncate(min(keep_bytes, self._file.seek(0, 2)))
+        self._file.seek(0)
+        # After a crash of the machine the file may be shorter than the checkpoint knew it.
+        self._file.truncate(self._file.read(keep_bytes).rfind(b"\n") + 1)
         self._file.seek(0, 2)
         self._tensorboard = SummaryWriter(str(folder), purge_step=step + 1)
 
@@ -50,6 +53,7 @@ class Metrics:
     def flush(self) -> int:
         """Put everything on disk; returns the length of metrics.jsonl in bytes."""
         self._file.flush()
+        os.fsync(self._file.fileno())
         self._tensorboard.flush()
         return self._file.tell()
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict
+from math import isnan
 from typing import Any
 
 import torch
@@ -87,6 +88,8 @@ class Trainer:
                     self._evaluate()
                 if saving:
                     self._save()
+        if isnan(self.last_loss):  # nothing was left to do
+            self.last_loss = self._held_out_loss(self.stage)
 
     @property
     def totals(self) -> Totals:
@@ -137,7 +140,8 @@ class Trainer:
         batches = self.source.validation_batches(
             self.recipe.eval_samples, self.micro_batch, self.processes.rank, self.processes.world_size
         )
-        return self.engine.evaluate(batches, layers.map_to(layers.evaluation_depth))
+        on_device = (_to_device(batch, self.processes.device) for batch in batches)
+        return self.engine.evaluate(on_device, layers.map_to(layers.evaluation_depth))
 
     def _save(self) -> None:
         self._write("checkpoint", step=self.totals.step)
@@ -168,7 +172,7 @@ class Trainer:
             )
             return [_to_device(batch, self.processes.device) for batch in batches]
 
-        with ThreadPoolExecutor(1) as reader:
+        with ThreadPoolExecutor(1, initializer=self.processes.select_device) as reader:
 
             def batches_of(step: int) -> list[Batch]:
                 current = pending.pop(step, None) or reader.submit(load, step)

@@ -5,6 +5,7 @@ import os
 import warnings
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 
 import torch
 import torch.distributed as dist
@@ -40,12 +41,16 @@ class Processes:
 
         _quieten_deepspeed()
         accelerator = get_accelerator()
-        local_rank = int(os.environ["LOCAL_RANK"])
         if accelerator.device_name() != "cpu":
-            accelerator.set_device(local_rank)
+            accelerator.set_device(int(os.environ["LOCAL_RANK"]))
         deepspeed.init_distributed(verbose=False, timeout=timedelta(minutes=30))
         device = torch.device(accelerator.current_device_name())
         return cls(rank=dist.get_rank(), world_size=dist.get_world_size(), device=device)
+
+    def select_device(self) -> None:
+        """Make this rank's GPU the current one of the calling thread, where each thread has its own."""
+        if self.device.type == "cuda":
+            torch.cuda.set_device(self.device)
 
     def sum(self, values: torch.Tensor) -> torch.Tensor:
         """The element-wise sum over all ranks, in place."""
@@ -62,6 +67,9 @@ class Processes:
         """Part from the other ranks, and remove the shared memory that DeepSpeed's CPU all-reduce leaves behind."""
         if dist.is_initialized():
             dist.destroy_process_group()
+        address, port = os.environ["MASTER_ADDR"], os.environ["MASTER_PORT"]
+        buffer = f"deepspeed_allreduce_buffer_{os.getuid()}_{address}_{port}_{self.rank}"
+        Path("/dev/shm", buffer).unlink(missing_ok=True)
 
 
 def _quieten() -> None:
