@@ -5,6 +5,7 @@ from pathlib import Path
 import torch
 from transformers import AutoTokenizer
 from transformers.initialization import no_init_weights
+from transformers.utils.logging import disable_progress_bar
 
 from apollo_ds.checkpoint import SavedState
 from apollo_ds.corpus import Corpus
@@ -32,5 +33,6 @@ def export(state: SavedState, recipe: Recipe, corpus: Corpus, folder: Path) -> N
     placement = DepthMap(stage.map_to(recipe.model.num_layers), f"model.{family.blocks}", recipe.model.family)
     for name, parameter in model.named_parameters():
         parameter.copy_(state.gather(placement.source(f"model.{name}"), WEIGHT, torch.device("cpu")))
+    disable_progress_bar()
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)

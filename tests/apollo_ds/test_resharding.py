@@ -1,6 +1,8 @@
 """One training state, whatever it was saved under: other ZeRO stages, rank counts, precisions, and many rebuilds."""
 
 import gc
+import threading
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -120,3 +122,26 @@ def test_twenty_rebuilds_leave_no_memory_behind(stage: int) -> None:
     recipe = tiny("bert", "unused", model=shape.model_dump(), method=method, deepspeed=zero(stage, "bf16"))
     for sizes in pool(2).run(rebuild_often, recipe, 20):
         assert sizes[-1] < 1.05 * sizes[1], sizes
+
+
+def left_over(processes: Processes, recipe: Recipe) -> tuple[list[int], list[int], list[bool]]:
+    """Process groups and threads after each of three rebuilds, and whether each old engine is gone."""
+    groups, threads, gone = [], [], []
+    for step in range(3):
+        engine = engine_for(recipe, 0, processes)
+        train(processes, engine, recipe, range(step, step + 1))
+        reference = weakref.ref(engine.deepspeed)
+        engine.close()
+        gone.append(reference() is None)
+        groups.append(len(torch.distributed.distributed_c10d._world.pg_map))
+        threads.append(threading.active_count())
+    return groups, threads, gone
+
+
+@pytest.mark.parametrize("stage", [0, 1, 2, 3])
+def test_an_engine_taken_down_leaves_nothing(stage: int) -> None:
+    recipe = tiny("bert", "unused", method="scratch", deepspeed=zero(stage, "bf16"))
+    for groups, threads, gone in pool(2).run(left_over, recipe):
+        assert groups[-1] == groups[0]
+        assert threads[-1] == threads[0]
+        assert all(gone)
