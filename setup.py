@@ -24,9 +24,7 @@ setup(
         "safetensors",
         "xxhash",
     ],
-    extras_require={
-        "test": ["pytest", "pytest-timeout", "hypothesis", "ruff", "mypy", "types-PyYAML", "psutil"]
-    },
+    extras_require={"test": ["pytest", "pytest-timeout", "hypothesis", "ruff", "mypy", "types-PyYAML", "psutil"]},
     entry_points={
         "console_scripts": [
             "apollo-ds=apollo_ds.__main__:main",

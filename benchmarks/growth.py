@@ -213,11 +213,19 @@ def table(results: dict[str, dict[str, dict[str, float]]]) -> str:
     for name, variants in results.items():
         case = CASES[name]
         for variant, r in variants.items():
-            lines.append(
-                f"| {name} | {case.layers[0]} -> {case.layers[1]} | {case.zero_stage} | {r['parameters'] / 1e6:,.0f} M | "
-                f"{variant} | {r['seconds']:.2f} | {r['three_steps_seconds']:.2f} | {r['shard_bytes'] / 1e6:,.0f} MB | "
-                f"{r['peak_extra'] / 1e6:,.0f} MB | {r['peak_extra'] / r['shard_bytes']:.2f} |"
+            cells = (
+                name,
+                f"{case.layers[0]} -> {case.layers[1]}",
+                str(case.zero_stage),
+                f"{r['parameters'] / 1e6:,.0f} M",
+                variant,
+                f"{r['seconds']:.2f}",
+                f"{r['three_steps_seconds']:.2f}",
+                f"{r['shard_bytes'] / 1e6:,.0f} MB",
+                f"{r['peak_extra'] / 1e6:,.0f} MB",
+                f"{r['peak_extra'] / r['shard_bytes']:.2f}",
             )
+            lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
 
