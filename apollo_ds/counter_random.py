@@ -21,6 +21,7 @@ class Stream(IntEnum):
     MASKED_POSITIONS = 4
     MASK_REPLACEMENT = 5
     GROWTH = 6
+    DROPOUT = 7
 
 
 def _mix(x: Any) -> Any:

@@ -66,6 +66,7 @@ class Stage:
 class StepPlan:
     """Everything that the schedule decides about one step."""
 
+    step: int
     stage: int
     depth: int
     layer_map: LayerMap
@@ -117,6 +118,7 @@ class Schedule:
         depth = draw_depth(stage.depth_distribution, stage.unique_layers, self.seed, step)
         learning_rate, rewarmed = self.learning_rate.at(step), self._rewarmed(number, step)
         return StepPlan(
+            step=step,
             stage=number,
             depth=depth,
             layer_map=stage.map_to(depth),

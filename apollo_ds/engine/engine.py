@@ -8,6 +8,7 @@ import deepspeed
 import torch
 from torch import Tensor
 
+from apollo_ds.counter_random import Stream, random_bits
 from apollo_ds.engine import layout
 from apollo_ds.engine.cohorts import CohortCorrection
 from apollo_ds.engine.processes import Processes
@@ -37,6 +38,7 @@ class Engine:
     def __init__(self, model: PretrainingModel, recipe: Recipe, processes: Processes) -> None:
         self.model = model
         self.processes = processes
+        self.seed = recipe.seed
         micro_batch = recipe.micro_batch(processes.world_size)
         self.accumulation_steps = recipe.global_batch_size // (processes.world_size * micro_batch)
         config = {
@@ -65,6 +67,9 @@ class Engine:
         if self.cohorts:
             self.cohorts.newest_learning_rate = plan.new_learning_rate
         self.model.run_in_order(plan.layer_map)
+        if self.model.shape.dropout:
+            bits = random_bits(self.seed, Stream.DROPOUT, plan.step, self.processes.rank)
+            torch.manual_seed(int(bits) >> 1)
         self.deepspeed.train()
         losses = []
         for batch in batches:

@@ -67,11 +67,6 @@ class Growth:
         return old
 
     @property
-    def is_exact(self) -> bool:
-        """Whether the map of widths keeps the function; the maps of layers are exact or not by their own rules."""
-        return self.width is None or self.width.is_exact
-
-    @property
     def _new_is_young(self) -> bool:
         return self.moments in ("zero_new", "keep_index") or self.depth.new_layers != "copy"
 

@@ -98,6 +98,16 @@ def test_a_run_cut_short_goes_on_as_if_it_had_not_been(stop_after: int, tmp_path
         assert events(cut, kind) == events(whole, kind)
 
 
+def test_a_run_with_dropout_cut_short_goes_on_as_if_it_had_not_been(tmp_path: Path) -> None:
+    shape = {**tiny("bert", "unused").model.model_dump(), "dropout": 0.1}
+    whole, cut = (tiny("bert", tmp_path / name, model=shape, steps=12, save_every=4) for name in ("whole", "cut"))
+    pool(2).run(train, whole)
+    pool(2).run(train, cut, 6)
+    pool(2).run(train, cut)
+    assert losses(cut) == losses(whole)
+    assert len(set(losses(whole))) == 12
+
+
 def test_a_damaged_checkpoint_is_passed_over(tmp_path: Path) -> None:
     recipe = tiny("gpt2", tmp_path / "run", save_every=5)
     pool(2).run(train, recipe)
