@@ -12,6 +12,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 Shape = tuple[int, ...]
+_ELEMENTS_AT_ONCE = 1 << 24
 WEIGHT, MOMENTS, COHORT = "weight", ("exp_avg", "exp_avg_sq"), "cohort"
 
 
@@ -84,12 +85,13 @@ class ShardedState:
         return self.slices[name].shape
 
     def gather(self, name: str, tensor: str, device: torch.device) -> Tensor:
-        """See `State`; one all-reduce of one tensor, exact because each element comes from one rank."""
+        """See `State`; summed over ranks, exact because each element comes from one rank."""
         part = self.slices[name]
         whole = torch.zeros(torch.Size(part.shape).numel(), dtype=dtype_of(tensor), device=device)
         whole.narrow(0, part.start, part.tensors[tensor].numel()).copy_(part.tensors[tensor])
         if dist.get_world_size() > 1:
-            dist.all_reduce(whole)
+            for chunk in whole.split(_ELEMENTS_AT_ONCE):  # the backend's own buffer is as large as what it sums
+                dist.all_reduce(chunk)
         return whole.view(part.shape)
 
     def release(self, name: str) -> None:

@@ -152,8 +152,10 @@ class Engine:
         for name, shape, part in self._slices():
             sources = growth.sources(name, exists) if growth else (name,)
             by_source.setdefault(sources, []).append((name, shape, part))
-        last_use = {source: sources for sources in by_source for source in sources}
-        for sources, targets in by_source.items():
+        # Small parameters first: when the largest are gathered, most of the state has been released.
+        groups = sorted(by_source.items(), key=lambda group: max(torch.Size(shape).numel() for _, shape, _ in group[1]))
+        last_use = {source: sources for sources, _ in groups for source in sources}
+        for sources, targets in groups:
             for key in counters.tensors:
                 old = {source: self._gather(state, source, key) for source in sources}
                 for name, shape, part in targets:
