@@ -41,7 +41,7 @@ class Case:
 CASES = {
     "bert-small": Case("bert-small", {}, (2, 4), 1, 8),
     "bert-base": Case("bert-base", {}, (6, 12), 1, 8),
-    "bert-large": Case("bert-large", {}, (12, 24), 1, 8),
+    "bert-large": Case("bert-large", {}, (12, 24), 1, 8, 1),
     "gpt-1b": Case("gpt2-large", {"num_layers": 18, "hidden_size": 2048, "num_heads": 32, "intermediate_size": 8192,
                                   "vocab_size": 50264, "max_position_embeddings": 256}, (2, 18), 3, 1, 1, VARIANTS[:1]),
 }  # fmt: skip
