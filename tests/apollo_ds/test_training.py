@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +66,7 @@ def losses(recipe: Recipe) -> list[float]:
 @pytest.mark.parametrize("family", ["bert", "gpt2"])
 def test_zero_stages_and_rank_counts_agree_across_growth(family: str, tmp_path: Path) -> None:
     curves = {}
-    for world_size, stage in [(1, 0), (1, 3), (2, 0), (2, 1), (2, 2), (2, 3)]:
+    for world_size, stage in product((1, 2), range(4)):
         recipe = tiny(family, tmp_path / f"{world_size}-{stage}", steps=50, deepspeed=zero(stage))
         pool(world_size).run(train, recipe)
         curves[world_size, stage] = torch.tensor(losses(recipe))
@@ -158,7 +159,7 @@ def test_a_run_before_its_last_growth_exports_at_full_depth(tmp_path: Path) -> N
 
 
 def train_and_crash(processes: Processes, recipe: Recipe, method: str, call: int) -> None:
-    """Train, and die when an engine's method has been called so often; the stub dies after doing half of its work."""
+    """Train, and die right after an engine's method has been called so often."""
 
     class Crash(Exception):
         pass
