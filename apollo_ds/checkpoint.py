@@ -70,7 +70,7 @@ class SavedState:
             whole.narrow(0, slices[name]["start"], part.numel()).copy_(part)
         return whole.view(shape).to(device)
 
-    def release(self, name: str) -> None:
+    def release(self, name: str, tensor: str) -> None:
         """See `State`; the files are not in memory."""
 
 

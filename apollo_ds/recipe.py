@@ -253,6 +253,9 @@ def _check_deepspeed(config: Mapping[str, Any], source: str) -> None:
     for key in ("zero_optimization", "bf16", "fp16"):
         if not isinstance(config.get(key, {}), dict):
             raise UserError(f"{source}: deepspeed.{key} must be a mapping, not {config[key]!r}")
+    enabled = config.get("bf16", {}).get("enabled", False)
+    if not isinstance(enabled, bool) and enabled != "auto":
+        raise UserError(f"{source}: deepspeed.bf16.enabled: choose true, false or auto, not {enabled!r}")
     if config.get("zero_optimization", {}).get("round_robin_gradients"):
         raise UserError(
             f"{source}: deepspeed.zero_optimization.round_robin_gradients must be off: it hides which rank owns what"
@@ -263,8 +266,15 @@ Precision = Literal["fp32", "bf16", "fp16"]
 
 
 def precision(config: Mapping[str, Any]) -> Precision:
-    """The number format that a DeepSpeed configuration computes in."""
+    """The number format that a settled DeepSpeed configuration computes in."""
     for name in ("bf16", "fp16"):
         if config.get(name, {}).get("enabled"):
             return name
     return "fp32"
+
+
+def settle_precision(config: Mapping[str, Any], computes_bf16: bool) -> dict[str, Any]:
+    """The configuration with `bf16.enabled: auto` decided: on where the hardware computes in bf16, else fp32."""
+    if config.get("bf16", {}).get("enabled") != "auto":
+        return dict(config)
+    return {**config, "bf16": {**config["bf16"], "enabled": computes_bf16}}

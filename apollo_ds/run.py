@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from apollo_ds.corpus import Corpus
 from apollo_ds.demo import prepare_default_text
-from apollo_ds.recipe import DEFAULT_RECIPE, Recipe, load_recipe
+from apollo_ds.recipe import DEFAULT_RECIPE, Recipe, load_recipe, settle_precision
 from apollo_ds.run_folder import RunFolder
 
 if TYPE_CHECKING:
@@ -42,6 +42,8 @@ def _train(recipe: Recipe, corpus: Corpus) -> None:
         if processes.is_first:
             RunFolder(recipe.out).create(recipe)
         processes.barrier()
+        settled = settle_precision(recipe.deepspeed, processes.computes_bf16)
+        recipe = recipe.model_copy(update={"deepspeed": settled})
         source = BatchSource(corpus, recipe.model, recipe.seq_len, recipe.seed)
         progress.start(recipe, processes.world_size, processes.device.type)
         trainer = Trainer(recipe, processes, source, progress)

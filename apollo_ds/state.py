@@ -56,8 +56,8 @@ class State(Protocol):
         All ranks must call it for the same tensors in the same order.
         """
 
-    def release(self, name: str) -> None:
-        """This parameter will not be read again: its memory may go."""
+    def release(self, name: str, tensor: str) -> None:
+        """This tensor of this parameter will not be read again: its memory may go."""
 
 
 @dataclass(frozen=True)
@@ -94,6 +94,6 @@ class ShardedState:
                 dist.all_reduce(chunk)
         return whole.view(part.shape)
 
-    def release(self, name: str) -> None:
+    def release(self, name: str, tensor: str) -> None:
         """See `State`."""
-        self.slices[name].tensors.clear()
+        self.slices[name].tensors.pop(tensor, None)

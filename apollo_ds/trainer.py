@@ -20,7 +20,7 @@ from apollo_ds.growth import growth_between
 from apollo_ds.metrics import Metrics
 from apollo_ds.models import FAMILIES, build
 from apollo_ds.progress import Progress
-from apollo_ds.recipe import Recipe
+from apollo_ds.recipe import Recipe, precision
 from apollo_ds.recorder import StepRecorder
 from apollo_ds.run_folder import RunFolder
 
@@ -60,7 +60,13 @@ class Trainer:
             )
         else:
             entropy = self.source.corpus.unigram_entropy
-            self._write("start", step=0, ranks=self.processes.world_size, unigram_entropy=entropy)
+            self._write(
+                "start",
+                step=0,
+                ranks=self.processes.world_size,
+                precision=precision(self.recipe.deepspeed),
+                unigram_entropy=entropy,
+            )
 
     def _build_engine(self, stage: int, initialised: bool) -> Engine:
         planned = self.schedule.stages[stage]

@@ -82,7 +82,7 @@ def measure(case: Case, variant: str, result: Path) -> None:
             "eval_every": 8,
             "save_every": 8,
             "deepspeed": {
-                "bf16": {"enabled": True},
+                "bf16": {"enabled": processes.computes_bf16},
                 "zero_optimization": {"stage": case.zero_stage, **(SMALL_BUFFERS if case.zero_stage == 3 else {})},
                 "gradient_clipping": 1.0,
                 "steps_per_print": 1_000_000,
@@ -158,8 +158,8 @@ class GatheredState:
     def gather(self, name, tensor, device):
         return self._whole[name][tensor].to(device)
 
-    def release(self, name):
-        del self._whole[name]
+    def release(self, name, tensor):
+        del self._whole[name][tensor]
 
 
 def resident_bytes(field: str) -> int:

@@ -163,9 +163,9 @@ class Engine:
                     if new is not None:
                         _write(name, new, shape, part, key)
                 del old, new  # before the next is gathered
-            for source in sources:
-                if last_use[source] == sources:
-                    state.release(source)
+                for source in sources:
+                    if last_use[source] == sources:
+                        state.release(source, key)
         if self.cohorts:
             self.cohorts.index()
         layout.refresh_weights(self.deepspeed)

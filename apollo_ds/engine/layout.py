@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -148,9 +149,15 @@ def prime(engine: Any) -> None:
         if not inner.state.get(flat):
             inner.state[flat] = {
                 "step": torch.zeros((), dtype=torch.float32, device=flat.device),
-                # Not zeros_like, which writes the zeros: on a CPU these pages take up memory only when filled.
-                **{key: torch.zeros(flat.shape, dtype=flat.dtype, device=flat.device) for key in MOMENTS},
+                **{key: _zeros_like(flat) for key in MOMENTS},
             }
+
+
+def _zeros_like(flat: Tensor) -> Tensor:
+    """Zeros. On a CPU they are numpy's, which take up memory only when written: torch writes its own at once."""
+    if flat.device.type == "cpu":
+        return torch.from_numpy(np.zeros(flat.shape, dtype=np.float32)).to(flat.dtype)
+    return torch.zeros_like(flat)
 
 
 def adam_step(engine: Any) -> int:

@@ -10,7 +10,7 @@ import yaml
 from apollo_ds.errors import UserError
 from apollo_ds.methods import METHODS
 from apollo_ds.model_shape import PRESETS
-from apollo_ds.recipe import Recipe, load_recipe, precision, resolve
+from apollo_ds.recipe import Recipe, load_recipe, precision, resolve, settle_precision
 from apollo_ds.run_folder import plain
 
 PROJECT = Path(__file__).parents[2]
@@ -79,7 +79,7 @@ def test_an_override_replaces_a_value(override: str, key: str, expected: Any, re
 def test_overrides_reach_inside_the_deepspeed_file(recipe_file: Path) -> None:
     overrides = ["deepspeed.zero_optimization.stage=3", "deepspeed.bf16.enabled=false"]
     before, after = load_recipe(recipe_file).deepspeed, load_recipe(recipe_file, overrides).deepspeed
-    assert (precision(before), precision(after)) == ("bf16", "fp32")
+    assert (before["bf16"]["enabled"], after["bf16"]["enabled"]) == ("auto", False)
     assert after["zero_optimization"] == {**before["zero_optimization"], "stage": 3}
     assert {**after, "zero_optimization": 0, "bf16": 0} == {**before, "zero_optimization": 0, "bf16": 0}
 
@@ -132,7 +132,9 @@ def test_the_deepspeed_files_that_come_with_the_package_are_accepted(path: Path,
     recipe = load_recipe(recipe_file, [f"deepspeed={path}"])
     stage, _, variant = path.stem.removeprefix("zero").partition("_")
     assert recipe.deepspeed["zero_optimization"]["stage"] == int(stage)
-    assert precision(recipe.deepspeed) == (variant if variant in ("fp16", "fp32") else "bf16")
+    fixed = variant if variant in ("fp16", "fp32") else None
+    assert precision(settle_precision(recipe.deepspeed, computes_bf16=True)) == (fixed or "bf16")
+    assert precision(settle_precision(recipe.deepspeed, computes_bf16=False)) == (fixed or "fp32")
 
 
 @pytest.mark.parametrize(
@@ -173,6 +175,7 @@ def test_the_deepspeed_files_that_come_with_the_package_are_accepted(path: Path,
         ("deepspeed.zero_optimization=3", "deepspeed.zero_optimization"),
         ("deepspeed.zero_optimization=", "deepspeed.zero_optimization"),
         ("deepspeed.bf16=false", "deepspeed.bf16"),
+        ("deepspeed.bf16.enabled=maybe", "deepspeed.bf16.enabled: choose true, false or auto, not 'maybe'"),
     ],
 )
 def test_a_wrong_value_is_told_file_key_and_fix(override: str, expected: str, recipe_file: Path) -> None:
