@@ -9,7 +9,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +21,9 @@ from torch import Tensor
 
 from apollo_ds.engine.processes import Processes
 from apollo_ds.state import Counters, Shape, ShardedState, dtype_of
+from apollo_ds.triggers import Evidence
 
-_FORMAT = 1
+_FORMAT = 2
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,17 @@ class Totals:
     seconds: float = 0.0
 
 
+@dataclass
+class Course:
+    """How far a run has come in its schedule, and what has shaped the rest of it."""
+
+    stage: int
+    stage_steps: list[int]
+    """Steps of each stage, as they were or will be."""
+    evidence: Evidence = field(default_factory=Evidence)
+    """What the stage has measured for what may end it."""
+
+
 class DamagedCheckpoint(Exception):
     """A checkpoint that cannot be used; the message names the file."""
 
@@ -45,7 +57,8 @@ class SavedState:
     def __init__(self, folder: Path) -> None:
         manifest = _read_manifest(folder)
         self.totals = Totals(**manifest["totals"])
-        self.stage: int = manifest["stage"]
+        course = manifest["course"]
+        self.course = Course(**{**course, "evidence": Evidence(**course["evidence"])})
         self.metrics_bytes: int = manifest["metrics_bytes"]
         counters = manifest["counters"]
         self.counters = Counters(**{**counters, "births": tuple(counters["births"])})
@@ -64,8 +77,10 @@ class SavedState:
     def gather(self, name: str, tensor: str, device: torch.device) -> Tensor:
         """See `State`."""
         shape = self.shape(name)
-        whole = torch.empty(torch.Size(shape).numel(), dtype=dtype_of(tensor))
+        whole = torch.zeros(torch.Size(shape).numel(), dtype=dtype_of(tensor))
         for file, slices in zip(self._files, self._slices, strict=True):
+            if f"{name}/{tensor}" not in file.keys():  # noqa: SIM118 - not a dictionary
+                continue  # what was frozen has a weight only
             part = file.get_tensor(f"{name}/{tensor}")
             whole.narrow(0, slices[name]["start"], part.numel()).copy_(part)
         return whole.view(shape).to(device)
@@ -75,7 +90,12 @@ class SavedState:
 
 
 def save(
-    folder: Path, state: ShardedState, totals: Totals, stage: int, metrics_bytes: int, processes: Processes
+    folder: Path,
+    state: ShardedState,
+    totals: Totals,
+    course: Course,
+    metrics_bytes: int,
+    processes: Processes,
 ) -> None:
     """Write a checkpoint, all ranks together; it appears under its name only when complete.
 
@@ -93,7 +113,7 @@ def save(
         names = [_rank_file(rank) for rank in range(processes.world_size)]
         manifest = {
             "format": _FORMAT,
-            "stage": stage,
+            "course": asdict(course),
             "totals": asdict(totals),
             "counters": asdict(state.counters),
             "metrics_bytes": metrics_bytes,

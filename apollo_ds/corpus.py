@@ -76,5 +76,5 @@ class Corpus:
                 f"{path}: the tokenizer has {self.vocab_size} tokens, model.vocab_size is {shape.vocab_size}; "
                 f"set model.vocab_size={self.vocab_size} or prepare the text with the model's tokenizer"
             )
-        if shape.family == "bert" and None in (self.cls_token, self.mask_token):
+        if shape.is_masked and None in (self.cls_token, self.mask_token):
             raise UserError(f"{path}: the tokenizer has no [CLS] or [MASK], which BERT needs; use a WordPiece one")

@@ -22,6 +22,7 @@ class Stream(IntEnum):
     MASK_REPLACEMENT = 5
     GROWTH = 6
     DROPOUT = 7
+    GATES = 8
 
 
 def _mix(x: Any) -> Any:

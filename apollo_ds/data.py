@@ -143,7 +143,7 @@ class BatchSource:
         return self._samples(stream, [first + i * seq_len for i in range(count)], seq_len, seed)
 
     def _samples(self, stream: TokenStream, positions: list[int], seq_len: int, seed: int) -> Batch:
-        if self.shape.family == "bert":
+        if self.shape.is_masked:
             tokens = np.stack([stream.read(position, seq_len) for position in positions])
             return self._masked(tokens, np.array(positions), seed)
         tokens = np.stack([stream.read(position, seq_len + 1) for position in positions])

@@ -27,7 +27,7 @@ def prepare_default_text(recipe: Recipe) -> None:
     if os.environ.get("RANK", "0") == "0":
         options = Options(
             sources=sources.parse(["docs"]),
-            tokenizer="wordpiece" if recipe.model.family == "bert" else "bpe",
+            tokenizer="wordpiece" if recipe.model.is_masked else "bpe",
             vocab_size=recipe.model.vocab_size,
             validation_fraction=0.03,
         )

@@ -71,12 +71,10 @@ SAMPLERS: dict[str, Callable[[int, int], DepthDistribution]] = {
 }
 
 
-def expected_depth(distribution: DepthDistribution, unique: int) -> float:
-    """Mean depth, in layers."""
-    return sum((unique + i) * p for i, p in enumerate(distribution))
+def draw_depth(distribution: DepthDistribution, first: int, seed: int, *counters: int) -> int:
+    """The depth of a step, or of a step's micro-batch: the same on every rank and after every restart.
 
-
-def draw_depth(distribution: DepthDistribution, unique: int, seed: int, step: int) -> int:
-    """The depth of a step: the same on every rank and after every restart."""
-    x = float(uniform(seed, Stream.DEPTH, step))
-    return unique + min(int(np.searchsorted(np.cumsum(distribution), x, side="right")), len(distribution) - 1)
+    `first` is the depth that the distribution begins with.
+    """
+    x = float(uniform(seed, Stream.DEPTH, *counters))
+    return first + min(int(np.searchsorted(np.cumsum(distribution), x, side="right")), len(distribution) - 1)

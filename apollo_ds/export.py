@@ -17,20 +17,23 @@ from apollo_ds.state import WEIGHT
 
 @torch.no_grad()
 def export(state: SavedState, recipe: Recipe, corpus: Corpus, folder: Path) -> None:
-    """Write a model of the target depth in fp32, which `from_pretrained` loads.
+    """Write the model in fp32, of the shape and the greatest depth that the stage trains; `from_pretrained` loads it.
 
-    Before the last growth, the layers that are still shared are written at each position they run at.
+    Layers that are still shared are written at each position they run at.
     """
     family = FAMILIES[recipe.model.family]
-    config = family.config(recipe.model)
+    stage = recipe.schedule().stages[state.course.stage]
+    shape = stage.shape.model_copy(update={"num_layers": stage.evaluation_depth})
+    config = family.config(shape)
     tokenizer = AutoTokenizer.from_pretrained(corpus.tokenizer_folder)
-    config.pad_token_id, config.bos_token_id = tokenizer.pad_token_id, tokenizer.bos_token_id
+    if config.model_type != "roberta_prelayernorm":  # it counts its positions from the padding token's number
+        config.pad_token_id = tokenizer.pad_token_id
+    config.bos_token_id = tokenizer.bos_token_id
     config.eos_token_id = tokenizer.eos_token_id
     with no_init_weights():
         model = family.model_class(config)
     model.tie_weights()
-    stage = recipe.schedule().stages[state.stage]
-    placement = DepthMap(stage.map_to(recipe.model.num_layers), f"model.{family.blocks}", recipe.model.family)
+    placement = DepthMap(stage.map_to(shape.num_layers), f"model.{family.blocks}", recipe.model.family)
     for name, parameter in model.named_parameters():
         parameter.copy_(state.gather(placement.source(f"model.{name}"), WEIGHT, torch.device("cpu")))
     disable_progress_bar()

@@ -46,9 +46,18 @@ def duplicate_middle(source: int, target: int) -> LayerMap:
     return tuple(layers)
 
 
+def prefix(source: int, target: int) -> LayerMap:
+    """The lowest `target` of the layers (bert2BERT's first stage): 6 -> 2 is 0 1."""
+    return tuple(range(min(source, target)))
+
+
 LAYER_MAPS: dict[str, Callable[[int, int], LayerMap]] = {
     "interpolate": interpolate,
     "stack": stack,
     "duplicate_top": duplicate_top,
     "duplicate_middle": duplicate_middle,
 }
+"""Maps that both place layers and say what new ones are copied from."""
+
+PLACEMENTS: dict[str, Callable[[int, int], LayerMap]] = {**LAYER_MAPS, "prefix": prefix}
+"""Maps that place layers."""

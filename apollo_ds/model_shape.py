@@ -12,7 +12,7 @@ class ModelShape(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    family: Literal["bert", "gpt2"]
+    family: Literal["bert", "roberta_prelayernorm", "gpt2"]
     num_layers: PositiveInt
     hidden_size: PositiveInt
     num_heads: PositiveInt
@@ -20,6 +20,16 @@ class ModelShape(BaseModel):
     vocab_size: PositiveInt
     max_position_embeddings: PositiveInt = 512
     dropout: float = Field(default=0.0, ge=0, lt=1)
+
+    @property
+    def is_masked(self) -> bool:
+        """Whether the model learns by filling in masked tokens, not by continuing text."""
+        return self.family != "gpt2"
+
+    @property
+    def is_pre_norm(self) -> bool:
+        """Whether a block normalises what it reads (pre-LN), so that its branches are added to what it was given."""
+        return self.family != "bert"
 
     @model_validator(mode="after")
     def _heads_divide_hidden_size(self) -> Self:

@@ -17,11 +17,14 @@ from transformers import (
     GPT2LMHeadModel,
     PretrainedConfig,
     PreTrainedModel,
+    RobertaPreLayerNormConfig,
+    RobertaPreLayerNormForMaskedLM,
 )
 from transformers.initialization import no_init_weights
 
 from apollo_ds.layer_map import LayerMap
 from apollo_ds.model_shape import ModelShape
+from apollo_ds.stage import Stage
 
 IGNORED = -100
 
@@ -35,9 +38,27 @@ class LayerView(nn.ModuleList):
     def __init__(self, blocks: list[nn.Module]) -> None:
         super().__init__(blocks)
         self.order: LayerMap = tuple(range(len(blocks)))
+        self.scales: tuple[float, ...] = ()
+        self.first_trained = 0
 
     def __iter__(self) -> Iterator[nn.Module]:
-        return (self[index] for index in self.order)
+        """The blocks as they run, with gradients from position `first_trained` on."""
+        for position, index in enumerate(self.order):
+            if position == self.first_trained > 0:
+                torch.set_grad_enabled(True)
+            block, scale = self[index], self.scales[position] if self.scales else 1.0
+            yield block if scale == 1.0 else cast(nn.Module, _Scaled(block, scale))
+
+
+class _Scaled:
+    """A block whose change to the hidden states is multiplied: x + scale (block(x) - x)."""
+
+    def __init__(self, block: nn.Module, scale: float) -> None:
+        self.block = block
+        self.scale = scale
+
+    def __call__(self, hidden: Tensor, *arguments: Any, **options: Any) -> Tensor:
+        return torch.lerp(hidden, self.block(hidden, *arguments, **options), self.scale)
 
 
 @dataclass(frozen=True)
@@ -49,6 +70,8 @@ class Family:
     backbone: str
     blocks: str
     """Path of the block list; parameters are named `{blocks}.{index}.{rest}`."""
+    embeddings: tuple[str, ...]
+    """Paths of what is below the blocks."""
     head: Callable[[Any, Tensor], Tensor]
     """Logits (..., vocab_size) from hidden states (..., hidden_size)."""
 
@@ -61,6 +84,21 @@ def _bert_config(shape: ModelShape) -> PretrainedConfig:
         num_attention_heads=shape.num_heads,
         intermediate_size=shape.intermediate_size,
         max_position_embeddings=shape.max_position_embeddings,
+        hidden_dropout_prob=shape.dropout,
+        attention_probs_dropout_prob=shape.dropout,
+    )
+
+
+def _roberta_prelayernorm_config(shape: ModelShape) -> PretrainedConfig:
+    return RobertaPreLayerNormConfig(
+        vocab_size=shape.vocab_size,
+        hidden_size=shape.hidden_size,
+        num_hidden_layers=shape.num_layers,
+        num_attention_heads=shape.num_heads,
+        intermediate_size=shape.intermediate_size,
+        max_position_embeddings=shape.max_position_embeddings + 1,  # positions count from the padding token's 0
+        pad_token_id=0,
+        type_vocab_size=1,
         hidden_dropout_prob=shape.dropout,
         attention_probs_dropout_prob=shape.dropout,
     )
@@ -88,13 +126,23 @@ FAMILIES: dict[str, Family] = {
         config=_bert_config,
         backbone="bert",
         blocks="bert.encoder.layer",
+        embeddings=("bert.embeddings",),
         head=lambda model, hidden: model.cls(hidden),
+    ),
+    "roberta_prelayernorm": Family(
+        model_class=RobertaPreLayerNormForMaskedLM,
+        config=_roberta_prelayernorm_config,
+        backbone="roberta_prelayernorm",
+        blocks="roberta_prelayernorm.encoder.layer",
+        embeddings=("roberta_prelayernorm.embeddings",),
+        head=lambda model, hidden: model.lm_head(hidden),
     ),
     "gpt2": Family(
         model_class=GPT2LMHeadModel,
         config=_gpt2_config,
         backbone="transformer",
         blocks="transformer.h",
+        embeddings=("transformer.wte", "transformer.wpe"),
         head=lambda model, hidden: model.lm_head(hidden),
     ),
 }
@@ -118,20 +166,67 @@ class PretrainingModel(nn.Module):
         blocks = cast(nn.ModuleList, model.get_submodule(self.family.blocks))
         setattr(model.get_submodule(parent), name, LayerView(list(blocks)))
 
-    def run_in_order(self, layer_map: LayerMap) -> None:
-        """Make the next forward run these unique layers, in this order."""
-        cast(LayerView, self.model.get_submodule(self.family.blocks)).order = layer_map
+    @property
+    def unique_layers(self) -> int:
+        """How many blocks there are, however often each runs."""
+        return len(self.layers)
+
+    @property
+    def layers(self) -> LayerView:
+        """The unique blocks."""
+        return cast(LayerView, self.model.get_submodule(self.family.blocks))
+
+    def freeze(self, layers: int) -> None:
+        """Stop training the embeddings, so also the head's matrix that they are, and so many bottom layers."""
+        embeddings = [self.model.get_submodule(path) for path in self.family.embeddings]
+        for part in (*embeddings, *(self.layers[i] for i in range(layers))):
+            part.requires_grad_(False)
+
+    def average_tied_gradients(self) -> None:
+        """Give a layer that runs several times in a forward the mean of its gradients there, not their sum."""
+        layers = self.layers
+        for index in range(len(layers)):
+            for parameter in layers[index].parameters():
+                parameter.register_hook(lambda gradient, index=index: gradient / layers.order.count(index))
+
+    def run_in_order(self, layer_map: LayerMap, scales: tuple[float, ...] = (), first_trained: int = 0) -> None:
+        """Make the next forward run these unique layers, in this order.
+
+        `scales` multiplies what the block at each position adds; empty for 1. The embeddings and the positions below
+        `first_trained` run without autograd.
+        """
+        layers = self.layers
+        layers.order, layers.scales, layers.first_trained = layer_map, scales, first_trained
 
     def forward(self, input_ids: Tensor, positions: Tensor, labels: Tensor) -> Tensor:
         """See the class."""
         backbone = self.model.get_submodule(self.family.backbone)
-        hidden = backbone(input_ids=input_ids, use_cache=False).last_hidden_state
+        with torch.set_grad_enabled(torch.is_grad_enabled() and self.layers.first_trained == 0):
+            hidden = backbone(input_ids=input_ids, use_cache=False).last_hidden_state
         if positions.shape[1] < hidden.shape[1]:
             index = positions.unsqueeze(-1).expand(-1, -1, hidden.shape[-1])
             hidden = hidden.gather(1, index)
         logits = self.family.head(self.model, hidden)
         total = F.cross_entropy(logits.flatten(0, 1).float(), labels.flatten(), ignore_index=IGNORED, reduction="sum")
         return total / labels.numel()
+
+
+def build_for(stage: Stage, seed: int | None) -> PretrainingModel:
+    """The model that a stage trains, as `build` makes it."""
+    model = build(stage.shape, stage.unique_layers, seed)
+    if stage.frozen_layers:
+        model.freeze(stage.frozen_layers)
+    if stage.tied_gradients == "mean":
+        model.average_tied_gradients()
+    return model
+
+
+def frozen_names(shape: ModelShape, layers: int) -> Callable[[str], bool]:
+    """Whether `PretrainingModel.freeze(layers)` freezes the parameter of a name; nothing for 0 layers."""
+    family = FAMILIES[shape.family]
+    blocks = [f"{family.blocks}.{i}" for i in range(layers)]
+    prefixes = tuple(f"model.{path}." for path in (*family.embeddings, *blocks)) if layers else ()
+    return lambda name: name.startswith(prefixes) if prefixes else False
 
 
 def build(shape: ModelShape, unique_layers: int, seed: int | None) -> PretrainingModel:

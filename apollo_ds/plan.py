@@ -1,19 +1,21 @@
 """The schedule before anything is spent: what each stage is, and what it costs."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from apollo_ds.cost import parameters, training_flops
+from apollo_ds.cost import parameters, trainable_parameters, training_flops
 from apollo_ds.recipe import Recipe
+from apollo_ds.stage import Stage
 
 
 def plan(recipe: Recipe) -> dict[str, Any]:
     """Stages and totals of a recipe, as `plan --json` prints them. Operations are of forward and backward."""
     schedule = recipe.schedule()
-    costs = [schedule.expected_flops_per_step(stage) for stage in schedule.stages]
+    costs = [schedule.expected_flops_per_step(number) for number in range(len(schedule.stages))]
     total = sum(cost * stage.steps for cost, stage in zip(costs, schedule.stages, strict=True))
     full_step = training_flops(recipe.model, recipe.model.num_layers, recipe.seq_len, recipe.global_batch_size)
     stages = [
@@ -25,12 +27,13 @@ def plan(recipe: Recipe) -> dict[str, Any]:
             "unique_layers": stage.unique_layers,
             "hidden_size": stage.shape.hidden_size,
             "seq_len": stage.seq_len,
-            "expected_depth": stage.expected_depth,
+            "intermediate_size": stage.shape.intermediate_size,
+            "expected_depth": schedule.expected_depth(number),
             "parameters": parameters(stage.shape, stage.unique_layers),
-            "trainable_parameters": parameters(stage.shape, stage.unique_layers),
+            "trainable_parameters": trainable_parameters(stage.shape, stage.unique_layers, stage.frozen_layers),
             "flops_per_step": cost,
             "flops_share": cost * stage.steps / total,
-            "growth_map": stage.growth.layer_map,
+            "may_end_early": stage.ends is not None,
         }
         for number, (stage, cost) in enumerate(zip(schedule.stages, costs, strict=True))
     ]
@@ -48,42 +51,67 @@ def plan(recipe: Recipe) -> dict[str, Any]:
 def show(recipe: Recipe, console: Console) -> None:
     """Print the plan as a table for a person."""
     result = plan(recipe)
-    shape, total = recipe.model, result["total"]
+    shape, total, schedule = recipe.model, result["total"], recipe.schedule()
     console.print(
         f"[bold]{recipe.method.name}[/]  {shape.family} {shape.num_layers}x{shape.hidden_size}, vocabulary "
         f"{shape.vocab_size:,}, length {recipe.seq_len}, batch {recipe.global_batch_size}, {recipe.steps:,} steps"
     )
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
-    for heading in ("#", "from", "steps", "layers", "params", "depth", "cost", "share"):
+    for heading in ("#", "from", "steps", "layers", "hidden", "length", "trained", "depth", "cost", "share"):
         table.add_column(heading, justify="right", no_wrap=True)
-    table.add_column("full-depth function", no_wrap=True)
+    table.add_column("function", no_wrap=True)
     full_step = total["scratch_flops"] / total["steps"]
-    before = None
     for stage in result["stages"]:
         table.add_row(
             str(stage["stage"] + 1),
             f"{stage['first_step']:,}",
-            f"{stage['steps']:,}",
+            f"{'<= ' if stage['may_end_early'] else ''}{stage['steps']:,}",
             str(stage["unique_layers"]),
-            f"{stage['parameters'] / 1e6:.1f} M",
+            f"{stage['hidden_size']}/{stage['intermediate_size']}",
+            str(stage["seq_len"]),
+            f"{stage['trainable_parameters'] / 1e6:.1f} M",
             f"{stage['expected_depth']:.2f}",
             f"{stage['flops_per_step'] / full_step:.1%}",
             f"{stage['flops_share']:.1%}",
-            _effect_of_growth(before, stage),
+            _effect_of_growth(schedule.stages, stage["stage"]),
         )
-        before = stage
     console.print(table)
     console.print(
         f"{total['tokens'] / 1e9:.3g} G tokens, {total['flops']:.4g} FLOPs: "
         f"{total['flops'] / total['scratch_flops']:.1%} of what the same steps cost from scratch.\n"
-        "[dim]depth: mean layers run; cost: of a full-depth step; a | b: a divides b, so growth is exact.[/]"
+        "[dim]hidden: its size / the feed-forward width; trained: parameters; depth: mean layers run; cost: of a\n"
+        "full-depth step; a | b: a divides b, so a network that has trained shared layers keeps its function.[/]"
     )
 
 
-def _effect_of_growth(before: dict[str, Any] | None, stage: dict[str, Any]) -> str:
-    if before is None:
+def _effect_of_growth(stages: Sequence[Stage], number: int) -> str:
+    """What entering a stage does to the function that is evaluated."""
+    if number == 0:
         return "initialised"
-    old, new = before["unique_layers"], stage["unique_layers"]
-    if stage["growth_map"] == "interpolate" and new % old == 0:
-        return f"unchanged ({old} | {new})"
-    return f"changed ({stage['growth_map']})"
+    old, new = stages[number - 1], stages[number]
+    if new.continues(old):
+        return "goes on"
+    changes = [*_effect_of_depth(old, new), *_effect_of_width(old, new)]
+    return ", ".join(changes) if changes else "unchanged"
+
+
+def _effect_of_depth(old: Stage, new: Stage) -> list[str]:
+    rule, a, b = new.growth, old.unique_layers, new.unique_layers
+    if a == b:
+        return []
+    if rule.new_layers in ("zero", "identity") and new.shape.is_pre_norm:
+        return []
+    shared = old.evaluation_depth >= b and old.layer_map == new.layer_map == rule.layer_map == "interpolate"
+    if shared and rule.new_layers == "copy" and b % a == 0:
+        return [f"unchanged ({a} | {b})"]
+    return [f"changed ({rule.layer_map if rule.new_layers == 'copy' else rule.new_layers})"]
+
+
+def _effect_of_width(old: Stage, new: Stage) -> list[str]:
+    if (old.shape.hidden_size, old.shape.intermediate_size) == (new.shape.hidden_size, new.shape.intermediate_size):
+        return []
+    # Normalisation needs every hidden unit copied equally often; feed-forward units do not pass through it.
+    rule, uniform = new.growth.width, new.shape.hidden_size % old.shape.hidden_size == 0
+    only_inner = new.shape.hidden_size == old.shape.hidden_size
+    exact = rule != "aki" and (only_inner or (uniform and rule != "net2net"))
+    return [] if exact else [f"wider ({rule})"]

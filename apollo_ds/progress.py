@@ -50,7 +50,7 @@ class Progress:
             (
                 f"{record['step']:>9,}",
                 f"{record['stage'] + 1:>3}/{stages}",
-                f"{record['depth']:>2} of {record['unique_layers']:<2}",
+                f"{record['depth']:>2.3g} of {record['unique_layers']:<2}",
                 f"{record['loss']:>7.4f}",
                 f"{record['grad_norm']:>6.2f}",
                 f"{record['lr']:>8.2e}",

@@ -23,7 +23,7 @@ from pydantic import (
 
 from apollo_ds.errors import UserError
 from apollo_ds.learning_rate import LearningRate, Policy
-from apollo_ds.methods import METHODS, Method, Run
+from apollo_ds.methods import METHODS, Combination, Method, Run
 from apollo_ds.model_shape import ModelShape, preset
 from apollo_ds.schedule import Schedule
 
@@ -50,8 +50,11 @@ class Recipe(BaseModel):
     micro_batch_size: PositiveInt
     """Samples a rank processes at once, at most; the rest of its share of the batch is accumulated."""
     learning_rate: PositiveFloat
-    lr_schedule: Policy = "cosine"
+    lr_schedule: Policy | None = None
+    """By default the method's own: cosine for most."""
     warmup_fraction: Fraction = 0.025
+    decay_fraction: Fraction = 0.1
+    """The last part of the run, in which the `wsd` schedule decays."""
     final_lr_fraction: Fraction = 0.0
     weight_decay: NonNegativeFloat = 0.01
     adam_betas: tuple[Beta, Beta] = (0.9, 0.999)
@@ -72,11 +75,11 @@ class Recipe(BaseModel):
         """
         run = Run(shape=self.model, steps=self.steps, seq_len=self.seq_len)
         learning_rate = LearningRate(
-            policy=self.lr_schedule,
+            policy=self.lr_schedule or self.method.lr_schedule,
             peak=self.learning_rate,
-            total_steps=self.steps,
-            warmup_steps=round(self.warmup_fraction * self.steps),
+            warmup_fraction=self.warmup_fraction,
             final_fraction=self.final_lr_fraction,
+            decay_fraction=self.decay_fraction,
         )
         return Schedule(self.method.stages(run), self.global_batch_size, learning_rate, self.seed)
 
@@ -200,6 +203,17 @@ def resolve(values: dict[str, Any], source: str) -> Recipe:
 
 
 def _method(value: Any, source: str) -> Method:
+    """A method by name or with options, or a list: a method, and what is laid over its stages."""
+    if isinstance(value, dict) and isinstance(value.get("parts"), list):  # as a resolved recipe has it
+        value = value["parts"]
+    if not isinstance(value, list):
+        return _single_method(value, source)
+    if not value:
+        raise UserError(f"{source}: method: the list is empty")
+    return _told(source, lambda: Combination.of([_single_method(part, source) for part in value]))
+
+
+def _single_method(value: Any, source: str) -> Method:
     options = {"name": value} if isinstance(value, str) else value
     if not isinstance(options, dict) or str(options.get("name")) not in METHODS:
         raise UserError(f"{source}: method: choose one of {', '.join(METHODS)}, not {value!r}")

@@ -1,7 +1,9 @@
 """Step results on their way to the metrics file, without making the device wait at every step."""
 
 import time
+from collections.abc import Sequence
 from dataclasses import replace
+from statistics import fmean
 
 import torch
 
@@ -30,40 +32,41 @@ class StepRecorder:
         self.progress = progress
         self._seconds_before, self._flops_before = totals.seconds, totals.flops
         self._started = self._flushed = time.perf_counter()
-        self._pending: list[tuple[StepPlan, StepResult, Totals]] = []
+        self._pending: list[tuple[StepPlan, float, StepResult, Totals]] = []
 
     def totals_now(self) -> Totals:
         """What the run has used so far, with the clock read now."""
         self.totals = replace(self.totals, seconds=self._seconds_before + time.perf_counter() - self._started)
         return self.totals
 
-    def add(self, plan: StepPlan, result: StepResult) -> None:
-        """Note a step."""
+    def add(self, plans: Sequence[StepPlan], result: StepResult) -> None:
+        """Note a step, which ran each micro-batch as one of the plans says."""
+        plan = plans[0]
         totals = self.totals_now()
         self.totals = replace(
             totals,
             step=totals.step + 1,
             tokens=totals.tokens + self.schedule.global_batch_size * plan.seq_len,
-            flops=totals.flops + self.schedule.flops(plan),
+            flops=totals.flops + fmean(self.schedule.flops(plan) for plan in plans),
         )
-        self._pending.append((plan, result, self.totals))
+        self._pending.append((plan, fmean(plan.depth for plan in plans), result, self.totals))
 
     def flush(self) -> None:
         """Write the steps noted since the last time. All ranks must call it together."""
         if not self._pending:
             return
-        losses = torch.stack([result.loss.float() for _, result, _ in self._pending])
+        losses = torch.stack([result.loss.float() for _, _, result, _ in self._pending])
         mean_losses = (self.processes.sum(losses) / self.processes.world_size).tolist()
-        norms = torch.stack([result.grad_norm.float().reshape(()) for _, result, _ in self._pending]).tolist()
+        norms = torch.stack([result.grad_norm.float().reshape(()) for _, _, result, _ in self._pending]).tolist()
         now = time.perf_counter()
-        tokens = sum(self.schedule.global_batch_size * plan.seq_len for plan, _, _ in self._pending)
+        tokens = sum(self.schedule.global_batch_size * plan.seq_len for plan, *_ in self._pending)
         tokens_per_second = tokens / (now - self._flushed)
-        for (plan, _, totals), loss, norm in zip(self._pending, mean_losses, norms, strict=True):
+        for (plan, depth, _, totals), loss, norm in zip(self._pending, mean_losses, norms, strict=True):
             record = {
                 "step": totals.step,
                 "stage": plan.stage,
                 "unique_layers": self.schedule.stages[plan.stage].unique_layers,
-                "depth": plan.depth,
+                "depth": int(depth) if depth == int(depth) else depth,
                 "seq_len": plan.seq_len,
                 "tokens": totals.tokens,
                 "flops": totals.flops,
@@ -83,9 +86,9 @@ class StepRecorder:
 
     def _eta(self, totals: Totals, now: float) -> float:
         """Seconds left, if operations go on at the rate of this start."""
-        stages, first_steps = self.schedule.stages, self.schedule.first_steps
+        schedule = self.schedule
         left = sum(
-            max(0, first + stage.steps - max(first, totals.step)) * self.schedule.expected_flops_per_step(stage)
-            for first, stage in zip(first_steps, stages, strict=True)
+            max(0, first + stage.steps - max(first, totals.step)) * schedule.expected_flops_per_step(number)
+            for number, (first, stage) in enumerate(zip(schedule.first_steps, schedule.stages, strict=True))
         )
         return left * (now - self._started) / (totals.flops - self._flops_before)

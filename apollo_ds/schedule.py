@@ -1,81 +1,49 @@
-"""Stages, and the schedule they form: what a step runs, as a pure function of its number."""
+"""The schedule that a run's stages form: what a step runs, as a pure function of its number."""
 
 from bisect import bisect_right
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Literal
 
 from apollo_ds.cost import training_flops
-from apollo_ds.depth import DepthDistribution, draw_depth, expected_depth
+from apollo_ds.depth import draw_depth
 from apollo_ds.errors import UserError
-from apollo_ds.layer_map import LAYER_MAPS, LayerMap
+from apollo_ds.layer_map import LayerMap
 from apollo_ds.learning_rate import LearningRate
-from apollo_ds.model_shape import ModelShape
-
-MomentRule = Literal["map", "map_scaled", "zero_new", "reset", "keep_index"]
-NewLayers = Literal["copy", "zero", "identity", "random"]
-WidthRule = Literal["tiled", "net2net", "aki"]
-Rewarm = Literal["none", "all", "new"]
-
-
-@dataclass(frozen=True)
-class GrowthRule:
-    """How a stage's model is made from the one before it; `growth` explains the choices."""
-
-    layer_map: str = "interpolate"
-    new_layers: NewLayers = "copy"
-    width: WidthRule = "tiled"
-    moments: MomentRule = "map"
-    rewarm: Rewarm = "none"
-    """Whose learning rate rises again from zero after the growth: everything's, or that of the new coordinates."""
-    rewarm_steps: int = 0
-
-
-@dataclass(frozen=True)
-class Stage:
-    """A part of the run during which the set of parameters does not change."""
-
-    method: str
-    steps: int
-    shape: ModelShape
-    unique_layers: int
-    seq_len: int
-    depth_distribution: DepthDistribution
-    layer_map: str
-    """Name of the map that places the unique layers at the positions of a deeper network."""
-    growth: GrowthRule = GrowthRule()
-
-    @property
-    def evaluation_depth(self) -> int:
-        """The greatest depth that the stage trains, at which it is evaluated."""
-        trained = [i for i, probability in enumerate(self.depth_distribution) if probability > 0]
-        return self.unique_layers + trained[-1]
-
-    @property
-    def expected_depth(self) -> float:
-        """Mean number of layers a step runs."""
-        return expected_depth(self.depth_distribution, self.unique_layers)
-
-    def map_to(self, depth: int) -> LayerMap:
-        """Which unique layer runs at each of `depth` positions."""
-        return LAYER_MAPS[self.layer_map](self.unique_layers, depth)
+from apollo_ds.stage import Stage
 
 
 @dataclass(frozen=True)
 class StepPlan:
-    """Everything that the schedule decides about one step."""
+    """Everything that the schedule decides about one step, or about one micro-batch of it."""
 
     step: int
     stage: int
-    depth: int
     layer_map: LayerMap
+    """The unique layers that run, in order."""
+    scales: tuple[float, ...]
+    """What each of them adds is multiplied by this; empty for 1."""
+    first_trained: int
+    """Positions of `layer_map` below this one, and the embeddings if it is not 0, run without autograd."""
     seq_len: int
     learning_rate: float
     new_learning_rate: float
     """The learning rate of what the last growth added."""
     first_token: int
     """Tokens of the data stream consumed before this step."""
+
+    @property
+    def depth(self) -> int:
+        """Number of layers that run."""
+        return len(self.layer_map)
+
+
+@dataclass(frozen=True)
+class _RatePosition:
+    """Where a stage stands in the course of the learning rate: step t of it is step t - `origin` of `total`."""
+
+    origin: int
+    total: int
 
 
 class Schedule:
@@ -85,43 +53,72 @@ class Schedule:
         UserError: a stage has no steps, or the layer counts do not increase.
     """
 
-    def __init__(self, stages: list[Stage], global_batch_size: int, learning_rate: LearningRate, seed: int) -> None:
+    def __init__(self, stages: Sequence[Stage], global_batch_size: int, learning_rate: LearningRate, seed: int) -> None:
+        self.global_batch_size = global_batch_size
+        self.learning_rate = learning_rate
+        self.seed = seed
+        self._set_stages(stages)
+
+    def _set_stages(self, stages: Sequence[Stage]) -> None:
         for number, stage in enumerate(stages):
             if stage.steps < 1:
                 raise UserError(f"method: stage {number + 1} of {len(stages)} has no steps; raise `steps`")
         counts = [stage.unique_layers for stage in stages]
         if any(after < before for before, after in pairwise(counts)):
             raise UserError(f"method: layer counts must increase from stage to stage, not {counts}")
-        self.stages = stages
-        self.global_batch_size = global_batch_size
-        self.learning_rate = learning_rate
-        self.seed = seed
-
-    @cached_property
-    def first_steps(self) -> list[int]:
-        """The first step of each stage."""
-        return [sum(stage.steps for stage in self.stages[:number]) for number in range(len(self.stages))]
+        self.stages = list(stages)
+        self.first_steps = [sum(stage.steps for stage in self.stages[:number]) for number in range(len(self.stages))]
+        self._rates = _rate_positions(self.stages)
 
     @property
     def total_steps(self) -> int:
         """Steps of all stages."""
         return sum(stage.steps for stage in self.stages)
 
+    @property
+    def stage_steps(self) -> list[int]:
+        """Steps of each stage: with the recipe, all that is needed to know the schedule again."""
+        return [stage.steps for stage in self.stages]
+
+    def set_stage_steps(self, steps: Sequence[int]) -> None:
+        """Take over the stages' lengths of a run that is being resumed."""
+        self._set_stages([replace(stage, steps=count) for stage, count in zip(self.stages, steps, strict=True)])
+
+    def end_stage(self, step: int) -> None:
+        """Let the stage of the step before `step` end there, and the last stage take the steps it would have had."""
+        number = self.stage_number(step - 1)
+        steps = self.stage_steps
+        unused = self.first_steps[number] + steps[number] - step
+        steps[number] -= unused
+        steps[-1] += unused
+        self.set_stage_steps(steps)
+
     def stage_number(self, step: int) -> int:
         """Index of the stage that a step belongs to."""
         return bisect_right(self.first_steps, step) - 1
 
-    def at(self, step: int) -> StepPlan:
-        """What a step does."""
+    def at(self, step: int, micro_step: int = 0) -> StepPlan:
+        """What a step does; `micro_step` matters only to a stage that draws a depth for each micro-batch."""
         number = self.stage_number(step)
         stage = self.stages[number]
-        depth = draw_depth(stage.depth_distribution, stage.unique_layers, self.seed, step)
-        learning_rate, rewarmed = self.learning_rate.at(step), self._rewarmed(number, step)
+        counters = (step, micro_step) if stage.draw == "micro_step" else (step,)
+        depth = draw_depth(stage.depth_distribution, stage.first_depth, self.seed, *counters)
+        layer_map = stage.map_to(depth)
+        scales: tuple[float, ...] = ()
+        first_trained = stage.first_trained(depth)
+        if stage.dropping:
+            gates = stage.dropping.gates(depth, step / self.total_steps, self.seed, step)
+            layer_map = tuple(layer_map[position] for position, _ in gates)
+            scales = tuple(scale for _, scale in gates)
+        rewarmed = self._rewarmed(number, step)
+        rate = self._rates[number]
+        learning_rate = self.learning_rate.at(step - rate.origin, rate.total)
         return StepPlan(
             step=step,
             stage=number,
-            depth=depth,
-            layer_map=stage.map_to(depth),
+            layer_map=layer_map,
+            scales=scales,
+            first_trained=first_trained,
             seq_len=stage.seq_len,
             learning_rate=learning_rate * (rewarmed if stage.growth.rewarm == "all" else 1.0),
             new_learning_rate=learning_rate * rewarmed,
@@ -142,8 +139,50 @@ class Schedule:
 
     def flops(self, plan: StepPlan) -> float:
         """Operations of one step."""
-        return training_flops(self.stages[plan.stage].shape, plan.depth, plan.seq_len, self.global_batch_size)
+        return self._flops(self.stages[plan.stage], plan.depth, plan.first_trained)
 
-    def expected_flops_per_step(self, stage: Stage) -> float:
+    def _flops(self, stage: Stage, depth: float, first_trained: int) -> float:
+        return training_flops(
+            stage.shape, depth, stage.seq_len, self.global_batch_size, first_trained, stage.frozen_layers > 0
+        )
+
+    def expected_depth(self, number: int) -> float:
+        """Mean number of layers that a step of a stage runs."""
+        return sum(chance * self._executed(number, depth) for depth, chance in self.stages[number].depths())
+
+    def expected_flops_per_step(self, number: int) -> float:
         """Mean operations a step of a stage."""
-        return training_flops(stage.shape, stage.expected_depth, stage.seq_len, self.global_batch_size)
+        stage = self.stages[number]
+        return sum(
+            chance * self._flops(stage, self._executed(number, depth), stage.first_trained(depth))
+            for depth, chance in stage.depths()
+        )
+
+    def _executed(self, number: int, depth: int) -> float:
+        """Mean number of layers that run when this depth has been drawn."""
+        stage, first, total = self.stages[number], self.first_steps[number], self.total_steps
+        if stage.dropping is None:
+            return depth
+        return stage.dropping.expected_depth(depth, first / total, (first + stage.steps) / total)
+
+
+def _rate_positions(stages: Sequence[Stage]) -> list[_RatePosition]:
+    """A stage that restarts the learning rate begins a new course of it, which ends where the next one begins.
+
+    One that rewinds it by c continues at the c-th part of the position reached; the course is as much shorter.
+    """
+    positions: list[_RatePosition] = []
+    first = 0
+    for number, stage in enumerate(stages):
+        if number == 0 or stage.restarts_learning_rate:
+            course, origin = number, first
+        elif stage.learning_rate_rewind != 1.0:
+            reached = first - origin
+            origin += reached - round(reached / stage.learning_rate_rewind)
+        positions.append(_RatePosition(origin, 0))
+        first += stage.steps
+        is_last_of_course = number + 1 == len(stages) or stages[number + 1].restarts_learning_rate
+        if is_last_of_course:
+            ended = [replace(position, total=first - origin) for position in positions[course:]]
+            positions[course:] = ended
+    return positions

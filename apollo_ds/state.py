@@ -62,7 +62,10 @@ class State(Protocol):
 
 @dataclass(frozen=True)
 class Slice:
-    """Elements start to start + length of a flattened parameter: CPU tensors of shape (length,)."""
+    """Elements start to start + length of a flattened parameter: CPU tensors of shape (length,).
+
+    A parameter that does not train has its weight only; its moments are zero.
+    """
 
     shape: Shape
     start: int
@@ -75,6 +78,7 @@ class ShardedState:
     def __init__(self, slices: dict[str, Slice], counters: Counters) -> None:
         self.slices = slices
         self.counters = counters
+        self._released: set[tuple[str, str]] = set()
 
     def names(self) -> Iterator[str]:
         """See `State`."""
@@ -86,9 +90,12 @@ class ShardedState:
 
     def gather(self, name: str, tensor: str, device: torch.device) -> Tensor:
         """See `State`; summed over ranks, exact because each element comes from one rank."""
+        if (name, tensor) in self._released:
+            raise KeyError(f"{name}: its {tensor} has been released")
         part = self.slices[name]
         whole = torch.zeros(torch.Size(part.shape).numel(), dtype=dtype_of(tensor), device=device)
-        whole.narrow(0, part.start, part.tensors[tensor].numel()).copy_(part.tensors[tensor])
+        if tensor in part.tensors:  # what was frozen has a weight only
+            whole.narrow(0, part.start, part.tensors[tensor].numel()).copy_(part.tensors[tensor])
         if dist.get_world_size() > 1:
             for chunk in whole.split(_ELEMENTS_AT_ONCE):  # the backend's own buffer is as large as what it sums
                 dist.all_reduce(chunk)
@@ -97,3 +104,4 @@ class ShardedState:
     def release(self, name: str, tensor: str) -> None:
         """See `State`."""
         self.slices[name].tensors.pop(tensor, None)
+        self._released.add((name, tensor))

@@ -12,17 +12,19 @@ from typing import Any
 import torch
 
 from apollo_ds import checkpoint
-from apollo_ds.checkpoint import SavedState, Totals
+from apollo_ds.checkpoint import Course, SavedState, Totals
 from apollo_ds.data import BatchSource
 from apollo_ds.engine import Engine, Processes
 from apollo_ds.engine.engine import Batch
+from apollo_ds.gradient_agreement import gradient_agreement
 from apollo_ds.growth import growth_between
 from apollo_ds.metrics import Metrics
-from apollo_ds.models import FAMILIES, build
+from apollo_ds.models import FAMILIES, build_for
 from apollo_ds.progress import Progress
 from apollo_ds.recipe import Recipe, precision
 from apollo_ds.recorder import StepRecorder
 from apollo_ds.run_folder import RunFolder
+from apollo_ds.triggers import Evidence
 
 
 class Trainer:
@@ -37,6 +39,7 @@ class Trainer:
         self.schedule = recipe.schedule()
         self.micro_batch = recipe.micro_batch(processes.world_size)
         self.last_loss = float("nan")
+        self.evidence = Evidence()
         self._start_or_resume()
 
     def _start_or_resume(self) -> None:
@@ -44,8 +47,11 @@ class Trainer:
         for complaint in complaints:
             self.progress.say(f"[yellow]{complaint}; going back to the checkpoint before it[/]")
         saved = SavedState(newest) if newest else None
+        if saved:
+            self.schedule.set_stage_steps(saved.course.stage_steps)
+            self.evidence = saved.course.evidence
         totals = saved.totals if saved else Totals()
-        self.stage = saved.stage if saved else 0
+        self.stage = saved.course.stage if saved else 0
         self.engine = self._build_engine(self.stage, initialised=saved is None)
         self.metrics = None
         if self.processes.is_first:
@@ -69,30 +75,30 @@ class Trainer:
             )
 
     def _build_engine(self, stage: int, initialised: bool) -> Engine:
-        planned = self.schedule.stages[stage]
-        model = build(planned.shape, planned.unique_layers, self.recipe.seed if initialised else None)
+        model = build_for(self.schedule.stages[stage], self.recipe.seed if initialised else None)
         return Engine(model, self.recipe, self.processes)
 
     def train(self) -> None:
         """Run every step that is left."""
         recipe, schedule, recorder = self.recipe, self.schedule, self.recorder
-        boundaries = set(schedule.first_steps)
         with self._prefetched() as batches_of:
             for step in range(self.totals.step, schedule.total_steps):
-                plan = schedule.at(step)
-                if plan.stage != self.stage:
-                    self._grow(plan.stage)
-                result = self.engine.train_step(batches_of(step), plan)
-                recorder.add(plan, result)
+                if schedule.stage_number(step) != self.stage:
+                    self._enter(schedule.stage_number(step))
+                plans = [schedule.at(step, micro_step) for micro_step in range(self.engine.accumulation_steps)]
+                result = self.engine.train_step(batches_of(step), plans)
+                recorder.add(plans, result)
 
                 done, last = step + 1, step + 1 == schedule.total_steps
                 evaluating = done % recipe.eval_every == 0 or last
-                saving = done % recipe.save_every == 0 or last or done in boundaries
-                if evaluating or saving or done % recipe.log_every == 0:
+                saving = done % recipe.save_every == 0 or last
+                if evaluating or saving or done in schedule.first_steps or done % recipe.log_every == 0:
                     recorder.flush()
                 if evaluating:
                     self._evaluate()
-                if saving:
+                if evaluating and not last:
+                    self._end_stage_if_due()
+                if saving or done in schedule.first_steps:
                     self._save()
         if isnan(self.last_loss):  # nothing was left to do
             self.last_loss = self._held_out_loss(self.stage)
@@ -101,6 +107,34 @@ class Trainer:
     def totals(self) -> Totals:
         """What the run has used so far."""
         return self.recorder.totals_now()
+
+    def _enter(self, stage: int) -> None:
+        """Go on to a stage, with a growth if it trains other parameters or begins anew with them."""
+        old, new = self.schedule.stages[self.stage], self.schedule.stages[stage]
+        self.evidence = Evidence()
+        if new.continues(old):
+            self.stage = stage
+        else:
+            self._grow(stage)
+
+    def _end_stage_if_due(self) -> None:
+        """Let the stage's trigger look at what has been measured, and end the stage if it says so."""
+        trigger = self.schedule.stages[self.stage].ends
+        if trigger is None:
+            return
+        self.evidence.flops.append(self.totals.flops)
+        self.evidence.losses.append(self.last_loss)
+        if trigger.measures_gradients:
+            self.evidence.correlations.append(self._correlated_layers())
+        if trigger.fires(self.evidence):
+            self.schedule.end_stage(self.totals.step)
+            self._write("stage_end", step=self.totals.step, stage=self.stage, because=repr(trigger))
+
+    def _correlated_layers(self) -> float:
+        """See `gradient_agreement`, on the batches of the step just done."""
+        stage = self.schedule.stages[self.stage]
+        batch = self._micro_batches(self.totals.step - 1)[0]
+        return gradient_agreement(self.engine.capture(), stage, batch, self.processes)
 
     def _grow(self, stage: int) -> None:
         """Rebuild the engine for a stage, with the training state carried over by the stage's layer map."""
@@ -156,7 +190,7 @@ class Trainer:
             self.folder.checkpoints,
             self.engine.capture(),
             self.totals,
-            self.stage,
+            Course(self.stage, self.schedule.stage_steps, self.evidence),
             metrics_bytes,
             self.processes,
         )
@@ -166,27 +200,30 @@ class Trainer:
     @contextmanager
     def _prefetched(self) -> Iterator[Any]:
         """A function from a step to its batches on the device; the next step's are read while one computes."""
-        pending: dict[int, Future[list[Batch]]] = {}
-
-        def load(step: int) -> list[Batch]:
-            batches = self.source.micro_batches(
-                self.schedule.at(step),
-                self.recipe.global_batch_size,
-                self.engine.accumulation_steps,
-                self.processes.rank,
-                self.processes.world_size,
-            )
-            return [_to_device(batch, self.processes.device) for batch in batches]
-
+        pending: dict[tuple[int, ...], Future[list[Batch]]] = {}
         with ThreadPoolExecutor(1, initializer=self.processes.select_device) as reader:
 
             def batches_of(step: int) -> list[Batch]:
-                current = pending.pop(step, None) or reader.submit(load, step)
+                # The stages' steps are part of the key, because a stage may have ended since the batch was ordered.
+                key, following = ((at, *self.schedule.stage_steps) for at in (step, step + 1))
+                current = pending.pop(key, None) or reader.submit(self._micro_batches, step)
+                pending.clear()
                 if step + 1 < self.schedule.total_steps:
-                    pending[step + 1] = reader.submit(load, step + 1)
+                    pending[following] = reader.submit(self._micro_batches, step + 1)
                 return current.result()
 
             yield batches_of
+
+    def _micro_batches(self, step: int) -> list[Batch]:
+        """This rank's micro-batches of a step, on its device."""
+        batches = self.source.micro_batches(
+            self.schedule.at(step),
+            self.recipe.global_batch_size,
+            self.engine.accumulation_steps,
+            self.processes.rank,
+            self.processes.world_size,
+        )
+        return [_to_device(batch, self.processes.device) for batch in batches]
 
     def _report(self, event: str, **values: Any) -> None:
         """Record an event and show it."""

@@ -98,7 +98,7 @@ def measure(case: Case, variant: str, result: Path) -> None:
     batch = (ids, positions, scored)
 
     engine = Engine(build(small.shape, small.unique_layers, 1), recipe, processes)
-    engine.train_step([batch], schedule.at(0))
+    engine.train_step([batch], [schedule.at(0)])
     gc.collect()
     before = resident_bytes("VmRSS")
     reset_high_water_mark()
@@ -117,7 +117,7 @@ def measure(case: Case, variant: str, result: Path) -> None:
     steps = []
     for step in range(4, 7):
         started = time.perf_counter()
-        engine.train_step([batch], schedule.at(step))
+        engine.train_step([batch], [schedule.at(step)])
         steps.append(time.perf_counter() - started)
     if processes.is_first:
         result.write_text(

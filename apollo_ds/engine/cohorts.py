@@ -18,12 +18,11 @@ class CohortCorrection:
     `index`. `newest_learning_rate` is that of the last cohort; None for the same as all.
     """
 
-    def __init__(self, adam: torch.optim.Optimizer, births: tuple[int, ...], flats: list[Tensor]) -> None:
+    def __init__(self, births: tuple[int, ...], flats: list[Tensor]) -> None:
         self.births = births
         self.masks = {flat: torch.zeros(flat.shape, dtype=torch.uint8, device=flat.device) for flat in flats}
         self.newest_learning_rate: float | None = None
         self._members: dict[Tensor, dict[int, Tensor]] = {}
-        adam.register_step_post_hook(self._correct)
 
     def index(self) -> None:
         """Note which elements belong to each cohort but the first."""
@@ -37,7 +36,8 @@ class CohortCorrection:
         }
 
     @torch.no_grad()
-    def _correct(self, adam: torch.optim.Optimizer, _args: Any, _kwargs: Any) -> None:
+    def correct(self, adam: torch.optim.Optimizer) -> None:
+        """Redo the update of the younger coordinates; to be called right after each of the optimizer's steps."""
         for group in adam.param_groups:
             for flat in group["params"]:
                 for cohort, members in self._members.get(flat, {}).items():

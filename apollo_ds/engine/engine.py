@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
+from itertools import chain
 from typing import Any
 
 import deepspeed
@@ -11,6 +13,7 @@ from torch import Tensor
 from apollo_ds.counter_random import Stream, random_bits
 from apollo_ds.engine import layout
 from apollo_ds.engine.cohorts import CohortCorrection
+from apollo_ds.engine.held import HeldLayers
 from apollo_ds.engine.processes import Processes
 from apollo_ds.engine.teardown import return_freed_memory, tear_down
 from apollo_ds.growth import Growth
@@ -18,10 +21,13 @@ from apollo_ds.layer_map import LayerMap
 from apollo_ds.models import IGNORED, PretrainingModel
 from apollo_ds.recipe import Recipe
 from apollo_ds.schedule import StepPlan
-from apollo_ds.state import Counters, ShardedState, Slice, State, dtype_of
+from apollo_ds.state import WEIGHT, Counters, Shape, ShardedState, Slice, State, dtype_of
 
 Batch = tuple[Tensor, Tensor, Tensor]
 """input_ids, positions and labels, as `PretrainingModel.forward` takes them."""
+
+_Target = tuple[str, Shape, layout.OwnedSlice | None]
+"""A parameter to restore: its name, its shape, and this rank's slice, or None for one that is frozen."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +45,11 @@ class Engine:
         self.model = model
         self.processes = processes
         self.seed = recipe.seed
+        self.frozen = {
+            name: self._own_share(parameter.detach().float())
+            for name, parameter in model.named_parameters()
+            if not parameter.requires_grad
+        }
         micro_batch = recipe.micro_batch(processes.world_size)
         self.accumulation_steps = recipe.global_batch_size // (processes.world_size * micro_batch)
         config = {
@@ -58,26 +69,41 @@ class Engine:
         layout.set_adam_step(self.deepspeed, 0)
         self.births: tuple[int, ...] = (0,)
         self.cohorts: CohortCorrection | None = None
+        self.held = HeldLayers(cache(self._slices_of_layer))
+        layout.adam(self.deepspeed).register_step_pre_hook(lambda *_: self.held.put_aside())
+        layout.adam(self.deepspeed).register_step_post_hook(lambda *_: self._after_adam())
         return_freed_memory()
 
-    def train_step(self, batches: Sequence[Batch], plan: StepPlan) -> StepResult:
-        """One optimizer step over this rank's micro-batches, each run in the order of the plan's layer map."""
+    def _after_adam(self) -> None:
+        if self.cohorts:
+            self.cohorts.correct(layout.adam(self.deepspeed))
+        self.held.put_back()
+
+    def train_step(self, batches: Sequence[Batch], plans: Sequence[StepPlan]) -> StepResult:
+        """One optimizer step over this rank's micro-batches, each run as its plan says.
+
+        Layers that none of the plans trains are the same after the step, and so are their moments.
+        """
+        plan = plans[0]
         for group in layout.adam(self.deepspeed).param_groups:
             group["lr"] = plan.learning_rate
         if self.cohorts:
             self.cohorts.newest_learning_rate = plan.new_learning_rate
-        self.model.run_in_order(plan.layer_map)
+        trained = {layer for plan in plans for layer in plan.layer_map[plan.first_trained :]}
+        self.held.layers = set(range(self.model.unique_layers)) - trained
         if self.model.shape.dropout:
             bits = random_bits(self.seed, Stream.DROPOUT, plan.step, self.processes.rank)
             torch.manual_seed(int(bits) >> 1)
         self.deepspeed.train()
         losses = []
-        for batch in batches:
+        for batch, micro_plan in zip(batches, plans, strict=True):
+            self.model.run_in_order(micro_plan.layer_map, micro_plan.scales, micro_plan.first_trained)
             loss = self.deepspeed(*batch)
             self.deepspeed.backward(loss)
             losses.append(loss.detach())
             grad_norm = self._norm_where_deepspeed_has_none()
             self.deepspeed.step()
+        self.held.forget()
         if grad_norm is None:
             grad_norm = torch.as_tensor(self.deepspeed.get_global_grad_norm(), dtype=torch.float32)
         return StepResult(torch.stack(losses).mean(), grad_norm)
@@ -119,8 +145,20 @@ class Engine:
             )
             for name, shape, part in self._distinct_slices()
         }
+        slices |= {name: Slice(part.shape, part.start, dict(part.tensors)) for name, part in self.frozen.items()}
         counters = Counters(layout.adam_step(self.deepspeed), self.births, layout.loss_scaler(self.deepspeed))
         return ShardedState(slices, counters)
+
+    def _own_share(self, whole: Tensor) -> Slice:
+        """This rank's equal share of a frozen parameter, in fp32 on the CPU; the model may hold it less precisely."""
+        share = -(-whole.numel() // self.processes.world_size)
+        part = whole.flatten()[share * self.processes.rank :][:share]
+        start = min(whole.numel(), share * self.processes.rank)
+        return Slice(tuple(whole.shape), start, {WEIGHT: part.to("cpu", torch.float32, copy=True)})
+
+    def _slices_of_layer(self, layer: int) -> list[layout.OwnedSlice]:
+        prefix = f"model.{self.model.family.blocks}.{layer}."
+        return [part for name, _, part in self._slices() if name.startswith(prefix) and part.length]
 
     def _slices(self) -> Iterator[tuple[str, tuple[int, ...], layout.OwnedSlice]]:
         return layout.owned_slices(self.deepspeed, self.cohorts.masks if self.cohorts else {})
@@ -148,8 +186,9 @@ class Engine:
         counters = growth.counters(state.counters) if growth else state.counters
         self._set_counters(counters)
         exists = set(state.names())
-        by_source: dict[tuple[str, ...], list[tuple[str, tuple[int, ...], layout.OwnedSlice]]] = {}
-        for name, shape, part in self._slices():
+        by_source: dict[tuple[str, ...], list[_Target]] = {}
+        frozen = ((name, part.shape, None) for name, part in self.frozen.items())
+        for name, shape, part in chain(self._slices(), frozen):
             sources = growth.sources(name, exists) if growth else (name,)
             by_source.setdefault(sources, []).append((name, shape, part))
         # Small parameters first: when the largest are gathered, most of the state has been released.
@@ -159,9 +198,11 @@ class Engine:
             for key in counters.tensors:
                 old = {source: self._gather(state, source, key) for source in sources}
                 for name, shape, part in targets:
+                    if part is None and key != WEIGHT:
+                        continue
                     new = growth.apply(name, key, old, state.counters) if growth else old[name]
                     if new is not None:
-                        _write(name, new, shape, part, key)
+                        self._write(name, new, shape, part, key)
                 del old, new  # before the next is gathered
                 for source in sources:
                     if last_use[source] == sources:
@@ -169,6 +210,15 @@ class Engine:
         if self.cohorts:
             self.cohorts.index()
         layout.refresh_weights(self.deepspeed)
+
+    def _write(self, name: str, new: Tensor, shape: Shape, part: layout.OwnedSlice | None, key: str) -> None:
+        if new.shape != shape:
+            raise ValueError(f"{name}: shape {tuple(new.shape)} in the state, {shape} in the model")
+        if part is not None:
+            part.tensors[key].copy_(new.flatten().narrow(0, part.start, part.length))
+        else:
+            layout.write_frozen(self.model.get_parameter(name), new, self.processes.rank)
+            self.frozen[name] = self._own_share(new)
 
     def _gather(self, state: State, name: str, key: str) -> Tensor:
         if key in state.counters.tensors:
@@ -180,20 +230,13 @@ class Engine:
         layout.set_loss_scaler(self.deepspeed, counters.loss_scaler)
         self.births = counters.births
         if len(counters.births) > 1:
-            adam = layout.adam(self.deepspeed)
-            self.cohorts = CohortCorrection(adam, counters.births, layout.flat_tensors(self.deepspeed))
+            self.cohorts = CohortCorrection(counters.births, layout.flat_tensors(self.deepspeed))
 
     def close(self) -> None:
         """Free everything the engine holds."""
         tear_down(self.deepspeed)
-        del self.deepspeed, self.model
+        del self.deepspeed, self.model, self.held, self.cohorts, self.frozen
         return_freed_memory()
-
-
-def _write(name: str, new: Tensor, shape: tuple[int, ...], part: layout.OwnedSlice, key: str) -> None:
-    if new.shape != shape:
-        raise ValueError(f"{name}: shape {tuple(new.shape)} in the state, {shape} in the model")
-    part.tensors[key].copy_(new.flatten().narrow(0, part.start, part.length))
 
 
 def _parameter_groups(model: PretrainingModel, weight_decay: float) -> list[dict[str, Any]]:

@@ -153,6 +153,17 @@ def prime(engine: Any) -> None:
             }
 
 
+@torch.no_grad()
+def write_frozen(parameter: Any, whole: Tensor, rank: int) -> None:
+    """Give a parameter that is not trained its weight, of the full shape."""
+    if not hasattr(parameter, "ds_tensor"):
+        parameter.data.copy_(whole)
+        return
+    part = parameter.ds_tensor.data.view(-1)  # ZeRO 3: equal parts, the last one padded
+    own = whole.flatten()[part.numel() * rank :][: part.numel()]
+    part[: own.numel()].copy_(own)
+
+
 def _zeros_like(flat: Tensor) -> Tensor:
     """Zeros. On a CPU they are numpy's, which take up memory only when written: torch writes its own at once."""
     if flat.device.type == "cpu":

@@ -41,6 +41,19 @@ _AXES: dict[str, list[tuple[str, Dimensions]]] = {
         (r"output\.dense\.weight", (_OUT, _FFN_IN)),
         (r"(dense\.bias|LayerNorm\.(weight|bias))", (_OUT,)),
     ],
+    "roberta_prelayernorm": [
+        (r"embeddings\.(word|position|token_type)_embeddings\.weight", (None, _OUT)),
+        (r"attention\.self\.(query|key|value)\.weight", (_HEADS_OUT, _IN)),
+        (r"attention\.self\.(query|key|value)\.bias", (_HEADS_OUT,)),
+        (r"attention\.output\.dense\.weight", (_OUT, _HEADS_IN)),
+        (r"intermediate\.dense\.weight", (_FFN_OUT, _IN)),
+        (r"intermediate\.dense\.bias", (_FFN_OUT,)),
+        (r"lm_head\.dense\.weight", (_OUT, _IN)),
+        (r"lm_head\.layer_norm\.(weight|bias)", (_FINAL,)),
+        (r"lm_head\.bias", (None,)),
+        (r"output\.dense\.weight", (_OUT, _FFN_IN)),
+        (r"(dense\.bias|LayerNorm\.(weight|bias))", (_OUT,)),
+    ],
     "gpt2": [
         (r"(wte|wpe)\.weight", (None, _OUT)),
         (r"attn\.c_attn\.weight", (_IN, _QKV_OUT)),
@@ -55,10 +68,15 @@ _AXES: dict[str, list[tuple[str, Dimensions]]] = {
 }
 
 _RESIDUAL_OUTPUTS = {
+    "roberta_prelayernorm": re.compile(r"\.\d+\.(attention\.)?output\.dense\.(weight|bias)$"),
     "bert": re.compile(r"\.\d+\.(attention\.)?output\.dense\.(weight|bias)$"),
     "gpt2": re.compile(r"\.c_proj\.(weight|bias)$"),
 }
-_NORMALISATIONS = {"bert": re.compile(r"LayerNorm\.(weight|bias)$"), "gpt2": re.compile(r"ln_[12f]\.(weight|bias)$")}
+_NORMALISATIONS = {
+    "bert": re.compile(r"LayerNorm\.(weight|bias)$"),
+    "roberta_prelayernorm": re.compile(r"(LayerNorm|layer_norm)\.(weight|bias)$"),
+    "gpt2": re.compile(r"ln_[12f]\.(weight|bias)$"),
+}
 
 
 def dimensions(family: str, name: str) -> Dimensions:

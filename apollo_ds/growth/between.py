@@ -7,7 +7,8 @@ from apollo_ds.growth.growth import Growth
 from apollo_ds.growth.width import AxisMap, WidthMap
 from apollo_ds.layer_map import LAYER_MAPS
 from apollo_ds.model_shape import ModelShape
-from apollo_ds.schedule import Stage, WidthRule
+from apollo_ds.models import frozen_names
+from apollo_ds.stage import Stage, WidthRule
 
 
 def growth_between(old: Stage, new: Stage, blocks: str, seed: int) -> Growth:
@@ -20,7 +21,14 @@ def growth_between(old: Stage, new: Stage, blocks: str, seed: int) -> Growth:
     layer_map = LAYER_MAPS[rule.layer_map](old.unique_layers, new.unique_layers)
     depth = DepthMap(layer_map, blocks, new.shape.family, rule.new_layers)
     width = width_between(old.shape, new.shape, rule.width, seed)
-    return Growth(depth, width, rule.moments, marks_new=rule.rewarm == "new")
+    return Growth(
+        depth,
+        width,
+        rule.moments,
+        marks_new=rule.rewarm == "new",
+        was_frozen=frozen_names(old.shape, old.frozen_layers),
+        thaws=new.frozen_layers < old.frozen_layers,
+    )
 
 
 def width_between(old: ModelShape, new: ModelShape, how: WidthRule, seed: int) -> WidthMap | None:
@@ -41,8 +49,12 @@ def width_between(old: ModelShape, new: ModelShape, how: WidthRule, seed: int) -
         axes["heads"], axes["qkv"] = heads, heads.repeated(3)
     if new.intermediate_size != old.intermediate_size:
         axes["ffn"] = _axis(how, old.intermediate_size, new.intermediate_size, seed + 2)
-    return WidthMap(new.family, axes, advanced=how == "aki") if axes else None
+    if how == "block_diagonal" and len({(len(axis.index) / axis.old_size) for axis in axes.values()}) > 1:
+        raise UserError("method: block-diagonal growth needs hidden_size and intermediate_size to grow by one factor")
+    return WidthMap(new.family, axes, advanced=how == "aki", diagonal=how == "block_diagonal") if axes else None
 
 
 def _axis(how: WidthRule, old_size: int, new_size: int, seed: int) -> AxisMap:
-    return AxisMap.drawn(old_size, new_size, seed) if how == "net2net" else AxisMap.tiled(old_size, new_size)
+    if how == "net2net":
+        return AxisMap.drawn(old_size, new_size, seed)
+    return AxisMap.uneven(old_size, new_size, seed) if how == "uneven" else AxisMap.tiled(old_size, new_size)

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from apollo_ds.growth.axes import is_normalisation, is_residual_output
 from apollo_ds.layer_map import LayerMap
-from apollo_ds.schedule import NewLayers
+from apollo_ds.stage import NewLayers
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """One growth of the training state: weights by the maps of depth and width, moments by the rule chosen."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -7,8 +8,13 @@ from torch import Tensor
 
 from apollo_ds.growth.depth import DepthMap
 from apollo_ds.growth.width import WidthMap
-from apollo_ds.schedule import MomentRule
+from apollo_ds.stage import MomentRule
 from apollo_ds.state import COHORT, WEIGHT, Counters
+
+
+def never(name: str) -> bool:
+    """No parameter."""
+    return False
 
 
 @dataclass(frozen=True)
@@ -25,6 +31,8 @@ class Growth:
     - keep_index: by the parameter's own name, whatever its weight has become, as the published Apollo code does;
       names that did not exist start from zero, at age 0.
 
+    What was frozen in the old stage has no moments: it starts from zero, at age 0, whatever the rule.
+
     With `marks_new` the new coordinates form a cohort of their own also where the rule alone would not need it, so
     that their learning rate can be warmed up separately.
     """
@@ -33,6 +41,10 @@ class Growth:
     width: WidthMap | None = None
     moments: MomentRule = "map"
     marks_new: bool = False
+    was_frozen: Callable[[str], bool] = never
+    """Whether an old parameter had no moments."""
+    thaws: bool = False
+    """Whether any of those trains now."""
 
     def sources(self, name: str, exists: set[str]) -> tuple[str, ...]:
         """The old parameters that a new one is made from: its source, then the layer above, then its own name."""
@@ -68,7 +80,7 @@ class Growth:
 
     @property
     def _new_is_young(self) -> bool:
-        return self.moments in ("zero_new", "keep_index") or self.depth.new_layers != "copy"
+        return self.moments in ("zero_new", "keep_index") or self.depth.new_layers != "copy" or self.thaws
 
     def _above(self, source: str) -> str | None:
         index = self.depth.layer_index(source)
@@ -125,7 +137,7 @@ class Growth:
         """Which coordinates start without moments; bool, of the shape of `like`, None for none."""
         not_copied = self.depth.new_layers != "copy" and self.depth.is_new(name)
         without_origin = self.moments == "keep_index" and name not in old
-        if self.moments == "reset" or not_copied or without_origin:
+        if self.moments == "reset" or not_copied or without_origin or self.was_frozen(origin):
             return torch.ones_like(like, dtype=torch.bool)
         if self.moments == "zero_new":
             return self._is_new(name, origin, like)

@@ -1,30 +1,45 @@
 """Wider layers: which old unit each new one copies, along each named axis.
 
 Net2Net (Chen et al. 2016), function-preserving initialisation and advanced knowledge initialisation (bert2BERT, Chen
-et al. 2022), and tiling (CompoundGrow, Gu et al. 2021) differ only in these maps.
+et al. 2022), tiling (CompoundGrow, Gu et al. 2021), block-diagonal doubling (Shen et al. 2022) and uneven shares
+(LEMON, Wang et al. 2024) differ only in these maps.
 """
 
+from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from apollo_ds.counter_random import Stream, random_bits
+from apollo_ds.counter_random import Stream, random_bits, uniform
 from apollo_ds.growth.axes import Axis, Dimension, dimensions
 
 
 @dataclass(frozen=True)
 class AxisMap:
-    """New unit j of an axis copies the old unit `index[j]`; the first `old_size` units copy themselves."""
+    """New unit j of an axis copies the old unit `index[j]`; the first `old_size` units copy themselves.
+
+    Who consumed the old unit consumes each copy at `shares[j]`, which add up to 1 over its copies; None for equal
+    shares. Equal copies with equal shares get equal gradients for ever; uneven shares let them part.
+    """
 
     index: tuple[int, ...]
     old_size: int
+    uneven_shares: tuple[float, ...] | None = None
 
     @classmethod
     def tiled(cls, old_size: int, new_size: int) -> "AxisMap":
         """All old units again and again: each equally often where the old size divides the new."""
         return cls(tuple(j % old_size for j in range(new_size)), old_size)
+
+    @classmethod
+    def uneven(cls, old_size: int, new_size: int, seed: int) -> "AxisMap":
+        """Tiled, with random shares between 1/3 and 3 times each other."""
+        tiled = cls.tiled(old_size, new_size)
+        raw = 0.5 + uniform(seed, Stream.GROWTH, np.arange(new_size))
+        totals = np.bincount(np.array(tiled.index), raw, minlength=old_size)
+        return cls(tiled.index, old_size, tuple((raw / totals[list(tiled.index)]).tolist()))
 
     @classmethod
     def drawn(cls, old_size: int, new_size: int, seed: int) -> "AxisMap":
@@ -34,37 +49,54 @@ class AxisMap:
 
     def of_groups(self, size: int) -> "AxisMap":
         """The map of elements when each unit is a group of `size` of them: whole attention heads."""
-        return AxisMap(tuple(unit * size + i for unit in self.index for i in range(size)), self.old_size * size)
+        index = tuple(unit * size + i for unit in self.index for i in range(size))
+        shares = self.uneven_shares and tuple(share for share in self.uneven_shares for _ in range(size))
+        return AxisMap(index, self.old_size * size, shares)
 
     def repeated(self, times: int) -> "AxisMap":
         """The map of `times` such axes end to end: a fused query, key and value."""
         index = tuple(part * self.old_size + unit for part in range(times) for unit in self.index)
-        return AxisMap(index, self.old_size * times)
+        return AxisMap(index, self.old_size * times, self.uneven_shares and self.uneven_shares * times)
 
     @property
-    def counts(self) -> Tensor:
-        """How often the unit that each new one copies is copied, itself included; fp32, (new size,)."""
+    def shares(self) -> Tensor:
+        """Which part of the old unit's consumption each copy has; fp32, (new size,)."""
+        if self.uneven_shares is not None:
+            return torch.tensor(self.uneven_shares)
         index = torch.tensor(self.index)
-        return torch.bincount(index, minlength=self.old_size)[index].float()
+        return 1 / torch.bincount(index, minlength=self.old_size)[index].float()
 
     @property
     def is_uniform(self) -> bool:
         """Whether every old unit has as many copies, which normalisation needs to give the same result."""
-        return len(set(self.counts.tolist())) == 1
+        return len(set(Counter(self.index).values())) == 1
+
+    def occurrence(self) -> Tensor:
+        """Which copy of its unit each new one is, from 0; int64, (new size,)."""
+        seen: Counter[int] = Counter()
+        result = []
+        for unit in self.index:
+            result.append(seen[unit])
+            seen[unit] += 1
+        return torch.tensor(result)
 
     def is_new(self) -> Tensor:
         """Which new units are copies of an earlier one; bool, (new size,)."""
-        first = {unit: j for j, unit in reversed(list(enumerate(self.index)))}
-        return torch.tensor([first[unit] != j for j, unit in enumerate(self.index)])
+        return self.occurrence() > 0
 
 
 @dataclass(frozen=True)
 class WidthMap:
-    """Maps of the axes that grow. With `advanced`, new heads and FFN units come from the layer above."""
+    """Maps of the axes that grow.
+
+    With `advanced`, new heads and FFN units come from the layer above. With `diagonal`, the k-th copies of a matrix's
+    outputs read the k-th copies of its inputs only.
+    """
 
     family: str
     axes: dict[Axis, AxisMap]
     advanced: bool = False
+    diagonal: bool = False
 
     @property
     def is_exact(self) -> bool:
@@ -87,17 +119,21 @@ class WidthMap:
     def weight(self, name: str, old: Tensor, above: Tensor | None = None) -> Tensor:
         """The new weight: consumers of a copied unit share what the one consumer had."""
         grown = self.select(name, old, above)
-        for position, dimension in enumerate(self._growing(name)):
-            if dimension is not None and dimension.side != "out":
-                grown = grown / _along(self.axes[dimension.axis].counts, position, grown)
+        growing = {position: d for position, d in enumerate(self._growing(name)) if d is not None}
+        if self.diagonal and len(growing) == 2:
+            copies = [_along(self.axes[d.axis].occurrence(), position, grown) for position, d in growing.items()]
+            return torch.where(copies[0] == copies[1], grown, 0.0)
+        for position, dimension in growing.items():
+            if dimension.side != "out":
+                grown = grown * _along(self.axes[dimension.axis].shares, position, grown)
         return grown
 
     def gradient_scale(self, name: str, new: Tensor) -> Tensor:
-        """c in g_new = c g_old of the copied element: 1 / copies of each unit produced; of the shape of `new`."""
+        """c in g_new = c g_old of the copied element: the share of each unit produced; of the shape of `new`."""
         scale = torch.ones_like(new)
         for position, dimension in enumerate(self._growing(name)):
             if dimension is not None and dimension.side == "out":
-                scale = scale / _along(self.axes[dimension.axis].counts, position, new)
+                scale = scale * _along(self.axes[dimension.axis].shares, position, new)
         return scale
 
     def is_new(self, name: str, new: Tensor) -> Tensor:

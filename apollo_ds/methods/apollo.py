@@ -6,7 +6,7 @@ from typing import Literal
 from apollo_ds.depth import SAMPLERS
 from apollo_ds.errors import UserError
 from apollo_ds.methods.base import GrowingMethod, Run, SamplerName, divisors_near, split_steps
-from apollo_ds.schedule import Stage
+from apollo_ds.stage import Stage
 
 
 class Apollo(GrowingMethod):
@@ -21,6 +21,9 @@ class Apollo(GrowingMethod):
     layer_map: Literal["interpolate", "stack"] = "interpolate"
     """Which unique layer runs at each position; growth is exact where `growth_map` is the same."""
 
+    draw: Literal["step", "micro_step"] = "step"
+    """Whether a step's micro-batches share a depth, or draw one each as in the published code."""
+
     def stages(self, run: Run) -> list[Stage]:
         """One stage for each layer count."""
         target = run.shape.num_layers
@@ -29,14 +32,13 @@ class Apollo(GrowingMethod):
         grow_at = self.grow_at if self.grow_at is not None else published[max(0, 4 - len(layers)) :]
         self._check(layers, grow_at, target)
         return [
-            Stage(
-                method=self.name,
-                steps=steps,
-                shape=run.shape,
-                unique_layers=unique,
-                seq_len=run.seq_len,
+            self.stage(
+                run,
+                steps,
+                unique,
                 depth_distribution=SAMPLERS[self.sampler](unique, target),
                 layer_map=self.layer_map,
+                draw=self.draw,
                 growth=self.growth_rule(run),
             )
             for unique, steps in zip(layers, split_steps(run.steps, grow_at), strict=True)

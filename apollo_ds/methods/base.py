@@ -4,12 +4,14 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from apollo_ds.errors import UserError
+from apollo_ds.learning_rate import Policy
 from apollo_ds.model_shape import ModelShape
-from apollo_ds.schedule import GrowthRule, MomentRule, NewLayers, Rewarm, Stage
+from apollo_ds.stage import GrowthRule, MomentRule, NewLayers, Rewarm, Stage, WidthRule
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,11 @@ class Method(BaseModel):
 
     name: str
 
+    @property
+    def lr_schedule(self) -> Policy:
+        """The learning-rate schedule where the recipe names none."""
+        return "cosine"
+
     @abstractmethod
     def stages(self, run: Run) -> list[Stage]:
         """The stages of a run, in order; their steps add up to `run.steps`.
@@ -35,6 +42,27 @@ class Method(BaseModel):
         Raises:
             UserError: the options do not fit the model or the number of steps.
         """
+
+    def stage(self, run: Run, steps: int, layers: int, **changes: Any) -> Stage:
+        """A stage of so many layers, each run once, with `changes` to the fields of `Stage`."""
+        plain = {"shape": run.shape, "seq_len": run.seq_len}
+        return Stage(method=self.name, steps=steps, unique_layers=layers, **{**plain, **changes})
+
+
+class Modifier(Method):
+    """A method that changes another's stages; alone it changes those of training from scratch."""
+
+    @abstractmethod
+    def modify(self, stages: list[Stage], run: Run) -> list[Stage]:
+        """The changed stages.
+
+        Raises:
+            UserError: they cannot be changed so.
+        """
+
+    def stages(self, run: Run) -> list[Stage]:
+        """See `Method`."""
+        return self.modify([self.stage(run, run.steps, run.shape.num_layers)], run)
 
 
 MapName = Literal["interpolate", "stack", "duplicate_top", "duplicate_middle"]
@@ -48,6 +76,8 @@ class GrowingMethod(Method):
     """Which old layer each new one is made from."""
     new_layers: NewLayers = "copy"
     """What a new layer is: a copy, or one of the kinds in `growth.depth`."""
+    width: WidthRule = "tiled"
+    """What a new unit is, where the model widens; `growth.width` explains the rules."""
     moments: MomentRule = "map"
     """What becomes of Adam's moments; `growth.growth` explains the rules."""
     rewarm: Rewarm = "none"
@@ -55,15 +85,17 @@ class GrowingMethod(Method):
     rewarm_fraction: float = Field(default=0.01, ge=0, le=1)
     """Length of that warm-up, as a part of the run."""
 
-    def growth_rule(self, run: Run) -> GrowthRule:
-        """The rule that these options describe."""
-        return GrowthRule(
-            layer_map=self.growth_map,
-            new_layers=self.new_layers,
-            moments=self.moments,
-            rewarm=self.rewarm,
-            rewarm_steps=round(self.rewarm_fraction * run.steps),
-        )
+    def growth_rule(self, run: Run, **changes: Any) -> GrowthRule:
+        """The rule that these options describe, with `changes` to it."""
+        options: dict[str, Any] = {
+            "layer_map": self.growth_map,
+            "new_layers": self.new_layers,
+            "width": self.width,
+            "moments": self.moments,
+            "rewarm": self.rewarm,
+            "rewarm_steps": round(self.rewarm_fraction * run.steps),
+        }
+        return GrowthRule(**{**options, **changes})
 
 
 def divisors_near(target: int, fractions: Sequence[float]) -> list[int]:
@@ -76,6 +108,26 @@ def divisors_near(target: int, fractions: Sequence[float]) -> list[int]:
         divisors = [d for d in range(1, target + 1) if target % d == 0]
         counts.add(min(divisors, key=lambda d: (abs(d - fraction * target), d)))
     return sorted(counts)
+
+
+def divided(shape: ModelShape, hidden: int = 1, inner: int = 1) -> ModelShape:
+    """A narrower shape: its hidden size, heads and feed-forward width divided by `hidden`, the latter by `inner` too.
+
+    Raises:
+        UserError: they cannot be divided so.
+    """
+    if shape.num_heads % hidden or shape.intermediate_size % (hidden * inner):
+        raise UserError(
+            f"method: the model's {shape.num_heads} heads and intermediate_size {shape.intermediate_size} "
+            f"cannot be divided by {hidden} and {hidden * inner} for the smaller model"
+        )
+    return shape.model_copy(
+        update={
+            "hidden_size": shape.hidden_size // hidden,
+            "num_heads": shape.num_heads // hidden,
+            "intermediate_size": shape.intermediate_size // (hidden * inner),
+        }
+    )
 
 
 def split_steps(steps: int, boundaries: Sequence[float]) -> list[int]:

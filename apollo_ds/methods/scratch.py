@@ -2,9 +2,8 @@
 
 from typing import Literal
 
-from apollo_ds.depth import SAMPLERS
 from apollo_ds.methods.base import Method, Run
-from apollo_ds.schedule import Stage
+from apollo_ds.stage import Stage
 
 
 class Scratch(Method):
@@ -14,15 +13,4 @@ class Scratch(Method):
 
     def stages(self, run: Run) -> list[Stage]:
         """One stage with every layer."""
-        layers = run.shape.num_layers
-        return [
-            Stage(
-                method=self.name,
-                steps=run.steps,
-                shape=run.shape,
-                unique_layers=layers,
-                seq_len=run.seq_len,
-                depth_distribution=SAMPLERS["none"](layers, layers),
-                layer_map="interpolate",
-            )
-        ]
+        return [self.stage(run, run.steps, run.shape.num_layers)]

@@ -2,9 +2,8 @@
 
 from typing import Literal
 
-from apollo_ds.depth import SAMPLERS
 from apollo_ds.methods.base import GrowingMethod, MapName, Run, split_steps
-from apollo_ds.schedule import MomentRule, Stage
+from apollo_ds.stage import MomentRule, Stage
 
 _PUBLISHED_STEPS = (50, 70, 280)
 
@@ -22,19 +21,7 @@ class StackBert(GrowingMethod):
         doublings = 2 if target % 4 == 0 else 1 if target % 2 == 0 else 0
         parts = _PUBLISHED_STEPS[2 - doublings :]
         boundaries = [sum(parts[: i + 1]) / sum(parts) for i in range(doublings)]
-        stages = []
-        for number, steps in enumerate(split_steps(run.steps, boundaries)):
-            layers = target // 2 ** (doublings - number)
-            stages.append(
-                Stage(
-                    method=self.name,
-                    steps=steps,
-                    shape=run.shape,
-                    unique_layers=layers,
-                    seq_len=run.seq_len,
-                    depth_distribution=SAMPLERS["none"](layers, layers),
-                    layer_map="stack",
-                    growth=self.growth_rule(run),
-                )
-            )
-        return stages
+        return [
+            self.stage(run, steps, target // 2 ** (doublings - number), growth=self.growth_rule(run))
+            for number, steps in enumerate(split_steps(run.steps, boundaries))
+        ]

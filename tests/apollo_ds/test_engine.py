@@ -25,7 +25,7 @@ def train(processes: Processes, engine: Engine, recipe: Recipe, steps: range) ->
         batches = source.micro_batches(
             plan, recipe.global_batch_size, engine.accumulation_steps, processes.rank, processes.world_size
         )
-        result = engine.train_step(batches, plan)
+        result = engine.train_step(batches, [plan] * len(batches))
         losses.append(float(processes.sum(result.loss)) / processes.world_size)
         assert float(result.grad_norm) > 0
     return losses

@@ -15,7 +15,7 @@ from recipes import tiny, zero
 from test_engine import offload, train, whole_state
 
 from apollo_ds import checkpoint
-from apollo_ds.checkpoint import SavedState, Totals
+from apollo_ds.checkpoint import Course, SavedState, Totals
 from apollo_ds.engine import Engine, Processes
 from apollo_ds.growth import growth_between
 from apollo_ds.model_shape import ModelShape
@@ -43,7 +43,7 @@ def save_and_go_on(processes: Processes, recipe: Recipe, folder: Path) -> list[f
     engine = engine_for(recipe, 1, processes)
     engine.restore(state, growth_into(recipe, 1))
     train(processes, engine, recipe, range(5, SAVED_AT))
-    checkpoint.save(folder, engine.capture(), Totals(step=SAVED_AT), 1, 0, processes)
+    checkpoint.save(folder, engine.capture(), Totals(step=SAVED_AT), Course(1, [5, 5, 10]), 0, processes)
     losses = train(processes, engine, recipe, range(SAVED_AT, SAVED_AT + MORE))
     engine.close()
     return losses

@@ -1,0 +1,49 @@
+"""bert2BERT (Chen et al., ACL 2022, arXiv 2110.07143): a wide model from a narrow one, then two-stage pretraining."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from apollo_ds.methods.base import GrowingMethod, Run, divided, divisors_near, split_steps
+from apollo_ds.stage import GrowthRule, MomentRule, Stage, WidthRule
+
+
+class Bert2Bert(GrowingMethod):
+    """A model of half the width and all the layers is the source. It is widened by advanced knowledge initialisation;
+    then, for an eighth of the rest, each step runs the lowest 3, 6, ... or all 12 layers and trains the highest 3 of
+    them; then all train.
+    """
+
+    name: Literal["bert2bert"] = "bert2bert"
+    source_fraction: float = Field(default=0.25, gt=0, lt=1)
+    """The part of the run's steps that trains the source; its operations count as the run's."""
+    width: WidthRule = "aki"
+    """`tiled` for function-preserving initialisation."""
+    moments: MomentRule = "reset"
+    prefix_fraction: float = Field(default=5 / 40, ge=0, lt=1)
+    """The part of the remaining steps in which prefixes of the model are trained."""
+
+    def stages(self, run: Run) -> list[Stage]:
+        """The source, the prefixes, everything."""
+        target = run.shape.num_layers
+        block = divisors_near(target, [1 / 4])[0]
+        sampled_until = self.source_fraction + (1 - self.source_fraction) * self.prefix_fraction
+        boundaries = [self.source_fraction, *([sampled_until] if self.prefix_fraction else [])]
+        source_steps, *steps = split_steps(run.steps, boundaries)
+        rule = self.growth_rule(run)
+        source = self.stage(run, source_steps, target, shape=divided(run.shape, hidden=2))
+        if not self.prefix_fraction:
+            return [source, self.stage(run, steps[0], target, growth=rule, restarts_learning_rate=True)]
+        every_block = [float((depth - block) % block == 0) for depth in range(block, target + 1)]
+        prefixes = self.stage(
+            run,
+            steps[0],
+            target,
+            depth_distribution=tuple(weight / sum(every_block) for weight in every_block),
+            shallowest=block,
+            layer_map="prefix",
+            trained_top=block,
+            growth=rule,
+            restarts_learning_rate=True,
+        )
+        return [source, prefixes, self.stage(run, steps[1], target, growth=GrowthRule())]

@@ -1,0 +1,34 @@
+"""Decreasing block drop ("Don't Drop Dropout", arXiv 2609.05275): many blocks are skipped at first, none at the end."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from pydantic import Field
+
+from apollo_ds.dropping import Dropping
+from apollo_ds.methods.block_dropping import BlockDropping
+
+
+@dataclass(frozen=True)
+class _Decreasing(Dropping):
+    """P(skip) = maximum l / (L - 1) (1 - t), t from 0 where dropping begins to 1 at the end of the run."""
+
+    maximum: float
+    first_progress: float
+
+    def keep(self, position: int, depth: int, progress: float) -> float:
+        """See `Dropping`."""
+        left = (1 - progress) / (1 - self.first_progress)
+        return 1 - self.maximum * position / max(1, depth - 1) * left
+
+
+class DecreasingDrop(BlockDropping):
+    """Skips `maximum` / 4 of all blocks. The paper draws for each sequence; here a step's samples share their gates."""
+
+    name: Literal["decreasing_drop"] = "decreasing_drop"
+    maximum: float = Field(default=0.5, ge=0, lt=1)
+    """How likely the highest block is skipped at first."""
+
+    def dropping(self, first_progress: float, rescaled: bool) -> Dropping:
+        """See `BlockDropping`."""
+        return _Decreasing(rescaled, self.maximum, first_progress)

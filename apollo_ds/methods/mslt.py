@@ -1,0 +1,38 @@
+"""MSLT, Progressively Stacking 2.0 (Yang et al. 2020, arXiv 2011.13635): only the newest layers train, then all."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from apollo_ds.methods.base import GrowingMethod, MapName, Run, split_steps
+from apollo_ds.stage import MomentRule, Stage
+
+
+class Mslt(GrowingMethod):
+    """A block of layers is copied on top at each growth and trains alone with the head; at the end everything does.
+
+    The embeddings, and with them the head's matrix, are frozen together with the layers below the newest block.
+    """
+
+    name: Literal["mslt"] = "mslt"
+    blocks: int = Field(default=4, ge=1)
+    """Stages that add layers, each as many; fewer where that does not divide the model's layers."""
+    joint_fraction: float = Field(default=0.2, ge=0, lt=1)
+    """The last part of the run, in which all layers train."""
+    growth_map: MapName = "duplicate_top"
+    moments: MomentRule = "zero_new"
+
+    def stages(self, run: Run) -> list[Stage]:
+        """Equal stages of 1, 2, ... blocks, and the joint one."""
+        target = run.shape.num_layers
+        blocks = max(count for count in range(1, self.blocks + 1) if target % count == 0)
+        block = target // blocks
+        ends = [(1 - self.joint_fraction) * (number + 1) / blocks for number in range(blocks)]
+        steps = split_steps(run.steps, ends if self.joint_fraction else ends[:-1])
+        rule = self.growth_rule(run)
+        growing = [
+            self.stage(run, steps[number], block * (number + 1), frozen_layers=block * number, growth=rule)
+            for number in range(blocks)
+        ]
+        joint = [self.stage(run, steps[-1], target, growth=rule)] if self.joint_fraction else []
+        return growing + joint

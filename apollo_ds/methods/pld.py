@@ -1,0 +1,37 @@
+"""PLD, progressive layer dropping (Zhang and He, NeurIPS 2020, arXiv 2010.13369): ever more blocks are skipped."""
+
+from dataclasses import dataclass
+from math import exp
+from typing import Literal
+
+from pydantic import Field
+
+from apollo_ds.dropping import Dropping
+from apollo_ds.methods.block_dropping import BlockDropping
+
+
+@dataclass(frozen=True)
+class _Theta(Dropping):
+    """keep_l = 1 - l / L (1 - theta), theta falling from 1 to `theta` at the rate `gamma` per run."""
+
+    theta: float
+    gamma: float
+
+    def keep(self, position: int, depth: int, progress: float) -> float:
+        """See `Dropping`."""
+        theta = (1 - self.theta) * exp(-self.gamma * progress) + self.theta
+        return 1 - (position + 1) / depth * (1 - theta)
+
+
+class Pld(BlockDropping):
+    """The published schedule: theta = 0.5, reached at the rate 100 / (steps of the run)."""
+
+    name: Literal["pld"] = "pld"
+    theta: float = Field(default=0.5, gt=0, le=1)
+    """What the highest block's probability to run tends to."""
+    gamma: float = Field(default=100.0, gt=0)
+    """How fast, in 1 / run."""
+
+    def dropping(self, first_progress: float, rescaled: bool) -> Dropping:
+        """See `BlockDropping`; in time the probabilities count from the run's start."""
+        return _Theta(rescaled, self.theta, self.gamma)

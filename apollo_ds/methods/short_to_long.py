@@ -1,0 +1,43 @@
+"""Short sequences first (Devlin et al. 2019; Li et al. 2021, arXiv 2108.06084), with the same shards."""
+
+from dataclasses import replace
+from typing import Literal
+
+from apollo_ds.errors import UserError
+from apollo_ds.methods.base import Modifier, Run
+from apollo_ds.stage import GrowthRule, Stage
+
+
+class ShortToLong(Modifier):
+    """BERT's schedule: a quarter of the length for nine tenths of the steps, then all of it."""
+
+    name: Literal["short_to_long"] = "short_to_long"
+    divisors: tuple[int, ...] = (4, 1)
+    """What the sequence length is divided by, in turn."""
+    until: tuple[float, ...] = (0.9,)
+    """Fractions of the run at which the next length begins."""
+
+    def modify(self, stages: list[Stage], run: Run) -> list[Stage]:
+        """Cut the stages where the length changes; a stage that goes on with another length needs no growth."""
+        self._check(run)
+        cuts = [round(fraction * run.steps) for fraction in self.until]
+        result = []
+        first = 0
+        for stage in stages:
+            end = first + stage.steps
+            starts = [first, *(cut for cut in cuts if first < cut < end)]
+            for number, (start, stop) in enumerate(zip(starts, [*starts[1:], end], strict=True)):
+                divisor = self.divisors[sum(start >= cut for cut in cuts)]
+                part = replace(stage, steps=stop - start, seq_len=stage.seq_len // divisor)
+                if number:  # it goes on
+                    part = replace(part, growth=GrowthRule(), restarts_learning_rate=False, learning_rate_rewind=1.0)
+                result.append(part)
+            first = end
+        return result
+
+    def _check(self, run: Run) -> None:
+        if len(self.until) != len(self.divisors) - 1 or tuple(sorted(self.until)) != self.until:
+            raise UserError(f"method.until: {len(self.divisors)} lengths need increasing fractions between them")
+        for divisor in self.divisors:
+            if divisor < 1 or run.seq_len % divisor:
+                raise UserError(f"method.divisors: {divisor} does not divide seq_len {run.seq_len}")

@@ -1,0 +1,61 @@
+"""Staged training (Shen et al., ICML 2022, arXiv 2203.06211): width and depth double when the loss flattens."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from apollo_ds.errors import UserError
+from apollo_ds.methods.base import GrowingMethod, Rewarm, Run, divided, split_steps
+from apollo_ds.stage import MomentRule, NewLayers, Stage, WidthRule
+from apollo_ds.triggers import SlopeFlatterThan
+
+# Where a growth pays, and how far the learning rate goes back: slopes and c_op of the published schedule.
+_SLOPES = {"width": -0.0475, "depth": -0.0575}
+_REWINDS = {"width": 1.776, "depth": 1.412}
+
+
+class Staged(GrowingMethod):
+    """Half the width and half the depth; the width doubles, then the depth, without a change of the function (pre-LN).
+
+    A stage ends where d log(loss) / d log(operations) of its last three evaluations rises above the published slope,
+    at the latest at `grow_at`. Moments are scaled as the gradients will be, and the learning rate goes back to where
+    the larger model's would stand at this loss, with a short warm-up.
+    """
+
+    name: Literal["staged"] = "staged"
+    operators: tuple[Literal["width", "depth"], ...] = ("width", "depth")
+    """What doubles at each growth."""
+    grow_at: tuple[float, ...] = (0.25, 0.5)
+    """Fractions of the run at which the model grows at the latest."""
+    by_slope: bool = True
+    """Whether the measured slope may end a stage sooner."""
+    new_layers: NewLayers = "identity"
+    """An identity leaves the function of a pre-LN model as it is; a post-LN model gets copies instead."""
+    width: WidthRule = "block_diagonal"
+    moments: MomentRule = "map_scaled"
+    rewarm: Rewarm = "all"
+    rewarm_fraction: float = Field(default=0.01, ge=0, le=1)
+
+    def stages(self, run: Run) -> list[Stage]:
+        """From the smallest model to the full one."""
+        if len(self.grow_at) != len(self.operators) or not self.operators:
+            raise UserError(f"method.grow_at: {len(self.operators)} growths need as many fractions, not {self.grow_at}")
+        halvings = [self.operators.count("width"), self.operators.count("depth")]
+        if run.shape.num_layers % 2 ** halvings[1]:
+            raise UserError(f"method.operators: {run.shape.num_layers} layers cannot be halved {halvings[1]} times")
+        new_layers = self.new_layers if run.shape.is_pre_norm or self.new_layers != "identity" else "copy"
+        stages = []
+        for number, steps in enumerate(split_steps(run.steps, self.grow_at)):
+            before, after = self.operators[:number], self.operators[number:]
+            stages.append(
+                self.stage(
+                    run,
+                    steps,
+                    run.shape.num_layers // 2 ** after.count("depth"),
+                    shape=divided(run.shape, hidden=2 ** after.count("width")),
+                    growth=self.growth_rule(run, new_layers=new_layers),
+                    learning_rate_rewind=_REWINDS[before[-1]] if before else 1.0,
+                    ends=SlopeFlatterThan(_SLOPES[after[0]]) if after and self.by_slope else None,
+                )
+            )
+        return stages

@@ -1,0 +1,60 @@
+"""What may end a stage early: rules on what the run has measured, the same on every rank."""
+
+from dataclasses import dataclass, field
+from math import log10
+from typing import Protocol
+
+
+@dataclass
+class Evidence:
+    """What a stage has measured so far."""
+
+    flops: list[float] = field(default_factory=list)
+    """Operations of the run at each evaluation."""
+    losses: list[float] = field(default_factory=list)
+    """Held-out loss at each evaluation."""
+    correlations: list[float] = field(default_factory=list)
+    """Share of shared layers whose occurrences still get like gradients, at each evaluation."""
+
+
+class Trigger(Protocol):
+    """A rule that may end a stage."""
+
+    measures_gradients: bool
+    """Whether `Evidence.correlations` must be there."""
+
+    def fires(self, evidence: Evidence) -> bool:
+        """Whether the stage should end now."""
+
+
+@dataclass(frozen=True)
+class SlopeFlatterThan:
+    """d log10(held-out loss) / d log10(operations) over the last evaluations is above `slope` (Shen et al. 2022)."""
+
+    slope: float
+    evaluations: int = 3
+    measures_gradients: bool = False
+
+    def fires(self, evidence: Evidence) -> bool:
+        """See `Trigger`: the least-squares slope of the last evaluations."""
+        if len(evidence.losses) < self.evaluations:
+            return False
+        x = [log10(value) for value in evidence.flops[-self.evaluations :]]
+        y = [log10(value) for value in evidence.losses[-self.evaluations :]]
+        mean_x, mean_y = sum(x) / len(x), sum(y) / len(y)
+        covariance = sum((a - mean_x) * (b - mean_y) for a, b in zip(x, y, strict=True))
+        variance = sum((a - mean_x) ** 2 for a in x)
+        return variance > 0 and covariance / variance > self.slope
+
+
+@dataclass(frozen=True)
+class GradientsDisagree:
+    """Most shared layers' gradients have been uncorrelated at several evaluations in a row (SWE, Yang et al. 2021)."""
+
+    times: int = 3
+    measures_gradients: bool = True
+
+    def fires(self, evidence: Evidence) -> bool:
+        """See `Trigger`."""
+        last = evidence.correlations[-self.times :]
+        return len(last) == self.times and all(share < 0.5 for share in last)
