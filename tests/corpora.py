@@ -1,8 +1,10 @@
 """Small made-up corpora, prepared by the real tool, shared by the whole test session."""
 
+import json
 import random
 from functools import cache
 from pathlib import Path
+from pydoc_data.topics import topics
 from tempfile import mkdtemp
 
 from rich.console import Console
@@ -30,13 +32,18 @@ def write_text(path: Path, documents: int = 150) -> None:
     path.write_text("\n".join(lines))
 
 
+def write_real_text(path: Path) -> None:
+    """English that comes with Python: the help pages on its language, one a line."""
+    path.write_text("\n".join(json.dumps({"text": text}) for text in topics.values()))
+
+
 @cache
-def corpus(family: str) -> Corpus:
-    """Tokens for `bert` (WordPiece) or `gpt2` (byte-level BPE)."""
+def corpus(family: str, real: bool = False) -> Corpus:
+    """Tokens for `gpt2` (byte-level BPE) or a masked family (WordPiece), of real or made-up text."""
     folder = Path(mkdtemp(prefix="apollo-ds-corpus-"))
     text = folder / "text.jsonl"
-    write_text(text)
-    kind = {"bert": "wordpiece", "gpt2": "bpe"}[family]
+    (write_real_text if real else write_text)(text)
+    kind = "bpe" if family == "gpt2" else "wordpiece"
     options = Options(
         sources=sources.parse([str(text)]), tokenizer=kind, vocab_size=VOCAB_SIZE, validation_fraction=0.1
     )
