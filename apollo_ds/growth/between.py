@@ -29,9 +29,12 @@ def width_between(old: ModelShape, new: ModelShape, how: WidthRule, seed: int) -
     Raises:
         UserError: the size of a head changes, or something shrinks.
     """
-    check_width(old, new)
     axes: dict[Axis, AxisMap] = {}
     head = old.hidden_size // old.num_heads
+    if new.hidden_size // new.num_heads != head:
+        raise UserError(f"method: heads keep their size {head} when a model grows; give num_heads in proportion")
+    if new.hidden_size < old.hidden_size or new.intermediate_size < old.intermediate_size:
+        raise UserError("method: a stage must not be narrower than the one before it")
     if new.hidden_size != old.hidden_size:
         heads = _axis(how, old.num_heads, new.num_heads, seed).of_groups(head)
         axes["embedding"] = axes["transform"] = _axis(how, old.hidden_size, new.hidden_size, seed + 1)
@@ -39,19 +42,6 @@ def width_between(old: ModelShape, new: ModelShape, how: WidthRule, seed: int) -
     if new.intermediate_size != old.intermediate_size:
         axes["ffn"] = _axis(how, old.intermediate_size, new.intermediate_size, seed + 2)
     return WidthMap(new.family, axes, advanced=how == "aki") if axes else None
-
-
-def check_width(old: ModelShape, new: ModelShape) -> None:
-    """Whether a model can be widened to another.
-
-    Raises:
-        UserError: the size of a head changes, or something shrinks.
-    """
-    head = old.hidden_size // old.num_heads
-    if new.hidden_size // new.num_heads != head:
-        raise UserError(f"method: heads keep their size {head} when a model grows; give num_heads in proportion")
-    if new.hidden_size < old.hidden_size or new.intermediate_size < old.intermediate_size:
-        raise UserError("method: a stage must not be narrower than the one before it")
 
 
 def _axis(how: WidthRule, old_size: int, new_size: int, seed: int) -> AxisMap:

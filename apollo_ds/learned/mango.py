@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from apollo_ds.errors import UserError
-from apollo_ds.growth.width import AxisMap
 from apollo_ds.learned.operator import LearnedOperator, Tensors, combine, combine_flops, noisy_copy
 from apollo_ds.model_shape import ModelShape
 from apollo_ds.state import Shape
@@ -52,14 +51,9 @@ class Mango(LearnedOperator):
         """Copies of layers, blocks and units, what consumes a copied unit shared among its copies; 3% noise a row."""
         noise = self.noise(name, seed)
         new, old = noise.shape
-        copies = torch.ones(new)
-        if name == _BLOCK:
-            index, copies = self._tiled_blocks()
-        else:
-            tiled = AxisMap.tiled(old, new)
-            index = list(tiled.index)
-            copies = tiled.counts if name == _IN else copies
-        return noisy_copy(index, noise, _NOISE / old) / copies.unsqueeze(1)
+        index, copies = self._tiled_blocks() if name == _BLOCK else _tiled(old, new)
+        rows = noisy_copy(index, noise, _NOISE / old)
+        return rows / copies.unsqueeze(1) if name in (_BLOCK, _IN) else rows
 
     def sources(self, name: str) -> tuple[str, ...]:
         """See `LearnedOperator`: for a matrix of a layer, every matrix of every old layer."""
@@ -92,7 +86,7 @@ class Mango(LearnedOperator):
             blocks = (mixing @ shared[_STACK]).view(-1, hidden, hidden)
             return self._joined(name, tensors[_OUT] @ blocks @ tensors[_IN].T)
         pieces = [tensors[old].view(-1, hidden) for old in self.in_old_layers(kind)]
-        index = list(AxisMap.tiled(len(pieces[0]), self._blocks(kind, self.new)).index)
+        index, _ = _tiled(len(pieces[0]), self._blocks(kind, self.new))
         return combine([piece[index] for piece in pieces], depth, [None, *cores]).flatten()
 
     def making_flops(self) -> int:
@@ -142,11 +136,11 @@ class Mango(LearnedOperator):
         first = 0
         for kind in self._matrices:
             old = self._blocks(kind, self.old)
-            tiled = AxisMap.tiled(old, self._blocks(kind, self.new))
+            blocks, counts = _tiled(old, self._blocks(kind, self.new))
             name = self.in_old_layers(kind)[0]
             consumes = self._cores(name)[self._cut_position(name)] == _IN
-            index += [first + block for block in tiled.index]
-            copies.append(tiled.counts if consumes else torch.ones(len(tiled.index)))
+            index += [first + block for block in blocks]
+            copies.append(counts if consumes else torch.ones_like(counts))
             first += old
         return index, torch.cat(copies)
 
@@ -159,3 +153,9 @@ class Mango(LearnedOperator):
         """The matrix of blocks (blocks, out, in)."""
         blocks = blocks if self._cores(name)[0] == _OUT else blocks.mT
         return torch.cat(list(blocks), self._cut_position(name))
+
+
+def _tiled(old: int, new: int) -> tuple[list[int], Tensor]:
+    """The old unit that each new one copies, over and over, and how many copies that one has; (new,)."""
+    index = [unit % old for unit in range(new)]
+    return index, torch.bincount(torch.tensor(index))[index]

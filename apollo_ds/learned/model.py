@@ -1,7 +1,7 @@
 """The model of a learning stage: it trains an operator's coefficients through the network that they lead to."""
 
 from collections.abc import Callable
-from typing import Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -42,10 +42,16 @@ class LearnedGrowthModel(nn.Module):
         for parameter in grown.parameters():
             parameter.data = torch.empty(0)
         object.__setattr__(self, "grown", grown)
+        self.family = grown.family
 
-    def run_in_order(self, layer_map: LayerMap) -> None:
-        """Make the next forward run these layers of the large network, in this order."""
-        self.grown.run_in_order(layer_map)
+    @property
+    def unique_layers(self) -> int:
+        """How many blocks the large network has."""
+        return self.operator.new_layers
+
+    def run_in_order(self, layer_map: LayerMap, *how: Any) -> None:
+        """See `PretrainingModel`; of the large network."""
+        self.grown.run_in_order(layer_map, *how)
 
     def large_weights(self) -> dict[str, Tensor]:
         """The weights of the large network, by the names of `PretrainingModel`."""

@@ -12,7 +12,7 @@ from torch import Tensor
 from apollo_ds.counter_random import Stream, uniform
 from apollo_ds.errors import UserError
 from apollo_ds.growth.axes import Dimensions, dimensions
-from apollo_ds.growth.between import check_width
+from apollo_ds.growth.between import width_between
 from apollo_ds.model_shape import ModelShape
 from apollo_ds.models import FAMILIES, build
 from apollo_ds.state import Shape
@@ -36,7 +36,7 @@ class LearnedOperator(ABC):
     new_layers: int
 
     def __post_init__(self) -> None:
-        check_width(self.old, self.new)
+        width_between(self.old, self.new, "tiled", seed=0)  # raises where no map of the widths does
         if self.new_layers < self.old_layers:
             raise UserError(f"method: a source of {self.old_layers} layers cannot grow to {self.new_layers}")
         for key in ("family", "vocab_size", "max_position_embeddings"):
