@@ -1,9 +1,12 @@
 """What learning an operator costs, in closed form."""
 
+from functools import lru_cache
+
 from apollo_ds.cost import head_flops, training_flops
 from apollo_ds.learned.operator import LearnedOperator
 
 
+@lru_cache
 def learning_flops(operator: LearnedOperator, seq_len: int, samples: int) -> float:
     """Operations of one step: the large network's training step, and making its weights once.
 

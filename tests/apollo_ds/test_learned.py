@@ -184,17 +184,17 @@ def test_mango_is_the_product_of_its_cores(family: str) -> None:
 
 def blocks_of(model: ModelShape, layers: int, weights: dict[str, Tensor]) -> Tensor:
     """T of the paper: (block, out, in, layer), the blocks in the order of the model's parameters."""
-    attention = {
-        "bert": [f"attention.{module}" for module in ("self.query", "self.key", "self.value", "output.dense")],
-        "gpt2": ["attn.c_attn", "attn.c_proj"],
-    }[model.family]
-    feed_forward = ["intermediate.dense", "output.dense"] if model.family == "bert" else ["mlp.c_fc", "mlp.c_proj"]
+    fused = model.family == "gpt2"
+    modules = ["attn.c_attn", "attn.c_proj", "mlp.c_fc", "mlp.c_proj"]
+    if not fused:
+        modules = [f"attention.{module}" for module in ("self.query", "self.key", "self.value", "output.dense")]
+        modules += ["intermediate.dense", "output.dense"]
     found = []
     for layer in range(layers):
         blocks: list[Tensor] = []
-        for module in attention + feed_forward:
+        for module in modules:
             matrix = weights[f"model.{FAMILIES[model.family].blocks}.{layer}.{module}.weight"]
-            matrix = matrix if model.family == "bert" else matrix.T
+            matrix = matrix.T if fused else matrix
             blocks += [cell for row in matrix.split(model.hidden_size) for cell in row.split(model.hidden_size, 1)]
         found.append(torch.stack(blocks))
     return torch.stack(found, -1)
