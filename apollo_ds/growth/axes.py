@@ -2,13 +2,14 @@
 
 Each dimension has an axis and a side of it. Along `out` a unit is produced, so a copy of it is an equal row; along
 `in` it is consumed, so copies share what the one consumed. `final` is the last normalisation before a tied head: its
-output is consumed by the embedding matrix, whose copies cannot be scaled down because the input uses them too.
+output is consumed by the embedding matrix, whose copies cannot be scaled down because the input uses them too. The
+units of BERT's head transform have an axis of their own, which grows like `embedding` but may be mapped differently.
 """
 
 import re
 from typing import Literal, NamedTuple
 
-Axis = Literal["embedding", "heads", "qkv", "ffn"]
+Axis = Literal["embedding", "transform", "heads", "qkv", "ffn"]
 Side = Literal["out", "in", "final"]
 
 
@@ -23,6 +24,7 @@ Dimensions = tuple[Dimension | None, ...]
 """A parameter's dimensions; None for one that does not grow (vocabulary, positions)."""
 
 _OUT, _IN, _FINAL = Dimension("embedding", "out"), Dimension("embedding", "in"), Dimension("embedding", "final")
+_TRANSFORM_OUT, _TRANSFORM_FINAL = Dimension("transform", "out"), Dimension("transform", "final")
 _HEADS_OUT, _HEADS_IN, _QKV_OUT = Dimension("heads", "out"), Dimension("heads", "in"), Dimension("qkv", "out")
 _FFN_OUT, _FFN_IN = Dimension("ffn", "out"), Dimension("ffn", "in")
 
@@ -35,8 +37,9 @@ _AXES: dict[str, list[tuple[str, Dimensions]]] = {
         (r"attention\.output\.dense\.weight", (_OUT, _HEADS_IN)),
         (r"intermediate\.dense\.weight", (_FFN_OUT, _IN)),
         (r"intermediate\.dense\.bias", (_FFN_OUT,)),
-        (r"predictions\.transform\.dense\.weight", (_OUT, _IN)),
-        (r"predictions\.transform\.LayerNorm\.(weight|bias)", (_FINAL,)),
+        (r"predictions\.transform\.dense\.weight", (_TRANSFORM_OUT, _IN)),
+        (r"predictions\.transform\.dense\.bias", (_TRANSFORM_OUT,)),
+        (r"predictions\.transform\.LayerNorm\.(weight|bias)", (_TRANSFORM_FINAL,)),
         (r"predictions\.bias", (None,)),
         (r"output\.dense\.weight", (_OUT, _FFN_IN)),
         (r"(dense\.bias|LayerNorm\.(weight|bias))", (_OUT,)),

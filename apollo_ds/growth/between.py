@@ -45,7 +45,7 @@ def width_between(old: ModelShape, new: ModelShape, how: WidthRule, seed: int) -
         raise UserError("method: a stage must not be narrower than the one before it")
     if new.hidden_size != old.hidden_size:
         heads = _axis(how, old.num_heads, new.num_heads, seed).of_groups(head)
-        axes["embedding"] = _axis(how, old.hidden_size, new.hidden_size, seed + 1)
+        axes["embedding"] = axes["transform"] = _axis(how, old.hidden_size, new.hidden_size, seed + 1)
         axes["heads"], axes["qkv"] = heads, heads.repeated(3)
     if new.intermediate_size != old.intermediate_size:
         axes["ffn"] = _axis(how, old.intermediate_size, new.intermediate_size, seed + 2)
