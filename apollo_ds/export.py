@@ -9,10 +9,11 @@ from transformers.utils.logging import disable_progress_bar
 
 from apollo_ds.checkpoint import SavedState
 from apollo_ds.corpus import Corpus
-from apollo_ds.growth import DepthMap
+from apollo_ds.growth import DepthMap, Growth
+from apollo_ds.learned import OutOfLearning, operator_of
 from apollo_ds.models import FAMILIES
 from apollo_ds.recipe import Recipe
-from apollo_ds.state import WEIGHT
+from apollo_ds.state import WEIGHT, StateMap
 
 
 @torch.no_grad()
@@ -33,9 +34,16 @@ def export(state: SavedState, recipe: Recipe, corpus: Corpus, folder: Path) -> N
     with no_init_weights():
         model = family.model_class(config)
     model.tie_weights()
-    placement = DepthMap(stage.map_to(shape.num_layers), f"model.{family.blocks}", recipe.model.family)
+    placement: StateMap = Growth(DepthMap(stage.map_to(shape.num_layers), f"model.{family.blocks}", shape.family))
+    if stage.learning:
+        placement = OutOfLearning(operator_of(stage.learning, stage))
+    exists = set(state.names())
     for name, parameter in model.named_parameters():
-        parameter.copy_(state.gather(placement.source(f"model.{name}"), WEIGHT, torch.device("cpu")))
+        sources = placement.sources(f"model.{name}", exists)
+        old = {source: state.gather(source, WEIGHT, torch.device("cpu")) for source in sources}
+        weight = placement.apply(f"model.{name}", WEIGHT, old, state.counters)
+        if weight is not None:
+            parameter.copy_(weight)
     disable_progress_bar()
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)

@@ -24,7 +24,6 @@ from transformers.initialization import no_init_weights
 
 from apollo_ds.layer_map import LayerMap
 from apollo_ds.model_shape import ModelShape
-from apollo_ds.stage import Stage
 
 IGNORED = -100
 
@@ -209,16 +208,6 @@ class PretrainingModel(nn.Module):
         logits = self.family.head(self.model, hidden)
         total = F.cross_entropy(logits.flatten(0, 1).float(), labels.flatten(), ignore_index=IGNORED, reduction="sum")
         return total / labels.numel()
-
-
-def build_for(stage: Stage, seed: int | None) -> PretrainingModel:
-    """The model that a stage trains, as `build` makes it."""
-    model = build(stage.shape, stage.unique_layers, seed)
-    if stage.frozen_layers:
-        model.freeze(stage.frozen_layers)
-    if stage.tied_gradients == "mean":
-        model.average_tied_gradients()
-    return model
 
 
 def frozen_names(shape: ModelShape, layers: int) -> Callable[[str], bool]:

@@ -1,6 +1,7 @@
 """The schedule before anything is spent: what each stage is, and what it costs."""
 
 from collections.abc import Sequence
+from math import prod
 from typing import Any
 
 from rich import box
@@ -30,7 +31,7 @@ def plan(recipe: Recipe) -> dict[str, Any]:
             "intermediate_size": stage.shape.intermediate_size,
             "expected_depth": schedule.expected_depth(number),
             "parameters": parameters(stage.shape, stage.unique_layers),
-            "trainable_parameters": trainable_parameters(stage.shape, stage.unique_layers, stage.frozen_layers),
+            "trainable_parameters": _trainable_parameters(stage),
             "flops_per_step": cost,
             "flops_share": cost * stage.steps / total,
             "may_end_early": stage.ends is not None,
@@ -46,6 +47,14 @@ def plan(recipe: Recipe) -> dict[str, Any]:
         },
         "stages": stages,
     }
+
+
+def _trainable_parameters(stage: Stage) -> int:
+    if stage.learning:
+        from apollo_ds.learned import operator_of
+
+        return sum(prod(shape) for shape in operator_of(stage.learning, stage).coefficient_shapes.values())
+    return trainable_parameters(stage.shape, stage.unique_layers, stage.frozen_layers)
 
 
 def show(recipe: Recipe, console: Console) -> None:
@@ -91,6 +100,10 @@ def _effect_of_growth(stages: Sequence[Stage], number: int) -> str:
     old, new = stages[number - 1], stages[number]
     if new.continues(old):
         return "goes on"
+    if new.learning:
+        return f"{new.learning.operator} at its start"
+    if old.learning:
+        return "unchanged"
     changes = [*_effect_of_depth(old, new), *_effect_of_width(old, new)]
     return ", ".join(changes) if changes else "unchanged"
 

@@ -142,6 +142,10 @@ class Schedule:
         return self._flops(self.stages[plan.stage], plan.depth, plan.first_trained)
 
     def _flops(self, stage: Stage, depth: float, first_trained: int) -> float:
+        if stage.learning:
+            from apollo_ds.learned import learning_flops, operator_of
+
+            return learning_flops(operator_of(stage.learning, stage), stage.seq_len, self.global_batch_size)
         return training_flops(
             stage.shape, depth, stage.seq_len, self.global_batch_size, first_trained, stage.frozen_layers > 0
         )

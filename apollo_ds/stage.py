@@ -2,16 +2,13 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from apollo_ds.depth import DepthDistribution
 from apollo_ds.dropping import Dropping
 from apollo_ds.layer_map import PLACEMENTS, LayerMap
 from apollo_ds.model_shape import ModelShape
 from apollo_ds.triggers import Trigger
-
-if TYPE_CHECKING:
-    pass
 
 MomentRule = Literal["map", "map_scaled", "zero_new", "reset", "keep_index"]
 NewLayers = Literal["copy", "zero", "identity", "random"]
@@ -30,6 +27,15 @@ class GrowthRule:
     rewarm: Rewarm = "none"
     """Whose learning rate rises again from zero after the growth: everything's, or that of the new coordinates."""
     rewarm_steps: int = 0
+
+
+@dataclass(frozen=True)
+class Learning:
+    """In this stage an operator is learned that makes the stage's model from a smaller one, which stays as it is."""
+
+    operator: Literal["ligo", "mango"]
+    source: ModelShape
+    source_layers: int
 
 
 @dataclass(frozen=True)
@@ -58,6 +64,8 @@ class Stage:
     """Which blocks are skipped at random."""
     tied_gradients: Literal["sum", "mean"] = "sum"
     """Whether a layer that runs several times gets the sum of its gradients or their mean."""
+    learning: Learning | None = None
+    """The growth operator that the stage learns, in place of its model's weights."""
     restarts_learning_rate: bool = False
     """Whether the learning rate's course begins anew."""
     learning_rate_rewind: float = 1.0
@@ -72,7 +80,7 @@ class Stage:
 
     def continues(self, before: "Stage") -> bool:
         """Whether the training state of the stage before goes on unchanged, so that nothing need be rebuilt."""
-        same = ("shape", "unique_layers", "frozen_layers", "tied_gradients")
+        same = ("shape", "unique_layers", "frozen_layers", "tied_gradients", "learning")
         kept = self.growth.moments in ("map", "map_scaled", "keep_index") and self.growth.rewarm != "new"
         return kept and all(getattr(self, name) == getattr(before, name) for name in same)
 

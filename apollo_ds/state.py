@@ -39,6 +39,19 @@ def dtype_of(tensor: str) -> torch.dtype:
     return torch.uint8 if tensor == COHORT else torch.float32
 
 
+class StateMap(Protocol):
+    """How each parameter of a new model, with its moments, follows from an old training state."""
+
+    def sources(self, name: str, exists: set[str]) -> tuple[str, ...]:
+        """The old parameters that a new one is made from."""
+
+    def apply(self, name: str, tensor: str, old: dict[str, Tensor], counters: Counters) -> Tensor | None:
+        """One tensor of a new parameter from that of each of its `sources`; None to leave it as it was initialised."""
+
+    def counters(self, old: Counters) -> Counters:
+        """What Adam's counters become."""
+
+
 class State(Protocol):
     """Any place that whole parameters can be read from, one at a time."""
 

@@ -17,13 +17,14 @@ from apollo_ds.data import BatchSource
 from apollo_ds.engine import Engine, Processes
 from apollo_ds.engine.engine import Batch
 from apollo_ds.gradient_agreement import gradient_agreement
-from apollo_ds.growth import growth_between
+from apollo_ds.growth import Growth
 from apollo_ds.metrics import Metrics
-from apollo_ds.models import FAMILIES, build_for
 from apollo_ds.progress import Progress
 from apollo_ds.recipe import Recipe, precision
 from apollo_ds.recorder import StepRecorder
 from apollo_ds.run_folder import RunFolder
+from apollo_ds.stage import Stage
+from apollo_ds.stage_model import build_for, growth_into, needs_initial_values
 from apollo_ds.triggers import Evidence
 
 
@@ -75,7 +76,8 @@ class Trainer:
             )
 
     def _build_engine(self, stage: int, initialised: bool) -> Engine:
-        model = build_for(self.schedule.stages[stage], self.recipe.seed if initialised else None)
+        planned = self.schedule.stages[stage]
+        model = build_for(planned, self.recipe.seed if initialised or needs_initial_values(planned) else None)
         return Engine(model, self.recipe, self.processes)
 
     def train(self) -> None:
@@ -141,11 +143,10 @@ class Trainer:
         old, new = self.schedule.stages[self.stage], self.schedule.stages[stage]
         loss_before = self._held_out_loss(self.stage)
         started = time.perf_counter()
-        blocks = f"model.{FAMILIES[self.recipe.model.family].blocks}"
-        growth = growth_between(old, new, blocks, self.recipe.seed)
+        growth = growth_into(new, old, self.recipe.seed)
         state = self.engine.capture()
         self.engine.close()
-        self.engine = self._build_engine(stage, initialised=new.growth.new_layers == "random")
+        self.engine = self._build_engine(stage, initialised=False)
         self.engine.restore(state, growth)
         self.stage = stage
         seconds = time.perf_counter() - started
@@ -153,8 +154,8 @@ class Trainer:
             "growth",
             step=self.totals.step,
             **{"from": old.unique_layers, "to": new.unique_layers},
-            map=list(growth.depth.layer_map),
-            map_name=new.growth.layer_map,
+            map=list(growth.depth.layer_map) if isinstance(growth, Growth) else None,
+            map_name=_name_of_growth(old, new),
             loss_before=loss_before,
             loss_after=self._held_out_loss(stage),
             seconds=seconds,
@@ -240,6 +241,11 @@ class Trainer:
         if self.metrics:
             self.metrics.close()
         self.engine.close()
+
+
+def _name_of_growth(old: Stage, new: Stage) -> str:
+    learning = new.learning or old.learning
+    return learning.operator if learning else new.growth.layer_map
 
 
 def _to_device(batch: Batch, device: torch.device) -> Batch:

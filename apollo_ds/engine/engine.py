@@ -16,12 +16,12 @@ from apollo_ds.engine.cohorts import CohortCorrection
 from apollo_ds.engine.held import HeldLayers
 from apollo_ds.engine.processes import Processes
 from apollo_ds.engine.teardown import return_freed_memory, tear_down
-from apollo_ds.growth import Growth
 from apollo_ds.layer_map import LayerMap
-from apollo_ds.models import IGNORED, PretrainingModel
+from apollo_ds.models import IGNORED
 from apollo_ds.recipe import Recipe
 from apollo_ds.schedule import StepPlan
-from apollo_ds.state import WEIGHT, Counters, Shape, ShardedState, Slice, State, dtype_of
+from apollo_ds.stage_model import TrainableModel
+from apollo_ds.state import WEIGHT, Counters, Shape, ShardedState, Slice, State, StateMap, dtype_of
 
 Batch = tuple[Tensor, Tensor, Tensor]
 """input_ids, positions and labels, as `PretrainingModel.forward` takes them."""
@@ -41,7 +41,7 @@ class StepResult:
 class Engine:
     """One stage's model, optimizer and shards. Close it before the next one is made."""
 
-    def __init__(self, model: PretrainingModel, recipe: Recipe, processes: Processes) -> None:
+    def __init__(self, model: TrainableModel, recipe: Recipe, processes: Processes) -> None:
         self.model = model
         self.processes = processes
         self.seed = recipe.seed
@@ -174,7 +174,7 @@ class Engine:
             yield name, shape, part
 
     @torch.no_grad()
-    def restore(self, state: State, growth: Growth | None = None) -> None:
+    def restore(self, state: State, growth: StateMap | None = None) -> None:
         """Load a state, as it is or grown, one tensor of one parameter at a time, and release what has been read.
 
         No rank ever holds a second full copy, and after it a `ShardedState` is empty.
@@ -203,7 +203,7 @@ class Engine:
                     new = growth.apply(name, key, old, state.counters) if growth else old[name]
                     if new is not None:
                         self._write(name, new, shape, part, key)
-                del old, new  # before the next is gathered
+                old, new = {}, None  # nothing is kept while the next is gathered
                 for source in sources:
                     if last_use[source] == sources:
                         state.release(source, key)
@@ -239,7 +239,7 @@ class Engine:
         return_freed_memory()
 
 
-def _parameter_groups(model: PretrainingModel, weight_decay: float) -> list[dict[str, Any]]:
+def _parameter_groups(model: TrainableModel, weight_decay: float) -> list[dict[str, Any]]:
     """Matrices and embeddings decay; biases and normalisations, which are vectors, do not."""
     matrices = [p for p in model.parameters() if p.requires_grad and p.dim() > 1]
     vectors = [p for p in model.parameters() if p.requires_grad and p.dim() <= 1]

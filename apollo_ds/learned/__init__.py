@@ -11,6 +11,20 @@ from apollo_ds.learned.ligo import LiGO
 from apollo_ds.learned.mango import Mango
 from apollo_ds.learned.model import LearnedGrowthModel
 from apollo_ds.learned.operator import LearnedOperator
+from apollo_ds.stage import Learning, Stage
+
+OPERATORS: dict[str, type[LearnedOperator]] = {"ligo": LiGO, "mango": Mango}
+
+
+def operator_of(learning: Learning, stage: Stage) -> LearnedOperator:
+    """The operator that a stage learns.
+
+    Raises:
+        UserError: the source cannot grow to the stage's model.
+    """
+    kind = OPERATORS[learning.operator]
+    return kind(learning.source, learning.source_layers, stage.shape, stage.unique_layers)
+
 
 __all__ = [
     "IntoLearning",
@@ -18,6 +32,8 @@ __all__ = [
     "LearnedOperator",
     "LiGO",
     "Mango",
+    "OPERATORS",
     "OutOfLearning",
     "learning_flops",
+    "operator_of",
 ]

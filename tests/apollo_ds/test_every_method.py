@@ -56,7 +56,7 @@ def small_run(method: str, out: Path, **changes: Any) -> Recipe:
         "data": str(text.folder),
         "steps": 24,
         "eval_every": 4,
-        "save_every": 2,
+        "save_every": 1,
     }
     return tiny(family, out, **{**values, **changes})
 

@@ -1,0 +1,11 @@
+"""Mango (Pan et al., NeurIPS 2023, arXiv 2310.10699): a tensor-ring map, which is learned."""
+
+from typing import Literal
+
+from apollo_ds.methods.learned_growth import LearnedGrowth
+
+
+class Mango(LearnedGrowth):
+    """See `learned.mango`."""
+
+    name: Literal["mango"] = "mango"

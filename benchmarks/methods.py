@@ -1,0 +1,109 @@
+"""Every method on one small GPT-2, with the same text, batches and peak learning rate: cost and held-out loss.
+
+    python benchmarks/methods.py               all methods and one combination, three seeds; results/methods.*
+    python benchmarks/methods.py apollo pld    some of them
+    python benchmarks/methods.py --seeds 1     one seed
+
+The runs follow one another in one process of two threads. They are far too short for the large learning rates and
+long stages that the papers use: this shows what each method costs and that it trains, not which is best.
+"""
+
+import argparse
+import json
+import logging
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from statistics import fmean, stdev
+
+os.environ.setdefault("DS_ACCELERATOR", "cpu")
+os.environ.setdefault("GOMP_SPINCOUNT", "0")
+
+from apollo_ds.corpus import Corpus
+from apollo_ds.demo import prepare_default_text
+from apollo_ds.methods import METHODS
+from apollo_ds.metrics import read_metrics
+from apollo_ds.plan import plan
+from apollo_ds.recipe import DEFAULT_RECIPE, Recipe, load_recipe
+
+RESULTS = Path(__file__).parent / "results"
+COMBINATION = "[deep_jump, decreasing_drop, short_to_long]"
+SIZES = [
+    "model.hidden_size=64",
+    "model.intermediate_size=256",
+    "steps=600",
+    "learning_rate=2e-3",
+    "seq_len=64",
+    "global_batch_size=16",
+    "eval_every=30",
+    "eval_samples=256",
+    "save_every=600",
+    "log_every=100",
+    "deepspeed=ds_configs/zero1_fp32.json",
+]
+
+
+def main() -> None:
+    """Run what is asked for and write the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("methods", nargs="*", default=[*METHODS, COMBINATION])
+    parser.add_argument("--seeds", type=int, default=3)
+    options = parser.parse_args()
+    path = RESULTS / "methods.json"
+    results = json.loads(path.read_text()) if path.exists() else {}
+    prepare_default_text(load_recipe(DEFAULT_RECIPE))
+    for method in options.methods:
+        results[method] = [run(method, seed) for seed in range(1, options.seeds + 1)]
+        path.write_text(json.dumps(results, indent=1))
+        print(table({method: results[method]}, results["scratch"]).splitlines()[-1], flush=True)
+    (RESULTS / "methods.md").write_text(table(results, results["scratch"]))
+
+
+def run(method: str, seed: int) -> dict[str, float]:
+    """Train once; its cost, its time and its last held-out loss."""
+    from apollo_ds.data import BatchSource
+    from apollo_ds.engine import Processes
+    from apollo_ds.progress import Progress
+    from apollo_ds.run_folder import RunFolder
+    from apollo_ds.trainer import Trainer
+
+    logging.disable(logging.WARNING)
+    folder = Path(tempfile.mkdtemp(prefix="apollo-ds-methods-"))
+    recipe: Recipe = load_recipe(DEFAULT_RECIPE, [*SIZES, f"method={method}", f"seed={seed}", f"out={folder}"])
+    processes = Processes.join()
+    RunFolder(folder).create(recipe)
+    source = BatchSource(Corpus.open(recipe.data), recipe.model, recipe.seq_len, recipe.seed)
+    trainer = Trainer(recipe, processes, source, Progress(recipe.schedule(), shown=False))
+    trainer.train()
+    trainer.close()
+    end = read_metrics(folder / "metrics.jsonl")[-1]
+    shutil.rmtree(folder)
+    return {
+        "loss": end["loss"],
+        "flops": end["flops"],
+        "planned_flops": plan(recipe)["total"]["flops"],
+        "seconds": end["seconds"],
+    }
+
+
+def table(results: dict[str, list[dict[str, float]]], scratch: list[dict[str, float]]) -> str:
+    """Markdown; cost and time as parts of scratch's."""
+    lines = [
+        "| method | planned cost | cost | time | held-out loss | spread | seeds |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for method, runs in results.items():
+        losses = [run["loss"] for run in runs]
+        parts = [
+            fmean(run[key] for run in runs) / fmean(run[other] for run in scratch)
+            for key, other in (("planned_flops", "flops"), ("flops", "flops"), ("seconds", "seconds"))
+        ]
+        spread = f"{stdev(losses):.3f}" if len(losses) > 1 else "-"
+        cells = (method, *(f"{part:.1%}" for part in parts), f"{fmean(losses):.3f}", spread, str(len(runs)))
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    main()
