@@ -4,7 +4,7 @@
     python benchmarks/methods.py apollo pld    some of them
     python benchmarks/methods.py --seeds 1     one seed
 
-The runs follow one another in one process of two threads. They are far too short for the large learning rates and
+The runs follow one another in one process. They are far too short for the large learning rates and
 long stages that the papers use: this shows what each method costs and that it trains, not which is best.
 """
 
@@ -47,7 +47,9 @@ SIZES = [
 def main() -> None:
     """Run what is asked for and write the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("methods", nargs="*", default=[*METHODS, COMBINATION])
+    parser.add_argument(
+        "methods", nargs="*", default=["scratch", *(name for name in METHODS if name != "scratch"), COMBINATION]
+    )
     parser.add_argument("--seeds", type=int, default=3)
     options = parser.parse_args()
     path = RESULTS / "methods.json"
@@ -61,7 +63,7 @@ def main() -> None:
 
 
 def run(method: str, seed: int) -> dict[str, float]:
-    """Train once; its cost, its time and its last held-out loss."""
+    """Train once; its cost and its last held-out loss."""
     from apollo_ds.data import BatchSource
     from apollo_ds.engine import Processes
     from apollo_ds.progress import Progress
@@ -83,22 +85,19 @@ def run(method: str, seed: int) -> dict[str, float]:
         "loss": end["loss"],
         "flops": end["flops"],
         "planned_flops": plan(recipe)["total"]["flops"],
-        "seconds": end["seconds"],
     }
 
 
 def table(results: dict[str, list[dict[str, float]]], scratch: list[dict[str, float]]) -> str:
-    """Markdown; cost and time as parts of scratch's."""
+    """Markdown; cost as a part of scratch's."""
     lines = [
-        "| method | planned cost | cost | time | held-out loss | spread | seeds |",
-        "|---|---|---|---|---|---|---|",
+        "| method | planned cost | cost | held-out loss | spread | seeds |",
+        "|---|---|---|---|---|---|",
     ]
     for method, runs in results.items():
         losses = [run["loss"] for run in runs]
-        parts = [
-            fmean(run[key] for run in runs) / fmean(run[other] for run in scratch)
-            for key, other in (("planned_flops", "flops"), ("flops", "flops"), ("seconds", "seconds"))
-        ]
+        full = fmean(run["flops"] for run in scratch)
+        parts = [fmean(run[key] for run in runs) / full for key in ("planned_flops", "flops")]
         spread = f"{stdev(losses):.3f}" if len(losses) > 1 else "-"
         cells = (method, *(f"{part:.1%}" for part in parts), f"{fmean(losses):.3f}", spread, str(len(runs)))
         lines.append(f"| {' | '.join(cells)} |")

@@ -91,6 +91,8 @@ class Engine:
             self.cohorts.newest_learning_rate = plan.new_learning_rate
         trained = {layer for plan in plans for layer in plan.layer_map[plan.first_trained :]}
         self.held.layers = set(range(self.model.unique_layers)) - trained
+        if self.held.layers:
+            layout.forget_gradients(self.deepspeed)
         if self.model.shape.dropout:
             bits = random_bits(self.seed, Stream.DROPOUT, plan.step, self.processes.rank)
             torch.manual_seed(int(bits) >> 1)

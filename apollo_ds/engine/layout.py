@@ -154,6 +154,18 @@ def prime(engine: Any) -> None:
 
 
 @torch.no_grad()
+def forget_gradients(engine: Any) -> None:
+    """Clear what is left of the last step's gradients, which would count in the norm where a parameter gets none now.
+
+    ZeRO 3 keeps them in a buffer that only new ones overwrite; with offload, ZeRO keeps their norms.
+    """
+    buffer = getattr(engine.optimizer, "grad_partitions_flat_buffer", None)
+    if buffer is not None:
+        buffer.zero_()
+    getattr(engine.optimizer, "norm_for_param_grads", {}).clear()
+
+
+@torch.no_grad()
 def write_frozen(parameter: Any, whole: Tensor, rank: int) -> None:
     """Give a parameter that is not trained its weight, of the full shape."""
     if not hasattr(parameter, "ds_tensor"):
