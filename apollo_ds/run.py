@@ -26,6 +26,8 @@ def run(recipe_path: Path, overrides: Sequence[str]) -> None:
         prepare_default_text(recipe)
     corpus = Corpus.open(recipe.data)
     corpus.check_fits(recipe.model)
+    if os.environ.get("RANK", "0") == "0":
+        corpus.verify()
     RunFolder(recipe.out).check(recipe)
     _train(recipe, corpus)
 
@@ -42,7 +44,7 @@ def _train(recipe: Recipe, corpus: Corpus) -> None:
         if processes.is_first:
             RunFolder(recipe.out).create(recipe)
         processes.barrier()
-        source = BatchSource(corpus, recipe.model, recipe.seq_len, recipe.seed)
+        source = BatchSource(corpus, recipe.model, recipe.seq_len, recipe.seed, recipe.masking == "whole_word")
         progress.start(recipe, processes.world_size, processes.device.type)
         trainer = Trainer(recipe, processes, source, progress)
         trainer.train()

@@ -13,12 +13,13 @@ from test_training import events, train
 from torch import Tensor
 
 from apollo_ds.corpus import Corpus
-from apollo_ds.data import BatchSource, TokenStream
+from apollo_ds.data import BatchSource
 from apollo_ds.errors import UserError
 from apollo_ds.model_shape import ModelShape
 from apollo_ds.models import IGNORED
 from apollo_ds.schedule import StepPlan
-from data_prep.merge import SplitWriter
+from apollo_ds.token_stream import TokenStream
+from data_prep.shards import ShardWriter
 
 CLS, SEP, MASK = 1, 2, 3
 SPECIAL = [0, CLS, SEP, MASK]
@@ -31,7 +32,7 @@ Document = NDArray[np.int64]
 def prepared(folder: Path, train: list[Document], validation: list[Document]) -> Corpus:
     """A corpus of these documents."""
     for split, documents in (("train", train), ("validation", validation)):
-        writer = SplitWriter(folder / split, VOCAB_SIZE)
+        writer = ShardWriter(folder / split, VOCAB_SIZE)
         writer.add(np.concatenate(documents), np.cumsum([len(d) for d in documents]), np.ones(len(documents), np.int64))
         writer.close()
     return Corpus(folder, {"tokenizer": {"cls": CLS, "mask": MASK, "special": SPECIAL}})
@@ -171,7 +172,7 @@ def test_fifteen_percent_of_bert_s_positions_are_scored(seq_len: int, text: Corp
 def test_masking_changes_only_scored_positions(text: Corpus) -> None:
     batches = source(text, "bert")
     inputs, positions, labels = global_batch(batches, 0, 60)
-    original = torch.from_numpy(np.stack([batches.train.read(i * BLOCK, BLOCK) for i in range(60)]))
+    original = torch.from_numpy(batches.train.read(np.arange(60) * BLOCK, BLOCK))
     assert torch.equal(labels, original.gather(1, positions))
     original[:, 0] = CLS
     changed = inputs != original
@@ -270,4 +271,4 @@ def test_a_split_of_less_than_a_sample_is_refused(tokens: int, split: str, tmp_p
 def test_one_block_and_one_token_are_enough(tmp_path: Path) -> None:
     corpus = prepared(tmp_path, [np.arange(10, 11 + BLOCK)], numbered(100))
     stream = TokenStream(corpus.folder, "train", BLOCK, seed=0)
-    assert stream.read(5 * BLOCK, BLOCK + 1).tolist() == list(range(10, 11 + BLOCK))
+    assert stream.read(np.array([5 * BLOCK]), BLOCK + 1).tolist() == [list(range(10, 11 + BLOCK))]
