@@ -72,6 +72,16 @@ class ShardWriter:
     def close(self) -> dict[str, Any]:
         """Write the index and return the split's entry in the manifest."""
         self.bin.close()
+        self.write_index()
+        paths = [self.prefix.with_suffix(suffix) for suffix in (".bin", ".idx")]
+        return {
+            "documents": len(self.lengths),
+            "tokens": sum(self.lengths),
+            "files": {path.name: files.describe(path) for path in paths},
+        }
+
+    def write_index(self) -> None:
+        """Write where each document is."""
         lengths = np.frombuffer(self.lengths, dtype=np.int32)
         ends = np.cumsum(lengths, dtype=np.int64)
         token_type = next(code for code, dtype in TOKEN_TYPES.items() if dtype is self.dtype)
@@ -80,9 +90,3 @@ class ShardWriter:
             file.write(lengths.data)
             file.write(((ends - lengths) * np.dtype(self.dtype).itemsize).data)
             file.write(np.arange(len(lengths) + 1, dtype=np.int64).data)
-        paths = [self.prefix.with_suffix(suffix) for suffix in (".bin", ".idx")]
-        return {
-            "documents": len(lengths),
-            "tokens": int(ends[-1]) if len(ends) else 0,
-            "files": {path.name: files.describe(path) for path in paths},
-        }
