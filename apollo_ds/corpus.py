@@ -90,11 +90,11 @@ class Corpus:
         except DataError as error:
             raise UserError(f"data: {error}") from None
 
-    def check_fits(self, shape: ModelShape) -> None:
-        """Compare with the model that is to be trained.
+    def check_fits(self, shape: ModelShape, whole_words: bool = False) -> None:
+        """Compare with the model that is to be trained, and with the masking of whole words if that is wanted.
 
         Raises:
-            UserError: the tokenizer is not the model's.
+            UserError: the tokenizer is not the model's, or does not tell where words start.
         """
         path = self.folder / "manifest.json"
         if self.vocab_size != shape.vocab_size:
@@ -104,3 +104,5 @@ class Corpus:
             )
         if shape.family == "bert" and None in (self.cls_token, self.mask_token):
             raise UserError(f"{path}: the tokenizer has no [CLS] or [MASK], which BERT needs; use a WordPiece one")
+        if whole_words:
+            self.word_continuations()

@@ -25,10 +25,10 @@ def run(recipe_path: Path, overrides: Sequence[str]) -> None:
     if recipe_path == DEFAULT_RECIPE and not any(override.startswith("data=") for override in overrides):
         prepare_default_text(recipe)
     corpus = Corpus.open(recipe.data)
-    corpus.check_fits(recipe.model)
+    corpus.check_fits(recipe.model, whole_words=recipe.masking == "whole_word")
+    RunFolder(recipe.out).check(recipe)
     if os.environ.get("RANK", "0") == "0":
         corpus.verify()
-    RunFolder(recipe.out).check(recipe)
     _train(recipe, corpus)
 
 

@@ -1,5 +1,6 @@
 """Batches: the same for any number of ranks, every block once an epoch, BERT's masking, held-out text alike for all."""
 
+import json
 from itertools import pairwise
 from pathlib import Path
 
@@ -192,6 +193,25 @@ def test_a_scored_token_is_hidden_replaced_or_shown(long_text: Corpus) -> None:
     tenths = torch.histc(replaced.float(), 10, 0, VOCAB_SIZE) / len(replaced)
     assert (abs(tenths - 0.1) < 4 * (0.09 / len(replaced)) ** 0.5).all()
     assert len(replaced.unique()) > 0.9 * len(replaced)
+
+
+def test_whole_words_are_masked_whole(tmp_path: Path) -> None:
+    """And as many positions as token by token, which the cost model counts on."""
+    vocabulary = {f"##{i}" if i % 3 == 0 else str(i): i for i in range(4, 3000)}  # a word of one token, one of two, ...
+    model = {"type": "WordPiece", "continuing_subword_prefix": "##", "vocab": vocabulary}
+    (tmp_path / "tokenizer.json").write_text(json.dumps({"model": model}))
+    numbers = prepared(tmp_path, numbered(2000), numbered(500))
+    numbers.manifest["tokenizer"]["path"] = "."
+    shape = source(numbers, "bert").shape
+    for whole_words in (False, True):
+        batches = BatchSource(numbers, shape, BLOCK, 42, whole_words)
+        _, positions, labels = global_batch(batches, 0, 60)
+        assert positions.shape == labels.shape == (60, round(0.15 * BLOCK))
+        original = torch.from_numpy(batches.train.read(np.arange(60) * BLOCK, BLOCK))
+        scored = torch.zeros(original.shape, dtype=torch.bool).scatter(1, positions, True)
+        of_one_word = (original[:, 2:] % 3 == 0) & (original[:, 1:-1] == original[:, 2:] - 1)
+        cut = of_one_word & (scored[:, 2:] != scored[:, 1:-1])
+        assert bool(cut.any()) != whole_words
 
 
 def test_every_position_is_scored_as_often(long_text: Corpus) -> None:
