@@ -13,7 +13,6 @@ setup(
         "deepspeed",
         "transformers",
         "tokenizers",
-        "megatron-core",
         "datasets",
         "tensorboard",
         "pydantic",
@@ -24,7 +23,18 @@ setup(
         "safetensors",
         "xxhash",
     ],
-    extras_require={"test": ["pytest", "pytest-timeout", "hypothesis", "ruff", "mypy", "types-PyYAML", "psutil"]},
+    extras_require={
+        "test": [
+            "pytest",
+            "pytest-timeout",
+            "hypothesis",
+            "megatron-core",
+            "ruff",
+            "mypy",
+            "types-PyYAML",
+            "psutil",
+        ]
+    },
     entry_points={
         "console_scripts": [
             "apollo-ds=apollo_ds.__main__:main",

@@ -7,6 +7,9 @@ from typing import Any
 
 from apollo_ds.errors import UserError
 from apollo_ds.model_shape import ModelShape
+from data_prep.errors import DataError
+from data_prep.masking import word_continuations
+from data_prep.verify import verify_once
 
 
 @dataclass(frozen=True)
@@ -64,11 +67,34 @@ class Corpus:
         """Entropy of the training tokens' frequencies, in nats: the loss of the best guess without context."""
         return self.manifest["unigram_entropy"]
 
-    def check_fits(self, shape: ModelShape) -> None:
-        """Compare with the model that is to be trained.
+    def word_continuations(self) -> list[int]:
+        """Ids of tokens that continue a word.
 
         Raises:
-            UserError: the tokenizer is not the model's.
+            UserError: the tokenizer is not a WordPiece one, whose `##` tells.
+        """
+        path = self.tokenizer_folder / "tokenizer.json"
+        continuations = word_continuations(path)
+        if continuations is None:
+            raise UserError(f"{path}: masking: whole_word needs a WordPiece tokenizer; use masking=token")
+        return continuations
+
+    def verify(self) -> None:
+        """Compare every file with its hash in the manifest; later, as long as no file changes, only sizes and times.
+
+        Raises:
+            UserError: a file is missing or damaged; names it.
+        """
+        try:
+            verify_once(self.folder)
+        except DataError as error:
+            raise UserError(f"data: {error}") from None
+
+    def check_fits(self, shape: ModelShape, whole_words: bool = False) -> None:
+        """Compare with the model that is to be trained, and with the masking of whole words if that is wanted.
+
+        Raises:
+            UserError: the tokenizer is not the model's, or does not tell where words start.
         """
         path = self.folder / "manifest.json"
         if self.vocab_size != shape.vocab_size:
@@ -78,3 +104,5 @@ class Corpus:
             )
         if shape.is_masked and None in (self.cls_token, self.mask_token):
             raise UserError(f"{path}: the tokenizer has no [CLS] or [MASK], which BERT needs; use a WordPiece one")
+        if whole_words:
+            self.word_continuations()

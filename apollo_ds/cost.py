@@ -5,8 +5,7 @@ not counted, as in `torch.utils.flop_counter`, which these formulas equal.
 """
 
 from apollo_ds.model_shape import ModelShape
-
-MASKED_FRACTION = 0.15
+from data_prep.masking import MASKED_FRACTION
 
 
 def scored_positions(shape: ModelShape, seq_len: int) -> int:

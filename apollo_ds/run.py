@@ -25,8 +25,10 @@ def run(recipe_path: Path, overrides: Sequence[str]) -> None:
     if recipe_path == DEFAULT_RECIPE and not any(override.startswith("data=") for override in overrides):
         prepare_default_text(recipe)
     corpus = Corpus.open(recipe.data)
-    corpus.check_fits(recipe.model)
+    corpus.check_fits(recipe.model, whole_words=recipe.masking == "whole_word")
     RunFolder(recipe.out).check(recipe)
+    if os.environ.get("RANK", "0") == "0":
+        corpus.verify()
     _train(recipe, corpus)
 
 
@@ -44,7 +46,7 @@ def _train(recipe: Recipe, corpus: Corpus) -> None:
         processes.barrier()
         settled = settle_precision(recipe.deepspeed, processes.computes_bf16)
         recipe = recipe.model_copy(update={"deepspeed": settled})
-        source = BatchSource(corpus, recipe.model, recipe.seq_len, recipe.seed)
+        source = BatchSource(corpus, recipe.model, recipe.seq_len, recipe.seed, recipe.masking == "whole_word")
         progress.start(recipe, processes.world_size, processes.device.type)
         trainer = Trainer(recipe, processes, source, progress)
         trainer.train()

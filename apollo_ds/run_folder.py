@@ -24,7 +24,7 @@ _MAY_CHANGE = {
     "keep_checkpoints",
     "log_every",
 }
-_PACKAGES = ("torch", "deepspeed", "transformers", "megatron-core", "datasets", "tensorboard", "numpy")
+_PACKAGES = ("torch", "deepspeed", "transformers", "datasets", "tensorboard", "numpy")
 
 
 class RunFolder:

@@ -3,6 +3,8 @@
 import fcntl
 import hashlib
 import json
+import os
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,11 +17,24 @@ from data_prep.errors import DataError
 BLOCK_BYTES = 1 << 22
 
 
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Where to write a file that takes its place in one step: whoever looks sees all of it or none.
+
+    Processes that write the same file at the same time do not disturb each other.
+    """
+    unfinished = path.with_name(f"{path.name}.{socket.gethostname()}-{os.getpid()}.tmp")
+    try:
+        yield unfinished
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
 def write_json(path: Path, value: Any) -> None:
-    """Write a JSON file in one step: whoever looks sees all of it or none."""
-    unfinished = path.with_name(path.name + ".tmp")
-    unfinished.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
-    unfinished.replace(path)
+    """Write a JSON file in one step."""
+    with replacing(path) as unfinished:
+        unfinished.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
 
 
 def read_json(path: Path) -> Any:

@@ -1,6 +1,5 @@
 """What is in a folder of shards, for a person to look at."""
 
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,8 @@ from matplotlib.figure import Figure
 from rich.console import Console
 from tokenizers import Tokenizer
 
-from data_prep.encode import token_dtype
+from data_prep.masking import MASKED_FRACTION, Masking, word_continuations
+from data_prep.shards import Shard
 from data_prep.summary import summarize
 from data_prep.verify import read_manifest, verify
 
@@ -32,19 +32,12 @@ def inspect(folder: Path, console: Console) -> None:
     console.print(f"{folder}: every file is as it was written", highlight=False, soft_wrap=True)
     manifest = read_manifest(folder)
     summarize(manifest, console)
-    lengths = {name: _lengths(folder / name) for name in manifest["splits"]}
+    shards = {name: Shard.open(folder / name) for name in manifest["splits"]}
+    lengths = {name: shard.lengths for name, shard in shards.items()}
     _show_lengths(lengths["train"], console)
     _draw_lengths(lengths, folder / PICTURE)
     console.print(f"the same as a picture: {folder / PICTURE}", highlight=False, soft_wrap=True)
-    _show_samples(folder, manifest, console)
-
-
-def _lengths(prefix: Path) -> Lengths:
-    """The tokens of each document; copied, as megatron-core unmaps the file when the data set goes."""
-    with warnings.catch_warnings(action="ignore"):
-        from megatron.core.datasets.indexed_dataset import IndexedDataset
-    shard = IndexedDataset(str(prefix))
-    return shard.sequence_lengths.copy()
+    _show_samples(shards["train"].tokens, folder, manifest, console)
 
 
 def _edges(lengths: Lengths) -> npt.NDArray[np.int64]:
@@ -79,12 +72,44 @@ def _draw_lengths(lengths: dict[str, Lengths], path: Path) -> None:
     figure.savefig(path, dpi=150)
 
 
-def _show_samples(folder: Path, manifest: dict[str, Any], console: Console) -> None:
-    """Show windows of the training stream at places drawn with a fixed seed."""
-    tokenizer = Tokenizer.from_file(str(folder / manifest["tokenizer"]["path"] / "tokenizer.json"))
-    tokens = np.memmap(folder / "train.bin", token_dtype(manifest["tokenizer"]["vocab_size"]), mode="r")
+def _show_samples(tokens: npt.NDArray[Any], folder: Path, manifest: dict[str, Any], console: Console) -> None:
+    """Show windows of the training stream at places drawn with a fixed seed, for BERT also as they are masked."""
+    path = folder / manifest["tokenizer"]["path"] / "tokenizer.json"
+    tokenizer = Tokenizer.from_file(str(path))
+    random = np.random.default_rng(0)
     last = max(len(tokens) - SAMPLE_TOKENS, 0)
-    for start in np.random.default_rng(0).integers(last, size=SAMPLES, endpoint=True):
+    starts = random.integers(last, size=SAMPLES, endpoint=True)
+    for start in starts:
         text = tokenizer.decode(tokens[start : start + SAMPLE_TOKENS].tolist(), skip_special_tokens=False)
         console.print(f"[bold]training tokens {start:,} to {start + SAMPLE_TOKENS:,}[/bold]", highlight=False)
         console.print(text, markup=False, highlight=False)
+    if manifest["tokenizer"]["mask"] is None:
+        return
+    window = tokens[starts[0] : starts[0] + SAMPLE_TOKENS].astype(np.int64)[None, :]
+    _show_masked(window, "token", None, tokenizer, manifest["tokenizer"], random, console)
+    if continues := word_continuations(path):
+        _show_masked(window, "whole_word", continues, tokenizer, manifest["tokenizer"], random, console)
+
+
+def _show_masked(
+    window: npt.NDArray[np.int64],
+    name: str,
+    continues: list[int] | None,
+    tokenizer: Tokenizer,
+    facts: dict[str, Any],
+    random: np.random.Generator,
+    console: Console,
+) -> None:
+    """Show a sample, shape (1, tokens), as a BERT model sees it, and what it is to predict, by training's own rule."""
+    masking = Masking.of(facts["vocab_size"], facts["mask"], facts["special"], continues)
+    shown = window.copy()
+    shown[:, 0] = facts["cls"]
+    bits = random.integers(2**64, size=shown.shape, dtype=np.uint64)
+    chosen = masking.choose(shown, bits, max(1, round(MASKED_FRACTION * shown.size)))
+    masking.show(shown, chosen, random.random(chosen.shape), ignored=-1)
+    console.print(f"[bold]the first of them under masking: {name}[/bold]", highlight=False)
+    console.print(tokenizer.decode(shown[0].tolist(), skip_special_tokens=False), markup=False, highlight=False)
+    words, seen = ([str(tokenizer.id_to_token(int(i))) for i in sample[0, chosen[0]]] for sample in (window, shown))
+    mask = tokenizer.id_to_token(facts["mask"])
+    told = [word if see == mask else f"{word} (shown: {see})" for word, see in zip(words, seen, strict=True)]
+    console.print(f"to predict: {', '.join(told)}", markup=False, highlight=False)

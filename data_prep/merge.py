@@ -1,53 +1,18 @@
 """Finished parts to the shards of both splits, in the order of the sources."""
 
-import warnings
-from array import array
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from data_prep import files, parts
+from data_prep import parts
 from data_prep.choose import Choice
 from data_prep.encode import token_dtype
 from data_prep.parts import Documents, Job
+from data_prep.shards import ShardWriter
 from data_prep.sources import Part
 
 COUNTED_AT_ONCE = 1 << 22
-
-
-class SplitWriter:
-    """Writes a split as Megatron `.bin/.idx`, one sequence and one document for each text."""
-
-    def __init__(self, prefix: Path, vocab_size: int) -> None:
-        with warnings.catch_warnings(action="ignore"):
-            from megatron.core.datasets.indexed_dataset import IndexedDatasetBuilder
-
-        self.prefix = prefix
-        self.tokens = 0
-        self.builder = IndexedDatasetBuilder(f"{prefix}.bin", dtype=token_dtype(vocab_size))
-        # Python lists of a few million numbers would take ten times the memory.
-        self.builder.sequence_lengths = array("i")
-        self.builder.document_indices = array("q", [0])
-
-    def add(self, tokens: npt.NDArray[Any], ends: npt.NDArray[np.int64], copies: npt.NDArray[np.int64]) -> None:
-        """Write the documents of a part, each as often as `copies` says; `ends` are their ends in `tokens`."""
-        for i in np.flatnonzero(copies):
-            document = tokens[ends[i - 1] if i else 0 : ends[i]]
-            for _ in range(copies[i]):
-                self.builder.add_document(document, [len(document)])
-                self.tokens += len(document)
-
-    def close(self) -> dict[str, Any]:
-        """Write the index and return the split's entry in the manifest."""
-        self.builder.finalize(f"{self.prefix}.idx")
-        paths = [self.prefix.with_suffix(suffix) for suffix in (".bin", ".idx")]
-        return {
-            "documents": len(self.builder.sequence_lengths),
-            "tokens": self.tokens,
-            "files": {path.name: files.describe(path) for path in paths},
-        }
 
 
 def merge(job: Job, plan: list[Part], documents: Documents, choice: Choice, out: Path) -> dict[str, Any]:
@@ -62,7 +27,7 @@ def merge(job: Job, plan: list[Part], documents: Documents, choice: Choice, out:
     Returns:
         The manifest's `splits`, and `unigram_entropy` in nats a token of the training split.
     """
-    train, validation = (SplitWriter(out / name, job.vocab_size) for name in ("train", "validation"))
+    train, validation = (ShardWriter(out / name, job.vocab_size) for name in ("train", "validation"))
     first = 0
     for part, count in zip(plan, documents.counts, strict=True):
         if count:

@@ -1,5 +1,6 @@
 """Are the shards those that were written?"""
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -36,3 +37,30 @@ def verify(folder: Path) -> None:
         raise DataError(
             f"{path}: missing or not these shards' tokenizer: restore it, or remove {folder} and build again"
         )
+
+
+def verify_once(folder: Path) -> None:
+    """Check as `verify` does, but not again for as long as all files have the sizes and times they then had.
+
+    Where the folder cannot be written to, nothing can be noted, and the check is made each time.
+
+    Raises:
+        DataError: a file is missing or damaged; the message names it.
+    """
+    note = folder / "cache" / "verified.json"
+    with suppress(OSError, ValueError):
+        if files.read_json(note) == _stamps(folder):
+            return
+    verify(folder)
+    with suppress(OSError):
+        note.parent.mkdir(exist_ok=True)
+        files.write_json(note, _stamps(folder))
+
+
+def _stamps(folder: Path) -> dict[str, list[int]]:
+    """The size in bytes and the time of change in nanoseconds of the manifest and all that it lists."""
+    manifest = read_manifest(folder)
+    listed = [name for split in manifest["splits"].values() for name in split["files"]]
+    names = ["manifest.json", *listed, f"{manifest['tokenizer']['path']}/tokenizer.json"]
+    status = {name: (folder / name).stat() for name in names}
+    return {name: [s.st_size, s.st_mtime_ns] for name, s in status.items()}

@@ -1,6 +1,7 @@
 """The command line: what `plan` prints, and that a mistake is one line and exit code 2, before anything starts."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ from corpora import corpus
 from recipes import tiny
 
 from apollo_ds.__main__ import main
+from apollo_ds.corpus import Corpus
 from apollo_ds.errors import UserError
 from apollo_ds.recipe import Recipe, load_recipe
 from apollo_ds.run_folder import RunFolder, plain
@@ -135,6 +137,29 @@ def test_bert_needs_a_tokenizer_with_its_special_tokens(recipe_file: str, capsys
     line = error_line(capsys, "train", recipe_file, f"data={bpe.folder}", f"model.vocab_size={bpe.vocab_size}")
     assert "no [CLS] or [MASK]" in line
     assert "WordPiece" in line
+
+
+@pytest.mark.parametrize("name", ["train.bin", "train.idx", "validation.bin", "tokenizer/tokenizer.json"])
+def test_a_flipped_byte_is_named_at_start_up_even_after_a_sound_start(
+    name: str, recipe_file: str, tmp_path: Path, capsys: Capture
+) -> None:
+    data = shutil.copytree(corpus("bert").folder, tmp_path / "data")
+    Corpus.open(data).verify()
+    content = bytearray((data / name).read_bytes())
+    content[len(content) // 2] ^= 1
+    (data / name).write_bytes(content)
+    line = error_line(capsys, "train", recipe_file, f"data={data}")
+    assert line.startswith(f"data: {data / name}: missing or ")
+    assert f"or remove {data} and build again" in line
+
+
+def test_whole_words_need_a_tokenizer_that_tells_where_they_start(
+    recipe_file: str, tmp_path: Path, capsys: Capture
+) -> None:
+    data = shutil.copytree(corpus("bert").folder, tmp_path / "data")
+    shutil.copy(corpus("gpt2").tokenizer_folder / "tokenizer.json", data / "tokenizer")
+    line = error_line(capsys, "train", recipe_file, f"data={data}", "masking=whole_word")
+    assert line.endswith("tokenizer.json: masking: whole_word needs a WordPiece tokenizer; use masking=token")
 
 
 def test_ranks_must_divide_the_batch(recipe_file: str, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,5 +1,6 @@
 """Batches: the same for any number of ranks, every block once an epoch, BERT's masking, held-out text alike for all."""
 
+import json
 from itertools import pairwise
 from pathlib import Path
 
@@ -13,12 +14,13 @@ from test_training import events, train
 from torch import Tensor
 
 from apollo_ds.corpus import Corpus
-from apollo_ds.data import BatchSource, TokenStream
+from apollo_ds.data import BatchSource
 from apollo_ds.errors import UserError
 from apollo_ds.model_shape import ModelShape
 from apollo_ds.models import IGNORED
 from apollo_ds.schedule import StepPlan
-from data_prep.merge import SplitWriter
+from apollo_ds.token_stream import TokenStream
+from data_prep.shards import ShardWriter
 
 CLS, SEP, MASK = 1, 2, 3
 SPECIAL = [0, CLS, SEP, MASK]
@@ -31,7 +33,7 @@ Document = NDArray[np.int64]
 def prepared(folder: Path, train: list[Document], validation: list[Document]) -> Corpus:
     """A corpus of these documents."""
     for split, documents in (("train", train), ("validation", validation)):
-        writer = SplitWriter(folder / split, VOCAB_SIZE)
+        writer = ShardWriter(folder / split, VOCAB_SIZE)
         writer.add(np.concatenate(documents), np.cumsum([len(d) for d in documents]), np.ones(len(documents), np.int64))
         writer.close()
     return Corpus(folder, {"tokenizer": {"cls": CLS, "mask": MASK, "special": SPECIAL}})
@@ -171,7 +173,7 @@ def test_fifteen_percent_of_bert_s_positions_are_scored(seq_len: int, text: Corp
 def test_masking_changes_only_scored_positions(text: Corpus) -> None:
     batches = source(text, "bert")
     inputs, positions, labels = global_batch(batches, 0, 60)
-    original = torch.from_numpy(np.stack([batches.train.read(i * BLOCK, BLOCK) for i in range(60)]))
+    original = torch.from_numpy(batches.train.read(np.arange(60) * BLOCK, BLOCK))
     assert torch.equal(labels, original.gather(1, positions))
     original[:, 0] = CLS
     changed = inputs != original
@@ -191,6 +193,25 @@ def test_a_scored_token_is_hidden_replaced_or_shown(long_text: Corpus) -> None:
     tenths = torch.histc(replaced.float(), 10, 0, VOCAB_SIZE) / len(replaced)
     assert (abs(tenths - 0.1) < 4 * (0.09 / len(replaced)) ** 0.5).all()
     assert len(replaced.unique()) > 0.9 * len(replaced)
+
+
+def test_whole_words_are_masked_whole(tmp_path: Path) -> None:
+    """And as many positions as token by token, which the cost model counts on."""
+    vocabulary = {f"##{i}" if i % 3 == 0 else str(i): i for i in range(4, 3000)}  # a word of one token, one of two, ...
+    model = {"type": "WordPiece", "continuing_subword_prefix": "##", "vocab": vocabulary}
+    (tmp_path / "tokenizer.json").write_text(json.dumps({"model": model}))
+    numbers = prepared(tmp_path, numbered(2000), numbered(500))
+    numbers.manifest["tokenizer"]["path"] = "."
+    shape = source(numbers, "bert").shape
+    for whole_words in (False, True):
+        batches = BatchSource(numbers, shape, BLOCK, 42, whole_words)
+        _, positions, labels = global_batch(batches, 0, 60)
+        assert positions.shape == labels.shape == (60, round(0.15 * BLOCK))
+        original = torch.from_numpy(batches.train.read(np.arange(60) * BLOCK, BLOCK))
+        scored = torch.zeros(original.shape, dtype=torch.bool).scatter(1, positions, True)
+        of_one_word = (original[:, 2:] % 3 == 0) & (original[:, 1:-1] == original[:, 2:] - 1)
+        cut = of_one_word & (scored[:, 2:] != scored[:, 1:-1])
+        assert bool(cut.any()) != whole_words
 
 
 def test_every_position_is_scored_as_often(long_text: Corpus) -> None:
@@ -270,4 +291,4 @@ def test_a_split_of_less_than_a_sample_is_refused(tokens: int, split: str, tmp_p
 def test_one_block_and_one_token_are_enough(tmp_path: Path) -> None:
     corpus = prepared(tmp_path, [np.arange(10, 11 + BLOCK)], numbered(100))
     stream = TokenStream(corpus.folder, "train", BLOCK, seed=0)
-    assert stream.read(5 * BLOCK, BLOCK + 1).tolist() == list(range(10, 11 + BLOCK))
+    assert stream.read(np.array([5 * BLOCK]), BLOCK + 1).tolist() == [list(range(10, 11 + BLOCK))]

@@ -166,6 +166,7 @@ def test_the_deepspeed_files_that_come_with_the_package_are_accepted(path: Path,
         ("method.grow_at=[0.5, 1.0]", "method.grow_at: fractions must increase between 0 and 1"),
         ("steps=3", "stage 1 of 3 has no steps; raise `steps`"),
         ("seq_len=513", "seq_len 513 is longer than model.max_position_embeddings 512"),
+        ("masking=words", "masking: Input should be 'token' or 'whole_word', not 'words'"),
         ("deepspeed.train_batch_size=8", "deepspeed.train_batch_size is set by the recipe's global_batch_size; remove"),
         ("deepspeed.train_micro_batch_size_per_gpu=8", "is set by the recipe's micro_batch_size; remove it"),
         ("deepspeed.gradient_accumulation_steps=8", "is set by the recipe's micro_batch_size; remove it"),
@@ -182,6 +183,12 @@ def test_a_wrong_value_is_told_file_key_and_fix(override: str, expected: str, re
     message = complaint(recipe_file, override)
     assert expected in message
     assert message.startswith(f"{recipe_file}: ")
+
+
+def test_whole_words_are_for_bert(recipe_file: Path) -> None:
+    assert load_recipe(recipe_file, ["masking=whole_word"]).masking == "whole_word"
+    with pytest.raises(UserError, match=r"masking: whole_word is for BERT, not gpt2; remove it"):
+        load_recipe(recipe_file, ["masking=whole_word", "model=gpt2-base"])
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """The command line as a user meets it: killed, on a full disk, misused, and its `inspect`."""
 
 import os
+import random
 import re
 import shutil
 import signal
@@ -29,12 +30,13 @@ def shards(folder: Path) -> dict[str, bytes]:
     return {name: (folder / name).read_bytes() for name in SHARDS}
 
 
-def kill_and_run_again(build: list[str | Path], out: Path, when: list[str]) -> None:
-    """Kill a build, main process only, as soon as a file of each pattern is there, and then let it end."""
-    for pattern in when:
+def kill_and_run_again(build: list[str | Path], out: Path, when: list[str], delays: list[float]) -> None:
+    """Kill a build, main process only, so many seconds after a file of each pattern is there, and then let it end."""
+    for pattern, delay in zip(when, delays, strict=True):
         process = psutil.Popen(command(*build), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         while process.poll() is None and not list(out.glob(pattern)):
             time.sleep(0.002)
+        time.sleep(delay)
         workers = process.children()
         process.kill()
         process.wait()
@@ -49,13 +51,14 @@ def test_killed_three_times(tmp_path: Path) -> None:
         options += ["--source", write_jsonl(tmp_path / f"{i}.jsonl", make_texts(100, seed=i))]
     assert run("build", *options, "--out", tmp_path / "whole", "--workers", "1").returncode == 0
     build = ["build", *options, "--out", tmp_path / "out", "--workers", "2"]
-    kill_and_run_again(build, tmp_path / "out", ["work/tokenizer-*", "work/parts-*/*.json", "train.bin"])
+    kill_and_run_again(build, tmp_path / "out", ["work/tokenizer-*", "work/parts-*/*.json", "train.bin"], [0, 0, 0])
     assert shards(tmp_path / "out") == shards(tmp_path / "whole")
     assert not (tmp_path / "out" / "work").exists()
 
 
 @pytest.mark.slow
 def test_both_files_killed_five_times(corpora: Path, tokenizers: dict[str, Path], tmp_path: Path) -> None:
+    """Three times at a random moment of the encoding."""
     options: list[str | Path] = ["--tokenizer", tokenizers["bpe"]]
     for name in ("wikipedia", "books"):
         options += ["--source", corpora / f"{name}.parquet"]
@@ -63,7 +66,8 @@ def test_both_files_killed_five_times(corpora: Path, tokenizers: dict[str, Path]
         assert run("build", *options, "--out", tmp_path / workers, "--workers", workers).returncode == 0
     build = ["build", *options, "--out", tmp_path / "out", "--workers", "2"]
     when = ["work/options.json", "work/tokenizer-*", "work/parts-*/*.bin", "work/parts-*/*.json", "train.bin"]
-    kill_and_run_again(build, tmp_path / "out", when)
+    delays = [0, *(random.uniform(0, 2) for _ in range(3)), 0]
+    kill_and_run_again(build, tmp_path / "out", when, delays)
     assert shards(tmp_path / "out") == shards(tmp_path / "1") == shards(tmp_path / "2")
 
 
@@ -119,6 +123,17 @@ def test_inspect(folder: Path) -> None:
     result = run("inspect", folder)
     assert result.returncode == 2
     assert re.fullmatch(r"apollo-prep: .*train\.bin: missing or damaged: restore it, or .*\n", result.stderr)
+
+
+def test_inspect_shows_masks_where_the_tokenizer_has_one(tmp_path: Path) -> None:
+    source = write_jsonl(tmp_path / "a.jsonl", make_texts(20))
+    for kind in ("wordpiece", "bpe"):
+        build = ["build", "--source", source, "--tokenizer", kind, "--vocab-size", "500", "--out", tmp_path / kind]
+        assert run(*build).returncode == 0
+        printed = run("inspect", tmp_path / kind).stdout
+        assert printed.count("the first of them under masking: ") == (2 if kind == "wordpiece" else 0)
+        assert printed.count("to predict: ") == (2 if kind == "wordpiece" else 0)
+        assert ("[MASK]" in printed) == (kind == "wordpiece")
 
 
 def test_mistakes_are_one_sentence_and_code_2(tmp_path: Path) -> None:

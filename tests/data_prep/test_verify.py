@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 from texts import write_jsonl
 
+from data_prep import files
 from data_prep.errors import DataError
-from data_prep.verify import verify
+from data_prep.verify import verify, verify_once
 
 
 @pytest.fixture
@@ -33,6 +34,35 @@ def test_a_flipped_byte_and_a_missing_file_are_named(folder: Path, name: str) ->
     (folder / name).unlink()
     with pytest.raises(DataError, match=f"{name}: missing or"):
         verify(folder)
+
+
+def test_what_was_found_sound_is_not_read_again_until_it_changes(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    verify_once(folder)
+    read: list[Path] = []
+    matches = files.matches
+    monkeypatch.setattr(files, "matches", lambda path, expected: read.append(path) or matches(path, expected))
+    verify_once(folder)
+    assert read == []
+    path = folder / "train.bin"
+    path.write_bytes(path.read_bytes())
+    verify_once(folder)
+    assert len(read) == 4
+    path.write_bytes(b"\xff" + path.read_bytes()[1:])
+    for _ in range(2):
+        with pytest.raises(DataError, match=r"train\.bin: missing or damaged"):
+            verify_once(folder)
+    path.unlink()
+    with pytest.raises(DataError, match=r"train\.bin: missing or damaged"):
+        verify_once(folder)
+
+
+def test_a_folder_that_cannot_be_written_to_is_checked_each_time(folder: Path) -> None:
+    (folder / "cache").write_text("in the way")
+    verify_once(folder)
+    path = folder / "train.bin"
+    path.write_bytes(b"\xff" + path.read_bytes()[1:])
+    with pytest.raises(DataError, match=r"train\.bin: missing or damaged"):
+        verify_once(folder)
 
 
 def test_unfinished_shards(folder: Path) -> None:

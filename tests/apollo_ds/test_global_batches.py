@@ -1,0 +1,104 @@
+"""What engines are fed: the same global batches for any ranks and accumulation, while layers and lengths grow."""
+
+import hashlib
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+from ranks import pool
+from recipes import tiny
+from test_training import train
+
+from apollo_ds.corpus import Corpus
+from apollo_ds.data import BatchSource
+from apollo_ds.depth import SAMPLERS
+from apollo_ds.engine import Engine, Processes
+from apollo_ds.engine.engine import Batch
+from apollo_ds.methods.base import Method, Run
+from apollo_ds.recipe import Recipe
+from apollo_ds.schedule import Stage, StepPlan
+
+STEPS_A_STAGE = 3
+STAGES = ((1, 8), (3, 16), (6, 32))
+
+
+class Lengthening(Method):
+    """More layers and longer samples from stage to stage."""
+
+    name: Literal["lengthening"] = "lengthening"
+
+    def stages(self, run: Run) -> list[Stage]:
+        return [
+            Stage(
+                method=self.name,
+                steps=STEPS_A_STAGE,
+                shape=run.shape,
+                unique_layers=layers,
+                seq_len=seq_len,
+                depth_distribution=SAMPLERS["none"](layers, layers),
+                layer_map="interpolate",
+            )
+            for layers, seq_len in STAGES
+        ]
+
+
+def recipe_of(family: str, out: Path, micro_batch_size: int) -> Recipe:
+    steps = STEPS_A_STAGE * len(STAGES)
+    recipe = tiny(family, out, steps=steps, micro_batch_size=micro_batch_size, eval_every=steps, save_every=steps)
+    return recipe.model_copy(update={"method": Lengthening()})
+
+
+def digests(batches: list[Batch]) -> list[str]:
+    """A hash of each sample's inputs, scored positions and labels."""
+    rows = [row for batch in batches for row in zip(*batch, strict=True)]
+    return [hashlib.sha256(b"".join(tensor.numpy().tobytes() for tensor in row)).hexdigest() for row in rows]
+
+
+def joined(of_ranks: list[list[list[str]]]) -> list[list[str]]:
+    """Each step's hashes, of all ranks in their order."""
+    return [[sample for part in parts for sample in part] for parts in zip(*of_ranks, strict=True)]
+
+
+def read_by(recipe: Recipe, rank: int, ranks: int) -> list[list[str]]:
+    """The hashes of what one rank reads at each step."""
+    source = BatchSource(Corpus.open(recipe.data), recipe.model, recipe.seq_len, recipe.seed)
+    schedule = recipe.schedule()
+    accumulation = recipe.global_batch_size // ranks // recipe.micro_batch(ranks)
+    plans = [schedule.at(step) for step in range(schedule.total_steps)]
+    batches = [source.micro_batches(plan, recipe.global_batch_size, accumulation, rank, ranks) for plan in plans]
+    assert all(len(parts) == accumulation for parts in batches)
+    assert all(len(ids[0]) == plan.seq_len for parts, plan in zip(batches, plans, strict=True) for ids, _, _ in parts)
+    return [digests(parts) for parts in batches]
+
+
+def fed(processes: Processes, recipe: Recipe) -> list[list[str]]:
+    """Train, and return the hashes of what this rank's engine was given at each step."""
+    steps: list[list[str]] = []
+    train_step = Engine.train_step
+
+    def record(self: Engine, batches: list[Batch], plan: StepPlan) -> Any:
+        steps.append(digests(batches))
+        return train_step(self, batches, plan)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Engine, "train_step", record)
+        train(processes, recipe)
+    return steps
+
+
+@pytest.mark.parametrize("family", ["bert", "gpt2"])
+def test_one_two_and_four_ranks_and_accumulation(family: str, tmp_path: Path) -> None:
+    whole = read_by(recipe_of(family, tmp_path, micro_batch_size=8), rank=0, ranks=1)
+    assert [len(step) for step in whole] == [8] * STEPS_A_STAGE * len(STAGES)
+    assert len({sample for step in whole for sample in step}) == 8 * len(whole)
+    for ranks, micro_batch_size in ((1, 2), (1, 1), (2, 4), (2, 1), (4, 2), (4, 1)):
+        recipe = recipe_of(family, tmp_path, micro_batch_size)
+        assert joined([read_by(recipe, rank, ranks) for rank in range(ranks)]) == whole
+
+
+@pytest.mark.parametrize("family", ["bert", "gpt2"])
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_engines_are_fed_these_batches(ranks: int, family: str, tmp_path: Path) -> None:
+    recipe = recipe_of(family, tmp_path, micro_batch_size=2)
+    whole = read_by(recipe, rank=0, ranks=1)
+    assert joined(pool(ranks).run(fed, recipe)) == whole
