@@ -23,8 +23,9 @@ setup(
         "rensa",
         "safetensors",
         "xxhash",
+        "psutil",
     ],
-    extras_require={"test": ["pytest", "pytest-timeout", "hypothesis", "ruff", "mypy", "types-PyYAML", "psutil"]},
+    extras_require={"test": ["pytest", "pytest-timeout", "hypothesis", "ruff", "mypy", "types-PyYAML"]},
     entry_points={
         "console_scripts": [
             "apollo-ds=apollo_ds.__main__:main",

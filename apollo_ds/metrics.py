@@ -1,7 +1,9 @@
 """What a run records: metrics.jsonl and TensorBoard's events, from the first rank."""
 
+import errno
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +24,13 @@ class Metrics:
     """One JSON object a line, and the same as TensorBoard scalars over steps.
 
     When a run goes on from a checkpoint, what was recorded after it is cut off, so that each step is there once.
+    When the disk does not take any more, `failure` says so, and nothing else is written.
     """
 
     def __init__(self, folder: Path, keep_bytes: int, step: int) -> None:
+        self.failure: str | None = None
         self.path = folder / "metrics.jsonl"
-        self._file = self.path.open("a+b")
+        self._file = self.path.open("a+b", buffering=0)
         self._file.seek(0)
         # After a crash of the machine the file may be shorter than the checkpoint knew it.
         self._file.truncate(self._file.read(keep_bytes).rfind(b"\n") + 1)
@@ -36,8 +40,20 @@ class Metrics:
     def write(self, event: str, **values: Any) -> None:
         """Append one event. Values are rounded to the digits that fp32 carries."""
         line = {"event": event, **{key: _rounded(value) for key, value in values.items()}}
-        self._file.write((json.dumps(line) + "\n").encode())
-        self._scalars(event, values)
+        self._attempt(lambda: self._append((json.dumps(line) + "\n").encode()))
+        self._attempt(lambda: self._scalars(event, values))
+
+    def _append(self, line: bytes) -> None:
+        if self._file.write(line) < len(line):  # the file is not buffered, and the disk took what it could
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def _attempt(self, action: Callable[[], object]) -> None:
+        if self.failure:
+            return
+        try:
+            action()
+        except OSError as error:
+            self.failure = f"{self.path}: cannot be written: {error.strerror}; make room, then give the same command"
 
     def _scalars(self, event: str, values: dict[str, Any]) -> None:
         if event == "step":
@@ -52,16 +68,15 @@ class Metrics:
 
     def flush(self) -> int:
         """Put everything on disk; returns the length of metrics.jsonl in bytes."""
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        self._tensorboard.flush()
+        self._attempt(lambda: os.fsync(self._file.fileno()))
+        self._attempt(self._tensorboard.flush)
         return self._file.tell()
 
     def close(self) -> None:
         """Flush and close."""
         self.flush()
         self._file.close()
-        self._tensorboard.close()
+        self._attempt(self._tensorboard.close)
 
 
 def _rounded(value: Any) -> Any:

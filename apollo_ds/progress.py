@@ -16,11 +16,18 @@ _COLUMNS = (
 )
 
 
+class _Terminal(Console):
+    """A console whose reader may go away, as `tee` does at Ctrl-C, without ending the run."""
+
+    def on_broken_pipe(self) -> None:
+        self.quiet = True
+
+
 class Progress:
     """A live line in a terminal; in a log file, a line now and then. Growth, evaluation and saving get their own."""
 
     def __init__(self, schedule: Schedule, shown: bool) -> None:
-        self.console = Console(quiet=not shown, highlight=False, soft_wrap=True)
+        self.console = _Terminal(quiet=not shown, highlight=False, soft_wrap=True)
         self.schedule = schedule
         self._live = Live(console=self.console, transient=True, auto_refresh=False)
         self._lines_apart = max(1, schedule.total_steps // 20)

@@ -60,6 +60,8 @@ class Recipe(BaseModel):
     eval_samples: PositiveInt = 256
     save_every: PositiveInt
     keep_checkpoints: PositiveInt = 3
+    keep_every: NonNegativeInt = 0
+    """Checkpoints whose step it divides stay for good; 0: none do."""
     log_every: PositiveInt = 10
     deepspeed: dict[str, Any] = Field(default_factory=dict)
     """DeepSpeed's own configuration, as it stands in the JSON file that the recipe names."""

@@ -1,6 +1,7 @@
 """A training run from recipe to report, on one of its ranks."""
 
 import os
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,6 +10,7 @@ from apollo_ds.corpus import Corpus
 from apollo_ds.demo import prepare_default_text
 from apollo_ds.recipe import DEFAULT_RECIPE, Recipe, load_recipe
 from apollo_ds.run_folder import RunFolder
+from apollo_ds.stopping import EXIT_CODE, Stopped, StopRequest
 
 if TYPE_CHECKING:
     from apollo_ds.trainer import Trainer
@@ -19,6 +21,7 @@ def run(recipe_path: Path, overrides: Sequence[str]) -> None:
 
     Raises:
         UserError: something is wrong with the recipe, the data, the number of ranks or the run folder.
+        SystemExit: the run was asked to stop, and has saved; with `stopping.EXIT_CODE`.
     """
     recipe = load_recipe(recipe_path, overrides)
     recipe.micro_batch(int(os.environ.get("WORLD_SIZE", "1")))
@@ -36,20 +39,24 @@ def _train(recipe: Recipe, corpus: Corpus) -> None:
     from apollo_ds.progress import Progress
     from apollo_ds.trainer import Trainer
 
+    request = StopRequest()
+    request.listen()
     processes = Processes.join()
     progress = Progress(recipe.schedule(), shown=processes.is_first)
+    folder = RunFolder(recipe.out)
     try:
-        if processes.is_first:
-            RunFolder(recipe.out).create(recipe)
-        processes.barrier()
+        processes.on_first(folder.claim)
+        processes.on_first(lambda: folder.create(recipe))
         source = BatchSource(corpus, recipe.model, recipe.seq_len, recipe.seed)
         progress.start(recipe, processes.world_size, processes.device.type)
-        trainer = Trainer(recipe, processes, source, progress)
+        trainer = Trainer(recipe, processes, source, progress, request)
         trainer.train()
         trainer.close()
-        if processes.is_first:
-            _conclude(trainer, corpus)
-        processes.barrier()
+        processes.on_first(lambda: _conclude(trainer, corpus))
+    except Stopped as stopped:
+        request.ignore()
+        progress.say(f"[yellow]{stopped}[/]; the same command goes on from there")
+        sys.exit(EXIT_CODE)
     finally:
         progress.stop()
         processes.leave()

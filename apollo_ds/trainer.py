@@ -12,7 +12,9 @@ from typing import Any
 import torch
 
 from apollo_ds import checkpoint
-from apollo_ds.checkpoint import SavedState, Totals
+from apollo_ds.checkpoint import Position, SavedState, Totals
+from apollo_ds.checkpoint_writer import CheckpointWriter
+from apollo_ds.consensus import Consensus
 from apollo_ds.data import BatchSource
 from apollo_ds.engine import Engine, Processes
 from apollo_ds.engine.engine import Batch
@@ -23,12 +25,20 @@ from apollo_ds.progress import Progress
 from apollo_ds.recipe import Recipe
 from apollo_ds.recorder import StepRecorder
 from apollo_ds.run_folder import RunFolder
+from apollo_ds.stopping import StopRequest
 
 
 class Trainer:
     """One run on one rank, from its first step or its last checkpoint to its end."""
 
-    def __init__(self, recipe: Recipe, processes: Processes, source: BatchSource, progress: Progress) -> None:
+    def __init__(
+        self,
+        recipe: Recipe,
+        processes: Processes,
+        source: BatchSource,
+        progress: Progress,
+        request: StopRequest | None = None,
+    ) -> None:
         self.recipe = recipe
         self.processes = processes
         self.source = source
@@ -37,10 +47,14 @@ class Trainer:
         self.schedule = recipe.schedule()
         self.micro_batch = recipe.micro_batch(processes.world_size)
         self.last_loss = float("nan")
+        self.consensus = Consensus(processes, request or StopRequest())
+        self.writer = CheckpointWriter(self.folder.checkpoints, processes, recipe.keep_checkpoints, recipe.keep_every)
         self._start_or_resume()
 
     def _start_or_resume(self) -> None:
         newest, complaints = checkpoint.newest_sound(self.folder.checkpoints)
+        if newest and self.processes.is_first:
+            checkpoint.repair_latest(newest)
         for complaint in complaints:
             self.progress.say(f"[yellow]{complaint}; going back to the checkpoint before it[/]")
         saved = SavedState(newest) if newest else None
@@ -68,7 +82,19 @@ class Trainer:
         return Engine(model, self.recipe, self.processes)
 
     def train(self) -> None:
-        """Run every step that is left."""
+        """Run every step that is left.
+
+        Raises:
+            Stopped: a signal asked to stop, and the run has saved.
+            UserError: a file of the run cannot be written; on every rank.
+        """
+        try:
+            self._train()
+        finally:
+            self.writer.close()
+            self.consensus.close()
+
+    def _train(self) -> None:
         recipe, schedule, recorder = self.recipe, self.schedule, self.recorder
         boundaries = set(schedule.first_steps)
         with self._prefetched() as batches_of:
@@ -76,20 +102,32 @@ class Trainer:
                 plan = schedule.at(step)
                 if plan.stage != self.stage:
                     self._grow(plan.stage)
+                self.consensus.ask(self._failure)
                 result = self.engine.train_step(batches_of(step), plan)
                 recorder.add(plan, result)
 
                 done, last = step + 1, step + 1 == schedule.total_steps
+                stopping = self.consensus.stop_is_wanted() and not last
                 evaluating = done % recipe.eval_every == 0 or last
-                saving = done % recipe.save_every == 0 or last or done in boundaries
+                ending = last or stopping or done in boundaries
+                saving = done % recipe.save_every == 0 or ending
                 if evaluating or saving or done % recipe.log_every == 0:
                     recorder.flush()
                 if evaluating:
                     self._evaluate()
                 if saving:
                     self._save()
+                if ending:
+                    self.writer.finish()
+                if stopping:
+                    self.consensus.stop(done)
         if isnan(self.last_loss):  # nothing was left to do
             self.last_loss = self._held_out_loss(self.stage)
+
+    @property
+    def _failure(self) -> str | None:
+        """Why this rank cannot go on."""
+        return self.writer.failure or (self.metrics.failure if self.metrics else None)
 
     @property
     def totals(self) -> Totals:
@@ -144,18 +182,10 @@ class Trainer:
         return self.engine.evaluate(on_device, layers.map_to(layers.evaluation_depth))
 
     def _save(self) -> None:
+        """Begin to write a checkpoint."""
         self._write("checkpoint", step=self.totals.step)
         metrics_bytes = self.metrics.flush() if self.metrics else 0
-        checkpoint.save(
-            self.folder.checkpoints,
-            self.engine.capture(),
-            self.totals,
-            self.stage,
-            metrics_bytes,
-            self.processes,
-        )
-        if self.processes.is_first:
-            checkpoint.prune(self.folder.checkpoints, self.recipe.keep_checkpoints)
+        self.writer.begin(self.engine.capture(), Position(self.totals, self.stage, metrics_bytes))
 
     @contextmanager
     def _prefetched(self) -> Iterator[Any]:

@@ -15,8 +15,8 @@ from recipes import tiny, zero
 from test_engine import offload, train, whole_state
 
 from apollo_ds import checkpoint
-from apollo_ds.checkpoint import SavedState, Totals
-from apollo_ds.engine import Engine, Processes
+from apollo_ds.checkpoint import Position, SavedState, Totals
+from apollo_ds.engine import Engine, Processes, SideChannel
 from apollo_ds.growth import growth_between
 from apollo_ds.model_shape import ModelShape
 from apollo_ds.models import FAMILIES, build
@@ -43,7 +43,8 @@ def save_and_go_on(processes: Processes, recipe: Recipe, folder: Path) -> list[f
     engine = engine_for(recipe, 1, processes)
     engine.restore(state, growth_into(recipe, 1))
     train(processes, engine, recipe, range(5, SAVED_AT))
-    checkpoint.save(folder, engine.capture(), Totals(step=SAVED_AT), 1, 0, processes)
+    position = Position(Totals(step=SAVED_AT), stage=1, metrics_bytes=0)
+    checkpoint.save(folder, engine.capture(), position, SideChannel(processes))
     losses = train(processes, engine, recipe, range(SAVED_AT, SAVED_AT + MORE))
     engine.close()
     return losses
