@@ -10,6 +10,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from math import inf
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -19,6 +20,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from apollo_ds.divergence import Memory
 from apollo_ds.engine.side_channel import SideChannel
 from apollo_ds.errors import UserError
 from apollo_ds.state import Counters, Shape, ShardedState, dtype_of
@@ -50,6 +52,7 @@ class SavedState:
         self.totals = Totals(**manifest["totals"])
         self.stage: int = manifest["stage"]
         self.metrics_bytes: int = manifest["metrics_bytes"]
+        self.memory = Memory(**manifest.get("memory", {}))
         counters = manifest["counters"]
         self.counters = Counters(**{**counters, "births": tuple(counters["births"])})
         self.saved_by: int = len(manifest["files"])
@@ -85,6 +88,8 @@ class Position:
     stage: int
     metrics_bytes: int
     """Length of the metrics file at this step, to which a resumed run cuts it back."""
+    memory: Memory
+    """What the watch over the loss remembers."""
 
 
 def save(folder: Path, state: ShardedState, position: Position, channel: SideChannel) -> None:
@@ -105,6 +110,7 @@ def save(folder: Path, state: ShardedState, position: Position, channel: SideCha
             "totals": asdict(position.totals),
             "counters": asdict(state.counters),
             "metrics_bytes": position.metrics_bytes,
+            "memory": asdict(position.memory),
             "files": {_rank_file(rank): digest for rank, digest in enumerate(hashes)},
         }
         together(channel, partial, lambda: _complete(partial, final, manifest) if is_first else None)
@@ -199,10 +205,19 @@ def verify(folder: Path) -> None:
             raise DamagedCheckpoint(f"{path}: missing or damaged")
 
 
-def newest_sound(folder: Path) -> tuple[Path | None, list[str]]:
-    """The newest checkpoint that is whole, and what is wrong with each newer one."""
+def discard_from(folder: Path, step: int) -> None:
+    """Remove the checkpoints of this step and later ones."""
+    for late in complete_checkpoints(folder):
+        if step_of(late) >= step:
+            _remove(late)
+
+
+def newest_sound(folder: Path, before: float = inf) -> tuple[Path | None, list[str]]:
+    """The newest checkpoint, of those before a step, that is whole, and what is wrong with each newer one."""
     complaints: list[str] = []
     for candidate in complete_checkpoints(folder):
+        if step_of(candidate) >= before:
+            continue
         try:
             verify(candidate)
             return candidate, complaints

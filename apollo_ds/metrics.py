@@ -4,6 +4,7 @@ import errno
 import json
 import os
 from collections.abc import Callable
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +81,10 @@ class Metrics:
 
 
 def _rounded(value: Any) -> Any:
-    return float(f"{value:.9g}") if isinstance(value, float) else value
+    """The digits that fp32 carries; None for what is not finite, since JSON has no name for it."""
+    if not isinstance(value, float):
+        return value
+    return float(f"{value:.9g}") if isfinite(value) else None
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:

@@ -63,6 +63,10 @@ class Recipe(BaseModel):
     keep_every: NonNegativeInt = 0
     """Checkpoints whose step it divides stay for good; 0: none do."""
     log_every: PositiveInt = 10
+    bad_steps: PositiveInt = 10
+    """So many steps in a row without a finite gradient, and the run goes back to its last good checkpoint."""
+    spike_deviations: PositiveFloat = 10.0
+    """So many robust deviations above the median is a loss spike; see `divergence`."""
     deepspeed: dict[str, Any] = Field(default_factory=dict)
     """DeepSpeed's own configuration, as it stands in the JSON file that the recipe names."""
 

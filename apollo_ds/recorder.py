@@ -6,6 +6,7 @@ from dataclasses import replace
 import torch
 
 from apollo_ds.checkpoint import Totals
+from apollo_ds.divergence import DivergenceWatch
 from apollo_ds.engine import Processes, StepResult
 from apollo_ds.metrics import Metrics
 from apollo_ds.progress import Progress
@@ -22,12 +23,14 @@ class StepRecorder:
         processes: Processes,
         metrics: Metrics | None,
         progress: Progress,
+        watch: DivergenceWatch,
     ) -> None:
         self.totals = totals
         self.schedule = schedule
         self.processes = processes
         self.metrics = metrics
         self.progress = progress
+        self.watch = watch
         self._seconds_before, self._flops_before = totals.seconds, totals.flops
         self._started = self._flushed = time.perf_counter()
         self._pending: list[tuple[StepPlan, StepResult, Totals]] = []
@@ -49,7 +52,11 @@ class StepRecorder:
         self._pending.append((plan, result, self.totals))
 
     def flush(self) -> None:
-        """Write the steps noted since the last time. All ranks must call it together."""
+        """Write the steps noted since the last time. All ranks must call it together.
+
+        Raises:
+            WentWrong: one of them shows that training must not go on; on every rank.
+        """
         if not self._pending:
             return
         losses = torch.stack([result.loss.float() for _, result, _ in self._pending])
@@ -59,6 +66,7 @@ class StepRecorder:
         tokens = sum(self.schedule.global_batch_size * plan.seq_len for plan, _, _ in self._pending)
         tokens_per_second = tokens / (now - self._flushed)
         for (plan, _, totals), loss, norm in zip(self._pending, mean_losses, norms, strict=True):
+            self.watch.see(totals.step, plan.stage, loss, norm)
             record = {
                 "step": totals.step,
                 "stage": plan.stage,
@@ -70,6 +78,7 @@ class StepRecorder:
                 "loss": loss,
                 "lr": plan.learning_rate,
                 "grad_norm": norm,
+                "skipped_steps": self.watch.memory.skipped_steps,
                 "seconds": totals.seconds,
                 "tokens_per_second": tokens_per_second,
             }

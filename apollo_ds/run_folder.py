@@ -27,6 +27,8 @@ _MAY_CHANGE = {
     "keep_checkpoints",
     "keep_every",
     "log_every",
+    "bad_steps",
+    "spike_deviations",
 }
 _SECONDS_TO_LET_GO = 60.0
 _PACKAGES = ("torch", "deepspeed", "transformers", "megatron-core", "datasets", "tensorboard", "numpy")

@@ -5,7 +5,8 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import asdict
+from copy import deepcopy
+from dataclasses import asdict, replace
 from math import isnan
 from typing import Any
 
@@ -16,6 +17,8 @@ from apollo_ds.checkpoint import Position, SavedState, Totals
 from apollo_ds.checkpoint_writer import CheckpointWriter
 from apollo_ds.consensus import Consensus
 from apollo_ds.data import BatchSource
+from apollo_ds.detour import Detour, around
+from apollo_ds.divergence import DivergenceWatch, Memory, WentWrong
 from apollo_ds.engine import Engine, Processes
 from apollo_ds.engine.engine import Batch
 from apollo_ds.growth import growth_between
@@ -51,7 +54,7 @@ class Trainer:
         self.writer = CheckpointWriter(self.folder.checkpoints, processes, recipe.keep_checkpoints, recipe.keep_every)
         self._start_or_resume()
 
-    def _start_or_resume(self) -> None:
+    def _start_or_resume(self, detour: Detour | None = None) -> None:
         newest, complaints = checkpoint.newest_sound(self.folder.checkpoints)
         if newest and self.processes.is_first:
             checkpoint.repair_latest(newest)
@@ -64,7 +67,9 @@ class Trainer:
         self.metrics = None
         if self.processes.is_first:
             self.metrics = Metrics(self.folder.path, saved.metrics_bytes if saved else 0, totals.step)
-        self.recorder = StepRecorder(totals, self.schedule, self.processes, self.metrics, self.progress)
+        memory = saved.memory if saved else Memory()
+        self.watch = DivergenceWatch(self.recipe, detour.taken(memory) if detour else memory)
+        self.recorder = StepRecorder(totals, self.schedule, self.processes, self.metrics, self.progress, self.watch)
         if saved:
             self.engine.restore(saved)
             self._write("resume", step=self.totals.step, ranks=self.processes.world_size)
@@ -75,6 +80,8 @@ class Trainer:
         else:
             entropy = self.source.corpus.unigram_entropy
             self._write("start", step=0, ranks=self.processes.world_size, unigram_entropy=entropy)
+        if detour:
+            self._write("detour", step=detour.to, **asdict(detour))
 
     def _build_engine(self, stage: int, initialised: bool) -> Engine:
         planned = self.schedule.stages[stage]
@@ -86,13 +93,30 @@ class Trainer:
 
         Raises:
             Stopped: a signal asked to stop, and the run has saved.
-            UserError: a file of the run cannot be written; on every rank.
+            UserError: a file of the run cannot be written, or training goes wrong time and again; on every rank.
         """
         try:
-            self._train()
+            while self.totals.step < self.schedule.total_steps:
+                try:
+                    self._train()
+                except WentWrong as trouble:
+                    self._go_back(trouble)
         finally:
             self.writer.close()
             self.consensus.close()
+        if isnan(self.last_loss):  # nothing was left to do
+            self.last_loss = self._held_out_loss(self.stage)
+
+    def _go_back(self, trouble: WentWrong) -> None:
+        self.writer.finish()
+        folder, unit = self.folder.checkpoints, self.recipe.global_batch_size * self.recipe.seq_len
+        detour = around(trouble, self.watch.memory, folder, self.schedule, unit)
+        self.progress.say(f"[bold red]{detour}[/]")
+        self.engine.close()
+        if self.metrics:
+            self.metrics.close()
+        self.processes.on_first(lambda: checkpoint.discard_from(folder, trouble.first))
+        self._start_or_resume(detour)
 
     def _train(self) -> None:
         recipe, schedule, recorder = self.recipe, self.schedule, self.recorder
@@ -121,8 +145,6 @@ class Trainer:
                     self.writer.finish()
                 if stopping:
                     self.consensus.stop(done)
-        if isnan(self.last_loss):  # nothing was left to do
-            self.last_loss = self._held_out_loss(self.stage)
 
     @property
     def _failure(self) -> str | None:
@@ -185,7 +207,8 @@ class Trainer:
         """Begin to write a checkpoint."""
         self._write("checkpoint", step=self.totals.step)
         metrics_bytes = self.metrics.flush() if self.metrics else 0
-        self.writer.begin(self.engine.capture(), Position(self.totals, self.stage, metrics_bytes))
+        position = Position(self.totals, self.stage, metrics_bytes, deepcopy(self.watch.memory))
+        self.writer.begin(self.engine.capture(), position)
 
     @contextmanager
     def _prefetched(self) -> Iterator[Any]:
@@ -193,8 +216,9 @@ class Trainer:
         pending: dict[int, Future[list[Batch]]] = {}
 
         def load(step: int) -> list[Batch]:
+            plan = self.schedule.at(step)
             batches = self.source.micro_batches(
-                self.schedule.at(step),
+                replace(plan, first_token=plan.first_token + self.watch.memory.skipped_tokens),
                 self.recipe.global_batch_size,
                 self.engine.accumulation_steps,
                 self.processes.rank,

@@ -11,6 +11,7 @@ from torch import Tensor
 from apollo_ds.counter_random import Stream, random_bits
 from apollo_ds.engine import layout
 from apollo_ds.engine.cohorts import CohortCorrection
+from apollo_ds.engine.finite import is_usable, skip_unless_finite, spoil_unless_finite
 from apollo_ds.engine.processes import Processes
 from apollo_ds.engine.teardown import return_freed_memory, tear_down
 from apollo_ds.growth import Growth
@@ -26,10 +27,12 @@ Batch = tuple[Tensor, Tensor, Tensor]
 
 @dataclass(frozen=True)
 class StepResult:
-    """What a step leaves to be recorded, still on the device: this rank's mean loss, and the global gradient norm."""
+    """What a step leaves to be recorded, still on the device."""
 
     loss: Tensor
+    """This rank's mean loss."""
     grad_norm: Tensor
+    """The global gradient norm; infinite where the step was left out because it was not finite."""
 
 
 class Engine:
@@ -56,6 +59,8 @@ class Engine:
         self.deepspeed: Any = deepspeed.initialize(model=model, optimizer=optimizer, config=config)[0]
         layout.prime(self.deepspeed)
         layout.set_adam_step(self.deepspeed, 0)
+        self._own_norm: Tensor | None = None
+        skip_unless_finite(layout.adam(self.deepspeed), self._norm)
         self.births: tuple[int, ...] = (0,)
         self.cohorts: CohortCorrection | None = None
         return_freed_memory()
@@ -74,13 +79,19 @@ class Engine:
         losses = []
         for batch in batches:
             loss = self.deepspeed(*batch)
-            self.deepspeed.backward(loss)
+            self.deepspeed.backward(spoil_unless_finite(loss))
             losses.append(loss.detach())
-            grad_norm = self._norm_where_deepspeed_has_none()
+            self._own_norm = self._norm_where_deepspeed_has_none()
             self.deepspeed.step()
-        if grad_norm is None:
-            grad_norm = torch.as_tensor(self.deepspeed.get_global_grad_norm(), dtype=torch.float32)
-        return StepResult(torch.stack(losses).mean(), grad_norm)
+        return StepResult(torch.stack(losses).mean(), self._norm())
+
+    def _norm(self) -> Tensor:
+        """The global gradient norm of the step that is being taken, or was last; infinite if it is not a number."""
+        if getattr(self.deepspeed.optimizer, "overflow", False):
+            return torch.tensor(torch.inf)
+        norm = self._own_norm if self._own_norm is not None else self.deepspeed.optimizer._global_grad_norm
+        norm = torch.as_tensor(norm, dtype=torch.float32)
+        return torch.where(is_usable(norm), norm, torch.inf)
 
     def _norm_where_deepspeed_has_none(self) -> Tensor | None:
         """In fp32 without ZeRO, DeepSpeed keeps no norm; there the gradients are whole and already averaged."""

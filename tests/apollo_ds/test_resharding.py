@@ -16,6 +16,7 @@ from test_engine import offload, train, whole_state
 
 from apollo_ds import checkpoint
 from apollo_ds.checkpoint import Position, SavedState, Totals
+from apollo_ds.divergence import Memory
 from apollo_ds.engine import Engine, Processes, SideChannel
 from apollo_ds.growth import growth_between
 from apollo_ds.model_shape import ModelShape
@@ -43,7 +44,7 @@ def save_and_go_on(processes: Processes, recipe: Recipe, folder: Path) -> list[f
     engine = engine_for(recipe, 1, processes)
     engine.restore(state, growth_into(recipe, 1))
     train(processes, engine, recipe, range(5, SAVED_AT))
-    position = Position(Totals(step=SAVED_AT), stage=1, metrics_bytes=0)
+    position = Position(Totals(step=SAVED_AT), stage=1, metrics_bytes=0, memory=Memory())
     checkpoint.save(folder, engine.capture(), position, SideChannel(processes))
     losses = train(processes, engine, recipe, range(SAVED_AT, SAVED_AT + MORE))
     engine.close()
