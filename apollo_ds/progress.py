@@ -72,6 +72,14 @@ class Progress:
             self.say(line)
             self._next_line = record["step"] - record["step"] % self._lines_apart + self._lines_apart
 
+    def straggler(self, ranks: dict[str, Any]) -> None:
+        """A rank that the others wait for."""
+        own = ranks["own_seconds"][ranks["slowest_rank"]]
+        self.say(
+            f"[yellow]  rank {ranks['slowest_rank']} is {ranks['slowdown']:.1f} times slower than the others: "
+            f"{own:.3f} s a step for its batch and its forward pass[/]"
+        )
+
     def evaluation(self, record: dict[str, Any]) -> None:
         """A held-out loss."""
         self.say(f"[cyan]  eval[/] {record['step']:,}: held-out loss {record['loss']:.4f} at depth {record['depth']}")

@@ -11,6 +11,10 @@ from apollo_ds.engine import Processes, StepResult
 from apollo_ds.metrics import Metrics
 from apollo_ds.progress import Progress
 from apollo_ds.schedule import Schedule, StepPlan
+from apollo_ds.step_times import StepTimes
+
+_STRAGGLES = 1.5
+"""A rank whose own work takes so many times the median's is worth a line."""
 
 
 class StepRecorder:
@@ -24,13 +28,17 @@ class StepRecorder:
         metrics: Metrics | None,
         progress: Progress,
         watch: DivergenceWatch,
+        peak_flops: float,
     ) -> None:
+        """`peak_flops` is what all ranks together could do in a second."""
         self.totals = totals
         self.schedule = schedule
         self.processes = processes
         self.metrics = metrics
         self.progress = progress
         self.watch = watch
+        self.peak_flops = peak_flops
+        self.times = StepTimes(processes)
         self._seconds_before, self._flops_before = totals.seconds, totals.flops
         self._started = self._flushed = time.perf_counter()
         self._pending: list[tuple[StepPlan, StepResult, Totals]] = []
@@ -40,8 +48,9 @@ class StepRecorder:
         self.totals = replace(self.totals, seconds=self._seconds_before + time.perf_counter() - self._started)
         return self.totals
 
-    def add(self, plan: StepPlan, result: StepResult) -> None:
-        """Note a step."""
+    def add(self, plan: StepPlan, result: StepResult, waited: float) -> None:
+        """Note a step, and how many seconds its batches kept it waiting."""
+        self.times.add(waited, result)
         totals = self.totals_now()
         self.totals = replace(
             totals,
@@ -62,9 +71,12 @@ class StepRecorder:
         losses = torch.stack([result.loss.float() for _, result, _ in self._pending])
         mean_losses = (self.processes.sum(losses) / self.processes.world_size).tolist()
         norms = torch.stack([result.grad_norm.float().reshape(()) for _, result, _ in self._pending]).tolist()
+        ratios = self._update_ratios()
         now = time.perf_counter()
         tokens = sum(self.schedule.global_batch_size * plan.seq_len for plan, _, _ in self._pending)
         tokens_per_second = tokens / (now - self._flushed)
+        flops = sum(self.schedule.flops(plan) for plan, _, _ in self._pending)
+        utilisation = flops / (now - self._flushed) / self.peak_flops
         for (plan, _, totals), loss, norm in zip(self._pending, mean_losses, norms, strict=True):
             self.watch.see(totals.step, plan.stage, loss, norm)
             record = {
@@ -82,13 +94,27 @@ class StepRecorder:
                 "seconds": totals.seconds,
                 "tokens_per_second": tokens_per_second,
             }
+            if totals.step in ratios:
+                record["update_to_weight"] = ratios[totals.step]
             if self.metrics:
                 self.metrics.write("step", **record)
         self.progress.step(record, tokens_per_second, self._eta(totals, now))
+        ranks = self.times.compare()
+        if ranks["slowdown"] > _STRAGGLES:
+            self.progress.straggler(ranks)
         if self.metrics:
+            self.metrics.write("ranks", step=totals.step, utilisation=utilisation, **ranks)
             self.metrics.flush()
         self._flushed = now
         self._pending.clear()
+
+    def _update_ratios(self) -> dict[int, float]:
+        """Norm of the update over that of the weights, for the steps that measured it."""
+        measured = {totals.step: result.squares for _, result, totals in self._pending if result.squares is not None}
+        if not measured:
+            return {}
+        update, weight = self.processes.sum(torch.stack(list(measured.values()))).sqrt().unbind(1)
+        return dict(zip(measured, (update / weight).tolist(), strict=True))
 
     def _eta(self, totals: Totals, now: float) -> float:
         """Seconds left, if operations go on at the rate of this start."""

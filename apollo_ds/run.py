@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from apollo_ds.corpus import Corpus
 from apollo_ds.demo import prepare_default_text
+from apollo_ds.errors import UserError
 from apollo_ds.recipe import DEFAULT_RECIPE, Recipe, load_recipe
 from apollo_ds.run_folder import RunFolder
 from apollo_ds.stopping import EXIT_CODE, Stopped, StopRequest
@@ -40,12 +41,13 @@ def _train(recipe: Recipe, corpus: Corpus) -> None:
     from apollo_ds.trainer import Trainer
 
     request = StopRequest()
-    request.listen()
+    request.hold()
     processes = Processes.join()
+    request.listen()
     progress = Progress(recipe.schedule(), shown=processes.is_first)
     folder = RunFolder(recipe.out)
     try:
-        processes.on_first(folder.claim)
+        processes.on_first(lambda: _claim(folder, request))
         processes.on_first(lambda: folder.create(recipe))
         source = BatchSource(corpus, recipe.model, recipe.seq_len, recipe.seed)
         progress.start(recipe, processes.world_size, processes.device.type)
@@ -60,6 +62,12 @@ def _train(recipe: Recipe, corpus: Corpus) -> None:
     finally:
         progress.stop()
         processes.leave()
+
+
+def _claim(folder: RunFolder, request: StopRequest) -> None:
+    if request.launcher_is_gone:
+        raise UserError("the launcher was ended before training began")
+    folder.claim()
 
 
 def _conclude(trainer: "Trainer", corpus: Corpus) -> None:

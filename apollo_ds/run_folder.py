@@ -27,6 +27,8 @@ _MAY_CHANGE = {
     "keep_checkpoints",
     "keep_every",
     "log_every",
+    "hang_seconds",
+    "peak_flops",
     "bad_steps",
     "spike_deviations",
 }

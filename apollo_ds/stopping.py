@@ -16,6 +16,7 @@ import psutil
 EXIT_CODE = 75
 """EX_TEMPFAIL of sysexits.h, "try again": saved before the run's end; the same command goes on."""
 _SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
+_STARTED_BY = "APOLLO_DS_STARTED_BY"
 _SECONDS_BETWEEN_LOOKS = 1.0
 
 
@@ -28,12 +29,23 @@ class StopRequest:
 
     def __init__(self) -> None:
         self.reason: str | None = None
+        self.launcher_is_gone = False
+        """Whether it had died before `listen`, in which case there is no use in starting."""
+
+    def hold(self) -> None:
+        """Let SIGUSR1 wait until `listen`, for this process and those it starts.
+
+        SLURM sends it to all of them, and a compiler that DeepSpeed has started would die of it.
+        """
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])
 
     def listen(self) -> None:
         """Heed signals, and watch the launchers above this process. Call it from the main thread."""
         for number in _SIGNALS:
             signal.signal(number, self._on_signal)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGUSR1])
         launchers = _launchers()
+        self.launcher_is_gone = not all(_is_alive(launcher) for launcher in launchers)
         if launchers:
             threading.Thread(target=self._watch, args=(launchers,), daemon=True).start()
 
@@ -46,30 +58,31 @@ class StopRequest:
         signal.signal(number, signal.SIG_DFL)
         self.reason = f"{signal.Signals(number).name} on {socket.gethostname()}"
 
-    def _watch(self, launchers: list[psutil.Process]) -> None:
+    def _watch(self, launchers: list[int]) -> None:
         while all(_is_alive(launcher) for launcher in launchers):
             threading.Event().wait(_SECONDS_BETWEEN_LOOKS)
         self.reason = self.reason or f"the launcher on {socket.gethostname()} is gone"
 
 
-def _launchers() -> list[psutil.Process]:
-    """The processes above this one that were started with the same script: DeepSpeed's launchers, launch/start.sh.
-
-    When one of them is killed, nobody tells the ranks.
-    """
+def _launchers() -> list[int]:
+    """Processes without which the job is nobody's, whom nobody tells the ranks of: launch/start.sh, which ends when
+    DeepSpeed's launchers do; where they were not started by it, themselves, which were given the same script."""
+    if _STARTED_BY in os.environ:
+        return [int(os.environ[_STARTED_BY])]
     found = []
     try:
-        for ancestor in psutil.Process(os.getpid()).parents():
+        for ancestor in psutil.Process().parents():
             if sys.argv[0] not in ancestor.cmdline():
                 break
-            found.append(ancestor)
+            found.append(ancestor.pid)
     except psutil.Error:
         pass  # one of them ended while we looked, and with it the search
     return found
 
 
-def _is_alive(process: psutil.Process) -> bool:
+def _is_alive(pid: int) -> bool:
     try:
-        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+        process = psutil.Process(pid)
+        return sys.argv[0] in process.cmdline() and process.status() != psutil.STATUS_ZOMBIE
     except psutil.Error:
         return False

@@ -1,6 +1,5 @@
 """The training loop: what happens at a step, at a growth, and between them."""
 
-import resource
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -22,13 +21,19 @@ from apollo_ds.divergence import DivergenceWatch, Memory, WentWrong
 from apollo_ds.engine import Engine, Processes
 from apollo_ds.engine.engine import Batch
 from apollo_ds.growth import growth_between
+from apollo_ds.hang import HangWatch
+from apollo_ds.memory import peak_memory_bytes
 from apollo_ds.metrics import Metrics
 from apollo_ds.models import FAMILIES, build
+from apollo_ds.peak import measured_peak
 from apollo_ds.progress import Progress
-from apollo_ds.recipe import Recipe
+from apollo_ds.recipe import Recipe, precision
 from apollo_ds.recorder import StepRecorder
-from apollo_ds.run_folder import RunFolder
+from apollo_ds.run_folder import RunFolder, plain
 from apollo_ds.stopping import StopRequest
+
+_UPDATES_MEASURED = 20
+"""Steps after a growth whose update is compared with the weights: the growth's shock, if there is one."""
 
 
 class Trainer:
@@ -52,6 +57,9 @@ class Trainer:
         self.last_loss = float("nan")
         self.consensus = Consensus(processes, request or StopRequest())
         self.writer = CheckpointWriter(self.folder.checkpoints, processes, recipe.keep_checkpoints, recipe.keep_every)
+        self.hang = HangWatch(processes.rank, recipe.hang_seconds)
+        stated = recipe.peak_flops and recipe.peak_flops * processes.world_size
+        self.peak_flops = stated or measured_peak(processes, precision(recipe.deepspeed))
         self._start_or_resume()
 
     def _start_or_resume(self, detour: Detour | None = None) -> None:
@@ -66,10 +74,13 @@ class Trainer:
         self.engine = self._build_engine(self.stage, initialised=saved is None)
         self.metrics = None
         if self.processes.is_first:
-            self.metrics = Metrics(self.folder.path, saved.metrics_bytes if saved else 0, totals.step)
+            self.metrics = Metrics(self.folder.path, saved.metrics_bytes if saved else 0, totals)
+            self.metrics.describe(plain(self.recipe))
         memory = saved.memory if saved else Memory()
         self.watch = DivergenceWatch(self.recipe, detour.taken(memory) if detour else memory)
-        self.recorder = StepRecorder(totals, self.schedule, self.processes, self.metrics, self.progress, self.watch)
+        self.recorder = StepRecorder(
+            totals, self.schedule, self.processes, self.metrics, self.progress, self.watch, self.peak_flops
+        )
         if saved:
             self.engine.restore(saved)
             self._write("resume", step=self.totals.step, ranks=self.processes.world_size)
@@ -101,11 +112,12 @@ class Trainer:
                     self._train()
                 except WentWrong as trouble:
                     self._go_back(trouble)
+            if isnan(self.last_loss):  # nothing was left to do
+                self.last_loss = self._held_out_loss(self.stage)
         finally:
             self.writer.close()
             self.consensus.close()
-        if isnan(self.last_loss):  # nothing was left to do
-            self.last_loss = self._held_out_loss(self.stage)
+            self.hang.close()
 
     def _go_back(self, trouble: WentWrong) -> None:
         self.writer.finish()
@@ -126,9 +138,13 @@ class Trainer:
                 plan = schedule.at(step)
                 if plan.stage != self.stage:
                     self._grow(plan.stage)
+                self.hang.progress(f"step {step + 1}")
                 self.consensus.ask(self._failure)
-                result = self.engine.train_step(batches_of(step), plan)
-                recorder.add(plan, result)
+                before = time.perf_counter()
+                batches = batches_of(step)
+                waited = time.perf_counter() - before
+                grown_lately = plan.stage > 0 and step - schedule.first_steps[plan.stage] < _UPDATES_MEASURED
+                recorder.add(plan, self.engine.train_step(batches, plan, grown_lately), waited)
 
                 done, last = step + 1, step + 1 == schedule.total_steps
                 stopping = self.consensus.stop_is_wanted() and not last
@@ -163,6 +179,7 @@ class Trainer:
         started = time.perf_counter()
         blocks = f"model.{FAMILIES[self.recipe.model.family].blocks}"
         growth = growth_between(old, new, blocks, self.recipe.seed)
+        self.hang.progress("growth")
         state = self.engine.capture()
         self.engine.close()
         self.engine = self._build_engine(stage, initialised=new.growth.new_layers == "random")
@@ -178,7 +195,7 @@ class Trainer:
             loss_before=loss_before,
             loss_after=self._held_out_loss(stage),
             seconds=seconds,
-            peak_memory_bytes=_peak_memory_bytes(self.processes.device),
+            peak_memory_bytes=peak_memory_bytes(self.processes.device),
         )
 
     def _evaluate(self) -> None:
@@ -189,6 +206,7 @@ class Trainer:
             "eval",
             step=totals.step,
             depth=depth,
+            tokens=totals.tokens,
             flops=totals.flops,
             seconds=totals.seconds,
             loss=self.last_loss,
@@ -200,8 +218,13 @@ class Trainer:
         batches = self.source.validation_batches(
             self.recipe.eval_samples, self.micro_batch, self.processes.rank, self.processes.world_size
         )
-        on_device = (_to_device(batch, self.processes.device) for batch in batches)
-        return self.engine.evaluate(on_device, layers.map_to(layers.evaluation_depth))
+
+        def on_device() -> Iterator[Batch]:
+            for batch in batches:
+                self.hang.progress("evaluation")
+                yield _to_device(batch, self.processes.device)
+
+        return self.engine.evaluate(on_device(), layers.map_to(layers.evaluation_depth))
 
     def _save(self) -> None:
         """Begin to write a checkpoint."""
@@ -258,10 +281,3 @@ def _to_device(batch: Batch, device: torch.device) -> Batch:
         return batch
     inputs, positions, labels = (tensor.pin_memory().to(device, non_blocking=True) for tensor in batch)
     return inputs, positions, labels
-
-
-def _peak_memory_bytes(device: torch.device) -> int:
-    """The most memory this rank has held so far: of the GPU, or resident on the CPU."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

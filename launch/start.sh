@@ -17,6 +17,8 @@ fi
 
 # SIGTERM, SIGUSR1 and Ctrl-C reach the ranks as SIGUSR1, on which they save and leave (apollo_ds/stopping.py).
 # DeepSpeed's launchers would not pass them on, so they ignore it, and are kept from the others in a group of their own.
+# If this script is killed, they notice, and do the same.
+export APOLLO_DS_STARTED_BY=$$
 trap '' USR1
 set -m
 deepspeed --log_level warning --master_port "$MASTER_PORT" "${ranks[@]}" "$script" "$@" </dev/null &

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from apollo_ds.counter_random import Stream, random_bits
 from apollo_ds.engine import layout
+from apollo_ds.engine.clock import moment
 from apollo_ds.engine.cohorts import CohortCorrection
 from apollo_ds.engine.finite import is_usable, skip_unless_finite, spoil_unless_finite
 from apollo_ds.engine.processes import Processes
@@ -33,6 +34,11 @@ class StepResult:
     """This rank's mean loss."""
     grad_norm: Tensor
     """The global gradient norm; infinite where the step was left out because it was not finite."""
+    began: Any
+    ran_forward: Any
+    """Moments (see `clock`) around the first micro-batch's forward pass."""
+    squares: Tensor | None
+    """Of this rank's elements, the sums of squares of the update and of the weights before it, where asked for."""
 
 
 class Engine:
@@ -65,8 +71,11 @@ class Engine:
         self.cohorts: CohortCorrection | None = None
         return_freed_memory()
 
-    def train_step(self, batches: Sequence[Batch], plan: StepPlan) -> StepResult:
-        """One optimizer step over this rank's micro-batches, each run in the order of the plan's layer map."""
+    def train_step(self, batches: Sequence[Batch], plan: StepPlan, measure_update: bool = False) -> StepResult:
+        """One optimizer step over this rank's micro-batches, each run in the order of the plan's layer map.
+
+        Measuring the update takes a copy of this rank's shard of the weights.
+        """
         for group in layout.adam(self.deepspeed).param_groups:
             group["lr"] = plan.learning_rate
         if self.cohorts:
@@ -76,14 +85,30 @@ class Engine:
             bits = random_bits(self.seed, Stream.DROPOUT, plan.step, self.processes.rank)
             torch.manual_seed(int(bits) >> 1)
         self.deepspeed.train()
-        losses = []
+        before = [flat.detach().clone() for flat in layout.flat_tensors(self.deepspeed)] if measure_update else None
+        losses, moments = [], [moment(self.processes.device)]
         for batch in batches:
             loss = self.deepspeed(*batch)
+            moments.append(moment(self.processes.device))
             self.deepspeed.backward(spoil_unless_finite(loss))
             losses.append(loss.detach())
             self._own_norm = self._norm_where_deepspeed_has_none()
             self.deepspeed.step()
-        return StepResult(torch.stack(losses).mean(), self._norm())
+        return StepResult(
+            loss=torch.stack(losses).mean(),
+            grad_norm=self._norm(),
+            began=moments[0],
+            ran_forward=moments[1],
+            squares=self._squares(before),
+        )
+
+    @torch.no_grad()
+    def _squares(self, before: list[Tensor] | None) -> Tensor | None:
+        if before is None:
+            return None
+        pairs = zip(layout.flat_tensors(self.deepspeed), before, strict=True)
+        sums = [torch.stack([(new - old).square().sum(), old.square().sum()]) for new, old in pairs]
+        return torch.stack(sums).sum(dim=0)
 
     def _norm(self) -> Tensor:
         """The global gradient norm of the step that is being taken, or was last; infinite if it is not a number."""
