@@ -126,12 +126,12 @@ def train_with_bad_data(processes: Processes, recipe: Recipe, first: int, last: 
         positions[plan.step] = plan.first_token
         return batches_of(plan, *arguments)
 
-    def multiplied(engine: Engine, batches: Any, plan: Any) -> Any:
+    def multiplied(engine: Engine, batches: Any, plan: Any, *rest: Any) -> Any:
         forward = engine.model.forward
         if first <= positions[plan.step] < last:
             engine.model.forward = lambda *batch: forward(*batch) * factor
         try:
-            return step(engine, batches, plan)
+            return step(engine, batches, plan, *rest)
         finally:
             engine.model.forward = forward
 

@@ -28,10 +28,10 @@ def train_until_signalled(processes: Processes, recipe: Recipe, signalled_at: in
     run = trainer(processes, recipe, request)
     step = run.engine.train_step
 
-    def step_with_signal(batches: object, plan: object) -> object:
+    def step_with_signal(*arguments: object) -> object:
         if run.totals.step == signalled_at and processes.rank == 1:
             os.kill(os.getpid(), number)
-        return step(batches, plan)
+        return step(*arguments)
 
     run.engine.train_step = step_with_signal
     try:
