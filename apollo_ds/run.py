@@ -43,7 +43,6 @@ def _train(recipe: Recipe, corpus: Corpus) -> None:
     request = StopRequest()
     request.hold()
     processes = Processes.join()
-    request.listen()
     progress = Progress(recipe.schedule(), shown=processes.is_first)
     folder = RunFolder(recipe.out)
     try:
@@ -52,6 +51,7 @@ def _train(recipe: Recipe, corpus: Corpus) -> None:
         source = BatchSource(corpus, recipe.model, recipe.seq_len, recipe.seed)
         progress.start(recipe, processes.world_size, processes.device.type)
         trainer = Trainer(recipe, processes, source, progress, request)
+        request.listen()
         trainer.train()
         trainer.close()
         processes.on_first(lambda: _conclude(trainer, corpus))

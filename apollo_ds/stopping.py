@@ -29,15 +29,19 @@ class StopRequest:
 
     def __init__(self) -> None:
         self.reason: str | None = None
-        self.launcher_is_gone = False
-        """Whether it had died before `listen`, in which case there is no use in starting."""
+
+    @property
+    def launcher_is_gone(self) -> bool:
+        """Whether it has died already, in which case there is no use in starting."""
+        return not all(_is_alive(launcher) for launcher in _launchers())
 
     def hold(self) -> None:
-        """Let SIGUSR1 wait until `listen`, for this process and those it starts.
+        """Let SIGUSR1 wait until `listen`, and processes that are started until then ignore it.
 
         SLURM sends it to all of them, and a compiler that DeepSpeed has started would die of it.
         """
-        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])
+        signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])  # blocked, it waits, even if ignored
 
     def listen(self) -> None:
         """Heed signals, and watch the launchers above this process. Call it from the main thread."""
@@ -45,7 +49,6 @@ class StopRequest:
             signal.signal(number, self._on_signal)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGUSR1])
         launchers = _launchers()
-        self.launcher_is_gone = not all(_is_alive(launcher) for launcher in launchers)
         if launchers:
             threading.Thread(target=self._watch, args=(launchers,), daemon=True).start()
 

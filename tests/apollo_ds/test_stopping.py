@@ -70,6 +70,18 @@ def test_the_same_signal_a_second_time_ends_the_process() -> None:
     assert ended.stderr == ""
 
 
+def test_a_signal_at_the_start_waits_and_is_not_for_compilers() -> None:
+    program = (
+        "import os, signal, subprocess; from apollo_ds.stopping import StopRequest; r = StopRequest(); r.hold()\n"
+        "print(subprocess.check_output('kill -USR1 $$; echo built', shell=True, text=True).strip())\n"
+        "os.kill(os.getpid(), signal.SIGUSR1); print(r.reason); r.listen(); print(r.reason)"
+    )
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
+    compiler, before, after = ended.stdout.splitlines()
+    assert (compiler, before) == ("built", "None")
+    assert after.startswith("SIGUSR1")
+
+
 @pytest.fixture(scope="module")
 def recipe(tmp_path_factory: pytest.TempPathFactory) -> Recipe:
     """Far more steps than the tests wait for."""
