@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 
+from apollo_ds.engine.stale_builds import remove_stale_locks
 from apollo_ds.errors import UserError
 
 
@@ -44,7 +45,9 @@ class Processes:
 
         _quieten_deepspeed()
         accelerator = get_accelerator()
-        if accelerator.device_name() != "cpu":
+        if accelerator.device_name() == "cpu":
+            remove_stale_locks()
+        else:
             accelerator.set_device(int(os.environ["LOCAL_RANK"]))
         deepspeed.init_distributed(verbose=False, timeout=timedelta(minutes=30))
         device = torch.device(accelerator.current_device_name())
