@@ -22,18 +22,10 @@ setup(
         "rensa",
         "safetensors",
         "xxhash",
+        "psutil",
     ],
     extras_require={
-        "test": [
-            "pytest",
-            "pytest-timeout",
-            "hypothesis",
-            "megatron-core",
-            "ruff",
-            "mypy",
-            "types-PyYAML",
-            "psutil",
-        ]
+        "test": ["pytest", "pytest-timeout", "hypothesis", "megatron-core", "ruff", "mypy", "types-PyYAML"],
     },
     entry_points={
         "console_scripts": [

@@ -8,22 +8,27 @@ checkpoints/latest                            the name of the newest one
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
+from math import inf
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import xxhash
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from apollo_ds.engine.processes import Processes
+from apollo_ds.divergence import Memory
+from apollo_ds.engine.side_channel import SideChannel
+from apollo_ds.errors import UserError
 from apollo_ds.state import Counters, Shape, ShardedState, dtype_of
 from apollo_ds.triggers import Evidence
 
 _FORMAT = 2
+_PARTIAL = ".partial"
+_Result = TypeVar("_Result")
 
 
 @dataclass(frozen=True)
@@ -60,6 +65,7 @@ class SavedState:
         course = manifest["course"]
         self.course = Course(**{**course, "evidence": Evidence(**course["evidence"])})
         self.metrics_bytes: int = manifest["metrics_bytes"]
+        self.memory = Memory(**manifest.get("memory", {}))
         counters = manifest["counters"]
         self.counters = Counters(**{**counters, "births": tuple(counters["births"])})
         self.saved_by: int = len(manifest["files"])
@@ -89,57 +95,117 @@ class SavedState:
         """See `State`; the files are not in memory."""
 
 
-def save(
-    folder: Path,
-    state: ShardedState,
-    totals: Totals,
-    course: Course,
-    metrics_bytes: int,
-    processes: Processes,
-) -> None:
+@dataclass(frozen=True)
+class Position:
+    """Where in a run a state belongs."""
+
+    totals: Totals
+    course: Course
+    metrics_bytes: int
+    """Length of the metrics file at this step, to which a resumed run cuts it back."""
+    memory: Memory
+    """What the watch over the loss remembers."""
+
+
+def save(folder: Path, state: ShardedState, position: Position, channel: SideChannel) -> None:
     """Write a checkpoint, all ranks together; it appears under its name only when complete.
 
-    `metrics_bytes` is the length of the metrics file at this step, to which a resumed run cuts it back.
+    Raises:
+        UserError: a rank cannot write. On every rank; what was there before is as it was.
     """
-    final = folder / f"step-{totals.step}"
-    partial = folder / f"step-{totals.step}.partial"
-    if processes.is_first:
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
-    processes.barrier()
-    _write_rank(partial / _rank_file(processes.rank), state)
-    processes.barrier()
-    if processes.is_first:
-        names = [_rank_file(rank) for rank in range(processes.world_size)]
+    final = folder / f"step-{position.totals.step}"
+    partial = folder / f"{final.name}{_PARTIAL}"
+    rank, is_first = channel.processes.rank, channel.processes.is_first
+    try:
+        together(channel, partial, lambda: _make_empty(partial) if is_first else None)
+        hashes = together(channel, partial, lambda: _write_rank(partial / _rank_file(rank), state))
         manifest = {
             "format": _FORMAT,
-            "course": asdict(course),
-            "totals": asdict(totals),
+            "course": asdict(position.course),
+            "totals": asdict(position.totals),
             "counters": asdict(state.counters),
-            "metrics_bytes": metrics_bytes,
-            "files": {name: _hash(partial / name) for name in names},
+            "metrics_bytes": position.metrics_bytes,
+            "memory": asdict(position.memory),
+            "files": {_rank_file(rank): digest for rank, digest in enumerate(hashes)},
         }
-        _write_durably(partial / "manifest.json", json.dumps(manifest, indent=2))
-        shutil.rmtree(final, ignore_errors=True)
-        partial.rename(final)
-        _sync_folder(folder)
-        _write_durably(folder / "latest.partial", final.name)
-        (folder / "latest.partial").rename(folder / "latest")
-    processes.barrier()
+        together(channel, partial, lambda: _complete(partial, final, manifest) if is_first else None)
+    except UserError:
+        if is_first:
+            shutil.rmtree(partial, ignore_errors=True)  # a full disk needs the room
+        raise
 
 
-def prune(folder: Path, keep: int) -> None:
-    """Remove all but the newest `keep` checkpoints, and what unfinished ones left."""
+def together(channel: SideChannel, path: Path, action: Callable[[], _Result]) -> list[_Result]:
+    """What an action gives on each rank; where it fails on any, all of them raise."""
+    result, failure = None, None
+    try:
+        result = action()
+    except (OSError, SafetensorError) as error:
+        failure = f"{path}: cannot be written: {getattr(error, 'strerror', None) or error}"
+    answers = channel.exchange((result, failure))
+    for _, failed in answers:
+        if failed:
+            raise UserError(
+                f"{failed}; make room or repair it, then give the same command to go on from the checkpoint before"
+            )
+    return [answer for answer, _ in answers]
+
+
+def _make_empty(partial: Path) -> None:
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+
+
+def _complete(partial: Path, final: Path, manifest: dict[str, Any]) -> None:
+    """Give a checkpoint its name, then point `latest` at it."""
+    _write_durably(partial / "manifest.json", json.dumps(manifest, indent=2))
+    _sync_folder(partial)
+    if final.exists():
+        _remove(final)
+    partial.rename(final)
+    _sync_folder(final.parent)
+    _point_latest_at(final)
+
+
+def _point_latest_at(checkpoint: Path) -> None:
+    partial = checkpoint.with_name("latest.partial")
+    _write_durably(partial, checkpoint.name)
+    partial.rename(checkpoint.with_name("latest"))
+
+
+def repair_latest(newest: Path) -> None:
+    """Make `latest` name the checkpoint that a run goes on from, if it names another, or one that is gone."""
+    latest = newest.with_name("latest")
+    if not latest.is_file() or latest.read_text() != newest.name:
+        _point_latest_at(newest)
+
+
+def prune(folder: Path, keep: int, keep_every: int) -> None:
+    """Remove all but the newest `keep` checkpoints and those whose step `keep_every` divides (0: none).
+
+    What unfinished ones left goes too.
+    """
     for old in complete_checkpoints(folder)[keep:]:
-        shutil.rmtree(old)
-    for partial in folder.glob("step-*.partial"):
+        if not keep_every or step_of(old) % keep_every:
+            _remove(old)
+    for partial in folder.glob(f"step-*{_PARTIAL}"):
         shutil.rmtree(partial)
+
+
+def _remove(checkpoint: Path) -> None:
+    """Take a checkpoint's name away before its files, so that it is never there in part."""
+    shutil.rmtree(checkpoint.rename(checkpoint.with_name(f"{checkpoint.name}.removed{_PARTIAL}")))
+
+
+def step_of(checkpoint: Path) -> int:
+    """The step that a checkpoint was written after."""
+    return int(checkpoint.name.removeprefix("step-"))
 
 
 def complete_checkpoints(folder: Path) -> list[Path]:
     """Finished checkpoints, newest first."""
-    finished = [path for path in folder.glob("step-*") if path.suffix != ".partial"]
-    return sorted(finished, key=lambda path: int(path.name.removeprefix("step-")), reverse=True)
+    finished = [path for path in folder.glob("step-*") if path.suffix != _PARTIAL]
+    return sorted(finished, key=step_of, reverse=True)
 
 
 def verify(folder: Path) -> None:
@@ -154,10 +220,19 @@ def verify(folder: Path) -> None:
             raise DamagedCheckpoint(f"{path}: missing or damaged")
 
 
-def newest_sound(folder: Path) -> tuple[Path | None, list[str]]:
-    """The newest checkpoint that is whole, and what is wrong with each newer one."""
+def discard_from(folder: Path, step: int) -> None:
+    """Remove the checkpoints of this step and later ones."""
+    for late in complete_checkpoints(folder):
+        if step_of(late) >= step:
+            _remove(late)
+
+
+def newest_sound(folder: Path, before: float = inf) -> tuple[Path | None, list[str]]:
+    """The newest checkpoint, of those before a step, that is whole, and what is wrong with each newer one."""
     complaints: list[str] = []
     for candidate in complete_checkpoints(folder):
+        if step_of(candidate) >= before:
+            continue
         try:
             verify(candidate)
             return candidate, complaints
@@ -170,12 +245,14 @@ def _rank_file(rank: int) -> str:
     return f"rank-{rank:05d}.safetensors"
 
 
-def _write_rank(path: Path, state: ShardedState) -> None:
+def _write_rank(path: Path, state: ShardedState) -> str:
+    """Write this rank's slices; returns the file's hash."""
     tensors = {f"{name}/{key}": tensor for name, part in state.slices.items() for key, tensor in part.tensors.items()}
     slices = {name: {"shape": part.shape, "start": part.start} for name, part in state.slices.items()}
     save_file(tensors, path, metadata={"slices": json.dumps(slices)})
     with path.open("rb") as file:
         os.fsync(file.fileno())
+    return _hash(path)
 
 
 def _read_manifest(folder: Path) -> dict[str, Any]:

@@ -16,11 +16,18 @@ _COLUMNS = (
 )
 
 
+class _Terminal(Console):
+    """A console whose reader may go away, as `tee` does at Ctrl-C, without ending the run."""
+
+    def on_broken_pipe(self) -> None:
+        self.quiet = True
+
+
 class Progress:
     """A live line in a terminal; in a log file, a line now and then. Growth, evaluation and saving get their own."""
 
     def __init__(self, schedule: Schedule, shown: bool) -> None:
-        self.console = Console(quiet=not shown, highlight=False, soft_wrap=True)
+        self.console = _Terminal(quiet=not shown, highlight=False, soft_wrap=True)
         self.schedule = schedule
         self._live = Live(console=self.console, transient=True, auto_refresh=False)
         self._lines_apart = max(1, schedule.total_steps // 20)
@@ -64,6 +71,14 @@ class Progress:
         if record["step"] >= self._next_line:
             self.say(line)
             self._next_line = record["step"] - record["step"] % self._lines_apart + self._lines_apart
+
+    def straggler(self, ranks: dict[str, Any]) -> None:
+        """A rank that the others wait for."""
+        own = ranks["own_seconds"][ranks["slowest_rank"]]
+        self.say(
+            f"[yellow]  rank {ranks['slowest_rank']} is {ranks['slowdown']:.1f} times slower than the others: "
+            f"{own:.3f} s a step for its batch and its forward pass[/]"
+        )
 
     def evaluation(self, record: dict[str, Any]) -> None:
         """A held-out loss."""

@@ -65,7 +65,17 @@ class Recipe(BaseModel):
     eval_samples: PositiveInt = 256
     save_every: PositiveInt
     keep_checkpoints: PositiveInt = 3
+    keep_every: NonNegativeInt = 0
+    """Checkpoints whose step it divides stay for good; 0: none do."""
     log_every: PositiveInt = 10
+    hang_seconds: PositiveFloat = 1800.0
+    """After so long without progress on a rank, every rank prints its stack and ends."""
+    peak_flops: PositiveFloat | None = None
+    """Operations a second of one rank at best, for the utilisation; measured at the start if not stated."""
+    bad_steps: PositiveInt = 10
+    """So many steps in a row without a finite gradient, and the run goes back to its last good checkpoint."""
+    spike_deviations: PositiveFloat = 10.0
+    """So many robust deviations above the median is a loss spike; see `divergence`."""
     deepspeed: dict[str, Any] = Field(default_factory=dict)
     """DeepSpeed's own configuration, as it stands in the JSON file that the recipe names."""
 

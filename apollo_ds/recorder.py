@@ -8,10 +8,15 @@ from statistics import fmean
 import torch
 
 from apollo_ds.checkpoint import Totals
+from apollo_ds.divergence import DivergenceWatch
 from apollo_ds.engine import Processes, StepResult
 from apollo_ds.metrics import Metrics
 from apollo_ds.progress import Progress
 from apollo_ds.schedule import Schedule, StepPlan
+from apollo_ds.step_times import StepTimes
+
+_STRAGGLES = 1.5
+"""A rank whose own work takes so many times the median's is worth a line."""
 
 
 class StepRecorder:
@@ -24,13 +29,20 @@ class StepRecorder:
         processes: Processes,
         metrics: Metrics | None,
         progress: Progress,
+        watch: DivergenceWatch,
+        peak_flops: float,
     ) -> None:
+        """`peak_flops` is what all ranks together could do in a second."""
         self.totals = totals
         self.schedule = schedule
         self.processes = processes
         self.metrics = metrics
         self.progress = progress
+        self.watch = watch
+        self.peak_flops = peak_flops
+        self.times = StepTimes(processes)
         self._seconds_before, self._flops_before = totals.seconds, totals.flops
+        self._flops_flushed = totals.flops
         self._started = self._flushed = time.perf_counter()
         self._pending: list[tuple[StepPlan, float, StepResult, Totals]] = []
 
@@ -39,9 +51,10 @@ class StepRecorder:
         self.totals = replace(self.totals, seconds=self._seconds_before + time.perf_counter() - self._started)
         return self.totals
 
-    def add(self, plans: Sequence[StepPlan], result: StepResult) -> None:
-        """Note a step, which ran each micro-batch as one of the plans says."""
+    def add(self, plans: Sequence[StepPlan], result: StepResult, waited: float) -> None:
+        """Note a step that ran each micro-batch as one of the plans says, and how many seconds it waited for them."""
         plan = plans[0]
+        self.times.add(waited, result)
         totals = self.totals_now()
         self.totals = replace(
             totals,
@@ -52,16 +65,24 @@ class StepRecorder:
         self._pending.append((plan, fmean(plan.depth for plan in plans), result, self.totals))
 
     def flush(self) -> None:
-        """Write the steps noted since the last time. All ranks must call it together."""
+        """Write the steps noted since the last time. All ranks must call it together.
+
+        Raises:
+            WentWrong: one of them shows that training must not go on; on every rank.
+        """
         if not self._pending:
             return
         losses = torch.stack([result.loss.float() for _, _, result, _ in self._pending])
         mean_losses = (self.processes.sum(losses) / self.processes.world_size).tolist()
         norms = torch.stack([result.grad_norm.float().reshape(()) for _, _, result, _ in self._pending]).tolist()
+        ratios = self._update_ratios()
         now = time.perf_counter()
         tokens = sum(self.schedule.global_batch_size * plan.seq_len for plan, *_ in self._pending)
         tokens_per_second = tokens / (now - self._flushed)
+        flops = self.totals.flops - self._flops_flushed
+        utilisation = flops / (now - self._flushed) / self.peak_flops
         for (plan, depth, _, totals), loss, norm in zip(self._pending, mean_losses, norms, strict=True):
+            self.watch.see(totals.step, plan.stage, loss, norm)
             record = {
                 "step": totals.step,
                 "stage": plan.stage,
@@ -73,16 +94,31 @@ class StepRecorder:
                 "loss": loss,
                 "lr": plan.learning_rate,
                 "grad_norm": norm,
+                "skipped_steps": self.watch.memory.skipped_steps,
                 "seconds": totals.seconds,
                 "tokens_per_second": tokens_per_second,
             }
+            if totals.step in ratios:
+                record["update_to_weight"] = ratios[totals.step]
             if self.metrics:
                 self.metrics.write("step", **record)
         self.progress.step(record, tokens_per_second, self._eta(totals, now))
+        ranks = self.times.compare()
+        if ranks["slowdown"] > _STRAGGLES:
+            self.progress.straggler(ranks)
         if self.metrics:
+            self.metrics.write("ranks", step=totals.step, utilisation=utilisation, **ranks)
             self.metrics.flush()
-        self._flushed = now
+        self._flushed, self._flops_flushed = now, self.totals.flops
         self._pending.clear()
+
+    def _update_ratios(self) -> dict[int, float]:
+        """Norm of the update over that of the weights, for the steps that measured it."""
+        measured = {totals.step: result.squares for *_, result, totals in self._pending if result.squares is not None}
+        if not measured:
+            return {}
+        update, weight = self.processes.sum(torch.stack(list(measured.values()))).sqrt().unbind(1)
+        return dict(zip(measured, (update / weight).tolist(), strict=True))
 
     def _eta(self, totals: Totals, now: float) -> float:
         """Seconds left, if operations go on at the rate of this start."""

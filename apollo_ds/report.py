@@ -130,10 +130,11 @@ def _curves(runs: list[RunHistory], key: str, label: str) -> Figure:
 def _training(run: RunHistory) -> Figure:
     """Training loss of each step, coloured by the depth it ran at: deeper passes of shared layers are harder."""
     figure, axes = _figure()
+    finite = [e for e in run.steps if e["loss"] is not None]
     points = axes.scatter(
-        [e["step"] for e in run.steps],
-        [e["loss"] for e in run.steps],
-        c=[e["depth"] for e in run.steps],
+        [e["step"] for e in finite],
+        [e["loss"] for e in finite],
+        c=[e["depth"] for e in finite],
         cmap="viridis",
         s=5,
         linewidths=0,

@@ -1,14 +1,17 @@
 """A training run from recipe to report, on one of its ranks."""
 
 import os
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from apollo_ds.corpus import Corpus
 from apollo_ds.demo import prepare_default_text
+from apollo_ds.errors import UserError
 from apollo_ds.recipe import DEFAULT_RECIPE, Recipe, load_recipe, settle_precision
 from apollo_ds.run_folder import RunFolder
+from apollo_ds.stopping import EXIT_CODE, Stopped, StopRequest
 
 if TYPE_CHECKING:
     from apollo_ds.trainer import Trainer
@@ -19,6 +22,7 @@ def run(recipe_path: Path, overrides: Sequence[str]) -> None:
 
     Raises:
         UserError: something is wrong with the recipe, the data, the number of ranks or the run folder.
+        SystemExit: the run was asked to stop, and has saved; with `stopping.EXIT_CODE`.
     """
     recipe = load_recipe(recipe_path, overrides)
     recipe.micro_batch(int(os.environ.get("WORLD_SIZE", "1")))
@@ -38,25 +42,36 @@ def _train(recipe: Recipe, corpus: Corpus) -> None:
     from apollo_ds.progress import Progress
     from apollo_ds.trainer import Trainer
 
+    request = StopRequest()
+    request.hold()
     processes = Processes.join()
     progress = Progress(recipe.schedule(), shown=processes.is_first)
+    folder = RunFolder(recipe.out)
     try:
-        if processes.is_first:
-            RunFolder(recipe.out).create(recipe)
-        processes.barrier()
+        processes.on_first(lambda: _claim(folder, request))
+        processes.on_first(lambda: folder.create(recipe))
         settled = settle_precision(recipe.deepspeed, processes.computes_bf16)
         recipe = recipe.model_copy(update={"deepspeed": settled})
         source = BatchSource(corpus, recipe.model, recipe.seq_len, recipe.seed, recipe.masking == "whole_word")
         progress.start(recipe, processes.world_size, processes.device.type)
-        trainer = Trainer(recipe, processes, source, progress)
+        trainer = Trainer(recipe, processes, source, progress, request)
+        request.listen()
         trainer.train()
         trainer.close()
-        if processes.is_first:
-            _conclude(trainer, corpus)
-        processes.barrier()
+        processes.on_first(lambda: _conclude(trainer, corpus))
+    except Stopped as stopped:
+        request.ignore()
+        progress.say(f"[yellow]{stopped}[/]; the same command goes on from there")
+        sys.exit(EXIT_CODE)
     finally:
         progress.stop()
         processes.leave()
+
+
+def _claim(folder: RunFolder, request: StopRequest) -> None:
+    if request.launcher_is_gone:
+        raise UserError("the launcher was ended before training began")
+    folder.claim()
 
 
 def _conclude(trainer: "Trainer", corpus: Corpus) -> None:

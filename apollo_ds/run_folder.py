@@ -1,11 +1,14 @@
 """A run's folder: its resolved recipe, where its files lie, and whether a recipe may go on in it."""
 
+import fcntl
 import os
 import platform
+import socket
 import subprocess
+import time
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import yaml
 
@@ -22,8 +25,14 @@ _MAY_CHANGE = {
     "eval_samples",
     "save_every",
     "keep_checkpoints",
+    "keep_every",
     "log_every",
+    "hang_seconds",
+    "peak_flops",
+    "bad_steps",
+    "spike_deviations",
 }
+_SECONDS_TO_LET_GO = 60.0
 _PACKAGES = ("torch", "deepspeed", "transformers", "datasets", "tensorboard", "numpy")
 
 
@@ -37,6 +46,7 @@ class RunFolder:
         self.checkpoints = path / "checkpoints"
         self.export = path / "export"
         self.report = path / "report"
+        self._lock: IO[str] | None = None
 
     @property
     def exists(self) -> bool:
@@ -59,6 +69,36 @@ class RunFolder:
                     f"{self.config}: this run was started with {key}{_difference(before.get(key), now.get(key))}; "
                     f"use the same recipe, or another folder with out=..."
                 )
+
+    def claim(self, patience: float = _SECONDS_TO_LET_GO) -> None:
+        """Keep other jobs out for as long as this process lives, whatever ends it.
+
+        A job that is about to stop, because it was told to or its launcher died, is waited for.
+
+        Raises:
+            UserError: another job has the folder and keeps it for `patience` seconds, or it cannot be written to.
+        """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            self._lock = (self.path / "lock").open("a+")
+        except OSError as error:
+            raise UserError(f"out: cannot write to {self.path}: {error.strerror}") from None
+        give_up = time.monotonic() + patience
+        while True:
+            try:
+                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > give_up:
+                    self._lock.seek(0)
+                    raise UserError(
+                        f"out: {self.path} is in use by another job ({self._lock.read().strip()}); "
+                        "stop it, or use another folder with out=..."
+                    ) from None
+                time.sleep(0.2)
+        self._lock.truncate(0)
+        self._lock.write(f"process {os.getpid()} on {socket.gethostname()}\n")
+        self._lock.flush()
 
     def create(self, recipe: Recipe) -> None:
         """Make the folder and write config.yaml: the recipe, and what it is run with.

@@ -1,37 +1,55 @@
 """The training loop: what happens at a step, at a growth, and between them."""
 
-import resource
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import asdict
+from copy import deepcopy
+from dataclasses import asdict, replace
 from math import isnan
 from typing import Any
 
 import torch
 
 from apollo_ds import checkpoint
-from apollo_ds.checkpoint import Course, SavedState, Totals
+from apollo_ds.checkpoint import Course, Position, SavedState, Totals
+from apollo_ds.checkpoint_writer import CheckpointWriter
+from apollo_ds.consensus import Consensus
 from apollo_ds.data import BatchSource
+from apollo_ds.detour import Detour, around
+from apollo_ds.divergence import DivergenceWatch, Memory, WentWrong
 from apollo_ds.engine import Engine, Processes
 from apollo_ds.engine.engine import Batch
 from apollo_ds.gradient_agreement import gradient_agreement
 from apollo_ds.growth import Growth
+from apollo_ds.hang import HangWatch
+from apollo_ds.memory import peak_memory_bytes
 from apollo_ds.metrics import Metrics
+from apollo_ds.peak import measured_peak
 from apollo_ds.progress import Progress
 from apollo_ds.recipe import Recipe, precision
 from apollo_ds.recorder import StepRecorder
-from apollo_ds.run_folder import RunFolder
+from apollo_ds.run_folder import RunFolder, plain
 from apollo_ds.stage import Stage
 from apollo_ds.stage_model import build_for, growth_into, needs_initial_values
+from apollo_ds.stopping import StopRequest
 from apollo_ds.triggers import Evidence
+
+_UPDATES_MEASURED = 20
+"""Steps after a growth whose update is compared with the weights: the growth's shock, if there is one."""
 
 
 class Trainer:
     """One run on one rank, from its first step or its last checkpoint to its end."""
 
-    def __init__(self, recipe: Recipe, processes: Processes, source: BatchSource, progress: Progress) -> None:
+    def __init__(
+        self,
+        recipe: Recipe,
+        processes: Processes,
+        source: BatchSource,
+        progress: Progress,
+        request: StopRequest | None = None,
+    ) -> None:
         self.recipe = recipe
         self.processes = processes
         self.source = source
@@ -40,24 +58,35 @@ class Trainer:
         self.schedule = recipe.schedule()
         self.micro_batch = recipe.micro_batch(processes.world_size)
         self.last_loss = float("nan")
-        self.evidence = Evidence()
+        self.consensus = Consensus(processes, request or StopRequest())
+        self.writer = CheckpointWriter(self.folder.checkpoints, processes, recipe.keep_checkpoints, recipe.keep_every)
+        self.hang = HangWatch(processes.rank, recipe.hang_seconds)
+        stated = recipe.peak_flops and recipe.peak_flops * processes.world_size
+        self.peak_flops = stated or measured_peak(processes, precision(recipe.deepspeed))
         self._start_or_resume()
 
-    def _start_or_resume(self) -> None:
+    def _start_or_resume(self, detour: Detour | None = None) -> None:
         newest, complaints = checkpoint.newest_sound(self.folder.checkpoints)
+        if newest and self.processes.is_first:
+            checkpoint.repair_latest(newest)
         for complaint in complaints:
             self.progress.say(f"[yellow]{complaint}; going back to the checkpoint before it[/]")
         saved = SavedState(newest) if newest else None
-        if saved:
-            self.schedule.set_stage_steps(saved.course.stage_steps)
-            self.evidence = saved.course.evidence
+        planned = self.recipe.schedule().stage_steps
+        self.schedule.set_stage_steps(saved.course.stage_steps if saved else planned)
+        self.evidence = saved.course.evidence if saved else Evidence()
         totals = saved.totals if saved else Totals()
         self.stage = saved.course.stage if saved else 0
         self.engine = self._build_engine(self.stage, initialised=saved is None)
         self.metrics = None
         if self.processes.is_first:
-            self.metrics = Metrics(self.folder.path, saved.metrics_bytes if saved else 0, totals.step)
-        self.recorder = StepRecorder(totals, self.schedule, self.processes, self.metrics, self.progress)
+            self.metrics = Metrics(self.folder.path, saved.metrics_bytes if saved else 0, totals)
+            self.metrics.describe(plain(self.recipe))
+        memory = saved.memory if saved else Memory()
+        self.watch = DivergenceWatch(self.recipe, detour.taken(memory) if detour else memory)
+        self.recorder = StepRecorder(
+            totals, self.schedule, self.processes, self.metrics, self.progress, self.watch, self.peak_flops
+        )
         if saved:
             self.engine.restore(saved)
             self._write("resume", step=self.totals.step, ranks=self.processes.world_size)
@@ -74,6 +103,8 @@ class Trainer:
                 precision=precision(self.recipe.deepspeed),
                 unigram_entropy=entropy,
             )
+        if detour:
+            self._write("detour", step=detour.to, **asdict(detour))
 
     def _build_engine(self, stage: int, initialised: bool) -> Engine:
         planned = self.schedule.stages[stage]
@@ -81,29 +112,72 @@ class Trainer:
         return Engine(model, self.recipe, self.processes)
 
     def train(self) -> None:
-        """Run every step that is left."""
+        """Run every step that is left.
+
+        Raises:
+            Stopped: a signal asked to stop, and the run has saved.
+            UserError: a file of the run cannot be written, or training goes wrong time and again; on every rank.
+        """
+        try:
+            while self.totals.step < self.schedule.total_steps:
+                try:
+                    self._train()
+                except WentWrong as trouble:
+                    self._go_back(trouble)
+            if isnan(self.last_loss):  # nothing was left to do
+                self.last_loss = self._held_out_loss(self.stage)
+        finally:
+            self.writer.close()
+            self.consensus.close()
+            self.hang.close()
+
+    def _go_back(self, trouble: WentWrong) -> None:
+        self.writer.finish()
+        folder, unit = self.folder.checkpoints, self.recipe.global_batch_size * self.recipe.seq_len
+        detour = around(trouble, self.watch.memory, folder, self.schedule, unit)
+        self.progress.say(f"[bold red]{detour}[/]")
+        self.engine.close()
+        if self.metrics:
+            self.metrics.close()
+        self.processes.on_first(lambda: checkpoint.discard_from(folder, trouble.first))
+        self._start_or_resume(detour)
+
+    def _train(self) -> None:
         recipe, schedule, recorder = self.recipe, self.schedule, self.recorder
         with self._prefetched() as batches_of:
             for step in range(self.totals.step, schedule.total_steps):
                 if schedule.stage_number(step) != self.stage:
                     self._enter(schedule.stage_number(step))
-                plans = [schedule.at(step, micro_step) for micro_step in range(self.engine.accumulation_steps)]
-                result = self.engine.train_step(batches_of(step), plans)
-                recorder.add(plans, result)
+                self.hang.progress(f"step {step + 1}")
+                self.consensus.ask(self._failure)
+                before = time.perf_counter()
+                batches = batches_of(step)
+                waited = time.perf_counter() - before
+                plans = [schedule.at(step, micro_step) for micro_step in range(len(batches))]
+                grown_lately = self.stage > 0 and step - schedule.first_steps[self.stage] < _UPDATES_MEASURED
+                recorder.add(plans, self.engine.train_step(batches, plans, grown_lately), waited)
 
                 done, last = step + 1, step + 1 == schedule.total_steps
+                stopping = self.consensus.stop_is_wanted() and not last
                 evaluating = done % recipe.eval_every == 0 or last
-                saving = done % recipe.save_every == 0 or last
+                saving = done % recipe.save_every == 0 or last or stopping
                 if evaluating or saving or done in schedule.first_steps or done % recipe.log_every == 0:
                     recorder.flush()
                 if evaluating:
                     self._evaluate()
-                if evaluating and not last:
                     self._end_stage_if_due()
-                if saving or done in schedule.first_steps:
+                ending = last or stopping or done in schedule.first_steps
+                if saving or ending:
                     self._save()
-        if isnan(self.last_loss):  # nothing was left to do
-            self.last_loss = self._held_out_loss(self.stage)
+                if ending:
+                    self.writer.finish()
+                if stopping:
+                    self.consensus.stop(done)
+
+    @property
+    def _failure(self) -> str | None:
+        """Why this rank cannot go on."""
+        return self.writer.failure or (self.metrics.failure if self.metrics else None)
 
     @property
     def totals(self) -> Totals:
@@ -122,7 +196,7 @@ class Trainer:
     def _end_stage_if_due(self) -> None:
         """Let the stage's trigger look at what has been measured, and end the stage if it says so."""
         trigger = self.schedule.stages[self.stage].ends
-        if trigger is None:
+        if trigger is None or self.schedule.stage_number(self.totals.step) != self.stage:
             return
         self.evidence.flops.append(self.totals.flops)
         self.evidence.losses.append(self.last_loss)
@@ -144,6 +218,7 @@ class Trainer:
         loss_before = self._held_out_loss(self.stage)
         started = time.perf_counter()
         growth = growth_into(new, old, self.recipe.seed)
+        self.hang.progress("growth")
         state = self.engine.capture()
         self.engine.close()
         self.engine = self._build_engine(stage, initialised=False)
@@ -159,7 +234,7 @@ class Trainer:
             loss_before=loss_before,
             loss_after=self._held_out_loss(stage),
             seconds=seconds,
-            peak_memory_bytes=_peak_memory_bytes(self.processes.device),
+            peak_memory_bytes=peak_memory_bytes(self.processes.device),
         )
 
     def _evaluate(self) -> None:
@@ -170,6 +245,7 @@ class Trainer:
             "eval",
             step=totals.step,
             depth=depth,
+            tokens=totals.tokens,
             flops=totals.flops,
             seconds=totals.seconds,
             loss=self.last_loss,
@@ -181,22 +257,21 @@ class Trainer:
         batches = self.source.validation_batches(
             self.recipe.eval_samples, self.micro_batch, self.processes.rank, self.processes.world_size
         )
-        on_device = (_to_device(batch, self.processes.device) for batch in batches)
-        return self.engine.evaluate(on_device, layers.map_to(layers.evaluation_depth))
+
+        def on_device() -> Iterator[Batch]:
+            for batch in batches:
+                self.hang.progress("evaluation")
+                yield _to_device(batch, self.processes.device)
+
+        return self.engine.evaluate(on_device(), layers.map_to(layers.evaluation_depth))
 
     def _save(self) -> None:
+        """Begin to write a checkpoint."""
         self._write("checkpoint", step=self.totals.step)
         metrics_bytes = self.metrics.flush() if self.metrics else 0
-        checkpoint.save(
-            self.folder.checkpoints,
-            self.engine.capture(),
-            self.totals,
-            Course(self.stage, self.schedule.stage_steps, self.evidence),
-            metrics_bytes,
-            self.processes,
-        )
-        if self.processes.is_first:
-            checkpoint.prune(self.folder.checkpoints, self.recipe.keep_checkpoints)
+        course = Course(self.stage, self.schedule.stage_steps, deepcopy(self.evidence))
+        position = Position(self.totals, course, metrics_bytes, deepcopy(self.watch.memory))
+        self.writer.begin(self.engine.capture(), position)
 
     @contextmanager
     def _prefetched(self) -> Iterator[Any]:
@@ -217,8 +292,9 @@ class Trainer:
 
     def _micro_batches(self, step: int) -> list[Batch]:
         """This rank's micro-batches of a step, on its device."""
+        plan = self.schedule.at(step)
         batches = self.source.micro_batches(
-            self.schedule.at(step),
+            replace(plan, first_token=plan.first_token + self.watch.memory.skipped_tokens),
             self.recipe.global_batch_size,
             self.engine.accumulation_steps,
             self.processes.rank,
@@ -253,10 +329,3 @@ def _to_device(batch: Batch, device: torch.device) -> Batch:
         return batch
     inputs, positions, labels = (tensor.pin_memory().to(device, non_blocking=True) for tensor in batch)
     return inputs, positions, labels
-
-
-def _peak_memory_bytes(device: torch.device) -> int:
-    """The most memory this rank has held so far: of the GPU, or resident on the CPU."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

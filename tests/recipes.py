@@ -3,9 +3,11 @@
 from pathlib import Path
 from typing import Any
 
+import yaml
 from corpora import corpus
 
 from apollo_ds.recipe import Recipe, resolve
+from apollo_ds.run_folder import plain
 
 
 def tiny(family: str, out: Path | str, **changes: Any) -> Recipe:
@@ -46,3 +48,9 @@ def zero(stage: int, precision: str = "fp32") -> dict[str, Any]:
         "steps_per_print": 1_000_000,
     }
     return config if precision == "fp32" else {**config, precision: {"enabled": True}}
+
+
+def write(recipe: Recipe, path: Path) -> str:
+    """The recipe as a file."""
+    path.write_text(yaml.safe_dump(plain(recipe)))
+    return str(path)

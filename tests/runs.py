@@ -1,5 +1,6 @@
-"""Whole runs inside a pool of ranks, and what they recorded."""
+"""Whole runs on pooled ranks, and what they record."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -7,35 +8,50 @@ import pytest
 from apollo_ds.corpus import Corpus
 from apollo_ds.data import BatchSource
 from apollo_ds.engine import Processes
+from apollo_ds.errors import UserError
 from apollo_ds.metrics import read_metrics
 from apollo_ds.progress import Progress
 from apollo_ds.recipe import Recipe
 from apollo_ds.run_folder import RunFolder
+from apollo_ds.stopping import Stopped, StopRequest
 from apollo_ds.trainer import Trainer
 
+TIMELESS = {"seconds", "tokens_per_second", "peak_memory_bytes"}
 
-def train(processes: Processes, recipe: Recipe, stop_after: int | None = None) -> None:
-    """Train as `run` does, or die without a word after a number of steps."""
-    if processes.is_first:
-        RunFolder(recipe.out).create(recipe)
-    processes.barrier()
+
+def trainer(processes: Processes, recipe: Recipe, request: StopRequest | None = None) -> Trainer:
+    """A trainer as `run` makes it."""
+    processes.on_first(lambda: RunFolder(recipe.out).create(recipe))
     source = BatchSource(Corpus.open(recipe.data), recipe.model, recipe.seq_len, recipe.seed)
-    trainer = Trainer(recipe, processes, source, Progress(recipe.schedule(), shown=False))
-    if stop_after is not None:
-        add = trainer.recorder.add
+    return Trainer(recipe, processes, source, Progress(recipe.schedule(), shown=False), request)
 
-        def add_and_die(*arguments: Any) -> None:
-            add(*arguments)
-            if trainer.totals.step == stop_after:
-                raise KeyboardInterrupt
 
-        trainer.recorder.add = add_and_die
-        with pytest.raises(KeyboardInterrupt):
-            trainer.train()
-        trainer.engine.close()
-        return
-    trainer.train()
-    trainer.close()
+def train(processes: Processes, recipe: Recipe, stop_after: int | None = None) -> str | None:
+    """Train to the end, or die without a word after a number of steps; the message of a run that cannot go on."""
+    try:
+        run = trainer(processes, recipe)
+        if stop_after is not None:
+            _train_and_die(run, stop_after)
+            return None
+        run.train()
+    except (UserError, Stopped) as error:
+        return str(error)
+    run.close()
+    return None
+
+
+def _train_and_die(run: Trainer, stop_after: int) -> None:
+    add = run.recorder.add
+
+    def add_and_die(*arguments: Any) -> None:
+        add(*arguments)
+        if run.totals.step == stop_after:
+            raise KeyboardInterrupt
+
+    run.recorder.add = add_and_die  # type: ignore[method-assign]
+    with pytest.raises(KeyboardInterrupt):
+        run.train()
+    run.engine.close()
 
 
 def train_with_interruptions(processes: Processes, recipe: Recipe, stops: list[int]) -> None:
@@ -46,11 +62,10 @@ def train_with_interruptions(processes: Processes, recipe: Recipe, stops: list[i
 
 
 def events(recipe: Recipe, kind: str) -> list[dict[str, Any]]:
-    """The events of a kind, without what clocks and the machine decide."""
-    timeless = ("seconds", "tokens_per_second", "peak_memory_bytes")
+    """What a run recorded of one kind, without what depends on the clock."""
     return [
-        {key: value for key, value in event.items() if key not in timeless}
-        for event in read_metrics(recipe.out / "metrics.jsonl")
+        {key: value for key, value in event.items() if key not in TIMELESS}
+        for event in read_metrics(Path(recipe.out) / "metrics.jsonl")
         if event["event"] == kind
     ]
 
@@ -58,3 +73,8 @@ def events(recipe: Recipe, kind: str) -> list[dict[str, Any]]:
 def losses(recipe: Recipe) -> list[float]:
     """The training loss of each step."""
     return [event["loss"] for event in events(recipe, "step")]
+
+
+def trained(recipe: Recipe) -> list[list[dict[str, Any]]]:
+    """All that must be the same however often a run was stopped."""
+    return [events(recipe, kind) for kind in ("step", "eval", "growth")]

@@ -2,5 +2,6 @@
 
 from apollo_ds.engine.engine import Engine, StepResult
 from apollo_ds.engine.processes import Processes
+from apollo_ds.engine.side_channel import SideChannel
 
-__all__ = ["Engine", "Processes", "StepResult"]
+__all__ = ["Engine", "Processes", "SideChannel", "StepResult"]

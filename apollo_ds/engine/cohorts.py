@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from apollo_ds.engine.finite import was_skipped
+
 
 class CohortCorrection:
     """Corrects each step of an AdamW for coordinates that are younger, or have another learning rate, than the rest.
@@ -38,6 +40,8 @@ class CohortCorrection:
     @torch.no_grad()
     def correct(self, adam: torch.optim.Optimizer) -> None:
         """Redo the update of the younger coordinates; to be called right after each of the optimizer's steps."""
+        if was_skipped(adam):
+            return
         for group in adam.param_groups:
             for flat in group["params"]:
                 for cohort, members in self._members.get(flat, {}).items():

@@ -12,7 +12,9 @@ from torch import Tensor
 
 from apollo_ds.counter_random import Stream, random_bits
 from apollo_ds.engine import layout
+from apollo_ds.engine.clock import moment
 from apollo_ds.engine.cohorts import CohortCorrection
+from apollo_ds.engine.finite import is_usable, skip_unless_finite, spoil_unless_finite
 from apollo_ds.engine.held import HeldLayers
 from apollo_ds.engine.processes import Processes
 from apollo_ds.engine.teardown import return_freed_memory, tear_down
@@ -32,10 +34,17 @@ _Target = tuple[str, Shape, layout.OwnedSlice | None]
 
 @dataclass(frozen=True)
 class StepResult:
-    """What a step leaves to be recorded, still on the device: this rank's mean loss, and the global gradient norm."""
+    """What a step leaves to be recorded, still on the device."""
 
     loss: Tensor
+    """This rank's mean loss."""
     grad_norm: Tensor
+    """The global gradient norm; infinite where the step was left out because it was not finite."""
+    began: Any
+    ran_forward: Any
+    """Moments (see `clock`) around the first micro-batch's forward pass."""
+    squares: Tensor | None
+    """Of this rank's elements, the sums of squares of the update and of the weights before it, where asked for."""
 
 
 class Engine:
@@ -67,6 +76,8 @@ class Engine:
         self.deepspeed: Any = deepspeed.initialize(model=model, optimizer=optimizer, config=config)[0]
         layout.prime(self.deepspeed)
         layout.set_adam_step(self.deepspeed, 0)
+        self._own_norm: Tensor | None = None
+        skip_unless_finite(layout.adam(self.deepspeed), self._norm)
         self.births: tuple[int, ...] = (0,)
         self.cohorts: CohortCorrection | None = None
         self.held = HeldLayers(cache(self._slices_of_layer))
@@ -79,10 +90,13 @@ class Engine:
             self.cohorts.correct(layout.adam(self.deepspeed))
         self.held.put_back()
 
-    def train_step(self, batches: Sequence[Batch], plans: Sequence[StepPlan]) -> StepResult:
+    def train_step(
+        self, batches: Sequence[Batch], plans: Sequence[StepPlan], measure_update: bool = False
+    ) -> StepResult:
         """One optimizer step over this rank's micro-batches, each run as its plan says.
 
-        Layers that none of the plans trains are the same after the step, and so are their moments.
+        Layers that none of the plans trains are the same after the step, and so are their moments. Measuring the
+        update takes a copy of this rank's shard of the weights.
         """
         plan = plans[0]
         for group in layout.adam(self.deepspeed).param_groups:
@@ -97,18 +111,40 @@ class Engine:
             bits = random_bits(self.seed, Stream.DROPOUT, plan.step, self.processes.rank)
             torch.manual_seed(int(bits) >> 1)
         self.deepspeed.train()
-        losses = []
+        before = [flat.detach().clone() for flat in layout.flat_tensors(self.deepspeed)] if measure_update else None
+        losses, moments = [], [moment(self.processes.device)]
         for batch, micro_plan in zip(batches, plans, strict=True):
             self.model.run_in_order(micro_plan.layer_map, micro_plan.scales, micro_plan.first_trained)
             loss = self.deepspeed(*batch)
-            self.deepspeed.backward(loss)
+            moments.append(moment(self.processes.device))
+            self.deepspeed.backward(spoil_unless_finite(loss))
             losses.append(loss.detach())
-            grad_norm = self._norm_where_deepspeed_has_none()
+            self._own_norm = self._norm_where_deepspeed_has_none()
             self.deepspeed.step()
         self.held.forget()
-        if grad_norm is None:
-            grad_norm = torch.as_tensor(self.deepspeed.get_global_grad_norm(), dtype=torch.float32)
-        return StepResult(torch.stack(losses).mean(), grad_norm)
+        return StepResult(
+            loss=torch.stack(losses).mean(),
+            grad_norm=self._norm(),
+            began=moments[0],
+            ran_forward=moments[1],
+            squares=self._squares(before),
+        )
+
+    @torch.no_grad()
+    def _squares(self, before: list[Tensor] | None) -> Tensor | None:
+        if before is None:
+            return None
+        pairs = zip(layout.flat_tensors(self.deepspeed), before, strict=True)
+        sums = [torch.stack([(new - old).square().sum(), old.square().sum()]) for new, old in pairs]
+        return torch.stack(sums).sum(dim=0)
+
+    def _norm(self) -> Tensor:
+        """The global gradient norm of the step that is being taken, or was last; infinite if it is not a number."""
+        if getattr(self.deepspeed.optimizer, "overflow", False):
+            return torch.tensor(torch.inf)
+        norm = self._own_norm if self._own_norm is not None else self.deepspeed.optimizer._global_grad_norm
+        norm = torch.as_tensor(norm, dtype=torch.float32)
+        return torch.where(is_usable(norm), norm, torch.inf)
 
     def _norm_where_deepspeed_has_none(self) -> Tensor | None:
         """In fp32 without ZeRO, DeepSpeed keeps no norm; there the gradients are whole and already averaged."""

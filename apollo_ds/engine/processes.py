@@ -4,12 +4,16 @@ import logging
 import os
 import re
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
 import torch
 import torch.distributed as dist
+
+from apollo_ds.engine.stale_builds import remove_stale_locks
+from apollo_ds.errors import UserError
 
 _CPU_BF16 = re.compile(r"\b(avx512_bf16|amx_bf16|bf16)\b")
 
@@ -44,7 +48,9 @@ class Processes:
 
         _quieten_deepspeed()
         accelerator = get_accelerator()
-        if accelerator.device_name() != "cpu":
+        if accelerator.device_name() == "cpu":
+            remove_stale_locks()
+        else:
             accelerator.set_device(int(os.environ["LOCAL_RANK"]))
         deepspeed.init_distributed(verbose=False, timeout=timedelta(minutes=30))
         device = torch.device(accelerator.current_device_name())
@@ -75,6 +81,23 @@ class Processes:
         """Wait until every rank is here."""
         if self.world_size > 1:
             dist.barrier()
+
+    def on_first(self, action: Callable[[], None]) -> None:
+        """Let the first rank do something while the others wait.
+
+        Raises:
+            UserError: the action raised it, or a file could not be read or written; on every rank.
+        """
+        failure: list[str | None] = [None]
+        if self.is_first:
+            try:
+                action()
+            except (UserError, OSError) as error:
+                failure = [str(error)]
+        if self.world_size > 1:
+            dist.broadcast_object_list(failure, src=0)
+        if failure[0] is not None:
+            raise UserError(failure[0])
 
     def leave(self) -> None:
         """Part from the other ranks, and remove the shared memory that DeepSpeed's CPU all-reduce leaves behind."""

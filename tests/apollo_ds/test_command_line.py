@@ -8,15 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from corpora import corpus
-from recipes import tiny
+from recipes import tiny, write
 
 from apollo_ds.__main__ import main
 from apollo_ds.corpus import Corpus
 from apollo_ds.errors import UserError
-from apollo_ds.recipe import Recipe, load_recipe
-from apollo_ds.run_folder import RunFolder, plain
+from apollo_ds.recipe import load_recipe
+from apollo_ds.run_folder import RunFolder
 
 PROJECT = Path(__file__).parents[2]
 BERT_BASE = str(PROJECT / "launch" / "recipes" / "bert-base.yaml")
@@ -35,12 +34,6 @@ def error_line(capsys: Capture, *arguments: str) -> str:
     assert printed.err.count("\n") == 1
     assert printed.err.endswith("\n")
     return printed.err.removeprefix("apollo-ds: ").rstrip("\n")
-
-
-def write(recipe: Recipe, path: Path) -> str:
-    """The recipe as a file."""
-    path.write_text(yaml.safe_dump(plain(recipe)))
-    return str(path)
 
 
 @pytest.fixture

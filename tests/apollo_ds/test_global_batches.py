@@ -16,7 +16,7 @@ from apollo_ds.engine import Engine, Processes
 from apollo_ds.engine.engine import Batch
 from apollo_ds.methods.base import Method, Run
 from apollo_ds.recipe import Recipe
-from apollo_ds.schedule import Stage, StepPlan
+from apollo_ds.stage import Stage
 
 STEPS_A_STAGE = 3
 STAGES = ((1, 8), (3, 16), (6, 32))
@@ -76,9 +76,9 @@ def fed(processes: Processes, recipe: Recipe) -> list[list[str]]:
     steps: list[list[str]] = []
     train_step = Engine.train_step
 
-    def record(self: Engine, batches: list[Batch], plan: StepPlan) -> Any:
+    def record(self: Engine, batches: list[Batch], *how: Any) -> Any:
         steps.append(digests(batches))
-        return train_step(self, batches, plan)
+        return train_step(self, batches, *how)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Engine, "train_step", record)

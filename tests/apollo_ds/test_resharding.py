@@ -15,8 +15,9 @@ from recipes import tiny, zero
 from test_engine import offload, train, whole_state
 
 from apollo_ds import checkpoint
-from apollo_ds.checkpoint import Course, SavedState, Totals
-from apollo_ds.engine import Engine, Processes
+from apollo_ds.checkpoint import Course, Position, SavedState, Totals
+from apollo_ds.divergence import Memory
+from apollo_ds.engine import Engine, Processes, SideChannel
 from apollo_ds.growth import growth_between
 from apollo_ds.model_shape import ModelShape
 from apollo_ds.models import FAMILIES, build
@@ -43,7 +44,8 @@ def save_and_go_on(processes: Processes, recipe: Recipe, folder: Path) -> list[f
     engine = engine_for(recipe, 1, processes)
     engine.restore(state, growth_into(recipe, 1))
     train(processes, engine, recipe, range(5, SAVED_AT))
-    checkpoint.save(folder, engine.capture(), Totals(step=SAVED_AT), Course(1, [5, 5, 10]), 0, processes)
+    position = Position(Totals(step=SAVED_AT), Course(1, [5, 5, 10]), metrics_bytes=0, memory=Memory())
+    checkpoint.save(folder, engine.capture(), position, SideChannel(processes))
     losses = train(processes, engine, recipe, range(SAVED_AT, SAVED_AT + MORE))
     engine.close()
     return losses

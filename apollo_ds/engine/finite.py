@@ -1,0 +1,35 @@
+"""Steps whose loss or gradient is not finite change nothing, on any rank, and no rank waits to find out."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+def spoil_unless_finite(loss: Tensor) -> Tensor:
+    """The same loss; if it is not finite, its gradient is not either, and so neither is the norm on any rank."""
+    return loss * torch.where(loss.detach().isfinite(), 1.0, math.nan)
+
+
+def skip_unless_finite(adam: torch.optim.Optimizer, norm: Callable[[], Tensor]) -> None:
+    """Make a fused Adam leave weights, moments and counters alone where the global gradient norm is not finite.
+
+    DeepSpeed looks at the norm itself in some modes only, and fused kernels read this on the device.
+    """
+
+    def look(optimizer: Any, _args: Any, _kwargs: Any) -> None:
+        optimizer.found_inf = 1 - norm().isfinite().float().reshape(())
+
+    adam.register_step_pre_hook(look)
+
+
+def is_usable(norm: Tensor) -> Tensor:
+    """Whether a norm is finite; DeepSpeed stands -1 for one that is not."""
+    return norm.isfinite() & (norm >= 0)
+
+
+def was_skipped(adam: Any) -> bool:
+    """Whether Adam's last step was left out. Waits for the device."""
+    return bool(getattr(adam, "found_inf", False))

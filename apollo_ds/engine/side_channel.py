@@ -1,0 +1,51 @@
+"""A way for the ranks' CPUs to talk that is apart from the one which training uses."""
+
+from typing import Any
+
+import torch
+import torch.distributed as dist
+
+from apollo_ds.engine.processes import Processes
+
+
+class SideChannel:
+    """A process group of its own over gloo, for one thread of each rank. All ranks make it together."""
+
+    def __init__(self, processes: Processes) -> None:
+        self.processes = processes
+        self._group = dist.new_group(backend="gloo") if processes.world_size > 1 else None
+
+    def exchange(self, value: Any) -> list[Any]:
+        """Every rank's value (anything that pickles), by rank. Waits for all of them."""
+        if self._group is None:
+            return [value]
+        values: list[Any] = [None] * self.processes.world_size
+        dist.all_gather_object(values, value, group=self._group)
+        return values
+
+    def start_maximum(self, value: int) -> "PendingMaximum":
+        """Begin to find the greatest of the ranks' values, without waiting for it."""
+        result = torch.tensor([value], dtype=torch.int32)
+        if self._group is None:
+            return PendingMaximum(result, None)
+        return PendingMaximum(result, dist.all_reduce(result, dist.ReduceOp.MAX, group=self._group, async_op=True))
+
+    def close(self) -> None:
+        """Free the group; all ranks together."""
+        if self._group is not None:
+            dist.destroy_process_group(self._group)
+            self._group = None
+
+
+class PendingMaximum:
+    """A maximum on its way."""
+
+    def __init__(self, result: torch.Tensor, work: Any) -> None:
+        self._result = result
+        self._work = work
+
+    def wait(self) -> int:
+        """The maximum over all ranks."""
+        if self._work is not None:
+            self._work.wait()
+        return int(self._result)

@@ -1,0 +1,109 @@
+"""launch/pretrain.sbatch on a real SLURM: stopped, queued again, and gone on with as if nothing had happened."""
+
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import slurm
+from launching import PROJECT, TIMEOUT_SECONDS
+from recipes import tiny, write
+from runs import events, trained
+
+from apollo_ds.metrics import read_metrics
+from apollo_ds.recipe import Recipe
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(bool(slurm.missing()), reason=f"SLURM IS NOT TESTED: {', '.join(slurm.missing())} missing"),
+]
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[slurm.Cluster]:
+    with slurm.cluster() as running:
+        yield running
+
+
+def submit(cluster: slurm.Cluster, log: Path, *words: str) -> str:
+    """Submit with two nodes of one CPU rank each, and these words after sbatch's own options; returns the job's id."""
+    nodes = ["--nodes=2", "--ntasks-per-node=1", "--cpus-per-task=1", "--gpus-per-node=0", "--time=10"]
+    return cluster.command("sbatch", "--parsable", *nodes, f"--output={log}", *words, cwd=PROJECT)
+
+
+def wait_for_steps(cluster: slurm.Cluster, job: str, recipe: Recipe, log: Path, steps: int) -> None:
+    metrics = recipe.out / "metrics.jsonl"
+    give_up = time.monotonic() + TIMEOUT_SECONDS
+    while not (metrics.is_file() and any(e["event"] == "step" and e["step"] > steps for e in read_metrics(metrics))):
+        assert time.monotonic() < give_up
+        assert cluster.job(job)["JobState"] in ("PENDING", "RUNNING"), log.read_text()
+        time.sleep(0.2)
+
+
+def last_saved(recipe: Recipe) -> int:
+    return int((recipe.out / "checkpoints" / "latest").read_text().removeprefix("step-"))
+
+
+def wait_for_requeue(cluster: slurm.Cluster, job: str, times: int) -> None:
+    give_up = time.monotonic() + TIMEOUT_SECONDS
+    while cluster.job(job)["Restarts"] != str(times):
+        assert time.monotonic() < give_up, cluster.job(job)
+        assert cluster.job(job)["JobState"] not in ("COMPLETED", "FAILED", "TIMEOUT"), cluster.job(job)
+        time.sleep(0.2)
+
+
+def test_a_job_that_is_signalled_and_meets_its_time_limit_goes_on_as_if_nothing_had_happened(
+    cluster: slurm.Cluster, tmp_path: Path
+) -> None:
+    whole, cut = (
+        tiny("gpt2", tmp_path / name / "run", steps=4000, save_every=100_000, eval_every=1000, log_every=20)
+        for name in ("whole", "cut")
+    )
+    log = tmp_path / "cut.log"
+    for recipe in (whole, cut):
+        recipe.out.parent.mkdir()
+    path = write(cut, tmp_path / "cut.yaml")
+    # SLURM sends the signal that comes before the limit up to a minute early: after 30 to 90 s here.
+    job = submit(cluster, log, "--signal=USR1@510", "launch/pretrain.sbatch", path, "save_every=3000")
+    wait_for_steps(cluster, job, cut, log, 100)
+    cluster.command("scancel", "--signal=USR1", job)
+    wait_for_requeue(cluster, job, 1)
+    first = last_saved(cut)
+    # Nobody but SLURM, whose time limit comes near.
+    wait_for_requeue(cluster, job, 2)
+    second = last_saved(cut)
+    assert first < second < 4000, log.read_text()
+    cluster.command("scontrol", "update", f"JobId={job}", "TimeLimit=60")
+    assert cluster.wait_for_end(job, TIMEOUT_SECONDS) == "COMPLETED", log.read_text()
+    said = log.read_text()
+    assert f"(2 of 2 ranks): stopped after step {second:,}, saved" in " ".join(said.split())
+    assert [event["ranks"] for event in events(cut, "resume")] == [2, 2]
+
+    log = tmp_path / "whole.log"
+    job = submit(cluster, log, "launch/pretrain.sbatch", write(whole, tmp_path / "whole.yaml"))
+    assert cluster.wait_for_end(job, TIMEOUT_SECONDS) == "COMPLETED", log.read_text()
+    assert trained(cut) == trained(whole)
+    for rank in range(2):
+        weights = [recipe.out / "checkpoints" / "step-4000" / f"rank-0000{rank}.safetensors" for recipe in (whole, cut)]
+        assert weights[0].read_bytes() == weights[1].read_bytes()
+
+
+def test_an_array_trains_one_line_of_the_list_each(cluster: slurm.Cluster, tmp_path: Path) -> None:
+    recipe = tiny("gpt2", tmp_path / "unused", steps=20)
+    methods = ["scratch", "stackbert", "apollo"]
+    several = tmp_path / "methods.txt"
+    several.write_text("".join(f"method={name} out={tmp_path / name}\n" for name in methods))
+    path = write(recipe, tmp_path / "recipe.yaml")
+    log = tmp_path / "array-%a.log"
+    job = submit(cluster, log, "--array=1-3", "launch/pretrain.sbatch", path, f"@{several}", "seed=7")
+    for number, name in enumerate(methods, 1):
+        printed = tmp_path / f"array-{number}.log"
+        assert cluster.wait_for_end(f"{job}_{number}", TIMEOUT_SECONDS) == "COMPLETED", printed.read_text()
+        assert read_metrics(tmp_path / name / "metrics.jsonl")[-1]["event"] == "end"
+        assert f"{name}  gpt2 6x32" in printed.read_text()
+        assert "seed 7" in printed.read_text()
+
+
+def test_the_script_is_bash() -> None:
+    subprocess.run(["bash", "-n", PROJECT / "launch" / "pretrain.sbatch"], check=True)
