@@ -10,6 +10,7 @@ from pathlib import Path
 from rich.console import Console
 
 from apollo_ds.errors import UserError
+from apollo_ds.forecast import forecast, in_words
 from apollo_ds.plan import plan, show
 from apollo_ds.recipe import DEFAULT_RECIPE, load_recipe, load_resolved
 
@@ -38,6 +39,10 @@ def _parser() -> argparse.ArgumentParser:
     planning = commands.add_parser("plan", help="show a recipe's stages and their cost; starts nothing")
     _add_recipe(planning)
     planning.add_argument("--json", action="store_true", help="for programs")
+    planning.add_argument("--ranks", type=int, help="forecast memory and time for so many; needs peak_flops=...")
+    planning.add_argument(
+        "--utilisation", type=float, default=0.4, help="the part of peak_flops reached; 0.4 if unsaid"
+    )
     planning.set_defaults(command=_plan)
 
     training = commands.add_parser("train", help="train a recipe on this process's rank, as launch/pretrain.sh does")
@@ -83,10 +88,18 @@ def split_recipe(words: Sequence[str]) -> tuple[Path, list[str]]:
 
 def _plan(options: argparse.Namespace) -> None:
     recipe = load_recipe(*split_recipe(options.words))
+    planned = plan(recipe)
+    if options.ranks is not None:
+        if recipe.peak_flops is None:
+            raise UserError("peak_flops: state the operations a second of one rank, as in peak_flops=9.9e14")
+        planned["forecast"] = forecast(recipe, planned["total"], options.ranks, recipe.peak_flops, options.utilisation)
     if options.json:
-        print(json.dumps(plan(recipe), indent=2))
-    else:
-        show(recipe, Console())
+        print(json.dumps(planned, indent=2))
+        return
+    console = Console()
+    show(recipe, console)
+    if options.ranks is not None:
+        console.print(in_words(planned["forecast"]))
 
 
 def _train(options: argparse.Namespace) -> None:

@@ -1,0 +1,40 @@
+"""Memory and time of a recipe, against figures worked out by hand."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from apollo_ds.__main__ import main
+from apollo_ds.forecast import state_bytes
+
+BERT_BASE = str(Path(__file__).parents[2] / "launch" / "recipes" / "bert-base.yaml")
+
+
+@pytest.mark.parametrize(("stage", "expected"), [(0, 16.0), (1, 4 + 12 / 8), (2, 2 + 14 / 8), (3, 16 / 8)])
+def test_zero_parts_16_bytes_a_parameter(stage: int, expected: float) -> None:
+    assert state_bytes(1_000_000, stage, ranks=8, bytes_a_number=2) == pytest.approx(expected * 1e6)
+
+
+def test_bert_base_on_a_node(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["plan", BERT_BASE, "peak_flops=5e14", "--ranks", "8", "--utilisation", "0.4", "--json"]
+    main(words)
+    plan = json.loads(capsys.readouterr().out)
+    expected = plan["forecast"]
+    assert expected["micro_batch"] == 48
+    assert expected["days"] == pytest.approx(5.023e19 / (8 * 5e14 * 0.4) / 86400, rel=1e-3)
+    assert expected["tokens_per_second"] == pytest.approx(plan["total"]["tokens"] / (expected["days"] * 86400))
+    activations = 12 * 48 * 512 * 768 * 34 + 48 * 77 * 30522 * 6
+    assert expected["memory_bytes"]["1"] == pytest.approx(109_514_298 * 5.5 + activations)
+
+
+def test_the_plan_for_people_says_it_too(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["plan", BERT_BASE, "peak_flops=5e14", "--ranks", "8", "--utilisation", "0.4"])
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "8 ranks at 40% of 500 TFLOP/s: 3.13 M tokens/s, 0.36 days" in printed
+
+
+def test_time_needs_a_peak(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["plan", BERT_BASE, "--ranks", "8"])
+    assert "peak_flops" in capsys.readouterr().err
