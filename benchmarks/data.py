@@ -8,7 +8,8 @@ its start, imports included, so that a rate is that of one core however many thr
 with `datasets.map(tokenize)` and `map(group_texts)`, as the example scripts of transformers do; and document by
 document into megatron-core's writer, as Megatron's preprocessing does. `reading` compares samples with slices of a
 numpy.memmap, `training` with what training takes; `masking` compares with `DataCollatorForLanguageModeling`;
-`full-size` opens a made-up set of 5 billion tokens in fresh processes.
+these three also count processor time, on one thread. `full-size` opens a made-up set of 5 billion tokens in fresh
+processes.
 
 The text is wikipedia.parquet and books.parquet in APOLLO_DS_CORPORA; books are cut into documents of 30,000
 characters. All figures are medians.
@@ -152,14 +153,17 @@ def shards() -> Path:
 
 
 def seconds_each(samples: int, functions: dict[str, Callable[[int], object]], times: int) -> dict[str, float]:
-    """Median seconds a sample of functions that are called in turn with 0, 1, 2, ..."""
+    """Median processor seconds a sample of functions that are called in turn with 0, 1, 2, ..., on one thread."""
+    import torch
+
+    torch.set_num_threads(1)
     results: dict[str, list[float]] = {name: [] for name in functions}
     for repeat in range(5):
         for name, function in functions.items():
-            started = time.perf_counter()
+            started = time.process_time()
             for call in range(times):
                 function(repeat * times + call)
-            results[name].append((time.perf_counter() - started) / times / samples)
+            results[name].append((time.process_time() - started) / times / samples)
     return {name: statistics.median(values) for name, values in results.items()}
 
 
@@ -198,7 +202,7 @@ def reading(seq_len: str) -> dict[str, float]:
 
 
 def training(family: str) -> dict[str, float]:
-    """Samples a second that one core gives, against those that both cores train, at the recipe's fewest layers."""
+    """Samples a second that one core reads and masks, against those that all cores train at the recipe's least depth."""
     from apollo_ds.engine import Engine, Processes
     from apollo_ds.models import build
     from apollo_ds.recipe import load_recipe
@@ -216,8 +220,8 @@ def training(family: str) -> dict[str, float]:
     plan = recipe.schedule().at(0)
     trained = seconds_each(32, {"training": lambda i: engine.train_step(batch, plan)}, times=4)
     processes.leave()
-    return {"batches, samples/s": 1 / batches["ours"], "training, samples/s": 1 / trained["training"],
-            "times": trained["training"] / batches["ours"]}  # fmt: skip
+    reads, trains = 1 / batches["ours"], len(os.sched_getaffinity(0)) / trained["training"]
+    return {"batches, samples/s": reads, "training, samples/s": trains, "times": reads / trains}
 
 
 def masking(rule: str) -> dict[str, float]:
@@ -226,7 +230,6 @@ def masking(rule: str) -> dict[str, float]:
     import torch
     from transformers import AutoTokenizer, DataCollatorForLanguageModeling
 
-    torch.set_num_threads(1)
     ours = source(SEQ_LEN, "bert", whole_words=rule == "whole_word")
     positions = np.arange(32) * SEQ_LEN
     tokens = ours.train.read(positions, SEQ_LEN)
