@@ -8,7 +8,8 @@ its start, imports included, so that a rate is that of one core however many thr
 with `datasets.map(tokenize)` and `map(group_texts)`, as the example scripts of transformers do; and document by
 document into megatron-core's writer, as Megatron's preprocessing does. `reading` compares samples with slices of a
 numpy.memmap, `training` with what training takes; `masking` compares with `DataCollatorForLanguageModeling`;
-`full-size` opens a made-up set of 5 billion tokens in fresh processes.
+these three also count processor time, on one thread. `full-size` opens a made-up set of 5 billion tokens in fresh
+processes.
 
 The text is wikipedia.parquet and books.parquet in APOLLO_DS_CORPORA; books are cut into documents of 30,000
 characters. All figures are medians.
@@ -152,14 +153,17 @@ def shards() -> Path:
 
 
 def seconds_each(samples: int, functions: dict[str, Callable[[int], object]], times: int) -> dict[str, float]:
-    """Median seconds a sample of functions that are called in turn with 0, 1, 2, ..."""
+    """Median processor seconds a sample of functions that are called in turn with 0, 1, 2, ..., on one thread."""
+    import torch
+
+    torch.set_num_threads(1)
     results: dict[str, list[float]] = {name: [] for name in functions}
     for repeat in range(5):
         for name, function in functions.items():
-            started = time.perf_counter()
+            started = time.process_time()
             for call in range(times):
                 function(repeat * times + call)
-            results[name].append((time.perf_counter() - started) / times / samples)
+            results[name].append((time.process_time() - started) / times / samples)
     return {name: statistics.median(values) for name, values in results.items()}
 
 
@@ -198,7 +202,7 @@ def reading(seq_len: str) -> dict[str, float]:
 
 
 def training(family: str) -> dict[str, float]:
-    """Samples a second that one core gives, against those that both cores train, at the recipe's fewest layers."""
+    """Samples a second that one core reads and masks, against those that all cores train at the recipe's least depth."""
     from apollo_ds.engine import Engine, Processes
     from apollo_ds.models import build
     from apollo_ds.recipe import load_recipe
@@ -216,23 +220,20 @@ def training(family: str) -> dict[str, float]:
     plan = recipe.schedule().at(0)
     trained = seconds_each(32, {"training": lambda i: engine.train_step(batch, [plan] * len(batch))}, times=4)
     processes.leave()
-    return {"batches, samples/s": 1 / batches["ours"], "training, samples/s": 1 / trained["training"],
-            "times": trained["training"] / batches["ours"]}  # fmt: skip
+    reads, trains = 1 / batches["ours"], len(os.sched_getaffinity(0)) / trained["training"]
+    return {"batches, samples/s": reads, "training, samples/s": trains, "times": reads / trains}
 
 
 def masking(rule: str) -> dict[str, float]:
-    """Microseconds a sample of 128 tokens that is in memory, on one core."""
+    """Microseconds a sample of 128 tokens that is in memory, on one core; the collator chooses tokens in both cases."""
     import numpy as np
     import torch
     from transformers import AutoTokenizer, DataCollatorForLanguageModeling
 
-    torch.set_num_threads(1)
     ours = source(SEQ_LEN, "bert", whole_words=rule == "whole_word")
     positions = np.arange(32) * SEQ_LEN
     tokens = ours.train.read(positions, SEQ_LEN)
-    collate = DataCollatorForLanguageModeling(
-        AutoTokenizer.from_pretrained(shards() / "tokenizer"), whole_word_mask=rule == "whole_word"
-    )
+    collate = DataCollatorForLanguageModeling(AutoTokenizer.from_pretrained(shards() / "tokenizer"))
     special = np.isin(tokens, ours.corpus.special_tokens).astype(int)
     lists = [{"input_ids": t.tolist(), "special_tokens_mask": s.tolist()} for t, s in zip(tokens, special, strict=True)]
     tensors = [{k: torch.tensor(v) for k, v in row.items()} for row in lists]
@@ -257,7 +258,8 @@ def full_size(seq_len: str) -> dict[str, float]:
     later = {key: statistics.median(run[key] for run in again) for key in first}
     return {"first opening, s": first["opening"], "later opening, s": later["opening"],
             "next epoch, s": later["next epoch"], "samples/s": later["samples/s"],
-            "peak resident, MB": max(first["resident"], later["resident"]) / 1e6}  # fmt: skip
+            "peak resident, MB": max(first["resident"], later["resident"]) / 1e6,
+            "of it own (not files), MB": later["own"] / 1e6}  # fmt: skip
 
 
 def simulate(folder: Path) -> None:
@@ -297,12 +299,13 @@ def serve(folder: str, seq_len: str) -> None:
         stream.read((i * BATCH + np.arange(BATCH)) * length, length)
     rate = 200 * BATCH / (time.perf_counter() - started)
     status = Path("/proc/self/status").read_text()
-    resident = next(int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmHWM"))
+    memory = {line.split()[0]: int(line.split()[1]) * 1024 for line in status.splitlines() if "kB" in line}
     started = time.perf_counter()
     other = TokenStream(Path(folder), "train", length, seed=int(time.time()))
     other.read(other.tokens_per_epoch + np.arange(BATCH) * length, length)
     shuffling = time.perf_counter() - started
-    print(json.dumps({"opening": opening, "samples/s": rate, "next epoch": shuffling, "resident": resident}))
+    print(json.dumps({"opening": opening, "samples/s": rate, "next epoch": shuffling,
+                      "resident": memory["VmHWM:"], "own": memory["RssAnon:"]}))  # fmt: skip
 
 
 # ----------------------------------------------------------------------------------------------------------- main
@@ -335,7 +338,7 @@ def main() -> None:
                 output = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
                 results.setdefault(part, {})[name] = json.loads(output.splitlines()[-1])
                 print(part, name, results[part][name], flush=True)
-    path.write_text(json.dumps(results, indent=1) + "\n")
+                path.write_text(json.dumps(results, indent=1) + "\n")
     (RESULTS / "data.md").write_text("\n".join(table(part, results[part]) for part in PARTS if part in results))
 
 
