@@ -12,6 +12,8 @@ from apollo_ds.cost import parameters, trainable_parameters, training_flops
 from apollo_ds.recipe import Recipe
 from apollo_ds.stage import Stage
 
+_WIDEST = 100
+
 
 def plan(recipe: Recipe) -> dict[str, Any]:
     """Stages and totals of a recipe, as `plan --json` prints them. Operations are of forward and backward."""
@@ -65,8 +67,11 @@ def show(recipe: Recipe, console: Console) -> None:
         f"[bold]{recipe.method.name}[/]  {shape.family} {shape.num_layers}x{shape.hidden_size}, vocabulary "
         f"{shape.vocab_size:,}, length {recipe.seq_len}, batch {recipe.global_batch_size}, {recipe.steps:,} steps"
     )
+    console.width = max(console.width, _WIDEST)  # a wrapped line is better than a cut number
+    changing = [key for key in ("hidden", "length") if len({_sizes(stage)[key] for stage in result["stages"]}) > 1]
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
-    for heading in ("#", "from", "steps", "layers", "hidden", "length", "trained", "depth", "cost", "share"):
+    shown = ("#", "from", "steps", "layers", *changing, "trained", "depth", "cost", *(() if changing else ("share",)))
+    for heading in shown:
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("function", no_wrap=True)
     full_step = total["scratch_flops"] / total["steps"]
@@ -76,21 +81,26 @@ def show(recipe: Recipe, console: Console) -> None:
             f"{stage['first_step']:,}",
             f"{'<= ' if stage['may_end_early'] else ''}{stage['steps']:,}",
             str(stage["unique_layers"]),
-            f"{stage['hidden_size']}/{stage['intermediate_size']}",
-            str(stage["seq_len"]),
+            *(_sizes(stage)[key] for key in changing),
             f"{stage['trainable_parameters'] / 1e6:.1f} M",
             f"{stage['expected_depth']:.2f}",
             f"{stage['flops_per_step'] / full_step:.1%}",
-            f"{stage['flops_share']:.1%}",
+            *(() if changing else (f"{stage['flops_share']:.1%}",)),
             _effect_of_growth(schedule.stages, stage["stage"]),
         )
     console.print(table)
     console.print(
         f"{total['tokens'] / 1e9:.3g} G tokens, {total['flops']:.4g} FLOPs: "
         f"{total['flops'] / total['scratch_flops']:.1%} of what the same steps cost from scratch.\n"
-        "[dim]hidden: its size / the feed-forward width; trained: parameters; depth: mean layers run; cost: of a\n"
-        "full-depth step; a | b: a divides b, so a network that has trained shared layers keeps its function.[/]"
+        "[dim]trained: parameters; depth: mean layers run; cost: of a full-depth step;\n"
+        "function: what entering the stage does to it; a | b: a divides b, so that shared\n"
+        "layers part without a change.[/]"
     )
+
+
+def _sizes(stage: dict[str, Any]) -> dict[str, str]:
+    """What the table shows only where it changes: hidden size / feed-forward width, and sequence length."""
+    return {"hidden": f"{stage['hidden_size']}/{stage['intermediate_size']}", "length": str(stage["seq_len"])}
 
 
 def _effect_of_growth(stages: Sequence[Stage], number: int) -> str:

@@ -202,7 +202,7 @@ def reading(seq_len: str) -> dict[str, float]:
 
 
 def training(family: str) -> dict[str, float]:
-    """Samples a second that one core reads and masks, against those that all cores train at the recipe's least depth."""
+    """Samples a second that one core reads and masks, against those that all cores train at the least depth."""
     from apollo_ds.engine import Engine, Processes
     from apollo_ds.models import build
     from apollo_ds.recipe import load_recipe
