@@ -24,7 +24,7 @@ def test_each_cohort_moves_as_under_an_adam_of_its_own_age(fused: bool, newest_r
         adam.step()
     for key in ("exp_avg", "exp_avg_sq"):
         adam.state[joint][key][young] = 0
-    correction = CohortCorrection(adam, (0, born), [joint])
+    correction = CohortCorrection((0, born), [joint])
     correction.masks[joint][young] = 1
     correction.newest_learning_rate = newest_rate
     correction.index()
@@ -40,6 +40,7 @@ def test_each_cohort_moves_as_under_an_adam_of_its_own_age(fused: bool, newest_r
     for gradient in gradients[born:]:
         joint.grad, alone.grad, control.grad = gradient.clone(), gradient[young].clone(), gradient.clone()
         adam.step()
+        correction.correct(adam)
         own.step()
         control_adam.step()
         assert torch.allclose(joint.detach()[young], alone.detach(), atol=1e-6)

@@ -68,7 +68,7 @@ def global_batch(
     batches: BatchSource, first_token: int, samples: int, seq_len: int = BLOCK, ranks: int = 1, accumulation: int = 1
 ) -> tuple[Tensor, Tensor, Tensor]:
     """A step's inputs, scored positions and labels, of all ranks in their order."""
-    plan = StepPlan(0, 0, 1, (0,), seq_len, learning_rate=0.0, new_learning_rate=0.0, first_token=first_token)
+    plan = StepPlan(0, 0, (0,), (), 0, seq_len, learning_rate=0.0, new_learning_rate=0.0, first_token=first_token)
     parts = [part for rank in range(ranks) for part in batches.micro_batches(plan, samples, accumulation, rank, ranks)]
     assert len(parts) == ranks * accumulation
     inputs, positions, labels = (torch.cat(tensors) for tensors in zip(*parts, strict=True))
