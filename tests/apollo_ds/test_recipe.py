@@ -51,8 +51,9 @@ def complaint(path: Path, *overrides: str) -> str:
 def test_what_is_left_out_has_a_default() -> None:
     recipe = resolve(LEAST, "test")
     assert recipe.model == PRESETS["bert-small"]
-    assert (recipe.seed, recipe.seq_len, recipe.lr_schedule, recipe.deepspeed) == (42, 128, "cosine", {})
+    assert (recipe.seed, recipe.seq_len, recipe.lr_schedule, recipe.deepspeed) == (42, 128, None, {})
     assert recipe.method == METHODS["apollo"](name="apollo")
+    assert recipe.schedule().learning_rate.policy == "cosine"
 
 
 @pytest.mark.parametrize(
@@ -149,13 +150,13 @@ def test_the_deepspeed_files_that_come_with_the_package_are_accepted(path: Path,
         ("learning_rate=-1e-4", "learning_rate: Input should be greater than 0"),
         ("adam_betas=0.9", "adam_betas: Input should be a valid tuple"),
         ("lr_schedule=cosin", "lr_schedule: Input should be 'cosine', 'linear', 'wsd' or 'constant', not 'cosin'"),
-        ("model.family=t5", "model.family: Input should be 'bert' or 'gpt2', not 't5'"),
+        ("model.family=t5", "model.family: Input should be 'bert', 'roberta_prelayernorm' or 'gpt2', not 't5'"),
         ("model.num_heads=7", "model: num_heads 7 does not divide hidden_size 512"),
         ("model=bert-bas", "model: there is no preset 'bert-bas'; choose one of bert-small, bert-base"),
         ("model=", "model: "),
-        ("method=apolo", "method: choose one of scratch, apollo, stackbert, not 'apolo'"),
-        ("method=", "method: choose one of scratch, apollo, stackbert, not None"),
-        ("method.name=[apollo]", "method: choose one of scratch, apollo, stackbert"),
+        ("method=apolo", "stackbert, staged, swe, not 'apolo'"),
+        ("method=", "stackbert, staged, swe, not None"),
+        ("method.name=[apollo]", "method: choose one of apollo, bert2bert, "),
         ("method.sampler=lvsp", "method.sampler: Input should be 'lvps', 'es', 'us', 'fs' or 'none', not 'lvsp'"),
         ("method.layers=[1, 3, 2, 4]", "method.layers: must increase from at least 1 to the model's 4, not [1, 3, 2"),
         ("method.layers=[1, 2, 2, 4]", "method.layers: must increase"),
