@@ -179,7 +179,7 @@ def source(seq_len: int, family: str, whole_words: bool = False):
 def step(number: int, seq_len: int):
     from apollo_ds.schedule import StepPlan
 
-    return StepPlan(0, 0, 1, (0,), seq_len, 0.0, 0.0, first_token=number * BATCH * seq_len)
+    return StepPlan(0, 0, (0,), (), 0, seq_len, 0.0, 0.0, first_token=number * BATCH * seq_len)
 
 
 def reading(seq_len: str) -> dict[str, float]:
