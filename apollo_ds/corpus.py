@@ -103,6 +103,8 @@ class Corpus:
                 f"set model.vocab_size={self.vocab_size} or prepare the text with the model's tokenizer"
             )
         if shape.is_masked and None in (self.cls_token, self.mask_token):
-            raise UserError(f"{path}: the tokenizer has no [CLS] or [MASK], which BERT needs; use a WordPiece one")
+            raise UserError(
+                f"{path}: the tokenizer has no [CLS] or [MASK], which a masked model needs; use a WordPiece one"
+            )
         if whole_words:
             self.word_continuations()

@@ -26,7 +26,7 @@ _VALIDATION_SEED = 0
 
 
 class BatchSource:
-    """Batches of one corpus for one model; `whole_words` masks words instead of tokens for BERT.
+    """Batches of one corpus for one model; `whole_words` masks words instead of tokens.
 
     Raises:
         UserError: a split holds less than one sample, or the tokenizer does not tell where words start.
@@ -39,7 +39,7 @@ class BatchSource:
         self.seed = seed
         self.train = TokenStream(corpus.folder, "train", seq_len, seed)
         self.validation = TokenStream(corpus.folder, "validation", seq_len, _VALIDATION_SEED)
-        if shape.family == "bert":
+        if shape.is_masked:
             continues = corpus.word_continuations() if whole_words else None
             self.masking = Masking.of(shape.vocab_size, corpus.mask_token, corpus.special_tokens, continues)
 

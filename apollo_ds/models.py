@@ -211,11 +211,11 @@ class PretrainingModel(nn.Module):
 
 
 def frozen_names(shape: ModelShape, layers: int) -> Callable[[str], bool]:
-    """Whether `PretrainingModel.freeze(layers)` freezes the parameter of a name; nothing for 0 layers."""
+    """Whether `PretrainingModel.freeze(layers)` freezes the parameter of a name."""
     family = FAMILIES[shape.family]
     blocks = [f"{family.blocks}.{i}" for i in range(layers)]
-    prefixes = tuple(f"model.{path}." for path in (*family.embeddings, *blocks)) if layers else ()
-    return lambda name: name.startswith(prefixes) if prefixes else False
+    prefixes = tuple(f"model.{path}." for path in (*family.embeddings, *blocks))
+    return lambda name: name.startswith(prefixes)
 
 
 def build(shape: ModelShape, unique_layers: int, seed: int | None) -> PretrainingModel:

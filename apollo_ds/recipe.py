@@ -47,7 +47,7 @@ class Recipe(BaseModel):
     seed: NonNegativeInt = 42
     seq_len: PositiveInt = 128
     masking: Literal["token", "whole_word"] = "token"
-    """What BERT's masking chooses: tokens one by one, or all tokens of a word together."""
+    """What the masking of a masked model chooses: tokens one by one, or all tokens of a word together."""
     global_batch_size: PositiveInt
     micro_batch_size: PositiveInt
     """Samples a rank processes at once, at most; the rest of its share of the batch is accumulated."""
@@ -210,8 +210,8 @@ def resolve(values: dict[str, Any], source: str) -> Recipe:
             f"{source}: seq_len {recipe.seq_len} is longer than "
             f"model.max_position_embeddings {recipe.model.max_position_embeddings}"
         )
-    if recipe.masking == "whole_word" and recipe.model.family != "bert":
-        raise UserError(f"{source}: masking: whole_word is for BERT, not {recipe.model.family}; remove it")
+    if recipe.masking == "whole_word" and not recipe.model.is_masked:
+        raise UserError(f"{source}: masking: {recipe.model.family} has no masks, so no whole_word; remove it")
     _check_deepspeed(recipe.deepspeed, source)
     return recipe
 

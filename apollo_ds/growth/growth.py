@@ -12,11 +12,6 @@ from apollo_ds.stage import MomentRule
 from apollo_ds.state import COHORT, WEIGHT, Counters
 
 
-def never(name: str) -> bool:
-    """No parameter."""
-    return False
-
-
 @dataclass(frozen=True)
 class Growth:
     """How every parameter of the new model follows from the old training state.
@@ -41,10 +36,8 @@ class Growth:
     width: WidthMap | None = None
     moments: MomentRule = "map"
     marks_new: bool = False
-    was_frozen: Callable[[str], bool] = never
-    """Whether an old parameter had no moments."""
-    thaws: bool = False
-    """Whether any of those trains now."""
+    was_frozen: Callable[[str], bool] | None = None
+    """Whether an old parameter had no moments; None where all had."""
 
     def sources(self, name: str, exists: set[str]) -> tuple[str, ...]:
         """The old parameters that a new one is made from: its source, then the layer above, then its own name."""
@@ -80,7 +73,8 @@ class Growth:
 
     @property
     def _new_is_young(self) -> bool:
-        return self.moments in ("zero_new", "keep_index") or self.depth.new_layers != "copy" or self.thaws
+        without_moments = self.depth.new_layers != "copy" or self.was_frozen is not None
+        return self.moments in ("zero_new", "keep_index") or without_moments
 
     def _above(self, source: str) -> str | None:
         index = self.depth.layer_index(source)
@@ -137,7 +131,8 @@ class Growth:
         """Which coordinates start without moments; bool, of the shape of `like`, None for none."""
         not_copied = self.depth.new_layers != "copy" and self.depth.is_new(name)
         without_origin = self.moments == "keep_index" and name not in old
-        if self.moments == "reset" or not_copied or without_origin or self.was_frozen(origin):
+        thawed = self.was_frozen is not None and self.was_frozen(origin)
+        if self.moments == "reset" or not_copied or without_origin or thawed:
             return torch.ones_like(like, dtype=torch.bool)
         if self.moments == "zero_new":
             return self._is_new(name, origin, like)

@@ -18,6 +18,6 @@ def learning_flops(operator: LearnedOperator, seq_len: int, samples: int) -> flo
     flops = operator.making_flops() + training_flops(new, operator.new_layers, seq_len, samples)
     if not operator.trains_embeddings:
         flops -= samples * head_flops(new, seq_len)
-        if new.family == "bert":
+        if not new.is_pre_norm:
             flops -= samples * seq_len * 6 * new.hidden_size**2
     return flops

@@ -16,18 +16,18 @@ class LearnedGrowth(Method):
 
     source_fraction: float = Field(default=0.25, gt=0, lt=1)
     """The part of the run's steps that trains the source."""
-    source_width: float = Field(default=0.5, gt=0, le=1)
-    """Its hidden size, as a part of the model's: 1, 1/2, 1/3, ..."""
-    source_depth: float = Field(default=0.5, gt=0, le=1)
-    """Its layers, as a part of the model's; the nearest divisor is taken."""
+    source_hidden_divisor: int = Field(default=2, ge=1)
+    """The model's hidden size in units of the source's; its heads and feed-forward width follow."""
+    source_layers_divisor: int = Field(default=2, ge=1)
+    """The model's layers in units of the source's; the nearest that divides them is taken."""
     learning_steps: int = Field(default=100, ge=1)
     """Steps that learn the operator, but at most a twentieth of the run."""
 
     def stages(self, run: Run) -> list[Stage]:
         """The source, the operator, the model."""
         target = run.shape.num_layers
-        small = divided(run.shape, hidden=round(1 / self.source_width))
-        layers = divisors_near(target, [self.source_depth])[0]
+        small = divided(run.shape, hidden=self.source_hidden_divisor)
+        layers = divisors_near(target, [1 / self.source_layers_divisor])[0]
         source_steps, rest = split_steps(run.steps, [self.source_fraction])
         learning_steps = max(1, min(self.learning_steps, run.steps // 20))
         learning = Learning(cast(Literal["ligo", "mango"], self.name), small, layers)

@@ -188,7 +188,7 @@ def test_a_wrong_value_is_told_file_key_and_fix(override: str, expected: str, re
 
 def test_whole_words_are_for_bert(recipe_file: Path) -> None:
     assert load_recipe(recipe_file, ["masking=whole_word"]).masking == "whole_word"
-    with pytest.raises(UserError, match=r"masking: whole_word is for BERT, not gpt2; remove it"):
+    with pytest.raises(UserError, match=r"masking: gpt2 has no masks, so no whole_word; remove it"):
         load_recipe(recipe_file, ["masking=whole_word", "model=gpt2-base"])
 
 
