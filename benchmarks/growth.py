@@ -4,8 +4,11 @@
     python benchmarks/growth.py bert-base          one case
 
 Each measurement is a fresh pair of processes: a step of the small model, the growth, three steps of the grown model.
-The billion-parameter case has no baseline: on a machine of 24 GB the full state on both ranks does not fit.
-Memory is resident memory of a rank from the kernel's high-water mark, reset just before the growth.
+The billion-parameter case has no baseline: on a machine of 24 GB the full state on both ranks does not fit. The same
+growth of a model a third of that size has one.
+Memory is resident memory of a rank from the kernel's high-water mark, reset just before the growth. Extra is what is
+above the memory before or after it, whichever is more. The picture shows the ZeRO 1 cases, all of which double a BERT,
+with straight lines fitted by least squares.
 """
 
 import argparse
@@ -36,15 +39,22 @@ class Case:
     samples_per_rank: int
     repeats: int = REPEATS
     variants: tuple[str, ...] = VARIANTS
+    bf16: bool | None = None
+    """Whether to compute in bf16; None for what the hardware does fast."""
 
 
+_GPT = {"num_layers": 18, "vocab_size": 50264, "max_position_embeddings": 256}
 CASES = {
     "bert-small": Case("bert-small", {}, (2, 4), 1, 8),
     "bert-base": Case("bert-base", {}, (6, 12), 1, 8),
-    "bert-large": Case("bert-large", {}, (12, 24), 1, 8, 1),
-    "gpt-1b": Case("gpt2-large", {"num_layers": 18, "hidden_size": 2048, "num_heads": 32, "intermediate_size": 8192,
-                                  "vocab_size": 50264, "max_position_embeddings": 256}, (2, 18), 3, 1, 1, VARIANTS[:1]),
+    "bert-base-24": Case("bert-base", {"num_layers": 24}, (12, 24), 1, 8),
+    "bert-large": Case("bert-large", {}, (12, 24), 1, 8),
+    "gpt-0.3b": Case("gpt2-large", {**_GPT, "hidden_size": 1024, "num_heads": 16, "intermediate_size": 4096},
+                     (2, 18), 3, 1),
+    "gpt-1b": Case("gpt2-large", {**_GPT, "hidden_size": 2048, "num_heads": 32, "intermediate_size": 8192},
+                   (2, 18), 3, 1, 1, VARIANTS[:1], bf16=True),
 }  # fmt: skip
+LINE = [name for name, case in CASES.items() if case.zero_stage == 1]
 SEQ_LEN = 128
 # DeepSpeed's default buffers are made for large GPUs: several GB a rank at stage 3.
 SMALL_BUFFERS = {
@@ -82,7 +92,7 @@ def measure(case: Case, variant: str, result: Path) -> None:
             "eval_every": 8,
             "save_every": 8,
             "deepspeed": {
-                "bf16": {"enabled": processes.computes_bf16},
+                "bf16": {"enabled": processes.computes_bf16 if case.bf16 is None else case.bf16},
                 "zero_optimization": {"stage": case.zero_stage, **(SMALL_BUFFERS if case.zero_stage == 3 else {})},
                 "gradient_clipping": 1.0,
                 "steps_per_print": 1_000_000,
@@ -210,7 +220,35 @@ def main() -> None:
         }
         path.write_text(json.dumps(results, indent=2))
         print(table({name: results[name]}), flush=True)
+    results = {name: results[name] for name in CASES if name in results}
     (RESULTS / "growth.md").write_text(table(results))
+    if all(name in results for name in LINE):
+        draw(results, RESULTS / "growth.png")
+
+
+def draw(results: dict[str, dict[str, dict[str, float]]], path: Path) -> None:
+    """Time and extra memory against parameters, with fitted lines and the part of the variance they explain."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+    import numpy as np
+
+    figure, panels = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
+    for axes, key, unit, label in zip(panels, ("seconds", "peak_extra"), (1, 1e6), ("seconds", "MB"), strict=True):
+        for variant in VARIANTS:
+            x = np.array([results[name][variant]["parameters"] / 1e6 for name in LINE])
+            y = np.array([results[name][variant][key] / unit for name in LINE])
+            slope, start = np.polyfit(x, y, 1)
+            explained = 1 - ((y - slope * x - start) ** 2).sum() / ((y - y.mean()) ** 2).sum()
+            (points,) = axes.plot(x, y, "o")
+            along = np.array([0, x.max()])
+            axes.plot(along, slope * along + start, color=points.get_color(), label=f"{variant}, R² {explained:.3f}")
+        axes.set(xlabel="million parameters of the grown model", ylabel=label, ylim=(0, None))
+        axes.legend(frameon=False)
+    panels[0].set_title("Time of the growth")
+    panels[1].set_title("Extra memory at its peak, a rank")
+    figure.savefig(path, dpi=120)
 
 
 def table(results: dict[str, dict[str, dict[str, float]]]) -> str:

@@ -1,0 +1,165 @@
+"""Time of a step that leaves work out, against one in which all layers train; results/step_time.*
+
+    python benchmarks/step_time.py
+
+Two CPU ranks, ZeRO 1, one engine for each way of training the same twelve layers. In each round every engine takes a
+step, in turn; the first round is left out. A step's time is that of the slower rank. What it ought to be is its
+operations as a part of those of a full step; the difference is what does not shrink with the layers: the optimizer,
+communication, and what a step costs in itself.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+
+RESULTS = Path(__file__).parent / "results"
+ROUNDS = 11
+SAMPLES, SEQ_LEN = 8, 128
+LAYERS, HIDDEN = 12, 512
+WAYS = {
+    "all twelve layers train": "a step of training from scratch",
+    "nine layers frozen": "MSLT's last block",
+    "three frozen": "MSLT's second block, with all layers there",
+    "top three of six": "bert2BERT's prefixes",
+    "eight run": "PLD and RaPTr, four dropped",
+    "one layer, twelve times": "Apollo's first stage at its deepest",
+    "one layer, twice": "Apollo's first stage at its mean depth",
+}
+
+
+def measure(result: Path) -> None:
+    """All rounds on this rank; the first rank writes the medians."""
+    import torch
+
+    from apollo_ds.cost import training_flops
+    from apollo_ds.engine import Engine, Processes, SideChannel
+    from apollo_ds.learning_rate import LearningRate
+    from apollo_ds.model_shape import ModelShape
+    from apollo_ds.recipe import resolve
+    from apollo_ds.schedule import Schedule
+    from apollo_ds.stage import Stage
+    from apollo_ds.stage_model import build_for
+
+    processes = Processes.join()
+    channel = SideChannel(processes)
+    batch_size = SAMPLES * processes.world_size
+    shape = ModelShape(
+        family="gpt2",
+        num_layers=LAYERS,
+        hidden_size=HIDDEN,
+        num_heads=HIDDEN // 64,
+        intermediate_size=4 * HIDDEN,
+        vocab_size=8192,
+        max_position_embeddings=SEQ_LEN,
+    )
+    recipe = resolve(
+        {
+            "model": shape.model_dump(),
+            "method": "scratch",
+            "data": "none",
+            "out": "none",
+            "steps": 100,
+            "seq_len": SEQ_LEN,
+            "global_batch_size": batch_size,
+            "micro_batch_size": SAMPLES,
+            "learning_rate": 1e-4,
+            "eval_every": 1,
+            "save_every": 1,
+            "deepspeed": {
+                "bf16": {"enabled": processes.computes_bf16},
+                "gradient_clipping": 1.0,
+                "zero_optimization": {"stage": 1, "reduce_bucket_size": 50_000_000},
+                "zero_allow_untested_optimizer": True,
+                "steps_per_print": 1_000_000,
+            },
+        },
+        "benchmark",
+    )
+    full = Stage(method="scratch", steps=100, shape=shape, unique_layers=LAYERS, seq_len=SEQ_LEN)
+    prefix = {"depth_distribution": (1.0,), "shallowest": LAYERS // 2, "layer_map": "prefix", "trained_top": 3}
+    stages = {
+        "all twelve layers train": full,
+        "nine layers frozen": replace(full, frozen_layers=9),
+        "three frozen": replace(full, frozen_layers=3),
+        "top three of six": replace(full, **prefix),
+        "eight run": full,
+        "one layer, twelve times": replace(full, unique_layers=1, shallowest=LAYERS),
+        "one layer, twice": replace(full, unique_layers=1, shallowest=2),
+    }
+    ids = torch.randint(shape.vocab_size, (SAMPLES, SEQ_LEN))
+    batch = (ids, torch.arange(SEQ_LEN).expand(SAMPLES, SEQ_LEN), ids)
+    engines, plans, flops = {}, {}, {}
+    for way, stage in stages.items():
+        plan = Schedule([stage], batch_size, LearningRate("constant", 1e-4), 0).at(0)
+        if way == "eight run":
+            plan = replace(plan, layer_map=(0, 1, 2, 4, 5, 7, 8, 10), scales=(1.0,) * 8)
+        engines[way] = Engine(build_for(stage, 0), recipe, processes)
+        plans[way] = plan
+        flops[way] = training_flops(
+            shape, plan.depth, SEQ_LEN, batch_size, plan.first_trained, bool(stage.frozen_layers)
+        )
+    times: dict[str, list[float]] = {way: [] for way in stages}
+    for _ in range(ROUNDS + 1):
+        for way, engine in engines.items():
+            channel.exchange(None)
+            began = time.perf_counter()
+            engine.train_step([batch], [plans[way]])
+            times[way].append(max(channel.exchange(time.perf_counter() - began)))
+    if processes.is_first:
+        precision = "bf16" if processes.computes_bf16 else "fp32"
+        measured = {way: {"seconds": times[way][1:], "flops": flops[way]} for way in stages}
+        result.write_text(json.dumps({"precision": precision, "ways": measured}))
+    channel.close()
+    processes.leave()
+
+
+def table(results: dict) -> str:
+    """Markdown; each way as a part of a full step, which its round took just before."""
+    ways = results["ways"]
+    full = ways["all twelve layers train"]
+    lines = [
+        f"GPT-2, {LAYERS} layers, hidden {HIDDEN}, two CPU ranks of {SAMPLES} x {SEQ_LEN} tokens, ZeRO 1, "
+        f"{results['precision']}; medians of {ROUNDS}, and the middle half of the ratios.",
+        "",
+        "| what trains | as in | a step | part of the time | middle half | part of the operations |",
+        "|---|---|---|---|---|---|",
+    ]
+    for way, found in ways.items():
+        ratios = [own / whole for own, whole in zip(found["seconds"], full["seconds"], strict=True)]
+        low, _, high = statistics.quantiles(ratios, n=4)
+        lines.append(
+            f"| {way} | {WAYS[way]} | {statistics.median(found['seconds']) * 1000:.0f} ms | "
+            f"{statistics.median(ratios):.1%} | {low:.1%} to {high:.1%} | {found['flops'] / full['flops']:.1%} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    """Measure in a fresh pair of ranks and write the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--result", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--local_rank", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.result:
+        measure(options.result)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        result = Path(folder) / "result.json"
+        command = [Path(sys.executable).parent / "deepspeed", "--num_accelerators", "2", "--master_port", "29714"]
+        environment = {**os.environ, "DS_ACCELERATOR": "cpu", "GOMP_SPINCOUNT": "0", "OMP_NUM_THREADS": "1"}
+        subprocess.run([*command, __file__, "--result", result], check=True, env=environment, stdout=sys.stderr)
+        results = json.loads(result.read_text())
+    (RESULTS / "step_time.json").write_text(json.dumps(results, indent=1))
+    (RESULTS / "step_time.md").write_text(table(results))
+    print(table(results))
+
+
+if __name__ == "__main__":
+    main()
