@@ -47,10 +47,10 @@ _GPT = {"num_layers": 18, "vocab_size": 50264, "max_position_embeddings": 256}
 CASES = {
     "bert-small": Case("bert-small", {}, (2, 4), 1, 8),
     "bert-base": Case("bert-base", {}, (6, 12), 1, 8),
-    "bert-base-24": Case("bert-base", {"num_layers": 24}, (12, 24), 1, 8),
-    "bert-large": Case("bert-large", {}, (12, 24), 1, 8),
+    "bert-base-24": Case("bert-base", {"num_layers": 24}, (12, 24), 1, 8, 1),
+    "bert-large": Case("bert-large", {}, (12, 24), 1, 8, 1),
     "gpt-0.3b": Case("gpt2-large", {**_GPT, "hidden_size": 1024, "num_heads": 16, "intermediate_size": 4096},
-                     (2, 18), 3, 1),
+                     (2, 18), 3, 1, 1),
     "gpt-1b": Case("gpt2-large", {**_GPT, "hidden_size": 2048, "num_heads": 32, "intermediate_size": 8192},
                    (2, 18), 3, 1, 1, VARIANTS[:1], bf16=True),
 }  # fmt: skip
@@ -253,10 +253,9 @@ def draw(results: dict[str, dict[str, dict[str, float]]], path: Path) -> None:
 
 def table(results: dict[str, dict[str, dict[str, float]]]) -> str:
     """Medians as Markdown; memory in units of the shard of the small model that a rank owns."""
-    lines = [
-        "| case | layers | ZeRO | parameters | growth | seconds | three steps | shard a rank | peak extra | in shards |"
-    ]
-    lines += ["|---|---|---|---|---|---|---|---|---|---|"]
+    columns = ("case", "layers", "ZeRO", "parameters", "growth", "runs", "seconds", "three steps", "shard a rank")
+    columns += ("peak extra", "in shards")
+    lines = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
     for name, variants in results.items():
         case = CASES[name]
         for variant, r in variants.items():
@@ -266,6 +265,7 @@ def table(results: dict[str, dict[str, dict[str, float]]]) -> str:
                 str(case.zero_stage),
                 f"{r['parameters'] / 1e6:,.0f} M",
                 variant,
+                str(case.repeats),
                 f"{r['seconds']:.2f}",
                 f"{r['three_steps_seconds']:.2f}",
                 f"{r['shard_bytes'] / 1e6:,.0f} MB",

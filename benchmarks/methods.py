@@ -4,8 +4,9 @@
     python benchmarks/methods.py apollo pld    some of them
     python benchmarks/methods.py --seeds 1     one seed
 
-The runs follow one another in one process. They are far too short for the large learning rates and
-long stages that the papers use: this shows what each method costs and that it trains, not which is best.
+The runs follow one another in one process, seed by seed; those that results/methods.json has are not repeated. They
+are far too short for the large learning rates and long stages that the papers use: this shows what each method costs and
+that it trains, not which is best.
 """
 
 import argparse
@@ -55,10 +56,13 @@ def main() -> None:
     path = RESULTS / "methods.json"
     results = json.loads(path.read_text()) if path.exists() else {}
     prepare_default_text(load_recipe(DEFAULT_RECIPE))
-    for method in options.methods:
-        results[method] = [run(method, seed) for seed in range(1, options.seeds + 1)]
-        path.write_text(json.dumps(results, indent=1))
-        print(table({method: results[method]}, results["scratch"]).splitlines()[-1], flush=True)
+    for seed in range(1, options.seeds + 1):
+        for method in options.methods:
+            done = results.setdefault(method, [])
+            if len(done) < seed:
+                done.append(run(method, seed))
+                path.write_text(json.dumps(results, indent=1))
+                print(table({method: done}, results["scratch"]).splitlines()[-1], flush=True)
     (RESULTS / "methods.md").write_text(table(results, results["scratch"]))
 
 
