@@ -5,7 +5,7 @@
     python benchmarks/methods.py --seeds 1     one seed
 
 The runs follow one another in one process, seed by seed; those that results/methods.json has are not repeated. They
-are far too short for the large learning rates and long stages that the papers use: this shows what each method costs and
+are far too short for the learning rates and long stages that the papers use: this shows what each method costs, and
 that it trains, not which is best.
 """
 
