@@ -41,6 +41,7 @@ class Case:
     variants: tuple[str, ...] = VARIANTS
     bf16: bool | None = None
     """Whether to compute in bf16; None for what the hardware does fast."""
+    seq_len: int = 128
 
 
 _GPT = {"num_layers": 18, "vocab_size": 50264, "max_position_embeddings": 256}
@@ -52,10 +53,9 @@ CASES = {
     "gpt-0.3b": Case("gpt2-large", {**_GPT, "hidden_size": 1024, "num_heads": 16, "intermediate_size": 4096},
                      (2, 18), 3, 1, 1),
     "gpt-1b": Case("gpt2-large", {**_GPT, "hidden_size": 2048, "num_heads": 32, "intermediate_size": 8192},
-                   (2, 18), 3, 1, 1, VARIANTS[:1], bf16=True),
+                   (2, 18), 3, 1, 1, VARIANTS[:1], bf16=True, seq_len=16),
 }  # fmt: skip
 LINE = [name for name, case in CASES.items() if case.zero_stage == 1]
-SEQ_LEN = 128
 # DeepSpeed's default buffers are made for large GPUs: several GB a rank at stage 3.
 SMALL_BUFFERS = {
     "sub_group_size": 100_000_000,
@@ -85,7 +85,7 @@ def measure(case: Case, variant: str, result: Path) -> None:
             "data": "none",
             "out": "none",
             "steps": 8,
-            "seq_len": SEQ_LEN,
+            "seq_len": case.seq_len,
             "global_batch_size": case.samples_per_rank * processes.world_size,
             "micro_batch_size": case.samples_per_rank,
             "learning_rate": 1e-4,
@@ -102,7 +102,7 @@ def measure(case: Case, variant: str, result: Path) -> None:
     )
     schedule = recipe.schedule()
     small, large = schedule.stages
-    ids = torch.randint(0, shape.vocab_size, (case.samples_per_rank, SEQ_LEN))
+    ids = torch.randint(0, shape.vocab_size, (case.samples_per_rank, case.seq_len))
     scored = ids[:, :19] if shape.family == "bert" else ids
     positions = torch.arange(scored.shape[1]).expand(scored.shape)
     batch = (ids, positions, scored)
@@ -193,7 +193,7 @@ def run(name: str, variant: str) -> dict[str, float]:
         environment = {**os.environ, "DS_ACCELERATOR": "cpu", "GOMP_SPINCOUNT": "0", "OMP_NUM_THREADS": "1",
                        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}  # fmt: skip
         subprocess.run([*command, "--variant", variant, "--result", result], check=True, env=environment,
-                       stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # fmt: skip
+                       stdout=subprocess.DEVNULL)  # fmt: skip
         return json.loads(result.read_text())
 
 

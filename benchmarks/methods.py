@@ -33,13 +33,13 @@ COMBINATION = "[deep_jump, decreasing_drop, short_to_long]"
 SIZES = [
     "model.hidden_size=64",
     "model.intermediate_size=256",
-    "steps=600",
+    "steps=400",
     "learning_rate=2e-3",
     "seq_len=64",
     "global_batch_size=16",
-    "eval_every=30",
-    "eval_samples=256",
-    "save_every=600",
+    "eval_every=40",
+    "eval_samples=128",
+    "save_every=400",
     "log_every=100",
     "deepspeed=ds_configs/zero1_fp32.json",
 ]
