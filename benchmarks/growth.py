@@ -5,14 +5,13 @@
 
 Each measurement is a fresh pair of processes: a step of the small model, the growth, three steps of the grown model.
 The billion-parameter case has no baseline: on a machine of 24 GB the full state on both ranks does not fit. The same
-growth of a model a third of that size has one.
-Memory is resident memory of a rank from the kernel's high-water mark, reset just before the growth. Extra is what is
-above the memory before or after it, whichever is more. The picture shows the ZeRO 1 cases, all of which double a BERT,
+growth of a model a third of that size has one. Memory is resident memory of a rank; its peak is the kernel's high-water
+mark, reset just before the growth. Extra is what is above the memory before or after it, whichever is more; both are
+read when what was freed has gone back to the system. The picture shows the ZeRO 1 cases, all of which double a BERT,
 with straight lines fitted by least squares.
 """
 
 import argparse
-import gc
 import json
 import os
 import statistics
@@ -46,10 +45,10 @@ class Case:
 
 _GPT = {"num_layers": 18, "vocab_size": 50264, "max_position_embeddings": 256}
 CASES = {
-    "bert-small": Case("bert-small", {}, (2, 4), 1, 8),
-    "bert-base": Case("bert-base", {}, (6, 12), 1, 8),
-    "bert-base-24": Case("bert-base", {"num_layers": 24}, (12, 24), 1, 8, 1),
-    "bert-large": Case("bert-large", {}, (12, 24), 1, 8, 1),
+    "bert-small": Case("bert-small", {}, (2, 4), 1, 4),
+    "bert-base": Case("bert-base", {}, (6, 12), 1, 4),
+    "bert-base-24": Case("bert-base", {"num_layers": 24}, (12, 24), 1, 4, 1),
+    "bert-large": Case("bert-large", {}, (12, 24), 1, 4, 1),
     "gpt-0.3b": Case("gpt2-large", {**_GPT, "hidden_size": 1024, "num_heads": 16, "intermediate_size": 4096},
                      (2, 18), 3, 1, 1),
     "gpt-1b": Case("gpt2-large", {**_GPT, "hidden_size": 2048, "num_heads": 32, "intermediate_size": 8192},
@@ -71,6 +70,7 @@ def measure(case: Case, variant: str, result: Path) -> None:
     import torch
 
     from apollo_ds.engine import Engine, Processes
+    from apollo_ds.engine.teardown import return_freed_memory
     from apollo_ds.growth import growth_between
     from apollo_ds.model_shape import preset
     from apollo_ds.models import FAMILIES, build
@@ -109,7 +109,7 @@ def measure(case: Case, variant: str, result: Path) -> None:
 
     engine = Engine(build(small.shape, small.unique_layers, 1), recipe, processes)
     engine.train_step([batch], [schedule.at(0)])
-    gc.collect()
+    return_freed_memory()
     before = resident_bytes("VmRSS")
     reset_high_water_mark()
     started = time.perf_counter()
@@ -122,8 +122,9 @@ def measure(case: Case, variant: str, result: Path) -> None:
     del state, source
     processes.barrier()
     seconds = time.perf_counter() - started
-    gc.collect()
-    peak, after = resident_bytes("VmHWM"), resident_bytes("VmRSS")
+    peak = resident_bytes("VmHWM")
+    return_freed_memory()
+    after = resident_bytes("VmRSS")
     steps = []
     for step in range(4, 7):
         started = time.perf_counter()

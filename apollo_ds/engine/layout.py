@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.distributed as dist
 from torch import Tensor
 
 from apollo_ds.state import COHORT, MOMENTS, WEIGHT
@@ -205,8 +206,8 @@ def refresh_weights(engine: Any) -> None:
         if optimizer.persistent_parameters:
             optimizer.persistent_parameters[0].all_gather(optimizer.persistent_parameters)
     elif hasattr(optimizer, "single_partition_of_fp32_groups"):
-        optimizer.update_lp_params()
         for group in range(len(optimizer.bit16_groups)):
+            _spread_weights(optimizer, group)
             optimizer._update_model_bit16_weights(group)
     elif hasattr(optimizer, "fp32_groups_flat_partition"):
         optimizer.update_lp_params()
@@ -214,6 +215,19 @@ def refresh_weights(engine: Any) -> None:
         for parameters, masters in zip(optimizer.fp16_groups, optimizer.fp32_groups, strict=True):
             for parameter, master in zip(parameters, masters, strict=True):
                 parameter.data.copy_(master.data)
+
+
+def _spread_weights(optimizer: Any, group: int) -> None:
+    """Give every rank all partitions of a parameter group, at ZeRO 1 and 2.
+
+    One after another, each into its place: DeepSpeed's own `update_lp_params` gathers them all at once, for which gloo
+    takes a second copy of the model.
+    """
+    processes = optimizer.real_dp_process_group[group]
+    partitions = optimizer.parallel_partitioned_bit16_groups[group]
+    partitions[dist.get_rank(processes)].data.copy_(optimizer.single_partition_of_fp32_groups[group].data)
+    for rank, partition in enumerate(partitions):
+        dist.broadcast(partition.data, dist.get_global_rank(processes, rank), processes)
 
 
 _SCALER_KEYS = ("cur_scale", "cur_iter", "last_overflow_iter", "cur_hysteresis")
