@@ -12,7 +12,8 @@ from typing import Any
 import torch
 
 from apollo_ds import checkpoint
-from apollo_ds.checkpoint import Course, Position, SavedState, Totals
+from apollo_ds.checkpoint import Course, Position, SavedState
+from apollo_ds.checkpoint_files import Totals, newest_sound
 from apollo_ds.checkpoint_writer import CheckpointWriter
 from apollo_ds.consensus import Consensus
 from apollo_ds.data import BatchSource
@@ -66,7 +67,7 @@ class Trainer:
         self._start_or_resume()
 
     def _start_or_resume(self, detour: Detour | None = None) -> None:
-        newest, complaints = checkpoint.newest_sound(self.folder.checkpoints)
+        newest, complaints = newest_sound(self.folder.checkpoints)
         if newest and self.processes.is_first:
             checkpoint.repair_latest(newest)
         for complaint in complaints:
