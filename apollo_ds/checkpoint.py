@@ -18,10 +18,20 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from apollo_ds.checkpoint_files import PARTIAL, Totals, complete_checkpoints, hash_of, read_manifest, step_of
+from apollo_ds.checkpoint_files import (
+    PARTIAL,
+    DamagedCheckpoint,
+    Totals,
+    complete_checkpoints,
+    hash_of,
+    read_manifest,
+    step_of,
+    verify,
+)
 from apollo_ds.divergence import Memory
 from apollo_ds.engine.side_channel import SideChannel
 from apollo_ds.errors import UserError
+from apollo_ds.source_run import SourceRun
 from apollo_ds.state import Counters, Shape, ShardedState, dtype_of
 from apollo_ds.triggers import Evidence
 
@@ -77,6 +87,19 @@ class SavedState:
 
     def release(self, name: str, tensor: str) -> None:
         """See `State`; the files are not in memory."""
+
+
+def state_of(source: SourceRun) -> SavedState:
+    """The state that a source has come to.
+
+    Raises:
+        UserError: its checkpoint is damaged or gone.
+    """
+    try:
+        verify(source.checkpoint)
+    except DamagedCheckpoint as damage:
+        raise UserError(f"method.source: {damage}; restore it, or begin again in another folder with out=...") from None
+    return SavedState(source.checkpoint)
 
 
 @dataclass(frozen=True)
