@@ -40,7 +40,7 @@ class SourceRun(BaseModel):
 
         config = folder / "config.yaml"
         if not config.is_file():
-            raise UserError(f"method.source: {folder} is not a run folder: it has no config.yaml; name one")
+            raise UserError(f"method.source: {folder} is not a run folder: it has no config.yaml; name a run's")
         schedule = load_resolved(config).schedule()
         checkpoint, complaints = newest_sound(folder / "checkpoints")
         if checkpoint is None:
