@@ -109,7 +109,8 @@ def _train(options: argparse.Namespace) -> None:
 
 
 def _export(options: argparse.Namespace) -> None:
-    from apollo_ds.checkpoint import DamagedCheckpoint, SavedState, newest_sound, verify
+    from apollo_ds.checkpoint import SavedState
+    from apollo_ds.checkpoint_files import DamagedCheckpoint, newest_sound, verify
     from apollo_ds.corpus import Corpus
     from apollo_ds.export import export
     from apollo_ds.run_folder import RunFolder

@@ -10,35 +10,33 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
-from math import inf
 from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
-import xxhash
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from apollo_ds.checkpoint_files import (
+    PARTIAL,
+    DamagedCheckpoint,
+    Totals,
+    complete_checkpoints,
+    hash_of,
+    read_manifest,
+    step_of,
+    verify,
+)
 from apollo_ds.divergence import Memory
 from apollo_ds.engine.side_channel import SideChannel
 from apollo_ds.errors import UserError
+from apollo_ds.source_run import SourceRun
 from apollo_ds.state import Counters, Shape, ShardedState, dtype_of
 from apollo_ds.triggers import Evidence
 
 _FORMAT = 2
-_PARTIAL = ".partial"
 _Result = TypeVar("_Result")
-
-
-@dataclass(frozen=True)
-class Totals:
-    """What a run has used since its first step, across restarts."""
-
-    step: int = 0
-    tokens: int = 0
-    flops: float = 0.0
-    seconds: float = 0.0
 
 
 @dataclass
@@ -52,15 +50,11 @@ class Course:
     """What the stage has measured for what may end it."""
 
 
-class DamagedCheckpoint(Exception):
-    """A checkpoint that cannot be used; the message names the file."""
-
-
 class SavedState:
     """A state on disk, written by any number of ranks, read by any other number without communication."""
 
     def __init__(self, folder: Path) -> None:
-        manifest = _read_manifest(folder)
+        manifest = read_manifest(folder)
         self.totals = Totals(**manifest["totals"])
         course = manifest["course"]
         self.course = Course(**{**course, "evidence": Evidence(**course["evidence"])})
@@ -95,6 +89,19 @@ class SavedState:
         """See `State`; the files are not in memory."""
 
 
+def state_of(source: SourceRun) -> SavedState:
+    """The state that a source has come to.
+
+    Raises:
+        UserError: its checkpoint is damaged or gone.
+    """
+    try:
+        verify(source.checkpoint)
+    except DamagedCheckpoint as damage:
+        raise UserError(f"method.source: {damage}; restore it, or begin again in another folder with out=...") from None
+    return SavedState(source.checkpoint)
+
+
 @dataclass(frozen=True)
 class Position:
     """Where in a run a state belongs."""
@@ -114,7 +121,7 @@ def save(folder: Path, state: ShardedState, position: Position, channel: SideCha
         UserError: a rank cannot write. On every rank; what was there before is as it was.
     """
     final = folder / f"step-{position.totals.step}"
-    partial = folder / f"{final.name}{_PARTIAL}"
+    partial = folder / f"{final.name}{PARTIAL}"
     rank, is_first = channel.processes.rank, channel.processes.is_first
     try:
         together(channel, partial, lambda: _make_empty(partial) if is_first else None)
@@ -188,36 +195,13 @@ def prune(folder: Path, keep: int, keep_every: int) -> None:
     for old in complete_checkpoints(folder)[keep:]:
         if not keep_every or step_of(old) % keep_every:
             _remove(old)
-    for partial in folder.glob(f"step-*{_PARTIAL}"):
+    for partial in folder.glob(f"step-*{PARTIAL}"):
         shutil.rmtree(partial)
 
 
 def _remove(checkpoint: Path) -> None:
     """Take a checkpoint's name away before its files, so that it is never there in part."""
-    shutil.rmtree(checkpoint.rename(checkpoint.with_name(f"{checkpoint.name}.removed{_PARTIAL}")))
-
-
-def step_of(checkpoint: Path) -> int:
-    """The step that a checkpoint was written after."""
-    return int(checkpoint.name.removeprefix("step-"))
-
-
-def complete_checkpoints(folder: Path) -> list[Path]:
-    """Finished checkpoints, newest first."""
-    finished = [path for path in folder.glob("step-*") if path.suffix != _PARTIAL]
-    return sorted(finished, key=step_of, reverse=True)
-
-
-def verify(folder: Path) -> None:
-    """Compare every file with its hash.
-
-    Raises:
-        DamagedCheckpoint: a file is missing or differs.
-    """
-    for name, expected in _read_manifest(folder)["files"].items():
-        path = folder / name
-        if not path.is_file() or _hash(path) != expected:
-            raise DamagedCheckpoint(f"{path}: missing or damaged")
+    shutil.rmtree(checkpoint.rename(checkpoint.with_name(f"{checkpoint.name}.removed{PARTIAL}")))
 
 
 def discard_from(folder: Path, step: int) -> None:
@@ -225,20 +209,6 @@ def discard_from(folder: Path, step: int) -> None:
     for late in complete_checkpoints(folder):
         if step_of(late) >= step:
             _remove(late)
-
-
-def newest_sound(folder: Path, before: float = inf) -> tuple[Path | None, list[str]]:
-    """The newest checkpoint, of those before a step, that is whole, and what is wrong with each newer one."""
-    complaints: list[str] = []
-    for candidate in complete_checkpoints(folder):
-        if step_of(candidate) >= before:
-            continue
-        try:
-            verify(candidate)
-            return candidate, complaints
-        except DamagedCheckpoint as damage:
-            complaints.append(str(damage))
-    return None, complaints
 
 
 def _rank_file(rank: int) -> str:
@@ -252,23 +222,7 @@ def _write_rank(path: Path, state: ShardedState) -> str:
     save_file(tensors, path, metadata={"slices": json.dumps(slices)})
     with path.open("rb") as file:
         os.fsync(file.fileno())
-    return _hash(path)
-
-
-def _read_manifest(folder: Path) -> dict[str, Any]:
-    path = folder / "manifest.json"
-    try:
-        return json.loads(path.read_text())
-    except (OSError, json.JSONDecodeError):
-        raise DamagedCheckpoint(f"{path}: missing or damaged") from None
-
-
-def _hash(path: Path) -> str:
-    digest = xxhash.xxh3_128()
-    with path.open("rb") as file:
-        while chunk := file.read(1 << 24):
-            digest.update(chunk)
-    return digest.hexdigest()
+    return hash_of(path)
 
 
 def _write_durably(path: Path, text: str) -> None:

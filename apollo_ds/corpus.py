@@ -43,6 +43,11 @@ class Corpus:
         return self.folder / self.manifest["tokenizer"]["path"]
 
     @property
+    def tokenizer_hash(self) -> str:
+        """The tokenizer's hash."""
+        return self.manifest["tokenizer"]["sha256"]
+
+    @property
     def vocab_size(self) -> int:
         """Number of token ids."""
         return self.manifest["tokenizer"]["vocab_size"]

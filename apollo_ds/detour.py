@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from apollo_ds import checkpoint
+from apollo_ds.checkpoint_files import newest_sound, step_of
 from apollo_ds.divergence import Memory, WentWrong
 from apollo_ds.errors import UserError
 from apollo_ds.schedule import Schedule
@@ -41,8 +41,8 @@ def around(trouble: WentWrong, memory: Memory, folder: Path, schedule: Schedule,
     Raises:
         UserError: no checkpoint was made since the run last went wrong, so passing over data has not helped.
     """
-    newest, _ = checkpoint.newest_sound(folder, before=trouble.first)
-    to = checkpoint.step_of(newest) if newest else 0
+    newest, _ = newest_sound(folder, before=trouble.first)
+    to = step_of(newest) if newest else 0
     if to <= memory.went_wrong_at:
         raise UserError(
             f"{folder}: training went wrong at step {trouble.last}: {trouble}; since step {memory.went_wrong_at}, "

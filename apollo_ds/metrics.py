@@ -11,7 +11,7 @@ from typing import Any
 from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
 
-from apollo_ds.checkpoint import Totals
+from apollo_ds.checkpoint_files import Totals
 
 _SCALARS = {
     "step": {

@@ -38,6 +38,24 @@ class ModelShape(BaseModel):
         return self
 
 
+def why_not_grown(old: ModelShape, new: ModelShape) -> str | None:
+    """What keeps one model from growing into another, in words; None if it can."""
+    for key in ("family", "vocab_size", "max_position_embeddings"):
+        before, after = getattr(old, key), getattr(new, key)
+        if before != after:
+            return f"the source's {key} is {before}, and growth keeps it; set model.{key}={before}, not {after}"
+    head = old.hidden_size // old.num_heads
+    if new.hidden_size // new.num_heads != head:
+        return f"heads keep their size {head} when a model grows; give num_heads in proportion"
+    for key in ("hidden_size", "intermediate_size"):
+        before, after = getattr(old, key), getattr(new, key)
+        if after < before:
+            return f"{key} must not become narrower, from {before} to {after}"
+    if new.num_layers < old.num_layers:
+        return f"{old.num_layers} layers cannot grow to {new.num_layers}"
+    return None
+
+
 def _bert(num_layers: int, hidden_size: int) -> ModelShape:
     return ModelShape(
         family="bert",

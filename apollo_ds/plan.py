@@ -10,6 +10,7 @@ from rich.table import Table
 
 from apollo_ds.cost import parameters, trainable_parameters, training_flops
 from apollo_ds.recipe import Recipe
+from apollo_ds.source_run import SourceRun
 from apollo_ds.stage import Stage
 
 _WIDEST = 100
@@ -46,6 +47,7 @@ def plan(recipe: Recipe) -> dict[str, Any]:
             "tokens": sum(stage.steps * stage.seq_len for stage in schedule.stages) * recipe.global_batch_size,
             "flops": total,
             "scratch_flops": full_step * schedule.total_steps,
+            "source_flops": schedule.source.spent.flops if schedule.source else 0.0,
         },
         "stages": stages,
     }
@@ -92,10 +94,19 @@ def show(recipe: Recipe, console: Console) -> None:
     console.print(
         f"{total['tokens'] / 1e9:.3g} G tokens, {total['flops']:.4g} FLOPs: "
         f"{total['flops'] / total['scratch_flops']:.1%} of what the same steps cost from scratch.\n"
+        f"{_with_source(schedule.source, total)}"
         "[dim]trained: parameters; depth: mean layers run; cost: of a full-depth step;\n"
         "function: what entering the stage does to it; a | b: a divides b, so that shared\n"
         "layers part without a change.[/]"
     )
+
+
+def _with_source(source: SourceRun | None, total: dict[str, Any]) -> str:
+    """The cost again, with what the source has spent, where one is given."""
+    if source is None:
+        return ""
+    share = (total["flops"] + total["source_flops"]) / total["scratch_flops"]
+    return f"Counting the source's {total['source_flops']:.4g} FLOPs ({source}): {share:.1%}.\n"
 
 
 def _sizes(stage: dict[str, Any]) -> dict[str, str]:
@@ -106,7 +117,7 @@ def _sizes(stage: dict[str, Any]) -> dict[str, str]:
 def _effect_of_growth(stages: Sequence[Stage], number: int) -> str:
     """What entering a stage does to the function that is evaluated."""
     if number == 0:
-        return "initialised"
+        return "as in the source" if stages[0].source else "initialised"
     old, new = stages[number - 1], stages[number]
     if new.continues(old):
         return "goes on"

@@ -26,6 +26,7 @@ from apollo_ds.learning_rate import LearningRate, Policy
 from apollo_ds.methods import METHODS, Combination, Method, Run
 from apollo_ds.model_shape import ModelShape, preset
 from apollo_ds.schedule import Schedule
+from apollo_ds.source_run import known_source
 
 DEFAULT_RECIPE = Path("launch/recipes/demo.yaml")
 
@@ -125,8 +126,15 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
 
 
 def load_resolved(path: Path) -> Recipe:
-    """Read the recipe part of a run folder's config.yaml."""
-    return resolve(_read_yaml(path)["recipe"], str(path))
+    """Read the recipe part of a run folder's config.yaml.
+
+    Raises:
+        UserError: it has none, or a key or value is wrong.
+    """
+    values = _read_yaml(path).get("recipe")
+    if not isinstance(values, dict):
+        raise UserError(f"{path}: damaged; it holds no recipe")
+    return resolve(values, str(path))
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
@@ -199,7 +207,7 @@ def resolve(values: dict[str, Any], source: str) -> Recipe:
     elif isinstance(model, dict):
         _refuse_unknown(model, ModelShape.model_fields, source, "model.")
     if "method" in values:
-        values["method"] = _method(values["method"], source)
+        values["method"] = _method(values["method"], source, str(values.get("out")))
     try:
         recipe = Recipe(**values)
     except ValidationError as error:
@@ -216,25 +224,27 @@ def resolve(values: dict[str, Any], source: str) -> Recipe:
     return recipe
 
 
-def _method(value: Any, source: str) -> Method:
+def _method(value: Any, source: str, out: str) -> Method:
     """A method by name or with options, or a list: a method, and what is laid over its stages."""
     if isinstance(value, dict) and isinstance(value.get("parts"), list):  # as a resolved recipe has it
         value = value["parts"]
     if not isinstance(value, list):
-        return _single_method(value, source)
+        return _single_method(value, source, out)
     if not value:
         raise UserError(f"{source}: method: the list is empty")
-    return _told(source, lambda: Combination.of([_single_method(part, source) for part in value]))
+    return _told(source, lambda: Combination.of([_single_method(part, source, out) for part in value]))
 
 
-def _single_method(value: Any, source: str) -> Method:
+def _single_method(value: Any, source: str, out: str) -> Method:
     options = {"name": value} if isinstance(value, str) else value
     if not isinstance(options, dict) or str(options.get("name")) not in METHODS:
         raise UserError(f"{source}: method: choose one of {', '.join(METHODS)}, not {value!r}")
     kind = METHODS[str(options["name"])]
     _refuse_unknown(options, kind.model_fields, source, "method.")
+    if isinstance(options.get("source"), str):
+        options = {**options, "source": known_source(options["source"], Path(out))}
     try:
-        return kind(**options)
+        return _told(source, lambda: kind(**options))
     except ValidationError as error:
         raise UserError(_first_error(error, source, "method.")) from None
 

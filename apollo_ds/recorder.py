@@ -7,7 +7,7 @@ from statistics import fmean
 
 import torch
 
-from apollo_ds.checkpoint import Totals
+from apollo_ds.checkpoint_files import Totals
 from apollo_ds.divergence import DivergenceWatch
 from apollo_ds.engine import Processes, StepResult
 from apollo_ds.metrics import Metrics

@@ -27,8 +27,8 @@ class RunHistory:
     steps: list[Event]
     evals: list[Event]
     growths: list[Event]
-    unigram_entropy: float | None
-    """The loss of the best guess without context, in nats, where the run recorded it."""
+    start: Event
+    """What the run recorded when it began; empty where it did not."""
 
     @classmethod
     def read(cls, folder: Path) -> "RunHistory":
@@ -44,8 +44,13 @@ class RunHistory:
         if not by_kind["eval"]:
             raise UserError(f"{folder}/metrics.jsonl: no held-out loss is recorded yet")
         config = yaml.safe_load((folder / "config.yaml").read_text())["recipe"]
-        entropy = next((e.get("unigram_entropy") for e in events if e["event"] == "start"), None)
-        return cls(folder.name, config, by_kind["step"], by_kind["eval"], by_kind["growth"], entropy)
+        start = next((e for e in events if e["event"] == "start"), {})
+        return cls(folder.name, config, by_kind["step"], by_kind["eval"], by_kind["growth"], start)
+
+    @property
+    def unigram_entropy(self) -> float | None:
+        """The loss of the best guess without context, in nats, where the run recorded it."""
+        return self.start.get("unigram_entropy")
 
     @property
     def final(self) -> Event:
@@ -168,6 +173,10 @@ def _summary(runs: list[RunHistory]) -> list[str]:
             f"{final['loss']:.4f} | {final['flops']:.4g} | {final['seconds']:.0f} |"
         )
     lines.append("")
+    for run in runs:
+        if "source" in run.start:
+            spent = f"{run.start['source_flops']:.4g} FLOPs and {run.start['source_seconds']:.0f} seconds"
+            lines += [f"{run.name} starts from {run.start['source']}, on which {spent} had been spent before.", ""]
     if len(runs) == 1:
         return lines
     lines += [
@@ -183,9 +192,16 @@ def _summary(runs: list[RunHistory]) -> list[str]:
         if flops is None or seconds is None:
             lines.append(f"| {run.name} | not reached (best {min(e['loss'] for e in run.evals):.4f}) | | | |")
             continue
-        ratio = flops / baseline.final["flops"]
-        lines.append(f"| {run.name} | {flops:.4g} | {1 - ratio:.1%} | {1 / ratio - 1:.1%} | {seconds:.0f} |")
+        lines.append(_saving(run.name, flops, seconds, baseline))
+        if "source" in run.start:
+            counted = (flops + run.start["source_flops"], seconds + run.start["source_seconds"])
+            lines.append(_saving(f"{run.name}, counting its source", *counted, baseline))
     return [*lines, ""]
+
+
+def _saving(name: str, flops: float, seconds: float, baseline: RunHistory) -> str:
+    ratio = flops / baseline.final["flops"]
+    return f"| {name} | {flops:.4g} | {1 - ratio:.1%} | {1 / ratio - 1:.1%} | {seconds:.0f} |"
 
 
 def _stages(run: RunHistory) -> list[str]:

@@ -30,6 +30,9 @@ def run(recipe_path: Path, overrides: Sequence[str]) -> None:
         prepare_default_text(recipe)
     corpus = Corpus.open(recipe.data)
     corpus.check_fits(recipe.model, whole_words=recipe.masking == "whole_word")
+    given = recipe.schedule().source
+    if given:
+        given.check_tokenizer(corpus)
     RunFolder(recipe.out).check(recipe)
     if os.environ.get("RANK", "0") == "0":
         corpus.verify()
@@ -40,6 +43,7 @@ def _train(recipe: Recipe, corpus: Corpus) -> None:
     from apollo_ds.data import BatchSource
     from apollo_ds.engine import Processes
     from apollo_ds.progress import Progress
+    from apollo_ds.stage_model import check_growths
     from apollo_ds.trainer import Trainer
 
     request = StopRequest()
@@ -48,6 +52,8 @@ def _train(recipe: Recipe, corpus: Corpus) -> None:
     progress = Progress(recipe.schedule(), shown=processes.is_first)
     folder = RunFolder(recipe.out)
     try:
+        recipe = processes.of_first(recipe)  # a source that still trains may have saved while the ranks looked at it
+        check_growths(recipe.schedule().stages)
         processes.on_first(lambda: _claim(folder, request))
         processes.on_first(lambda: folder.create(recipe))
         settled = settle_precision(recipe.deepspeed, processes.computes_bf16)

@@ -12,6 +12,7 @@ from typing import IO, Any
 
 import yaml
 
+from apollo_ds.corpus import Corpus
 from apollo_ds.errors import UserError
 from apollo_ds.recipe import Recipe
 
@@ -61,7 +62,7 @@ class RunFolder:
         """
         if not self.exists:
             return
-        before = _read(self.config)
+        before = read_recipe(self.config)
         now = plain(recipe)
         for key in sorted(before.keys() | now.keys()):
             if key not in _MAY_CHANGE and before.get(key) != now.get(key):
@@ -104,12 +105,14 @@ class RunFolder:
         """Make the folder and write config.yaml: the recipe, and what it is run with.
 
         Raises:
-            UserError: the folder cannot be written to.
+            UserError: the folder cannot be written to, or the recipe's text is not there.
         """
+        tokenizer = Corpus.open(recipe.data).tokenizer_hash
         try:
             self.checkpoints.mkdir(parents=True, exist_ok=True)
             partial = self.config.with_suffix(".partial")
-            partial.write_text(yaml.safe_dump({"recipe": plain(recipe), **_circumstances()}, sort_keys=False))
+            config = {"recipe": plain(recipe), "tokenizer": tokenizer, **_circumstances()}
+            partial.write_text(yaml.safe_dump(config, sort_keys=False))
             partial.rename(self.config)
         except OSError as error:
             raise UserError(f"out: cannot write to {self.path}: {error.strerror}") from None
@@ -122,8 +125,12 @@ def plain(recipe: Recipe) -> dict[str, Any]:
     return values
 
 
-def _read(path: Path) -> dict[str, Any]:
-    """The recipe part of config.yaml."""
+def read_recipe(path: Path) -> dict[str, Any]:
+    """The recipe part of config.yaml.
+
+    Raises:
+        UserError: it is damaged.
+    """
     try:
         return dict(yaml.safe_load(path.read_text())["recipe"])
     except (OSError, yaml.YAMLError, TypeError, KeyError, ValueError):

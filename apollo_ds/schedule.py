@@ -10,6 +10,7 @@ from apollo_ds.depth import draw_depth
 from apollo_ds.errors import UserError
 from apollo_ds.layer_map import LayerMap
 from apollo_ds.learning_rate import LearningRate
+from apollo_ds.source_run import SourceRun
 from apollo_ds.stage import Stage
 
 
@@ -61,7 +62,7 @@ class Schedule:
 
     def _set_stages(self, stages: Sequence[Stage]) -> None:
         for number, stage in enumerate(stages):
-            if stage.steps < 1:
+            if stage.steps < 1 and stage.source is None:
                 raise UserError(f"method: stage {number + 1} of {len(stages)} has no steps; raise `steps`")
         counts = [stage.unique_layers for stage in stages]
         if any(after < before for before, after in pairwise(counts)):
@@ -69,6 +70,11 @@ class Schedule:
         self.stages = list(stages)
         self.first_steps = [sum(stage.steps for stage in self.stages[:number]) for number in range(len(self.stages))]
         self._rates = _rate_positions(self.stages)
+
+    @property
+    def source(self) -> SourceRun | None:
+        """The run that has trained the first stage, where another than this one has."""
+        return self.stages[0].source
 
     @property
     def total_steps(self) -> int:

@@ -8,6 +8,7 @@ from apollo_ds.depth import DepthDistribution
 from apollo_ds.dropping import Dropping
 from apollo_ds.layer_map import PLACEMENTS, LayerMap
 from apollo_ds.model_shape import ModelShape
+from apollo_ds.source_run import SourceRun
 from apollo_ds.triggers import Trigger
 
 MomentRule = Literal["map", "map_scaled", "zero_new", "reset", "keep_index"]
@@ -70,6 +71,8 @@ class Stage:
     """Whether the learning rate's course begins anew."""
     learning_rate_rewind: float = 1.0
     """The learning rate goes on at this part of the way it has come: 2 for half of it."""
+    source: SourceRun | None = None
+    """The run that has trained this stage, which so has no steps: its checkpoint is where this run starts."""
     ends: Trigger | None = None
     """What may end the stage before its steps are done."""
 

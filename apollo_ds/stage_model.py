@@ -1,5 +1,8 @@
 """What a stage trains, and how it is made from what the stage before trained."""
 
+from collections.abc import Sequence
+from itertools import pairwise
+
 from apollo_ds.growth import growth_between
 from apollo_ds.learned import IntoLearning, LearnedGrowthModel, OutOfLearning, operator_of
 from apollo_ds.models import FAMILIES, PretrainingModel, build
@@ -37,3 +40,13 @@ def growth_into(new: Stage, old: Stage, seed: int) -> StateMap:
     if old.learning:
         return OutOfLearning(operator_of(old.learning, old))
     return growth_between(old, new, f"model.{FAMILIES[new.shape.family].blocks}", seed)
+
+
+def check_growths(stages: Sequence[Stage]) -> None:
+    """See before any training that each stage can be made from the one before it.
+
+    Raises:
+        UserError: one cannot.
+    """
+    for old, new in pairwise(stages):
+        growth_into(new, old, seed=0)

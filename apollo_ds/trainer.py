@@ -12,7 +12,8 @@ from typing import Any
 import torch
 
 from apollo_ds import checkpoint
-from apollo_ds.checkpoint import Course, Position, SavedState, Totals
+from apollo_ds.checkpoint import Course, Position, SavedState
+from apollo_ds.checkpoint_files import Totals, newest_sound
 from apollo_ds.checkpoint_writer import CheckpointWriter
 from apollo_ds.consensus import Consensus
 from apollo_ds.data import BatchSource
@@ -66,7 +67,7 @@ class Trainer:
         self._start_or_resume()
 
     def _start_or_resume(self, detour: Detour | None = None) -> None:
-        newest, complaints = checkpoint.newest_sound(self.folder.checkpoints)
+        newest, complaints = newest_sound(self.folder.checkpoints)
         if newest and self.processes.is_first:
             checkpoint.repair_latest(newest)
         for complaint in complaints:
@@ -77,7 +78,9 @@ class Trainer:
         self.evidence = saved.course.evidence if saved else Evidence()
         totals = saved.totals if saved else Totals()
         self.stage = saved.course.stage if saved else 0
-        self.engine = self._build_engine(self.stage, initialised=saved is None)
+        source = self.schedule.source
+        state = saved or (checkpoint.state_of(source) if source else None)
+        self.engine = self._build_engine(self.stage, initialised=state is None)
         self.metrics = None
         if self.processes.is_first:
             self.metrics = Metrics(self.folder.path, saved.metrics_bytes if saved else 0, totals)
@@ -87,8 +90,9 @@ class Trainer:
         self.recorder = StepRecorder(
             totals, self.schedule, self.processes, self.metrics, self.progress, self.watch, self.peak_flops
         )
+        if state:
+            self.engine.restore(state)
         if saved:
-            self.engine.restore(saved)
             self._write("resume", step=self.totals.step, ranks=self.processes.world_size)
             self.progress.say(
                 f"resume {newest} in stage {self.stage + 1} of {len(self.schedule.stages)} "
@@ -102,7 +106,10 @@ class Trainer:
                 ranks=self.processes.world_size,
                 precision=precision(self.recipe.deepspeed),
                 unigram_entropy=entropy,
+                **(source.cost if source else {}),
             )
+            if source:
+                self.progress.say(f"start from {source}")
         if detour:
             self._write("detour", step=detour.to, **asdict(detour))
 

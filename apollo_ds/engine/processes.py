@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 import torch.distributed as dist
@@ -15,6 +16,7 @@ import torch.distributed as dist
 from apollo_ds.engine.stale_builds import remove_stale_locks
 from apollo_ds.errors import UserError
 
+_Value = TypeVar("_Value")
 _CPU_BF16 = re.compile(r"\b(avx512_bf16|amx_bf16|bf16)\b")
 
 
@@ -98,6 +100,13 @@ class Processes:
             dist.broadcast_object_list(failure, src=0)
         if failure[0] is not None:
             raise UserError(failure[0])
+
+    def of_first(self, value: _Value) -> _Value:
+        """The first rank's value, on every rank; it must be one that can be pickled."""
+        values = [value]
+        if self.world_size > 1:
+            dist.broadcast_object_list(values, src=0)
+        return values[0]
 
     def leave(self) -> None:
         """Part from the other ranks, and remove the shared memory that DeepSpeed's CPU all-reduce leaves behind."""

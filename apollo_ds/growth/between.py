@@ -6,7 +6,7 @@ from apollo_ds.growth.depth import DepthMap
 from apollo_ds.growth.growth import Growth
 from apollo_ds.growth.width import AxisMap, WidthMap
 from apollo_ds.layer_map import LAYER_MAPS
-from apollo_ds.model_shape import ModelShape
+from apollo_ds.model_shape import ModelShape, why_not_grown
 from apollo_ds.models import frozen_names
 from apollo_ds.stage import Stage, WidthRule
 
@@ -34,14 +34,13 @@ def width_between(old: ModelShape, new: ModelShape, how: WidthRule, seed: int) -
     """The maps of the axes in which two shapes differ: hidden size with whole heads, and FFN width.
 
     Raises:
-        UserError: the size of a head changes, or something shrinks.
+        UserError: one model cannot grow into the other.
     """
+    obstacle = why_not_grown(old, new)
+    if obstacle:
+        raise UserError(f"method: {obstacle}")
     axes: dict[Axis, AxisMap] = {}
     head = old.hidden_size // old.num_heads
-    if new.hidden_size // new.num_heads != head:
-        raise UserError(f"method: heads keep their size {head} when a model grows; give num_heads in proportion")
-    if new.hidden_size < old.hidden_size or new.intermediate_size < old.intermediate_size:
-        raise UserError("method: a stage must not be narrower than the one before it")
     if new.hidden_size != old.hidden_size:
         heads = _axis(how, old.num_heads, new.num_heads, seed).of_groups(head)
         axes["embedding"] = axes["transform"] = _axis(how, old.hidden_size, new.hidden_size, seed + 1)

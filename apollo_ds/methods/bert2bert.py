@@ -4,19 +4,18 @@ from typing import Literal
 
 from pydantic import Field
 
-from apollo_ds.methods.base import GrowingMethod, Run, divided, divisors_near, split_steps
+from apollo_ds.methods.base import GrowingMethod, Run, divisors_near, split_steps
+from apollo_ds.methods.from_source import FromSource
 from apollo_ds.stage import GrowthRule, MomentRule, Stage, WidthRule
 
 
-class Bert2Bert(GrowingMethod):
-    """A model of half the width and all the layers is the source. It is widened by advanced knowledge initialisation;
-    then, for an eighth of the rest, each step runs the lowest 3, 6, ... or all 12 layers and trains the highest 3 of
-    them; then all train.
+class Bert2Bert(FromSource, GrowingMethod):
+    """A model of half the width and all the layers is the source, unless another is given. It is widened by advanced
+    knowledge initialisation; then, for an eighth of the rest, each step runs the lowest 3, 6, ... or all 12 layers and
+    trains the highest 3 of them; then all train.
     """
 
     name: Literal["bert2bert"] = "bert2bert"
-    source_fraction: float = Field(default=0.25, gt=0, lt=1)
-    """The part of the run's steps that trains the source; its operations count as the run's."""
     width: WidthRule = "aki"
     """`tiled` for function-preserving initialisation."""
     moments: MomentRule = "reset"
@@ -31,7 +30,7 @@ class Bert2Bert(GrowingMethod):
         boundaries = [self.source_fraction, *([sampled_until] if self.prefix_fraction else [])]
         source_steps, *steps = split_steps(run.steps, boundaries)
         rule = self.growth_rule(run)
-        source = self.stage(run, source_steps, target, shape=divided(run.shape, hidden=2))
+        source = self.source_stage(run, source_steps, target, hidden_divisor=2)
         if not self.prefix_fraction:
             return [source, self.stage(run, steps[0], target, growth=rule, restarts_learning_rate=True)]
         every_block = [float((depth - block) % block == 0) for depth in range(block, target + 1)]

@@ -4,18 +4,18 @@ from typing import Literal, cast
 
 from pydantic import Field
 
-from apollo_ds.methods.base import Method, Run, divided, divisors_near, split_steps
+from apollo_ds.methods.base import Run, divisors_near, split_steps
+from apollo_ds.methods.from_source import FromSource
 from apollo_ds.stage import Learning, Stage
 
 
-class LearnedGrowth(Method):
+class LearnedGrowth(FromSource):
     """A model of half the width and half the layers trains first; then the operator; then the large model.
 
-    The optimizer and the learning rate begin anew at each, as published. All of it is the run's cost.
+    The first has no steps where a source is given, whose sizes then stand for the divisors. The optimizer and the
+    learning rate begin anew at each, as published. All of it is the run's cost.
     """
 
-    source_fraction: float = Field(default=0.25, gt=0, lt=1)
-    """The part of the run's steps that trains the source."""
     source_hidden_divisor: int = Field(default=2, ge=1)
     """The model's hidden size in units of the source's; its heads and feed-forward width follow."""
     source_layers_divisor: int = Field(default=2, ge=1)
@@ -26,13 +26,13 @@ class LearnedGrowth(Method):
     def stages(self, run: Run) -> list[Stage]:
         """The source, the operator, the model."""
         target = run.shape.num_layers
-        small = divided(run.shape, hidden=self.source_hidden_divisor)
         layers = divisors_near(target, [1 / self.source_layers_divisor])[0]
         source_steps, rest = split_steps(run.steps, [self.source_fraction])
         learning_steps = max(1, min(self.learning_steps, run.steps // 20))
-        learning = Learning(cast(Literal["ligo", "mango"], self.name), small, layers)
+        source = self.source_stage(run, source_steps, layers, self.source_hidden_divisor)
+        learning = Learning(cast(Literal["ligo", "mango"], self.name), source.shape, source.unique_layers)
         return [
-            self.stage(run, source_steps, layers, shape=small),
+            source,
             self.stage(run, learning_steps, target, learning=learning, restarts_learning_rate=True),
             self.stage(run, rest - learning_steps, target, restarts_learning_rate=True),
         ]

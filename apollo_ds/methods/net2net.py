@@ -2,21 +2,19 @@
 
 from typing import Literal
 
-from pydantic import Field
-
-from apollo_ds.methods.base import GrowingMethod, Run, divided, divisors_near, split_steps
+from apollo_ds.methods.base import GrowingMethod, Run, divisors_near, split_steps
+from apollo_ds.methods.from_source import FromSource
 from apollo_ds.stage import MomentRule, NewLayers, Stage, WidthRule
 
 
-class Net2Net(GrowingMethod):
-    """A model of half the width trains first. A pre-LN one has half the layers too: there an identity layer is exact.
+class Net2Net(FromSource, GrowingMethod):
+    """A model of half the width trains first, unless a source is given. A pre-LN one has half the layers too: there
+    an identity layer is exact.
 
     Random copies change what a layer normalisation sees, so that widening is exact only for feed-forward units.
     """
 
     name: Literal["net2net"] = "net2net"
-    source_fraction: float = Field(default=0.25, gt=0, lt=1)
-    """The part of the run's steps that trains the source."""
     new_layers: NewLayers = "identity"
     width: WidthRule = "net2net"
     moments: MomentRule = "reset"
@@ -28,6 +26,6 @@ class Net2Net(GrowingMethod):
         small, large = split_steps(run.steps, [self.source_fraction])
         rule = self.growth_rule(run)
         return [
-            self.stage(run, small, layers, shape=divided(run.shape, hidden=2)),
+            self.source_stage(run, small, layers, hidden_divisor=2),
             self.stage(run, large, target, growth=rule, restarts_learning_rate=True),
         ]

@@ -12,6 +12,7 @@ from recipes import tiny
 from runs import events, train, trained, trainer
 
 from apollo_ds import checkpoint
+from apollo_ds.checkpoint_files import verify
 from apollo_ds.engine import Processes
 from apollo_ds.errors import UserError
 from apollo_ds.recipe import Recipe
@@ -97,7 +98,7 @@ def test_a_disk_that_fills_up_is_one_sentence_and_loses_nothing(small_disk: Path
     assert left
     assert not any(name.endswith(".partial") for name in left)
     for name in left:
-        checkpoint.verify(full.out / "checkpoints" / name)
+        verify(full.out / "checkpoints" / name)
     assert (full.out / "checkpoints" / "latest").read_text() in left
 
     subprocess.run(["mount", "-o", "remount,size=64m", small_disk], check=True)
@@ -162,4 +163,4 @@ def test_a_truncated_file_is_passed_over(tmp_path: Path) -> None:
     assert pool(2).run(train, recipe) == [None, None]
     assert events(recipe, "resume")[-1]["step"] == 15
     assert trained(recipe) == before
-    checkpoint.verify(recipe.out / "checkpoints" / "step-20")
+    verify(recipe.out / "checkpoints" / "step-20")

@@ -8,7 +8,7 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
-from apollo_ds.checkpoint import Totals
+from apollo_ds.checkpoint_files import Totals
 from apollo_ds.metrics import Metrics, read_metrics
 
 

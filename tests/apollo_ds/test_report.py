@@ -126,6 +126,19 @@ def test_a_run_that_never_reaches_the_loss_is_said_to(page: Path) -> None:
     assert row["saving S"] == row["speed-up U"] == row["seconds to reach it"] == ""
 
 
+def test_what_a_given_source_has_spent_is_counted_beside_the_run_alone(tmp_path: Path) -> None:
+    scratch = run_folder(tmp_path / "scratch", "scratch", [(40, 3.0), (100, 2.0)])
+    grown = run_folder(tmp_path / "grown", "bert2bert", [(60, 2.0)])
+    source = {"source": "runs/small/checkpoints/step-9", "source_tokens": 7, "source_flops": 2e13, "source_seconds": 5}
+    metrics = grown / "metrics.jsonl"
+    metrics.write_text(json.dumps({"event": "start", "step": 0, **source}) + "\n" + metrics.read_text())
+    page = write_report([scratch, grown], tmp_path / "report")
+    alone, counted = rows(page, "FLOPs to reach it")
+    assert list(alone.values()) == ["grown", "6e+13", "40.0%", "66.7%", "60"]
+    assert list(counted.values()) == ["grown, counting its source", "8e+13", "20.0%", "25.0%", "65"]
+    assert "grown starts from runs/small/checkpoints/step-9, on which 2e+13 FLOPs and 5 seconds" in page.read_text()
+
+
 def test_all_runs_are_listed_and_the_first_is_the_baseline(page: Path) -> None:
     assert [row["run"] for row in rows(page, "method")] == ["scratch", *RUNS, "never"]
     assert "To the final held-out loss of scratch, 2.0000" in page.read_text()

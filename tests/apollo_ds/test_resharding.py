@@ -15,7 +15,8 @@ from recipes import tiny, zero
 from test_engine import offload, train, whole_state
 
 from apollo_ds import checkpoint
-from apollo_ds.checkpoint import Course, Position, SavedState, Totals
+from apollo_ds.checkpoint import Course, Position, SavedState
+from apollo_ds.checkpoint_files import Totals
 from apollo_ds.divergence import Memory
 from apollo_ds.engine import Engine, Processes, SideChannel
 from apollo_ds.growth import growth_between
