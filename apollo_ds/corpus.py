@@ -43,6 +43,16 @@ class Corpus:
         return self.folder / self.manifest["tokenizer"]["path"]
 
     @property
+    def tokenizer_hash(self) -> str:
+        """The tokenizer's hash."""
+        return self.manifest["tokenizer"]["sha256"]
+
+    @property
+    def held_out_hash(self) -> str:
+        """The hash of the held-out tokens."""
+        return self.manifest["splits"]["validation"]["files"]["validation.bin"]["xxh3"]
+
+    @property
     def vocab_size(self) -> int:
         """Number of token ids."""
         return self.manifest["tokenizer"]["vocab_size"]

@@ -12,6 +12,7 @@ from typing import IO, Any
 
 import yaml
 
+from apollo_ds.corpus import Corpus
 from apollo_ds.errors import UserError
 from apollo_ds.recipe import Recipe
 
@@ -101,15 +102,18 @@ class RunFolder:
         self._lock.flush()
 
     def create(self, recipe: Recipe) -> None:
-        """Make the folder and write config.yaml: the recipe, and what it is run with.
+        """Make the folder and write config.yaml: the recipe, which text it reads, and what it is run with.
 
         Raises:
-            UserError: the folder cannot be written to.
+            UserError: the folder cannot be written to, or the recipe's text is not there.
         """
+        corpus = Corpus.open(recipe.data)
+        text = {"tokenizer": corpus.tokenizer_hash, "held_out": corpus.held_out_hash}
         try:
             self.checkpoints.mkdir(parents=True, exist_ok=True)
             partial = self.config.with_suffix(".partial")
-            partial.write_text(yaml.safe_dump({"recipe": plain(recipe), **_circumstances()}, sort_keys=False))
+            config = {"recipe": plain(recipe), **text, **_circumstances()}
+            partial.write_text(yaml.safe_dump(config, sort_keys=False))
             partial.rename(self.config)
         except OSError as error:
             raise UserError(f"out: cannot write to {self.path}: {error.strerror}") from None
