@@ -17,7 +17,15 @@ def recipe(method: str = "scratch", **changes: Any) -> dict[str, Any]:
     """A resolved recipe, as a run folder holds it."""
     model = {"family": "gpt2", "num_layers": 6, "hidden_size": 32, "vocab_size": 300, "dropout": 0.0}
     text = {"data": "data/docs", "seq_len": 32, "eval_samples": 16, "masking": "token"}
-    return {"model": model, "method": {"name": method}, "steps": 30, "seed": 7, "learning_rate": 0.001, **text, **changes}
+    return {
+        "model": model,
+        "method": {"name": method},
+        "steps": 30,
+        "seed": 7,
+        "learning_rate": 0.001,
+        **text,
+        **changes,
+    }
 
 
 def write_run(

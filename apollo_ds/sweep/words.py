@@ -20,6 +20,8 @@ def compact(value: Any) -> str:
         return "{" + ",".join(f"{json.dumps(str(key))}:{compact(part)}" for key, part in value.items()) + "}"
     if isinstance(value, float):
         return yaml.safe_dump(value).split("\n")[0]  # YAML, unlike JSON, wants a point before an exponent
+    if isinstance(value, str) and re.fullmatch(r"[A-Za-z][\w./-]*", value, re.ASCII) and yaml.safe_load(value) == value:
+        return value
     return json.dumps(value)
 
 
