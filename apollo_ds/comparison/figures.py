@@ -35,7 +35,7 @@ def draw(groups: Sequence[Group], baseline: Group, target: Target | None) -> dic
     }
     if compares and target:
         figures["saving_against_loss.png"] = _savings(groups, baseline, target)
-    growing = [group for group in groups if any(run.growths for run in group.shown)]
+    growing = [group for group in groups if _growths_of_all(group)]
     if growing:
         figures["loss_around_growth.png"] = _growths(growing)
     return figures
@@ -122,14 +122,14 @@ def _legend(figure: Figure, axes: Axes) -> None:
 
 
 def _evaluations(group: Group, currency: str, unit: float) -> list[_Point]:
-    """Those that all shown runs have: mean cost, mean loss."""
+    """Mean cost and mean loss at each evaluation of a group."""
     return [
         _point(
             fmean(getattr(at.cost, currency) for at in evaluations) / unit,
             [at.loss for at in evaluations],
             fmean(at.step for at in evaluations),
         )
-        for evaluations in zip(*(run.curve for run in group.shown), strict=False)
+        for evaluations in group.evaluations()
     ]
 
 
@@ -161,7 +161,7 @@ def _savings(groups: Sequence[Group], baseline: Group, target: Target) -> Figure
     losses = np.linspace(curve[0].loss, target.loss, _TARGET_LOSSES) if np.isfinite(curve[0].loss) else np.array([])
     for number, group in enumerate(groups):
         if group is baseline:
-            axes.axhline(0, color=COLOURS[0], linewidth=1.5, label=f"{group.name} (baseline)")
+            axes.axhline(0, color=_look(number)["color"], linewidth=1.5, label=f"{group.name} (baseline)")
             continue
         points = [_point(loss, savings) for loss in losses if (savings := _savings_at(group, baseline, loss))]
         if points:
@@ -185,15 +185,14 @@ def _savings_at(group: Group, baseline: Group, loss: float) -> list[float] | Non
 
 def _growths(groups: Sequence[Group]) -> Figure:
     """A row of panels a recipe, a panel a growth: training loss of each step, held-out loss where it was measured."""
-    columns = max(len(group.shown[0].growths) for group in groups)
+    columns = max(_growths_of_all(group) for group in groups)
     figure, _ = new_figure(max(4.5, 2.4 * columns), 0.6 + 2.1 * len(groups))
     figure.clear()
     panels = figure.subplots(len(groups), columns, squeeze=False)
     for row, group in zip(panels, groups, strict=True):
         for number, axes in enumerate(row):
-            runs = [run for run in group.shown if len(run.growths) > number]
-            if runs:
-                _growth(dress(axes), group.name, runs, number)
+            if number < _growths_of_all(group):
+                _growth(dress(axes), group.name, group.shown, number)
             else:
                 axes.set_axis_off()
         row[0].set_ylabel("loss (nats per token)", fontsize=8)

@@ -37,11 +37,18 @@ class Group:
         """The recipe that the runs have in common."""
         return _flat(_without_seed(self.runs[0]))
 
+    def evaluations(self) -> list[list[Evaluation]]:
+        """Those of all shown runs, at each step at which all of them have one."""
+        by_step = [{point.step: point for point in run.curve} for run in self.shown]
+        return [
+            [points[step] for points in by_step] for step in by_step[0] if all(step in points for points in by_step)
+        ]
+
     def mean_curve(self) -> Curve:
-        """The mean, at each evaluation that all shown runs have, of what they had spent and of their losses."""
+        """The mean, at each of `evaluations`, of what the runs had spent and of their losses."""
         return [
             Evaluation(points[0].step, mean_cost([point.cost for point in points]), fmean(p.loss for p in points))
-            for points in zip(*(run.curve for run in self.shown), strict=False)
+            for points in self.evaluations()
         ]
 
 
@@ -134,6 +141,8 @@ def _without_seed(run: RunHistory) -> dict[str, Any]:
 
 
 def _flat(value: Any, prefix: str = "") -> Flat:
+    if isinstance(value, Mapping) and "folder" in value:  # a source, which its folder stands for
+        value = value["folder"]
     if isinstance(value, list) and any(isinstance(part, Mapping) for part in value):
         value = {str(number): part for number, part in enumerate(value)}
     if not isinstance(value, Mapping) or not value:

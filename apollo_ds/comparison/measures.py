@@ -6,7 +6,7 @@ from math import isfinite
 from statistics import fmean, stdev
 from typing import Self
 
-from apollo_ds.comparison.groups import Group
+from apollo_ds.comparison.groups import Group, mean_cost
 from apollo_ds.history import Cost, RunHistory, cost_to_reach, loss_at
 
 BUDGETS = (0.25, 0.5, 0.75, 1.0)
@@ -42,12 +42,11 @@ class Target:
     @classmethod
     def of(cls, baseline: Group) -> Self | None:
         """The target that a baseline sets; None while none of its runs has finished, or if its loss is not finite."""
-        if not baseline.finished:
+        finals = [run.final for run in baseline.finished]
+        if not finals or not all(isfinite(final.loss) for final in finals):
             return None
-        curve = baseline.mean_curve()
-        loss = curve[-1].loss
-        cost = cost_to_reach(curve, loss)
-        return cls(loss, cost) if cost and isfinite(loss) else None
+        loss = fmean(final.loss for final in finals)
+        return cls(loss, cost_to_reach(baseline.mean_curve(), loss) or mean_cost([final.cost for final in finals]))
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,6 @@
 """A comparison as a page and as lines in a terminal."""
 
 from collections.abc import Mapping
-from math import isfinite
 from pathlib import Path
 from statistics import fmean
 
@@ -14,6 +13,7 @@ from apollo_ds.comparison.measures import BUDGETS
 from apollo_ds.comparison.text import loss_text
 from apollo_ds.drawing import save
 from apollo_ds.errors import UserError
+from apollo_ds.history import RunHistory
 
 _WIDEST = 160
 _CAPTIONS = {
@@ -82,11 +82,11 @@ def show(comparison: Comparison, console: Console) -> None:
     groups, baseline, target = comparison.groups, comparison.baseline, comparison.target
     console.print(tables.runs_table(groups).for_console())
     if target and len(groups) > 1:
-        console.print(f"To {_target_in_words(comparison)}:")
+        console.print(f"To {_target_in_words(comparison)}:", markup=False)
         console.print(tables.reach_table(groups, baseline, target).for_console())
         console.print("S = 1 - C_method / C_scratch, U = C_scratch / C_method - 1; ± is the spread over seeds.")
     for remark in _remarks(comparison):
-        console.print(remark)
+        console.print(remark, markup=False)
 
 
 def sections(comparison: Comparison) -> list[str]:
@@ -128,24 +128,30 @@ def _remarks(comparison: Comparison) -> list[str]:
             if run.source:
                 spent = f"{run.source.flops:.4g} FLOPs and {run.source.seconds:,.0f} seconds"
                 remarks.append(f"{run.folder} starts from {run.start['source']}, on which {spent} had been spent.")
-    better = [
-        group.name
-        for group in groups
-        if comparison.target
-        and group.finished
-        and group.runs[0].recipe["method"] == baseline.runs[0].recipe["method"]
-        and fmean(run.final.loss for run in group.finished) < comparison.target.loss
-    ]
+    better = _better_than_the_baseline(comparison)
     if better:
         remarks.append(
             f"The baseline's own method ends lower as {' and '.join(better)}: compare with the best-tuned baseline."
         )
-    ranks = {str(run.config.get("ranks")) for group in groups for run in group.runs}
-    if len(ranks) > 1:
-        remarks.append(f"Times do not compare: the runs had {' and '.join(sorted(ranks))} ranks.")
-    if any(not isfinite(run.final.loss) for group in groups for run in group.runs):
-        remarks.append("A loss that is not finite stands for a run that has diverged.")
+    machines = {_machine(run) for group in groups for run in group.runs}
+    if len(machines) > 1:
+        remarks.append(f"Times do not compare: runs had {' and '.join(sorted(machines))}.")
     return remarks
+
+
+def _better_than_the_baseline(comparison: Comparison) -> list[str]:
+    """Other settings of the baseline's method that end lower."""
+    if comparison.target is None:
+        return []
+    method = comparison.baseline.runs[0].recipe["method"]
+    same = [group for group in comparison.groups if group.runs[0].recipe["method"] == method and group.finished]
+    lower = [group for group in same if fmean(run.final.loss for run in group.finished) < comparison.target.loss]
+    return [group.name for group in lower]
+
+
+def _machine(run: RunHistory) -> str:
+    precision = run.start.get("precision")
+    return f"{run.config.get('ranks')} ranks" + (f" in {precision}" if precision else "")
 
 
 def _differences(comparison: Comparison) -> list[str]:
@@ -187,10 +193,7 @@ def _stages(comparison: Comparison) -> list[str]:
     compares = len(comparison.groups) > 1 and comparison.target is not None
     lines = ["## Stage by stage", ""]
     if compares:
-        lines += [
-            _OF_STAGES,
-            "",
-        ]
+        lines += [_OF_STAGES, ""]
     for group in comparison.groups:
         heading = [f"### {group.name}", ""] if len(comparison.groups) > 1 else []
         lines += heading + tables.stage_table(group, comparison.target if compares else None).markdown()

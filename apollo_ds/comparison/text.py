@@ -6,6 +6,7 @@ from math import isfinite
 
 from rich import box
 from rich.table import Table as RichTable
+from rich.text import Text
 
 from apollo_ds.comparison.measures import Spread
 
@@ -30,7 +31,7 @@ class Table:
         for number, heading in enumerate(self.headings):
             table.add_column(heading, justify="right" if number else "left", no_wrap=not number)
         for row in self.rows:
-            table.add_row(*row)
+            table.add_row(*(Text(cell) for cell in row))
         return table
 
 

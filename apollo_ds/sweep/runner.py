@@ -28,6 +28,8 @@ class Sweep:
         self.launcher = launcher
         self.console = Console(highlight=False)
         self._stopping = False
+        self._told = False
+        """Whether the run that goes on has been told to stop."""
         self._running: subprocess.Popen[bytes] | None = None
 
     def run(self, number: int | None = None) -> int:
@@ -76,7 +78,7 @@ class Sweep:
         command = ["bash", str(self.launcher), str(self.grid.recipe), *cell.words]
         # A session of its own: what a terminal sends to all its processes reaches it through this one, and so once.
         self._running = subprocess.Popen(command, start_new_session=True)
-        if self._stopping:  # the signal came between the look above and the start
+        if self._stopping and not self._told:  # the signal came between the look above and the start
             self._running.terminate()
         code = self._running.wait()
         self._running = None
@@ -97,6 +99,7 @@ class Sweep:
     def _stop(self, _number: int, _frame: FrameType | None) -> None:
         self._stopping = True
         if self._running:
+            self._told = True
             self._running.terminate()
 
     def _compare(self) -> None:

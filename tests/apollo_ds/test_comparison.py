@@ -223,7 +223,7 @@ def test_the_same_seed_does_not_count_twice(tmp_path: Path) -> None:
 
 def test_times_on_other_numbers_of_ranks_are_said_not_to_compare(tmp_path: Path) -> None:
     other = write_run(tmp_path / "a", SCRATCH, "apollo", config={"ranks": 8})
-    assert "Times do not compare: the runs had 2 and 8 ranks." in page([*scratch(tmp_path), other])
+    assert "Times do not compare: runs had 2 ranks and 8 ranks." in page([*scratch(tmp_path), other])
 
 
 def test_a_source_is_counted_too(tmp_path: Path) -> None:
