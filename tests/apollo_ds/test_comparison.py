@@ -8,6 +8,7 @@ from histories import TERA, rows, write_run
 from hypothesis import given
 from hypothesis import strategies as st
 
+from apollo_ds.__main__ import main
 from apollo_ds.comparison import Comparison
 from apollo_ds.comparison.measures import saving, speed_up
 from apollo_ds.comparison.page import sections, write_page
@@ -246,6 +247,21 @@ def test_the_page_has_its_figures(tmp_path: Path) -> None:
     for name in (*names, "loss_around_growth"):
         assert f"({name}.png)" in written.read_text()
         assert {path.suffix for path in written.parent.glob(f"{name}.*")} == {".png", ".pdf"}
+
+
+def test_the_command_prints_the_tables_and_writes_only_when_told_where(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runs = [*scratch(tmp_path), write_run(tmp_path / "a", [(20, 3.0), (40, 2.5), (60, 1.5)], "apollo")]
+    words = [str(run) for run in runs]
+    before = set(tmp_path.iterdir())
+    main(["compare", *words])
+    printed = capsys.readouterr().out
+    assert "To the final held-out loss of scratch, 2.0000 nats per token, the mean of 3 seeds:" in printed
+    assert "50.0%" in printed
+    assert set(tmp_path.iterdir()) == before
+    main(["compare", *words, "--baseline", "apollo", "--out", str(tmp_path / "out")])
+    assert capsys.readouterr().out.endswith(f"{tmp_path / 'out' / 'compare.md'}\n")
 
 
 def test_a_folder_that_cannot_be_written_to_is_named(tmp_path: Path) -> None:
