@@ -94,11 +94,12 @@ def _losses(groups: Sequence[Group], currency: str, target: Target | None) -> Fi
         points = sorted((point for point in points if np.isfinite(point.mean)), key=lambda point: point.step)
         _draw_band(axes, points, look, _label(group))
         for at, (_, after) in enumerate(grown):
-            style = {"color": look["color"], "markersize": 7, "markerfacecolor": "white"}
-            axes.plot(after.x, after.mean, "o", label="growth" if at == 0 else None, **style)
+            axes.plot(after.x, after.mean, "o", color=look["color"], markersize=7, markerfacecolor="white")
             if len(groups) == 1:
                 text = _layers(group.shown[0].growths[at])
                 axes.annotate(text, (after.x, after.mean), (6, 5), textcoords="offset points", fontsize=8)
+    if any(_growths_of_all(group) for group in groups):
+        axes.plot([], [], "o", color=GREY, markersize=7, markerfacecolor="white", label="growth")
     if target:
         axes.axhline(target.loss, color=GREY, linewidth=0.9, linestyle=":", label="baseline's final loss")
     entropy = groups[0].runs[0].start.get("unigram_entropy")
@@ -111,14 +112,12 @@ def _losses(groups: Sequence[Group], currency: str, target: Target | None) -> Fi
 
 
 def _legend(figure: Figure, axes: Axes) -> None:
-    """Each label once: within the axes if there are few, else below them."""
+    """Within the axes if there are few labels, else below them."""
     handles, labels = axes.get_legend_handles_labels()
-    known = dict(zip(reversed(labels), reversed(handles), strict=True))
-    found = (list(reversed(known.values())), list(reversed(known)))
-    if len(known) <= _FEW:
-        axes.legend(*found, frameon=False, fontsize=8)
+    if len(labels) <= _FEW:
+        axes.legend(frameon=False, fontsize=8)
     else:
-        figure.legend(*found, loc="outside lower center", ncols=2, frameon=False, fontsize=8)
+        figure.legend(handles, labels, loc="outside lower center", ncols=2, frameon=False, fontsize=8)
 
 
 def _evaluations(group: Group, currency: str, unit: float) -> list[_Point]:

@@ -95,7 +95,8 @@ def sections(comparison: Comparison) -> list[str]:
     lines = tables.runs_table(groups).markdown()
     if len(groups) > 1:
         lines += ["± is the standard deviation over seeds; a cost's is given as a part of it.", ""]
-        lines += [line for remark in _remarks(comparison) for line in (remark, "")]
+    lines += [line for remark in _remarks(comparison) for line in (remark, "")]
+    if len(groups) > 1:
         lines += _differences(comparison)
         lines += _at_equal_loss(comparison) + _at_equal_flops(comparison)
     if sum(len(group.runs) for group in groups) > 1:

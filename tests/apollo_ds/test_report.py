@@ -65,6 +65,13 @@ def test_a_report_can_be_made_while_the_run_goes_on(tmp_path: Path) -> None:
     assert (row["state"], row["final held-out loss"]) == ("unfinished (step 20 of 30)", "3.2500 so far")
 
 
+def test_what_a_run_s_source_has_spent_is_said(tmp_path: Path) -> None:
+    spent = {"source": "runs/small", "source_flops": 2e13, "source_tokens": 7, "source_seconds": 5.0}
+    run = write_run(tmp_path / "run", [(10, 4.5)], start=spent)
+    page = write_report(run, tmp_path / "report").read_text()
+    assert f"{run} starts from runs/small, on which 2e+13 FLOPs and 5 seconds had been spent." in page
+
+
 def test_a_run_that_diverged_can_be_reported(tmp_path: Path) -> None:
     run = write_run(tmp_path / "run", [(10, 4.5), (20, 4.0), (50, None)])
     (row,) = rows(write_report(run, tmp_path / "report").read_text(), "recipe")
