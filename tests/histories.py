@@ -13,13 +13,13 @@ STEPS_BETWEEN = 10
 TERA = 1e12
 
 
-def recipe(method: str = "scratch", **changes: Any) -> dict[str, Any]:
+def recipe(method: str | dict[str, Any] = "scratch", **changes: Any) -> dict[str, Any]:
     """A resolved recipe, as a run folder holds it."""
     model = {"family": "gpt2", "num_layers": 6, "hidden_size": 32, "vocab_size": 300, "dropout": 0.0}
     text = {"data": "data/docs", "seq_len": 32, "eval_samples": 16, "masking": "token"}
     return {
         "model": model,
-        "method": {"name": method},
+        "method": {"name": method} if isinstance(method, str) else method,
         "steps": 30,
         "seed": 7,
         "learning_rate": 0.001,
@@ -31,7 +31,7 @@ def recipe(method: str = "scratch", **changes: Any) -> dict[str, Any]:
 def write_run(
     folder: Path,
     held_out: list[tuple[float, float | None]],
-    method: str = "scratch",
+    method: str | dict[str, Any] = "scratch",
     growth_at: int | None = None,
     finished: bool = True,
     speed: float = 1.0,

@@ -41,7 +41,7 @@ def test_a_run_s_report_has_its_numbers_and_pictures(tmp_path: Path) -> None:
     assert [list(growth.values()) for growth in rows(text, "loss before")] == [
         ["apollo", "1 -> 3", "10", "4.0625", "4.1250", "+0.0625", "3.2500", "0.5"]
     ]
-    assert "saving" not in text
+    assert "saving S" not in text
     for name in PICTURES:
         assert f"({name})" in text
         assert_picture(page.parent / name)

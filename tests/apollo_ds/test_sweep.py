@@ -33,7 +33,8 @@ def write_grid(folder: Path, grid: Any = GRID, **others: Any) -> Path:
     """A sweep's file, with a tiny recipe beside it."""
     recipe = write(tiny("gpt2", folder / "unused"), folder / "recipe.yaml")
     path = folder / "grid.yaml"
-    path.write_text(yaml.safe_dump({"recipe": recipe, "grid": grid, "out": str(folder / "sweep"), **others}))
+    values = {"recipe": recipe, "grid": grid, "out": str(folder / "sweep"), **others}
+    path.write_text(yaml.safe_dump(values, sort_keys=False))
     return path
 
 
