@@ -4,15 +4,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
+from corpora import corpus
 from histories import TERA, rows, write_run
 from hypothesis import given
 from hypothesis import strategies as st
+from recipes import tiny
 
 from apollo_ds.__main__ import main
 from apollo_ds.comparison import Comparison
 from apollo_ds.comparison.measures import saving, speed_up
 from apollo_ds.comparison.page import sections, write_page
 from apollo_ds.errors import UserError
+from apollo_ds.run_folder import RunFolder
 
 SCRATCH = [(40, 4.0), (80, 2.5), (100, 2.0)]
 
@@ -206,6 +210,25 @@ def test_a_better_tuned_baseline_is_pointed_to(tmp_path: Path) -> None:
 def test_losses_of_different_things_are_not_compared(changes: dict[str, Any], expected: str, tmp_path: Path) -> None:
     one, other = write_run(tmp_path / "s", SCRATCH), write_run(tmp_path / "a", SCRATCH, "apollo", **changes)
     assert refusal(one, other) == f"{other} cannot be compared with {one}: {expected}"
+
+
+def test_a_run_folder_says_which_text_its_losses_are_of(tmp_path: Path) -> None:
+    recipe = tiny("bert", tmp_path / "run")
+    RunFolder(recipe.out).create(recipe)
+    config = yaml.safe_load((recipe.out / "config.yaml").read_text())
+    text = corpus("bert")
+    assert (config["tokenizer"], config["held_out"]) == (text.tokenizer_hash, text.held_out_hash)
+
+
+def test_losses_of_texts_in_one_folder_are_compared_where_an_earlier_version_kept_no_hashes(tmp_path: Path) -> None:
+    runs = [write_run(tmp_path / name, SCRATCH, name) for name in ("scratch", "apollo", "pld")]
+    for run, data in zip(runs[1:], ("data/docs", "data/other"), strict=True):
+        config = yaml.safe_load((run / "config.yaml").read_text())
+        config["recipe"]["data"] = data
+        del config["held_out"], config["tokenizer"]
+        (run / "config.yaml").write_text(yaml.safe_dump(config))
+    Comparison.of(runs[:2])
+    assert refusal(*runs).endswith("its held-out text is data/other, not data/docs")
 
 
 def test_other_models_are_not_compared_but_dropout_makes_no_other_model(tmp_path: Path) -> None:
