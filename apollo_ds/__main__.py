@@ -1,4 +1,4 @@
-"""The command line: `apollo-ds plan | train | export | compare`."""
+"""The command line: `apollo-ds plan | train | export | compare | sweep`."""
 
 import argparse
 import json
@@ -55,10 +55,20 @@ def _parser() -> argparse.ArgumentParser:
     exporting.add_argument("--step", type=int, help="a checkpoint's step; the newest by default")
     exporting.set_defaults(command=_export)
 
-    comparing = commands.add_parser("compare", help="tables and plots of runs; the first is the baseline")
+    comparing = commands.add_parser("compare", help="runs at equal loss and at equal cost: tables and figures")
     comparing.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="run folder")
-    comparing.add_argument("--out", type=Path, required=True, help="where to write")
+    comparing.add_argument(
+        "--baseline", metavar="RUN_OR_NAME", help="a run, or a recipe's name; the first run's if unsaid"
+    )
+    comparing.add_argument("--out", type=Path, metavar="FOLDER", help="where to write a page and figures")
     comparing.set_defaults(command=_compare)
+
+    sweeping = commands.add_parser("sweep", help="train every recipe of a grid, one after another; the same goes on")
+    sweeping.add_argument("grid", type=Path, metavar="GRID.yaml", help="what differs, and what does not")
+    choosing = sweeping.add_mutually_exclusive_group()
+    choosing.add_argument("--list", action="store_true", help="print the runs for launch/pretrain.sbatch instead")
+    choosing.add_argument("--number", type=int, metavar="N", help="the N-th run alone")
+    sweeping.set_defaults(command=_sweep)
     return parser
 
 
@@ -133,9 +143,23 @@ def _export(options: argparse.Namespace) -> None:
 
 
 def _compare(options: argparse.Namespace) -> None:
-    from apollo_ds.report import write_report
+    from apollo_ds.comparison import Comparison
+    from apollo_ds.comparison.page import show, write_page
 
-    print(write_report(options.runs, options.out))
+    comparison = Comparison.of(options.runs, options.baseline)
+    show(comparison, Console())
+    if options.out is not None:
+        print(write_page(comparison, options.out))
+
+
+def _sweep(options: argparse.Namespace) -> None:
+    from apollo_ds.sweep import Grid, Sweep
+
+    grid = Grid.read(options.grid)
+    if options.list:
+        print("\n".join(grid.lines()))
+        return
+    sys.exit(Sweep(grid).run(options.number))
 
 
 if __name__ == "__main__":

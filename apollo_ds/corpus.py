@@ -48,6 +48,11 @@ class Corpus:
         return self.manifest["tokenizer"]["sha256"]
 
     @property
+    def held_out_hash(self) -> str:
+        """The hash of the held-out tokens."""
+        return self.manifest["splits"]["validation"]["files"]["validation.bin"]["xxh3"]
+
+    @property
     def vocab_size(self) -> int:
         """Number of token ids."""
         return self.manifest["tokenizer"]["vocab_size"]

@@ -6,12 +6,12 @@ import os
 from collections.abc import Callable
 from math import isfinite
 from pathlib import Path
-from typing import Any
-
-from torch.utils.tensorboard import SummaryWriter
-from torch.utils.tensorboard.summary import hparams
+from typing import TYPE_CHECKING, Any
 
 from apollo_ds.checkpoint_files import Totals
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
 
 _SCALARS = {
     "step": {
@@ -47,6 +47,8 @@ class Metrics:
     """
 
     def __init__(self, folder: Path, keep_bytes: int, totals: Totals) -> None:
+        from torch.utils.tensorboard import SummaryWriter  # reading metrics needs no torch
+
         self.failure: str | None = None
         self.path = folder / "metrics.jsonl"
         self._file = self.path.open("a+b", buffering=0)
@@ -65,6 +67,8 @@ class Metrics:
 
     def describe(self, recipe: dict[str, Any]) -> None:
         """The recipe as TensorBoard's hyper-parameters, to compare runs by their held-out loss."""
+        from torch.utils.tensorboard.summary import hparams
+
         flat = {key: value if isinstance(value, int | float | str) else str(value) for key, value in recipe.items()}
         for summary in hparams(flat, {"loss/held_out": None}):
             self._tensorboard._get_file_writer().add_summary(summary)
@@ -114,7 +118,7 @@ class Metrics:
             self._attempt(writer.close)
 
     @property
-    def _writers(self) -> list[SummaryWriter]:
+    def _writers(self) -> "list[SummaryWriter]":
         return [self._tensorboard, *self._by_axis.values()]
 
 

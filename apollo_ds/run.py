@@ -89,7 +89,7 @@ def _conclude(trainer: "Trainer", corpus: Corpus) -> None:
     recipe, folder, totals = trainer.recipe, trainer.folder, trainer.totals
     last = folder.checkpoints / f"step-{totals.step}"
     export(SavedState(last), recipe, corpus, folder.export)
-    page = write_report([folder.path], folder.report)
+    page = write_report(folder.path, folder.report)
     trainer.progress.finish(
         {
             "held-out loss": f"{trainer.last_loss:.4f} nats per token",

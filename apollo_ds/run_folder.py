@@ -102,16 +102,17 @@ class RunFolder:
         self._lock.flush()
 
     def create(self, recipe: Recipe) -> None:
-        """Make the folder and write config.yaml: the recipe, and what it is run with.
+        """Make the folder and write config.yaml: the recipe, which text it reads, and what it is run with.
 
         Raises:
             UserError: the folder cannot be written to, or the recipe's text is not there.
         """
-        tokenizer = Corpus.open(recipe.data).tokenizer_hash
+        corpus = Corpus.open(recipe.data)
+        text = {"tokenizer": corpus.tokenizer_hash, "held_out": corpus.held_out_hash}
         try:
             self.checkpoints.mkdir(parents=True, exist_ok=True)
             partial = self.config.with_suffix(".partial")
-            config = {"recipe": plain(recipe), "tokenizer": tokenizer, **_circumstances()}
+            config = {"recipe": plain(recipe), **text, **_circumstances()}
             partial.write_text(yaml.safe_dump(config, sort_keys=False))
             partial.rename(self.config)
         except OSError as error:

@@ -1,0 +1,59 @@
+"""A recipe's values as the words of a command line: YAML without white space."""
+
+import json
+import re
+from typing import Any
+
+import yaml
+
+
+def word(key: str, value: Any) -> str:
+    """`key=value` as an override; text stays as it is, the rest is written without white space."""
+    return f"{key}={value if isinstance(value, str) else compact(value)}"
+
+
+def compact(value: Any) -> str:
+    """A value as YAML without white space, except within text that has some."""
+    if isinstance(value, list):
+        return "[" + ",".join(compact(part) for part in value) + "]"
+    if isinstance(value, dict):
+        return "{" + ",".join(f"{json.dumps(str(key))}:{compact(part)}" for key, part in value.items()) + "}"
+    if isinstance(value, float):
+        return yaml.safe_dump(value).split("\n")[0]  # YAML, unlike JSON, wants a point before an exponent
+    if isinstance(value, str) and re.fullmatch(r"[A-Za-z][\w./-]*", value, re.ASCII) and yaml.safe_load(value) == value:
+        return value
+    return json.dumps(value)
+
+
+def plain(value: Any) -> Any:
+    """A grid's value as a command line would read it: text may be YAML, such as `[deep_jump, pld]`."""
+    if not isinstance(value, str):
+        return value
+    try:
+        read = yaml.safe_load(value)
+    except yaml.YAMLError:
+        return value  # the recipe's own check tells what is wrong with it
+    return read if isinstance(read, list | dict) else value
+
+
+def label(key: str, value: Any) -> str:
+    """What a value adds to the name of a run's folder: `apollo` or `deep_jump+pld` for a method, else `key=value`."""
+    if key == "method":
+        return _method(value)
+    return f"{key}={_shown(value)}"
+
+
+def _shown(value: Any) -> str:
+    """A value within a folder's name, where a slash would begin another and brackets mean something to a shell."""
+    if isinstance(value, list):
+        return "-".join(_shown(part) for part in value)
+    return re.sub(r"[\s/]", "_", value if isinstance(value, str) else compact(value))
+
+
+def _method(value: Any) -> str:
+    if isinstance(value, list):
+        return "+".join(_method(part) for part in value)
+    if isinstance(value, dict):
+        options = [label(key, option) for key, option in value.items() if key != "name"]
+        return ",".join([str(value.get("name")), *options])
+    return str(value)

@@ -1,0 +1,294 @@
+"""Runs side by side: every number on the page can be worked out by hand from the folders written here."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from corpora import corpus
+from histories import TERA, rows, write_run
+from hypothesis import given
+from hypothesis import strategies as st
+from recipes import tiny
+
+from apollo_ds.__main__ import main
+from apollo_ds.comparison import Comparison
+from apollo_ds.comparison.measures import saving, speed_up
+from apollo_ds.comparison.page import sections, write_page
+from apollo_ds.errors import UserError
+from apollo_ds.run_folder import RunFolder
+
+SCRATCH = [(40, 4.0), (80, 2.5), (100, 2.0)]
+
+
+def scratch(folder: Path) -> list[Path]:
+    """Three seeds that end at 1.9, 2.0 and 2.1, after 100 TFLOPs, 100 seconds and 3,000 tokens."""
+    finals = enumerate((1.9, 2.0, 2.1), 1)
+    return [write_run(folder / f"s{seed}", [*SCRATCH[:2], (100, loss)], seed=seed) for seed, loss in finals]
+
+
+def page(folders: list[Path], baseline: str | None = None) -> str:
+    return "\n".join(sections(Comparison.of(folders, baseline)))
+
+
+def row(text: str, column: str, recipe: str) -> dict[str, str]:
+    """The recipe's row in the first table that has the column."""
+    (found,) = [row for row in rows(text, column) if row["recipe"] == recipe]
+    return found
+
+
+def refusal(*folders: Path, baseline: str | None = None) -> str:
+    with pytest.raises(UserError) as caught:
+        Comparison.of(folders, baseline)
+    return str(caught.value)
+
+
+def test_seeds_of_a_recipe_are_one_group_whatever_their_folders_are_called(tmp_path: Path) -> None:
+    text = page([*scratch(tmp_path), write_run(tmp_path / "s4", SCRATCH, "apollo", seed=1)])
+    first, second = rows(text, "final held-out loss")
+    assert (first["recipe"], first["seeds"], first["final held-out loss"]) == ("scratch", "1, 2, 3", "2.0000 ± 0.1000")
+    assert (second["recipe"], second["seeds"], second["final held-out loss"]) == ("apollo", "1", "2.0000")
+    assert [run["seed"] for run in rows(text, "run")] == ["1", "2", "3", "1"]
+    assert "The recipes differ in the method alone." in text
+
+
+def test_costs_and_savings_at_the_baseline_s_mean_final_loss(tmp_path: Path) -> None:
+    # Reached at 50 TFLOPs, half-way between two evaluations, and at 80, on an evaluation; a TFLOP takes half a second.
+    fast = write_run(tmp_path / "a1", [(20, 3.0), (40, 2.5), (60, 1.5)], "apollo", seed=1, speed=2)
+    slow = write_run(tmp_path / "a2", [(20, 3.0), (80, 2.0), (120, 1.0)], "apollo", seed=2, speed=2)
+    text = page([*scratch(tmp_path), fast, slow])
+    assert "the final held-out loss of scratch, 2.0000 nats per token, the mean of 3 seeds." in text
+    assert list(row(text, "saving S", "scratch (baseline)").values())[1:6] == ["sets it", "1e+14", "-", "-", "3,000"]
+    assert row(text, "saving S", "apollo") == {
+        "recipe": "apollo",
+        "reached by": "2 of 2",
+        "FLOPs": "6.5e+13 ± 32.6%",
+        "saving S": "35.0% ± 21.2%",
+        "speed-up U": "53.8% ± 53.0%",
+        "tokens": "2,250 ± 15.7%",
+        "seconds": "32 ± 32.6%",
+        "S of time": "67.5% ± 10.6%",
+        "U of time": "207.7% ± 106.1%",
+        "wall / FLOPs saving": "1.93",
+    }
+    by_seed = [(run["FLOPs to the loss"], run["saving S"], run["speed-up U"]) for run in rows(text, "run")[3:]]
+    assert by_seed == [("5e+13", "50.0%", "100.0%"), ("8e+13", "20.0%", "25.0%")]
+
+
+@given(st.floats(1, 1e6), st.floats(1, 1e6))
+def test_saving_and_speed_up_are_one_thing_on_two_scales(cost: float, baseline: float) -> None:
+    s, u = saving(cost, baseline), speed_up(cost, baseline)
+    assert s == pytest.approx(u / (1 + u), rel=1e-6, abs=1e-6)
+    assert (s > 0) == (u > 0) == (cost < baseline)
+
+
+@pytest.mark.parametrize(
+    ("held_out", "finished", "expected"),
+    [
+        ([(40, 3.0), (80, 2.125), (90, 2.5)], True, "never (best 2.1250)"),
+        ([(40, 3.0), (80, 2.5)], False, "not yet (best 2.5000)"),
+        ([(40, None), (80, None), (90, None)], True, "never (best not finite)"),
+    ],
+)
+def test_a_loss_that_is_not_reached_is_said_and_never_a_number(
+    held_out: list[tuple[float, float | None]], finished: bool, expected: str, tmp_path: Path
+) -> None:
+    run = write_run(tmp_path / "a", held_out, "apollo", finished=finished)
+    found = list(row(page([*scratch(tmp_path), run]), "saving S", "apollo").values())
+    assert found[1:] == [expected, *["-"] * 8]
+
+
+def test_a_mean_of_those_seeds_that_reach_the_loss_is_not_given(tmp_path: Path) -> None:
+    reaches = write_run(tmp_path / "a1", [(20, 3.0), (60, 1.0)], "apollo", seed=1)
+    misses = write_run(tmp_path / "a2", [(20, 3.0), (60, 2.25)], "apollo", seed=2)
+    text = page([*scratch(tmp_path), reaches, misses])
+    assert list(row(text, "saving S", "apollo").values())[1:3] == ["1 of 2 (others: best 2.2500)", "-"]
+    assert [run["FLOPs to the loss"] for run in rows(text, "run")[3:]] == ["4e+13", "never (best 2.2500)"]
+
+
+def test_a_run_whose_loss_rises_again_is_marked(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "a", [(20, 3.0), (60, 1.0), (90, 2.5)], "apollo")
+    assert row(page([*scratch(tmp_path), run]), "saving S", "apollo")["reached by"] == "1 of 1†"
+
+
+def test_a_baseline_whose_loss_rises_is_measured_as_the_others_are(tmp_path: Path) -> None:
+    baseline = write_run(tmp_path / "s", [(40, 3.0), (60, 1.0), (100, 2.0)])
+    target = Comparison.of([baseline]).target
+    assert target is not None
+    assert (target.loss, target.cost.flops) == (2.0, 50 * TERA)
+
+
+def test_losses_at_equal_flops_are_interpolated(tmp_path: Path) -> None:
+    a1 = write_run(tmp_path / "a1", [(25, 3.0), (75, 2.0), (125, 1.0)], "apollo", seed=1)
+    a2 = write_run(tmp_path / "a2", [(25, 3.5), (75, 2.5), (125, 1.5)], "apollo", seed=2)
+    ended = write_run(tmp_path / "p", [(40, 3.0), (80, 2.2)], "pld")
+    going_on = write_run(tmp_path / "m", [(20, 3.0), (60, 2.2)], "mslt", finished=False)
+    text = page([write_run(tmp_path / "s", SCRATCH), a1, a2, ended, going_on])
+    at = {recipe: list(row(text, "50%: 5e+13 FLOPs", recipe).values())[1:] for recipe in ("apollo", "pld", "mslt")}
+    assert at["apollo"] == ["3.2500 ± 0.3536", "2.7500 ± 0.3536", "2.2500 ± 0.3536", "1.7500 ± 0.3536"]
+    assert at["pld"] == ["-", "2.8000", "2.3000", "2.2000 (ended at 80%)"]
+    assert at["mslt"] == ["2.9000", "2.4000", "not yet", "not yet"]
+
+
+def test_unfinished_seeds_are_shown_and_in_no_mean(tmp_path: Path) -> None:
+    a1 = write_run(tmp_path / "a1", [(40, 3.0), (80, 1.5)], "apollo", seed=1)
+    a2 = write_run(tmp_path / "a2", [(40, 9.0)], "apollo", seed=2, finished=False)
+    text = page([*scratch(tmp_path), a1, a2])
+    found = row(text, "final held-out loss", "apollo")
+    assert (found["seeds"], found["state"]) == ("1, 2", "seed 2 unfinished (step 10 of 30)")
+    assert found["final held-out loss"] == "1.5000"
+    assert "apollo: seed 2 has not finished and is in no mean or figure." in text
+
+
+def test_an_unfinished_baseline_sets_no_loss(tmp_path: Path) -> None:
+    baseline = write_run(tmp_path / "s", SCRATCH, finished=False)
+    text = page([baseline, write_run(tmp_path / "a", SCRATCH, "apollo")])
+    assert "No run of the baseline, scratch, has come to its end with a finite loss" in text
+    assert row(text, "final held-out loss", "scratch")["final held-out loss"] == "2.0000 so far"
+    assert "saving S" not in text
+
+
+def test_stages_show_where_flops_and_time_went(tmp_path: Path) -> None:
+    # One TFLOP a step of 100 tokens, then four; the baseline takes 100 TFLOPs and 100 s for 3,000 tokens.
+    apollo = write_run(tmp_path / "a", [(10, 4.5), (50, 3.25)], "apollo", growth_at=10, speed=0.5)
+    text = page([write_run(tmp_path / "s", SCRATCH), apollo]).split("### apollo")[1]
+    stages = [list(stage.values()) for stage in rows(text, "mean depth")]
+    # Of a token: 1 - 0.3 FLOPs and 1 - 0.6 seconds, 0.4 / 0.7; then FLOPs are lost, not saved.
+    assert stages[0] == ["1", "1", "10", "2.00", "1e+13", "20", "4.0625", "20.0%", "20.0%", "0.57"]
+    assert stages[1] == ["2", "3", "10", "3.00", "4e+13", "80", "3.2500", "80.0%", "80.0%", "-"]
+
+
+def test_growths_show_the_loss_around_them(tmp_path: Path) -> None:
+    seeds = [write_run(tmp_path / f"a{n}", [(10, 4.5), (50, 3.25)], "apollo", growth_at=10, seed=n) for n in (1, 2)]
+    growth = row(page([*scratch(tmp_path), *seeds]), "loss before", "apollo")
+    assert list(growth.values())[1:5] == ["1 -> 3", "10", "4.0625 ± 0.0000", "4.1250 ± 0.0000"]
+    assert list(growth.values())[5:] == ["+0.0625", "3.2500 ± 0.0000", "0.5"]
+
+
+def test_recipes_of_one_method_are_told_apart_by_what_differs(tmp_path: Path) -> None:
+    runs = [write_run(tmp_path / f"s{rate}", SCRATCH, learning_rate=rate) for rate in (0.001, 0.002)]
+    options = ({"name": "apollo", "sampler": "es"}, {"name": "apollo", "sampler": "us"})
+    runs += [write_run(tmp_path / f"a{n}", SCRATCH, option) for n, option in enumerate(options)]
+    text = page(runs)
+    names = [found["recipe"] for found in rows(text, "final held-out loss")]
+    assert names[:2] == ["scratch,learning_rate=0.001", "scratch,learning_rate=0.002"]
+    assert names[2:] == ["apollo,method.sampler=es", "apollo,method.sampler=us"]
+    assert list(rows(text, "key")[0].values()) == ["`learning_rate`", "0.001", "0.002", "0.001", "0.001"]
+
+
+@pytest.mark.parametrize("baseline", ["apollo", "a", "outside"])
+def test_the_baseline_is_a_run_or_a_recipe_s_name(
+    baseline: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_run(Path("outside"), SCRATCH, "pld")
+    comparison = Comparison.of([*scratch(Path()), write_run(Path("a"), SCRATCH, "apollo")], baseline)
+    assert comparison.baseline.name == ("pld" if baseline == "outside" else "apollo")
+
+
+def test_an_unknown_baseline_is_refused_with_those_that_there_are(tmp_path: Path) -> None:
+    runs = [*scratch(tmp_path), write_run(tmp_path / "a", SCRATCH, "apollo")]
+    assert refusal(*runs, baseline="mslt") == "--baseline mslt: neither the folder of a run nor one of scratch, apollo"
+
+
+def test_a_better_tuned_baseline_is_pointed_to(tmp_path: Path) -> None:
+    better = write_run(tmp_path / "better", [(40, 3.0), (100, 1.5)], learning_rate=0.002)
+    text = page([*scratch(tmp_path), better])
+    assert "ends lower as scratch,learning_rate=0.002: compare with the best-tuned baseline" in text
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"config": {"held_out": "2c"}}, "its held-out text is 2c, not 1b"),
+        ({"config": {"tokenizer": "2c"}}, "its tokenizer is 2c, not 0a"),
+        ({"seq_len": 64}, "seq_len is 64, not 32"),
+        ({"eval_samples": 32}, "eval_samples is 32, not 16"),
+        ({"masking": "whole_word"}, "masking is whole_word, not token"),
+    ],
+)
+def test_losses_of_different_things_are_not_compared(changes: dict[str, Any], expected: str, tmp_path: Path) -> None:
+    one, other = write_run(tmp_path / "s", SCRATCH), write_run(tmp_path / "a", SCRATCH, "apollo", **changes)
+    assert refusal(one, other) == f"{other} cannot be compared with {one}: {expected}"
+
+
+def test_a_run_folder_says_which_text_its_losses_are_of(tmp_path: Path) -> None:
+    recipe = tiny("bert", tmp_path / "run")
+    RunFolder(recipe.out).create(recipe)
+    config = yaml.safe_load((recipe.out / "config.yaml").read_text())
+    text = corpus("bert")
+    assert (config["tokenizer"], config["held_out"]) == (text.tokenizer_hash, text.held_out_hash)
+
+
+def test_losses_of_texts_in_one_folder_are_compared_where_an_earlier_version_kept_no_hashes(tmp_path: Path) -> None:
+    runs = [write_run(tmp_path / name, SCRATCH, name) for name in ("scratch", "apollo", "pld")]
+    for run, data in zip(runs[1:], ("data/docs", "data/other"), strict=True):
+        config = yaml.safe_load((run / "config.yaml").read_text())
+        config["recipe"]["data"] = data
+        del config["held_out"], config["tokenizer"]
+        (run / "config.yaml").write_text(yaml.safe_dump(config))
+    Comparison.of(runs[:2])
+    assert refusal(*runs).endswith("its held-out text is data/other, not data/docs")
+
+
+def test_other_models_are_not_compared_but_dropout_makes_no_other_model(tmp_path: Path) -> None:
+    one = write_run(tmp_path / "s", SCRATCH)
+    model = {"family": "gpt2", "num_layers": 6, "hidden_size": 32, "vocab_size": 300, "dropout": 0.1}
+    Comparison.of([one, write_run(tmp_path / "d", SCRATCH, model=model)])
+    other = write_run(tmp_path / "l", SCRATCH, model={**model, "num_layers": 12})
+    assert refusal(one, other) == f"{other} cannot be compared with {one}: model.num_layers is 12, not 6"
+
+
+def test_the_same_seed_does_not_count_twice(tmp_path: Path) -> None:
+    one, other = write_run(tmp_path / "one", SCRATCH), write_run(tmp_path / "other", SCRATCH)
+    assert refusal(one, other) == f"{one} and {other} are the same recipe with the same seed, 7; name one of them"
+    assert len(Comparison.of([one, one]).groups) == 1  # one folder named twice is one run
+
+
+def test_times_on_other_numbers_of_ranks_are_said_not_to_compare(tmp_path: Path) -> None:
+    other = write_run(tmp_path / "a", SCRATCH, "apollo", config={"ranks": 8})
+    assert "Times do not compare: runs had 2 ranks and 8 ranks." in page([*scratch(tmp_path), other])
+
+
+def test_a_source_is_counted_too(tmp_path: Path) -> None:
+    spent = {"source": "runs/small", "source_flops": 10 * TERA, "source_tokens": 500, "source_seconds": 20.0}
+    text = page([write_run(tmp_path / "s", SCRATCH), write_run(tmp_path / "a", [(50, 2.0)], "net2net", start=spent)])
+    assert row(text, "saving S", "net2net")["saving S"] == "50.0%"
+    counted = row(text, "saving S", "net2net, counting its source")
+    assert (counted["FLOPs"], counted["saving S"], counted["seconds"]) == ("6e+13", "40.0%", "70")
+
+
+def test_the_page_has_its_figures(tmp_path: Path) -> None:
+    seeds = [
+        write_run(tmp_path / f"a{n}", [(10, 4.5 + n / 10), (40, 3.0), (80, 1.5)], "apollo", growth_at=10, seed=n)
+        for n in (1, 2)
+    ]
+    comparison = Comparison.of([*scratch(tmp_path), *seeds, write_run(tmp_path / "p", [(40, None), (80, 3.0)], "pld")])
+    written = write_page(comparison, tmp_path / "out")
+    assert written == tmp_path / "out" / "compare.md"
+    names = ("loss_against_flops", "loss_against_tokens", "loss_against_time", "saving_against_loss")
+    for name in (*names, "loss_around_growth"):
+        assert f"({name}.png)" in written.read_text()
+        assert {path.suffix for path in written.parent.glob(f"{name}.*")} == {".png", ".pdf"}
+
+
+def test_the_command_prints_the_tables_and_writes_only_when_told_where(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runs = [*scratch(tmp_path), write_run(tmp_path / "a", [(20, 3.0), (40, 2.5), (60, 1.5)], "apollo")]
+    words = [str(run) for run in runs]
+    before = set(tmp_path.iterdir())
+    main(["compare", *words])
+    printed = capsys.readouterr().out
+    assert "To the final held-out loss of scratch, 2.0000 nats per token, the mean of 3 seeds:" in printed
+    assert "50.0%" in printed
+    assert set(tmp_path.iterdir()) == before
+    main(["compare", *words, "--baseline", "apollo", "--out", str(tmp_path / "out")])
+    assert capsys.readouterr().out.endswith(f"{tmp_path / 'out' / 'compare.md'}\n")
+
+
+def test_a_folder_that_cannot_be_written_to_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    comparison = Comparison.of([write_run(tmp_path / "s", SCRATCH)])
+    with pytest.raises(UserError, match=r"file/out: cannot be written to"):
+        write_page(comparison, tmp_path / "file" / "out")
