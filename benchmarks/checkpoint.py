@@ -115,8 +115,17 @@ def _run(model: str) -> dict[str, dict[str, float]]:
     with tempfile.TemporaryDirectory() as folder:
         result = Path(folder) / "result.json"
         environment = {**os.environ, "DS_ACCELERATOR": "cpu", "OMP_NUM_THREADS": "1", "GOMP_SPINCOUNT": "0"}
-        command = ["deepspeed", "--num_accelerators", "2", "--master_port", "29713", __file__, "--model", model]
-        subprocess.run([*command, "--result", str(result)], env=environment, check=True, stdout=sys.stderr)
+        command = [
+            Path(sys.executable).parent / "deepspeed",
+            "--num_accelerators",
+            "2",
+            "--master_port",
+            "29713",
+            __file__,
+            "--model",
+            model,
+        ]
+        subprocess.run([*command, "--result", result], env=environment, check=True, stdout=sys.stderr)
         return json.loads(result.read_text())
 
 

@@ -190,7 +190,8 @@ def run(name: str, variant: str) -> dict[str, float]:
     """Measure in a fresh pair of ranks."""
     with tempfile.TemporaryDirectory() as folder:
         result = Path(folder) / "result.json"
-        command = [Path(sys.executable).parent / "deepspeed", "--num_accelerators", "2", __file__, name]
+        command = [Path(sys.executable).parent / "deepspeed", "--num_accelerators", "2", "--master_port", "29715",
+                   __file__, name]  # fmt: skip
         environment = {**os.environ, "DS_ACCELERATOR": "cpu", "GOMP_SPINCOUNT": "0", "OMP_NUM_THREADS": "1",
                        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}  # fmt: skip
         subprocess.run([*command, "--variant", variant, "--result", result], check=True, env=environment,
