@@ -55,8 +55,11 @@ class Grid:
         cells = tuple(_cell(out, fixed, combination) for combination in combinations)
         _check_folders(path, cells)
         for cell in cells:
-            checked = load_recipe(recipe, cell.words)
-            RunFolder(checked.out).check(checked)
+            try:
+                checked = load_recipe(recipe, cell.words)
+                RunFolder(checked.out).check(checked)
+            except UserError as error:
+                raise UserError(f"{path}: {cell.name}: {error}") from None
         return cls(recipe, cells)
 
     def lines(self) -> list[str]:

@@ -70,10 +70,10 @@ def test_a_dotted_key_reaches_into_the_method_wherever_it_stands(tmp_path: Path)
 
 def test_names_hold_no_slash_bracket_or_white_space(tmp_path: Path) -> None:
     grid = Grid.read(
-        write_grid(tmp_path, {"method.layers": [[1, 3, 6], [2, 6]], "deepspeed": ["ds_configs/zero1.json"]})
+        write_grid(tmp_path, {"method.layers": [[1, 3, 6], [2, 3, 6]], "deepspeed": ["ds_configs/zero1.json"]})
     )
     names = [cell.name for cell in grid.cells]
-    assert names == [f"method.layers={layers},deepspeed=ds_configs_zero1.json" for layers in ("1-3-6", "2-6")]
+    assert names == [f"method.layers={layers},deepspeed=ds_configs_zero1.json" for layers in ("1-3-6", "2-3-6")]
 
 
 @pytest.mark.parametrize(
@@ -115,7 +115,9 @@ def test_two_runs_with_one_folder_are_refused(tmp_path: Path) -> None:
     ],
 )
 def test_every_recipe_is_checked_before_the_first_starts(grid: dict[str, Any], expected: str, tmp_path: Path) -> None:
-    assert expected in mistake(tmp_path, grid)
+    told = mistake(tmp_path, grid)
+    assert expected in told
+    assert told.startswith(f"{next(iter(grid))}=" if "method" not in grid else grid["method"][-1])
 
 
 def test_a_folder_of_another_recipe_is_refused_before_the_first_starts(tmp_path: Path) -> None:
