@@ -12,7 +12,7 @@ these three also count processor time, on one thread. `full-size` opens a made-u
 processes.
 
 The text is wikipedia.parquet and books.parquet in APOLLO_DS_CORPORA; books are cut into documents of 30,000
-characters. All figures are medians.
+characters. Preparation is measured once, for it is long; all other figures are medians.
 """
 
 import argparse
@@ -33,6 +33,7 @@ RESULTS = Path(__file__).parent / "results"
 CORPORA = Path(os.environ.get("APOLLO_DS_CORPORA", Path(__file__).parents[2] / "shared" / "corpora"))
 WORK = Path(tempfile.gettempdir()) / "apollo-ds-benchmark-data"
 REPEATS = 3
+PREPARATIONS = 1  # each takes from half a minute to two
 DOCUMENT_CHARACTERS = 30_000
 SEQ_LEN = 128
 BATCH = 256
@@ -77,7 +78,7 @@ def preparation(kind: str) -> dict[str, float]:
     size = len("".join(json.loads(line)["text"] for line in text_file().open()).encode()) / 1e6
     tokenizer_folder(kind)
     seconds: dict[str, list[float]] = {way: [] for way in WAYS}
-    for _ in range(REPEATS):
+    for _ in range(PREPARATIONS):
         for way in WAYS:
             with tempfile.TemporaryDirectory(dir=WORK) as out:
                 seconds[way].append(processor_seconds("prepare", way, kind, out))
