@@ -27,7 +27,8 @@ def measure(preset_name: str, result: Path) -> None:
     """All repeats on this rank; the first rank writes the medians."""
     import torch
 
-    from apollo_ds.checkpoint import Course, Position, Totals
+    from apollo_ds.checkpoint import Course, Position
+    from apollo_ds.checkpoint_files import Totals
     from apollo_ds.checkpoint_writer import CheckpointWriter
     from apollo_ds.divergence import Memory
     from apollo_ds.engine import Engine, Processes, SideChannel
