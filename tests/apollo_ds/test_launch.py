@@ -101,8 +101,8 @@ def test_the_run_folder_is_complete(recipe: Recipe, finished: tuple[int, str, li
     assert (folder / "checkpoints" / "latest").read_text() == "step-100"
     checkpoints = sorted(path.name for path in (folder / "checkpoints").iterdir())
     assert checkpoints == ["latest", "step-100", "step-80", "step-90"]
-    pictures = ["depth_and_loss.png", "loss_against_flops.png", "loss_against_time.png"]
-    assert sorted(path.name for path in (folder / "report").glob("*.png")) == pictures
+    pictures = ["depth_and_loss", *(f"loss_against_{key}" for key in ("flops", "time", "tokens")), "loss_around_growth"]
+    assert sorted(path.stem for path in (folder / "report").glob("*.png")) == pictures
     assert (folder / "report" / "report.md").is_file()
     assert AutoModelForCausalLM.from_pretrained(folder / "export").config.n_layer == 6
     assert AutoTokenizer.from_pretrained(folder / "export")("the cat sees the bird")["input_ids"]
