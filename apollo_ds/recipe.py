@@ -117,7 +117,7 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     Raises:
         UserError: the file is missing or not a mapping, or a key or value is wrong.
     """
-    values = _read_yaml(path)
+    values = read_mapping(path, "recipe")
     if isinstance(values.get("deepspeed"), str):
         values["deepspeed"] = _read_json(values["deepspeed"], path)
     for override in overrides:
@@ -131,23 +131,28 @@ def load_resolved(path: Path) -> Recipe:
     Raises:
         UserError: it has none, or a key or value is wrong.
     """
-    values = _read_yaml(path).get("recipe")
+    values = read_mapping(path, "recipe").get("recipe")
     if not isinstance(values, dict):
         raise UserError(f"{path}: damaged; it holds no recipe")
     return resolve(values, str(path))
 
 
-def _read_yaml(path: Path) -> dict[str, Any]:
+def read_mapping(path: Path, what: str) -> dict[str, Any]:
+    """The keys and values of a YAML file; `what` names it in messages.
+
+    Raises:
+        UserError: it is not there, cannot be read, or holds something else.
+    """
     try:
         values = yaml.safe_load(path.read_text())
     except FileNotFoundError:
-        raise UserError(f"{path}: there is no such recipe") from None
+        raise UserError(f"{path}: there is no such {what}") from None
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(values, dict):
-        raise UserError(f"{path}: a recipe is a mapping of keys to values")
+        raise UserError(f"{path}: a {what} is a mapping of keys to values")
     return values
 
 

@@ -1,7 +1,7 @@
 """Speed of preparing, reading and masking text, side by side with what is usual; results/data.*
 
     python benchmarks/data.py                       every part
-    python benchmarks/data.py preparation wordpiece the part, or one of its cases
+    python benchmarks/data.py preparation           a part; or one of its cases, such as `wordpiece`
 
 `preparation` makes shards from one JSON-lines file, each time in a fresh process, and counts the processor time from
 its start, imports included, so that a rate is that of one core however many threads work: with `apollo-prep build`;

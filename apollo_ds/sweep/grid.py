@@ -7,10 +7,8 @@ from itertools import product
 from pathlib import Path
 from typing import Any, Self
 
-import yaml
-
 from apollo_ds.errors import UserError
-from apollo_ds.recipe import DEFAULT_RECIPE, load_recipe
+from apollo_ds.recipe import DEFAULT_RECIPE, load_recipe, read_mapping
 from apollo_ds.run_folder import RunFolder
 from apollo_ds.sweep.words import label, plain, word
 
@@ -76,16 +74,7 @@ class Grid:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    try:
-        values = yaml.safe_load(path.read_text())
-    except FileNotFoundError:
-        raise UserError(f"{path}: there is no such file") from None
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read: {error.strerror}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(values, dict):
-        raise UserError(f"{path}: a sweep is a mapping of {', '.join(_KEYS)}")
+    values = read_mapping(path, "sweep")
     for key in values:
         if key not in _KEYS:
             (near,) = difflib.get_close_matches(str(key), _KEYS, n=1, cutoff=0.0)
