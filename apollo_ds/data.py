@@ -44,15 +44,15 @@ class BatchSource:
             self.masking = Masking.of(shape.vocab_size, corpus.mask_token, corpus.special_tokens, continues)
 
     def micro_batches(
-        self, plan: StepPlan, global_batch_size: int, accumulation_steps: int, rank: int, world_size: int
+        self, plan: StepPlan, global_batch_size: int, micro_batch: int, rank: int, world_size: int
     ) -> list[Batch]:
-        """One rank's part of a step's global batch, in micro-batches."""
+        """One rank's part of a step's global batch, in micro-batches of so many samples."""
         share = global_batch_size // world_size
         first = plan.first_token + rank * share * plan.seq_len
         positions = first + np.arange(share) * plan.seq_len
         inputs, scored, labels = self._samples(self.train, positions, plan.seq_len, self.seed)
-        micro = share // accumulation_steps
-        return list(zip(inputs.split(micro), scored.split(micro), labels.split(micro), strict=True))
+        parts = (tensor.split(micro_batch) for tensor in (inputs, scored, labels))
+        return list(zip(*parts, strict=True))
 
     def validation_batches(self, samples: int, micro: int, rank: int, world_size: int) -> Iterator[Batch]:
         """One rank's part of the first `samples` held-out samples, or of all there are.

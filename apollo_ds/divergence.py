@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from math import inf, isfinite
 from statistics import median
 
-from apollo_ds.recipe import Recipe, precision
+from apollo_ds.deepspeed_config import precision
+from apollo_ds.recipe import Recipe
 
 _WINDOW = 128
 _FEWEST = 32

@@ -2,15 +2,13 @@
 
 from typing import Any
 
-from apollo_ds.cost import parameters, scored_positions
-from apollo_ds.recipe import Recipe, precision
-from apollo_ds.schedule import Stage
+from apollo_ds.cost import parameters
+from apollo_ds.deepspeed_config import precision
+from apollo_ds.micro_batch import activation_bytes
+from apollo_ds.recipe import Recipe
 
 _OPTIMIZER_BYTES = 12
 """A parameter's fp32 weight and Adam's two moments."""
-_ACTIVATION_BYTES = 34
-"""Bytes an element of a layer's input that its backward needs at 16 bits, its scores not kept (Korthikanti et al. 2022,
-equation 2, without the term that is quadratic in the length); twice as much in fp32."""
 
 
 def state_bytes(parameter_count: int, zero_stage: int, ranks: int, bytes_a_number: int) -> float:
@@ -22,14 +20,6 @@ def state_bytes(parameter_count: int, zero_stage: int, ranks: int, bytes_a_numbe
         + gradients / (ranks if zero_stage >= 2 else 1)
         + optimizer / (ranks if zero_stage >= 1 else 1)
     )
-
-
-def activation_bytes(recipe: Recipe, stage: Stage, micro_batch: int, bytes_a_number: int) -> float:
-    """What one micro-batch's backward needs at the stage's greatest depth: of layers, and logits with their softmax."""
-    elements = micro_batch * stage.seq_len * stage.shape.hidden_size
-    layers = stage.evaluation_depth * elements * _ACTIVATION_BYTES * bytes_a_number / 2
-    logits = micro_batch * scored_positions(stage.shape, stage.seq_len) * stage.shape.vocab_size
-    return layers + logits * (bytes_a_number + 4)
 
 
 def forecast(
@@ -54,7 +44,7 @@ def forecast(
         "memory_bytes": {
             str(zero_stage): max(
                 state_bytes(parameters(stage.shape, stage.unique_layers), zero_stage, ranks, bytes_a_number)
-                + activation_bytes(recipe, stage, micro_batch, bytes_a_number)
+                + micro_batch * activation_bytes(recipe, stage.shape, stage.seq_len, stage.evaluation_depth)
                 for stage in recipe.schedule().stages
             )
             for zero_stage in range(4)

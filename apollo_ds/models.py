@@ -10,6 +10,7 @@ from typing import Any, cast
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn import LinearCrossEntropyOptions
 from transformers import (
     BertConfig,
     BertForMaskedLM,
@@ -26,6 +27,8 @@ from apollo_ds.layer_map import LayerMap
 from apollo_ds.model_shape import ModelShape
 
 IGNORED = -100
+_LOGIT_ROWS = {"cpu": 512, "cuda": 4096}
+"""Of how many positions the logits exist at a time: all of them, with gradients, would be a model's largest tensors."""
 
 
 class LayerView(nn.ModuleList):
@@ -71,8 +74,10 @@ class Family:
     """Path of the block list; parameters are named `{blocks}.{index}.{rest}`."""
     embeddings: tuple[str, ...]
     """Paths of what is below the blocks."""
-    head: Callable[[Any, Tensor], Tensor]
-    """Logits (..., vocab_size) from hidden states (..., hidden_size)."""
+    transform: Callable[[Any, Tensor], Tensor]
+    """What the head does to hidden states (..., hidden_size) before its last matrix, which makes them logits."""
+    decoder: str
+    """Path of that matrix, a linear layer."""
 
 
 def _bert_config(shape: ModelShape) -> PretrainedConfig:
@@ -126,7 +131,8 @@ FAMILIES: dict[str, Family] = {
         backbone="bert",
         blocks="bert.encoder.layer",
         embeddings=("bert.embeddings",),
-        head=lambda model, hidden: model.cls(hidden),
+        transform=lambda model, hidden: model.cls.predictions.transform(hidden),
+        decoder="cls.predictions.decoder",
     ),
     "roberta_prelayernorm": Family(
         model_class=RobertaPreLayerNormForMaskedLM,
@@ -134,7 +140,8 @@ FAMILIES: dict[str, Family] = {
         backbone="roberta_prelayernorm",
         blocks="roberta_prelayernorm.encoder.layer",
         embeddings=("roberta_prelayernorm.embeddings",),
-        head=lambda model, hidden: model.lm_head(hidden),
+        transform=lambda model, hidden: model.lm_head.layer_norm(F.gelu(model.lm_head.dense(hidden))),
+        decoder="lm_head.decoder",
     ),
     "gpt2": Family(
         model_class=GPT2LMHeadModel,
@@ -142,7 +149,8 @@ FAMILIES: dict[str, Family] = {
         backbone="transformer",
         blocks="transformer.h",
         embeddings=("transformer.wte", "transformer.wpe"),
-        head=lambda model, hidden: model.lm_head(hidden),
+        transform=lambda model, hidden: hidden,
+        decoder="lm_head",
     ),
 }
 
@@ -181,6 +189,15 @@ class PretrainingModel(nn.Module):
         for part in (*embeddings, *(self.layers[i] for i in range(layers))):
             part.requires_grad_(False)
 
+    def checkpoint_activations(self) -> None:
+        """Keep only the inputs of layers; the backward runs each layer's forward again, once for each time it ran."""
+        self.model.activation_checkpointing_enable({"use_reentrant": False})
+
+    def compile_blocks(self, backend: str | Callable[..., Any] = "inductor") -> None:
+        """Compile the layers one by one, so that whatever order they run in, nothing new is compiled."""
+        for block in self.layers.children():
+            block.compile(backend=backend)
+
     def average_tied_gradients(self) -> None:
         """Give a layer that runs several times in a forward the mean of its gradients there, not their sum."""
         layers = self.layers
@@ -205,9 +222,25 @@ class PretrainingModel(nn.Module):
         if positions.shape[1] < hidden.shape[1]:
             index = positions.unsqueeze(-1).expand(-1, -1, hidden.shape[-1])
             hidden = hidden.gather(1, index)
-        logits = self.family.head(self.model, hidden)
-        total = F.cross_entropy(logits.flatten(0, 1).float(), labels.flatten(), ignore_index=IGNORED, reduction="sum")
-        return total / labels.numel()
+        decoder = cast(nn.Linear, self.model.get_submodule(self.family.decoder))
+        rows = self.family.transform(self.model, hidden).flatten(0, 1)
+        return _summed_cross_entropy(rows, decoder, labels.flatten()) / labels.numel()
+
+
+def _summed_cross_entropy(hidden: Tensor, decoder: nn.Linear, labels: Tensor) -> Tensor:
+    """Of hidden states (rows, hidden_size), in fp32; in chunks of rows where there are many."""
+    most = _LOGIT_ROWS[hidden.device.type]
+    if len(hidden) <= most:
+        return F.cross_entropy(decoder(hidden).float(), labels, ignore_index=IGNORED, reduction="sum")
+    return F.linear_cross_entropy(
+        hidden,
+        decoder.weight,
+        labels,
+        linear_bias=decoder.bias,
+        reduction="sum",
+        ignore_index=IGNORED,
+        options=LinearCrossEntropyOptions(batch_chunk_size=most, chunking_method=None),
+    )
 
 
 def frozen_names(shape: ModelShape, layers: int) -> Callable[[str], bool]:

@@ -6,8 +6,8 @@ from statistics import median
 
 import torch
 
+from apollo_ds.deepspeed_config import Precision
 from apollo_ds.engine import Processes
-from apollo_ds.recipe import Precision
 
 _SIDE = {"cuda": 8192, "cpu": 512}
 _REPEATS = 5

@@ -136,6 +136,8 @@ def _effect_of_depth(old: Stage, new: Stage) -> list[str]:
     if rule.new_layers in ("zero", "identity") and new.shape.is_pre_norm:
         return []
     shared = old.evaluation_depth >= b and old.layer_map == new.layer_map == rule.layer_map == "interpolate"
+    if rule.noise and rule.new_layers == "copy":
+        return ["changed (noise)"]
     if shared and rule.new_layers == "copy" and b % a == 0:
         return [f"unchanged ({a} | {b})"]
     return [f"changed ({rule.layer_map if rule.new_layers == 'copy' else rule.new_layers})"]

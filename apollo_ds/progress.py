@@ -8,7 +8,8 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from apollo_ds.recipe import Recipe, precision
+from apollo_ds.deepspeed_config import precision
+from apollo_ds.recipe import Recipe
 from apollo_ds.schedule import Schedule
 
 _COLUMNS = (

@@ -21,6 +21,7 @@ from pydantic import (
     ValidationError,
 )
 
+from apollo_ds.deepspeed_config import check_deepspeed
 from apollo_ds.errors import UserError
 from apollo_ds.learning_rate import LearningRate, Policy
 from apollo_ds.methods import METHODS, Combination, Method, Run
@@ -51,7 +52,11 @@ class Recipe(BaseModel):
     """What the masking of a masked model chooses: tokens one by one, or all tokens of a word together."""
     global_batch_size: PositiveInt
     micro_batch_size: PositiveInt
-    """Samples a rank processes at once, at most; the rest of its share of the batch is accumulated."""
+    """Samples a rank processes at once when all layers run, at most; the rest of its share is accumulated."""
+    activation_checkpointing: bool = False
+    """Whether the backward computes what is inside a layer once more, instead of the forward keeping it."""
+    compile_blocks: bool = False
+    """Whether `torch.compile` compiles the layers: minutes at each stage's start for faster steps on a GPU."""
     learning_rate: PositiveFloat
     lr_schedule: Policy | None = None
     """By default the method's own: cosine for most."""
@@ -96,8 +101,10 @@ class Recipe(BaseModel):
         )
         return Schedule(self.method.stages(run), self.global_batch_size, learning_rate, self.seed)
 
-    def micro_batch(self, world_size: int) -> int:
+    def micro_batch(self, world_size: int, room: float = 1.0) -> int:
         """Samples a rank processes at once: the largest divisor of its share that `micro_batch_size` allows.
+
+        `room` is how many times as many fit into memory.
 
         Raises:
             UserError: the number of ranks does not divide the global batch.
@@ -108,7 +115,8 @@ class Recipe(BaseModel):
                 f"use a multiple of {world_size}, or another number of ranks"
             )
         share = self.global_batch_size // world_size
-        return max(d for d in range(1, min(share, self.micro_batch_size) + 1) if share % d == 0)
+        most = max(1, min(share, int(self.micro_batch_size * room)))
+        return max(d for d in range(1, most + 1) if share % d == 0)
 
 
 def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
@@ -225,7 +233,7 @@ def resolve(values: dict[str, Any], source: str) -> Recipe:
         )
     if recipe.masking == "whole_word" and not recipe.model.is_masked:
         raise UserError(f"{source}: masking: {recipe.model.family} has no masks, so no whole_word; remove it")
-    _check_deepspeed(recipe.deepspeed, source)
+    check_deepspeed(recipe.deepspeed, source)
     return recipe
 
 
@@ -277,47 +285,3 @@ def _first_error(error: ValidationError, source: str, prefix: str = "") -> str:
     if first["type"] == "value_error":
         return f"{source}: {key}: {first['msg'].removeprefix('Value error, ')}"
     return f"{source}: {key}: {first['msg']}, not {first['input']!r}"
-
-
-# What the recipe or the engine decides; set in DeepSpeed's file too, the two could disagree.
-_DECIDED_ELSEWHERE = {
-    "train_batch_size": "global_batch_size",
-    "train_micro_batch_size_per_gpu": "micro_batch_size",
-    "gradient_accumulation_steps": "micro_batch_size",
-    "optimizer": "weight_decay, adam_betas and adam_epsilon",
-    "scheduler": "lr_schedule",
-}
-
-
-def _check_deepspeed(config: Mapping[str, Any], source: str) -> None:
-    for key, instead in _DECIDED_ELSEWHERE.items():
-        if key in config:
-            raise UserError(f"{source}: deepspeed.{key} is set by the recipe's {instead}; remove it")
-    for key in ("zero_optimization", "bf16", "fp16"):
-        if not isinstance(config.get(key, {}), dict):
-            raise UserError(f"{source}: deepspeed.{key} must be a mapping, not {config[key]!r}")
-    enabled = config.get("bf16", {}).get("enabled", False)
-    if not isinstance(enabled, bool) and enabled != "auto":
-        raise UserError(f"{source}: deepspeed.bf16.enabled: choose true, false or auto, not {enabled!r}")
-    if config.get("zero_optimization", {}).get("round_robin_gradients"):
-        raise UserError(
-            f"{source}: deepspeed.zero_optimization.round_robin_gradients must be off: it hides which rank owns what"
-        )
-
-
-Precision = Literal["fp32", "bf16", "fp16"]
-
-
-def precision(config: Mapping[str, Any]) -> Precision:
-    """The number format that a settled DeepSpeed configuration computes in."""
-    for name in ("bf16", "fp16"):
-        if config.get(name, {}).get("enabled"):
-            return name
-    return "fp32"
-
-
-def settle_precision(config: Mapping[str, Any], computes_bf16: bool) -> dict[str, Any]:
-    """The configuration with `bf16.enabled: auto` decided: on where the hardware computes in bf16, else fp32."""
-    if config.get("bf16", {}).get("enabled") != "auto":
-        return dict(config)
-    return {**config, "bf16": {**config["bf16"], "enabled": computes_bf16}}

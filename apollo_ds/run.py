@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from apollo_ds.corpus import Corpus
+from apollo_ds.deepspeed_config import settle_precision
 from apollo_ds.demo import prepare_default_text
 from apollo_ds.errors import UserError
-from apollo_ds.recipe import DEFAULT_RECIPE, Recipe, load_recipe, settle_precision
+from apollo_ds.recipe import DEFAULT_RECIPE, Recipe, load_recipe
 from apollo_ds.run_folder import RunFolder
 from apollo_ds.stopping import EXIT_CODE, Stopped, StopRequest
 

@@ -21,6 +21,8 @@ _MAY_CHANGE = {
     "data",
     "out",
     "micro_batch_size",
+    "activation_checkpointing",
+    "compile_blocks",
     "deepspeed",
     "eval_every",
     "eval_samples",

@@ -118,7 +118,7 @@ class Schedule:
             scales = tuple(scale for _, scale in gates)
         rewarmed = self._rewarmed(number, step)
         rate = self._rates[number]
-        learning_rate = self.learning_rate.at(step - rate.origin, rate.total)
+        learning_rate = stage.learning_rate_scale * self.learning_rate.at(step - rate.origin, rate.total)
         return StepPlan(
             step=step,
             stage=number,

@@ -25,6 +25,8 @@ class GrowthRule:
     new_layers: NewLayers = "copy"
     width: WidthRule = "tiled"
     moments: MomentRule = "map"
+    noise: float = 0.0
+    """Standard deviation of what is added to the matrices of new layers, in units of each matrix's own."""
     rewarm: Rewarm = "none"
     """Whose learning rate rises again from zero after the growth: everything's, or that of the new coordinates."""
     rewarm_steps: int = 0
@@ -67,6 +69,8 @@ class Stage:
     """Whether a layer that runs several times gets the sum of its gradients or their mean."""
     learning: Learning | None = None
     """The growth operator that the stage learns, in place of its model's weights."""
+    learning_rate_scale: float = 1.0
+    """What the learning rate is multiplied by."""
     restarts_learning_rate: bool = False
     """Whether the learning rate's course begins anew."""
     learning_rate_rewind: float = 1.0

@@ -12,8 +12,13 @@ from apollo_ds.state import StateMap
 TrainableModel = PretrainingModel | LearnedGrowthModel
 
 
-def build_for(stage: Stage, seed: int | None) -> TrainableModel:
-    """The model that a stage trains, the same for the same seed; without one it is to be filled from a state."""
+def build_for(
+    stage: Stage, seed: int | None, *, activation_checkpointing: bool = False, compile_blocks: bool = False
+) -> TrainableModel:
+    """The model that a stage trains, the same for the same seed; without one it is to be filled from a state.
+
+    One that learns a growth operator is neither checkpointed nor compiled: its weights exist only in its forward.
+    """
     if stage.learning:
         return LearnedGrowthModel(operator_of(stage.learning, stage), seed)
     model = build(stage.shape, stage.unique_layers, seed)
@@ -21,6 +26,10 @@ def build_for(stage: Stage, seed: int | None) -> TrainableModel:
         model.freeze(stage.frozen_layers)
     if stage.tied_gradients == "mean":
         model.average_tied_gradients()
+    if activation_checkpointing:
+        model.checkpoint_activations()
+    if compile_blocks:
+        model.compile_blocks()
     return model
 
 

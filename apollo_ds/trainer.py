@@ -17,6 +17,7 @@ from apollo_ds.checkpoint_files import Totals, newest_sound
 from apollo_ds.checkpoint_writer import CheckpointWriter
 from apollo_ds.consensus import Consensus
 from apollo_ds.data import BatchSource
+from apollo_ds.deepspeed_config import precision
 from apollo_ds.detour import Detour, around
 from apollo_ds.divergence import DivergenceWatch, Memory, WentWrong
 from apollo_ds.engine import Engine, Processes
@@ -26,9 +27,10 @@ from apollo_ds.growth import Growth
 from apollo_ds.hang import HangWatch
 from apollo_ds.memory import peak_memory_bytes
 from apollo_ds.metrics import Metrics
+from apollo_ds.micro_batch import micro_batch_of
 from apollo_ds.peak import measured_peak
 from apollo_ds.progress import Progress
-from apollo_ds.recipe import Recipe, precision
+from apollo_ds.recipe import Recipe
 from apollo_ds.recorder import StepRecorder
 from apollo_ds.run_folder import RunFolder, plain
 from apollo_ds.stage import Stage
@@ -115,7 +117,12 @@ class Trainer:
 
     def _build_engine(self, stage: int, initialised: bool) -> Engine:
         planned = self.schedule.stages[stage]
-        model = build_for(planned, self.recipe.seed if initialised or needs_initial_values(planned) else None)
+        model = build_for(
+            planned,
+            self.recipe.seed if initialised or needs_initial_values(planned) else None,
+            activation_checkpointing=self.recipe.activation_checkpointing,
+            compile_blocks=self.recipe.compile_blocks,
+        )
         return Engine(model, self.recipe, self.processes)
 
     def train(self) -> None:
@@ -217,7 +224,8 @@ class Trainer:
         """See `gradient_agreement`, on the batches of the step just done."""
         stage = self.schedule.stages[self.stage]
         batch = self._micro_batches(self.totals.step - 1)[0]
-        return gradient_agreement(self.engine.capture(), stage, batch, self.processes)
+        inputs, positions, labels = (tensor[: self.micro_batch] for tensor in batch)  # what all layers have room for
+        return gradient_agreement(self.engine.capture(), stage, (inputs, positions, labels), self.processes)
 
     def _grow(self, stage: int) -> None:
         """Rebuild the engine for a stage, with the training state carried over by the stage's layer map."""
@@ -303,7 +311,7 @@ class Trainer:
         batches = self.source.micro_batches(
             replace(plan, first_token=plan.first_token + self.watch.memory.skipped_tokens),
             self.recipe.global_batch_size,
-            self.engine.accumulation_steps,
+            micro_batch_of(self.recipe, self.schedule.stages[plan.stage], plan, self.processes.world_size),
             self.processes.rank,
             self.processes.world_size,
         )

@@ -209,7 +209,9 @@ def training(family: str) -> dict[str, float]:
     from apollo_ds.recipe import load_recipe
 
     source_ = source(SEQ_LEN, family)
-    batches = seconds_each(BATCH, {"ours": lambda i: source_.micro_batches(step(i, SEQ_LEN), BATCH, 1, 0, 1)}, times=50)
+    batches = seconds_each(
+        BATCH, {"ours": lambda i: source_.micro_batches(step(i, SEQ_LEN), BATCH, BATCH, 0, 1)}, times=50
+    )
     environment = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "LOCAL_WORLD_SIZE": "1",
                    "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29611"}  # fmt: skip
     os.environ.update(environment)
@@ -217,7 +219,7 @@ def training(family: str) -> dict[str, float]:
     overrides = ["method=scratch", f"model.family={family}", "model.num_layers=3", "micro_batch_size=32"]
     recipe = load_recipe(Path("launch/recipes/bert-small-cpu.yaml"), overrides)
     engine = Engine(build(recipe.model, 3, 1), recipe, processes)
-    batch = source_.micro_batches(step(0, SEQ_LEN), 32, 1, 0, 1)
+    batch = source_.micro_batches(step(0, SEQ_LEN), 32, 32, 0, 1)
     plan = recipe.schedule().at(0)
     trained = seconds_each(32, {"training": lambda i: engine.train_step(batch, [plan] * len(batch))}, times=4)
     processes.leave()

@@ -49,9 +49,9 @@ class Case:
 _GPT = {"num_layers": 18, "vocab_size": 50264, "max_position_embeddings": 256}
 CASES = {
     "bert-small": Case("bert-small", {}, (2, 4), 1, 4),
-    "bert-base": Case("bert-base", {}, (6, 12), 1, 4, 1),
-    "bert-base-24": Case("bert-base", {"num_layers": 24}, (12, 24), 1, 4, 1),
-    "bert-large": Case("bert-large", {}, (12, 24), 1, 4, 1),
+    "bert-base": Case("bert-base", {}, (6, 12), 1, 4),
+    "bert-base-24": Case("bert-base", {"num_layers": 24}, (12, 24), 1, 4),
+    "bert-large": Case("bert-large", {}, (12, 24), 1, 4, 2),
     "gpt-0.3b": Case("gpt2-large", {**_GPT, "hidden_size": 1024, "num_heads": 16, "intermediate_size": 4096},
                      (2, 18), 3, 1, 1),
     "gpt-1b": Case("gpt2-large", {**_GPT, "hidden_size": 2048, "num_heads": 32, "intermediate_size": 8192},

@@ -47,7 +47,11 @@ def zero(stage: int, precision: str = "fp32") -> dict[str, Any]:
         "zero_allow_untested_optimizer": True,
         "steps_per_print": 1_000_000,
     }
-    return config if precision == "fp32" else {**config, precision: {"enabled": True}}
+    if precision == "bf16":
+        config["bf16"] = {"enabled": True, "check_grad_overflow": False}
+    elif precision == "fp16":
+        config["fp16"] = {"enabled": True}
+    return config
 
 
 def write(recipe: Recipe, path: Path) -> str:

@@ -10,6 +10,7 @@ from rich.console import Console
 from apollo_ds.comparison import Comparison, tables
 from apollo_ds.comparison.figures import draw
 from apollo_ds.comparison.measures import BUDGETS
+from apollo_ds.comparison.stages import full_depth_cost
 from apollo_ds.comparison.text import loss_text
 from apollo_ds.drawing import save
 from apollo_ds.errors import UserError
@@ -43,8 +44,8 @@ Held-out loss after {parts} of C_scratch, on a straight line over FLOPs between 
 that ended with fewer counts with its last loss, and the part of the budget that it spent is given, unless it is 99% or
 more."""
 _OF_STAGES = """\
-wall_saving / flops_saving: of the FLOPs that a token of this stage saves against one of the baseline, how much is saved
-in time. A stage's time includes the growth into it and its evaluations."""
+wall_saving / flops_saving: of the FLOPs that a token of a stage saves against one {baseline}, how much is saved in
+time. A stage's time includes the growth into it and its evaluations."""
 
 
 def write_page(comparison: Comparison, out: Path) -> Path:
@@ -190,14 +191,18 @@ def _at_equal_flops(comparison: Comparison) -> list[str]:
 
 
 def _stages(comparison: Comparison) -> list[str]:
-    """Stage by stage, of each recipe."""
-    compares = len(comparison.groups) > 1 and comparison.target is not None
+    """Stage by stage, of each recipe; one alone is compared with its own steps at full depth."""
     lines = ["## Stage by stage", ""]
-    if compares:
-        lines += [_OF_STAGES, ""]
+    if len(comparison.groups) == 1:
+        (group,) = comparison.groups
+        own = full_depth_cost(group)
+        explained = [_OF_STAGES.format(baseline="of its last one, in which all layers run"), ""] if own else []
+        return [*lines, *explained, *tables.stage_table(group, own).markdown()]
+    if comparison.target:
+        lines += [_OF_STAGES.format(baseline="of the baseline"), ""]
     for group in comparison.groups:
-        heading = [f"### {group.name}", ""] if len(comparison.groups) > 1 else []
-        lines += heading + tables.stage_table(group, comparison.target if compares else None).markdown()
+        baseline = comparison.target.cost if comparison.target else None
+        lines += [f"### {group.name}", "", *tables.stage_table(group, baseline).markdown()]
     return lines
 
 

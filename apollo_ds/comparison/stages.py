@@ -23,17 +23,24 @@ class StagePart:
     flops_share: float
     time_share: float
 
-    def savings_ratio(self, baseline: Cost) -> float | None:
-        """wall_saving / flops_saving: how much of the FLOPs that a token saves is also saved in time.
 
-        Both are 1 - (cost of a token in this stage) / (cost of a token of the baseline, whose total cost is given).
-        None where less than 1% of the FLOPs is saved.
-        """
-        flops, wall = (
-            1 - (getattr(self.cost, key) / self.cost.tokens) / (getattr(baseline, key) / baseline.tokens)
-            for key in ("flops", "seconds")
-        )
-        return wall / flops if flops >= 0.01 else None
+def savings_ratio(cost: Cost, baseline: Cost) -> float | None:
+    """wall_saving / flops_saving: how much of the FLOPs that a token saves is also saved in time.
+
+    Both are 1 - (cost of a token) / (cost of a token of the baseline). None where less than 1% of the FLOPs is saved.
+    """
+    flops, wall = (
+        1 - (getattr(cost, key) / cost.tokens) / (getattr(baseline, key) / baseline.tokens)
+        for key in ("flops", "seconds")
+    )
+    return wall / flops if flops >= 0.01 else None
+
+
+def full_depth_cost(group: Group) -> Cost | None:
+    """The cost of the last stage, if all layers of the model always ran in it and there were stages before it."""
+    parts = stage_parts(group)
+    layers = group.runs[0].recipe["model"]["num_layers"]
+    return parts[-1].cost if len(parts) > 1 and parts[-1].layers == parts[-1].depth == layers else None
 
 
 def stage_parts(group: Group) -> list[StagePart]:

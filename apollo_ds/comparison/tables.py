@@ -5,7 +5,7 @@ from statistics import fmean
 
 from apollo_ds.comparison.groups import Group, differing, mean_cost
 from apollo_ds.comparison.measures import BUDGETS, AtBudget, Reach, Target, at_budget, saving, speed_up
-from apollo_ds.comparison.stages import stage_parts
+from apollo_ds.comparison.stages import savings_ratio, stage_parts
 from apollo_ds.comparison.text import (
     NOTHING,
     Table,
@@ -155,8 +155,8 @@ def _at_budget(found: Sequence[AtBudget]) -> str:
     return loss_spread(losses) + (f" (ended at {spent:.0%})" if spent < 1 else "")
 
 
-def stage_table(group: Group, target: Target | None) -> Table:
-    """Where a recipe's cost went."""
+def stage_table(group: Group, baseline: Cost | None) -> Table:
+    """Where a recipe's cost went, and how much of the FLOPs that it saved against a baseline it saved in time."""
     headings = ["stage", "layers", "steps", "mean depth", "FLOPs", "seconds", "loss at its end"]
     headings += ["share of FLOPs", "share of time"]
     rows = []
@@ -164,11 +164,17 @@ def stage_table(group: Group, target: Target | None) -> Table:
         row = [str(part.number + 1), str(part.layers), f"{part.steps:,.0f}", f"{part.depth:.2f}"]
         row += [f"{part.cost.flops:.3g}", f"{part.cost.seconds:,.0f}", loss_text(part.loss)]
         row += [f"{part.flops_share:.1%}", f"{part.time_share:.1%}"]
-        if target:
-            ratio = part.savings_ratio(target.cost)
-            row.append(NOTHING if ratio is None else f"{ratio:.2f}")
-        rows.append(row)
-    return Table((*headings, "wall_saving / flops_saving") if target else headings, rows)
+        rows.append(row + ([_ratio(part.cost, baseline)] if baseline else []))
+    if baseline and len(rows) > 1:
+        whole = mean_cost([run.cost_at(run.steps[-1]["step"]) for run in group.shown])
+        spent = [f"{whole.flops:.3g}", f"{whole.seconds:,.0f}"]
+        rows.append(["all", "", "", "", *spent, "", "", "", _ratio(whole, baseline)])
+    return Table((*headings, "wall_saving / flops_saving") if baseline else headings, rows)
+
+
+def _ratio(cost: Cost, baseline: Cost) -> str:
+    ratio = savings_ratio(cost, baseline)
+    return NOTHING if ratio is None else f"{ratio:.2f}"
 
 
 def growth_table(groups: Sequence[Group]) -> Table | None:

@@ -60,11 +60,10 @@ class Engine:
             if not parameter.requires_grad
         }
         micro_batch = recipe.micro_batch(processes.world_size)
-        self.accumulation_steps = recipe.global_batch_size // (processes.world_size * micro_batch)
         config = {
             **recipe.deepspeed,
             "train_micro_batch_size_per_gpu": micro_batch,
-            "gradient_accumulation_steps": self.accumulation_steps,
+            "gradient_accumulation_steps": recipe.global_batch_size // (processes.world_size * micro_batch),
         }
         optimizer = torch.optim.AdamW(
             _parameter_groups(model, recipe.weight_decay),
@@ -113,11 +112,13 @@ class Engine:
         self.deepspeed.train()
         before = [flat.detach().clone() for flat in layout.flat_tensors(self.deepspeed)] if measure_update else None
         losses, moments = [], [moment(self.processes.device)]
-        for batch, micro_plan in zip(batches, plans, strict=True):
+        for number, (batch, micro_plan) in enumerate(zip(batches, plans, strict=True), start=1):
             self.model.run_in_order(micro_plan.layer_map, micro_plan.scales, micro_plan.first_trained)
+            # A step has as many micro-batches as it is given, which need not be DeepSpeed's fixed number of them.
+            self.deepspeed.set_gradient_accumulation_boundary(number == len(batches))
             loss = self.deepspeed(*batch)
             moments.append(moment(self.processes.device))
-            self.deepspeed.backward(spoil_unless_finite(loss))
+            self.deepspeed.backward(spoil_unless_finite(loss) / len(batches), scale_wrt_gas=False)
             losses.append(loss.detach())
             self._own_norm = self._norm_where_deepspeed_has_none()
             self.deepspeed.step()

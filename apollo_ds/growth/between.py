@@ -19,7 +19,7 @@ def growth_between(old: Stage, new: Stage, blocks: str, seed: int) -> Growth:
     """
     rule = new.growth
     layer_map = LAYER_MAPS[rule.layer_map](old.unique_layers, new.unique_layers)
-    depth = DepthMap(layer_map, blocks, new.shape.family, rule.new_layers)
+    depth = DepthMap(layer_map, blocks, new.shape.family, rule.new_layers, rule.noise, seed)
     width = width_between(old.shape, new.shape, rule.width, seed)
     return Growth(
         depth,

@@ -1,10 +1,12 @@
 """More layers: which old layer each new one is, or what stands in its place."""
 
 from dataclasses import dataclass
+from zlib import crc32
 
 import torch
 from torch import Tensor
 
+from apollo_ds.counter_random import Stream, random_bits
 from apollo_ds.growth.axes import is_normalisation, is_residual_output
 from apollo_ds.layer_map import LayerMap
 from apollo_ds.stage import NewLayers
@@ -20,6 +22,9 @@ class DepthMap:
     - identity: matrices are identities, normalisations and biases zero (Shen et al. 2022): the same for pre-LN;
     - random: as freshly initialised.
 
+    To a copy's matrices `noise` is added: normal, with so many times each matrix's own standard deviation, the same for
+    the same seed on every rank.
+
     `blocks` is the path of the block list: layer i's parameters are named `{blocks}.{i}.{rest}`.
     """
 
@@ -27,6 +32,8 @@ class DepthMap:
     blocks: str
     family: str
     new_layers: NewLayers = "copy"
+    noise: float = 0.0
+    seed: int = 0
 
     def source(self, name: str) -> str:
         """The old parameter that a new one is made from."""
@@ -56,8 +63,10 @@ class DepthMap:
 
     def weight(self, name: str, source: Tensor) -> Tensor | None:
         """The new weight from the old one; None to leave it as it was initialised."""
-        if self.new_layers == "copy" or not self.is_new(name):
+        if not self.is_new(name):
             return source
+        if self.new_layers == "copy":
+            return source + self.noise * self._noise(name, source) if self.noise and source.dim() > 1 else source
         if self.new_layers == "random":
             return None
         if self.new_layers == "zero":
@@ -65,3 +74,9 @@ class DepthMap:
         if is_normalisation(self.family, name) or source.dim() == 1:
             return torch.zeros_like(source)
         return torch.eye(*source.shape, dtype=source.dtype, device=source.device)
+
+    def _noise(self, name: str, like: Tensor) -> Tensor:
+        """Numbers of the spread of a matrix, drawn on the CPU so that they do not depend on the device."""
+        bits = random_bits(self.seed, Stream.GROWTH, crc32(name.encode()))
+        drawn = torch.randn(like.shape, generator=torch.Generator().manual_seed(int(bits) >> 1), dtype=like.dtype)
+        return drawn.to(like.device) * like.std()

@@ -3,13 +3,13 @@
 from itertools import pairwise
 from typing import Literal
 
-from apollo_ds.depth import SAMPLERS
 from apollo_ds.errors import UserError
-from apollo_ds.methods.base import GrowingMethod, Run, SamplerName, divisors_near, split_steps
+from apollo_ds.methods.base import Run, divisors_near, split_steps
+from apollo_ds.methods.sharing import SharingMethod
 from apollo_ds.stage import Stage
 
 
-class Apollo(GrowingMethod):
+class Apollo(SharingMethod):
     """The published schedule for 12 layers is 1, 3, 6, 12, grown after 2, 4 and 10 of 40 epochs."""
 
     name: Literal["apollo"] = "apollo"
@@ -17,10 +17,8 @@ class Apollo(GrowingMethod):
     """Unique layers of each stage; by default the divisors of the depth nearest to 1/12, 1/4, 1/2 and 1 of it."""
     grow_at: list[float] | None = None
     """Fractions of the run at which the model grows; by default the published ones, the last of them if fewer."""
-    sampler: SamplerName = "lvps"
     layer_map: Literal["interpolate", "stack"] = "interpolate"
     """Which unique layer runs at each position; growth is exact where `growth_map` is the same."""
-
     draw: Literal["step", "micro_step"] = "step"
     """Whether a step's micro-batches share a depth, or draw one each as in the published code."""
 
@@ -31,18 +29,8 @@ class Apollo(GrowingMethod):
         published = [2 / 40, 4 / 40, 10 / 40]
         grow_at = self.grow_at if self.grow_at is not None else published[max(0, 4 - len(layers)) :]
         self._check(layers, grow_at, target)
-        return [
-            self.stage(
-                run,
-                steps,
-                unique,
-                depth_distribution=SAMPLERS[self.sampler](unique, target),
-                layer_map=self.layer_map,
-                draw=self.draw,
-                growth=self.growth_rule(run),
-            )
-            for unique, steps in zip(layers, split_steps(run.steps, grow_at), strict=True)
-        ]
+        steps = split_steps(run.steps, grow_at)
+        return self.sharing_stages(run, layers, steps, layer_map=self.layer_map, draw=self.draw)
 
     def _check(self, layers: list[int], grow_at: list[float], target: int) -> None:
         increasing = all(a < b for a, b in pairwise(layers))

@@ -80,6 +80,8 @@ class GrowingMethod(Method):
     """What a new unit is, where the model widens; `growth.width` explains the rules."""
     moments: MomentRule = "map"
     """What becomes of Adam's moments; `growth.growth` explains the rules."""
+    noise: float = Field(default=0.0, ge=0)
+    """Added to the copies' matrices, to tell them apart: its standard deviation, in units of each matrix's own."""
     rewarm: Rewarm = "none"
     """After a growth, warm up the learning rate again: of all, or of the new coordinates only."""
     rewarm_fraction: float = Field(default=0.01, ge=0, le=1)
@@ -92,6 +94,7 @@ class GrowingMethod(Method):
             "new_layers": self.new_layers,
             "width": self.width,
             "moments": self.moments,
+            "noise": self.noise,
             "rewarm": self.rewarm,
             "rewarm_steps": round(self.rewarm_fraction * run.steps),
         }

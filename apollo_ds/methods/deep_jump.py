@@ -8,19 +8,18 @@ from typing import Literal
 
 from pydantic import Field
 
-from apollo_ds.depth import SAMPLERS
 from apollo_ds.learning_rate import Policy
-from apollo_ds.methods.base import GrowingMethod, Run, SamplerName, split_steps
+from apollo_ds.methods.base import Run, split_steps
+from apollo_ds.methods.sharing import SharingMethod
 from apollo_ds.stage import Stage
 
 
-class DeepJump(GrowingMethod):
+class DeepJump(SharingMethod):
     """One layer for four fifths of the steps, then all."""
 
     name: Literal["deep_jump"] = "deep_jump"
     jump_at: float = Field(default=0.8, gt=0, lt=1)
     """Fraction of the run at which the model grows."""
-    sampler: SamplerName = "lvps"
 
     @property
     def lr_schedule(self) -> Policy:
@@ -31,13 +30,4 @@ class DeepJump(GrowingMethod):
         """Before and after the jump."""
         target = run.shape.num_layers
         counts = [1, target] if target > 1 else [1]
-        return [
-            self.stage(
-                run,
-                steps,
-                layers,
-                depth_distribution=SAMPLERS[self.sampler](layers, target),
-                growth=self.growth_rule(run),
-            )
-            for layers, steps in zip(counts, split_steps(run.steps, [self.jump_at][: len(counts) - 1]), strict=True)
-        ]
+        return self.sharing_stages(run, counts, split_steps(run.steps, [self.jump_at][: len(counts) - 1]))

@@ -69,7 +69,8 @@ def global_batch(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """A step's inputs, scored positions and labels, of all ranks in their order."""
     plan = StepPlan(0, 0, (0,), (), 0, seq_len, learning_rate=0.0, new_learning_rate=0.0, first_token=first_token)
-    parts = [part for rank in range(ranks) for part in batches.micro_batches(plan, samples, accumulation, rank, ranks)]
+    micro = samples // ranks // accumulation
+    parts = [part for rank in range(ranks) for part in batches.micro_batches(plan, samples, micro, rank, ranks)]
     assert len(parts) == ranks * accumulation
     inputs, positions, labels = (torch.cat(tensors) for tensors in zip(*parts, strict=True))
     return inputs, positions, labels

@@ -85,7 +85,8 @@ def step_with_poison(processes: Processes, recipe: Recipe, poison: float) -> lis
         norms = []
         for step in plans:
             plan = recipe.schedule().at(step)
-            batches = source.micro_batches(plan, recipe.global_batch_size, 1, processes.rank, processes.world_size)
+            share = recipe.global_batch_size // processes.world_size
+            batches = source.micro_batches(plan, recipe.global_batch_size, share, processes.rank, processes.world_size)
             forward = engine.model.forward
             if step == 1 and processes.rank == 1:
                 engine.model.forward = lambda *batch, f=forward: f(*batch) * poison

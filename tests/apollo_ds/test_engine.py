@@ -22,8 +22,9 @@ def train(processes: Processes, engine: Engine, recipe: Recipe, steps: range) ->
     losses = []
     for step in steps:
         plan = schedule.at(step)
+        micro_batch = recipe.micro_batch(processes.world_size)
         batches = source.micro_batches(
-            plan, recipe.global_batch_size, engine.accumulation_steps, processes.rank, processes.world_size
+            plan, recipe.global_batch_size, micro_batch, processes.rank, processes.world_size
         )
         result = engine.train_step(batches, [plan] * len(batches))
         losses.append(float(processes.sum(result.loss)) / processes.world_size)

@@ -24,7 +24,7 @@ def test_bert_base_on_a_node(capsys: pytest.CaptureFixture[str]) -> None:
     assert expected["micro_batch"] == 48
     assert expected["days"] == pytest.approx(5.023e19 / (8 * 5e14 * 0.4) / 86400, rel=1e-3)
     assert expected["tokens_per_second"] == pytest.approx(plan["total"]["tokens"] / (expected["days"] * 86400))
-    activations = 12 * 48 * 512 * 768 * 34 + 48 * 77 * 30522 * 6
+    activations = 13 * 48 * 512 * 768 * 34
     assert expected["memory_bytes"]["1"] == pytest.approx(109_514_298 * 5.5 + activations)
 
 

@@ -15,6 +15,7 @@ from apollo_ds.depth import SAMPLERS
 from apollo_ds.engine import Engine, Processes
 from apollo_ds.engine.engine import Batch
 from apollo_ds.methods.base import Method, Run
+from apollo_ds.micro_batch import micro_batch_of
 from apollo_ds.recipe import Recipe
 from apollo_ds.stage import Stage
 
@@ -63,10 +64,13 @@ def read_by(recipe: Recipe, rank: int, ranks: int) -> list[list[str]]:
     """The hashes of what one rank reads at each step."""
     source = BatchSource(Corpus.open(recipe.data), recipe.model, recipe.seq_len, recipe.seed)
     schedule = recipe.schedule()
-    accumulation = recipe.global_batch_size // ranks // recipe.micro_batch(ranks)
     plans = [schedule.at(step) for step in range(schedule.total_steps)]
-    batches = [source.micro_batches(plan, recipe.global_batch_size, accumulation, rank, ranks) for plan in plans]
-    assert all(len(parts) == accumulation for parts in batches)
+    micro = [micro_batch_of(recipe, schedule.stages[plan.stage], plan, ranks) for plan in plans]
+    batches = [
+        source.micro_batches(plan, recipe.global_batch_size, size, rank, ranks)
+        for plan, size in zip(plans, micro, strict=True)
+    ]
+    assert all(len(ids) == size for parts, size in zip(batches, micro, strict=True) for ids, _, _ in parts)
     assert all(len(ids[0]) == plan.seq_len for parts, plan in zip(batches, plans, strict=True) for ids, _, _ in parts)
     return [digests(parts) for parts in batches]
 

@@ -309,8 +309,9 @@ def step_and_look(processes: Processes, recipe: Recipe, stage_number: int, steps
     seen: list[dict[str, Any]] = []
     for step in range(first, first + steps):
         plan = schedule.at(step)
+        micro_batch = recipe.micro_batch(processes.world_size)
         batches = source.micro_batches(
-            plan, recipe.global_batch_size, engine.accumulation_steps, processes.rank, processes.world_size
+            plan, recipe.global_batch_size, micro_batch, processes.rank, processes.world_size
         )
         with Traffic() as traffic:
             engine.train_step(batches, [plan] * len(batches))

@@ -94,7 +94,7 @@ def test_apollo_s_options_reach_its_stages() -> None:
     assert (first.steps, second.steps) == (1200, 2800)
     assert first.depth_distribution == SAMPLERS["us"](5, 12)
     assert first.layer_map == "stack"
-    assert second.growth == GrowthRule("duplicate_top", "zero", "tiled", "reset", "new", 200)
+    assert second.growth == GrowthRule("duplicate_top", "zero", "tiled", "reset", rewarm="new", rewarm_steps=200)
 
 
 def test_fewer_stages_keep_the_last_of_the_published_fractions() -> None:

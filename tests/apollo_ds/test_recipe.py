@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 import yaml
 
+from apollo_ds.deepspeed_config import precision, settle_precision
 from apollo_ds.errors import UserError
 from apollo_ds.methods import METHODS
 from apollo_ds.model_shape import PRESETS
-from apollo_ds.recipe import Recipe, load_recipe, precision, resolve, settle_precision
+from apollo_ds.recipe import Recipe, load_recipe, resolve
 from apollo_ds.run_folder import plain
 
 PROJECT = Path(__file__).parents[2]

@@ -1,0 +1,54 @@
+"""DeepSpeed's configuration as a recipe gives it: what may not stand in it, and the number format it comes to."""
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from apollo_ds.errors import UserError
+
+# What the recipe or the engine decides; set in DeepSpeed's file too, the two could disagree.
+_DECIDED_ELSEWHERE = {
+    "train_batch_size": "global_batch_size",
+    "train_micro_batch_size_per_gpu": "micro_batch_size",
+    "gradient_accumulation_steps": "micro_batch_size",
+    "optimizer": "weight_decay, adam_betas and adam_epsilon",
+    "scheduler": "lr_schedule",
+}
+
+
+def check_deepspeed(config: Mapping[str, Any], source: str) -> None:
+    """Look for what would contradict the recipe.
+
+    Raises:
+        UserError: something does; names `source` and the key.
+    """
+    for key, instead in _DECIDED_ELSEWHERE.items():
+        if key in config:
+            raise UserError(f"{source}: deepspeed.{key} is set by the recipe's {instead}; remove it")
+    for key in ("zero_optimization", "bf16", "fp16"):
+        if not isinstance(config.get(key, {}), dict):
+            raise UserError(f"{source}: deepspeed.{key} must be a mapping, not {config[key]!r}")
+    enabled = config.get("bf16", {}).get("enabled", False)
+    if not isinstance(enabled, bool) and enabled != "auto":
+        raise UserError(f"{source}: deepspeed.bf16.enabled: choose true, false or auto, not {enabled!r}")
+    if config.get("zero_optimization", {}).get("round_robin_gradients"):
+        raise UserError(
+            f"{source}: deepspeed.zero_optimization.round_robin_gradients must be off: it hides which rank owns what"
+        )
+
+
+Precision = Literal["fp32", "bf16", "fp16"]
+
+
+def precision(config: Mapping[str, Any]) -> Precision:
+    """The number format that a settled DeepSpeed configuration computes in."""
+    for name in ("bf16", "fp16"):
+        if config.get(name, {}).get("enabled"):
+            return name
+    return "fp32"
+
+
+def settle_precision(config: Mapping[str, Any], computes_bf16: bool) -> dict[str, Any]:
+    """The configuration with `bf16.enabled: auto` decided: on where the hardware computes in bf16, else fp32."""
+    if config.get("bf16", {}).get("enabled") != "auto":
+        return dict(config)
+    return {**config, "bf16": {**config["bf16"], "enabled": computes_bf16}}

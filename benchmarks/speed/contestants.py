@@ -1,0 +1,143 @@
+"""Whole training loops that are timed against each other, on the same batches and, where there are any, tricks."""
+
+import tempfile
+from collections.abc import Callable, Iterator
+from itertools import cycle
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from transformers import (
+    BertForMaskedLM,
+    GPT2LMHeadModel,
+    PreTrainedModel,
+    TrainerCallback,
+    TrainingArguments,
+)
+from transformers import Trainer as TransformersTrainer
+
+from apollo_ds.engine import Engine, Processes
+from apollo_ds.engine.engine import Batch
+from apollo_ds.models import FAMILIES, IGNORED
+from apollo_ds.progress import Progress
+from apollo_ds.trainer import Trainer
+from speed.pacing import Paced, local
+from speed.settings import Setting, recipe_of, source_of
+
+_BATCHES = 16
+"""Different batches that the loops without a data pipeline of their own go round."""
+
+
+def ours(setting: Setting, processes: Processes, **changes: Any) -> Callable[[Paced], None]:
+    """This package as `deepspeed launch/pretrain.sh` runs it: data, metrics and all."""
+
+    def loop(pace: Paced) -> None:
+        recipe = recipe_of(setting, processes, **changes)
+        trainer = Trainer(recipe, processes, source_of(recipe), Progress(recipe.schedule(), shown=False))
+        trainer.train()
+
+    return loop
+
+
+def _wait_at_the_gate() -> None:
+    """Let every engine's steps go at the pace of its loop, where there is one."""
+    train_step = Engine.train_step
+
+    def paced(self: Engine, *how: Any, **options: Any) -> Any:
+        local.pace.gate()
+        result = train_step(self, *how, **options)
+        local.pace.step_ended()
+        return result
+
+    Engine.train_step = paced  # type: ignore[method-assign]
+
+
+_wait_at_the_gate()
+
+
+def stock(setting: Setting, processes: Processes, layers: int, dropout: float) -> Callable[[Paced], None]:
+    """`transformers.Trainer` with its own model, defaults, and every position's logits."""
+
+    class Pace(TrainerCallback):
+        def __init__(self, pace: Paced) -> None:
+            self.pace = pace
+
+        def on_step_begin(self, *_: Any, **__: Any) -> None:
+            self.pace.gate()
+
+    def loop(pace: Paced) -> None:
+        model = _stock_model(setting, layers, dropout)
+        samples = list(_whole_samples(_batches(setting, processes), model))
+        arguments = TrainingArguments(
+            output_dir=tempfile.mkdtemp(prefix="apollo-ds-throughput-"),
+            max_steps=1_000_000,
+            per_device_train_batch_size=setting.samples,
+            bf16=processes.computes_bf16,
+            use_cpu=processes.device.type == "cpu",
+            logging_strategy="no",
+            save_strategy="no",
+            report_to="none",
+            disable_tqdm=True,
+        )
+        trainer = TransformersTrainer(model, arguments, train_dataset=samples, callbacks=[Pace(pace)])
+        trainer.train()
+
+    return loop
+
+
+def by_hand(setting: Setting, processes: Processes, layers: int, compiled: bool = False) -> Callable[[Paced], None]:
+    """A plain loop over the stock model with the tricks that are known: only scored positions reach the head, logits
+    a chunk at a time, no dropout, fused AdamW, batches on the device already, and compiled layers if asked for."""
+
+    def loop(pace: Paced) -> None:
+        device = processes.device
+        model = _stock_model(setting, layers, dropout=0.0).to(device)
+        family = FAMILIES[setting.shape.family]
+        if compiled:
+            for block in model.get_submodule(family.blocks):
+                block.compile()
+        adam = torch.optim.AdamW(model.parameters(), lr=1e-4, weight_decay=0.01, fused=True)
+        batches = [tuple(tensor.to(device) for tensor in batch) for batch in _batches(setting, processes)]
+        for ids, positions, labels in cycle(batches):
+            pace.gate()
+            with torch.autocast(device.type, torch.bfloat16, enabled=processes.computes_bf16):
+                hidden = model.get_submodule(family.backbone)(input_ids=ids, use_cache=False).last_hidden_state
+                if setting.shape.is_masked:
+                    hidden = hidden[torch.arange(len(ids), device=device)[:, None], positions]
+                hidden = family.transform(model, hidden).flatten(0, 1)
+                decoder = model.get_submodule(family.decoder)
+                weight, bias = decoder.weight.to(hidden.dtype), decoder.bias
+                bias = bias.to(hidden.dtype) if bias is not None else None
+                loss = F.linear_cross_entropy(hidden, weight, labels.flatten(), linear_bias=bias, options=_CHUNKS)
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            adam.step()
+            adam.zero_grad()
+
+    return loop
+
+
+_CHUNKS = torch.nn.LinearCrossEntropyOptions(batch_chunk_size=512, chunking_method=None)
+
+
+def _stock_model(setting: Setting, layers: int, dropout: float) -> PreTrainedModel:
+    shape = setting.shape.model_copy(update={"num_layers": layers, "dropout": dropout})
+    classes = {"bert": BertForMaskedLM, "gpt2": GPT2LMHeadModel}
+    return classes[shape.family](FAMILIES[shape.family].config(shape))
+
+
+def _batches(setting: Setting, processes: Processes) -> list[Batch]:
+    """The first batches of this package's own data pipeline."""
+    recipe = recipe_of(setting, processes)
+    source, schedule = source_of(recipe), recipe.schedule()
+    read = [source.micro_batches(schedule.at(step), setting.samples, setting.samples, 0, 1) for step in range(_BATCHES)]
+    return [batch for batches in read for batch in batches]
+
+
+def _whole_samples(batches: list[Batch], model: PreTrainedModel) -> Iterator[dict[str, Tensor]]:
+    """Samples as the stock model takes them: a label at every position, which GPT-2 shifts by itself."""
+    for ids, positions, labels in batches:
+        whole = torch.full_like(ids, IGNORED).scatter(1, positions, labels)
+        targets = ids if isinstance(model, GPT2LMHeadModel) else whole
+        yield from ({"input_ids": one, "labels": other} for one, other in zip(ids, targets, strict=True))

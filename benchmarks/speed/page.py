@@ -1,0 +1,172 @@
+"""The page and the picture of throughput.json."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from speed.settings import SETTINGS
+from speed.whole_schedule import savings
+
+Results = dict[str, Any]
+
+
+def write(results: dict[str, Results], folder: Path) -> None:
+    """Write throughput.md and throughput.png from what has been measured of each setting."""
+    parts = {"against": _against, "depth": _depth, "schedule": _schedule, "ranks": _ranks, "profile": _profile}
+    lines = []
+    for name, measured in results.items():
+        lines += [f"## {name}", "", _described(name), ""]
+        for part in filter(measured.get, parts):
+            lines += [*parts[part](measured[part]), ""]
+    (folder / "throughput.md").write_text("\n".join(lines))
+    _draw(results, folder / "throughput.png")
+
+
+def _described(name: str) -> str:
+    setting = SETTINGS[name]
+    shape = setting.shape
+    return (
+        f"{shape.family}, {shape.num_layers} layers, hidden {shape.hidden_size}, vocabulary {shape.vocab_size:,}; "
+        f"{setting.samples} x {setting.seq_len} tokens a step."
+    )
+
+
+def _table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    lines = [headings, ["---"] * len(headings), *rows]
+    return [f"| {' | '.join(cells)} |" for cells in lines]
+
+
+def _against(found: Results) -> list[str]:
+    contestants = list(next(iter(found.values())))
+    rows = [
+        [
+            layers,
+            *(f"{loops[name]['tokens_per_second']:,.0f} ({loops[name]['ours_times_as_fast']:.2f})" for name in loops),
+        ]
+        for layers, loops in found.items()
+    ]
+    return [
+        "Tokens a second, and in brackets how many times as fast apollo_ds is (medians of each round's ratio):",
+        "",
+        *_table(["layers", *contestants], rows),
+    ]
+
+
+def _depth(found: Results) -> list[str]:
+    drawn, fixed = found["lines"]["drawn"], found["lines"]["fixed"]
+    rows = [
+        [way, f"{line['a'] * 1000:.1f} ms", f"{line['b'] * 1000:.2f} ms", f"{line['greatest_distance']:.1%}"]
+        for way, line in found["lines"].items()
+    ]
+    ratios = ", ".join(f"{key} {drawn[key] / fixed[key]:.3f}" for key in ("a", "b"))
+    return [
+        f"Step time at depths 1 to {len(found['seconds']['drawn'])} as a + b x depth, medians of {found['rounds']} "
+        f"rounds (drawn over fixed: {ratios}; graphs compiled after the warm-up: {found['compiled_after_warm_up']}):",
+        "",
+        *_table(["depth", "a", "b", "greatest distance from the line"], rows),
+    ]
+
+
+def _schedule(found: Results) -> list[str]:
+    rows = []
+    for stage in found["stages"]:
+        rows.append([f"{stage['layers']} layers", f"{stage['steps']}", *_saved([stage], found), _growth(stage)])
+    growths = sum(stage["growth_seconds"] for stage in found["stages"])
+    rows.append(["all", f"{found['steps']}", *_saved(found["stages"], found), f"{growths:.2f} s"])
+    headings = [
+        "stage",
+        "steps",
+        "tokens a second",
+        "from scratch",
+        "FLOPs saved",
+        "time saved",
+        "time / FLOPs",
+        "of peak",
+        "growth",
+    ]
+    return [
+        "Apollo's schedule beside training from scratch, step for step; of peak: the model's own operations a second "
+        f"as a part of the {found['peak_flops'] / 1e12:.3g} T that matrix products reach:",
+        "",
+        *_table(headings, rows),
+    ]
+
+
+def _saved(stages: list[Results], found: Results) -> list[str]:
+    tokens = sum(stage["steps"] for stage in stages) * found["tokens_a_step"]
+    rates = [f"{tokens / sum(stage[key] for stage in stages):,.0f}" for key in ("seconds", "scratch_seconds")]
+    flops, seconds = savings(stages)
+    ratio = f"{seconds / flops:.2f}" if flops > 0.01 else ""
+    utilisation = sum(s["flops"] for s in stages) / sum(s["seconds"] for s in stages) / found["peak_flops"]
+    return [*rates, f"{flops:.1%}", f"{seconds:.1%}", ratio, f"{utilisation:.0%}"]
+
+
+def _growth(stage: Results) -> str:
+    return f"{stage['growth_seconds']:.2f} s" if stage["growth_seconds"] else ""
+
+
+def _ranks(found: Results) -> list[str]:
+    one, two = found["1"], found["2"]
+    groups = sorted({*one["groups"], *two["groups"]}, key=lambda g: -two["groups"].get(g, 0.0))
+    rows = [
+        ["a step", f"{one['milliseconds']:.1f}", f"{two['milliseconds']:.1f}"],
+        *([group, *(f"{run['groups'].get(group, 0.0):.1f}" for run in (one, two))] for group in groups),
+    ]
+    return [
+        "One rank with two threads, two ranks with one each, the same global batch; milliseconds, the groups under the "
+        "profiler:",
+        "",
+        *_table(["", "one rank", "two ranks"], rows),
+    ]
+
+
+def _profile(found: Results) -> list[str]:
+    depths = list(found)
+    groups = sorted(
+        {g for run in found.values() for g in run["groups"]}, key=lambda g: -found[depths[-1]]["groups"].get(g, 0)
+    )
+    rows = [
+        ["a step", *(f"{found[depth]['milliseconds']:.1f}" for depth in depths)],
+        *([group, *(f"{found[depth]['groups'].get(group, 0.0):.1f}" for depth in depths)] for group in groups),
+    ]
+    largest = "; ".join(f"at depth {depth} {', '.join(list(run['groups'])[:3])}" for depth, run in found.items())
+    return [
+        f"Milliseconds a step under the profiler. The largest: {largest}.",
+        "",
+        *_table(["", *(f"depth {depth}" for depth in depths)], rows),
+    ]
+
+
+def _draw(results: dict[str, Results], path: Path) -> None:
+    """Step time over depth with its lines, and the time and operations that each stage saves."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    figure, panels = plt.subplots(1, 2, figsize=(11, 4), layout="constrained")
+    for name, measured in results.items():
+        if "depth" in measured:
+            for way, marker in (("drawn", "o"), ("drawn, compiled", "+"), ("fixed", "x")):
+                seconds, line = measured["depth"]["seconds"][way], measured["depth"]["lines"][way]
+                depths = [int(depth) for depth in seconds]
+                (points,) = panels[0].plot(
+                    depths, list(seconds.values()), marker, label=f"{name}, {way}", fillstyle="none"
+                )
+                panels[0].plot(
+                    depths, [line["a"] + line["b"] * depth for depth in depths], color=points.get_color(), linewidth=0.8
+                )
+        if "schedule" in measured:
+            stages = [stage for stage in measured["schedule"]["stages"] if savings([stage])[0] > 0.01]
+            flops, seconds = zip(*(savings([stage]) for stage in stages), strict=True)
+            panels[1].plot(flops, seconds, "o-", label=name)
+    panels[0].set(xlabel="layers that run", ylabel="seconds a step", xlim=(0, None), ylim=(0, None))
+    panels[1].plot([0, 1], [0, 1], color="0.6", linewidth=0.8, linestyle="--")
+    panels[1].set(
+        xlabel="part of the operations that a stage saves", ylabel="part of the time", xlim=(0, 1), ylim=(0, 1)
+    )
+    for axes in panels:
+        if axes.get_legend_handles_labels()[0]:
+            axes.legend(frameon=False, fontsize=8)
+    figure.savefig(path, dpi=120)
+    plt.close(figure)

@@ -1,0 +1,78 @@
+"""What is trained in each measurement, and the recipe for it."""
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from apollo_ds.corpus import Corpus
+from apollo_ds.data import BatchSource
+from apollo_ds.deepspeed_config import settle_precision
+from apollo_ds.demo import prepare_default_text
+from apollo_ds.engine import Processes
+from apollo_ds.model_shape import ModelShape, preset
+from apollo_ds.recipe import Recipe, resolve
+
+_SMALL = {"num_layers": 12, "hidden_size": 256, "num_heads": 4, "intermediate_size": 1024}
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A model at full depth and its batch: `samples` of `seq_len` tokens in a step."""
+
+    shape: ModelShape
+    seq_len: int
+    samples: int
+
+
+SETTINGS = {
+    "bert-cpu": Setting(preset("bert-base").model_copy(update=_SMALL), 128, 8),
+    "gpt2-cpu": Setting(preset("gpt2-base").model_copy(update=_SMALL), 128, 8),
+    "bert-base-128": Setting(preset("bert-base"), 128, 256),
+    "bert-base-512": Setting(preset("bert-base"), 512, 64),
+    "bert-large-512": Setting(preset("bert-large"), 512, 48),
+    "gpt2-base-1024": Setting(preset("gpt2-base"), 1024, 32),
+}
+
+
+def recipe_of(
+    setting: Setting, processes: Processes, *, method: str = "scratch", layers: int | None = None, **changes: object
+) -> Recipe:
+    """A run of the setting, at another full depth if `layers` says so, that neither evaluates nor saves."""
+    steps = int(str(changes.get("steps", 1_000_000)))
+    shape = setting.shape.model_copy(update={"num_layers": layers or setting.shape.num_layers})
+    values = {
+        "model": shape.model_dump(),
+        "method": method,
+        "data": str(_text(shape.is_masked)),
+        "out": tempfile.mkdtemp(prefix="apollo-ds-throughput-"),
+        "steps": steps,
+        "seq_len": setting.seq_len,
+        "global_batch_size": setting.samples,
+        "micro_batch_size": setting.samples,
+        "learning_rate": 1e-4,
+        "eval_every": steps,
+        "eval_samples": setting.samples,
+        "save_every": steps,
+        "deepspeed": {
+            "bf16": {"enabled": "auto"},
+            "gradient_clipping": 1.0,
+            "zero_optimization": {"stage": 1, "overlap_comm": True, "contiguous_gradients": True},
+            "zero_allow_untested_optimizer": True,
+            "steps_per_print": 1_000_000_000,
+        },
+    }
+    recipe = resolve({**values, **changes}, "benchmark")
+    return recipe.model_copy(update={"deepspeed": settle_precision(recipe.deepspeed, processes.computes_bf16)})
+
+
+def source_of(recipe: Recipe) -> BatchSource:
+    """Batches of English. Its few thousand token ids are a part of the model's: no layer's time depends on which."""
+    return BatchSource(Corpus.open(recipe.data), recipe.model, recipe.seq_len, recipe.seed)
+
+
+def _text(masked: bool) -> Path:
+    """The English that every machine has, prepared once."""
+    folder = Path("data") / ("docs-wordpiece" if masked else "docs")
+    small = preset("bert-base" if masked else "gpt2-base").model_copy(update={"vocab_size": 4096})
+    prepare_default_text(Recipe.model_construct(data=folder, model=small))
+    return folder

@@ -1,0 +1,53 @@
+"""A whole schedule beside training from scratch, step for step: what it saves of the time, and of the operations."""
+
+from typing import Any
+
+from apollo_ds.deepspeed_config import precision
+from apollo_ds.engine import Processes
+from apollo_ds.peak import measured_peak
+from speed.contestants import ours
+from speed.pacing import Paced
+from speed.settings import Setting, recipe_of
+
+_WARM_UP = 3
+
+
+def measure(setting: Setting, processes: Processes, steps: int, burst: int) -> dict[str, Any]:
+    """Seconds of each stage of Apollo's own schedule, and of as many steps from scratch taken in turn with them.
+
+    Growths, which come once a stage however many steps it has, are timed by themselves.
+    """
+    grown = recipe_of(setting, processes, method="apollo", steps=steps).schedule()
+    scratch = recipe_of(setting, processes, steps=steps).schedule()
+    if any(first % burst for first in grown.first_steps):
+        raise ValueError(f"stages begin at {grown.first_steps}, which {burst} does not divide")
+    Paced(ours(setting, processes)).steps(_WARM_UP)
+    loops = {way: Paced(ours(setting, processes, method=way, steps=steps)) for way in ("apollo", "scratch")}
+    stages = [_new_stage(stage.unique_layers, stage.steps) for stage in grown.stages]
+    for first in range(0, steps, burst):
+        stage, end = stages[grown.stage_number(first)], first + burst
+        taken = {way: loop.steps(burst) for way, loop in loops.items()}
+        if end in grown.first_steps:
+            stage["growth_seconds"] += loops["apollo"].seconds_after_last
+        if end in (*grown.first_steps, steps):  # what follows is no step, but a growth or the end of the run
+            taken = {way: seconds - loops[way].seconds_after_last for way, seconds in taken.items()}
+        stage["seconds"] += taken["apollo"]
+        stage["scratch_seconds"] += taken["scratch"]
+        stage["flops"] += sum(grown.flops(grown.at(step)) for step in range(first, end))
+        stage["scratch_flops"] += sum(scratch.flops(scratch.at(step)) for step in range(first, end))
+    peak = measured_peak(processes, precision(recipe_of(setting, processes).deepspeed))
+    tokens = setting.samples * setting.seq_len
+    return {"steps": steps, "tokens_a_step": tokens, "peak_flops": peak, "stages": stages}
+
+
+def _new_stage(layers: int, steps: int) -> dict[str, Any]:
+    times = dict.fromkeys(("seconds", "scratch_seconds", "growth_seconds", "flops", "scratch_flops"), 0.0)
+    return {"layers": layers, "steps": steps, **times}
+
+
+def savings(stages: list[dict[str, Any]]) -> tuple[float, float]:
+    """Parts of the operations and of the time that these stages saved, growths left out."""
+    flops, seconds = (
+        1 - sum(s[key] for s in stages) / sum(s[f"scratch_{key}"] for s in stages) for key in ("flops", "seconds")
+    )
+    return flops, seconds

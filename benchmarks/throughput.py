@@ -1,0 +1,103 @@
+"""How fast training is, side by side with what one would use instead; results/throughput.*
+
+    python benchmarks/throughput.py                                  every part, in the sizes for two CPU cores
+    python benchmarks/throughput.py against schedule                 some parts
+    python benchmarks/throughput.py schedule --settings bert-base-128 gpt2-base-1024      on a GPU
+
+`against`: tokens a second against `transformers.Trainer` with the stock model, with and without its dropout, and
+against a plain PyTorch loop with every trick by hand; all in one process, in turn, at several depths.
+`depth`: the time of a step by the number of layers that run, drawn anew each step and always the same; whether
+anything is compiled anew.
+`schedule`: Apollo's whole schedule beside training from scratch, step for step: how much of the operations saved is
+saved in time, stage by stage.
+`ranks`: two ranks against one with the same global batch (CPU).
+`profile`: what a step at depth 1 and at full depth spends its time on, with traces for chrome://tracing or Perfetto.
+
+Every measurement is written as soon as it is there; parts that are not asked for keep their last results. On a CPU that
+computes bf16 in software, everything runs in fp32.
+"""
+
+import argparse
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("GOMP_SPINCOUNT", "0")
+
+PARTS = ("against", "depth", "schedule", "ranks", "profile")
+
+
+def main() -> None:
+    """Measure what is asked for and write the page."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("parts", nargs="*", default=PARTS, metavar="PART", help=", ".join(PARTS))
+    parser.add_argument("--settings", nargs="+", default=["bert-cpu", "gpt2-cpu"], metavar="SETTING")
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--steps", type=int, default=120, help="of the whole schedule; a multiple of 40")
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results", help="folder of the results")
+    parser.add_argument("--rank-of", help=argparse.SUPPRESS)
+    parser.add_argument("--result", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--local_rank", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.rank_of:
+        from speed.ranks import be_a_rank
+
+        be_a_rank(options.rank_of, options.result)
+        return
+    options.out.mkdir(parents=True, exist_ok=True)
+    path = options.out / "throughput.json"
+    results: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+    for part in options.parts:
+        for name in options.settings:
+            results.setdefault(name, {})[part] = _measure(part, name, options)
+            path.write_text(json.dumps(results, indent=1))
+            print(f"{part} {name}: {json.dumps(results[name][part])[:2000]}", flush=True)
+    from speed.page import write
+
+    write(results, options.out)
+    os._exit(0)  # loops that wait in threads of their own would keep the process
+
+
+def _measure(part: str, name: str, options: argparse.Namespace) -> dict[str, Any]:
+    from speed.settings import SETTINGS
+
+    setting = SETTINGS[name]
+    if part == "ranks":
+        from speed import ranks
+
+        return ranks.measure(name, rounds=3)
+    processes = _one_rank()
+    if part == "against":
+        from speed import against
+
+        return against.measure(setting, processes, options.rounds)
+    if part == "depth":
+        from speed import depths
+
+        return depths.measure(setting, processes, options.rounds)
+    if part == "schedule":
+        from speed import whole_schedule
+
+        return whole_schedule.measure(setting, processes, options.steps, burst=options.steps // 40)
+    from speed import profiles
+
+    return profiles.measure(setting, processes, options.out / "profile", name)
+
+
+def _one_rank() -> Any:
+    """The single rank of this process, joined once."""
+    from apollo_ds.engine import Processes
+
+    global _processes
+    if _processes is None:
+        environment = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "LOCAL_WORLD_SIZE": "1"}
+        os.environ.update(environment, MASTER_ADDR="127.0.0.1", MASTER_PORT="29717")
+        _processes = Processes.join()
+    return _processes
+
+
+_processes: Any = None
+
+if __name__ == "__main__":
+    main()

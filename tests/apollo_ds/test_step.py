@@ -1,0 +1,178 @@
+"""What a step may do another way without training otherwise: chunks, micro-batches, checkpoints, compiled layers."""
+
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from ranks import pool
+from recipes import tiny, zero
+from runs import losses, train
+from test_engine import offload
+
+from apollo_ds.engine import Engine, Processes
+from apollo_ds.engine.engine import Batch
+from apollo_ds.micro_batch import activation_bytes, micro_batch_of
+from apollo_ds.models import IGNORED, PretrainingModel, build
+from apollo_ds.recipe import Recipe
+from apollo_ds.stage_model import build_for
+
+FAMILIES = ["bert", "roberta_prelayernorm", "gpt2"]
+
+
+def model_and_batch(family: str, samples: int) -> tuple[PretrainingModel, Batch]:
+    """Six layers of random weights, and samples of which one scored position in seven has no label."""
+    shape = tiny("gpt2" if family == "gpt2" else "bert", "unused").model.model_copy(update={"family": family})
+    random = torch.Generator().manual_seed(0)
+    ids = torch.randint(shape.vocab_size, (samples, 32), generator=random)
+    scored = 32 if family == "gpt2" else 5
+    labels = torch.randint(shape.vocab_size, (samples, scored), generator=random)
+    labels.flatten()[::7] = IGNORED
+    return build(shape, 6, seed=1), (ids, torch.arange(scored).expand(samples, scored), labels)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("samples", [2, 150])
+def test_logits_in_chunks_give_the_loss_and_gradients_of_all_at_once(family: str, samples: int) -> None:
+    model, (ids, positions, labels) = model_and_batch(family, samples)
+    assert (labels.numel() > 512) == (samples > 2)
+    parameters = list(model.parameters())
+    loss = model(ids, positions, labels)
+    logits = model.model(input_ids=ids).logits[:, : labels.shape[1]]
+    expected = F.cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="sum") / labels.numel()
+    assert torch.allclose(loss, expected, rtol=1e-6)
+    for ours, theirs in zip(
+        torch.autograd.grad(loss, parameters), torch.autograd.grad(expected, parameters), strict=True
+    ):
+        assert torch.allclose(ours, theirs, rtol=1e-4, atol=1e-7)
+
+
+def test_a_step_of_fewer_layers_takes_more_samples_at_once() -> None:
+    recipe = tiny("gpt2", "unused", global_batch_size=48, micro_batch_size=4)
+    schedule = recipe.schedule()
+    plans = [schedule.at(step) for step in range(schedule.total_steps)]
+    sizes = {plan.depth: micro_batch_of(recipe, schedule.stages[plan.stage], plan, 2) for plan in plans}
+    assert sizes[6] == 4
+    assert sizes[1] == 12  # the largest divisor of 24 that is no more than 4 * (6 + 1) / (1 + 1)
+    room = 4 * activation_bytes(recipe, recipe.model, 32, 6)
+    assert all(size * activation_bytes(recipe, recipe.model, 32, depth) <= room for depth, size in sizes.items())
+
+
+def test_shorter_samples_and_frozen_layers_make_room_too() -> None:
+    recipe = tiny("gpt2", "unused", global_batch_size=48, micro_batch_size=4)
+    schedule = recipe.schedule()
+    last = schedule.at(schedule.total_steps - 1)
+    stage = schedule.stages[last.stage]
+    assert micro_batch_of(recipe, stage, last, 1) == 4
+    assert micro_batch_of(recipe, stage, replace(last, seq_len=16), 1) == 8
+    assert micro_batch_of(recipe, stage, replace(last, first_trained=5), 1) == 12
+
+
+def test_where_micro_batches_draw_their_depth_there_are_equally_many() -> None:
+    method = {"name": "apollo", "layers": [1, 3, 6], "grow_at": [0.25, 0.5], "draw": "micro_step"}
+    recipe = tiny("gpt2", "unused", method=method, global_batch_size=48)
+    schedule = recipe.schedule()
+    plans = [schedule.at(step) for step in range(schedule.total_steps)]
+    assert {micro_batch_of(recipe, schedule.stages[plan.stage], plan, 1) for plan in plans} == {4}
+
+
+ACCUMULATED = {"zero0": zero(0), "zero1": zero(1), "zero2-offload": offload(2), "zero3": zero(3)}
+
+
+@pytest.mark.parametrize("configuration", ACCUMULATED.values(), ids=ACCUMULATED)
+def test_training_does_not_depend_on_how_many_samples_go_at_once(configuration: dict[str, Any], tmp_path: Path) -> None:
+    def at_once(samples: int) -> Recipe:
+        return tiny("bert", tmp_path / str(samples), micro_batch_size=samples, deepspeed=configuration)
+
+    accumulated, whole = at_once(1), at_once(4)
+    schedule = accumulated.schedule()
+    plans = [schedule.at(step) for step in range(schedule.total_steps)]
+    counts = {4 // micro_batch_of(accumulated, schedule.stages[plan.stage], plan, 2) for plan in plans}
+    assert len(counts) > 1
+    for recipe in (accumulated, whole):
+        pool(2).run(train, recipe)
+    tolerance = 2e-2 if "bf16" in configuration else 1e-5
+    assert torch.allclose(torch.tensor(losses(accumulated)), torch.tensor(losses(whole)), atol=tolerance, rtol=0)
+
+
+@pytest.mark.parametrize(("family", "zero_stage"), [("bert", 1), ("gpt2", 2), ("gpt2", 3)])
+def test_checkpointed_activations_train_shared_layers_alike(family: str, zero_stage: int, tmp_path: Path) -> None:
+    shape = {**tiny(family, "unused").model.model_dump(), "dropout": 0.1}
+    plain, checkpointed = (
+        tiny(family, tmp_path / str(flag), model=shape, activation_checkpointing=flag, deepspeed=zero(zero_stage))
+        for flag in (False, True)
+    )
+    for recipe in (plain, checkpointed):
+        pool(2).run(train, recipe)
+    assert torch.allclose(torch.tensor(losses(checkpointed)), torch.tensor(losses(plain)), atol=1e-5, rtol=0)
+
+
+def count_call(calls: list[int], index: int, *_: Any) -> None:
+    calls[index] += 1
+
+
+def test_a_checkpointed_layer_runs_again_once_for_each_time_it_ran() -> None:
+    stage = replace(tiny("bert", "unused").schedule().stages[0], unique_layers=2)
+    _, batch = model_and_batch("bert", 2)
+    for checkpointed, times in ((False, 1), (True, 2)):
+        model = build_for(stage, seed=1, activation_checkpointing=checkpointed).train()
+        assert isinstance(model, PretrainingModel)
+        model.run_in_order((0, 0, 1, 1, 1))
+        calls = [0, 0]
+        for index in range(2):
+            attention = model.layers[index].attention
+            attention.register_forward_hook(partial(count_call, calls, index))
+        model(*batch).backward()
+        assert calls == [2 * times, 3 * times]
+
+
+def offloaded(processes: Processes, recipe: Recipe) -> list[float]:
+    """Losses of one layer that runs several times, at every depth."""
+    engine = Engine(build(recipe.model, 1, seed=1), recipe, processes)
+    _, batch = model_and_batch("bert", 4)
+    plan = recipe.schedule().at(0)
+    depths = [1, 6, 3, 5, 2, 4, 6, 1]
+    results = [
+        float(engine.train_step([batch], [replace(plan, layer_map=(0,) * depth, learning_rate=1e-3)]).loss)
+        for depth in depths
+    ]
+    engine.close()
+    return results
+
+
+@pytest.mark.parametrize("stage", [2, 3])
+def test_an_optimizer_on_the_cpu_trains_shared_layers_alike(stage: int) -> None:
+    (away, _), (here, _) = (
+        pool(2).run(offloaded, tiny("bert", "unused", deepspeed=configuration))
+        for configuration in (offload(stage), zero(stage, "bf16"))
+    )
+    assert torch.allclose(torch.tensor(away), torch.tensor(here), atol=2e-3, rtol=0)
+    assert len(set(here)) == len(here)
+
+
+@pytest.mark.parametrize("family", ["bert", "gpt2"])
+def test_compiled_layers_in_another_order_are_not_compiled_again(family: str) -> None:
+    model, batch = model_and_batch(family, 2)
+    expected = {}
+    orders = [(0, 1, 2, 3, 4, 5), (5, 5, 5), (0,), (3, 1), (2,) * 6]
+    for order in orders:
+        model.run_in_order(order)
+        expected[order] = float(model(*batch))
+    torch._dynamo.reset()
+    graphs: list[object] = []
+
+    def count(graph: torch.fx.GraphModule, _inputs: object) -> Any:
+        graphs.append(graph)
+        return graph.forward
+
+    model.compile_blocks(backend=count)
+    for order in orders:
+        model.run_in_order(order)
+        loss = model(*batch)
+        loss.backward()
+        assert float(loss) == pytest.approx(expected[order], rel=1e-5)
+    assert len(graphs) == 1
+    torch._dynamo.reset()
