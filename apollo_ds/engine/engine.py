@@ -15,9 +15,11 @@ from apollo_ds.engine import layout
 from apollo_ds.engine.clock import moment
 from apollo_ds.engine.cohorts import CohortCorrection
 from apollo_ds.engine.finite import is_usable, skip_unless_finite, spoil_unless_finite
+from apollo_ds.engine.gradient_norm import make_norm_lean, sum_of_squares
+from apollo_ds.engine.heap import return_freed_memory
 from apollo_ds.engine.held import HeldLayers
 from apollo_ds.engine.processes import Processes
-from apollo_ds.engine.teardown import return_freed_memory, tear_down
+from apollo_ds.engine.teardown import tear_down
 from apollo_ds.layer_map import LayerMap
 from apollo_ds.models import IGNORED
 from apollo_ds.recipe import Recipe
@@ -73,6 +75,7 @@ class Engine:
             fused=True,
         )
         self.deepspeed: Any = deepspeed.initialize(model=model, optimizer=optimizer, config=config)[0]
+        make_norm_lean(self.deepspeed.optimizer)
         layout.prime(self.deepspeed)
         layout.set_adam_step(self.deepspeed, 0)
         self._own_norm: Tensor | None = None
@@ -153,8 +156,7 @@ class Engine:
             return None
         if not self.deepspeed.is_gradient_accumulation_boundary():
             return None
-        gradients = [p.grad for p in self.model.parameters() if p.grad is not None]
-        return torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(g) for g in gradients]))
+        return sum_of_squares(p.grad for p in self.model.parameters() if p.grad is not None).sqrt().float()
 
     @torch.no_grad()
     def evaluate(self, batches: Iterator[Batch], layer_map: LayerMap) -> float:

@@ -1,5 +1,6 @@
 """Whole training loops that are timed against each other, on the same batches and, where there are any, tricks."""
 
+import os
 import tempfile
 from collections.abc import Callable, Iterator
 from itertools import cycle
@@ -45,9 +46,12 @@ def _wait_at_the_gate() -> None:
     train_step = Engine.train_step
 
     def paced(self: Engine, *how: Any, **options: Any) -> Any:
-        local.pace.gate()
+        pace = getattr(local, "pace", None)
+        if pace is None:
+            return train_step(self, *how, **options)
+        pace.gate()
         result = train_step(self, *how, **options)
-        local.pace.step_ended()
+        pace.step_ended()
         return result
 
     Engine.train_step = paced  # type: ignore[method-assign]
@@ -67,6 +71,7 @@ def stock(setting: Setting, processes: Processes, layers: int, dropout: float) -
             self.pace.gate()
 
     def loop(pace: Paced) -> None:
+        os.environ.pop("LOCAL_RANK", None)  # with it, accelerate would take one process for one of several
         model = _stock_model(setting, layers, dropout)
         samples = list(_whole_samples(_batches(setting, processes), model))
         arguments = TrainingArguments(
@@ -106,10 +111,7 @@ def by_hand(setting: Setting, processes: Processes, layers: int, compiled: bool 
                 if setting.shape.is_masked:
                     hidden = hidden[torch.arange(len(ids), device=device)[:, None], positions]
                 hidden = family.transform(model, hidden).flatten(0, 1)
-                decoder = model.get_submodule(family.decoder)
-                weight, bias = decoder.weight.to(hidden.dtype), decoder.bias
-                bias = bias.to(hidden.dtype) if bias is not None else None
-                loss = F.linear_cross_entropy(hidden, weight, labels.flatten(), linear_bias=bias, options=_CHUNKS)
+                loss = _cross_entropy(hidden, model.get_submodule(family.decoder), labels.flatten())
             loss.backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             adam.step()
@@ -118,7 +120,14 @@ def by_hand(setting: Setting, processes: Processes, layers: int, compiled: bool 
     return loop
 
 
-_CHUNKS = torch.nn.LinearCrossEntropyOptions(batch_chunk_size=512, chunking_method=None)
+def _cross_entropy(hidden: Tensor, decoder: torch.nn.Linear, labels: Tensor) -> Tensor:
+    """At once where there are few rows, which is faster, and in chunks where there are many."""
+    rows = 4096 if hidden.is_cuda else 512
+    if len(hidden) <= rows:
+        return F.cross_entropy(decoder(hidden).float(), labels)
+    weight, bias = (None if part is None else part.to(hidden.dtype) for part in (decoder.weight, decoder.bias))
+    chunks = torch.nn.LinearCrossEntropyOptions(batch_chunk_size=rows, chunking_method=None)
+    return F.linear_cross_entropy(hidden, weight, labels, linear_bias=bias, options=chunks)
 
 
 def _stock_model(setting: Setting, layers: int, dropout: float) -> PreTrainedModel:
