@@ -8,6 +8,7 @@ from typing import Any
 
 from corpora import corpus
 from transformers import AutoTokenizer
+from transformers.utils.logging import disable_progress_bar
 
 from apollo_ds.model_shape import ModelShape
 from apollo_ds.models import build
@@ -21,6 +22,7 @@ def exported(family: str) -> Path:
     prepared = corpus(family)
     values: dict[str, Any] = {"num_layers": 2, "hidden_size": 32, "num_heads": 2, "intermediate_size": 64}
     shape = ModelShape(family=family, vocab_size=prepared.vocab_size, max_position_embeddings=POSITIONS, **values)
+    disable_progress_bar()
     folder = Path(mkdtemp(prefix="apollo-ds-model-"))
     build(shape, 2, seed=0).model.save_pretrained(folder)
     AutoTokenizer.from_pretrained(prepared.tokenizer_folder).save_pretrained(folder)

@@ -86,9 +86,11 @@ class Classification:
 
 
 def _features(pretrained: "Pretrained", examples: Sequence[Example], max_length: int) -> list[Feature]:
-    columns = zip(*(example.texts for example in examples), strict=True)
-    encoded = pretrained.encode(*map(list, columns), truncation=True, max_length=max_length)
-    return [{name: encoded[name][i] for name in encoded} for i in range(len(examples))]
+    from apollo_ds.finetune.pretrained import feature
+
+    columns = (list(column) for column in zip(*(example.texts for example in examples), strict=True))
+    encoded = pretrained.encode_in_parts(*columns, truncation=True, max_length=max_length)
+    return [feature(part, row) for _, part in encoded for row in range(len(part["input_ids"]))]
 
 
 def _with_labels(features: list[Feature], examples: Sequence[Example]) -> list[Feature]:

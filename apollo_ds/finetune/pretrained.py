@@ -1,10 +1,12 @@
 """The model that is fine-tuned: where it is, its tokenizer made ready for sentences and pairs, and its weights."""
 
 import copy
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
+import numpy as np
 import torch
 import transformers
 import xxhash
@@ -15,10 +17,11 @@ from transformers.utils.logging import disable_progress_bar, set_verbosity_error
 
 from apollo_ds.checkpoint_files import hash_of
 from apollo_ds.errors import UserError
-from apollo_ds.finetune.problem import Problem
+from apollo_ds.finetune.problem import Feature, Problem
 from apollo_ds.run_folder import RunFolder
 
 _READ_BY_TRANSFORMERS = {".json", ".safetensors", ".bin", ".txt", ".model"}
+_ROWS = 1000
 
 
 @dataclass(frozen=True)
@@ -76,6 +79,11 @@ class Pretrained:
         takes_types = getattr(self.config, "type_vocab_size", 2) > 1
         return self.tokenizer(*columns, return_token_type_ids=None if takes_types else False, **options)
 
+    def encode_in_parts(self, *columns: list[str], **options: Any) -> Iterator[tuple[int, BatchEncoding]]:
+        """The same for any number of rows, some at a time: encodings take far more memory than the tokens in them."""
+        for start in range(0, len(columns[0]), _ROWS):
+            yield start, self.encode(*(column[start : start + _ROWS] for column in columns), **options)
+
     def build(self, problem: Problem, seed: int) -> PreTrainedModel:
         """The model in fp32 with a head whose weights are drawn from the seed, which later draws go on from.
 
@@ -106,13 +114,22 @@ class Pretrained:
         return model
 
 
+def feature(encoded: BatchEncoding, row: int) -> Feature:
+    """What the model takes for a row, in little memory; the attention mask is left to padding."""
+    names = [name for name in ("input_ids", "token_type_ids") if name in encoded]
+    return {name: np.array(encoded[name][row], dtype=np.int32) for name in names}
+
+
 def _source(name: str) -> str:
     """What `from_pretrained` takes: of a run its export."""
     path = Path(name)
     run = RunFolder(path)
-    if (path / "config.json").is_file() or not path.exists():
-        if not path.exists() and (name.count("/") > 1 or name.startswith((".", "/", "~"))):
+    if not path.exists():
+        meant = name.startswith((".", "/", "~")) or name.count("/") > 1 or ("/" in name and path.parent.is_dir())
+        if meant:  # as a path: the hub's names have at most one slash, and asking the hub in vain takes half a minute
             raise UserError(f"{name}: no such folder; name a run, an exported model, or a model of the hub")
+        return name
+    if (path / "config.json").is_file():
         return name
     if run.exists and (run.export / "config.json").is_file():
         return str(run.export)
@@ -140,7 +157,7 @@ def _make_ready(name: str, tokenizer: Any) -> None:
         raise UserError(f"{name}: its tokenizer has no token to pad with; add a pad_token to tokenizer_config.json")
     tokenizer.padding_side = tokenizer.truncation_side = "right"
     backend = tokenizer.backend_tokenizer
-    backend.encode_special_tokens = True
+    tokenizer.split_special_tokens = True
     end = tokenizer.eos_token
     if end is not None and tokenizer.num_special_tokens_to_add(pair=True) == 0:
         separate = TemplateProcessing(

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from apollo_ds.finetune.pretrained import Pretrained
 
 Feature = dict[str, Any]
-"""What the model takes for one sample, by the name of its argument: lists of token ids and the like, and labels."""
+"""What the model takes for one sample, by the name of its argument: token ids (tokens,) and the like, and labels."""
 Scores = dict[str, float]
 
 

@@ -76,8 +76,7 @@ class Results:
 
     def find(self, learning_rate: float, seed: int) -> dict[str, Any] | None:
         """A training that is complete."""
-        key = (learning_rate, seed)
-        return next((run for run in self.runs if (run["learning_rate"], run["seed"]) == key), None)
+        return next((run for run in self.runs if _key(run) == (learning_rate, seed)), None)
 
     def add(self, run: dict[str, Any]) -> None:
         """Add a training, beside what other processes have added, and write the file in one step.
@@ -86,8 +85,9 @@ class Results:
             UserError: it cannot be written.
         """
         try:
-            runs = [*(_read(self.path)["runs"] if self.path.is_file() else []), run]
-            self.values["runs"] = sorted(runs, key=lambda run: (run["learning_rate"], run["seed"]))
+            others = _read(self.path)["runs"] if self.path.is_file() else []
+            runs = {_key(one): one for one in (*others, run)}
+            self.values["runs"] = [runs[key] for key in sorted(runs)]
             rates = self.rates()
             write_json(
                 self.path,
@@ -112,6 +112,10 @@ class Results:
         runs = [run for run in self.runs if run["learning_rate"] == learning_rate]
         spreads = {name: Spread.of([run["final"][name] for run in runs]) for name in self.values["metrics"]}
         return AtRate(learning_rate, [run["seed"] for run in runs], spreads)
+
+
+def _key(run: dict[str, Any]) -> tuple[float, int]:
+    return run["learning_rate"], run["seed"]
 
 
 def _check_writable(folder: Path) -> None:

@@ -4,10 +4,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from apollo_ds.finetune.pretrained import Pretrained
+from apollo_ds.finetune.pretrained import Pretrained, feature
 from apollo_ds.finetune.problem import Feature
 from apollo_ds.finetune.squad import Question
 
@@ -20,20 +21,33 @@ _QUESTION = 4
 
 
 @dataclass(frozen=True)
+class Window:
+    """A question and a part of its text."""
+
+    owner: int
+    """The question's place among all."""
+    feature: Feature
+    first: int
+    """The token that the part of the text begins with."""
+    offsets: np.ndarray
+    """The characters of the text (tokens, 2) that each of its tokens begins and ends at."""
+    answer: tuple[int, int]
+    """The tokens at which the first answer begins and ends; both 0 where it is not wholly in view."""
+
+
+@dataclass(frozen=True)
 class Windows:
     """The windows of all questions, in order."""
 
     questions: Sequence[Question]
-    features: list[Feature]
-    owners: list[int]
-    """The question that each window is of."""
-    encoded: Any
+    windows: list[Window]
 
     @classmethod
     def of(cls, questions: Sequence[Question], pretrained: Pretrained, max_length: int) -> Self:
         """Windows of at most so many tokens; long questions are cut."""
-        encoded = pretrained.encode(
-            _cut([question.question for question in questions], pretrained, max_length // _QUESTION),
+        asked = _cut([question.question for question in questions], pretrained, max_length // _QUESTION)
+        encoded = pretrained.encode_in_parts(
+            asked,
             [question.context for question in questions],
             truncation="only_second",
             max_length=max_length,
@@ -41,56 +55,69 @@ class Windows:
             return_overflowing_tokens=True,
             return_offsets_mapping=True,
         )
-        owners = encoded["overflow_to_sample_mapping"]
-        inputs = [name for name in encoded if name not in ("overflow_to_sample_mapping", "offset_mapping")]
-        features = [{name: encoded[name][window] for name in inputs} for window in range(len(owners))]
-        return cls(questions, features, owners, encoded)
+        return cls(questions, [window for start, part in encoded for window in _windows(questions, start, part)])
+
+    @property
+    def features(self) -> list[Feature]:
+        """What the model takes for each window."""
+        return [window.feature for window in self.windows]
 
     def labelled(self) -> list[Feature]:
-        """The features with the tokens at which the first answer starts and ends; both 0 where it is not in view."""
-        labelled = []
-        for window, feature in enumerate(self.features):
-            start, text = self.questions[self.owners[window]].answers[0]
-            lead = len(text) - len(text.lstrip())
-            first = self.encoded.char_to_token(window, start + lead, 1)
-            last = self.encoded.char_to_token(window, start + len(text.rstrip()) - 1, 1)
-            seen = first is not None and last is not None
-            labelled.append({**feature, "start_positions": first if seen else 0, "end_positions": last if seen else 0})
-        return labelled
+        """The same, with where the answer begins and ends."""
+        return [
+            {**window.feature, "start_positions": window.answer[0], "end_positions": window.answer[1]}
+            for window in self.windows
+        ]
 
     def answers(self, rows: Sequence[Tensor]) -> list[str]:
         """The best answer to each question over its windows.
 
         Args:
-            rows: for each window the scores (2, tokens or more) of starting and of ending at a token.
+            rows: for each window the scores (2, tokens or more) of beginning and of ending at a token.
         """
         best = [(float("-inf"), "")] * len(self.questions)
-        for window, row in enumerate(rows):
-            owner = self.owners[window]
-            for found in self._best(window, row):
-                best[owner] = max(best[owner], found)
+        for window, row in zip(self.windows, rows, strict=True):
+            if len(window.offsets):
+                found = _best(window, row, self.questions[window.owner].context)
+                best[window.owner] = max(best[window.owner], found)
         return [text for _, text in best]
 
-    def _best(self, window: int, row: Tensor) -> Iterator[tuple[float, str]]:
-        """The score and the text of the best part of a window's text, if it shows any of it."""
-        places = [place for place, sequence in enumerate(self.encoded.sequence_ids(window)) if sequence == 1]
-        if not places:
-            return
-        start, end = row[:, places[0] : places[-1] + 1]
-        pairs = start.unsqueeze(1) + end
-        # An answer does not end before it starts, nor is it longer than LONGEST_ANSWER.
-        allowed = torch.ones_like(pairs, dtype=torch.bool).triu().tril(LONGEST_ANSWER - 1)
-        first, last = divmod(int(pairs.where(allowed, float("-inf")).argmax()), len(places))
-        offsets = self.encoded["offset_mapping"][window]
-        context = self.questions[self.owners[window]].context
-        text = context[offsets[places[first]][0] : offsets[places[last]][1]]
-        yield float(pairs[first, last]), text.strip()
+
+def _windows(questions: Sequence[Question], start: int, encoded: Any) -> Iterator[Window]:
+    """Those of some questions, the first of which has this place."""
+    for number, place in enumerate(encoded["overflow_to_sample_mapping"]):
+        text = [token for token, sequence in enumerate(encoded.sequence_ids(number)) if sequence == 1]
+        first, end = (text[0], text[-1] + 1) if text else (0, 0)
+        offsets = np.array(encoded["offset_mapping"][number][first:end], dtype=np.int32)
+        owner = start + place
+        yield Window(owner, feature(encoded, number), first, offsets, _answer(questions[owner], encoded, number))
+
+
+def _answer(question: Question, encoded: Any, number: int) -> tuple[int, int]:
+    start, text = question.answers[0]
+    # A space belongs to no token.
+    begins = start + len(text) - len(text.lstrip())
+    ends = start + len(text.rstrip()) - 1
+    first, last = (encoded.char_to_token(number, character, 1) for character in (begins, ends))
+    return (0, 0) if first is None or last is None else (first, last)
+
+
+def _best(window: Window, row: Tensor, context: str) -> tuple[float, str]:
+    """The score and the text of the best answer that a window shows."""
+    tokens = len(window.offsets)
+    begin, end = row[:, window.first : window.first + tokens]
+    pairs = begin.unsqueeze(1) + end
+    # An answer does not end before it begins, nor is it longer than LONGEST_ANSWER.
+    allowed = torch.ones_like(pairs, dtype=torch.bool).triu().tril(LONGEST_ANSWER - 1)
+    first, last = divmod(int(pairs.where(allowed, float("-inf")).argmax()), tokens)
+    text = context[window.offsets[first, 0] : window.offsets[last, 1]]
+    return float(pairs[first, last]), text.strip()
 
 
 def _cut(questions: list[str], pretrained: Pretrained, tokens: int) -> list[str]:
     """The beginnings of questions, of at most so many tokens."""
-    encoded = pretrained.encode(
+    encoded = pretrained.encode_in_parts(
         questions, truncation=True, max_length=tokens, add_special_tokens=False, return_offsets_mapping=True
     )
-    ends = [offsets[-1][1] if offsets else 0 for offsets in encoded["offset_mapping"]]
+    ends = [offsets[-1][1] if offsets else 0 for _, part in encoded for offsets in part["offset_mapping"]]
     return [question[:end] for question, end in zip(questions, ends, strict=True)]

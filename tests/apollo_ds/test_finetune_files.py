@@ -181,7 +181,10 @@ def refusal(capsys: Capture, *words: str) -> str:
     return capsys.readouterr().err.removeprefix("apollo-ds: ").rstrip("\n")
 
 
-def test_mistakes_about_the_model_are_one_sentence(tmp_path: Path, capsys: Capture) -> None:
+def test_mistakes_about_the_model_are_one_sentence(
+    tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     data = str(write_separable(tmp_path / "data"))
 
     def told(model: str, *options: str) -> str:
@@ -189,6 +192,7 @@ def test_mistakes_about_the_model_are_one_sentence(tmp_path: Path, capsys: Captu
 
     assert told(f"{tmp_path}/none").startswith(f"{tmp_path}/none: no such folder; name a run, an exported model, or ")
     assert told(str(tmp_path)) == f"{tmp_path}: neither a run nor a model: it has no config.yaml and no config.json"
+    assert told("data/none").startswith("data/none: no such folder; ")
     assert told("no-such-model").startswith("no-such-model: no model with a tokenizer that transformers can load")
     run = tmp_path / "run"
     run.mkdir()

@@ -36,6 +36,8 @@ def test_scores_do_not_depend_on_padding(family: str, tmp_path: Path) -> None:
     pretrained = opened(family)
     problem = Classification.read("sst2", write_separable(tmp_path), None).problem(pretrained, POSITIONS)
     model = pretrained.build(problem, seed=1)
+    for parameter in model.parameters():
+        parameter.data *= 8 if parameter.ndim > 1 else 1  # or all scores of a fresh model are about the same
     (held_out,) = problem.held_out
     assert len({len(feature["input_ids"]) for feature in held_out.features}) > 3
 
@@ -44,9 +46,9 @@ def test_scores_do_not_depend_on_padding(family: str, tmp_path: Path) -> None:
         return torch.stack(list(tuning.predict(model, problem, held_out.features)))
 
     one_by_one = logits(1)
-    assert torch.allclose(logits(40), one_by_one, atol=1e-6, rtol=0)
-    assert torch.allclose(logits(7), one_by_one, atol=1e-6, rtol=0)
-    assert one_by_one.std(dim=0).min() > 1e-3
+    assert one_by_one.std(dim=0).min() > 0.05
+    assert torch.allclose(logits(40), one_by_one, atol=1e-5, rtol=0)
+    assert torch.allclose(logits(7), one_by_one, atol=1e-5, rtol=0)
 
 
 def test_gpt2_scores_the_last_token_of_the_text(tmp_path: Path) -> None:
@@ -67,9 +69,10 @@ def test_gpt2_scores_the_last_token_of_the_text(tmp_path: Path) -> None:
 def test_special_tokens_in_a_text_are_text(family: str) -> None:
     pretrained = opened(family)
     tokenizer = pretrained.tokenizer
-    plain, spelled = pretrained.encode(["cat"])["input_ids"][0], pretrained.encode([f"cat {tokenizer.pad_token}"])
-    special = [token for token in spelled["input_ids"][0] if token in tokenizer.all_special_ids]
-    assert special == [token for token in plain if token in tokenizer.all_special_ids]
+    text = f"cat {tokenizer.pad_token} {tokenizer.sep_token or tokenizer.eos_token}"
+    (tokens,) = pretrained.encode([text])["input_ids"]
+    assert tokenizer.pad_token_id not in tokens
+    assert tokens.count(tokenizer.sep_token_id) == (1 if tokenizer.sep_token else 0)
 
 
 def test_pairs_are_separated() -> None:
@@ -107,8 +110,8 @@ def test_a_model_without_some_of_its_weights_is_refused(tmp_path: Path) -> None:
 def test_a_tokenizer_of_another_model_is_refused(tmp_path: Path) -> None:
     folder = shutil.copytree(exported("bert"), tmp_path / "model")
     config = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps({**config, "vocab_size": 100}))
-    with pytest.raises(UserError, match=r"tokens, and the model 100; save the model's own tokenizer in its folder"):
+    (folder / "config.json").write_text(json.dumps({**config, "vocab_size": 10}))
+    with pytest.raises(UserError, match=r"tokens, and the model 10; save the model's own tokenizer in its folder"):
         Pretrained.open(str(folder))
 
 
@@ -142,11 +145,12 @@ def test_answers_become_tokens_and_characters_again(family: str) -> None:
 
 def test_an_answer_is_neither_backwards_nor_in_the_question_nor_in_the_padding() -> None:
     windows = Windows.of([Question("what sees ?", "the cat sees", ((4, "cat"),))], opened("bert"), POSITIONS)
-    text = [place for place, sequence in enumerate(windows.encoded.sequence_ids(0)) if sequence == 1]
+    (window,) = windows.windows
+    first, last = window.first, window.first + len(window.offsets) - 1
     row = torch.zeros(2, POSITIONS)
-    row[:, 1] = row[:, -1] = row[:, 0] = 100.0
-    row[0, text[-1]] = row[1, text[0]] = 5.0  # to start at the last and to end at the first is no answer
-    row[0, text[0]], row[1, text[-1]] = 1.0, 2.0
+    row[:, 0] = row[:, 1] = row[:, -1] = 100.0
+    row[0, last] = row[1, first] = 5.0  # to begin at the last and to end at the first is no answer
+    row[0, first], row[1, last] = 1.0, 2.0
     assert windows.answers([row]) == ["sees"]
 
 
