@@ -17,15 +17,19 @@ def show(results: Results, console: Console) -> None:
 
 
 def write_page(results: Results) -> Path:
-    """Write results.md beside results.json; returns its path."""
-    page = results.path.with_name("results.md")
-    lines = [f"# {results.values['task']}: {results.values['model']}", "", headline(results), ""]
-    lines += rates_table(results).markdown()
+    """Write results.md beside results.json; returns its path.
+
+    Raises:
+        UserError: it cannot be written.
+    """
+    from apollo_ds.comparison.page import write  # with all that it draws with
+
+    lines = [headline(results), "", *rates_table(results).markdown()]
     lines += [line for remark in _remarks(results) for line in (remark, "")]
     lines += ["## Every training", "", *_every_training(results).markdown()]
     lines += ["## Made with", "", *_settings(results).markdown()]
-    page.write_text("\n".join(lines))
-    return page
+    title = f"{results.values['task']}: {results.values['model']}"
+    return write(results.path.with_name("results.md"), title, lines, figures={})
 
 
 def headline(results: Results) -> str:

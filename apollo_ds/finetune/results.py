@@ -55,13 +55,9 @@ class Results:
         Raises:
             UserError: there are results of other settings, the file is damaged, or the folder cannot be written to.
         """
-        path = folder / "results.json"
         _check_writable(folder)
-        runs = []
-        if path.is_file():
-            before = _read(path)
-            settings.check(before["settings"], str(path))
-            runs = before["runs"]
+        path = folder / "results.json"
+        runs = _read(path, settings)
         return cls(path, settings, {**about, "settings": asdict(settings), "runs": runs})
 
     @property
@@ -82,17 +78,14 @@ class Results:
         """Add a training, beside what other processes have added, and write the file in one step.
 
         Raises:
-            UserError: it cannot be written.
+            UserError: it cannot be written, or another process has written one of other settings.
         """
+        runs = {_key(one): one for one in (*_read(self.path, self.settings), run)}
+        self.values["runs"] = [runs[key] for key in sorted(runs)]
+        rates = self.rates()
+        found = {"rates": [asdict(rate) for rate in rates], "best": asdict(self.best(rates))}
         try:
-            others = _read(self.path)["runs"] if self.path.is_file() else []
-            runs = {_key(one): one for one in (*others, run)}
-            self.values["runs"] = [runs[key] for key in sorted(runs)]
-            rates = self.rates()
-            write_json(
-                self.path,
-                {**self.values, "rates": [asdict(rate) for rate in rates], "best": asdict(self.best(rates))},
-            )
+            write_json(self.path, {**self.values, **found})
         except OSError as error:
             raise UserError(f"{self.path}: cannot be written: {error.strerror}") from None
 
@@ -126,11 +119,16 @@ def _check_writable(folder: Path) -> None:
         raise UserError(f"--out: cannot write to {folder}: {error.strerror}; name another folder") from None
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read(path: Path, settings: Settings) -> list[dict[str, Any]]:
+    """The trainings in a file; none if it is not there."""
+    if not path.is_file():
+        return []
     try:
         values = json.loads(path.read_text())
-        for run in values["runs"]:
-            _ = run["learning_rate"], run["seed"], run["final"]
-        return {"settings": dict(values["settings"]), "runs": values["runs"]}
+        before, runs = dict(values["settings"]), list(values["runs"])
+        for run in runs:
+            _ = _key(run), run["final"], run["epochs"]
     except (ValueError, KeyError, TypeError):
         raise UserError(f"{path}: damaged; remove it, or use another folder with --out") from None
+    settings.check(before, str(path))
+    return runs
