@@ -23,6 +23,9 @@ setup(
         "safetensors",
         "xxhash",
         "psutil",
+        "scikit-learn",
+        "scipy",
+        "torchmetrics",
     ],
     extras_require={
         "test": ["pytest", "pytest-timeout", "hypothesis", "megatron-core", "ruff", "mypy", "types-PyYAML"],

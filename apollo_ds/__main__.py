@@ -1,4 +1,4 @@
-"""The command line: `apollo-ds plan | train | export | compare | sweep`."""
+"""The command line: `apollo-ds plan | train | export | compare | sweep | finetune`."""
 
 import argparse
 import json
@@ -10,6 +10,7 @@ from pathlib import Path
 from rich.console import Console
 
 from apollo_ds.errors import UserError
+from apollo_ds.finetune.options import add_options
 from apollo_ds.forecast import forecast, in_words
 from apollo_ds.plan import plan, show
 from apollo_ds.recipe import DEFAULT_RECIPE, load_recipe, load_resolved
@@ -69,6 +70,10 @@ def _parser() -> argparse.ArgumentParser:
     choosing.add_argument("--list", action="store_true", help="print the runs for launch/pretrain.sbatch instead")
     choosing.add_argument("--number", type=int, metavar="N", help="the N-th run alone")
     sweeping.set_defaults(command=_sweep)
+
+    tuning = commands.add_parser("finetune", help="fine-tune a model on a GLUE-style task or SQuAD over several seeds")
+    add_options(tuning)
+    tuning.set_defaults(command=_finetune)
     return parser
 
 
@@ -160,6 +165,12 @@ def _sweep(options: argparse.Namespace) -> None:
         print("\n".join(grid.lines()))
         return
     sys.exit(Sweep(grid).run(options.number))
+
+
+def _finetune(options: argparse.Namespace) -> None:
+    from apollo_ds.finetune.command import finetune
+
+    finetune(options)
 
 
 if __name__ == "__main__":

@@ -18,6 +18,8 @@ from apollo_ds.checkpoint import SavedState
 from apollo_ds.data import BatchSource
 from apollo_ds.engine import Engine, Processes
 from apollo_ds.export import export
+from apollo_ds.finetune.pretrained import Pretrained
+from apollo_ds.finetune.problem import Problem
 from apollo_ds.models import PretrainingModel
 from apollo_ds.recipe import Recipe
 
@@ -90,19 +92,29 @@ def test_checkpoints_of_two_ranks_continue_on_one(tmp_path: Path) -> None:
     assert torch.allclose(torch.tensor(losses(recipe)), before, atol=1e-5, rtol=0)
 
 
+CLASSIFICATION = Problem(
+    "AutoModelForSequenceClassification", outputs=lambda outputs: outputs.logits, train=[], held_out=[]
+)
+
+
 @pytest.mark.parametrize(("family", "auto"), [("bert", AutoModelForMaskedLM), ("gpt2", AutoModelForCausalLM)])
 def test_the_exported_model_has_the_last_held_out_loss(family: str, auto: Any, tmp_path: Path) -> None:
     recipe = tiny(family, tmp_path / "run")
     pool(2).run(train, recipe)
-    export(SavedState(recipe.out / "checkpoints" / "step-20"), recipe, corpus(family), tmp_path / "model")
-    loaded = auto.from_pretrained(tmp_path / "model")
-    assert AutoTokenizer.from_pretrained(tmp_path / "model").vocab_size == recipe.model.vocab_size
-    assert json.loads((tmp_path / "model" / "config.json").read_text())["architectures"]
+    folder = recipe.out / "export"
+    export(SavedState(recipe.out / "checkpoints" / "step-20"), recipe, corpus(family), folder)
+    loaded = auto.from_pretrained(folder)
+    assert AutoTokenizer.from_pretrained(folder).vocab_size == recipe.model.vocab_size
+    assert json.loads((folder / "config.json").read_text())["architectures"]
     model = PretrainingModel(recipe.model, loaded).eval()
     source = BatchSource(corpus(family), recipe.model, recipe.seq_len, recipe.seed)
     with torch.no_grad():
         batches = [float(model(*batch)) for batch in source.validation_batches(16, 4, rank=0, world_size=1)]
     assert sum(batches) / len(batches) == pytest.approx(events(recipe, "eval")[-1]["loss"], abs=1e-6)
+    tuned: Any = Pretrained.open(str(recipe.out)).build(CLASSIFICATION, seed=1)
+    blocks = model.family.blocks
+    for name, weight in loaded.get_submodule(blocks).state_dict().items():
+        assert torch.equal(weight, tuned.get_submodule(blocks).state_dict()[name])
 
 
 def test_a_run_before_its_last_growth_exports_at_full_depth(tmp_path: Path) -> None:

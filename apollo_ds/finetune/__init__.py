@@ -1,0 +1,1 @@
+"""Fine-tuning a pretrained model on GLUE-style tasks and SQuAD, several times, from local files."""

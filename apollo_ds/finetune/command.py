@@ -1,0 +1,168 @@
+"""`apollo-ds finetune`: read the task, open the model, train what is not done yet, and show what it came to."""
+
+import argparse
+import platform
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from importlib.metadata import version
+from itertools import product
+from math import isfinite
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+
+from apollo_ds.errors import UserError
+from apollo_ds.finetune.classification import Classification
+from apollo_ds.finetune.page import percent, show, write_page
+from apollo_ds.finetune.problem import Source
+from apollo_ds.finetune.results import Results
+from apollo_ds.finetune.settings import Settings
+from apollo_ds.finetune.squad import Answering
+from apollo_ds.finetune.tasks import SQUAD
+from apollo_ds.run_folder import RunFolder
+from apollo_ds.stopping import EXIT_CODE
+
+if TYPE_CHECKING:
+    from apollo_ds.finetune.pretrained import Pretrained
+    from apollo_ds.finetune.training import Device, FineTuning
+
+_PACKAGES = ("apollo_ds", "torch", "transformers", "tokenizers", "scikit-learn", "scipy", "torchmetrics")
+_LENGTHS = {SQUAD: 384}
+_LENGTH = 128
+
+
+def finetune(options: argparse.Namespace) -> None:
+    """Run the command.
+
+    Raises:
+        UserError: a file, the model, an option or the folder of results is not as it must be.
+    """
+    source = read(options.task, options.data, options.max_train_samples)
+
+    from apollo_ds.finetune.pretrained import Pretrained  # only now: mistakes in the files are told at once
+    from apollo_ds.finetune.training import Device, FineTuning
+
+    pretrained, device = Pretrained.open(options.model), Device.prepare()
+    folder = options.out or default_folder(options.model, options.task)
+    about = _about(options, source, device)
+    results = Results.open(folder, _settings(options, source, pretrained, device), about)
+    console = Console(highlight=False, markup=False, soft_wrap=True, stderr=options.json)
+    console.print(_title(about, folder))
+    try:
+        _train_missing(options, source, FineTuning(pretrained, results.settings, device, console), results)
+    except KeyboardInterrupt:
+        print("apollo-ds: stopped; the same command goes on after the last complete seed", file=sys.stderr)
+        sys.exit(EXIT_CODE)
+    if options.json:
+        print(results.path.read_text(), end="")
+        return
+    show(results, console)
+    console.print(str(results.path.with_name("results.md")))
+
+
+def read(task: str, folder: Path, max_train_samples: int | None) -> Source:
+    """A task's files.
+
+    Raises:
+        UserError: something in them is not as the task wants it.
+    """
+    if not folder.is_dir():
+        raise UserError(f"--data: {folder} is not a folder; name the one that holds the task's files")
+    if task == SQUAD:
+        return Answering.read(folder, max_train_samples)
+    return Classification.read(task, folder, max_train_samples)
+
+
+def _settings(options: argparse.Namespace, source: Source, pretrained: "Pretrained", device: "Device") -> Settings:
+    return Settings(
+        task=options.task,
+        model=pretrained.identity(),
+        data=_hash(source.files),
+        epochs=options.epochs,
+        batch_size=options.batch_size,
+        max_length=_length(options, pretrained),
+        max_train_samples=options.max_train_samples,
+        precision=device.precision,
+    )
+
+
+def _about(options: argparse.Namespace, source: Source, device: "Device") -> dict[str, Any]:
+    """What results.json holds beside settings and results."""
+    versions = {package: version(package) for package in _PACKAGES}
+    return {
+        "task": options.task,
+        "model": options.model,
+        "metrics": list(source.metrics),
+        "sizes": source.sizes,
+        "baseline": source.baseline,
+        "machine": {"device": device.name, "python": platform.python_version(), **versions},
+    }
+
+
+def _title(about: dict[str, Any], folder: Path) -> str:
+    sizes = "  ".join(f"{count:,} {name}" for name, count in about["sizes"].items())
+    return f"{about['task']}  {about['model']}  {sizes}  {about['machine']['device']}  out {folder}"
+
+
+def _hash(files: Sequence[Path]) -> str:
+    import xxhash
+
+    from apollo_ds.checkpoint_files import hash_of
+
+    return xxhash.xxh3_128_hexdigest(" ".join(hash_of(path) for path in files).encode())
+
+
+def _length(options: argparse.Namespace, pretrained: "Pretrained") -> int:
+    most = pretrained.positions
+    if options.max_length is None:
+        return min(_LENGTHS.get(options.task, _LENGTH), most or sys.maxsize)
+    if most and options.max_length > most:
+        raise UserError(f"--max-length: {options.model} takes at most {most} tokens; use --max-length {most}")
+    return options.max_length
+
+
+def default_folder(model: str, task: str) -> Path:
+    """Where results go: into the run, if the model is one's, else into a folder named after the model."""
+    path = Path(model)
+    for run in (path, path.parent):
+        if path.is_dir() and RunFolder(run).exists:
+            return run / "finetune" / task
+    return Path("finetune") / path.resolve().name / task
+
+
+def seeds_of(numbers: Sequence[int]) -> list[int]:
+    """One number counts the seeds from 1; several are the seeds."""
+    return list(range(1, numbers[0] + 1)) if len(numbers) == 1 else list(dict.fromkeys(numbers))
+
+
+def _train_missing(options: argparse.Namespace, source: Source, tuning: "FineTuning", results: Results) -> None:
+    """Do every training of the grid that the results do not hold."""
+    grid = list(product(dict.fromkeys(options.learning_rate), seeds_of(options.seeds)))
+    missing = [cell for cell in grid if results.find(*cell) is None]
+    if len(missing) < len(grid):
+        tuning.console.print(f"{len(grid) - len(missing)} of {len(grid)} trainings are complete")
+    if not missing:
+        return
+    problem = source.problem(tuning.pretrained, results.settings.max_length)
+    for rate, seed in missing:
+        started = time.monotonic()
+        epochs = []
+        for epoch in tuning.run(problem, rate, seed):
+            seconds = time.monotonic() - started
+            shown = "  ".join(f"{name} {percent(value)}" for name, value in epoch.metrics.items())
+            where = f"lr {rate:g}  seed {seed}  epoch {epoch.epoch}/{options.epochs}"
+            tuning.console.print(f"  {where}  loss {epoch.loss:.4f}  {shown}  {seconds:,.0f} s")
+            epochs.append(asdict(epoch))
+        results.add(_run(rate, seed, epochs, seconds))
+        write_page(results)
+
+
+def _run(rate: float, seed: int, epochs: list[dict[str, Any]], seconds: float) -> dict[str, Any]:
+    for epoch in epochs:
+        if not isfinite(epoch["loss"]):
+            epoch["loss"] = None  # JSON has no name for it
+    final = epochs[-1]["metrics"]
+    return {"learning_rate": rate, "seed": seed, "final": final, "epochs": epochs, "seconds": round(seconds, 1)}

@@ -1,0 +1,135 @@
+"""Labelled sentences and pairs from `.tsv` and `.jsonl` files, checked line by line."""
+
+import csv
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from apollo_ds.errors import UserError
+from apollo_ds.finetune.tasks import Task
+
+Row = tuple[int, dict[str, Any]]
+"""The line's number, counted from 1, and its values by column."""
+
+
+@dataclass(frozen=True)
+class Example:
+    """A sentence or a pair of them, and its label's number or the number that is to be predicted."""
+
+    texts: tuple[str, ...]
+    label: int | float
+
+
+def find(folder: Path, names: Sequence[str], suffixes: Sequence[str]) -> Path | None:
+    """The first file there is of these names with one of these suffixes."""
+    paths = (folder / f"{name}{suffix}" for name in names for suffix in suffixes)
+    return next((path for path in paths if path.is_file()), None)
+
+
+def must_find(folder: Path, names: Sequence[str], suffixes: Sequence[str]) -> Path:
+    """The same where there has to be one.
+
+    Raises:
+        UserError: there is none.
+    """
+    path = find(folder, names, suffixes)
+    if path is None:
+        wanted = " or ".join(f"{name}{suffix}" for name in names for suffix in suffixes)
+        raise UserError(f"--data: {folder} has no {wanted}; put the file there, or name the folder that holds it")
+    return path
+
+
+def read_examples(path: Path, task: Task) -> list[Example]:
+    """Every example of a file, in order.
+
+    Raises:
+        UserError: the file cannot be read, is empty, lacks a column, or a line is not as its task wants it.
+    """
+    rows = _jsonl(path) if path.suffix == ".jsonl" else _tsv(path)
+    try:
+        examples = [_example(path, number, values, task) for number, values in rows]
+    except UnicodeDecodeError:
+        raise UserError(f"{path}: is not UTF-8 text; convert it") from None
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror}") from None
+    if not examples:
+        raise UserError(f"{path}: holds no examples; each line after the header is one")
+    return examples
+
+
+def _tsv(path: Path) -> Iterator[Row]:
+    """Rows of a file whose first line names the columns. Quotes are text: GLUE's files do not use them otherwise."""
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        reader = csv.reader(file, delimiter="\t", quoting=csv.QUOTE_NONE)
+        try:
+            header = next(reader, [])
+            for row in reader:
+                if row and len(row) != len(header):
+                    raise UserError(
+                        f"{path}: line {reader.line_num} has {len(row)} columns, and the header {len(header)}; put one "
+                        "tab between two columns and none elsewhere"
+                    )
+                if row:
+                    yield reader.line_num, dict(zip(header, row, strict=True))
+        except csv.Error as error:
+            raise UserError(f"{path}: line {reader.line_num}: {error}; write one example a line") from None
+
+
+def _jsonl(path: Path) -> Iterator[Row]:
+    with path.open(encoding="utf-8-sig") as file:
+        for number, line in enumerate(file, start=1):
+            if not line.strip():
+                continue
+            try:
+                values = json.loads(line)
+            except json.JSONDecodeError as error:
+                raise UserError(f"{path}: line {number} is not JSON ({error}); write one object a line") from None
+            if not isinstance(values, dict):
+                raise UserError(f"{path}: line {number} is not a JSON object; write one object a line")
+            yield number, values
+
+
+def _example(path: Path, number: int, values: dict[str, Any], task: Task) -> Example:
+    texts = tuple(str(_value(path, number, values, names)) for names in task.texts)
+    if not any(texts):
+        raise UserError(f"{path}: line {number} has no text; remove it")
+    label = _value(path, number, values, task.label)
+    return Example(texts, _class(path, number, label, task) if task.labels else _number(path, number, label, task))
+
+
+def _value(path: Path, number: int, values: dict[str, Any], names: Sequence[str]) -> Any:
+    for name in names:
+        if values.get(name) is not None:
+            return values[name]
+    where = f"line {number}" if path.suffix == ".jsonl" else "its first line"
+    found = ", ".join(column[:30] for column in list(values)[:8])
+    raise UserError(f"{path}: no column {' or '.join(names)} among {found}; name it so in {where}")
+
+
+def _class(path: Path, number: int, label: Any, task: Task) -> int:
+    """A label's number, from the number or the name."""
+    if label in task.labels:
+        return task.labels.index(label)
+    try:
+        value = float(label)
+    except (TypeError, ValueError):
+        value = -1.0
+    if value in range(len(task.labels)):
+        return int(value)
+    meanings = ", ".join(f"{place} ({name})" for place, name in enumerate(task.labels))
+    raise UserError(f"{path}: line {number}: the label {str(label)[:40]!r} is none of {meanings}; correct it")
+
+
+def _number(path: Path, number: int, label: Any, task: Task) -> float:
+    low, high = task.limits
+    try:
+        value = float(label)
+    except (TypeError, ValueError):
+        value = float("nan")
+    if low <= value <= high:
+        return value
+    raise UserError(
+        f"{path}: line {number}: the label {str(label)[:40]!r} is no number from {low:g} to {high:g}; correct it"
+    )

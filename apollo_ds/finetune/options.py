@@ -1,0 +1,70 @@
+"""The command's options."""
+
+import argparse
+from collections.abc import Callable
+from math import isfinite
+from pathlib import Path
+
+from apollo_ds.finetune.tasks import TASK_NAMES
+
+_EXAMPLE = """\
+example:
+  apollo-ds finetune runs/mine --task rte --data glue/RTE --seeds 5 --learning-rate 2e-5 5e-5
+
+Files are train.tsv and dev.tsv, whose first line names the columns, or .jsonl; of squad train.json and dev.json.
+"""
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Describe the command line of `apollo-ds finetune`."""
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.epilog = _EXAMPLE
+    parser.add_argument(
+        "model", metavar="MODEL", help="a run's folder, an exported model, or any checkpoint of transformers"
+    )
+    parser.add_argument("--task", required=True, choices=TASK_NAMES, help="what to train and measure")
+    parser.add_argument("--data", required=True, type=Path, metavar="FOLDER", help="where the task's files are")
+    parser.add_argument(
+        "--seeds",
+        type=_whole,
+        nargs="+",
+        default=[5],
+        metavar="N",
+        help="how many, counted from 1, or, if several numbers, these; 5 if unsaid",
+    )
+    parser.add_argument(
+        "--learning-rate",
+        type=_positive,
+        nargs="+",
+        default=[2e-5],
+        metavar="RATE",
+        help="one or several, the best of which is reported; 2e-5 if unsaid, small models need more",
+    )
+    parser.add_argument("--epochs", type=_whole, default=3, metavar="N", help="3 if unsaid")
+    parser.add_argument("--batch-size", type=_whole, default=32, metavar="N", help="32 if unsaid")
+    parser.add_argument(
+        "--max-length", type=_at_least(16), metavar="N", help="tokens of an example; 128 if unsaid, and 384 for squad"
+    )
+    parser.add_argument("--max-train-samples", type=_whole, metavar="N", help="train on so many, chosen at random")
+    parser.add_argument("--out", type=Path, metavar="FOLDER", help="for results; RUN/finetune/TASK if unsaid")
+    parser.add_argument("--json", action="store_true", help="print the results for programs")
+
+
+def _positive(word: str) -> float:
+    number = float(word)
+    if not (isfinite(number) and number > 0):
+        raise argparse.ArgumentTypeError(f"{word} is not above 0")
+    return number
+
+
+def _at_least(least: int) -> Callable[[str], int]:
+    def whole(word: str) -> int:
+        number = int(word)
+        if number < least:
+            raise argparse.ArgumentTypeError(f"{word} is below {least}")
+        return number
+
+    return whole
+
+
+_whole = _at_least(1)

@@ -1,0 +1,167 @@
+"""The model that is fine-tuned: where it is, its tokenizer made ready for sentences and pairs, and its weights."""
+
+import copy
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import torch
+import transformers
+import xxhash
+from tokenizers.processors import Sequence as InTurn
+from tokenizers.processors import TemplateProcessing
+from transformers import AutoConfig, AutoTokenizer, BatchEncoding, PretrainedConfig, PreTrainedModel
+from transformers.utils.logging import disable_progress_bar, set_verbosity_error
+
+from apollo_ds.checkpoint_files import hash_of
+from apollo_ds.errors import UserError
+from apollo_ds.finetune.problem import Feature, Problem
+from apollo_ds.run_folder import RunFolder
+
+_READ_BY_TRANSFORMERS = {".json", ".safetensors", ".bin", ".txt", ".model"}
+_ROWS = 1000
+
+
+@dataclass(frozen=True)
+class Pretrained:
+    """A checkpoint of `transformers`, of any family that has the head that a task needs."""
+
+    name: str
+    """As the user wrote it."""
+    source: str
+    """A folder, or a name on the hub."""
+    config: PretrainedConfig
+    tokenizer: Any
+    """A fast tokenizer that pads on the right and reads special tokens that a text spells out as plain text."""
+
+    @classmethod
+    def open(cls, name: str) -> Self:
+        """Read the configuration and the tokenizer of an exported folder, a run's folder, or any other checkpoint.
+
+        Raises:
+            UserError: there is no such model, or its tokenizer is missing or not its own or has no token to pad with.
+        """
+        set_verbosity_error()
+        disable_progress_bar()
+        source = _source(name)
+        try:
+            config = AutoConfig.from_pretrained(source)
+            tokenizer = AutoTokenizer.from_pretrained(source)
+        except (OSError, ValueError) as error:
+            reason = str(error).strip().splitlines()[0]
+            raise UserError(f"{name}: no model with a tokenizer that transformers can load there ({reason})") from None
+        _check(name, tokenizer, config)
+        _make_ready(name, tokenizer)
+        if "roberta" not in config.model_type:  # they count their positions from the padding token's number
+            config.pad_token_id = tokenizer.pad_token_id
+        return cls(name, source, config, tokenizer)
+
+    @property
+    def positions(self) -> int | None:
+        """The most tokens that the model takes at once; None where its positions have no end."""
+        most = getattr(self.config, "max_position_embeddings", None)
+        if most and "roberta" in self.config.model_type:
+            return most - self.config.pad_token_id - 1
+        return most
+
+    def identity(self) -> str:
+        """A hash of the files in the model's folder; of a model on the hub its name and commit."""
+        folder = Path(self.source)
+        if not folder.is_dir():
+            return f"{self.source}@{self.config._commit_hash}"
+        files = sorted(path for path in folder.iterdir() if path.suffix in _READ_BY_TRANSFORMERS)
+        return xxhash.xxh3_128_hexdigest("".join(f"{path.name} {hash_of(path)} " for path in files).encode())
+
+    def encode(self, *columns: list[str], **options: Any) -> BatchEncoding:
+        """Token ids and what else the model takes, of sentences or, with two columns, of pairs."""
+        takes_types = getattr(self.config, "type_vocab_size", 2) > 1
+        return self.tokenizer(*columns, return_token_type_ids=None if takes_types else False, **options)
+
+    def encode_in_parts(self, *columns: list[str], **options: Any) -> Iterator[tuple[int, BatchEncoding]]:
+        """The same for any number of rows, some at a time: encodings take far more memory than the tokens in them."""
+        for start in range(0, len(columns[0]), _ROWS):
+            yield start, self.encode(*(column[start : start + _ROWS] for column in columns), **options)
+
+    def build(self, problem: Problem, seed: int) -> PreTrainedModel:
+        """The model in fp32 with a head whose weights are drawn from the seed, which later draws go on from.
+
+        Raises:
+            UserError: its weights are missing in whole or in part, or its family has no such head.
+        """
+        config = copy.deepcopy(self.config)
+        config.use_cache = False
+        for key, value in problem.config.items():
+            setattr(config, key, value)
+        torch.manual_seed(seed)
+        try:
+            # A head that was trained for another number of labels is drawn anew.
+            model, loaded = getattr(transformers, problem.auto_class).from_pretrained(
+                self.source,
+                config=config,
+                dtype=torch.float32,
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,
+            )
+        except (OSError, ValueError) as error:
+            reason = str(error).strip().splitlines()[0]
+            raise UserError(f"{self.name}: cannot be loaded as {problem.auto_class} ({reason})") from None
+        absent = {*loaded["missing_keys"], *(key for key, *_ in loaded["mismatched_keys"])}
+        body = sorted(key for key in absent if key.startswith(f"{model.base_model_prefix}.") and ".pooler." not in key)
+        if body:
+            raise UserError(f"{self.name}: lacks {len(body)} of its weights, such as {body[0]}; export it again")
+        return model
+
+
+def feature(encoded: BatchEncoding, row: int) -> Feature:
+    """What the model takes for a row, in little memory; the attention mask is left to padding."""
+    names = [name for name in ("input_ids", "token_type_ids") if name in encoded]
+    return {name: np.array(encoded[name][row], dtype=np.int32) for name in names}
+
+
+def _source(name: str) -> str:
+    """What `from_pretrained` takes: of a run its export."""
+    path = Path(name)
+    run = RunFolder(path)
+    if not path.exists():
+        meant = name.startswith((".", "/", "~")) or name.count("/") > 1 or ("/" in name and path.parent.is_dir())
+        if meant:  # as a path: the hub's names have at most one slash, and asking the hub in vain takes half a minute
+            raise UserError(f"{name}: no such folder; name a run, an exported model, or a model of the hub")
+        return name
+    if (path / "config.json").is_file():
+        return name
+    if run.exists and (run.export / "config.json").is_file():
+        return str(run.export)
+    if run.exists:
+        raise UserError(f"{name}: this run has no exported model; write it with `apollo-ds export {name} {run.export}`")
+    raise UserError(f"{name}: neither a run nor a model: it has no config.yaml and no config.json")
+
+
+def _check(name: str, tokenizer: Any, config: PretrainedConfig) -> None:
+    if not tokenizer.is_fast:
+        raise UserError(f"{name}: its tokenizer is not one of the tokenizers library; save it with a tokenizer.json")
+    if len(tokenizer) > config.vocab_size:
+        raise UserError(
+            f"{name}: the tokenizer has {len(tokenizer)} tokens, and the model {config.vocab_size}; save the model's "
+            "own tokenizer in its folder"
+        )
+
+
+def _make_ready(name: str, tokenizer: Any) -> None:
+    """Give a tokenizer of running text, such as GPT-2's, a token to pad with and one to separate two sentences."""
+    if tokenizer.pad_token is None:
+        # Texts cannot hold it, see below, so the last token of a row that is not padding is the last of its text.
+        tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
+    if tokenizer.pad_token is None:
+        raise UserError(f"{name}: its tokenizer has no token to pad with; add a pad_token to tokenizer_config.json")
+    tokenizer.padding_side = tokenizer.truncation_side = "right"
+    backend = tokenizer.backend_tokenizer
+    tokenizer.split_special_tokens = True
+    end = tokenizer.eos_token
+    if end is not None and tokenizer.num_special_tokens_to_add(pair=True) == 0:
+        separate = TemplateProcessing(
+            single=["$A"], pair=["$A", end, "$B"], special_tokens=[(end, tokenizer.eos_token_id)]
+        )
+        before = backend.post_processor
+        backend.post_processor = separate if before is None else InTurn([before, separate])

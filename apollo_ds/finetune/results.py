@@ -1,0 +1,134 @@
+"""The results of a task: results.json, which grows by one training at a time, and what it comes to."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import median
+from tempfile import TemporaryFile
+from typing import Any, Self
+
+from apollo_ds.errors import UserError
+from apollo_ds.finetune.settings import Settings
+from data_prep.files import write_json
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Of one metric over seeds."""
+
+    median: float
+    min: float
+    max: float
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> Self:
+        """That of at least one value."""
+        return cls(median(values), min(values), max(values))
+
+
+@dataclass(frozen=True)
+class AtRate:
+    """The trainings at one learning rate, after their last epoch."""
+
+    learning_rate: float
+    seeds: list[int]
+    metrics: dict[str, Spread]
+
+
+class Results:
+    """A folder's results.json. Two processes may add to it, as long as they do different seeds or learning rates."""
+
+    def __init__(self, path: Path, settings: Settings, values: dict[str, Any]) -> None:
+        self.path = path
+        self.settings = settings
+        self.values = values
+
+    @classmethod
+    def open(cls, folder: Path, settings: Settings, about: dict[str, Any]) -> Self:
+        """Results to go on with, or none yet.
+
+        Args:
+            folder: where results.json is or will be.
+            settings: what must be the same.
+            about: what else is worth knowing of the model, the data and the machine.
+        Raises:
+            UserError: there are results of other settings, the file is damaged, or the folder cannot be written to.
+        """
+        _check_writable(folder)
+        path = folder / "results.json"
+        runs = _read(path, settings)
+        return cls(path, settings, {**about, "settings": asdict(settings), "runs": runs})
+
+    @property
+    def runs(self) -> list[dict[str, Any]]:
+        """Each training: `learning_rate, seed, seconds, epochs`, an epoch being `epoch, loss, metrics`; and `final`."""
+        return self.values["runs"]
+
+    @property
+    def headline(self) -> str:
+        """The metric to report."""
+        return self.values["metrics"][0]
+
+    def find(self, learning_rate: float, seed: int) -> dict[str, Any] | None:
+        """A training that is complete."""
+        return next((run for run in self.runs if _key(run) == (learning_rate, seed)), None)
+
+    def add(self, run: dict[str, Any]) -> None:
+        """Add a training, beside what other processes have added, and write the file in one step.
+
+        Raises:
+            UserError: it cannot be written, or another process has written one of other settings.
+        """
+        runs = {_key(one): one for one in (*_read(self.path, self.settings), run)}
+        self.values["runs"] = [runs[key] for key in sorted(runs)]
+        rates = self.rates()
+        found = {"rates": [asdict(rate) for rate in rates], "best": asdict(self.best(rates))}
+        try:
+            write_json(self.path, {**self.values, **found})
+        except OSError as error:
+            raise UserError(f"{self.path}: cannot be written: {error.strerror}") from None
+
+    def rates(self) -> list[AtRate]:
+        """What each learning rate came to."""
+        rates = sorted({run["learning_rate"] for run in self.runs})
+        return [self._at(rate) for rate in rates]
+
+    def best(self, rates: Sequence[AtRate]) -> AtRate:
+        """The learning rate with the highest median of the metric to report, of those with the most seeds."""
+        most = max(len(rate.seeds) for rate in rates)
+        return max(
+            (rate for rate in rates if len(rate.seeds) == most), key=lambda rate: rate.metrics[self.headline].median
+        )
+
+    def _at(self, learning_rate: float) -> AtRate:
+        runs = [run for run in self.runs if run["learning_rate"] == learning_rate]
+        spreads = {name: Spread.of([run["final"][name] for run in runs]) for name in self.values["metrics"]}
+        return AtRate(learning_rate, [run["seed"] for run in runs], spreads)
+
+
+def _key(run: dict[str, Any]) -> tuple[float, int]:
+    return run["learning_rate"], run["seed"]
+
+
+def _check_writable(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise UserError(f"--out: cannot write to {folder}: {error.strerror}; name another folder") from None
+
+
+def _read(path: Path, settings: Settings) -> list[dict[str, Any]]:
+    """The trainings in a file; none if it is not there."""
+    if not path.is_file():
+        return []
+    try:
+        values = json.loads(path.read_text())
+        before, runs = dict(values["settings"]), list(values["runs"])
+        for run in runs:
+            _ = _key(run), run["final"], run["epochs"]
+    except (ValueError, KeyError, TypeError):
+        raise UserError(f"{path}: damaged; remove it, or use another folder with --out") from None
+    settings.check(before, str(path))
+    return runs
