@@ -28,6 +28,7 @@ setup(
         "torchmetrics",
     ],
     extras_require={
+        "benchmark": ["accelerate"],
         "test": ["pytest", "pytest-timeout", "hypothesis", "megatron-core", "ruff", "mypy", "types-PyYAML"],
     },
     entry_points={
