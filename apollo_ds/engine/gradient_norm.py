@@ -1,4 +1,4 @@
-"""The gradient norm, exact to fp32 without a copy of the gradients in fp64."""
+"""The gradient norm and clipping of ZeRO 1 and 2, without what makes them slow in DeepSpeed 0.19.8."""
 
 from collections.abc import Iterable
 from types import MethodType
@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
+from deepspeed.runtime.zero.stage_1_and_2 import DeepSpeedZeroOptimizer
 from torch import Tensor
 
 _ROW = 4096
@@ -26,12 +27,14 @@ def sum_of_squares(tensors: Iterable[Tensor]) -> Tensor:
 
 
 def make_norm_lean(optimizer: Any) -> None:
-    """Let a ZeRO 1 or 2 optimizer of DeepSpeed 0.19.8 find the norm so, instead of from gradients turned into fp64.
+    """Replace two methods of an optimizer, if it is that of ZeRO 1 or 2.
 
-    That copy takes more time than Adam does.
+    The norm is found without turning all gradients into fp64, which takes more time than Adam does, and clipping does
+    not make the host wait for the device.
     """
-    if hasattr(optimizer, "get_grad_norm_direct"):
+    if isinstance(optimizer, DeepSpeedZeroOptimizer):
         optimizer.get_grad_norm_direct = MethodType(_norm, optimizer)
+        optimizer.unscale_and_clip_grads = MethodType(_unscale_and_clip, optimizer)
 
 
 def _norm(self: Any, gradients: list[Tensor], _params: Any, norm_type: float = 2) -> Tensor:
@@ -41,3 +44,16 @@ def _norm(self: Any, gradients: list[Tensor], _params: Any, norm_type: float = 2
     dist.all_reduce(total, group=self.dp_process_group)
     norm = total.sqrt().float()
     return torch.where(norm.isfinite(), norm, -1.0)
+
+
+def _unscale_and_clip(self: Any, gradients: list[Tensor], norm: Tensor) -> None:
+    """Divide gradients by the loss scale, and by as much more as their norm (scaled too) is above the limit.
+
+    Where the norm is not finite they become zero; the step is then left out (`finite.skip_unless_finite`).
+    """
+    scale = torch.tensor(float(self.loss_scale), device=self.device)
+    if self.clip_grad > 0:
+        finite = torch.where(norm >= 0, norm, torch.inf).to(self.device)
+        scale = scale * ((finite / scale + 1e-6) / self.clip_grad).clamp(min=1.0)
+    for gradient in gradients:
+        gradient.mul_(1 / scale)

@@ -71,9 +71,9 @@ def stock(setting: Setting, processes: Processes, layers: int, dropout: float) -
             self.pace.gate()
 
     def loop(pace: Paced) -> None:
-        os.environ.pop("LOCAL_RANK", None)  # with it, accelerate would take one process for one of several
         model = _stock_model(setting, layers, dropout)
         samples = list(_whole_samples(_batches(setting, processes), model))
+        del os.environ["LOCAL_RANK"]  # with it, accelerate would take this process for one of several
         arguments = TrainingArguments(
             output_dir=tempfile.mkdtemp(prefix="apollo-ds-throughput-"),
             max_steps=1_000_000,
@@ -86,6 +86,7 @@ def stock(setting: Setting, processes: Processes, layers: int, dropout: float) -
             disable_tqdm=True,
         )
         trainer = TransformersTrainer(model, arguments, train_dataset=samples, callbacks=[Pace(pace)])
+        os.environ["LOCAL_RANK"] = "0"
         trainer.train()
 
     return loop
