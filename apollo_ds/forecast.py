@@ -28,7 +28,7 @@ def forecast(
     """Memory a rank in the greatest stage by ZeRO stage, in bytes; tokens a second and days of the whole run.
 
     `total` is that of `plan`. `peak_flops` is one rank's; `utilisation` the part of it that the model's own operations
-    reach. Buffers, fragments and evaluation come on top.
+    reach. Logits, buffers, fragments and evaluation come on top.
 
     Raises:
         UserError: the number of ranks does not divide the global batch.
@@ -44,7 +44,7 @@ def forecast(
         "memory_bytes": {
             str(zero_stage): max(
                 state_bytes(parameters(stage.shape, stage.unique_layers), zero_stage, ranks, bytes_a_number)
-                + micro_batch * activation_bytes(recipe, stage.shape, stage.seq_len, stage.evaluation_depth)
+                + micro_batch * activation_bytes(recipe, stage, stage.evaluation_depth)
                 for stage in recipe.schedule().stages
             )
             for zero_stage in range(4)

@@ -28,7 +28,8 @@ def gradient_agreement(state: State, stage: Stage, batch: Batch, processes: Proc
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             parameter.copy_(state.gather(placement.source(name), WEIGHT, processes.device))
-    model(*batch).backward()
+    model.checkpoint_activations()  # so that it fits wherever the stage's own batches do
+    model.train()(*batch).backward()
     gradients = [processes.sum(_gradient(model.layers[position])) for position in range(len(order))]
     pairs = [(above, below) for above, below in pairwise(range(len(order))) if order[above] == order[below]]
     alike = [float(F.cosine_similarity(gradients[a], gradients[b], dim=0)) >= _CORRELATED for a, b in pairs]

@@ -1,7 +1,8 @@
 """How many samples a rank processes at once: the recipe's number at full depth, more where a step needs less memory."""
 
+from dataclasses import replace
+
 from apollo_ds.deepspeed_config import precision
-from apollo_ds.model_shape import ModelShape
 from apollo_ds.recipe import Recipe
 from apollo_ds.schedule import StepPlan
 from apollo_ds.stage import Stage
@@ -13,14 +14,15 @@ _INPUT_BYTES = 2
 """Of them, the input itself: all that is kept of a layer whose activations are checkpointed."""
 
 
-def activation_bytes(recipe: Recipe, shape: ModelShape, seq_len: int, layers: int) -> float:
-    """What one sample's backward through so many layers needs, embeddings and head counted as one layer more.
+def activation_bytes(recipe: Recipe, stage: Stage, layers: int) -> float:
+    """What one sample's backward through so many layers of a stage needs; embeddings and head count as one layer.
 
-    Logits do not count: only a few rows of them exist at a time, however many samples there are.
+    Logits are left out: at most some thousand rows of them exist at a time, however many samples there are.
     """
-    bytes_a_layer = _INPUT_BYTES if recipe.activation_checkpointing else _LAYER_BYTES
+    checkpointed = recipe.activation_checkpointing and stage.learning is None
+    bytes_a_layer = _INPUT_BYTES if checkpointed else _LAYER_BYTES
     widths = 2 if precision(recipe.deepspeed) == "fp32" else 1
-    return seq_len * shape.hidden_size * widths * (layers * bytes_a_layer + _LAYER_BYTES)
+    return stage.seq_len * stage.shape.hidden_size * widths * (layers * bytes_a_layer + _LAYER_BYTES)
 
 
 def micro_batch_of(recipe: Recipe, stage: Stage, plan: StepPlan, world_size: int) -> int:
@@ -34,6 +36,7 @@ def micro_batch_of(recipe: Recipe, stage: Stage, plan: StepPlan, world_size: int
     """
     if stage.draw == "micro_step":
         return recipe.micro_batch(world_size)
-    full = activation_bytes(recipe, recipe.model, recipe.seq_len, recipe.model.num_layers)
-    needed = activation_bytes(recipe, stage.shape, plan.seq_len, plan.depth - plan.first_trained)
+    whole = replace(stage, shape=recipe.model, seq_len=recipe.seq_len, learning=None)
+    full = activation_bytes(recipe, whole, recipe.model.num_layers)
+    needed = activation_bytes(recipe, stage, plan.depth - plan.first_trained)
     return recipe.micro_batch(world_size, room=full / needed)

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn import LinearCrossEntropyOptions
+from torch.utils.checkpoint import checkpoint
 from transformers import (
     BertConfig,
     BertForMaskedLM,
@@ -27,7 +28,7 @@ from apollo_ds.layer_map import LayerMap
 from apollo_ds.model_shape import ModelShape
 
 IGNORED = -100
-_LOGIT_ROWS = {"cpu": 512, "cuda": 4096}
+_LOGIT_ROWS = {"cpu": 512, "cuda": 8192}
 """Of how many positions the logits exist at a time: all of them, with gradients, would be a model's largest tensors."""
 
 
@@ -228,10 +229,15 @@ class PretrainingModel(nn.Module):
 
 
 def _summed_cross_entropy(hidden: Tensor, decoder: nn.Linear, labels: Tensor) -> Tensor:
-    """Of hidden states (rows, hidden_size), in fp32; in chunks of rows where there are many."""
-    most = _LOGIT_ROWS[hidden.device.type]
-    if len(hidden) <= most:
-        return F.cross_entropy(decoder(hidden).float(), labels, ignore_index=IGNORED, reduction="sum")
+    """Of hidden states (rows, hidden_size), added up in fp32; in chunks of rows where there are many."""
+    rows = _LOGIT_ROWS[hidden.device.type]
+    if len(hidden) <= rows:
+        return _cross_entropy_at_once(hidden, decoder, labels)
+    if hidden.dtype != torch.float32:
+        # PyTorch's function for chunks would add the losses up in this precision; so logits are computed twice.
+        chunks = zip(hidden.split(rows), labels.split(rows), strict=True)
+        losses = [checkpoint(_cross_entropy_at_once, h, decoder, part, use_reentrant=False) for h, part in chunks]
+        return torch.stack(losses).sum()
     return F.linear_cross_entropy(
         hidden,
         decoder.weight,
@@ -239,8 +245,12 @@ def _summed_cross_entropy(hidden: Tensor, decoder: nn.Linear, labels: Tensor) ->
         linear_bias=decoder.bias,
         reduction="sum",
         ignore_index=IGNORED,
-        options=LinearCrossEntropyOptions(batch_chunk_size=most, chunking_method=None),
+        options=LinearCrossEntropyOptions(batch_chunk_size=rows, chunking_method=None),
     )
+
+
+def _cross_entropy_at_once(hidden: Tensor, decoder: nn.Linear, labels: Tensor) -> Tensor:
+    return F.cross_entropy(decoder(hidden).float(), labels, ignore_index=IGNORED, reduction="sum")
 
 
 def frozen_names(shape: ModelShape, layers: int) -> Callable[[str], bool]:

@@ -234,6 +234,8 @@ def resolve(values: dict[str, Any], source: str) -> Recipe:
     if recipe.masking == "whole_word" and not recipe.model.is_masked:
         raise UserError(f"{source}: masking: {recipe.model.family} has no masks, so no whole_word; remove it")
     check_deepspeed(recipe.deepspeed, source)
+    if recipe.compile_blocks and recipe.deepspeed.get("zero_optimization", {}).get("stage") == 3:
+        raise UserError(f"{source}: compile_blocks: ZeRO 3 moves weights inside each layer; use stage 1 or 2 with it")
     return recipe
 
 

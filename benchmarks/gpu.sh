@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Speed on one GPU, in under nine minutes:   bash benchmarks/gpu.sh [FOLDER]
+# Speed on one GPU:   bash benchmarks/gpu.sh [FOLDER]
+# Sized for less than nine minutes on an H200; it has not been run on one yet.
 # Leaves throughput.json, .md and .png, and the traces of a shallow and of a deep step.
 set -euo pipefail
 cd "$(dirname "$0")/.."

@@ -5,7 +5,7 @@
     python benchmarks/throughput.py schedule --settings bert-base-128 gpt2-base-1024      on a GPU
 
 `against`: tokens a second against `transformers.Trainer` with the stock model, with and without its dropout, and
-against a plain PyTorch loop with every trick by hand; all in one process, in turn, at several depths.
+against a plain PyTorch loop with the same tricks by hand; all in one process, in turn, at several depths.
 `depth`: the time of a step by the number of layers that run, drawn anew each step and always the same; whether
 anything is compiled anew.
 `schedule`: Apollo's whole schedule beside training from scratch, step for step: how much of the operations saved is
@@ -14,7 +14,8 @@ saved in time, stage by stage.
 `profile`: what a step at depth 1 and at full depth spends its time on, with traces for chrome://tracing or Perfetto.
 
 Every measurement is written as soon as it is there; parts that are not asked for keep their last results. On a CPU that
-computes bf16 in software, everything runs in fp32.
+computes bf16 in software, everything runs in fp32. `against` needs one package more:
+`pip install -c constraints.txt -e '.[benchmark]'`.
 """
 
 import argparse
@@ -40,6 +41,8 @@ def main() -> None:
     parser.add_argument("--result", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--local_rank", help=argparse.SUPPRESS)
     options = parser.parse_args()
+    if unknown := set(options.parts) - set(PARTS):
+        parser.error(f"{', '.join(unknown)}: choose from {', '.join(PARTS)}")
     if options.rank_of:
         from speed.ranks import be_a_rank
 

@@ -196,7 +196,7 @@ def _stages(comparison: Comparison) -> list[str]:
     if len(comparison.groups) == 1:
         (group,) = comparison.groups
         own = full_depth_cost(group)
-        explained = [_OF_STAGES.format(baseline="of its last one, in which all layers run"), ""] if own else []
+        explained = [_OF_STAGES.format(baseline="of the last stage, in which all layers run"), ""] if own else []
         return [*lines, *explained, *tables.stage_table(group, own).markdown()]
     if comparison.target:
         lines += [_OF_STAGES.format(baseline="of the baseline"), ""]

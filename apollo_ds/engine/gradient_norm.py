@@ -49,11 +49,13 @@ def _norm(self: Any, gradients: list[Tensor], _params: Any, norm_type: float = 2
 def _unscale_and_clip(self: Any, gradients: list[Tensor], norm: Tensor) -> None:
     """Divide gradients by the loss scale, and by as much more as their norm (scaled too) is above the limit.
 
-    Where the norm is not finite they become zero; the step is then left out (`finite.skip_unless_finite`).
+    What they become where the norm is not finite does not matter: that step is left out.
     """
-    scale = torch.tensor(float(self.loss_scale), device=self.device)
+    scale = self.loss_scale
     if self.clip_grad > 0:
-        finite = torch.where(norm >= 0, norm, torch.inf).to(self.device)
+        finite = torch.where(norm >= 0, norm, torch.inf)
         scale = scale * ((finite / scale + 1e-6) / self.clip_grad).clamp(min=1.0)
+    elif scale == 1.0:
+        return
     for gradient in gradients:
-        gradient.mul_(1 / scale)
+        gradient.mul_(1.0 / scale)

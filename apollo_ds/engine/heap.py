@@ -3,8 +3,8 @@
 import ctypes
 import gc
 
-_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4
-_NEVER = 2**31 - 1
+_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -2, -4, -8
+_NEVER = -1
 _MORE_AT_ONCE = 64 * 2**20
 
 
@@ -16,6 +16,7 @@ def keep_freed_memory() -> None:
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
+        mallopt(_M_ARENA_MAX, 1)  # those of other threads are small, and given back
         mallopt(_M_MMAP_MAX, 0)
         mallopt(_M_TRIM_THRESHOLD, _NEVER)
         mallopt(_M_TOP_PAD, _MORE_AT_ONCE)

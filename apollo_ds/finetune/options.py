@@ -51,7 +51,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _positive(word: str) -> float:
-    number = float(word)
+    try:
+        number = float(word)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{word} is not a number") from None
     if not (isfinite(number) and number > 0):
         raise argparse.ArgumentTypeError(f"{word} is not above 0")
     return number
@@ -59,7 +62,10 @@ def _positive(word: str) -> float:
 
 def _at_least(least: int) -> Callable[[str], int]:
     def whole(word: str) -> int:
-        number = int(word)
+        try:
+            number = int(word)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"{word} is not a whole number") from None
         if number < least:
             raise argparse.ArgumentTypeError(f"{word} is below {least}")
         return number

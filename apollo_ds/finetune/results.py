@@ -37,7 +37,7 @@ class AtRate:
 
 
 class Results:
-    """A folder's results.json. Two processes may add to it, as long as they do different seeds or learning rates."""
+    """A folder's results.json. What is there is read again before it is added to."""
 
     def __init__(self, path: Path, settings: Settings, values: dict[str, Any]) -> None:
         self.path = path

@@ -23,7 +23,7 @@ class DepthMap:
     - random: as freshly initialised.
 
     To a copy's matrices `noise` is added: normal, with so many times each matrix's own standard deviation, the same for
-    the same seed on every rank.
+    the same seed on every rank, and another at each growth.
 
     `blocks` is the path of the block list: layer i's parameters are named `{blocks}.{i}.{rest}`.
     """
@@ -77,6 +77,6 @@ class DepthMap:
 
     def _noise(self, name: str, like: Tensor) -> Tensor:
         """Numbers of the spread of a matrix, drawn on the CPU so that they do not depend on the device."""
-        bits = random_bits(self.seed, Stream.GROWTH, crc32(name.encode()))
+        bits = random_bits(self.seed, Stream.GROWTH, len(self.layer_map), crc32(name.encode()))
         drawn = torch.randn(like.shape, generator=torch.Generator().manual_seed(int(bits) >> 1), dtype=like.dtype)
         return drawn.to(like.device) * like.std()

@@ -7,6 +7,7 @@ from typing import Any
 from pydantic import Field
 
 from apollo_ds.depth import SAMPLERS
+from apollo_ds.errors import UserError
 from apollo_ds.methods.base import GrowingMethod, Run, SamplerName
 from apollo_ds.stage import GrowthRule, Stage
 
@@ -22,7 +23,15 @@ class SharingMethod(GrowingMethod):
     several positions moves all of them at once. 0 for one rate throughout."""
 
     def sharing_stages(self, run: Run, layers: Sequence[int], steps: Sequence[int], **changes: Any) -> list[Stage]:
-        """One stage for each layer count, or two where it has a deep end; `changes` to the fields of `Stage`."""
+        """One stage for each layer count, or two where it has a deep end; `changes` to the fields of `Stage`.
+
+        Raises:
+            UserError: the stages have deep ends and re-warm.
+        """
+        if self.deep_end and self.rewarm != "none":
+            raise UserError(
+                "method.deep_end: a stage in two parts cannot re-warm its learning rate; remove it or rewarm"
+            )
         target = run.shape.num_layers
         result = []
         for count, length in zip(layers, steps, strict=True):

@@ -24,11 +24,9 @@ def measure(setting: Setting, processes: Processes, rounds: int) -> dict[str, An
 def _at(setting: Setting, processes: Processes, layers: int, rounds: int) -> dict[str, Any]:
     loops = {
         "apollo_ds": Paced(ours(setting, processes, layers=layers)),
-        "apollo_ds, compiled": Paced(ours(setting, processes, layers=layers, compile_blocks=True)),
         "transformers.Trainer": Paced(stock(setting, processes, layers, dropout=0.1)),
         "transformers.Trainer, no dropout": Paced(stock(setting, processes, layers, dropout=0.0)),
         "by hand": Paced(by_hand(setting, processes, layers)),
-        "by hand, compiled": Paced(by_hand(setting, processes, layers, compiled=True)),
     }
     for loop in loops.values():
         loop.steps(_WARM_UP)

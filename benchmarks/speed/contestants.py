@@ -92,17 +92,14 @@ def stock(setting: Setting, processes: Processes, layers: int, dropout: float) -
     return loop
 
 
-def by_hand(setting: Setting, processes: Processes, layers: int, compiled: bool = False) -> Callable[[Paced], None]:
+def by_hand(setting: Setting, processes: Processes, layers: int) -> Callable[[Paced], None]:
     """A plain loop over the stock model with the tricks that are known: only scored positions reach the head, logits
-    a chunk at a time, no dropout, fused AdamW, batches on the device already, and compiled layers if asked for."""
+    a chunk at a time, no dropout, fused AdamW, and batches on the device already."""
 
     def loop(pace: Paced) -> None:
         device = processes.device
         model = _stock_model(setting, layers, dropout=0.0).to(device)
         family = FAMILIES[setting.shape.family]
-        if compiled:
-            for block in model.get_submodule(family.blocks):
-                block.compile()
         adam = torch.optim.AdamW(model.parameters(), lr=1e-4, weight_decay=0.01, fused=True)
         batches = [tuple(tensor.to(device) for tensor in batch) for batch in _batches(setting, processes)]
         for ids, positions, labels in cycle(batches):

@@ -82,11 +82,12 @@ def _schedule(found: Results) -> list[str]:
         "time saved",
         "time / FLOPs",
         "of peak",
-        "growth",
+        "its end",
     ]
     return [
         "Apollo's schedule beside training from scratch, step for step; of peak: the model's own operations a second "
-        f"as a part of the {found['peak_flops'] / 1e12:.3g} T that matrix products reach:",
+        f"as a part of the {found['peak_flops'] / 1e12:.3g} T that matrix products reach; its end: checkpoint, "
+        "evaluations and growth, which are in no other column:",
         "",
         *_table(headings, rows),
     ]

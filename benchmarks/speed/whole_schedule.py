@@ -15,7 +15,8 @@ _WARM_UP = 3
 def measure(setting: Setting, processes: Processes, steps: int, burst: int) -> dict[str, Any]:
     """Seconds of each stage of Apollo's own schedule, and of as many steps from scratch taken in turn with them.
 
-    Growths, which come once a stage however many steps it has, are timed by themselves.
+    What comes once a stage, however many steps it has, is timed by itself: the growth out of it, the checkpoint before
+    and the two evaluations around it.
     """
     grown = recipe_of(setting, processes, method="apollo", steps=steps).schedule()
     scratch = recipe_of(setting, processes, steps=steps).schedule()
@@ -26,7 +27,8 @@ def measure(setting: Setting, processes: Processes, steps: int, burst: int) -> d
     stages = [_new_stage(stage.unique_layers, stage.steps) for stage in grown.stages]
     for first in range(0, steps, burst):
         stage, end = stages[grown.stage_number(first)], first + burst
-        taken = {way: loop.steps(burst) for way, loop in loops.items()}
+        turn = list(loops) if first // burst % 2 else list(loops)[::-1]
+        taken = {way: loops[way].steps(burst) for way in turn}
         if end in grown.first_steps:
             stage["growth_seconds"] += loops["apollo"].seconds_after_last
         if end in (*grown.first_steps, steps):  # what follows is no step, but a growth or the end of the run

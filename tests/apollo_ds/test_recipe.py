@@ -187,6 +187,11 @@ def test_a_wrong_value_is_told_file_key_and_fix(override: str, expected: str, re
     assert message.startswith(f"{recipe_file}: ")
 
 
+def test_compiled_layers_are_not_for_zero_3(recipe_file: Path) -> None:
+    with pytest.raises(UserError, match=r"compile_blocks: ZeRO 3 moves weights inside each layer; use stage 1 or 2"):
+        load_recipe(recipe_file, ["compile_blocks=true", "deepspeed.zero_optimization.stage=3"])
+
+
 def test_whole_words_are_for_bert(recipe_file: Path) -> None:
     assert load_recipe(recipe_file, ["masking=whole_word"]).masking == "whole_word"
     with pytest.raises(UserError, match=r"masking: gpt2 has no masks, so no whole_word; remove it"):

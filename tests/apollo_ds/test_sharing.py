@@ -10,6 +10,7 @@ from recipes import tiny
 from rich.console import Console
 from runs import events, losses, train
 
+from apollo_ds.errors import UserError
 from apollo_ds.growth.between import growth_between
 from apollo_ds.plan import show
 from apollo_ds.recipe import Recipe
@@ -35,6 +36,11 @@ def test_a_deep_end_runs_all_positions_and_rebuilds_nothing() -> None:
         steps = range(schedule.first_steps[end], schedule.first_steps[end + 1])
         assert {schedule.at(step).depth for step in steps} == {6}
     assert not schedule.stages[2].continues(schedule.stages[1])
+
+
+def test_a_deep_end_does_not_go_with_a_warm_up() -> None:
+    with pytest.raises(UserError, match=r"method.deep_end: .*; remove it or rewarm"):
+        recipe_with(deep_end=0.3, rewarm="all")
 
 
 def test_a_deep_end_of_no_step_is_none() -> None:
@@ -79,6 +85,10 @@ def test_noise_tells_copies_apart_and_spares_the_old_layer() -> None:
         assert torch.equal(again.apply(name, "weight", old, counters), new[i, matrix])  # type: ignore[arg-type]
         assert not torch.equal(other.apply(name, "weight", old, counters), new[i, matrix])  # type: ignore[arg-type]
     assert not torch.equal(new[1, matrix], new[2, matrix])
+    later = growth_between(stages[1], stages[2], "model.transformer.h", seed=5)
+    alike = {f"model.transformer.h.{i}.{matrix}": source for i in range(3)}
+    name = f"model.transformer.h.1.{matrix}"
+    assert not torch.equal(later.apply(name, "weight", alike, counters), new[1, matrix])  # type: ignore[arg-type]
 
 
 def test_a_noisy_growth_is_the_same_on_any_ranks(tmp_path: Path) -> None:

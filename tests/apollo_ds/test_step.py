@@ -4,6 +4,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 import torch
@@ -16,7 +17,7 @@ from test_engine import offload
 from apollo_ds.engine import Engine, Processes
 from apollo_ds.engine.engine import Batch
 from apollo_ds.micro_batch import activation_bytes, micro_batch_of
-from apollo_ds.models import IGNORED, PretrainingModel, build
+from apollo_ds.models import IGNORED, PretrainingModel, _summed_cross_entropy, build
 from apollo_ds.recipe import Recipe
 from apollo_ds.stage_model import build_for
 
@@ -41,6 +42,7 @@ def test_logits_in_chunks_give_the_loss_and_gradients_of_all_at_once(family: str
     assert (labels.numel() > 512) == (samples > 2)
     parameters = list(model.parameters())
     loss = model(ids, positions, labels)
+    assert loss.dtype == torch.float32
     logits = model.model(input_ids=ids).logits[:, : labels.shape[1]]
     expected = F.cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="sum") / labels.numel()
     assert torch.allclose(loss, expected, rtol=1e-6)
@@ -50,6 +52,36 @@ def test_logits_in_chunks_give_the_loss_and_gradients_of_all_at_once(family: str
         assert torch.allclose(ours, theirs, rtol=1e-4, atol=1e-7)
 
 
+@pytest.mark.parametrize("precision", [torch.bfloat16, torch.float16])
+def test_losses_of_half_precision_are_added_up_in_fp32(precision: torch.dtype) -> None:
+    rows, decoder = torch.randn(8000, 16), torch.nn.Linear(16, 5000)
+    labels = torch.arange(8000) % 5000
+    expected = F.cross_entropy(decoder(rows).to(precision).float(), labels, reduction="sum")
+    assert expected > 65_504  # more than fp16 holds
+    found = _summed_cross_entropy(rows.to(precision).requires_grad_(), decoder.to(precision), labels)
+    assert found.dtype == torch.float32
+    assert float(found.detach()) == pytest.approx(float(expected.detach()), rel=1e-3)
+    found.backward()
+
+
+def train_in_chunks(processes: Processes, recipe: Recipe) -> None:
+    with patch.dict("apollo_ds.models._LOGIT_ROWS", cpu=24):
+        train(processes, recipe)
+
+
+@pytest.mark.parametrize("family", ["bert", "gpt2"])
+@pytest.mark.parametrize(("stage", "precision"), [(1, "fp32"), (3, "fp32"), (1, "bf16"), (3, "bf16")])
+def test_an_engine_trains_alike_with_logits_in_chunks(stage: int, precision: str, family: str, tmp_path: Path) -> None:
+    at_once, in_chunks = (
+        tiny(family, tmp_path / name, steps=12, micro_batch_size=8, deepspeed=zero(stage, precision))
+        for name in ("at once", "in chunks")
+    )
+    pool(2).run(train, at_once)
+    pool(2).run(train_in_chunks, in_chunks)
+    tolerance = 1e-5 if precision == "fp32" else 2e-2
+    assert torch.allclose(torch.tensor(losses(in_chunks)), torch.tensor(losses(at_once)), atol=tolerance, rtol=0)
+
+
 def test_a_step_of_fewer_layers_takes_more_samples_at_once() -> None:
     recipe = tiny("gpt2", "unused", global_batch_size=48, micro_batch_size=4)
     schedule = recipe.schedule()
@@ -57,8 +89,17 @@ def test_a_step_of_fewer_layers_takes_more_samples_at_once() -> None:
     sizes = {plan.depth: micro_batch_of(recipe, schedule.stages[plan.stage], plan, 2) for plan in plans}
     assert sizes[6] == 4
     assert sizes[1] == 12  # the largest divisor of 24 that is no more than 4 * (6 + 1) / (1 + 1)
-    room = 4 * activation_bytes(recipe, recipe.model, 32, 6)
-    assert all(size * activation_bytes(recipe, recipe.model, 32, depth) <= room for depth, size in sizes.items())
+    stage = schedule.stages[0]
+    room = 4 * activation_bytes(recipe, stage, 6)
+    assert all(size * activation_bytes(recipe, stage, depth) <= room for depth, size in sizes.items())
+
+
+def test_a_stage_that_learns_its_growth_is_not_checkpointed() -> None:
+    recipe = tiny("gpt2", "unused", method="ligo", activation_checkpointing=True)
+    learning = next(stage for stage in recipe.schedule().stages if stage.learning)
+    plain = recipe.model_copy(update={"activation_checkpointing": False})
+    assert activation_bytes(recipe, learning, 6) == activation_bytes(plain, learning, 6)
+    assert activation_bytes(recipe, replace(learning, learning=None), 6) < activation_bytes(plain, learning, 6) / 5
 
 
 def test_shorter_samples_and_frozen_layers_make_room_too() -> None:
@@ -67,7 +108,7 @@ def test_shorter_samples_and_frozen_layers_make_room_too() -> None:
     last = schedule.at(schedule.total_steps - 1)
     stage = schedule.stages[last.stage]
     assert micro_batch_of(recipe, stage, last, 1) == 4
-    assert micro_batch_of(recipe, stage, replace(last, seq_len=16), 1) == 8
+    assert micro_batch_of(recipe, replace(stage, seq_len=16), last, 1) == 8
     assert micro_batch_of(recipe, stage, replace(last, first_trained=5), 1) == 12
 
 
@@ -160,7 +201,7 @@ def test_compiled_layers_in_another_order_are_not_compiled_again(family: str) ->
     orders = [(0, 1, 2, 3, 4, 5), (5, 5, 5), (0,), (3, 1), (2,) * 6]
     for order in orders:
         model.run_in_order(order)
-        expected[order] = float(model(*batch))
+        expected[order] = float(model(*batch).detach())
     torch._dynamo.reset()
     graphs: list[object] = []
 
@@ -173,6 +214,10 @@ def test_compiled_layers_in_another_order_are_not_compiled_again(family: str) ->
         model.run_in_order(order)
         loss = model(*batch)
         loss.backward()
-        assert float(loss) == pytest.approx(expected[order], rel=1e-5)
+        assert float(loss.detach()) == pytest.approx(expected[order], rel=1e-5)
     assert len(graphs) == 1
+    for samples in (3, 4, 7, 5):  # a first other number of samples compiles for any number
+        model.run_in_order((0, 3))
+        model(*model_and_batch(family, samples)[1]).backward()
+    assert len(graphs) == 2
     torch._dynamo.reset()
