@@ -16,10 +16,9 @@ from apollo_ds.engine.clock import moment
 from apollo_ds.engine.cohorts import CohortCorrection
 from apollo_ds.engine.finite import is_usable, skip_unless_finite, spoil_unless_finite
 from apollo_ds.engine.gradient_norm import make_norm_lean, sum_of_squares
-from apollo_ds.engine.heap import return_freed_memory
 from apollo_ds.engine.held import HeldLayers
 from apollo_ds.engine.processes import Processes
-from apollo_ds.engine.teardown import tear_down
+from apollo_ds.engine.teardown import return_freed_memory, tear_down
 from apollo_ds.layer_map import LayerMap
 from apollo_ds.models import IGNORED
 from apollo_ds.recipe import Recipe

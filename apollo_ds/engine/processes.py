@@ -13,7 +13,6 @@ from typing import TypeVar
 import torch
 import torch.distributed as dist
 
-from apollo_ds.engine.heap import keep_freed_memory
 from apollo_ds.engine.stale_builds import remove_stale_locks
 from apollo_ds.errors import UserError
 
@@ -52,7 +51,6 @@ class Processes:
         _quieten_deepspeed()
         accelerator = get_accelerator()
         if accelerator.device_name() == "cpu":
-            keep_freed_memory()
             remove_stale_locks()
         else:
             accelerator.set_device(int(os.environ["LOCAL_RANK"]))
