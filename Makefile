@@ -1,6 +1,5 @@
 # make pretrain   a fresh machine: environment, text, training, report
 # make test       a fresh machine: environment, the checks and the test suite
-# make evidence   the smallest runs behind the answers on what growing saves; half an hour on two cores
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 export DS_ACCELERATOR ?= $(shell nvidia-smi -L >/dev/null 2>&1 || echo cpu)
@@ -8,7 +7,7 @@ ifeq ($(DS_ACCELERATOR),)
 unexport DS_ACCELERATOR
 endif
 
-.PHONY: environment pretrain test lint evidence clean
+.PHONY: environment pretrain test lint clean
 
 environment: .venv/installed
 
@@ -27,9 +26,6 @@ lint: environment
 
 test: lint
 	$(BIN)/pytest
-
-evidence: environment
-	$(BIN)/python benchmarks/evidence/evidence.py --again order/gpt2-tiny factors/gpt2-tiny
 
 clean:
 	rm -rf .venv data/docs runs/demo
