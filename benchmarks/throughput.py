@@ -53,9 +53,11 @@ def main() -> None:
     results: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
     for part in options.parts:
         for name in options.settings:
-            results.setdefault(name, {})[part] = _measure(part, name, options)
+            measured = _measure(part, name, options)
+            precision = "bf16" if _one_rank().computes_bf16 else "fp32"
+            results.setdefault(name, {}).update({"precision": precision, part: measured})
             path.write_text(json.dumps(results, indent=1))
-            print(f"{part} {name}: {json.dumps(results[name][part])[:2000]}", flush=True)
+            print(f"{part} {name}: {json.dumps(measured)[:2000]}", flush=True)
     from speed.page import write
 
     write(results, options.out)

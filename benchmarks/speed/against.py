@@ -39,6 +39,7 @@ def _at(setting: Setting, processes: Processes, layers: int, rounds: int) -> dic
     own = seconds["apollo_ds"]
     return {
         name: {
+            "rounds": rounds,
             "seconds": median(times),
             "quartiles": quantiles(times, n=4)[::2],
             "tokens_per_second": setting.samples * setting.seq_len / median(times),

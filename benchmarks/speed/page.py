@@ -15,19 +15,19 @@ def write(results: dict[str, Results], folder: Path) -> None:
     parts = {"against": _against, "depth": _depth, "schedule": _schedule, "ranks": _ranks, "profile": _profile}
     lines = []
     for name, measured in results.items():
-        lines += [f"## {name}", "", _described(name), ""]
+        lines += [f"## {name}", "", _described(name, measured["precision"]), ""]
         for part in filter(measured.get, parts):
             lines += [*parts[part](measured[part]), ""]
     (folder / "throughput.md").write_text("\n".join(lines))
     _draw(results, folder / "throughput.png")
 
 
-def _described(name: str) -> str:
+def _described(name: str, precision: str) -> str:
     setting = SETTINGS[name]
     shape = setting.shape
     return (
         f"{shape.family}, {shape.num_layers} layers, hidden {shape.hidden_size}, vocabulary {shape.vocab_size:,}; "
-        f"{setting.samples} x {setting.seq_len} tokens a step."
+        f"{setting.samples} x {setting.seq_len} tokens a step, in {precision}."
     )
 
 
@@ -46,7 +46,8 @@ def _against(found: Results) -> list[str]:
         for layers, loops in found.items()
     ]
     return [
-        "Tokens a second, and in brackets how many times as fast apollo_ds is (medians of each round's ratio):",
+        f"Tokens a second, medians of {found[next(iter(found))][contestants[0]]['rounds']} rounds of two steps, and in "
+        "brackets how many times as fast apollo_ds is (medians of each round's ratio):",
         "",
         *_table(["layers", *contestants], rows),
     ]
@@ -70,7 +71,7 @@ def _depth(found: Results) -> list[str]:
 def _schedule(found: Results) -> list[str]:
     rows = []
     for stage in found["stages"]:
-        rows.append([f"{stage['layers']} layers", f"{stage['steps']}", *_saved([stage], found), _growth(stage)])
+        rows.append([f"{stage['layers']} unique", f"{stage['steps']}", *_saved([stage], found), _growth(stage)])
     growths = sum(stage["growth_seconds"] for stage in found["stages"])
     rows.append(["all", f"{found['steps']}", *_saved(found["stages"], found), f"{growths:.2f} s"])
     headings = [
@@ -139,35 +140,39 @@ def _profile(found: Results) -> list[str]:
 
 
 def _draw(results: dict[str, Results], path: Path) -> None:
-    """Step time over depth with its lines, and the time and operations that each stage saves."""
+    """Step time over depth with its lines, and the time and operations that each stage saves; what there is of them."""
     import matplotlib
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    figure, panels = plt.subplots(1, 2, figsize=(11, 4), layout="constrained")
-    for name, measured in results.items():
-        if "depth" in measured:
-            for way, marker in (("drawn", "o"), ("drawn, compiled", "+"), ("fixed", "x")):
-                seconds, line = measured["depth"]["seconds"][way], measured["depth"]["lines"][way]
-                depths = [int(depth) for depth in seconds]
-                (points,) = panels[0].plot(
-                    depths, list(seconds.values()), marker, label=f"{name}, {way}", fillstyle="none"
-                )
-                panels[0].plot(
-                    depths, [line["a"] + line["b"] * depth for depth in depths], color=points.get_color(), linewidth=0.8
-                )
-        if "schedule" in measured:
-            stages = [stage for stage in measured["schedule"]["stages"] if savings([stage])[0] > 0.01]
-            flops, seconds = zip(*(savings([stage]) for stage in stages), strict=True)
-            panels[1].plot(flops, seconds, "o-", label=name)
-    panels[0].set(xlabel="layers that run", ylabel="seconds a step", xlim=(0, None), ylim=(0, None))
-    panels[1].plot([0, 1], [0, 1], color="0.6", linewidth=0.8, linestyle="--")
-    panels[1].set(
-        xlabel="part of the operations that a stage saves", ylabel="part of the time", xlim=(0, 1), ylim=(0, 1)
-    )
-    for axes in panels:
-        if axes.get_legend_handles_labels()[0]:
-            axes.legend(frameon=False, fontsize=8)
+    drawings = {"depth": _draw_depths, "schedule": _draw_savings}
+    parts = [part for part in drawings if any(part in measured for measured in results.values())]
+    if not parts:
+        return
+    figure, panels = plt.subplots(1, len(parts), figsize=(5.5 * len(parts), 4), layout="constrained", squeeze=False)
+    for part, axes in zip(parts, panels[0], strict=True):
+        for name, measured in results.items():
+            if part in measured:
+                drawings[part](axes, name, measured[part])
+        axes.legend(frameon=False, fontsize=8)
     figure.savefig(path, dpi=120)
     plt.close(figure)
+
+
+def _draw_depths(axes: Any, name: str, found: Results) -> None:
+    for way, marker in (("drawn", "o"), ("drawn, compiled", "+"), ("fixed", "x")):
+        seconds, line = found["seconds"][way], found["lines"][way]
+        depths = [int(depth) for depth in seconds]
+        (points,) = axes.plot(depths, list(seconds.values()), marker, label=f"{name}, {way}", fillstyle="none")
+        fitted = [line["a"] + line["b"] * depth for depth in depths]
+        axes.plot(depths, fitted, color=points.get_color(), linewidth=0.8)
+    axes.set(xlabel="layers that run", ylabel="seconds a step", xlim=(0, None), ylim=(0, None))
+
+
+def _draw_savings(axes: Any, name: str, found: Results) -> None:
+    stages = [stage for stage in found["stages"] if savings([stage])[0] > 0.01]
+    flops, seconds = zip(*(savings([stage]) for stage in stages), strict=True)
+    axes.plot([0, 1], [0, 1], color="0.6", linewidth=0.8, linestyle="--")
+    axes.plot(flops, seconds, "o-", label=name)
+    axes.set(xlabel="part of the operations that a stage saves", ylabel="part of the time", xlim=(0, 1), ylim=(0, 1))
