@@ -56,7 +56,7 @@ class Recipe(BaseModel):
     activation_checkpointing: bool = False
     """Whether the backward computes what is inside a layer once more, instead of the forward keeping it."""
     compile_blocks: bool = False
-    """Whether `torch.compile` compiles the layers: minutes at each stage's start for faster steps on a GPU."""
+    """Whether `torch.compile` compiles the layers, each by itself."""
     learning_rate: PositiveFloat
     lr_schedule: Policy | None = None
     """By default the method's own: cosine for most."""
