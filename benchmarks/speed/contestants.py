@@ -120,7 +120,7 @@ def by_hand(setting: Setting, processes: Processes, layers: int) -> Callable[[Pa
 
 def _cross_entropy(hidden: Tensor, decoder: torch.nn.Linear, labels: Tensor) -> Tensor:
     """At once where there are few rows, which is faster, and in chunks where there are many."""
-    rows = 4096 if hidden.is_cuda else 512
+    rows = 8192 if hidden.is_cuda else 512
     if len(hidden) <= rows:
         return F.cross_entropy(decoder(hidden).float(), labels)
     weight, bias = (None if part is None else part.to(hidden.dtype) for part in (decoder.weight, decoder.bias))
