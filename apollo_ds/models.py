@@ -117,6 +117,7 @@ def _gpt2_config(shape: ModelShape) -> PretrainedConfig:
         n_head=shape.num_heads,
         n_inner=shape.intermediate_size,
         n_positions=shape.max_position_embeddings,
+        activation_function="gelu_pytorch_tanh",  # GPT-2's own in one kernel; "gelu_new" computes the same in eight
         bos_token_id=None,
         eos_token_id=None,
         resid_pdrop=shape.dropout,
