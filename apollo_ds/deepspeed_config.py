@@ -47,8 +47,17 @@ def precision(config: Mapping[str, Any]) -> Precision:
     return "fp32"
 
 
-def settle_precision(config: Mapping[str, Any], computes_bf16: bool) -> dict[str, Any]:
-    """The configuration with `bf16.enabled: auto` decided: on where the hardware computes in bf16, else fp32."""
-    if config.get("bf16", {}).get("enabled") != "auto":
-        return dict(config)
-    return {**config, "bf16": {**config["bf16"], "enabled": computes_bf16}}
+def settle(config: Mapping[str, Any], computes_bf16: bool, world_size: int) -> dict[str, Any]:
+    """The configuration with what depends on the machine decided.
+
+    `bf16.enabled: auto` is on where the hardware computes in bf16, off elsewhere. ZeRO 1 and 2 without offload are
+    ZeRO 0 on a single rank in fp32: there is nothing to shard, and they would keep a second copy of the weights.
+    """
+    settled = dict(config)
+    if config.get("bf16", {}).get("enabled") == "auto":
+        settled["bf16"] = {**config["bf16"], "enabled": computes_bf16}
+    zero = config.get("zero_optimization", {})
+    shards = zero.get("stage", 0) == 3 or "offload_optimizer" in zero or world_size > 1
+    if not shards and precision(settled) == "fp32":
+        settled["zero_optimization"] = {**zero, "stage": 0}
+    return settled

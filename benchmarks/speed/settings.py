@@ -7,7 +7,7 @@ from pathlib import Path
 
 from apollo_ds.corpus import Corpus
 from apollo_ds.data import BatchSource
-from apollo_ds.deepspeed_config import settle_precision
+from apollo_ds.deepspeed_config import settle
 from apollo_ds.demo import prepare_default_text
 from apollo_ds.engine import Processes
 from apollo_ds.model_shape import ModelShape, preset
@@ -59,7 +59,9 @@ def recipe_of(
         "deepspeed": json.loads(Path(_DEEPSPEED[processes.device.type]).read_text()),
     }
     recipe = resolve({**values, **changes}, "benchmark")
-    return recipe.model_copy(update={"deepspeed": settle_precision(recipe.deepspeed, processes.computes_bf16)})
+    return recipe.model_copy(
+        update={"deepspeed": settle(recipe.deepspeed, processes.computes_bf16, processes.world_size)}
+    )
 
 
 def source_of(recipe: Recipe) -> BatchSource:

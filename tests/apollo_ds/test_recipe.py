@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
-from apollo_ds.deepspeed_config import precision, settle_precision
+from apollo_ds.deepspeed_config import precision, settle
 from apollo_ds.errors import UserError
 from apollo_ds.methods import METHODS
 from apollo_ds.model_shape import PRESETS
@@ -135,8 +135,27 @@ def test_the_deepspeed_files_that_come_with_the_package_are_accepted(path: Path,
     stage, _, variant = path.stem.removeprefix("zero").partition("_")
     assert recipe.deepspeed["zero_optimization"]["stage"] == int(stage)
     fixed = variant if variant in ("fp16", "fp32") else None
-    assert precision(settle_precision(recipe.deepspeed, computes_bf16=True)) == (fixed or "bf16")
-    assert precision(settle_precision(recipe.deepspeed, computes_bf16=False)) == (fixed or "fp32")
+    assert precision(settle(recipe.deepspeed, computes_bf16=True, world_size=2)) == (fixed or "bf16")
+    assert precision(settle(recipe.deepspeed, computes_bf16=False, world_size=2)) == (fixed or "fp32")
+
+
+@pytest.mark.parametrize(
+    ("file", "computes_bf16", "world_size", "stage"),
+    [
+        ("zero1", False, 1, 0),
+        ("zero2", False, 1, 0),
+        ("zero1", True, 1, 1),
+        ("zero1", False, 2, 1),
+        ("zero2_offload", False, 1, 2),
+        ("zero3", False, 1, 3),
+    ],
+)
+def test_a_single_rank_in_fp32_shards_nothing(file: str, computes_bf16: bool, world_size: int, stage: int) -> None:
+    config = json.loads((DEEPSPEED_FILES[0].parent / f"{file}.json").read_text())
+    assert settle(config, computes_bf16, world_size)["zero_optimization"] == {
+        **config["zero_optimization"],
+        "stage": stage,
+    }
 
 
 @pytest.mark.parametrize(
