@@ -47,6 +47,11 @@ def precision(config: Mapping[str, Any]) -> Precision:
     return "fp32"
 
 
+def zero_stage(config: Mapping[str, Any]) -> int:
+    """The ZeRO stage that a DeepSpeed configuration names; 0 where it names none."""
+    return int(config.get("zero_optimization", {}).get("stage", 0))
+
+
 def settle(config: Mapping[str, Any], computes_bf16: bool, world_size: int) -> dict[str, Any]:
     """The configuration with what depends on the machine decided.
 
@@ -57,7 +62,7 @@ def settle(config: Mapping[str, Any], computes_bf16: bool, world_size: int) -> d
     if config.get("bf16", {}).get("enabled") == "auto":
         settled["bf16"] = {**config["bf16"], "enabled": computes_bf16}
     zero = config.get("zero_optimization", {})
-    shards = zero.get("stage", 0) == 3 or "offload_optimizer" in zero or world_size > 1
-    if not shards and precision(settled) == "fp32":
+    needs_zero = zero_stage(config) == 3 or {"offload_optimizer", "cpu_offload"} & set(zero) or world_size > 1
+    if not needs_zero and precision(settled) == "fp32":
         settled["zero_optimization"] = {**zero, "stage": 0}
     return settled

@@ -1,6 +1,7 @@
 """How figures look: one style, lines that can be told apart in black and white, and axes with units."""
 
 from pathlib import Path
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -28,6 +29,17 @@ def dress(axes: Axes) -> Axes:
     axes.grid(alpha=0.25, linewidth=0.6)
     axes.tick_params(labelsize=8)
     return axes
+
+
+def line_style(number: int) -> dict[str, Any]:
+    """How a figure draws its line of this number: colour, dashes and marker together are its own."""
+    return {
+        "color": COLOURS[number % len(COLOURS)],
+        "linestyle": DASHES[number % len(DASHES)],
+        "marker": MARKERS[number % len(MARKERS)],
+        "linewidth": 1.5,
+        "markersize": 4,
+    }
 
 
 def save(figure: Figure, path: Path) -> None:

@@ -7,14 +7,16 @@ from apollo_ds.deepspeed_config import precision
 from apollo_ds.micro_batch import activation_bytes
 from apollo_ds.recipe import Recipe
 
-_OPTIMIZER_BYTES = 12
-"""A parameter's fp32 weight and Adam's two moments."""
+_WEIGHT_BYTES = 4
+_MOMENT_BYTES = 8
+"""Of a parameter in fp32, and of Adam's two moments."""
 
 
 def state_bytes(parameter_count: int, zero_stage: int, ranks: int, bytes_a_number: int) -> float:
     """Weights, gradients and optimizer of one rank: ZeRO 1 parts the last, 2 gradients too, 3 weights too."""
     weights = gradients = bytes_a_number * parameter_count
-    optimizer = _OPTIMIZER_BYTES * parameter_count
+    trains_in_place = zero_stage == 0 and bytes_a_number == _WEIGHT_BYTES  # else the optimizer has weights of its own
+    optimizer = (_MOMENT_BYTES if trains_in_place else _WEIGHT_BYTES + _MOMENT_BYTES) * parameter_count
     return (
         weights / (ranks if zero_stage >= 3 else 1)
         + gradients / (ranks if zero_stage >= 2 else 1)

@@ -8,7 +8,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from apollo_ds.deepspeed_config import precision
+from apollo_ds.deepspeed_config import precision, zero_stage
 from apollo_ds.recipe import Recipe
 from apollo_ds.schedule import Schedule
 
@@ -40,7 +40,7 @@ class Progress:
         stages = "-".join(str(stage.unique_layers) for stage in self.schedule.stages)
         self.say(
             f"[bold]{recipe.method.name}[/]  {shape.family} {shape.num_layers}x{shape.hidden_size}  stages {stages}  "
-            f"{ranks} x {device}, zero {recipe.deepspeed.get('zero_optimization', {}).get('stage', 0)} "
+            f"{ranks} x {device}, zero {zero_stage(recipe.deepspeed)} "
             f"{precision(recipe.deepspeed)}  seed {recipe.seed}  out {recipe.out}"
         )
         self.say(_COLUMNS, style="dim")

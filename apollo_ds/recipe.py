@@ -21,7 +21,7 @@ from pydantic import (
     ValidationError,
 )
 
-from apollo_ds.deepspeed_config import check_deepspeed
+from apollo_ds.deepspeed_config import check_deepspeed, zero_stage
 from apollo_ds.errors import UserError
 from apollo_ds.learning_rate import LearningRate, Policy
 from apollo_ds.methods import METHODS, Combination, Method, Run
@@ -234,7 +234,7 @@ def resolve(values: dict[str, Any], source: str) -> Recipe:
     if recipe.masking == "whole_word" and not recipe.model.is_masked:
         raise UserError(f"{source}: masking: {recipe.model.family} has no masks, so no whole_word; remove it")
     check_deepspeed(recipe.deepspeed, source)
-    if recipe.compile_blocks and recipe.deepspeed.get("zero_optimization", {}).get("stage") == 3:
+    if recipe.compile_blocks and zero_stage(recipe.deepspeed) == 3:
         raise UserError(f"{source}: compile_blocks: ZeRO 3 moves weights inside each layer; use stage 1 or 2 with it")
     return recipe
 

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from apollo_ds.corpus import Corpus
-from apollo_ds.deepspeed_config import settle
 from apollo_ds.demo import prepare_default_text
 from apollo_ds.errors import UserError
 from apollo_ds.recipe import DEFAULT_RECIPE, Recipe, load_recipe
@@ -57,8 +56,7 @@ def _train(recipe: Recipe, corpus: Corpus) -> None:
         check_growths(recipe.schedule().stages)
         processes.on_first(lambda: _claim(folder, request))
         processes.on_first(lambda: folder.create(recipe))
-        settled = settle(recipe.deepspeed, processes.computes_bf16, processes.world_size)
-        recipe = recipe.model_copy(update={"deepspeed": settled})
+        recipe = processes.settled(recipe)
         source = BatchSource(corpus, recipe.model, recipe.seq_len, recipe.seed, recipe.masking == "whole_word")
         progress.start(recipe, processes.world_size, processes.device.type)
         trainer = Trainer(recipe, processes, source, progress, request)

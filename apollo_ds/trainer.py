@@ -17,7 +17,7 @@ from apollo_ds.checkpoint_files import Totals, newest_sound
 from apollo_ds.checkpoint_writer import CheckpointWriter
 from apollo_ds.consensus import Consensus
 from apollo_ds.data import BatchSource
-from apollo_ds.deepspeed_config import precision
+from apollo_ds.deepspeed_config import precision, zero_stage
 from apollo_ds.detour import Detour, around
 from apollo_ds.divergence import DivergenceWatch, Memory, WentWrong
 from apollo_ds.engine import Engine, Processes
@@ -107,6 +107,7 @@ class Trainer:
                 step=0,
                 ranks=self.processes.world_size,
                 precision=precision(self.recipe.deepspeed),
+                zero_stage=zero_stage(self.recipe.deepspeed),
                 unigram_entropy=entropy,
                 **(source.cost if source else {}),
             )

@@ -4,12 +4,13 @@
     python benchmarks/growth.py bert-base          one case
 
 Each measurement is a fresh pair of processes: a step of the small model, the growth, three steps of the grown model.
-The billion-parameter case has no baseline: on a machine of 24 GB the full state on both ranks does not fit. The same
-growth of a model a third of that size has one. It is in bf16, for memory, and takes one step of 16 tokens a rank
-afterwards, which the table counts three times: on a CPU that computes bf16 in software a step takes minutes. Memory is
-resident memory of a rank; its peak is the kernel's high-water mark, reset just before the growth. Extra is what is
-above the memory before or after it, whichever is more; both are read when what was freed has gone back to the system.
-The picture shows the ZeRO 1 cases, all of which double a BERT, with straight lines fitted by least squares.
+The billion-parameter case, gpt-1b, has no baseline: on a machine of 24 GB the full state on both ranks does not fit.
+The same growth of a model a third of that size, gpt-0.3b, has one. gpt-1b is in bf16, for memory, and takes a single
+step of 16 tokens a rank afterwards, which the table counts three times: on a CPU that computes bf16 in software it
+takes minutes. Memory is resident memory of a rank; its peak is the kernel's high-water mark, reset just before the
+growth. Extra is what is above the memory before or after it, whichever is more; both are read when what was freed has
+gone back to the system. The picture shows the ZeRO 1 cases, all of which double a BERT, with straight lines fitted by
+least squares.
 """
 
 import argparse
@@ -272,7 +273,7 @@ def table(results: dict[str, dict[str, dict[str, float]]]) -> str:
                 variant,
                 str(case.repeats),
                 f"{r['seconds']:.2f}",
-                f"{r['three_steps_seconds']:.2f}",
+                f"{r['three_steps_seconds']:.2f}" + ("" if case.grown_steps > 1 else " (3 x one)"),
                 f"{r['shard_bytes'] / 1e6:,.0f} MB",
                 f"{r['peak_extra'] / 1e6:,.0f} MB",
                 f"{r['peak_extra'] / r['shard_bytes']:.2f}",

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 
 from apollo_ds.comparison.groups import Group
 from apollo_ds.comparison.measures import Spread, Target, saving
-from apollo_ds.drawing import COLOURS, DASHES, GREY, MARKERS, axis_of, dress, new_figure
+from apollo_ds.drawing import GREY, axis_of, dress, line_style, new_figure
 from apollo_ds.history import Event, RunHistory, cost_to_reach, recorded_loss
 
 _LOSS = "held-out loss (nats per token)"
@@ -22,6 +22,10 @@ _TARGET_LOSSES = 80
 _MOST_MARKERS = 12
 _FEW = 4
 """Labels that fit into the axes."""
+_LONG_LABEL = 36
+"""Characters of a label beside which there is no room for another."""
+_LEGEND_ROW = 0.16
+"""Inches."""
 _WINDOW = 0.04
 """What is drawn of a run to either side of a growth, as a part of its steps."""
 
@@ -39,17 +43,6 @@ def draw(groups: Sequence[Group], baseline: Group, target: Target | None) -> dic
     if growing:
         figures["loss_around_growth.png"] = _growths(growing)
     return figures
-
-
-def _look(number: int) -> dict[str, Any]:
-    """Of a group's line: colour, dashes and marker together are its own."""
-    return {
-        "color": COLOURS[number % len(COLOURS)],
-        "linestyle": DASHES[number % len(DASHES)],
-        "marker": MARKERS[number % len(MARKERS)],
-        "linewidth": 1.5,
-        "markersize": 4,
-    }
 
 
 def _label(group: Group) -> str:
@@ -88,7 +81,7 @@ def _losses(groups: Sequence[Group], currency: str, target: Target | None) -> Fi
     spent = [getattr(run.final.cost, currency) for group in groups for run in group.shown]
     label, unit = axis_of(currency, max(spent))
     for number, group in enumerate(groups):
-        look = _look(number)
+        look = line_style(number)
         grown = [_losses_at_growth(group, at, currency, unit) for at in range(_growths_of_all(group))]
         points = _evaluations(group, currency, unit) + [point for pair in grown for point in pair]
         points = sorted((point for point in points if np.isfinite(point.mean)), key=lambda point: point.step)
@@ -117,7 +110,9 @@ def _legend(figure: Figure, axes: Axes) -> None:
     if len(labels) <= _FEW:
         axes.legend(frameon=False, fontsize=8)
     else:
-        figure.legend(handles, labels, loc="outside lower center", ncols=2, frameon=False, fontsize=8)
+        columns = 2 if max(map(len, labels)) <= _LONG_LABEL else 1
+        figure.set_figheight(figure.get_figheight() + _LEGEND_ROW * -(-len(labels) // columns))
+        figure.legend(handles, labels, loc="outside lower center", ncols=columns, frameon=False, fontsize=8)
 
 
 def _evaluations(group: Group, currency: str, unit: float) -> list[_Point]:
@@ -160,11 +155,11 @@ def _savings(groups: Sequence[Group], baseline: Group, target: Target) -> Figure
     losses = np.linspace(curve[0].loss, target.loss, _TARGET_LOSSES) if np.isfinite(curve[0].loss) else np.array([])
     for number, group in enumerate(groups):
         if group is baseline:
-            axes.axhline(0, color=_look(number)["color"], linewidth=1.5, label=f"{group.name} (baseline)")
+            axes.axhline(0, color=line_style(number)["color"], linewidth=1.5, label=f"{group.name} (baseline)")
             continue
         points = [_point(loss, savings) for loss in losses if (savings := _savings_at(group, baseline, loss))]
         if points:
-            _draw_band(axes, points, _look(number), _label(group))
+            _draw_band(axes, points, line_style(number), _label(group))
     axes.axvline(target.loss, color=GREY, linewidth=0.9, linestyle=":", label="baseline's final loss")
     axes.set(xlabel=f"{_LOSS} to reach", ylabel="saving S in FLOPs (%)")
     axes.invert_xaxis()

@@ -7,7 +7,6 @@ from pathlib import Path
 
 from apollo_ds.corpus import Corpus
 from apollo_ds.data import BatchSource
-from apollo_ds.deepspeed_config import settle
 from apollo_ds.demo import prepare_default_text
 from apollo_ds.engine import Processes
 from apollo_ds.model_shape import ModelShape, preset
@@ -58,10 +57,7 @@ def recipe_of(
         "hang_seconds": 1e9,  # a loop that waits for its turn does not hang
         "deepspeed": json.loads(Path(_DEEPSPEED[processes.device.type]).read_text()),
     }
-    recipe = resolve({**values, **changes}, "benchmark")
-    return recipe.model_copy(
-        update={"deepspeed": settle(recipe.deepspeed, processes.computes_bf16, processes.world_size)}
-    )
+    return processes.settled(resolve({**values, **changes}, "benchmark"))
 
 
 def source_of(recipe: Recipe) -> BatchSource:

@@ -16,6 +16,11 @@ def test_zero_parts_16_bytes_a_parameter(stage: int, expected: float) -> None:
     assert state_bytes(1_000_000, stage, ranks=8, bytes_a_number=2) == pytest.approx(expected * 1e6)
 
 
+def test_fp32_without_zero_keeps_no_second_copy_of_the_weights() -> None:
+    assert state_bytes(1_000_000, 0, ranks=8, bytes_a_number=4) == 16e6
+    assert state_bytes(1_000_000, 1, ranks=1, bytes_a_number=4) == 20e6
+
+
 def test_bert_base_on_a_node(capsys: pytest.CaptureFixture[str]) -> None:
     words = ["plan", BERT_BASE, "peak_flops=5e14", "--ranks", "8", "--utilisation", "0.4", "--json"]
     main(words)
