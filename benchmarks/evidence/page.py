@@ -1,0 +1,230 @@
+"""A question's page, made from the runs that are kept beside it."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from apollo_ds.comparison import Comparison, tables
+from apollo_ds.comparison.figures import draw
+from apollo_ds.comparison.groups import Group, check_comparable, grouped
+from apollo_ds.comparison.measures import Spread, Target
+from apollo_ds.comparison.text import NOTHING, Table
+from apollo_ds.drawing import GREY, line_style, new_figure, save
+from apollo_ds.history import RunHistory
+
+PAPERS_RATE = 1e-4
+"""The learning rate of Apollo's paper and scripts, for every method."""
+QUESTIONS = ("order", "factors", "methods", "recipe")
+AFTER_GROWTH = 10
+"""Steps over whose gradients a growth's mean is taken."""
+_INDEX = """Each page has a question's tables, pictures, commands and raw results; `make evidence` runs the first two
+anew at the smallest size, and `python benchmarks/evidence/evidence.py` all that has no results yet. The models and runs
+are small, because two CPU cores made them: what they show need not hold for larger ones."""
+_LATE = 0.25
+"""Where the curve of scratch begins in the figure of where recipes ended, as a part of its cost."""
+_CURVES = 8
+"""Of more recipes than these, the figure of losses against cost has the best."""
+_CAPTIONS = {"curves": "Held-out loss against training cost", "ends": "Where each recipe ended: cost and held-out loss"}
+
+
+def needs_gpu(grid: str) -> bool:
+    """Whether a grid of this name is one for a GPU."""
+    return grid.split("+")[0].endswith("-gpu")
+
+
+def write(folder: Path) -> None:
+    """Write README.md: the question, the conclusion, and what was run, with tables and pictures for each scale."""
+    lines = [(folder / "question.md").read_text().rstrip(), "", (folder / "conclusion.md").read_text().rstrip(), ""]
+    by_scale: dict[str, list[Path]] = {}
+    for grid in sorted(folder.glob("*.yaml")):
+        if any(grid.with_suffix("").glob("*/metrics.jsonl")):
+            by_scale.setdefault(grid.stem.split("+")[0], []).append(grid)
+    for scale, grids in by_scale.items():
+        lines += _scale(folder, scale, grids)
+    (folder / "README.md").write_text("\n".join(lines).rstrip() + "\n")
+
+
+def write_index(folder: Path) -> None:
+    """Write README.md above the questions: what each of them came to."""
+    lines = ["# What growing really saves", "", _INDEX, ""]
+    for name in QUESTIONS:
+        if (folder / name / "conclusion.md").is_file():
+            title = (folder / name / "question.md").read_text().split("\n")[0].removeprefix("# ")
+            lines += [f"## [{title}]({name}/README.md)", "", (folder / name / "conclusion.md").read_text()]
+    (folder / "README.md").write_text("\n".join(lines).rstrip() + "\n")
+
+
+def by_recipe(runs: Sequence[RunHistory]) -> list[Group]:
+    """The runs without regard to seeds; a group is called what its runs' folders are, without rate and seed."""
+    return [replace(group, name=group.runs[0].folder.name.split(",learning_rate=")[0]) for group in grouped(runs)]
+
+
+def best_rates(groups: Sequence[Group]) -> list[Group]:
+    """Of the groups of each recipe, that with the learning rate that ends lowest, best recipe first.
+
+    Where more seeds followed at some of the rates, it is one of those: a single lucky run decides nothing else.
+    """
+    chosen: dict[str, Group] = {}
+    for group in sorted(groups, key=lambda group: (-len(group.shown), loss(group))):
+        chosen.setdefault(group.name, group)
+    return sorted(chosen.values(), key=loss)
+
+
+def rate(group: Group) -> float:
+    """Its peak learning rate."""
+    return float(group.runs[0].recipe["learning_rate"])
+
+
+def loss(group: Group) -> float:
+    """Its final held-out loss, the mean over seeds."""
+    return fmean(run.final.loss for run in group.shown)
+
+
+def _scale(folder: Path, scale: str, grids: Sequence[Path]) -> list[str]:
+    paths = [path.parent for grid in grids for path in sorted(grid.with_suffix("").glob("*/metrics.jsonl"))]
+    runs = [RunHistory.read(path) for path in paths]
+    check_comparable(runs)
+    groups = by_recipe(runs)
+    names = " ".join(f"{folder.name}/{grid.stem}" for grid in grids)
+    lines = [f"## {scale}", "", _in_words(runs, "GPU" if needs_gpu(scale) else "CPU core"), ""]
+    lines += ["```console", f"$ python benchmarks/evidence/evidence.py {names}", "```", ""]
+    if not any(_is_scratch(group) for group in groups):
+        return [*lines, "No run from scratch is there yet to compare with.", ""]
+    rates = sorted({rate(group) for group in groups})
+    of_paper = sorted((group for group in groups if rate(group) == PAPERS_RATE), key=loss)
+    if any(_is_scratch(group) for group in of_paper):
+        lines += [f"### The paper's protocol: {PAPERS_RATE:g} for all", "", *_results(of_paper).markdown()]
+    best = best_rates(groups)
+    if len(rates) > 1:
+        lines += ["### The tuned protocol: each recipe at its best rate", ""]
+        lines += ["One seed looked for the rate; where there are three, the other two followed at that rate.", ""]
+    lines += _results(best).markdown()
+    baseline = _scratch(best)
+    comparison = Comparison(best, baseline, Target.of(baseline))
+    if comparison.target:
+        lines += [f"To the final loss of {baseline.name}, {comparison.target.loss:.4f}:", ""]
+        lines += _reached(comparison, comparison.target).markdown()
+        lines += ["At equal FLOPs, as parts of what it took:", ""]
+        lines += tables.budget_table(best, comparison.target).markdown()
+    shown = [group for group in best[:_CURVES] if group is not baseline] + [baseline]
+    curves = draw(shown, baseline, comparison.target)["loss_against_flops.png"]
+    for name, figure in (("ends", _ends(comparison)), ("curves", curves)):
+        save(figure, folder / f"{scale}-{name}.png")
+        lines += [f"![{_CAPTIONS[name]}]({scale}-{name}.png)", ""]
+    if len(rates) > 1:
+        lines += ["Final held-out loss at every rate that was tried:", "", *_every_rate(groups, best, rates).markdown()]
+    links = ", ".join(f"[{grid.stem}]({grid.stem}) ([sweep]({grid.name}))" for grid in grids)
+    return [*lines, f"Raw results, a folder a run: {links}.", ""]
+
+
+def _in_words(runs: Sequence[RunHistory], device: str) -> str:
+    recipe, shape = max((run.recipe for run in runs), key=lambda recipe: recipe["steps"]), runs[0].recipe["model"]
+    return (
+        f"{shape['family']}, {shape['num_layers']} layers x {shape['hidden_size']}, vocabulary "
+        f"{shape['vocab_size']:,}; {recipe['steps']:,} steps of {recipe['global_batch_size']} x {recipe['seq_len']} "
+        f"tokens of `{recipe['data']}`; {len(runs)} runs in {runs[0].start.get('precision', 'fp32')}, each on one "
+        f"{device}. Losses are means over seeds where there are several, ± their standard deviation. *Less scratch's* "
+        "is the mean difference from scratch with the same seed, ± its standard deviation."
+    )
+
+
+def _is_scratch(group: Group) -> bool:
+    return bool(group.flat["method.name"] == "scratch")
+
+
+def _scratch(groups: Sequence[Group]) -> Group:
+    """That from scratch which ends lowest, whatever its schedule and length."""
+    return min((group for group in groups if _is_scratch(group)), key=loss)
+
+
+def _flops(group: Group) -> float:
+    return fmean(run.final.cost.flops for run in group.shown)
+
+
+def _results(groups: Sequence[Group]) -> Table:
+    """Final losses, costs, and what happened at the growths."""
+    headings = ("recipe", "rate", "seeds", "cost", "final held-out loss", "less scratch's")
+    headings += ("greatest loss change at each growth", f"mean gradient of {AFTER_GROWTH} steps after")
+    scratch = _scratch(groups)
+    rows = [
+        [
+            group.name,
+            f"{rate(group):g}",
+            str(len(group.shown)),
+            f"{_flops(group) / _flops(scratch):.1%}",
+            tables.loss_spread([run.final.loss for run in group.shown]),
+            NOTHING if group is scratch else _difference(group, scratch),
+            _per_growth([_loss_changes(run) for run in group.shown], max),
+            _per_growth([_gradients(run) for run in group.shown], fmean),
+        ]
+        for group in groups
+    ]
+    return Table(headings, rows)
+
+
+def _difference(group: Group, scratch: Group) -> str:
+    by_seed = {run.seed: run.final.loss for run in scratch.shown}
+    differences = [run.final.loss - by_seed[run.seed] for run in group.shown if run.seed in by_seed]
+    if not differences:
+        return NOTHING
+    spread = Spread.of(differences)
+    return f"{spread.mean:+.4f}" + ("" if spread.deviation is None else f" ± {spread.deviation:.4f}")
+
+
+def _loss_changes(run: RunHistory) -> list[float | None]:
+    pairs = [(growth["loss_before"], growth["loss_after"]) for growth in run.growths]
+    return [None if None in pair else abs(pair[1] - pair[0]) for pair in pairs]
+
+
+def _gradients(run: RunHistory) -> list[float | None]:
+    """Mean gradient norm of the steps after each growth; None where one is not finite."""
+    means: list[float | None] = []
+    for growth in run.growths:
+        norms = [e["grad_norm"] for e in run.steps if growth["step"] < e["step"] <= growth["step"] + AFTER_GROWTH]
+        means.append(None if None in norms or not norms else fmean(norms))
+    return means
+
+
+def _per_growth(values: Sequence[Sequence[float | None]], combine: Callable[[list[float]], float]) -> str:
+    """Of each growth, what all seeds' values come to."""
+    cells: list[str] = []
+    for of_one in zip(*values, strict=False):
+        known = [value for value in of_one if value is not None]
+        cells.append(f"{combine(known):.3f}" if len(known) == len(of_one) else NOTHING)
+    return ", ".join(cells) or NOTHING
+
+
+def _reached(comparison: Comparison, target: Target) -> Table:
+    """Without times: two runs at once, and whatever else ran beside them, share a machine."""
+    table = tables.reach_table(comparison.groups, comparison.baseline, target)
+    columns = table.headings.index("tokens") + 1
+    return Table(table.headings[:columns], [row[:columns] for row in table.rows])
+
+
+def _every_rate(groups: Sequence[Group], best: Sequence[Group], rates: Sequence[float]) -> Table:
+    losses = {(group.name, rate(group)): [run.final.loss for run in group.shown] for group in groups}
+    rows = []
+    for group in best:
+        of_group = [losses.get((group.name, value)) for value in rates]
+        rows.append([group.name, *(tables.loss_spread(found) if found else NOTHING for found in of_group)])
+    return Table(("recipe", *(f"{value:g}" for value in rates)), rows)
+
+
+def _ends(comparison: Comparison) -> Figure:
+    """Final loss against cost, one standard deviation to either side, with the curve of scratch."""
+    figure, axes = new_figure(width=8.0, height=max(3.8, 0.2 * len(comparison.groups)))
+    full = _flops(comparison.baseline)
+    late = [point for point in comparison.baseline.mean_curve() if point.cost.flops > _LATE * full]
+    axes.plot([point.cost.flops / full for point in late], [point.loss for point in late], color=GREY, linewidth=1)
+    for number, group in enumerate(comparison.groups):
+        losses = [run.final.loss for run in group.shown]
+        deviation = stdev(losses) if len(losses) > 1 else 0.0
+        style: dict[str, Any] = {**line_style(number), "linestyle": "", "elinewidth": 1, "markersize": 6}
+        axes.errorbar(_flops(group) / full, fmean(losses), yerr=deviation, label=group.name, **style)
+    axes.set(xlabel="training cost, as a part of scratch's", ylabel="final held-out loss (nats per token)")
+    figure.legend(loc="outside right upper", frameon=False, fontsize=8)
+    return figure
