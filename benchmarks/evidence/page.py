@@ -13,7 +13,7 @@ from apollo_ds.comparison.figures import draw
 from apollo_ds.comparison.groups import Group, check_comparable, grouped
 from apollo_ds.comparison.measures import Spread, Target
 from apollo_ds.comparison.text import NOTHING, Table
-from apollo_ds.drawing import GREY, line_style, new_figure, save
+from apollo_ds.drawing import GREY, line_style, new_figure
 from apollo_ds.history import RunHistory
 
 PAPERS_RATE = 1e-4
@@ -113,7 +113,7 @@ def _scale(folder: Path, scale: str, grids: Sequence[Path]) -> list[str]:
     shown = [group for group in best[:_CURVES] if group is not baseline] + [baseline]
     curves = draw(shown, baseline, comparison.target)["loss_against_flops.png"]
     for name, figure in (("ends", _ends(comparison)), ("curves", curves)):
-        save(figure, folder / f"{scale}-{name}.png")
+        figure.savefig(folder / f"{scale}-{name}.png", dpi=150)
         lines += [f"![{_CAPTIONS[name]}]({scale}-{name}.png)", ""]
     if len(rates) > 1:
         lines += ["Final held-out loss at every rate that was tried:", "", *_every_rate(groups, best, rates).markdown()]
