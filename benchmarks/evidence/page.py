@@ -18,7 +18,7 @@ from apollo_ds.history import RunHistory
 
 PAPERS_RATE = 1e-4
 """The learning rate of Apollo's paper and scripts, for every method."""
-QUESTIONS = ("order", "factors", "methods", "recipe")
+QUESTIONS = ("order", "factors", "recipe")
 AFTER_GROWTH = 10
 """Steps over whose gradients a growth's mean is taken."""
 _INDEX = """Each page has a question's tables, pictures, commands and raw results; `make evidence` runs the first two
@@ -52,9 +52,8 @@ def write_index(folder: Path) -> None:
     """Write README.md above the questions: what each of them came to."""
     lines = ["# What growing really saves", "", _INDEX, ""]
     for name in QUESTIONS:
-        if (folder / name / "conclusion.md").is_file():
-            title = (folder / name / "question.md").read_text().split("\n")[0].removeprefix("# ")
-            lines += [f"## [{title}]({name}/README.md)", "", (folder / name / "conclusion.md").read_text()]
+        title = (folder / name / "question.md").read_text().split("\n")[0].removeprefix("# ")
+        lines += [f"## [{title}]({name}/README.md)", "", (folder / name / "conclusion.md").read_text()]
     (folder / "README.md").write_text("\n".join(lines).rstrip() + "\n")
 
 
