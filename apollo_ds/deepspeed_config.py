@@ -30,6 +30,8 @@ def check_deepspeed(config: Mapping[str, Any], source: str) -> None:
     enabled = config.get("bf16", {}).get("enabled", False)
     if not isinstance(enabled, bool) and enabled != "auto":
         raise UserError(f"{source}: deepspeed.bf16.enabled: choose true, false or auto, not {enabled!r}")
+    if "torch_autocast" in config:
+        raise UserError(f"{source}: deepspeed.torch_autocast is not supported; use bf16 or fp16")
     if config.get("zero_optimization", {}).get("round_robin_gradients"):
         raise UserError(
             f"{source}: deepspeed.zero_optimization.round_robin_gradients must be off: it hides which rank owns what"
@@ -57,8 +59,9 @@ def settle(config: Mapping[str, Any], computes_bf16: bool, world_size: int) -> d
 
     `bf16.enabled: auto` is on where the hardware computes in bf16, off elsewhere. ZeRO 1 and 2 without offload are
     ZeRO 0 on a single rank in fp32: there is nothing to shard, and they would keep a second copy of the weights.
+    DeepSpeed's throughput timer is off unless the configuration speaks of it: it waits for the device in every step.
     """
-    settled = dict(config)
+    settled = {"timers": {"throughput": {"enabled": False}}, **config}
     if config.get("bf16", {}).get("enabled") == "auto":
         settled["bf16"] = {**config["bf16"], "enabled": computes_bf16}
     zero = config.get("zero_optimization", {})

@@ -51,6 +51,11 @@ class StepRecorder:
         self.totals = replace(self.totals, seconds=self._seconds_before + time.perf_counter() - self._started)
         return self.totals
 
+    def begin(self) -> None:
+        """Note that a step begins: what came since the last flush, if no step did, is not a part of the steps' time."""
+        if not self._pending:
+            self._flushed = time.perf_counter()
+
     def add(self, plans: Sequence[StepPlan], result: StepResult, waited: float) -> None:
         """Note a step that ran each micro-batch as one of the plans says, and how many seconds it waited for them."""
         plan = plans[0]
@@ -76,6 +81,8 @@ class StepRecorder:
         mean_losses = (self.processes.sum(losses) / self.processes.world_size).tolist()
         norms = torch.stack([result.grad_norm.float().reshape(()) for _, _, result, _ in self._pending]).tolist()
         ratios = self._update_ratios()
+        # Only now has a GPU done the last of these steps, at whose end a stage may end.
+        self._pending[-1] = (*self._pending[-1][:3], self.totals_now())
         now = time.perf_counter()
         tokens = sum(self.schedule.global_batch_size * plan.seq_len for plan, *_ in self._pending)
         tokens_per_second = tokens / (now - self._flushed)

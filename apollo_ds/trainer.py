@@ -165,6 +165,7 @@ class Trainer:
                     self._enter(schedule.stage_number(step))
                 self.hang.progress(f"step {step + 1}")
                 self.consensus.ask(self._failure)
+                recorder.begin()
                 before = time.perf_counter()
                 batches = batches_of(step)
                 waited = time.perf_counter() - before

@@ -21,6 +21,8 @@ computes bf16 in software, everything runs in fp32. `against` needs one package 
 import argparse
 import json
 import os
+import shutil
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +53,7 @@ def main() -> None:
     options.out.mkdir(parents=True, exist_ok=True)
     path = options.out / "throughput.json"
     results: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+    tempfile.tempdir = tempfile.mkdtemp(prefix="apollo-ds-throughput-")
     for part in options.parts:
         for name in options.settings:
             measured = _measure(part, name, options)
@@ -61,6 +64,7 @@ def main() -> None:
     from speed.page import write
 
     write(results, options.out)
+    shutil.rmtree(tempfile.tempdir)
     os._exit(0)  # loops that wait in threads of their own would keep the process
 
 

@@ -11,6 +11,8 @@ from pathlib import Path
 from tempfile import mkdtemp
 
 NEEDED = ("munged", "slurmctld", "slurmd", "sbatch", "scontrol", "scancel")
+GOING_ON = ("PENDING", "RUNNING", "COMPLETING", "REQUEUED", "SIGNALING")
+"""States of a job that has not ended; one that is put back into the queue passes through several of them."""
 _CONFIGURATION = """
 ClusterName=test
 SlurmctldHost={host}(127.0.0.1)
@@ -65,7 +67,7 @@ class Cluster:
     def wait_for_end(self, job: str, seconds: float) -> str:
         """The state in which a job ends: COMPLETED, FAILED, ..."""
         give_up = time.monotonic() + seconds
-        while (state := self.job(job)["JobState"]) in ("PENDING", "RUNNING", "COMPLETING", "REQUEUED", "SIGNALING"):
+        while (state := self.job(job)["JobState"]) in GOING_ON:
             assert time.monotonic() < give_up, f"job {job} is still {state}"
             time.sleep(0.5)
         return state

@@ -15,7 +15,7 @@ from apollo_ds.engine import layout
 from apollo_ds.engine.clock import moment
 from apollo_ds.engine.cohorts import CohortCorrection
 from apollo_ds.engine.finite import is_usable, skip_unless_finite, spoil_unless_finite
-from apollo_ds.engine.gradient_norm import make_norm_lean, sum_of_squares
+from apollo_ds.engine.gradient_norm import make_norm_lean, make_plain_step_lean, sum_of_squares
 from apollo_ds.engine.held import HeldLayers
 from apollo_ds.engine.processes import Processes
 from apollo_ds.engine.teardown import return_freed_memory, tear_down
@@ -74,10 +74,12 @@ class Engine:
             fused=True,
         )
         self.deepspeed: Any = deepspeed.initialize(model=model, optimizer=optimizer, config=config)[0]
+        self._own_norm: Tensor | None = None
         make_norm_lean(self.deepspeed.optimizer)
+        if self._is_plain():
+            make_plain_step_lean(self.deepspeed, self._norm)
         layout.prime(self.deepspeed)
         layout.set_adam_step(self.deepspeed, 0)
-        self._own_norm: Tensor | None = None
         skip_unless_finite(layout.adam(self.deepspeed), self._norm)
         self.births: tuple[int, ...] = (0,)
         self.cohorts: CohortCorrection | None = None
@@ -143,17 +145,20 @@ class Engine:
 
     def _norm(self) -> Tensor:
         """The global gradient norm of the step that is being taken, or was last; infinite if it is not a number."""
+        device = self.processes.device
         if getattr(self.deepspeed.optimizer, "overflow", False):
-            return torch.tensor(torch.inf)
+            return torch.tensor(torch.inf, device=device)
         norm = self._own_norm if self._own_norm is not None else self.deepspeed.optimizer._global_grad_norm
-        norm = torch.as_tensor(norm, dtype=torch.float32)
+        norm = torch.as_tensor(norm, dtype=torch.float32, device=device)
         return torch.where(is_usable(norm), norm, torch.inf)
+
+    def _is_plain(self) -> bool:
+        """Whether the optimizer is Adam itself, with nothing of DeepSpeed around it: fp32 without ZeRO."""
+        return self.deepspeed.optimizer is layout.adam(self.deepspeed)
 
     def _norm_where_deepspeed_has_none(self) -> Tensor | None:
         """In fp32 without ZeRO, DeepSpeed keeps no norm; there the gradients are whole and already averaged."""
-        if self.deepspeed.optimizer is not layout.adam(self.deepspeed):
-            return None
-        if not self.deepspeed.is_gradient_accumulation_boundary():
+        if not self._is_plain() or not self.deepspeed.is_gradient_accumulation_boundary():
             return None
         return sum_of_squares(p.grad for p in self.model.parameters() if p.grad is not None).sqrt().float()
 

@@ -25,7 +25,7 @@ from collections.abc import Sequence
 from multiprocessing import get_context
 from pathlib import Path
 
-from page import AFTER_GROWTH, by_recipe, loss, needs_gpu, write, write_index
+from page import AFTER_GROWTH, QUESTIONS, by_recipe, loss, needs_gpu, write, write_index
 
 from apollo_ds.errors import UserError
 from apollo_ds.history import RunHistory
@@ -33,7 +33,7 @@ from apollo_ds.sweep.grid import Cell, Grid
 
 HERE = Path(__file__).parent
 FURTHER_SEEDS = (2, 3)
-_ON_CPU = {
+ON_CPU = {
     "DS_ACCELERATOR": "cpu",
     "OMP_NUM_THREADS": "1",
     # glibc would give large tensors back to the system, and map them anew, in every step.
@@ -47,8 +47,8 @@ _KEPT_EVERY = 10
 def main() -> None:
     """Run what is asked for, and write the pages."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    paths = [path.relative_to(HERE).with_suffix("") for path in sorted(HERE.glob("*/*.yaml"))]
-    parser.add_argument("grids", nargs="*", default=[str(path) for path in paths if not needs_gpu(path.name)])
+    paths = [f"{name}/{path.stem}" for name in QUESTIONS for path in sorted((HERE / name).glob("*.yaml"))]
+    parser.add_argument("grids", nargs="*", default=[path for path in paths if not needs_gpu(path)])
     parser.add_argument("--again", action="store_true", help="forget the runs that are there")
     parser.add_argument("--pages", action="store_true", help="run nothing")
     options = parser.parse_args()
@@ -111,7 +111,7 @@ def train_all(name: str, recipe: Path, cells: Sequence[Cell]) -> None:
     jobs = [(recipe, cell.words, HERE / name / cell.name) for cell in cells if not _is_kept(HERE / name / cell.name)]
     if not jobs:
         return
-    os.environ.update({} if needs_gpu(name) else _ON_CPU)
+    os.environ.update({} if needs_gpu(name) else ON_CPU)
     with get_context("spawn").Pool(3 if needs_gpu(name) else 2) as workers:
         for done, line in enumerate(workers.imap_unordered(train, jobs), start=1):
             print(f"{name} {done} of {len(jobs)}: {line}", flush=True)

@@ -6,6 +6,7 @@
 #   apollo-prep build --source books.parquet --tokenizer wordpiece --vocab-size 8192 --out data/books-wordpiece
 set -euo pipefail
 cd "$(dirname "$0")/../.."
+if [ -x .venv/bin/python ]; then PATH="$PWD/.venv/bin:$PATH"; fi
 minutes="$1"
 shift
 [ "$#" -gt 0 ] || set -- recipe/gpt2-gpu recipe/bert-gpu

@@ -18,12 +18,16 @@ from apollo_ds.history import RunHistory
 
 PAPERS_RATE = 1e-4
 """The learning rate of Apollo's paper and scripts, for every method."""
-QUESTIONS = ("order", "factors", "recipe")
+QUESTIONS = ("order", "factors", "methods", "recipe")
+"""The folders of those that sweeps answer, in their order."""
+DOWNSTREAM = "downstream"
+"""The folder of the one that fine-tuning answers."""
 AFTER_GROWTH = 10
 """Steps over whose gradients a growth's mean is taken."""
 _INDEX = """Each page has a question's tables, pictures, commands and raw results; `make evidence` runs the first two
-anew at the smallest size, and `python benchmarks/evidence/evidence.py` all that has no results yet. The models and runs
-are small, because two CPU cores made them: what they show need not hold for larger ones."""
+anew at the smallest size, `python benchmarks/evidence/evidence.py` all but the last that has no results yet, and
+`python benchmarks/evidence/downstream.py` the last. The models and runs are small, because two CPU cores made them:
+what they show need not hold for larger ones."""
 _LATE = 0.25
 """Where the curve of scratch begins in the figure of where recipes ended, as a part of its cost."""
 _CURVES = 8
@@ -51,7 +55,7 @@ def write(folder: Path) -> None:
 def write_index(folder: Path) -> None:
     """Write README.md above the questions: what each of them came to."""
     lines = ["# What growing really saves", "", _INDEX, ""]
-    for name in QUESTIONS:
+    for name in (*QUESTIONS, DOWNSTREAM):
         title = (folder / name / "question.md").read_text().split("\n")[0].removeprefix("# ")
         lines += [f"## [{title}]({name}/README.md)", "", (folder / name / "conclusion.md").read_text()]
     (folder / "README.md").write_text("\n".join(lines).rstrip() + "\n")

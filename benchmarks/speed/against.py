@@ -15,10 +15,14 @@ _WARM_UP = 3
 def measure(setting: Setting, processes: Processes, rounds: int) -> dict[str, Any]:
     """Medians over rounds, at a twelfth, a quarter, a half and all of the layers; ratios are medians of each round's.
 
-    In each round every loop takes some steps, in an order that turns from round to round.
+    In each round every loop takes some steps, in an order that turns from round to round. One layer's steps are short,
+    so that what else the machine does weighs more: they have three times the rounds.
     """
     full = setting.shape.num_layers
-    return {str(depth): _at(setting, processes, depth, rounds) for depth in sorted({1, full // 4, full // 2, full})}
+    return {
+        str(depth): _at(setting, processes, depth, rounds * (3 if depth == 1 else 1))
+        for depth in sorted({1, full // 4, full // 2, full})
+    }
 
 
 def _at(setting: Setting, processes: Processes, layers: int, rounds: int) -> dict[str, Any]:

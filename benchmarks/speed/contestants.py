@@ -109,6 +109,8 @@ def by_hand(setting: Setting, processes: Processes, layers: int) -> Callable[[Pa
                 if setting.shape.is_masked:
                     hidden = hidden[torch.arange(len(ids), device=device)[:, None], positions]
                 hidden = family.transform(model, hidden).flatten(0, 1)
+                if processes.computes_bf16:
+                    hidden = hidden.bfloat16()  # of a norm autocast makes fp32, and so it would the head's product
                 loss = _cross_entropy(hidden, model.get_submodule(family.decoder), labels.flatten())
             loss.backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)

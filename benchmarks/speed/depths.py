@@ -3,7 +3,7 @@
 import random
 import time
 from dataclasses import replace
-from statistics import median
+from statistics import median, quantiles
 from typing import Any
 
 import numpy as np
@@ -15,52 +15,74 @@ from apollo_ds.recipe import Recipe
 from speed.bare_steps import finish
 from speed.settings import Setting, recipe_of, source_of
 
+_SHORT = {"samples": 2, "vocab_size": 4096}
+"""Of a step on a CPU: it leaves time for a hundred rounds, without which the machine's own unrest is all that shows."""
+
 
 def measure(setting: Setting, processes: Processes, rounds: int, warm_up: int = 2) -> dict[str, Any]:
     """Seconds a step of one layer run 1, 2, ... times: by one engine in a random order, and by one engine a depth.
 
-    A third engine draws its depths too, with a compiled layer; what it compiles after the warm-up is counted. Every
-    measured step comes after another one of the same engine; that one is not timed.
+    The two take each depth one right after the other. A third engine draws its depths too, with a compiled layer, in a
+    sixth of the rounds; what it compiles after the warm-up is counted. On a CPU all run on one core, with short steps.
     """
+    threads = torch.get_num_threads()
+    if processes.device.type == "cpu":
+        shape = setting.shape.model_copy(update={"vocab_size": _SHORT["vocab_size"]})
+        setting = replace(setting, shape=shape, samples=_SHORT["samples"])
+        torch.set_num_threads(1)
     depths = range(1, setting.shape.num_layers + 1)
     recipe = recipe_of(setting, processes)
     plan, source = recipe.schedule().at(0), source_of(recipe)
     batches = source.micro_batches(plan, setting.samples, setting.samples, 0, 1)
     batch = [tuple(tensor.to(processes.device) for tensor in batches[0])]
-    drawn = {"drawn": _engine(recipe, processes), "drawn, compiled": _engine(recipe, processes, compiled=True)}
+    drawn, compiled = _engine(recipe, processes), _engine(recipe, processes, compiled=True)
     fixed = {depth: _engine(recipe, processes) for depth in depths}
-    ways = (*drawn, "fixed")
-    seconds: dict[str, dict[int, list[float]]] = {way: {depth: [] for depth in depths} for way in ways}
-    compiled = 0
+    seconds: dict[str, dict[int, list[float]]] = {
+        way: {depth: [] for depth in depths} for way in ("drawn", "fixed", "drawn, compiled")
+    }
 
-    def step(engine: Engine, depth: int) -> float:
+    def step(way: str, engine: Engine, depth: int) -> None:
         finish(processes)
         began = time.perf_counter()
         engine.train_step(batch, [replace(plan, layer_map=(0,) * depth)])
         finish(processes)
-        return time.perf_counter() - began
+        seconds[way][depth].append(time.perf_counter() - began)
 
     order = list(depths)
     for number in range(rounds + warm_up):
         random.Random(number).shuffle(order)
-        if number == warm_up:
-            compiled = _graphs_compiled()
-        times = {}
-        for way, engine in drawn.items():
-            step(engine, order[-1])
-            times |= {(way, depth): step(engine, depth) for depth in order}
+        for place, depth in enumerate(order):
+            turns = [("drawn", drawn), ("fixed", fixed[depth])]
+            for way, engine in turns if (number + place) % 2 else turns[::-1]:
+                step(way, engine, depth)
+    graphs = []
+    for number in range(rounds // 6 + warm_up):
+        random.Random(number).shuffle(order)
         for depth in order:
-            step(fixed[depth], depth)
-            times["fixed", depth] = step(fixed[depth], depth)
-        for (way, depth), taken in times.items():
-            if number >= warm_up:
-                seconds[way][depth].append(taken)
-    compiled_later = _graphs_compiled() - compiled
-    for engine in (*drawn.values(), *fixed.values()):
+            step("drawn, compiled", compiled, depth)
+        graphs.append(_graphs_compiled())
+    for engine in (drawn, compiled, *fixed.values()):
         engine.close()
-    medians = {way: {depth: median(times) for depth, times in of.items()} for way, of in seconds.items()}
-    lines = {way: _line(times) for way, times in medians.items()}
-    return {"rounds": rounds, "seconds": medians, "lines": lines, "compiled_after_warm_up": compiled_later}
+    torch.set_num_threads(threads)
+    kept = {way: {depth: times[warm_up:] for depth, times in of.items()} for way, of in seconds.items()}
+    medians = {way: {depth: median(times) for depth, times in of.items()} for way, of in kept.items()}
+    return {
+        "rounds": rounds,
+        "samples": setting.samples,
+        "vocab_size": setting.shape.vocab_size,
+        "threads": 1 if processes.device.type == "cpu" else None,
+        "seconds": medians,
+        "lines": {way: _line(times) for way, times in medians.items()},
+        "drawn_over_fixed": _paired(kept["drawn"], kept["fixed"]),
+        "compiled_after_warm_up": graphs[-1] - graphs[warm_up - 1],
+    }
+
+
+def _paired(drawn: dict[int, list[float]], fixed: dict[int, list[float]]) -> dict[str, float]:
+    """The median, over all depths and rounds, of what drawing costs next to a fixed depth, and the quartiles."""
+    ratios = [a / b for depth in drawn for a, b in zip(drawn[depth], fixed[depth], strict=True)]
+    low, _, high = quantiles(ratios, n=4)
+    return {"median": median(ratios), "low": low, "high": high}
 
 
 def _engine(recipe: Recipe, processes: Processes, compiled: bool = False) -> Engine:

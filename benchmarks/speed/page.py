@@ -41,15 +41,16 @@ def _against(found: Results) -> list[str]:
     rows = [
         [
             layers,
+            str(loops[contestants[0]]["rounds"]),
             *(f"{loops[name]['tokens_per_second']:,.0f} ({loops[name]['ours_times_as_fast']:.2f})" for name in loops),
         ]
         for layers, loops in found.items()
     ]
     return [
-        f"Tokens a second, medians of {found[next(iter(found))][contestants[0]]['rounds']} rounds of two steps, and in "
-        "brackets how many times as fast apollo_ds is (medians of each round's ratio):",
+        "Tokens a second, medians of rounds of two steps, and in brackets how many times as fast apollo_ds is (medians "
+        "of each round's ratio):",
         "",
-        *_table(["layers", *contestants], rows),
+        *_table(["layers", "rounds", *contestants], rows),
     ]
 
 
@@ -60,9 +61,14 @@ def _depth(found: Results) -> list[str]:
         for way, line in found["lines"].items()
     ]
     ratios = ", ".join(f"{key} {drawn[key] / fixed[key]:.3f}" for key in ("a", "b"))
+    paired = found["drawn_over_fixed"]
+    where = ", on one core" if found["threads"] == 1 else ""
     return [
-        f"Step time at depths 1 to {len(found['seconds']['drawn'])} as a + b x depth, medians of {found['rounds']} "
-        f"rounds (drawn over fixed: {ratios}; graphs compiled after the warm-up: {found['compiled_after_warm_up']}):",
+        f"Step time at depths 1 to {len(found['seconds']['drawn'])} as a + b x depth, {found['samples']} samples a "
+        f"step and a vocabulary of {found['vocab_size']:,}{where}; medians of {found['rounds']} rounds, of a sixth of "
+        f"them where compiled. Drawn over fixed: {paired['median']:.3f} for each step beside its neighbour (quartiles "
+        f"{paired['low']:.3f} and {paired['high']:.3f}), {ratios}. Graphs compiled after the warm-up: "
+        f"{found['compiled_after_warm_up']}.",
         "",
         *_table(["depth", "a", "b", "greatest distance from the line"], rows),
     ]
@@ -111,14 +117,18 @@ def _ranks(found: Results) -> list[str]:
     one, two = found["1"], found["2"]
     groups = sorted({*one["groups"], *two["groups"]}, key=lambda g: -two["groups"].get(g, 0.0))
     rows = [
-        ["a step", f"{one['milliseconds']:.1f}", f"{two['milliseconds']:.1f}"],
+        *(
+            [row, *(f"{run[key]:.1f}" for run in (one, two))]
+            for row, key in (("a step", "milliseconds"), ("a step, under the profiler", "profiled_milliseconds"))
+        ),
         *([group, *(f"{run['groups'].get(group, 0.0):.1f}" for run in (one, two))] for group in groups),
     ]
     return [
-        "One rank with two threads, two ranks with one each, the same global batch; milliseconds, the groups under the "
-        "profiler:",
+        "One rank with two threads, two ranks with one each, the same global batch; milliseconds, medians of three "
+        "turns, the groups under the profiler and of the first rank. Averaging gradients and gathering weights takes "
+        f"{two['exchange_milliseconds']:.1f} ms by itself; what is more in *Python and waiting* is the other rank's:",
         "",
-        *_table(["", "one rank", "two ranks"], rows),
+        *_table(["", f"one rank, ZeRO {one['zero_stage']}", f"two ranks, ZeRO {two['zero_stage']}"], rows),
     ]
 
 

@@ -6,10 +6,16 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
+import deepspeed.comm as dist
+import torch
+
+from apollo_ds.deepspeed_config import zero_stage
 from apollo_ds.engine import Processes
+from apollo_ds.models import build
 from speed.bare_steps import bare_steps
 from speed.profiles import profile_steps
 from speed.settings import SETTINGS, recipe_of
@@ -42,18 +48,44 @@ def _run(name: str, ranks: int) -> dict[str, Any]:
 def be_a_rank(name: str, result: Path) -> None:
     """Train on this rank; the first one writes the median step and the groups of some more."""
     processes = Processes.join()
-    steps = bare_steps(recipe_of(SETTINGS[name], processes), processes)
+    recipe = recipe_of(SETTINGS[name], processes)
+    steps = bare_steps(recipe, processes)
     steps(_WARM_UP)
     seconds = statistics.median(steps(1) for _ in range(_STEPS))
     profiled = profile_steps(steps, 3)
+    model = build(recipe.model, recipe.model.num_layers, 1)
+    exchange = _exchange_seconds(sum(parameter.numel() for parameter in model.parameters()), processes)
     if processes.is_first:
-        result.write_text(json.dumps({"milliseconds": seconds * 1000, "groups": profiled["groups"]}))
+        found = {
+            "zero_stage": zero_stage(recipe.deepspeed),
+            "milliseconds": seconds * 1000,
+            "profiled_milliseconds": profiled["milliseconds"],
+            "exchange_milliseconds": exchange * 1000,
+            "groups": profiled["groups"],
+        }
+        result.write_text(json.dumps(found))
     processes.leave()
+
+
+def _exchange_seconds(parameters: int, processes: Processes) -> float:
+    """What ZeRO 1 sends in a step, by itself: gradients of so many parameters averaged, and their weights gathered."""
+    share = torch.zeros(-(-parameters // processes.world_size))
+    whole = torch.zeros(len(share) * processes.world_size)
+
+    def exchange() -> float:
+        processes.barrier()
+        began = time.perf_counter()
+        dist.all_reduce(whole)
+        dist.all_gather_into_tensor(whole, share)
+        return time.perf_counter() - began
+
+    return statistics.median(exchange() for _ in range(_STEPS))
 
 
 def _median(results: list[dict[str, Any]]) -> dict[str, Any]:
     groups = {group for result in results for group in result["groups"]}
+    numbers = [key for key in results[0] if key != "groups"]
     return {
-        "milliseconds": statistics.median(result["milliseconds"] for result in results),
+        **{key: statistics.median(result[key] for result in results) for key in numbers},
         "groups": {g: statistics.median(result["groups"].get(g, 0.0) for result in results) for g in sorted(groups)},
     }

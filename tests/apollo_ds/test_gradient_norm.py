@@ -60,3 +60,25 @@ def norms(processes: Processes, recipe: Recipe) -> tuple[float, float]:
 def test_the_norm_is_that_of_the_ranks_mean_gradient(stage: int) -> None:
     for found, expected in pool(2).run(norms, tiny("gpt2", "unused", deepspeed=zero(stage))):
         assert found == pytest.approx(expected, rel=1e-5)
+
+
+def first_moment(processes: Processes, recipe: Recipe) -> tuple[float, float]:
+    """Norms of a first step's gradient, as the engine has it, and of Adam's first moment after it."""
+    engine = Engine(build(recipe.model, 6, seed=1), recipe, processes)
+    random = torch.Generator().manual_seed(processes.rank)
+    ids = torch.randint(recipe.model.vocab_size, (4, 32), generator=random)
+    batch = (ids, torch.arange(32).expand(4, 32), ids)
+    norm = float(engine.train_step([batch], [recipe.schedule().at(recipe.steps - 1)]).grad_norm)
+    slices = engine.capture().slices.values()
+    squares = torch.stack([part.tensors["exp_avg"].double().square().sum() for part in slices]).sum()
+    engine.close()
+    return norm, float(processes.sum(squares).sqrt())
+
+
+@pytest.mark.parametrize(("ranks", "stage"), [(1, 0), (2, 0), (2, 1), (2, 3)])
+def test_adam_sees_gradients_clipped_once(ranks: int, stage: int) -> None:
+    clipping = 0.25
+    recipe = tiny("gpt2", "unused", deepspeed={**zero(stage), "gradient_clipping": clipping})
+    for norm, moment in pool(ranks).run(first_moment, recipe):
+        assert norm > 2 * clipping
+        assert moment == pytest.approx((1 - recipe.adam_betas[0]) * clipping, rel=1e-4)

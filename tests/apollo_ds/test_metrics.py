@@ -1,15 +1,22 @@
 """What a run records: JSON lines and TensorBoard scalars, each step once however often the run was cut short."""
 
 import json
+import time
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import pytest
+from ranks import pool
+from recipes import tiny
+from runs import trainer
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
 from apollo_ds.checkpoint_files import Totals
+from apollo_ds.engine import Processes
 from apollo_ds.metrics import Metrics, read_metrics
+from apollo_ds.recipe import Recipe
 
 
 def step(number: int) -> dict[str, float]:
@@ -161,3 +168,28 @@ def test_the_recipe_is_there_as_hyper_parameters(tmp_path: Path) -> None:
     parameters = HParamsPluginData.FromString(content).session_start_info.hparams
     assert parameters["steps"].number_value == 600
     assert parameters["method"].string_value == "{'name': 'apollo'}"
+
+
+_EVALUATION_SECONDS = 2.0
+
+
+def train_with_slow_evaluations(processes: Processes, recipe: Recipe) -> None:
+    run = trainer(processes, recipe)
+    evaluate = run.engine.evaluate
+
+    def slow_evaluate(*how: Any) -> float:
+        time.sleep(_EVALUATION_SECONDS)
+        return evaluate(*how)
+
+    run.engine.evaluate = slow_evaluate  # type: ignore[method-assign]
+    run.train()
+    run.close()
+
+
+def test_the_speed_of_steps_leaves_out_what_comes_between_them(tmp_path: Path) -> None:
+    recipe = tiny("gpt2", tmp_path / "run", method="scratch", steps=20, log_every=5, eval_every=5)
+    pool(1).run(train_with_slow_evaluations, recipe)
+    recorded = read_metrics(recipe.out / "metrics.jsonl")
+    last = [event for event in recorded if event["event"] == "step"][-1]
+    assert last["seconds"] > 3 * _EVALUATION_SECONDS
+    assert last["tokens_per_second"] > 5 * recipe.global_batch_size * recipe.seq_len / _EVALUATION_SECONDS

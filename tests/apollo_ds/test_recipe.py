@@ -158,6 +158,12 @@ def test_a_single_rank_in_fp32_shards_nothing(file: str, computes_bf16: bool, wo
     }
 
 
+def test_deepspeed_s_throughput_timer_waits_for_no_device_unless_asked_to() -> None:
+    assert settle({}, True, 2)["timers"] == {"throughput": {"enabled": False}}
+    asked = {"throughput": {"enabled": True, "synchronized": False}}
+    assert settle({"timers": asked}, True, 2)["timers"] == asked
+
+
 @pytest.mark.parametrize(
     ("override", "expected"),
     [
@@ -194,6 +200,7 @@ def test_a_single_rank_in_fp32_shards_nothing(file: str, computes_bf16: bool, wo
         ("deepspeed.optimizer.type=Adam", "deepspeed.optimizer is set by the recipe's weight_decay"),
         ("deepspeed.scheduler.type=WarmupLR", "deepspeed.scheduler is set by the recipe's lr_schedule; remove it"),
         ("deepspeed.zero_optimization.round_robin_gradients=true", "round_robin_gradients must be off"),
+        ("deepspeed.torch_autocast.enabled=true", "deepspeed.torch_autocast is not supported; use bf16 or fp16"),
         ("deepspeed.zero_optimization=3", "deepspeed.zero_optimization"),
         ("deepspeed.zero_optimization=", "deepspeed.zero_optimization"),
         ("deepspeed.bf16=false", "deepspeed.bf16"),

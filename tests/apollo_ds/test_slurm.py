@@ -40,7 +40,7 @@ def wait_for_steps(cluster: slurm.Cluster, job: str, recipe: Recipe, log: Path, 
     give_up = time.monotonic() + TIMEOUT_SECONDS
     while not (metrics.is_file() and any(e["event"] == "step" and e["step"] > steps for e in read_metrics(metrics))):
         assert time.monotonic() < give_up
-        assert cluster.job(job)["JobState"] in ("PENDING", "RUNNING"), log.read_text()
+        assert cluster.job(job)["JobState"] in slurm.GOING_ON, log.read_text()
         time.sleep(0.2)
 
 

@@ -1,5 +1,6 @@
 """What a step may do another way without training otherwise: chunks, micro-batches, checkpoints, compiled layers."""
 
+from collections import Counter
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -13,6 +14,7 @@ from ranks import pool
 from recipes import tiny, zero
 from runs import losses, train
 from test_engine import offload
+from torch.profiler import ProfilerActivity, profile
 
 from apollo_ds.engine import Engine, Processes
 from apollo_ds.engine.engine import Batch
@@ -221,3 +223,57 @@ def test_compiled_layers_in_another_order_are_not_compiled_again(family: str) ->
         model(*model_and_batch(family, samples)[1]).backward()
     assert len(graphs) == 2
     torch._dynamo.reset()
+
+
+@pytest.mark.parametrize("family", ["bert", "gpt2"])
+def test_compiled_layers_may_be_checkpointed_too(family: str) -> None:
+    torch._dynamo.reset()
+    gradients = []
+    for both in (False, True):
+        model, batch = model_and_batch(family, 2)
+        model.train()
+        if both:
+            model.checkpoint_activations()
+            model.compile_blocks(backend="aot_eager")
+        for order in ((0, 0, 1, 0), (5, 1), (0, 0, 1, 0)):
+            model.run_in_order(order)
+            model(*batch).backward()
+        gradients.append({name: p.grad for name, p in model.named_parameters() if p.grad is not None})
+    plain, compiled = gradients
+    assert plain.keys() == compiled.keys()
+    for name, gradient in plain.items():
+        assert torch.allclose(gradient, compiled[name], rtol=1e-4, atol=1e-6), name
+    torch._dynamo.reset()
+
+
+def work_of_steps(processes: Processes, recipe: Recipe, depths: list[int]) -> list[Counter[str]]:
+    """The operations of each step of one layer that runs at these depths in turn, by name, and their sum of FLOPs."""
+    engine = Engine(build(recipe.model, 1, seed=1), recipe, processes)
+    _, batch = model_and_batch(recipe.model.family, 4)
+    plan = recipe.schedule().at(0)
+    found = []
+    for depth in depths:
+        with profile(activities=[ProfilerActivity.CPU], with_flops=True) as profiler:
+            engine.train_step([batch], [replace(plan, layer_map=(0,) * depth)])
+        events = [event for event in profiler.key_averages() if event.key.startswith("aten::")]
+        found.append(Counter({event.key: event.count for event in events}))
+        found[-1]["FLOPs"] = sum(event.flops for event in events)
+    engine.close()
+    return found
+
+
+@pytest.mark.parametrize("family", ["bert", "gpt2"])
+@pytest.mark.parametrize("stage", [0, 1])
+def test_a_drawn_depth_costs_its_layers_and_nothing_else(family: str, stage: int) -> None:
+    """Operation for operation: the same as at a fixed depth, and as many more for each layer that runs more."""
+    recipe = tiny(family, "unused", deepspeed=zero(stage))
+    drawn, fixed = [2, 6, 1, 4, 3, 5, 2, 1, 6], [1, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6]
+    work: dict[int, Counter[str]] = {}
+    for depths in (drawn, fixed):
+        (counted,) = pool(1).run(work_of_steps, recipe, depths)
+        for depth, counts in list(zip(depths, counted, strict=True))[1:]:  # the first step sets things up
+            assert work.setdefault(depth, counts) == counts
+    for name in work[6]:
+        a_layer = work[6][name] - work[5][name]
+        assert [work[depth][name] - work[1][name] for depth in range(1, 7)] == [a_layer * n for n in range(6)], name
+    assert work[6]["FLOPs"] > work[5]["FLOPs"]

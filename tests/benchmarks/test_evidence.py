@@ -1,0 +1,138 @@
+"""The pages of evidence: which runs they are made from, and that they say what the runs that are kept say."""
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import downstream
+import pytest
+import yaml
+from evidence import further_seeds, thinned
+from histories import rows, write_run
+from page import DOWNSTREAM, QUESTIONS, best_rates, by_recipe, write
+
+from apollo_ds.history import RunHistory
+from apollo_ds.sweep.grid import Cell
+
+PROJECT = Path(__file__).parents[2]
+EVIDENCE = PROJECT / "benchmarks" / "evidence"
+
+
+def run_of(folder: Path, method: str, rate: float, seed: int, end: float | None) -> Path:
+    name = f"{method},learning_rate={rate:g},seed={seed}"
+    return write_run(folder / name, [(1.0, 6.0), (2.0, end)], method, learning_rate=rate, seed=seed)
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> Path:
+    """One seed of scratch at three rates and of stackbert at two; seeds 2 and 3 of some."""
+    folder = tmp_path / "question" / "tiny"
+    for method, rate, seed, end in (
+        ("scratch", 0.1, 1, 5.0),
+        ("scratch", 0.1, 2, 5.25),
+        ("scratch", 0.1, 3, 5.5),
+        ("scratch", 0.2, 1, 4.75),
+        ("scratch", 0.4, 1, 5.75),
+        ("stackbert", 0.1, 1, 4.5),
+        ("stackbert", 0.2, 1, 5.5),
+        ("stackbert", 0.2, 2, 5.5),
+    ):
+        run_of(folder, method, rate, seed, end)
+    return folder
+
+
+def read(folder: Path) -> list[RunHistory]:
+    return [RunHistory.read(path) for path in sorted(folder.iterdir())]
+
+
+def test_a_rate_with_more_seeds_is_preferred_to_one_lucky_run(runs: Path) -> None:
+    best = {
+        group.name: (group.runs[0].recipe["learning_rate"], len(group.shown))
+        for group in best_rates(by_recipe(read(runs)))
+    }
+    assert best == {"scratch": (0.1, 3), "stackbert": (0.2, 2)}
+
+
+def test_further_seeds_go_to_the_best_rate_and_for_scratch_to_the_best_two(runs: Path) -> None:
+    for path in list(runs.iterdir()):
+        if not path.name.endswith("seed=1"):
+            shutil.rmtree(path)
+    cells = [
+        Cell(path.name, Path("runs") / path.name, ("steps=20", "seed=1", f"out=runs/{path.name}"))
+        for path in sorted(runs.iterdir())
+    ]
+    further = further_seeds(cells, runs)
+    assert {cell.name for cell in further} == {
+        f"{name},seed={seed}"
+        for name in ("scratch,learning_rate=0.1", "scratch,learning_rate=0.2", "stackbert,learning_rate=0.1")
+        for seed in (2, 3)
+    }
+    for cell in further:
+        seed = cell.name[-1]
+        assert cell.words == ("steps=20", f"seed={seed}", f"out=runs/{cell.name}")
+        assert cell.folder == Path("runs") / cell.name
+
+
+def test_a_page_pairs_runs_with_scratch_by_their_seeds(runs: Path) -> None:
+    folder = runs.parent
+    (folder / "question.md").write_text("# Who wins?\n")
+    (folder / "conclusion.md").write_text("**Nobody.**\n")
+    (folder / "tiny.yaml").write_text("")
+    write(folder)
+    page = (folder / "README.md").read_text()
+    assert page.startswith("# Who wins?\n\n**Nobody.**\n")
+    tuned = {row["recipe"]: row for row in rows(page, "less scratch's")}
+    # Seeds 1 and 2 of both: 5.5 - 5.0 and 5.5 - 5.25.
+    assert tuned["stackbert"]["less scratch's"] == "+0.3750 ± 0.1768"
+    assert tuned["scratch"]["less scratch's"] == "-"
+    assert tuned["scratch"]["final held-out loss"] == "5.2500 ± 0.2500"
+    every = {row["recipe"]: row for row in rows(page, "0.4")}
+    assert every["scratch"]["0.4"] == "5.7500"
+    assert every["stackbert"]["0.4"] == "-"
+    assert {path.name for path in folder.glob("*.png")} == {"tiny-ends.png", "tiny-curves.png"}
+
+
+def test_what_is_kept_of_a_run_is_what_its_page_needs(tmp_path: Path) -> None:
+    folder = write_run(tmp_path / "run", [(1.0, 6.0), (2.0, 5.5), (3.0, 5.0)], "stackbert", growth_at=12)
+    kept = [json.loads(line) for line in thinned(folder / "metrics.jsonl")]
+    assert [e["event"] for e in kept if e["event"] != "step"] == ["start", "eval", "growth", "eval", "eval", "end"]
+    # Every tenth, that of the growth, and the ten whose gradients the page has.
+    assert [e["step"] for e in kept if e["event"] == "step"] == [10, *range(12, 23), 30]
+
+
+@pytest.mark.parametrize("question", QUESTIONS)
+def test_the_pages_are_what_their_results_make(question: str, tmp_path: Path) -> None:
+    shutil.copytree(EVIDENCE / question, tmp_path / question, ignore=shutil.ignore_patterns("*.png", "README.md"))
+    write(tmp_path / question)
+    assert (tmp_path / question / "README.md").read_text() == (EVIDENCE / question / "README.md").read_text()
+
+
+def test_the_page_of_fine_tuning_is_what_its_results_make(tmp_path: Path) -> None:
+    for name in ("question.md", "conclusion.md"):
+        shutil.copy(EVIDENCE / DOWNSTREAM / name, tmp_path)
+    downstream.write(tmp_path, [downstream.Plan.read(path) for path in sorted((EVIDENCE / DOWNSTREAM).glob("*.yaml"))])
+    assert (tmp_path / "README.md").read_text() == (EVIDENCE / DOWNSTREAM / "README.md").read_text()
+
+
+def test_the_readme_s_table_is_the_page_s() -> None:
+    """Its recipes are written as `method=` takes them, its losses to three digits."""
+    page = {row["recipe"]: row for row in rows((EVIDENCE / "recipe" / "README.md").read_text(), "less scratch's")}
+    headline = rows((PROJECT / "README.md").read_text(), "cost of the run")
+    assert len(headline) > 3
+    for row in headline:
+        found = page[f"{page_name(row['recipe'].strip('`'))},lr_schedule=wsd"]
+        assert row["cost of the run"].rstrip("%") in (found["cost"].rstrip("%"), found["cost"].removesuffix(".0%"))
+        assert row["final held-out loss"] == rounded(found["final held-out loss"])
+
+
+def page_name(method: str) -> str:
+    """A method in YAML as a run's folder is named after it."""
+    value = yaml.safe_load(method)
+    if isinstance(value, str):
+        return value
+    return ",".join([value.pop("name"), *(f"{key}={option}" for key, option in value.items())])
+
+
+def rounded(losses: str) -> str:
+    return re.sub(r"\d+\.\d{4}", lambda match: f"{float(match[0]):.3f}", losses)
