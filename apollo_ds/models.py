@@ -10,7 +10,6 @@ from typing import Any, cast
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn import LinearCrossEntropyOptions
 from torch.utils.checkpoint import checkpoint
 from transformers import (
     BertConfig,
@@ -226,10 +225,10 @@ class PretrainingModel(nn.Module):
             hidden = hidden.gather(1, index)
         decoder = cast(nn.Linear, self.model.get_submodule(self.family.decoder))
         rows = self.family.transform(self.model, hidden).flatten(0, 1)
-        return _summed_cross_entropy(rows, decoder, labels.flatten()) / labels.numel()
+        return summed_cross_entropy(rows, decoder, labels.flatten()) / labels.numel()
 
 
-def _summed_cross_entropy(hidden: Tensor, decoder: nn.Linear, labels: Tensor) -> Tensor:
+def summed_cross_entropy(hidden: Tensor, decoder: nn.Linear, labels: Tensor) -> Tensor:
     """Of hidden states (rows, hidden_size), added up in fp32; in chunks of rows where there are many."""
     rows = _LOGIT_ROWS[hidden.device.type]
     if len(hidden) <= rows:
@@ -246,7 +245,7 @@ def _summed_cross_entropy(hidden: Tensor, decoder: nn.Linear, labels: Tensor) ->
         linear_bias=decoder.bias,
         reduction="sum",
         ignore_index=IGNORED,
-        options=LinearCrossEntropyOptions(batch_chunk_size=rows, chunking_method=None),
+        options=nn.LinearCrossEntropyOptions(batch_chunk_size=rows, chunking_method=None),
     )
 
 

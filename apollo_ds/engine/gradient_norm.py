@@ -41,12 +41,14 @@ def make_plain_step_lean(engine: Any, norm: Callable[[], Tensor]) -> None:
     """For an engine without ZeRO in fp32: clip by a norm that is known already, instead of finding it a second time.
 
     A single rank's gradients stay where they are, too: DeepSpeed would copy them all into a bucket to be averaged, and
-    back.
+    back. What it does before that is kept: parameters that had no part in the step get gradients of zero, so that
+    Adam's count of steps is one for all.
     """
     engine.clip_fp32_gradients = lambda: torch.nn.utils.clip_grads_with_norm_(
         engine.module.parameters(), engine.gradient_clipping(), norm()
     )
-    engine.enable_backward_allreduce = dist.get_world_size() > 1
+    if dist.get_world_size() == 1:
+        engine.buffered_allreduce_fallback = lambda **_: engine._get_gradients_for_reduction()
 
 
 def _norm(self: Any, gradients: list[Tensor], _params: Any, norm_type: float = 2) -> Tensor:
