@@ -23,7 +23,7 @@ import yaml
 from evidence import HERE, ON_CPU
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
-from page import DOWNSTREAM, write_index
+from page import DOWNSTREAM, conclusion, write_index
 
 from apollo_ds.comparison.text import NOTHING, Table
 from apollo_ds.drawing import GREY, dress, line_style
@@ -109,7 +109,7 @@ def _command(*words: str) -> None:
 
 def write(folder: Path, plans: list[Plan]) -> None:
     """Write README.md: the question, the conclusion, and a table and a picture for each scale that has results."""
-    lines = [(folder / "question.md").read_text().rstrip(), "", (folder / "conclusion.md").read_text().rstrip(), ""]
+    lines = [(folder / "question.md").read_text().rstrip(), "", conclusion(folder), ""]
     for plan in plans:
         results = {(model, task): _read(plan, model, task) for model, task in product(plan.models, TASKS)}
         if any(found is None for found in results.values()):

@@ -42,7 +42,7 @@ def needs_gpu(grid: str) -> bool:
 
 def write(folder: Path) -> None:
     """Write README.md: the question, the conclusion, and what was run, with tables and pictures for each scale."""
-    lines = [(folder / "question.md").read_text().rstrip(), "", (folder / "conclusion.md").read_text().rstrip(), ""]
+    lines = [(folder / "question.md").read_text().rstrip(), "", conclusion(folder), ""]
     by_scale: dict[str, list[Path]] = {}
     for grid in sorted(folder.glob("*.yaml")):
         if any(grid.with_suffix("").glob("*/metrics.jsonl")):
@@ -57,8 +57,14 @@ def write_index(folder: Path) -> None:
     lines = ["# What growing really saves", "", _INDEX, ""]
     for name in (*QUESTIONS, DOWNSTREAM):
         title = (folder / name / "question.md").read_text().split("\n")[0].removeprefix("# ")
-        lines += [f"## [{title}]({name}/README.md)", "", (folder / name / "conclusion.md").read_text()]
+        lines += [f"## [{title}]({name}/README.md)", "", conclusion(folder / name), ""]
     (folder / "README.md").write_text("\n".join(lines).rstrip() + "\n")
+
+
+def conclusion(folder: Path) -> str:
+    """What a question came to."""
+    path = folder / "conclusion.md"
+    return path.read_text().rstrip() if path.is_file() else "Not answered yet."
 
 
 def by_recipe(runs: Sequence[RunHistory]) -> list[Group]:
