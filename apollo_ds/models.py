@@ -225,10 +225,10 @@ class PretrainingModel(nn.Module):
             hidden = hidden.gather(1, index)
         decoder = cast(nn.Linear, self.model.get_submodule(self.family.decoder))
         rows = self.family.transform(self.model, hidden).flatten(0, 1)
-        return summed_cross_entropy(rows, decoder, labels.flatten()) / labels.numel()
+        return _summed_cross_entropy(rows, decoder, labels.flatten()) / labels.numel()
 
 
-def summed_cross_entropy(hidden: Tensor, decoder: nn.Linear, labels: Tensor) -> Tensor:
+def _summed_cross_entropy(hidden: Tensor, decoder: nn.Linear, labels: Tensor) -> Tensor:
     """Of hidden states (rows, hidden_size), added up in fp32; in chunks of rows where there are many."""
     rows = _LOGIT_ROWS[hidden.device.type]
     if len(hidden) <= rows:

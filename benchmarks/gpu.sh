@@ -7,6 +7,6 @@ cd "$(dirname "$0")/.."
 if [ -x .venv/bin/python ]; then PATH="$PWD/.venv/bin:$PATH"; fi
 out="${1:-benchmarks/results/gpu}"
 throughput="python benchmarks/throughput.py --out $out"
-$throughput schedule --steps 240 --settings bert-base-128 bert-base-512 bert-large-512 gpt2-base-1024
+$throughput peak schedule --steps 240 --settings bert-base-128 bert-base-512 bert-large-512 gpt2-base-1024
 $throughput against --rounds 10 --settings bert-base-128 gpt2-base-1024
 $throughput depth profile --rounds 12 --settings bert-base-512

@@ -4,6 +4,7 @@
     python benchmarks/throughput.py against schedule                 some parts
     python benchmarks/throughput.py schedule --settings bert-base-128 gpt2-base-1024      on a GPU
 
+`peak`: the operations a second that matrix products reach, of which the schedule's utilisation is a part.
 `against`: tokens a second against `transformers.Trainer` with the stock model, with and without its dropout, and
 against a plain PyTorch loop with the same tricks by hand; all in one process, in turn, at several depths.
 `depth`: the time of a step by the number of layers that run, drawn anew each step and always the same; whether
@@ -28,7 +29,7 @@ from typing import Any
 
 os.environ.setdefault("GOMP_SPINCOUNT", "0")
 
-PARTS = ("against", "depth", "schedule", "ranks", "profile")
+PARTS = ("peak", "against", "depth", "schedule", "ranks", "profile")
 
 
 def main() -> None:
@@ -77,6 +78,13 @@ def _measure(part: str, name: str, options: argparse.Namespace) -> dict[str, Any
 
         return ranks.measure(name, rounds=3)
     processes = _one_rank()
+    if part == "peak":
+        from speed.settings import recipe_of
+
+        from apollo_ds.deepspeed_config import precision
+        from apollo_ds.peak import measured_peak
+
+        return {"flops": measured_peak(processes, precision(recipe_of(setting, processes).deepspeed))}
     if part == "against":
         from speed import against
 

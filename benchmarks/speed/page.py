@@ -1,6 +1,7 @@
 """The page and the picture of throughput.json."""
 
 from collections.abc import Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,10 @@ Results = dict[str, Any]
 
 def write(results: dict[str, Results], folder: Path) -> None:
     """Write throughput.md and throughput.png from what has been measured of each setting."""
-    parts = {"against": _against, "depth": _depth, "schedule": _schedule, "ranks": _ranks, "profile": _profile}
     lines = []
     for name, measured in results.items():
+        schedule = partial(_schedule, peak=measured.get("peak", {}).get("flops"))
+        parts = {"against": _against, "depth": _depth, "schedule": schedule, "ranks": _ranks, "profile": _profile}
         lines += [f"## {name}", "", _described(name, measured["precision"]), ""]
         for part in filter(measured.get, parts):
             lines += [*parts[part](measured[part]), ""]
@@ -74,12 +76,13 @@ def _depth(found: Results) -> list[str]:
     ]
 
 
-def _schedule(found: Results) -> list[str]:
+def _schedule(found: Results, peak: float | None) -> list[str]:
     rows = []
     for stage in found["stages"]:
-        rows.append([f"{stage['layers']} unique", f"{stage['steps']}", *_saved([stage], found), _growth(stage)])
+        rows.append([f"{stage['layers']} unique", f"{stage['steps']}", *_saved([stage], found, peak), _growth(stage)])
+    ceiling = f" ({peak / 1e12:.3g} T)" if peak else ""
     growths = sum(stage["growth_seconds"] for stage in found["stages"])
-    rows.append(["all", f"{found['steps']}", *_saved(found["stages"], found), f"{growths:.2f} s"])
+    rows.append(["all", f"{found['steps']}", *_saved(found["stages"], found, peak), f"{growths:.2f} s"])
     headings = [
         "stage",
         "steps",
@@ -93,20 +96,20 @@ def _schedule(found: Results) -> list[str]:
     ]
     return [
         "Apollo's schedule beside training from scratch, step for step; of peak: the model's own operations a second "
-        f"as a part of the {found['peak_flops'] / 1e12:.3g} T that matrix products reach; its end: checkpoint, "
-        "evaluations and growth, which are in no other column:",
+        f"as a part of those that matrix products reach{ceiling}; its end: checkpoint, evaluations and growth, which "
+        "are in no other column:",
         "",
         *_table(headings, rows),
     ]
 
 
-def _saved(stages: list[Results], found: Results) -> list[str]:
+def _saved(stages: list[Results], found: Results, peak: float | None) -> list[str]:
     tokens = sum(stage["steps"] for stage in stages) * found["tokens_a_step"]
     rates = [f"{tokens / sum(stage[key] for stage in stages):,.0f}" for key in ("seconds", "scratch_seconds")]
     flops, seconds = savings(stages)
     ratio = f"{seconds / flops:.2f}" if flops > 0.01 else ""
-    utilisation = sum(s["flops"] for s in stages) / sum(s["seconds"] for s in stages) / found["peak_flops"]
-    return [*rates, f"{flops:.1%}", f"{seconds:.1%}", ratio, f"{utilisation:.0%}"]
+    rate = sum(s["flops"] for s in stages) / sum(s["seconds"] for s in stages)
+    return [*rates, f"{flops:.1%}", f"{seconds:.1%}", ratio, f"{rate / peak:.0%}" if peak else ""]
 
 
 def _growth(stage: Results) -> str:

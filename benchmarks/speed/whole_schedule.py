@@ -2,9 +2,7 @@
 
 from typing import Any
 
-from apollo_ds.deepspeed_config import precision
 from apollo_ds.engine import Processes
-from apollo_ds.peak import measured_peak
 from speed.contestants import ours
 from speed.pacing import Paced
 from speed.settings import Setting, recipe_of
@@ -37,9 +35,7 @@ def measure(setting: Setting, processes: Processes, steps: int, burst: int) -> d
         stage["scratch_seconds"] += taken["scratch"]
         stage["flops"] += sum(grown.flops(grown.at(step)) for step in range(first, end))
         stage["scratch_flops"] += sum(scratch.flops(scratch.at(step)) for step in range(first, end))
-    peak = measured_peak(processes, precision(recipe_of(setting, processes).deepspeed))
-    tokens = setting.samples * setting.seq_len
-    return {"steps": steps, "tokens_a_step": tokens, "peak_flops": peak, "stages": stages}
+    return {"steps": steps, "tokens_a_step": setting.samples * setting.seq_len, "stages": stages}
 
 
 def _new_stage(layers: int, steps: int) -> dict[str, Any]:

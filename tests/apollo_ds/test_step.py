@@ -19,7 +19,7 @@ from torch.profiler import ProfilerActivity, profile
 from apollo_ds.engine import Engine, Processes
 from apollo_ds.engine.engine import Batch
 from apollo_ds.micro_batch import activation_bytes, micro_batch_of
-from apollo_ds.models import IGNORED, PretrainingModel, build, summed_cross_entropy
+from apollo_ds.models import IGNORED, PretrainingModel, _summed_cross_entropy, build
 from apollo_ds.recipe import Recipe
 from apollo_ds.stage_model import build_for
 
@@ -60,7 +60,7 @@ def test_losses_of_half_precision_are_added_up_in_fp32(precision: torch.dtype) -
     labels = torch.arange(8000) % 5000
     expected = F.cross_entropy(decoder(rows).to(precision).float(), labels, reduction="sum")
     assert expected > 65_504  # more than fp16 holds
-    found = summed_cross_entropy(rows.to(precision).requires_grad_(), decoder.to(precision), labels)
+    found = _summed_cross_entropy(rows.to(precision).requires_grad_(), decoder.to(precision), labels)
     assert found.dtype == torch.float32
     assert float(found.detach()) == pytest.approx(float(expected.detach()), rel=1e-3)
     found.backward()
