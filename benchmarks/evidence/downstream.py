@@ -133,8 +133,8 @@ def _read(plan: Plan, model: str, task: str) -> dict[str, Any] | None:
 def _in_words(plan: Plan) -> str:
     shape = _history(plan.models[0]).recipe["model"]
     return (
-        f"{shape['family']}, {shape['num_layers']} layers x {shape['hidden_size']}, fine-tuned for {plan.epochs} "
-        f"epochs on sentences of up to {plan.max_length} tokens; the median of {plan.seeds} seeds, the lowest and the "
+        f"{shape['family']}, {shape['num_layers']} layers x {shape['hidden_size']}, fine-tuned (epochs: "
+        f"{plan.epochs}) on sentences of up to {plan.max_length} tokens; the median of {plan.seeds} seeds, the lowest and the "
         f"highest, times 100, at the best of {len(plan.learning_rates)} learning rates, looked for with one seed. Each "
         "row is one pretrained model, so that what another seed of pretraining would change is not in the spread."
     )
@@ -180,7 +180,7 @@ def _draw(plan: Plan, results: dict[tuple[str, str], Any]) -> Figure:
             style = {**line_style(number), "linestyle": ""}
             label = Path(model).name.split(",learning_rate=")[0] if task == "cola" else None
             axes.plot([number] * len(scores), scores, label=label, **style)
-        axes.set(title=TASKS[task], ylabel=first["metrics"][0], xticks=[])
+        axes.set(title=TASKS[task], ylabel=first["metrics"][0], xticks=[], xlim=(-0.5, len(plan.models) - 0.5))
         axes.yaxis.set_major_formatter(PercentFormatter(1.0, symbol=""))
     figure.legend(loc="outside lower center", frameon=False, fontsize=8)
     return figure
