@@ -134,8 +134,8 @@ def _in_words(plan: Plan) -> str:
     shape = _history(plan.models[0]).recipe["model"]
     return (
         f"{shape['family']}, {shape['num_layers']} layers x {shape['hidden_size']}, fine-tuned (epochs: {plan.epochs})"
-        f" on sentences of up to {plan.max_length} tokens; the median of {plan.seeds} seeds, the lowest and the highest,"
-        f" times 100, at the best of {len(plan.learning_rates)} learning rates, looked for with one seed. Each row is "
+        f" on sentences of up to {plan.max_length} tokens; the median of {plan.seeds} seeds, the lowest and the highest"
+        f", times 100, at the best of {len(plan.learning_rates)} learning rates, looked for with one seed. Each row is "
         "one pretrained model, so that what another seed of pretraining would change is not in the spread."
     )
 
