@@ -61,6 +61,9 @@ def _parser() -> argparse.ArgumentParser:
     comparing.add_argument(
         "--baseline", metavar="RUN_OR_NAME", help="a run, or a recipe's name; the first run's if unsaid"
     )
+    comparing.add_argument(
+        "--tuned", action="store_true", help="of recipes that differ in the learning rate alone, only the best"
+    )
     comparing.add_argument("--out", type=Path, metavar="FOLDER", help="where to write a page and figures")
     comparing.set_defaults(command=_compare)
 
@@ -151,7 +154,7 @@ def _compare(options: argparse.Namespace) -> None:
     from apollo_ds.comparison import Comparison
     from apollo_ds.comparison.page import show, write_page
 
-    comparison = Comparison.of(options.runs, options.baseline)
+    comparison = Comparison.of(options.runs, options.baseline, options.tuned)
     show(comparison, Console())
     if options.out is not None:
         print(write_page(comparison, options.out))

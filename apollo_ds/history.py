@@ -43,6 +43,10 @@ class Evaluation:
     """In nats per token; infinite where it was not a finite number."""
 
 
+class NotYetEvaluated(UserError):
+    """A run that has no held-out loss to compare yet."""
+
+
 Curve = Sequence[Evaluation]
 """A run's evaluations in order."""
 
@@ -57,6 +61,8 @@ class RunHistory:
     steps: list[Event]
     evals: list[Event]
     growths: list[Event]
+    detours: list[Event]
+    """Where training went wrong and went back; what it had spent since then is in no other event."""
     start: Event
     """What the run recorded when it began; empty where it did not."""
     finished: bool
@@ -66,17 +72,19 @@ class RunHistory:
         """Read a run folder.
 
         Raises:
-            UserError: it is not one, is damaged, or holds no held-out loss yet.
+            UserError: it is not one, or is damaged.
+            NotYetEvaluated: it holds no held-out loss yet.
         """
         if not (folder / "metrics.jsonl").is_file():
             raise UserError(f"{folder}: not a run folder; it has no metrics.jsonl")
         events = read_metrics(folder / "metrics.jsonl")
-        steps, evals, growths = ([e for e in events if e["event"] == kind] for kind in ("step", "eval", "growth"))
+        kinds = ("step", "eval", "growth", "detour")
+        steps, evals, growths, detours = ([e for e in events if e["event"] == kind] for kind in kinds)
         if not evals:
-            raise UserError(f"{folder}/metrics.jsonl: no held-out loss is recorded yet")
+            raise NotYetEvaluated(f"{folder}/metrics.jsonl: no held-out loss is recorded yet")
         start = next((e for e in events if e["event"] == "start"), {})
         finished = any(e["event"] == "end" for e in events)
-        return cls(folder, _read_config(folder / "config.yaml"), steps, evals, growths, start, finished)
+        return cls(folder, _read_config(folder / "config.yaml"), steps, evals, growths, detours, start, finished)
 
     @property
     def recipe(self) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from apollo_ds.checkpoint_files import Totals
+from apollo_ds.errors import UserError
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
@@ -130,6 +131,15 @@ def _rounded(value: Any) -> Any:
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """All events of a run, in order; a last line that a crash cut short is left out."""
-    lines = path.read_bytes().split(b"\n")
-    return [json.loads(line) for line in lines[:-1] if line]
+    """All events of a run, in order; a last line that a crash cut short is left out.
+
+    Raises:
+        UserError: a line is damaged.
+    """
+    events = []
+    for number, line in enumerate(path.read_bytes().split(b"\n")[:-1], start=1):
+        try:
+            events += [json.loads(line)] if line else []
+        except ValueError:
+            raise UserError(f"{path}: line {number} is damaged; restore the file, or remove that line") from None
+    return events

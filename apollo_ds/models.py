@@ -90,6 +90,7 @@ def _bert_config(shape: ModelShape) -> PretrainedConfig:
         max_position_embeddings=shape.max_position_embeddings,
         hidden_dropout_prob=shape.dropout,
         attention_probs_dropout_prob=shape.dropout,
+        initializer_range=shape.initializer_range,
     )
 
 
@@ -105,6 +106,7 @@ def _roberta_prelayernorm_config(shape: ModelShape) -> PretrainedConfig:
         type_vocab_size=1,
         hidden_dropout_prob=shape.dropout,
         attention_probs_dropout_prob=shape.dropout,
+        initializer_range=shape.initializer_range,
     )
 
 
@@ -122,6 +124,7 @@ def _gpt2_config(shape: ModelShape) -> PretrainedConfig:
         resid_pdrop=shape.dropout,
         embd_pdrop=shape.dropout,
         attn_pdrop=shape.dropout,
+        initializer_range=shape.initializer_range,
     )
 
 

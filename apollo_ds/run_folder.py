@@ -14,6 +14,7 @@ import yaml
 
 from apollo_ds.corpus import Corpus
 from apollo_ds.errors import UserError
+from apollo_ds.model_shape import ModelShape
 from apollo_ds.recipe import Recipe
 
 # What may change between the starts of one run, since it changes neither data order nor schedule.
@@ -135,7 +136,9 @@ def read_recipe(path: Path) -> dict[str, Any]:
         UserError: it is damaged.
     """
     try:
-        return dict(yaml.safe_load(path.read_text())["recipe"])
+        recipe = dict(yaml.safe_load(path.read_text())["recipe"])
+        recipe["model"] = ModelShape(**recipe["model"]).model_dump()  # what it did not have yet has its default
+        return recipe
     except (OSError, yaml.YAMLError, TypeError, KeyError, ValueError):
         raise UserError(f"{path}: damaged; remove the run folder or choose another with out=...") from None
 

@@ -68,7 +68,7 @@ class Trainer:
         self.peak_flops = stated or measured_peak(processes, precision(recipe.deepspeed))
         self._start_or_resume()
 
-    def _start_or_resume(self, detour: Detour | None = None) -> None:
+    def _start_or_resume(self, detour: Detour | None = None, reached: Totals | None = None) -> None:
         newest, complaints = newest_sound(self.folder.checkpoints)
         if newest and self.processes.is_first:
             checkpoint.repair_latest(newest)
@@ -113,8 +113,9 @@ class Trainer:
             )
             if source:
                 self.progress.say(f"start from {source}")
-        if detour:
-            self._write("detour", step=detour.to, **asdict(detour))
+        if detour and reached:
+            lost = {f"lost_{key}": getattr(reached, key) - getattr(self.totals, key) for key in ("flops", "seconds")}
+            self._write("detour", step=detour.to, **asdict(detour), **lost)
 
     def _build_engine(self, stage: int, initialised: bool) -> Engine:
         planned = self.schedule.stages[stage]
@@ -151,11 +152,12 @@ class Trainer:
         folder, unit = self.folder.checkpoints, self.recipe.global_batch_size * self.recipe.seq_len
         detour = around(trouble, self.watch.memory, folder, self.schedule, unit)
         self.progress.say(f"[bold red]{detour}[/]")
+        reached = self.totals
         self.engine.close()
         if self.metrics:
             self.metrics.close()
         self.processes.on_first(lambda: checkpoint.discard_from(folder, trouble.first))
-        self._start_or_resume(detour)
+        self._start_or_resume(detour, reached)
 
     def _train(self) -> None:
         recipe, schedule, recorder = self.recipe, self.schedule, self.recorder

@@ -12,6 +12,7 @@ anything is compiled anew.
 `schedule`: Apollo's whole schedule beside training from scratch, step for step: how much of the operations saved is
 saved in time, stage by stage.
 `ranks`: two ranks against one with the same global batch (CPU).
+`shallow`: one layer beside all on two ranks (CPU), at each ZeRO stage, and in the micro-batches that full depth needs.
 `profile`: what a step at depth 1 and at full depth spends its time on, with traces for chrome://tracing or Perfetto.
 
 Every measurement is written as soon as it is there; parts that are not asked for keep their last results. On a CPU that
@@ -29,7 +30,7 @@ from typing import Any
 
 os.environ.setdefault("GOMP_SPINCOUNT", "0")
 
-PARTS = ("peak", "against", "depth", "schedule", "ranks", "profile")
+PARTS = ("peak", "against", "depth", "schedule", "ranks", "shallow", "profile")
 
 
 def main() -> None:
@@ -40,16 +41,14 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--steps", type=int, default=120, help="of the whole schedule; a multiple of 40")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results", help="folder of the results")
-    parser.add_argument("--rank-of", help=argparse.SUPPRESS)
+    parser.add_argument("--rank-of", nargs=2, help=argparse.SUPPRESS)
     parser.add_argument("--result", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--local_rank", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if unknown := set(options.parts) - set(PARTS):
         parser.error(f"{', '.join(unknown)}: choose from {', '.join(PARTS)}")
     if options.rank_of:
-        from speed.ranks import be_a_rank
-
-        be_a_rank(options.rank_of, options.result)
+        _be_a_rank(*options.rank_of, options.result)
         return
     options.out.mkdir(parents=True, exist_ok=True)
     path = options.out / "throughput.json"
@@ -77,6 +76,10 @@ def _measure(part: str, name: str, options: argparse.Namespace) -> dict[str, Any
         from speed import ranks
 
         return ranks.measure(name, rounds=3)
+    if part == "shallow":
+        from speed import ranks
+
+        return ranks.run_ranks("shallow", name, 2)
     processes = _one_rank()
     if part == "peak":
         from speed.settings import recipe_of
@@ -100,6 +103,19 @@ def _measure(part: str, name: str, options: argparse.Namespace) -> dict[str, Any
     from speed import profiles
 
     return profiles.measure(setting, processes, options.out / "profile", name)
+
+
+def _be_a_rank(part: str, name: str, result: Path) -> None:
+    """One of the ranks of a part that needs several; the first one writes what was found."""
+    from speed import ranks, shallow
+
+    from apollo_ds.engine import Processes
+
+    processes = Processes.join()
+    found = {"ranks": ranks, "shallow": shallow}[part].of_ranks(name, processes)
+    if processes.is_first:
+        result.write_text(json.dumps(found))
+    processes.leave()
 
 
 def _one_rank() -> Any:

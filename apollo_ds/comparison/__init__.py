@@ -7,7 +7,9 @@ from typing import Self
 
 from apollo_ds.comparison.groups import Group, check_comparable, find, grouped
 from apollo_ds.comparison.measures import Target
-from apollo_ds.history import RunHistory
+from apollo_ds.comparison.tuning import best_rates
+from apollo_ds.errors import UserError
+from apollo_ds.history import NotYetEvaluated, RunHistory
 
 
 @dataclass(frozen=True)
@@ -18,26 +20,38 @@ class Comparison:
     baseline: Group
     target: Target | None
     """None while no run of the baseline has finished."""
+    tried: Sequence[Group] = ()
+    """Where only the best rate of each recipe is shown: the groups of all rates."""
+    left_out: Sequence[str] = ()
+    """Why runs that were named are not in any group, in words."""
 
     @classmethod
-    def of(cls, folders: Sequence[Path], baseline: str | None = None) -> Self:
-        """Read run folders.
+    def of(cls, folders: Sequence[Path], baseline: str | None = None, tuned: bool = False) -> Self:
+        """Read run folders; if `tuned`, keep of each recipe the learning rate at which it ends lowest.
 
         The baseline is a run's folder, which need not be among the others, or the name of a group (its method, and
         what tells it from others of that method); by default the group of the first run.
 
         Raises:
-            UserError: a folder is not a run's, or two cannot be compared (`check_comparable`) or have the same recipe
-                and seed, or there is no such baseline.
+            UserError: a folder is not a run's, none has a held-out loss, two cannot be compared (`check_comparable`)
+                or have the same recipe and seed, or there is no such baseline.
         """
         known = {folder.resolve(): folder for folder in folders}
         if baseline is not None and (Path(baseline) / "metrics.jsonl").is_file():
             known.setdefault(Path(baseline).resolve(), Path(baseline))
-        runs = [RunHistory.read(folder) for folder in known.values()]
+        runs, left_out = [], []
+        for folder in known.values():
+            try:
+                runs.append(RunHistory.read(folder))
+            except NotYetEvaluated as reason:
+                left_out.append(str(reason))
+        if not runs:
+            raise UserError(left_out[0])
         check_comparable(runs)
-        groups = grouped(runs)
+        tried = grouped(runs)
+        groups = best_rates(tried) if tuned else tried
         chosen = find(groups, baseline)
-        return cls(groups, chosen, Target.of(chosen))
+        return cls(groups, chosen, Target.of(chosen), tried if tuned else (), left_out)
 
 
 __all__ = ["Comparison"]

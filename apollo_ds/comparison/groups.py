@@ -103,6 +103,10 @@ def find(groups: Sequence[Group], wanted: str | None) -> Group:
     raise UserError(f"--baseline {wanted}: neither the folder of a run nor one of {names}")
 
 
+_MAY_DIFFER = ("dropout", "initializer_range")
+"""Of a model's shape: how it is trained and where it begins, not what it is."""
+
+
 def check_comparable(runs: Sequence[RunHistory]) -> None:
     """Refuse runs whose held-out losses are of different things.
 
@@ -124,7 +128,7 @@ def _of_the_loss(first: RunHistory, other: RunHistory) -> list[tuple[str, Any, A
         ("its tokenizer is", *_recorded("tokenizer", first, other)),
     ]
     shapes = [run.recipe["model"] for run in (first, other)]
-    pairs += [(f"model.{key} is", shapes[0][key], shapes[1].get(key)) for key in shapes[0] if key != "dropout"]
+    pairs += [(f"model.{key} is", shapes[0][key], shapes[1].get(key)) for key in shapes[0] if key not in _MAY_DIFFER]
     keys = ("seq_len", "eval_samples", "masking")
     return pairs + [(f"{key} is", first.recipe.get(key), other.recipe.get(key)) for key in keys]
 

@@ -12,6 +12,7 @@ from apollo_ds.comparison.figures import draw
 from apollo_ds.comparison.measures import BUDGETS
 from apollo_ds.comparison.stages import full_depth_cost
 from apollo_ds.comparison.text import loss_text
+from apollo_ds.comparison.tuning import at_the_edge
 from apollo_ds.drawing import save
 from apollo_ds.errors import UserError
 from apollo_ds.history import RunHistory
@@ -115,12 +116,16 @@ def _target_in_words(comparison: Comparison) -> str:
 def _remarks(comparison: Comparison) -> list[str]:
     """What a reader should know before the numbers."""
     groups, baseline = comparison.groups, comparison.baseline
-    remarks = []
+    remarks = [f"Left out: {reason}." for reason in comparison.left_out]
     if len(groups) > 1 and comparison.target is None:
-        remarks.append(
-            f"No run of the baseline, {baseline.name}, has come to its end with a finite loss, so there is no loss to "
-            "reach yet."
-        )
+        ended = " and ".join(f"seed {run.seed}" for run in baseline.finished)
+        why = f"{ended} did not all end with a finite loss" if ended else "no run of it has come to its end"
+        remarks.append(f"There is no loss of the baseline, {baseline.name}, to reach: {why}.")
+    if comparison.tried:
+        remarks.append("Each recipe is shown at the learning rate, of those that were tried, at which it ends lowest.")
+    for group in groups:
+        if edge := at_the_edge(group, comparison.tried):
+            remarks.append(f"{group.name} has the {edge} rate that was tried for it; one beyond may be better.")
     for group in groups:
         left_out = [run for run in group.runs if not run.finished]
         if group.finished and left_out:
@@ -130,6 +135,12 @@ def _remarks(comparison: Comparison) -> list[str]:
             if run.source:
                 spent = f"{run.source.flops:.4g} FLOPs and {run.source.seconds:,.0f} seconds"
                 remarks.append(f"{run.folder} starts from {run.start['source']}, on which {spent} had been spent.")
+            for detour in run.detours:
+                lost = f"{detour['lost_flops']:.4g} FLOPs and {detour['lost_seconds']:,.0f} seconds"
+                remarks.append(
+                    f"{run.folder} went wrong at step {detour['went_wrong_at']:,} and went back to {detour['to']:,}: "
+                    f"{lost} were lost, and are in no table or figure."
+                )
     better = _better_than_the_baseline(comparison)
     if better:
         remarks.append(

@@ -63,7 +63,7 @@ def stage_parts(group: Group) -> list[StagePart]:
 
 def _parts_of(run: RunHistory) -> list[StagePart]:
     total = run.cost_at(run.steps[-1]["step"])
-    before = Cost(0, 0, 0)
+    before, steps_before = Cost(0, 0, 0), 0
     parts = []
     for number in sorted({event["stage"] for event in run.steps}):
         steps = [event for event in run.steps if event["stage"] == number]
@@ -74,14 +74,14 @@ def _parts_of(run: RunHistory) -> list[StagePart]:
                 number=number,
                 layers=steps[0]["unique_layers"],
                 depth=fmean(event["depth"] for event in steps),
-                steps=len(steps),
+                steps=steps[-1]["step"] - steps_before,
                 cost=cost,
                 loss=_loss_at_end(run, steps[-1]["step"], end.flops),
                 flops_share=cost.flops / total.flops,
                 time_share=cost.seconds / total.seconds,
             )
         )
-        before = end
+        before, steps_before = end, steps[-1]["step"]
     return parts
 
 

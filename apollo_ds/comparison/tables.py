@@ -68,16 +68,16 @@ def reach_table(groups: Sequence[Group], baseline: Group, target: Target) -> Tab
             costs = [f"{own.flops:.4g}", NOTHING, NOTHING, f"{own.tokens:,.0f}", f"{own.seconds:,.0f}"]
             rows.append([f"{group.name} (baseline)", "sets it", *costs, NOTHING, NOTHING, NOTHING])
             continue
-        reaches = [Reach.of(run, target.loss) for run in group.runs]
+        reaches = [Reach.of(run, target.loss) for run in group.shown]
         costs_of_all = [reach.cost for reach in reaches if reach.cost is not None]
         reached = _reached(reaches, target.loss)
         if len(costs_of_all) < len(reaches):
             rows.append([group.name, reached, *[NOTHING] * len(_REACH)])
             continue
         rows.append([group.name, reached, *_savings(costs_of_all, target.cost)])
-        if any(run.source for run in group.runs):
+        if any(run.source for run in group.shown):
             with_source = [
-                cost + (run.source or Cost(0, 0, 0)) for cost, run in zip(costs_of_all, group.runs, strict=True)
+                cost + (run.source or Cost(0, 0, 0)) for cost, run in zip(costs_of_all, group.shown, strict=True)
             ]
             rows.append([f"{group.name}, counting its source", reached, *_savings(with_source, target.cost)])
     return Table(("recipe", "reached by", *_REACH), rows)

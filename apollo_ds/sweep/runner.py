@@ -103,7 +103,7 @@ class Sweep:
             self._running.terminate()
 
     def _compare(self) -> None:
-        """Print what the complete runs came to; the first one's recipe is the baseline."""
+        """Print what the complete runs came to at each recipe's best rate; the first one's recipe is the baseline."""
         from apollo_ds.comparison import Comparison
         from apollo_ds.comparison.page import show
 
@@ -111,7 +111,7 @@ class Sweep:
         if not complete:
             return
         try:
-            show(Comparison.of(complete), self.console)
+            show(Comparison.of(complete, tuned=True), self.console)
         except UserError as error:
             self._say(str(error))
 

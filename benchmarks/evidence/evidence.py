@@ -25,8 +25,9 @@ from collections.abc import Sequence
 from multiprocessing import get_context
 from pathlib import Path
 
-from page import AFTER_GROWTH, QUESTIONS, by_recipe, loss, needs_gpu, write, write_index
+from page import AFTER_GROWTH, QUESTIONS, by_recipe, needs_gpu, write, write_index
 
+from apollo_ds.comparison.tuning import end
 from apollo_ds.errors import UserError
 from apollo_ds.history import RunHistory
 from apollo_ds.sweep.grid import Cell, Grid
@@ -72,12 +73,15 @@ def train_grid(name: str, again: bool) -> None:
     from apollo_ds.corpus import Corpus
     from apollo_ds.demo import prepare_default_text
     from apollo_ds.recipe import load_recipe
+    from apollo_ds.run_folder import RunFolder
 
     kept = HERE / name
     grid = Grid.read(kept.with_suffix(".yaml"))
     if again:
         for folder in (kept, *{cell.folder.parent for cell in grid.cells}):
             shutil.rmtree(folder, ignore_errors=True)
+    for cell in grid.cells:
+        RunFolder(kept / cell.name).check(load_recipe(grid.recipe, cell.words))
     first = load_recipe(grid.recipe, grid.cells[0].words)
     if first.data.name.startswith("docs"):  # the text that every machine has; all other text is the user's to prepare
         prepare_default_text(first)
@@ -92,7 +96,7 @@ def further_seeds(cells: Sequence[Cell], kept: Path) -> list[Cell]:
     groups = by_recipe([RunHistory.read(kept / cell.name) for cell in cells if _is_kept(kept / cell.name)])
     names = set()
     for recipe in {group.name for group in groups}:
-        best = sorted((group for group in groups if group.name == recipe), key=loss)
+        best = sorted((group for group in groups if group.name == recipe), key=end)
         names |= {group.runs[0].folder.name for group in best[: 2 if recipe.startswith("scratch") else 1]}
     return [
         Cell(
@@ -139,7 +143,8 @@ def train(job: tuple[Path, tuple[str, ...], Path]) -> str:
         folder.claim()
         folder.create(recipe)
         recipe = processes.settled(recipe)
-        source = BatchSource(Corpus.open(recipe.data), recipe.model, recipe.seq_len, recipe.seed)
+        whole_words = recipe.masking == "whole_word"
+        source = BatchSource(Corpus.open(recipe.data), recipe.model, recipe.seq_len, recipe.seed, whole_words)
         trainer = Trainer(recipe, processes, source, Progress(recipe.schedule(), shown=False))
         trainer.train()
     except UserError as error:

@@ -2,10 +2,12 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from math import prod
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
+import yaml
 from matplotlib.figure import Figure
 
 from apollo_ds.comparison import Comparison, tables
@@ -13,6 +15,7 @@ from apollo_ds.comparison.figures import draw
 from apollo_ds.comparison.groups import Group, check_comparable, grouped
 from apollo_ds.comparison.measures import Spread, Target
 from apollo_ds.comparison.text import NOTHING, Table
+from apollo_ds.comparison.tuning import best_rates, end, rate
 from apollo_ds.drawing import GREY, line_style, new_figure
 from apollo_ds.history import RunHistory
 
@@ -24,10 +27,15 @@ DOWNSTREAM = "downstream"
 """The folder of the one that fine-tuning answers."""
 AFTER_GROWTH = 10
 """Steps over whose gradients a growth's mean is taken."""
-_INDEX = """Each page has a question's tables, pictures, commands and raw results; `make evidence` runs the first two
-anew at the smallest size, `python benchmarks/evidence/evidence.py` all but the last that has no results yet, and
-`python benchmarks/evidence/downstream.py` the last. The models and runs are small, because two CPU cores made them:
-what they show need not hold for larger ones."""
+_INDEX = """Each page has a question's tables, pictures, commands and raw results. `make evidence` runs the first two
+questions' smallest size anew; `python benchmarks/evidence/evidence.py` runs what has no results yet of the first four,
+and `python benchmarks/evidence/downstream.py --glue FOLDER` of the last. The models and runs are small, because two CPU
+cores made them: what they show need not hold for larger ones. Two runs with the same seed and different versions of
+this package end up to 0.05 apart, as sums of another order do: less than that is no difference."""
+_OF_RATES = (
+    "One seed looked for the rate; where there are three, the other two followed at that rate. The first seed is one "
+    "of the three, so a rate that it favoured by chance makes a recipe's mean look a little better than it is."
+)
 _LATE = 0.25
 """Where the curve of scratch begins in the figure of where recipes ended, as a part of its cost."""
 _CURVES = 8
@@ -72,27 +80,6 @@ def by_recipe(runs: Sequence[RunHistory]) -> list[Group]:
     return [replace(group, name=group.runs[0].folder.name.split(",learning_rate=")[0]) for group in grouped(runs)]
 
 
-def best_rates(groups: Sequence[Group]) -> list[Group]:
-    """Of the groups of each recipe, that with the learning rate that ends lowest, best recipe first.
-
-    Where more seeds followed at some of the rates, it is one of those: a single lucky run decides nothing else.
-    """
-    chosen: dict[str, Group] = {}
-    for group in sorted(groups, key=lambda group: (-len(group.shown), loss(group))):
-        chosen.setdefault(group.name, group)
-    return sorted(chosen.values(), key=loss)
-
-
-def rate(group: Group) -> float:
-    """Its peak learning rate."""
-    return float(group.runs[0].recipe["learning_rate"])
-
-
-def loss(group: Group) -> float:
-    """Its final held-out loss, the mean over seeds."""
-    return fmean(run.final.loss for run in group.shown)
-
-
 def _scale(folder: Path, scale: str, grids: Sequence[Path]) -> list[str]:
     paths = [path.parent for grid in grids for path in sorted(grid.with_suffix("").glob("*/metrics.jsonl"))]
     runs = [RunHistory.read(path) for path in paths]
@@ -101,16 +88,17 @@ def _scale(folder: Path, scale: str, grids: Sequence[Path]) -> list[str]:
     names = " ".join(f"{folder.name}/{grid.stem}" for grid in grids)
     lines = [f"## {scale}", "", _in_words(runs, "GPU" if needs_gpu(scale) else "CPU core"), ""]
     lines += ["```console", f"$ python benchmarks/evidence/evidence.py {names}", "```", ""]
+    lines += [line for grid in grids for line in _missing(grid)]
     if not any(_is_scratch(group) for group in groups):
         return [*lines, "No run from scratch is there yet to compare with.", ""]
     rates = sorted({rate(group) for group in groups})
-    of_paper = sorted((group for group in groups if rate(group) == PAPERS_RATE), key=loss)
+    of_paper = sorted((group for group in groups if rate(group) == PAPERS_RATE), key=end)
     if any(_is_scratch(group) for group in of_paper):
         lines += [f"### The paper's protocol: {PAPERS_RATE:g} for all", "", *_results(of_paper).markdown()]
-    best = best_rates(groups)
+    best = sorted(best_rates(groups), key=end)
     if len(rates) > 1:
         lines += ["### The tuned protocol: each recipe at its best rate", ""]
-        lines += ["One seed looked for the rate; where there are three, the other two followed at that rate.", ""]
+        lines += [_OF_RATES, ""]
     lines += _results(best).markdown()
     baseline = _scratch(best)
     comparison = Comparison(best, baseline, Target.of(baseline))
@@ -130,6 +118,20 @@ def _scale(folder: Path, scale: str, grids: Sequence[Path]) -> list[str]:
     return [*lines, f"Raw results, a folder a run: {links}.", ""]
 
 
+def _missing(grid: Path) -> list[str]:
+    """A line where runs of a grid have no results."""
+    columns = yaml.safe_load(grid.read_text())["grid"]
+    expected = prod(len(column) for column in columns.values())
+    seeds = [f",seed={seed}" for seed in columns["seed"]]
+    found = sum(path.parent.name.endswith(tuple(seeds)) for path in grid.with_suffix("").glob("*/metrics.jsonl"))
+    if found >= expected:
+        return []
+    return [
+        f"**Of the {expected} runs of `{grid.stem}` {expected - found} are not here: they failed or were not made.**",
+        "",
+    ]
+
+
 def _in_words(runs: Sequence[RunHistory], device: str) -> str:
     recipe, shape = max((run.recipe for run in runs), key=lambda recipe: recipe["steps"]), runs[0].recipe["model"]
     return (
@@ -147,7 +149,7 @@ def _is_scratch(group: Group) -> bool:
 
 def _scratch(groups: Sequence[Group]) -> Group:
     """That from scratch which ends lowest, whatever its schedule and length."""
-    return min((group for group in groups if _is_scratch(group)), key=loss)
+    return min((group for group in groups if _is_scratch(group)), key=end)
 
 
 def _flops(group: Group) -> float:

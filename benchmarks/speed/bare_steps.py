@@ -11,9 +11,10 @@ from apollo_ds.recipe import Recipe
 from speed.settings import source_of
 
 
-def bare_steps(recipe: Recipe, processes: Processes) -> Callable[[int], float]:
+def bare_steps(recipe: Recipe, processes: Processes, micro_batches: int = 1) -> Callable[[int], float]:
     """A function that trains all layers for so many steps on one batch, on all ranks, and returns seconds."""
-    plan, share = recipe.schedule().at(0), recipe.global_batch_size // processes.world_size
+    plan = recipe.schedule().at(0)
+    share = recipe.global_batch_size // processes.world_size // micro_batches
     source, place = source_of(recipe), (processes.rank, processes.world_size)
     batches = source.micro_batches(plan, recipe.global_batch_size, share, *place)
     on_device = [tuple(tensor.to(processes.device) for tensor in batch) for batch in batches]
@@ -23,7 +24,7 @@ def bare_steps(recipe: Recipe, processes: Processes) -> Callable[[int], float]:
         processes.barrier()
         began = time.perf_counter()
         for _ in range(count):
-            engine.train_step(on_device, [plan])
+            engine.train_step(on_device, [plan] * micro_batches)
         finish(processes)
         return time.perf_counter() - began
 

@@ -3,7 +3,6 @@
 import random
 import time
 from dataclasses import replace
-from statistics import median, quantiles
 from typing import Any
 
 import numpy as np
@@ -15,22 +14,27 @@ from apollo_ds.recipe import Recipe
 from speed.bare_steps import finish
 from speed.settings import Setting, recipe_of, source_of
 
-_SHORT = {"samples": 2, "vocab_size": 4096}
-"""Of a step on a CPU: it leaves time for a hundred rounds, without which the machine's own unrest is all that shows."""
+Times = dict[int, np.ndarray]
+"""Seconds of every step, by depth."""
+
+_SAMPLES_ON_CPU = 2
+"""Short steps leave time for many rounds, without which the machine's own unrest is all that shows."""
+_RESAMPLINGS = 1000
 
 
 def measure(setting: Setting, processes: Processes, rounds: int, warm_up: int = 2) -> dict[str, Any]:
     """Seconds a step of one layer run 1, 2, ... times: by one engine in a random order, and by one engine a depth.
 
-    The two take each depth one right after the other. A third engine draws its depths too, with a compiled layer, in a
-    sixth of the rounds; what it compiles after the warm-up is counted. On a CPU all run on one core, with short steps.
+    The two take each depth one right after the other; a round has a shallow depth several times, about as long in all
+    as the deepest. A third engine draws its depths too, with a compiled layer, in a sixth of the rounds; what it
+    compiles after the warm-up is counted. On a CPU all run on one core, with short steps.
     """
     threads = torch.get_num_threads()
     if processes.device.type == "cpu":
-        shape = setting.shape.model_copy(update={"vocab_size": _SHORT["vocab_size"]})
-        setting = replace(setting, shape=shape, samples=_SHORT["samples"])
+        setting = replace(setting, samples=_SAMPLES_ON_CPU)
         torch.set_num_threads(1)
-    depths = range(1, setting.shape.num_layers + 1)
+    full = setting.shape.num_layers
+    depths = range(1, full + 1)
     recipe = recipe_of(setting, processes)
     plan, source = recipe.schedule().at(0), source_of(recipe)
     batches = source.micro_batches(plan, setting.samples, setting.samples, 0, 1)
@@ -48,7 +52,7 @@ def measure(setting: Setting, processes: Processes, rounds: int, warm_up: int = 
         finish(processes)
         seconds[way][depth].append(time.perf_counter() - began)
 
-    order = list(depths)
+    order = [depth for depth in depths for _ in range(full // depth)]
     for number in range(rounds + warm_up):
         random.Random(number).shuffle(order)
         for place, depth in enumerate(order):
@@ -64,25 +68,50 @@ def measure(setting: Setting, processes: Processes, rounds: int, warm_up: int = 
     for engine in (drawn, compiled, *fixed.values()):
         engine.close()
     torch.set_num_threads(threads)
-    kept = {way: {depth: times[warm_up:] for depth, times in of.items()} for way, of in seconds.items()}
-    medians = {way: {depth: median(times) for depth, times in of.items()} for way, of in kept.items()}
+    kept = {
+        way: {depth: np.array(times[warm_up * (full // depth) :]) for depth, times in of.items()}
+        for way, of in seconds.items()
+    }
+    medians = {"drawn, compiled": {depth: float(np.median(times)) for depth, times in kept["drawn, compiled"].items()}}
+    medians |= _side_by_side(kept["drawn"], kept["fixed"])
     return {
         "rounds": rounds,
         "samples": setting.samples,
-        "vocab_size": setting.shape.vocab_size,
         "threads": 1 if processes.device.type == "cpu" else None,
         "seconds": medians,
         "lines": {way: _line(times) for way, times in medians.items()},
-        "drawn_over_fixed": _paired(kept["drawn"], kept["fixed"]),
+        "drawn_over_fixed": _drawn_over_fixed(kept["drawn"], kept["fixed"]),
         "compiled_after_warm_up": graphs[-1] - graphs[warm_up - 1],
     }
 
 
-def _paired(drawn: dict[int, list[float]], fixed: dict[int, list[float]]) -> dict[str, float]:
-    """The median, over all depths and rounds, of what drawing costs next to a fixed depth, and the quartiles."""
-    ratios = [a / b for depth in drawn for a, b in zip(drawn[depth], fixed[depth], strict=True)]
-    low, _, high = quantiles(ratios, n=4)
-    return {"median": median(ratios), "low": low, "high": high}
+def _side_by_side(drawn: Times, fixed: Times) -> dict[str, dict[int, float]]:
+    """Medians of a fixed depth's times, and of a drawn one's as so many times them: neighbours in time compare."""
+    base = {depth: float(np.median(times)) for depth, times in fixed.items()}
+    return {
+        "drawn": {depth: base[depth] * float(np.median(drawn[depth] / fixed[depth])) for depth in base},
+        "fixed": base,
+    }
+
+
+def _drawn_over_fixed(drawn: Times, fixed: Times) -> dict[str, list[float]]:
+    """Of a step, and of the lines' `a` and `b`: the ratio, and the ends of its 95% interval by resampling the pairs."""
+    random_state = np.random.default_rng(0)
+
+    def ratios(picked: dict[int, np.ndarray]) -> tuple[float, float, float]:
+        medians = _side_by_side(*({depth: of[depth][picked[depth]] for depth in of} for of in (drawn, fixed)))
+        lines = {way: _line(times) for way, times in medians.items()}
+        steps = np.median(np.concatenate([(drawn[depth] / fixed[depth])[picked[depth]] for depth in drawn]))
+        return float(steps), *(lines["drawn"][key] / lines["fixed"][key] for key in ("a", "b"))
+
+    sizes = {depth: len(times) for depth, times in drawn.items()}
+    all_pairs = ratios({depth: np.arange(size) for depth, size in sizes.items()})
+    again = [
+        ratios({depth: random_state.integers(size, size=size) for depth, size in sizes.items()})
+        for _ in range(_RESAMPLINGS)
+    ]
+    low, high = np.quantile(again, [0.025, 0.975], axis=0)
+    return {key: [all_pairs[i], float(low[i]), float(high[i])] for i, key in enumerate(("step", "a", "b"))}
 
 
 def _engine(recipe: Recipe, processes: Processes, compiled: bool = False) -> Engine:
@@ -97,8 +126,11 @@ def _graphs_compiled() -> int:
 
 
 def _line(times: dict[int, float]) -> dict[str, float]:
-    """The straight line a + b * depth of least squares, and the greatest distance from it as a part of the time."""
+    """The straight line a + b * depth of least squares in parts of the time, and the greatest such distance from it.
+
+    A machine's unrest is a part of a step's time, whatever its length.
+    """
     depths, seconds = np.array(list(times)), np.array(list(times.values()))
-    slope, start = np.polyfit(depths, seconds, 1)
+    slope, start = np.polyfit(depths, seconds, 1, w=1 / seconds)
     distance = np.abs(start + slope * depths - seconds) / seconds
     return {"a": float(start), "b": float(slope), "greatest_distance": float(distance.max())}

@@ -16,7 +16,8 @@ def write(results: dict[str, Results], folder: Path) -> None:
     lines = []
     for name, measured in results.items():
         schedule = partial(_schedule, peak=measured.get("peak", {}).get("flops"))
-        parts = {"against": _against, "depth": _depth, "schedule": schedule, "ranks": _ranks, "profile": _profile}
+        parts = {"against": _against, "depth": _depth, "schedule": schedule, "ranks": _ranks}
+        parts |= {"shallow": _shallow, "profile": _profile}
         lines += [f"## {name}", "", _described(name, measured["precision"]), ""]
         for part in filter(measured.get, parts):
             lines += [*parts[part](measured[part]), ""]
@@ -43,7 +44,7 @@ def _against(found: Results) -> list[str]:
     rows = [
         [
             layers,
-            str(loops[contestants[0]]["rounds"]),
+            " / ".join(str(loops[name]["rounds"]) for name in contestants),
             *(f"{loops[name]['tokens_per_second']:,.0f} ({loops[name]['ours_times_as_fast']:.2f})" for name in loops),
         ]
         for layers, loops in found.items()
@@ -57,19 +58,17 @@ def _against(found: Results) -> list[str]:
 
 
 def _depth(found: Results) -> list[str]:
-    drawn, fixed = found["lines"]["drawn"], found["lines"]["fixed"]
     rows = [
         [way, f"{line['a'] * 1000:.1f} ms", f"{line['b'] * 1000:.2f} ms", f"{line['greatest_distance']:.1%}"]
         for way, line in found["lines"].items()
     ]
-    ratios = ", ".join(f"{key} {drawn[key] / fixed[key]:.3f}" for key in ("a", "b"))
-    paired = found["drawn_over_fixed"]
+    ratios = {key: "{:.3f} ({:.3f} to {:.3f})".format(*of) for key, of in found["drawn_over_fixed"].items()}
     where = ", on one core" if found["threads"] == 1 else ""
     return [
         f"Step time at depths 1 to {len(found['seconds']['drawn'])} as a + b x depth, {found['samples']} samples a "
-        f"step and a vocabulary of {found['vocab_size']:,}{where}; medians of {found['rounds']} rounds, of a sixth of "
-        f"them where compiled. Drawn over fixed: {paired['median']:.3f} for each step beside its neighbour (quartiles "
-        f"{paired['low']:.3f} and {paired['high']:.3f}), {ratios}. Graphs compiled after the warm-up: "
+        f"step{where}; medians of {found['rounds']} rounds, of a sixth of them where compiled, in each of which a "
+        "shallow depth has several turns. Drawn over fixed, with 95% intervals by resampling: a step beside its "
+        f"neighbour {ratios['step']}, a {ratios['a']}, b {ratios['b']}. Graphs compiled after the warm-up: "
         f"{found['compiled_after_warm_up']}.",
         "",
         *_table(["depth", "a", "b", "greatest distance from the line"], rows),
@@ -132,6 +131,18 @@ def _ranks(found: Results) -> list[str]:
         f"{two['exchange_milliseconds']:.1f} ms by itself; what is more in *Python and waiting* is the other rank's:",
         "",
         *_table(["", f"one rank, ZeRO {one['zero_stage']}", f"two ranks, ZeRO {two['zero_stage']}"], rows),
+    ]
+
+
+def _shallow(found: Results) -> list[str]:
+    by_layers = {layers: ways for layers, ways in found.items() if isinstance(ways, dict)}
+    ways = next(iter(by_layers.values()))
+    rows = [[way, *(f"{times[way]:.0f}" for times in by_layers.values())] for way in ways]
+    return [
+        f"Milliseconds a step of {found['ranks']} ranks, medians of {found['rounds']} rounds; a rank's samples at once,"
+        f" or cut into {found['micro_batches']} micro-batches, as where full depth needs that:",
+        "",
+        *_table(["", *by_layers], rows),
     ]
 
 

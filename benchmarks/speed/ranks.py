@@ -29,15 +29,16 @@ def measure(name: str, rounds: int) -> dict[str, Any]:
     runs: dict[int, list[dict[str, Any]]] = {1: [], 2: []}
     for _ in range(rounds):
         for ranks, results in runs.items():
-            results.append(_run(name, ranks))
+            results.append(run_ranks("ranks", name, ranks))
     return {str(ranks): _median(results) for ranks, results in runs.items()}
 
 
-def _run(name: str, ranks: int) -> dict[str, Any]:
+def run_ranks(part: str, name: str, ranks: int) -> dict[str, Any]:
+    """What the first of so many new CPU ranks finds in a part of the measurements; two threads for all of them."""
     with tempfile.TemporaryDirectory() as folder:
         result = Path(folder) / "result.json"
         launcher = [Path(sys.executable).parent / "deepspeed", "--num_accelerators", str(ranks)]
-        script = [Path(__file__).parents[1] / "throughput.py", "--rank-of", name, "--result", result]
+        script = [Path(__file__).parents[1] / "throughput.py", "--rank-of", part, name, "--result", result]
         environment = {**os.environ, "OMP_NUM_THREADS": str(2 // ranks), "DS_ACCELERATOR": "cpu"}
         subprocess.run(
             [*launcher, "--master_port", "29716", *script], check=True, env=environment, stdout=subprocess.DEVNULL
@@ -45,9 +46,8 @@ def _run(name: str, ranks: int) -> dict[str, Any]:
         return json.loads(result.read_text())
 
 
-def be_a_rank(name: str, result: Path) -> None:
-    """Train on this rank; the first one writes the median step and the groups of some more."""
-    processes = Processes.join()
+def of_ranks(name: str, processes: Processes) -> dict[str, Any]:
+    """The median step and the groups of some more, on all ranks together."""
     recipe = recipe_of(SETTINGS[name], processes)
     steps = bare_steps(recipe, processes)
     steps(_WARM_UP)
@@ -55,16 +55,13 @@ def be_a_rank(name: str, result: Path) -> None:
     profiled = profile_steps(steps, 3)
     model = build(recipe.model, recipe.model.num_layers, 1)
     exchange = _exchange_seconds(sum(parameter.numel() for parameter in model.parameters()), processes)
-    if processes.is_first:
-        found = {
-            "zero_stage": zero_stage(recipe.deepspeed),
-            "milliseconds": seconds * 1000,
-            "profiled_milliseconds": profiled["milliseconds"],
-            "exchange_milliseconds": exchange * 1000,
-            "groups": profiled["groups"],
-        }
-        result.write_text(json.dumps(found))
-    processes.leave()
+    return {
+        "zero_stage": zero_stage(recipe.deepspeed),
+        "milliseconds": seconds * 1000,
+        "profiled_milliseconds": profiled["milliseconds"],
+        "exchange_milliseconds": exchange * 1000,
+        "groups": profiled["groups"],
+    }
 
 
 def _exchange_seconds(parameters: int, processes: Processes) -> float:

@@ -1,5 +1,6 @@
 """Runs side by side: every number on the page can be worked out by hand from the folders written here."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -138,14 +139,64 @@ def test_unfinished_seeds_are_shown_and_in_no_mean(tmp_path: Path) -> None:
     assert (found["seeds"], found["state"]) == ("1, 2", "seed 2 unfinished (step 10 of 30)")
     assert found["final held-out loss"] == "1.5000"
     assert "apollo: seed 2 has not finished and is in no mean or figure." in text
+    assert row(text, "saving S", "apollo")["reached by"] == "1 of 1"
 
 
 def test_an_unfinished_baseline_sets_no_loss(tmp_path: Path) -> None:
     baseline = write_run(tmp_path / "s", SCRATCH, finished=False)
     text = page([baseline, write_run(tmp_path / "a", SCRATCH, "apollo")])
-    assert "No run of the baseline, scratch, has come to its end with a finite loss" in text
+    assert "no loss of the baseline, scratch, to reach: no run of it has come to its end." in text
     assert row(text, "final held-out loss", "scratch")["final held-out loss"] == "2.0000 so far"
     assert "saving S" not in text
+
+
+def test_a_baseline_that_diverged_sets_no_loss_and_is_named(tmp_path: Path) -> None:
+    diverged = write_run(tmp_path / "s1", [*SCRATCH[:2], (100, None)], seed=1)
+    text = page([diverged, write_run(tmp_path / "s2", SCRATCH, seed=2)])
+    assert "saving S" not in text
+    other = write_run(tmp_path / "a", SCRATCH, "apollo", seed=1)
+    text = page([diverged, tmp_path / "s2", other])
+    assert "to reach: seed 1 and seed 2 did not all end with a finite loss." in text
+
+
+def test_a_run_without_a_held_out_loss_yet_is_named_and_left_out(tmp_path: Path) -> None:
+    early = write_run(tmp_path / "early", [], finished=False)
+    text = page([early, write_run(tmp_path / "s", SCRATCH)])
+    assert f"Left out: {early}/metrics.jsonl: no held-out loss is recorded yet." in text
+    assert refusal(early) == f"{early}/metrics.jsonl: no held-out loss is recorded yet"
+
+
+def test_a_damaged_line_is_named(tmp_path: Path) -> None:
+    folder = write_run(tmp_path / "s", SCRATCH)
+    lines = (folder / "metrics.jsonl").read_text().splitlines()
+    (folder / "metrics.jsonl").write_text("\n".join([lines[0], lines[1][:-5], *lines[2:]]) + "\n")
+    assert refusal(folder).startswith(f"{folder}/metrics.jsonl: line 2 is damaged; ")
+
+
+def test_what_a_detour_lost_is_told(tmp_path: Path) -> None:
+    folder = write_run(tmp_path / "s", SCRATCH)
+    lost = {"event": "detour", "step": 10, "to": 10, "went_wrong_at": 15, "lost_flops": 5e12, "lost_seconds": 5.0}
+    with (folder / "metrics.jsonl").open("a") as file:
+        file.write(json.dumps(lost) + "\n")
+    told = "went wrong at step 15 and went back to 10: 5e+12 FLOPs and 5 seconds were lost"
+    assert told in page([folder, write_run(tmp_path / "a", SCRATCH, "apollo")])
+
+
+def test_the_best_rate_of_each_recipe_can_be_shown_alone(tmp_path: Path) -> None:
+    ends = {("scratch", 0.001): 2.5, ("scratch", 0.002): 2.0, ("scratch", 0.004): 2.25, ("apollo", 0.001): 2.0}
+    ends |= {("apollo", 0.002): 1.5, ("pld", 0.002): 3.0}
+    folders = [
+        write_run(tmp_path / f"{method}{rate}", [*SCRATCH[:2], (100, end)], method, learning_rate=rate)
+        for (method, rate), end in ends.items()
+    ]
+    comparison = Comparison.of(folders, tuned=True)
+    text = "\n".join(sections(comparison))
+    names = [found["recipe"] for found in rows(text, "final held-out loss")]
+    assert names == ["scratch,learning_rate=0.002", "apollo,learning_rate=0.002", "pld"]
+    assert comparison.baseline.name == names[0]
+    assert "apollo,learning_rate=0.002 has the highest rate that was tried for it; one beyond may be better." in text
+    assert "scratch,learning_rate=0.002 has" not in text  # it lies between two others
+    assert "pld has" not in text  # no other was tried
 
 
 def test_stages_show_where_flops_and_time_went(tmp_path: Path) -> None:

@@ -160,6 +160,9 @@ def test_bad_data_is_passed_over_once(factor: float, tmp_path: Path) -> None:
     (detour,) = events(recipe, "detour")
     assert (detour["step"], detour["to"], detour["went_wrong_at"]) == (40, 40, 53)
     assert detour["tokens"] == 13 * BATCH_TOKENS
+    step_40 = next(event for event in events(recipe, "step") if event["step"] == 40)
+    assert detour["lost_flops"] == pytest.approx(13 / 40 * step_40["flops"])
+    assert detour["lost_seconds"] > 0
     steps = [event["step"] for event in events(recipe, "step")]
     assert steps == list(range(1, 81))
     losses = [event["loss"] for event in events(recipe, "step")]

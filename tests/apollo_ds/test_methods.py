@@ -1,5 +1,6 @@
 """Methods: their published stages, scaled to other depths and lengths of run."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -95,6 +96,16 @@ def test_apollo_s_options_reach_its_stages() -> None:
     assert first.depth_distribution == SAMPLERS["us"](5, 12)
     assert first.layer_map == "stack"
     assert second.growth == GrowthRule("duplicate_top", "zero", "tiled", "reset", rewarm="new", rewarm_steps=200)
+
+
+def test_sprout_is_a_late_jump_of_one_layer_that_is_not_shared_to_silent_ones() -> None:
+    sprout = stages("sprout", 12, jump_at=0.7)
+    assert layers_and_steps(sprout) == {1: 2800, 12: 1200}
+    assert [list(stage.depths()) for stage in sprout] == [[(1, 1.0)], [(12, 1.0)]]
+    jump = stages("deep_jump", 12, sampler="none", new_layers="zero", jump_at=0.7)
+    assert [replace(stage, method="sprout") for stage in jump] == sprout
+    assert layers_and_steps(stages("sprout", 1)) == {1: 4000}
+    assert METHODS["sprout"](name="sprout").lr_schedule == "wsd"
 
 
 def test_fewer_stages_keep_the_last_of_the_published_fractions() -> None:

@@ -19,6 +19,7 @@ from torch.profiler import ProfilerActivity, profile
 from apollo_ds.engine import Engine, Processes
 from apollo_ds.engine.engine import Batch
 from apollo_ds.micro_batch import activation_bytes, micro_batch_of
+from apollo_ds.model_shape import ModelShape
 from apollo_ds.models import IGNORED, PretrainingModel, _summed_cross_entropy, build
 from apollo_ds.recipe import Recipe
 from apollo_ds.stage_model import build_for
@@ -278,3 +279,13 @@ def test_a_drawn_depth_costs_its_layers_and_nothing_else(family: str, stage: int
         # From 2 on: there is nothing to add up of a gradient that comes once.
         assert [work[depth][name] - work[2][name] for depth in range(2, 7)] == [a_layer * n for n in range(5)], name
     assert work[6]["FLOPs"] > work[5]["FLOPs"]
+
+
+@pytest.mark.parametrize("family", ["bert", "roberta_prelayernorm", "gpt2"])
+def test_fresh_matrices_have_the_initializer_range(family: str) -> None:
+    sizes = {"num_layers": 1, "hidden_size": 128, "num_heads": 2, "intermediate_size": 256, "vocab_size": 300}
+    model = build(ModelShape(family=family, initializer_range=0.09, **sizes), 1, seed=0)
+    deviations = {name: float(p.detach().std()) for name, p in model.layers[0].named_parameters() if p.ndim == 2}
+    assert deviations
+    scaled = {name for name in deviations if name.endswith("c_proj.weight")}  # GPT-2's, by the root of 2 x layers
+    assert all(0.085 < of * (2**0.5 if name in scaled else 1) < 0.095 for name, of in deviations.items())

@@ -10,8 +10,10 @@ import pytest
 import yaml
 from evidence import further_seeds, thinned
 from histories import rows, write_run
-from page import DOWNSTREAM, QUESTIONS, best_rates, by_recipe, write
+from page import DOWNSTREAM, QUESTIONS, by_recipe, write
 
+from apollo_ds.comparison.stages import stage_parts
+from apollo_ds.comparison.tuning import best_rates
 from apollo_ds.history import RunHistory
 from apollo_ds.sweep.grid import Cell
 
@@ -80,9 +82,10 @@ def test_a_page_pairs_runs_with_scratch_by_their_seeds(runs: Path) -> None:
     folder = runs.parent
     (folder / "question.md").write_text("# Who wins?\n")
     (folder / "conclusion.md").write_text("**Nobody.**\n")
-    (folder / "tiny.yaml").write_text("")
+    (folder / "tiny.yaml").write_text("grid: {method: [scratch, stackbert], learning_rate: [0.1, 0.2, 0.4], seed: [1]}")
     write(folder)
     page = (folder / "README.md").read_text()
+    assert "Of the 6 runs of `tiny` 1 are not here" in page
     assert page.startswith("# Who wins?\n\n**Nobody.**\n")
     tuned = {row["recipe"]: row for row in rows(page, "less scratch's")}
     # Seeds 1 and 2 of both: 5.5 - 5.0 and 5.5 - 5.25.
@@ -101,6 +104,9 @@ def test_what_is_kept_of_a_run_is_what_its_page_needs(tmp_path: Path) -> None:
     assert [e["event"] for e in kept if e["event"] != "step"] == ["start", "eval", "growth", "eval", "eval", "end"]
     # Every tenth, that of the growth, and the ten whose gradients the page has.
     assert [e["step"] for e in kept if e["event"] == "step"] == [10, *range(12, 23), 30]
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(event) + "\n" for event in kept))
+    (group,) = by_recipe([RunHistory.read(folder)])
+    assert [(part.layers, part.steps) for part in stage_parts(group)] == [(1, 12), (3, 18)]
 
 
 @pytest.mark.parametrize("question", QUESTIONS)

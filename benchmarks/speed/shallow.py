@@ -1,0 +1,36 @@
+"""What a step of one layer costs beside one of all: at each ZeRO stage, and in the micro-batches of full depth."""
+
+from statistics import median
+from typing import Any
+
+from apollo_ds.engine import Processes
+from speed.bare_steps import bare_steps
+from speed.settings import SETTINGS, recipe_of
+
+_ROUNDS = 7
+_WARM_UP = 2
+_MICRO_BATCHES = 4
+"""Into which full depth has to cut a rank's samples, in the case where one layer need not."""
+
+
+def of_ranks(name: str, processes: Processes) -> dict[str, Any]:
+    """Milliseconds a step by layers and by way, medians of steps in turn; on all ranks together."""
+    setting = SETTINGS[name]
+    found: dict[str, Any] = {"ranks": processes.world_size, "rounds": _ROUNDS, "micro_batches": _MICRO_BATCHES}
+    for layers in (1, setting.shape.num_layers):
+        whole = {f"ZeRO {stage}": (stage, 1) for stage in range(4)}
+        ways = {**whole, f"ZeRO 1, {_MICRO_BATCHES} micro-batches": (1, _MICRO_BATCHES)}
+        loops = {}
+        for way, (stage, micro_batches) in ways.items():
+            recipe = recipe_of(setting, processes, layers=layers)
+            zero = {**recipe.deepspeed["zero_optimization"], "stage": stage}
+            recipe = recipe.model_copy(update={"deepspeed": {**recipe.deepspeed, "zero_optimization": zero}})
+            loops[way] = bare_steps(recipe, processes, micro_batches)
+        for steps in loops.values():
+            steps(_WARM_UP)
+        seconds: dict[str, list[float]] = {way: [] for way in ways}
+        for _ in range(_ROUNDS):
+            for way, steps in loops.items():
+                seconds[way].append(steps(1))
+        found[f"{layers} layers" if layers > 1 else "1 layer"] = {way: median(of) * 1000 for way, of in seconds.items()}
+    return found
