@@ -70,7 +70,7 @@ def _parser() -> argparse.ArgumentParser:
     sweeping = commands.add_parser("sweep", help="train every recipe of a grid, one after another; the same goes on")
     sweeping.add_argument("grid", type=Path, metavar="GRID.yaml", help="what differs, and what does not")
     choosing = sweeping.add_mutually_exclusive_group()
-    choosing.add_argument("--list", action="store_true", help="print the runs for launch/pretrain.sbatch instead")
+    choosing.add_argument("--list", action="store_true", help="print those not complete for launch/pretrain.sbatch")
     choosing.add_argument("--number", type=int, metavar="N", help="the N-th run alone")
     sweeping.set_defaults(command=_sweep)
 
@@ -161,11 +161,11 @@ def _compare(options: argparse.Namespace) -> None:
 
 
 def _sweep(options: argparse.Namespace) -> None:
-    from apollo_ds.sweep import Grid, Sweep
+    from apollo_ds.sweep import Grid, Sweep, is_complete
 
     grid = Grid.read(options.grid)
     if options.list:
-        print("\n".join(grid.lines()))
+        print("".join(f"{line}\n" for line in grid.lines([c for c in grid.cells if not is_complete(c)])), end="")
         return
     sys.exit(Sweep(grid).run(options.number))
 

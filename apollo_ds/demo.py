@@ -9,14 +9,16 @@ from apollo_ds.errors import UserError
 from apollo_ds.recipe import Recipe
 from data_prep import sources
 from data_prep.build import build
-from data_prep.errors import DataError
+from data_prep.errors import Busy, DataError
 from data_prep.options import Options
 
 _TIMEOUT_SECONDS = 600
 
 
 def prepare_default_text(recipe: Recipe) -> None:
-    """Build `recipe.data` from the embedded corpus if it is not there; the first rank builds, the others wait.
+    """Build `recipe.data` from the embedded corpus if it is not there.
+
+    The first rank builds; the others wait, and so does a run beside which another one builds.
 
     Raises:
         UserError: the text cannot be built.
@@ -33,9 +35,11 @@ def prepare_default_text(recipe: Recipe) -> None:
         )
         try:
             build(options, recipe.data, workers=os.cpu_count() or 1, console=Console())
+            return
+        except Busy:
+            pass
         except DataError as error:
             raise UserError(f"data: {error}") from None
-        return
     started = time.monotonic()
     while not manifest.is_file():
         if time.monotonic() - started > _TIMEOUT_SECONDS:

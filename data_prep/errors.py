@@ -3,3 +3,7 @@
 
 class DataError(Exception):
     """Something wrong with the input or the shards, said in one sentence that names it and the fix."""
+
+
+class Busy(DataError):
+    """Another process works in the folder."""

@@ -12,7 +12,7 @@ from typing import Any
 
 import xxhash
 
-from data_prep.errors import DataError
+from data_prep.errors import Busy
 
 BLOCK_BYTES = 1 << 22
 
@@ -47,13 +47,13 @@ def locked(folder: Path) -> Iterator[None]:
     """Keep other processes out of a folder for a while; the lock ends with the process, however it ends.
 
     Raises:
-        DataError: another process has it.
+        Busy: another process has it.
     """
     with (folder / "lock").open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise DataError(f"{folder}: another run works there: wait until it ends or give another --out") from error
+            raise Busy(f"{folder}: another run works there: wait until it ends or give another --out") from error
         yield
 
 

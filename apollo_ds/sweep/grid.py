@@ -3,7 +3,7 @@
 import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import product
+from itertools import chain, product
 from pathlib import Path
 from typing import Any, Self
 
@@ -60,17 +60,17 @@ class Grid:
                 raise UserError(f"{path}: {cell.name}: {error}") from None
         return cls(recipe, cells)
 
-    def lines(self) -> list[str]:
-        """Each run's overrides as a line, which launch/pretrain.sbatch takes as @LIST.
+    def lines(self, cells: Sequence[Cell]) -> list[str]:
+        """The recipe and the overrides of some runs, a line each, which launch/pretrain.sbatch takes as @LIST.
 
         Raises:
             UserError: a value has white space, at which the line would be cut.
         """
-        for cell in self.cells:
-            for override in cell.words:
-                if len(override.split()) > 1:
-                    raise UserError(f"--list: {override!r} has white space in it, which a line of words cannot hold")
-        return [" ".join(cell.words) for cell in self.cells]
+        lines = [(str(self.recipe), *cell.words) for cell in cells]
+        for part in chain.from_iterable(lines):
+            if len(part.split()) > 1:
+                raise UserError(f"--list: {part!r} has white space in it, which a line of words cannot hold")
+        return [" ".join(line) for line in lines]
 
 
 def _read(path: Path) -> dict[str, Any]:

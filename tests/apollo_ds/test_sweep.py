@@ -155,7 +155,7 @@ def test_the_list_is_what_the_slurm_script_takes(tmp_path: Path, capsys: pytest.
     reading = script[script.index("words=()") : script.index("if [ -d .venv")]
     command = f"set -euo pipefail\n{reading}\nprintf '%s\\n' \"${{words[@]}}\""
     task = {**os.environ, "SLURM_ARRAY_TASK_ID": "3"}
-    arguments = [str(tmp_path / "recipe.yaml"), f"@{tmp_path}/runs.txt"]
+    arguments = [f"@{tmp_path}/runs.txt"]
     done = subprocess.run(
         ["bash", "-c", command, "_", *arguments], env=task, capture_output=True, text=True, check=True
     )
@@ -168,7 +168,7 @@ def test_the_list_is_what_the_slurm_script_takes(tmp_path: Path, capsys: pytest.
 def test_a_list_cannot_hold_white_space(tmp_path: Path) -> None:
     grid = Grid.read(write_grid(tmp_path, {"data": ["my text"]}))
     with pytest.raises(UserError, match=r"^--list: 'data=my text' has white space in it"):
-        grid.lines()
+        grid.lines(grid.cells)
 
 
 def test_the_sweep_of_the_documentation_is_sound(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -177,7 +177,7 @@ def test_the_sweep_of_the_documentation_is_sound(monkeypatch: pytest.MonkeyPatch
     example = page.split("```yaml\n")[1].split("```")[0]
     assert yaml.safe_load(example) == yaml.safe_load((PROJECT / "launch" / "sweeps" / "demo.yaml").read_text())
     grid = Grid.read(Path("launch/sweeps/demo.yaml"))
-    assert len(grid.cells) == len(grid.lines()) == 18
+    assert len(grid.cells) == len(grid.lines(grid.cells)) == 18
     assert grid.cells[6].folder == Path("runs/sweep/apollo,learning_rate=0.0007,seed=1")
 
 
@@ -226,14 +226,22 @@ def test_runs_follow_one_another_and_are_compared(
     assert "deep_jump+decreasing_drop" in printed
 
 
-def test_what_is_complete_is_not_run_again_and_what_is_not_is(sweep: Sweep, tmp_path: Path) -> None:
+def test_what_is_complete_is_not_run_again_and_what_is_not_is(
+    sweep: Sweep, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert sweep.run() == 0
     (sweep.grid.cells[1].folder / "report" / "report.md").unlink()
     metrics = sweep.grid.cells[2].folder / "metrics.jsonl"
     metrics.write_text(metrics.read_text().replace('{"event": "end"', '{"event": "checkpoint"'))
     (tmp_path / "started").unlink()
+    capsys.readouterr()
+    main(["sweep", str(tmp_path / "grid.yaml"), "--list"])
+    assert capsys.readouterr().out.splitlines() == sweep.grid.lines(sweep.grid.cells[1:3])
     assert sweep.run() == 0
     assert started(tmp_path) == list(NAMES[1:3])
+    capsys.readouterr()
+    main(["sweep", str(tmp_path / "grid.yaml"), "--list"])
+    assert capsys.readouterr().out == ""
 
 
 def test_a_failing_run_does_not_end_the_sweep_but_is_named(

@@ -1,0 +1,37 @@
+"""The default recipe's text."""
+
+from pathlib import Path
+
+import pytest
+
+from apollo_ds import demo
+from apollo_ds.errors import UserError
+from apollo_ds.model_shape import preset
+from apollo_ds.recipe import Recipe
+from data_prep.errors import Busy, DataError
+
+
+def recipe_with_text_at(folder: Path) -> Recipe:
+    return Recipe.model_construct(data=folder, model=preset("gpt2-base"))
+
+
+def test_a_run_waits_while_another_prepares_the_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def build(*_: object, **__: object) -> None:
+        raise Busy("another run works there")
+
+    def other_run_ends(_: float) -> None:
+        (tmp_path / "manifest.json").touch()
+
+    monkeypatch.setattr(demo, "build", build)
+    monkeypatch.setattr(demo.time, "sleep", other_run_ends)
+    demo.prepare_default_text(recipe_with_text_at(tmp_path))
+    assert (tmp_path / "manifest.json").is_file()
+
+
+def test_text_that_cannot_be_prepared_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def build(*_: object, **__: object) -> None:
+        raise DataError("the disk is full")
+
+    monkeypatch.setattr(demo, "build", build)
+    with pytest.raises(UserError, match=r"^data: the disk is full$"):
+        demo.prepare_default_text(recipe_with_text_at(tmp_path))
