@@ -1,7 +1,10 @@
 """The results of a task: results.json, which grows by one training at a time, and what it comes to."""
 
+import fcntl
 import json
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
@@ -80,12 +83,13 @@ class Results:
         Raises:
             UserError: it cannot be written, or another process has written one of other settings.
         """
-        runs = {_key(one): one for one in (*_read(self.path, self.settings), run)}
-        self.values["runs"] = [runs[key] for key in sorted(runs)]
-        rates = self.rates()
-        found = {"rates": [asdict(rate) for rate in rates], "best": asdict(self.best(rates))}
         try:
-            write_json(self.path, {**self.values, **found})
+            with _locked(self.path.parent):
+                runs = {_key(one): one for one in (*_read(self.path, self.settings), run)}
+                self.values["runs"] = [runs[key] for key in sorted(runs)]
+                rates = self.rates()
+                found = {"rates": [asdict(rate) for rate in rates], "best": asdict(self.best(rates))}
+                write_json(self.path, {**self.values, **found})
         except OSError as error:
             raise UserError(f"{self.path}: cannot be written: {error.strerror}") from None
 
@@ -105,6 +109,17 @@ class Results:
         runs = [run for run in self.runs if run["learning_rate"] == learning_rate]
         spreads = {name: Spread.of([run["final"][name] for run in runs]) for name in self.values["metrics"]}
         return AtRate(learning_rate, [run["seed"] for run in runs], spreads)
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Wait for other processes that add to what is there, and keep them waiting meanwhile."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _key(run: dict[str, Any]) -> tuple[float, int]:

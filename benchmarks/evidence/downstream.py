@@ -115,7 +115,7 @@ def write(folder: Path, plans: list[Plan]) -> None:
         if any(found is None for found in results.values()):
             continue
         _draw(plan, results).savefig(folder / f"{plan.scale}.png", dpi=150)
-        lines += [f"## {plan.scale}", "", _in_words(plan), ""]
+        lines += [f"## {plan.scale}", "", f"{_in_words(plan)} {_sizes(plan, results)}", ""]
         lines += ["```console", "$ python benchmarks/evidence/downstream.py --glue GLUE", "```", ""]
         lines += _table(plan, results).markdown()
         lines += [f"![Each seed's result on the held-out examples]({plan.scale}.png)", ""]
@@ -138,6 +138,12 @@ def _in_words(plan: Plan) -> str:
         f", times 100, at the best of {len(plan.learning_rates)} learning rates, looked for with one seed. Each row is "
         "one pretrained model, so that what another seed of pretraining would change is not in the spread."
     )
+
+
+def _sizes(plan: Plan, results: dict[tuple[str, str], Any]) -> str:
+    sizes = {TASKS[task]: results[plan.models[0], task]["sizes"] for task in TASKS}
+    told = ", ".join(f"{task} {of['train']:,} and {of['dev']:,}" for task, of in sizes.items())
+    return f"Examples to train on and held out: {told}."
 
 
 def _history(model: str) -> RunHistory:
