@@ -7,6 +7,7 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
+import xxhash
 import yaml
 from matplotlib.figure import Figure
 
@@ -70,9 +71,21 @@ def write_index(folder: Path) -> None:
 
 
 def conclusion(folder: Path) -> str:
-    """What a question came to."""
+    """What a question came to; where the last line of conclusion.md names other results than are there, it is said."""
     path = folder / "conclusion.md"
-    return path.read_text().rstrip() if path.is_file() else "Not answered yet."
+    if not path.is_file():
+        return "Not answered yet."
+    text, _, written_for = path.read_text().rstrip().rpartition("\n\nOf results ")
+    now = results_hash(folder)
+    return text if written_for == now else f"{text}\n\n*This was written for other results than these, {now}.*"
+
+
+def results_hash(folder: Path) -> str:
+    """Of all results that are kept of a question."""
+    digest = xxhash.xxh3_64()
+    for path in sorted((*folder.rglob("metrics.jsonl"), *folder.rglob("results.json"))):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
 
 
 def by_recipe(runs: Sequence[RunHistory]) -> list[Group]:

@@ -10,7 +10,7 @@ import pytest
 import yaml
 from evidence import further_seeds, thinned
 from histories import rows, write_run
-from page import DOWNSTREAM, QUESTIONS, by_recipe, write
+from page import DOWNSTREAM, QUESTIONS, by_recipe, conclusion, results_hash, write
 
 from apollo_ds.comparison.stages import stage_parts
 from apollo_ds.comparison.tuning import best_rates
@@ -81,7 +81,7 @@ def test_further_seeds_go_to_the_best_rate_and_for_scratch_to_the_best_two(runs:
 def test_a_page_pairs_runs_with_scratch_by_their_seeds(runs: Path) -> None:
     folder = runs.parent
     (folder / "question.md").write_text("# Who wins?\n")
-    (folder / "conclusion.md").write_text("**Nobody.**\n")
+    (folder / "conclusion.md").write_text(f"**Nobody.**\n\nOf results {results_hash(folder)}\n")
     (folder / "tiny.yaml").write_text("grid: {method: [scratch, stackbert], learning_rate: [0.1, 0.2, 0.4], seed: [1]}")
     write(folder)
     page = (folder / "README.md").read_text()
@@ -96,6 +96,14 @@ def test_a_page_pairs_runs_with_scratch_by_their_seeds(runs: Path) -> None:
     assert every["scratch"]["0.4"] == "5.7500"
     assert every["stackbert"]["0.4"] == "-"
     assert {path.name for path in folder.glob("*.png")} == {"tiny-ends.png", "tiny-curves.png"}
+
+
+def test_a_conclusion_of_other_results_is_told(runs: Path) -> None:
+    (runs.parent / "conclusion.md").write_text(f"**Nobody.**\n\nOf results {results_hash(runs.parent)}\n")
+    assert conclusion(runs.parent) == "**Nobody.**"
+    run_of(runs, "apollo", 0.1, 1, 5.0)
+    told = f"*This was written for other results than these, {results_hash(runs.parent)}.*"
+    assert conclusion(runs.parent) == f"**Nobody.**\n\n{told}"
 
 
 def test_what_is_kept_of_a_run_is_what_its_page_needs(tmp_path: Path) -> None:
@@ -124,22 +132,33 @@ def test_the_page_of_fine_tuning_is_what_its_results_make(tmp_path: Path) -> Non
 
 def test_the_readme_s_table_is_the_page_s() -> None:
     """Its recipes are written as `method=` takes them, its losses to three digits."""
-    page = (EVIDENCE / "recipe" / "README.md").read_text().split("\n## gpt2-long\n")[1]
-    results = {row["recipe"]: row for row in rows(page, "less scratch's")}
     headline = rows((PROJECT / "README.md").read_text(), "cost of the run")
-    assert len(headline) > 3
+    assert {row["run"] for row in headline} == {"`gpt2-long`", "`gpt2-bytes`", "`bert-chars`"}
     for row in headline:
-        found = results[f"{page_name(row['recipe'].strip('`'))},lr_schedule=wsd"]
+        page = (EVIDENCE / "recipe" / "README.md").read_text().split(f"\n## {row['run'].strip('`')}\n")[1]
+        name = f"{page_name(row['recipe'].strip('`'))},lr_schedule=wsd"
+        (found,) = [of for of in rows(page, "less scratch's") if of["recipe"] == name]
         assert row["cost of the run"].rstrip("%") in (found["cost"].rstrip("%"), found["cost"].removesuffix(".0%"))
         assert row["final held-out loss"] == rounded(found["final held-out loss"])
+        if name.startswith("scratch"):
+            continue
+        (reach,) = [of for of in rows(page, "saving S") if of["recipe"] == name]
+        assert row["saving"] == (reach["saving S"] if reach["saving S"] != "-" else reach["reached by"].split(" (")[0])
+
+
+@pytest.mark.parametrize("question", [*QUESTIONS, DOWNSTREAM])
+def test_the_conclusions_are_of_the_results_that_are_there(question: str) -> None:
+    assert "was written for other results" not in conclusion(EVIDENCE / question)
 
 
 def page_name(method: str) -> str:
     """A method in YAML as a run's folder is named after it."""
     value = yaml.safe_load(method)
-    if isinstance(value, str):
-        return value
-    return ",".join([value.pop("name"), *(f"{key}={option}" for key, option in value.items())])
+    options = {"name": value} if isinstance(value, str) else value
+    name = options.pop("name")
+    if name == "sprout":  # the runs are of before it had a name
+        name, options = "deep_jump", {"sampler": "none", "new_layers": "zero", **options}
+    return ",".join([name, *(f"{key}={option}" for key, option in options.items())])
 
 
 def rounded(losses: str) -> str:
