@@ -24,24 +24,26 @@ def prepare_default_text(recipe: Recipe) -> None:
         UserError: the text cannot be built.
     """
     manifest = recipe.data / "manifest.json"
-    if manifest.is_file():
-        return
-    if os.environ.get("RANK", "0") == "0":
-        options = Options(
-            sources=sources.parse(["docs"]),
-            tokenizer="wordpiece" if recipe.model.is_masked else "bpe",
-            vocab_size=recipe.model.vocab_size,
-            validation_fraction=0.03,
-        )
-        try:
-            build(options, recipe.data, workers=os.cpu_count() or 1, console=Console())
-            return
-        except Busy:
-            pass
-        except DataError as error:
-            raise UserError(f"data: {error}") from None
     started = time.monotonic()
     while not manifest.is_file():
+        if os.environ.get("RANK", "0") == "0":
+            try:
+                _build(recipe)
+                return
+            except Busy:
+                pass
+            except DataError as error:
+                raise UserError(f"data: {error}") from None
         if time.monotonic() - started > _TIMEOUT_SECONDS:
             raise UserError(f"data: {recipe.data} was not ready after {_TIMEOUT_SECONDS} s; start again")
         time.sleep(0.2)
+
+
+def _build(recipe: Recipe) -> None:
+    options = Options(
+        sources=sources.parse(["docs"]),
+        tokenizer="wordpiece" if recipe.model.is_masked else "bpe",
+        vocab_size=recipe.model.vocab_size,
+        validation_fraction=0.03,
+    )
+    build(options, recipe.data, workers=os.cpu_count() or 1, console=Console())

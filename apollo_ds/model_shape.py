@@ -21,8 +21,8 @@ class ModelShape(BaseModel):
     max_position_embeddings: PositiveInt = 512
     dropout: float = Field(default=0.0, ge=0, lt=1)
     initializer_range: float = Field(default=0.02, gt=0)
-    """Standard deviation of fresh matrices. BERT's and GPT-2's own suits their widths; narrow models need more, about
-    hidden_size ** -0.5, or attend to nothing in particular for thousands of steps."""
+    """Standard deviation of fresh matrices. BERT's and GPT-2's own suits their widths; a narrow BERT may need more,
+    about hidden_size ** -0.5, or attend to nothing in particular for thousands of steps."""
 
     @property
     def is_masked(self) -> bool:

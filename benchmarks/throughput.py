@@ -47,6 +47,8 @@ def main() -> None:
     options = parser.parse_args()
     if unknown := set(options.parts) - set(PARTS):
         parser.error(f"{', '.join(unknown)}: choose from {', '.join(PARTS)}")
+    if options.rounds < 4:
+        parser.error("--rounds: at least 4, so that every loop has quartiles")
     if options.rank_of:
         _be_a_rank(*options.rank_of, options.result)
         return

@@ -7,8 +7,7 @@ from typing import Self
 
 from apollo_ds.comparison.groups import Group, check_comparable, find, grouped
 from apollo_ds.comparison.measures import Target
-from apollo_ds.comparison.tuning import best_rates
-from apollo_ds.errors import UserError
+from apollo_ds.comparison.tuning import best_rates, without_rate
 from apollo_ds.history import NotYetEvaluated, RunHistory
 
 
@@ -33,24 +32,27 @@ class Comparison:
         what tells it from others of that method); by default the group of the first run.
 
         Raises:
-            UserError: a folder is not a run's, none has a held-out loss, two cannot be compared (`check_comparable`)
-                or have the same recipe and seed, or there is no such baseline.
+            UserError: a folder is not a run's, the baseline has no held-out loss yet, two cannot be compared
+                (`check_comparable`) or have the same recipe and seed, or there is no such baseline.
         """
         known = {folder.resolve(): folder for folder in folders}
         if baseline is not None and (Path(baseline) / "metrics.jsonl").is_file():
             known.setdefault(Path(baseline).resolve(), Path(baseline))
+        needed = Path(baseline).resolve() if baseline is not None else next(iter(known))
         runs, left_out = [], []
-        for folder in known.values():
+        for path, folder in known.items():
             try:
                 runs.append(RunHistory.read(folder))
             except NotYetEvaluated as reason:
+                if path == needed:
+                    raise
                 left_out.append(str(reason))
-        if not runs:
-            raise UserError(left_out[0])
         check_comparable(runs)
         tried = grouped(runs)
         groups = best_rates(tried) if tuned else tried
-        chosen = find(groups, baseline)
+        chosen = find(tried, baseline)
+        if tuned:
+            chosen = next(group for group in groups if without_rate(group) == without_rate(chosen))
         return cls(groups, chosen, Target.of(chosen), tried if tuned else (), left_out)
 
 

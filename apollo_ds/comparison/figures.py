@@ -90,7 +90,8 @@ def _losses(groups: Sequence[Group], currency: str, target: Target | None) -> Fi
             axes.plot(after.x, after.mean, "o", color=look["color"], markersize=7, markerfacecolor="white")
             if len(groups) == 1:
                 text = _layers(group.shown[0].growths[at])
-                axes.annotate(text, (after.x, after.mean), (6, 5), textcoords="offset points", fontsize=8)
+                place = (after.x, after.mean)  # below the curve, which falls
+                axes.annotate(text, place, (-6, -9), textcoords="offset points", fontsize=8, ha="right", va="top")
     if any(_growths_of_all(group) for group in groups):
         axes.plot([], [], "o", color=GREY, markersize=7, markerfacecolor="white", label="growth")
     if target:

@@ -1,6 +1,7 @@
 """A comparison as a page and as lines in a terminal."""
 
 from collections.abc import Mapping
+from math import nan
 from pathlib import Path
 from statistics import fmean
 
@@ -136,7 +137,7 @@ def _remarks(comparison: Comparison) -> list[str]:
                 spent = f"{run.source.flops:.4g} FLOPs and {run.source.seconds:,.0f} seconds"
                 remarks.append(f"{run.folder} starts from {run.start['source']}, on which {spent} had been spent.")
             for detour in run.detours:
-                lost = f"{detour['lost_flops']:.4g} FLOPs and {detour['lost_seconds']:,.0f} seconds"
+                lost = f"{detour.get('lost_flops', nan):.4g} FLOPs and {detour.get('lost_seconds', nan):,.0f} seconds"
                 remarks.append(
                     f"{run.folder} went wrong at step {detour['went_wrong_at']:,} and went back to {detour['to']:,}: "
                     f"{lost} were lost, and are in no table or figure."

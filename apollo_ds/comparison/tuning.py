@@ -26,12 +26,12 @@ def without_rate(group: Group) -> str:
 def best_rates(groups: Sequence[Group]) -> list[Group]:
     """Of the groups of each recipe, that with the learning rate that ends lowest, in the order of the recipes.
 
-    Where more seeds followed at some of the rates, it is one of those: a single lucky run decides nothing else.
+    Where more seeds have finished at some of the rates, it is one of those: a single lucky run decides nothing else.
     """
     chosen: dict[str, Group] = {without_rate(group): group for group in groups}  # the order of the recipes
     for group in groups:
         best = chosen[without_rate(group)]
-        if (-len(group.shown), end(group)) < (-len(best.shown), end(best)):
+        if (-len(group.finished), end(group)) < (-len(best.finished), end(best)):
             chosen[without_rate(group)] = group
     return list(chosen.values())
 

@@ -25,9 +25,9 @@ _RESAMPLINGS = 1000
 def measure(setting: Setting, processes: Processes, rounds: int, warm_up: int = 2) -> dict[str, Any]:
     """Seconds a step of one layer run 1, 2, ... times: by one engine in a random order, and by one engine a depth.
 
-    The two take each depth one right after the other; a round has a shallow depth several times, about as long in all
-    as the deepest. A third engine draws its depths too, with a compiled layer, in a sixth of the rounds; what it
-    compiles after the warm-up is counted. On a CPU all run on one core, with short steps.
+    The two take each depth one right after the other; a round has a shallow depth several times, since what a step
+    costs beside its layers shows there. A third engine draws its depths too, with a compiled layer, in a sixth of the
+    rounds; what it compiles after the warm-up is counted. On a CPU all run on one core, with short steps.
     """
     threads = torch.get_num_threads()
     if processes.device.type == "cpu":
@@ -80,7 +80,7 @@ def measure(setting: Setting, processes: Processes, rounds: int, warm_up: int = 
         "threads": 1 if processes.device.type == "cpu" else None,
         "seconds": medians,
         "lines": {way: _line(times) for way, times in medians.items()},
-        "drawn_over_fixed": _drawn_over_fixed(kept["drawn"], kept["fixed"]),
+        "drawn_over_fixed": _drawn_over_fixed(kept["drawn"], kept["fixed"], rounds),
         "compiled_after_warm_up": graphs[-1] - graphs[warm_up - 1],
     }
 
@@ -94,24 +94,30 @@ def _side_by_side(drawn: Times, fixed: Times) -> dict[str, dict[int, float]]:
     }
 
 
-def _drawn_over_fixed(drawn: Times, fixed: Times) -> dict[str, list[float]]:
-    """Of a step, and of the lines' `a` and `b`: the ratio, and the ends of its 95% interval by resampling the pairs."""
-    random_state = np.random.default_rng(0)
+def _drawn_over_fixed(drawn: Times, fixed: Times, rounds: int) -> dict[str, list[float]]:
+    """Of a step, the mean over depths, and of the lines' `a` and `b`: the ratio, and the ends of its 95% interval.
 
-    def ratios(picked: dict[int, np.ndarray]) -> tuple[float, float, float]:
-        medians = _side_by_side(*({depth: of[depth][picked[depth]] for depth in of} for of in (drawn, fixed)))
+    The interval is by resampling whole rounds, in which the machine's state was one.
+    """
+
+    def ratios(picked: np.ndarray) -> tuple[float, float, float]:
+        medians = _side_by_side(
+            *({depth: _of_rounds(of[depth], rounds, picked) for depth in of} for of in (drawn, fixed))
+        )
         lines = {way: _line(times) for way, times in medians.items()}
-        steps = np.median(np.concatenate([(drawn[depth] / fixed[depth])[picked[depth]] for depth in drawn]))
+        steps = np.mean([medians["drawn"][depth] / medians["fixed"][depth] for depth in drawn])
         return float(steps), *(lines["drawn"][key] / lines["fixed"][key] for key in ("a", "b"))
 
-    sizes = {depth: len(times) for depth, times in drawn.items()}
-    all_pairs = ratios({depth: np.arange(size) for depth, size in sizes.items()})
-    again = [
-        ratios({depth: random_state.integers(size, size=size) for depth, size in sizes.items()})
-        for _ in range(_RESAMPLINGS)
-    ]
+    state = np.random.default_rng(0)
+    measured = ratios(np.arange(rounds))
+    again = [ratios(state.integers(rounds, size=rounds)) for _ in range(_RESAMPLINGS)]
     low, high = np.quantile(again, [0.025, 0.975], axis=0)
-    return {key: [all_pairs[i], float(low[i]), float(high[i])] for i, key in enumerate(("step", "a", "b"))}
+    return {key: [measured[i], float(low[i]), float(high[i])] for i, key in enumerate(("step", "a", "b"))}
+
+
+def _of_rounds(times: np.ndarray, rounds: int, picked: np.ndarray) -> np.ndarray:
+    """The times of some of the rounds, each of which has equally many."""
+    return times.reshape(rounds, -1)[picked].ravel()
 
 
 def _engine(recipe: Recipe, processes: Processes, compiled: bool = False) -> Engine:

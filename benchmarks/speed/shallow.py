@@ -16,21 +16,23 @@ _MICRO_BATCHES = 4
 def of_ranks(name: str, processes: Processes) -> dict[str, Any]:
     """Milliseconds a step by layers and by way, medians of steps in turn; on all ranks together."""
     setting = SETTINGS[name]
+    ways = {f"ZeRO {stage}": (stage, 1) for stage in range(4)}
+    ways[f"ZeRO 1, {_MICRO_BATCHES} micro-batches"] = (1, _MICRO_BATCHES)
+    cases = [(layers, way) for layers in (1, setting.shape.num_layers) for way in ways]
+    loops = []
+    for layers, way in cases:
+        stage, micro_batches = ways[way]
+        recipe = recipe_of(setting, processes, layers=layers)
+        zero = {**recipe.deepspeed["zero_optimization"], "stage": stage}
+        recipe = recipe.model_copy(update={"deepspeed": {**recipe.deepspeed, "zero_optimization": zero}})
+        loops.append(bare_steps(recipe, processes, micro_batches))
+        loops[-1](_WARM_UP)
+    seconds: list[list[float]] = [[] for _ in cases]
+    for number in range(_ROUNDS):
+        for place in range(len(cases)):
+            case = (place + number) % len(cases)
+            seconds[case].append(loops[case](1))
     found: dict[str, Any] = {"ranks": processes.world_size, "rounds": _ROUNDS, "micro_batches": _MICRO_BATCHES}
-    for layers in (1, setting.shape.num_layers):
-        whole = {f"ZeRO {stage}": (stage, 1) for stage in range(4)}
-        ways = {**whole, f"ZeRO 1, {_MICRO_BATCHES} micro-batches": (1, _MICRO_BATCHES)}
-        loops = {}
-        for way, (stage, micro_batches) in ways.items():
-            recipe = recipe_of(setting, processes, layers=layers)
-            zero = {**recipe.deepspeed["zero_optimization"], "stage": stage}
-            recipe = recipe.model_copy(update={"deepspeed": {**recipe.deepspeed, "zero_optimization": zero}})
-            loops[way] = bare_steps(recipe, processes, micro_batches)
-        for steps in loops.values():
-            steps(_WARM_UP)
-        seconds: dict[str, list[float]] = {way: [] for way in ways}
-        for _ in range(_ROUNDS):
-            for way, steps in loops.items():
-                seconds[way].append(steps(1))
-        found[f"{layers} layers" if layers > 1 else "1 layer"] = {way: median(of) * 1000 for way, of in seconds.items()}
+    for (layers, way), times in zip(cases, seconds, strict=True):
+        found.setdefault(f"{layers} layers" if layers > 1 else "1 layer", {})[way] = median(times) * 1000
     return found

@@ -161,9 +161,12 @@ def test_a_baseline_that_diverged_sets_no_loss_and_is_named(tmp_path: Path) -> N
 
 def test_a_run_without_a_held_out_loss_yet_is_named_and_left_out(tmp_path: Path) -> None:
     early = write_run(tmp_path / "early", [], finished=False)
-    text = page([early, write_run(tmp_path / "s", SCRATCH)])
+    text = page([write_run(tmp_path / "s", SCRATCH), early])
     assert f"Left out: {early}/metrics.jsonl: no held-out loss is recorded yet." in text
-    assert refusal(early) == f"{early}/metrics.jsonl: no held-out loss is recorded yet"
+    why = f"{early}/metrics.jsonl: no held-out loss is recorded yet"
+    assert refusal(early) == why
+    assert refusal(early, tmp_path / "s") == why  # the first one is the baseline
+    assert refusal(tmp_path / "s", early, baseline=str(early)) == why
 
 
 def test_a_damaged_line_is_named(tmp_path: Path) -> None:
@@ -171,6 +174,17 @@ def test_a_damaged_line_is_named(tmp_path: Path) -> None:
     lines = (folder / "metrics.jsonl").read_text().splitlines()
     (folder / "metrics.jsonl").write_text("\n".join([lines[0], lines[1][:-5], *lines[2:]]) + "\n")
     assert refusal(folder).startswith(f"{folder}/metrics.jsonl: line 2 is damaged; ")
+
+
+def test_a_run_from_before_a_size_had_a_name_is_of_the_same_recipe(tmp_path: Path) -> None:
+    model = {"family": "gpt2", "num_layers": 6, "hidden_size": 32, "vocab_size": 300, "dropout": 0.0}
+    runs = [write_run(tmp_path / "s1", SCRATCH, seed=1, model=model)]
+    runs.append(write_run(tmp_path / "s2", SCRATCH, seed=2, model={**model, "initializer_range": 0.02}))
+    runs.append(write_run(tmp_path / "s3", SCRATCH, seed=3, model={**model, "initializer_range": 0.1}))
+    assert [group.name for group in Comparison.of(runs).groups] == [
+        "scratch,model.initializer_range=0.02",
+        "scratch,model.initializer_range=0.1",
+    ]
 
 
 def test_what_a_detour_lost_is_told(tmp_path: Path) -> None:
@@ -194,6 +208,8 @@ def test_the_best_rate_of_each_recipe_can_be_shown_alone(tmp_path: Path) -> None
     names = [found["recipe"] for found in rows(text, "final held-out loss")]
     assert names == ["scratch,learning_rate=0.002", "apollo,learning_rate=0.002", "pld"]
     assert comparison.baseline.name == names[0]
+    for named in (folders[3], "apollo,learning_rate=0.001"):  # its rate is not the best, its recipe is shown at that
+        assert Comparison.of(folders, str(named), tuned=True).baseline.name == names[1]
     assert "apollo,learning_rate=0.002 has the highest rate that was tried for it; one beyond may be better." in text
     assert "scratch,learning_rate=0.002 has" not in text  # it lies between two others
     assert "pld has" not in text  # no other was tried

@@ -1,0 +1,39 @@
+"""The figures of speed: the page and README say what was measured."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from histories import rows
+from speed.page import write
+
+PROJECT = Path(__file__).parents[2]
+RESULTS = PROJECT / "benchmarks" / "results"
+SETTINGS = {"BERT": "bert-cpu", "GPT-2": "gpt2-cpu"}
+LOOPS = {
+    "apollo_ds": "apollo_ds",
+    "`transformers.Trainer`, stock model": "transformers.Trainer",
+    "the same without dropout": "transformers.Trainer, no dropout",
+    "a plain loop with the same tricks": "by hand",
+}
+
+
+@pytest.fixture(scope="module")
+def results() -> dict[str, Any]:
+    return json.loads((RESULTS / "throughput.json").read_text())
+
+
+def test_the_page_is_what_its_results_make(results: dict[str, Any], tmp_path: Path) -> None:
+    write(results, tmp_path)
+    assert (tmp_path / "throughput.md").read_text() == (RESULTS / "throughput.md").read_text()
+
+
+def test_the_readme_s_table_is_what_was_measured(results: dict[str, Any]) -> None:
+    table = rows((PROJECT / "README.md").read_text(), "model, layers")
+    assert len(table) == sum(len(results[setting]["against"]) for setting in SETTINGS.values())
+    for row in table:
+        model, layers = row["model, layers"].split(", ")
+        measured = results[SETTINGS[model]]["against"][layers]
+        for column, name in LOOPS.items():
+            assert row[column] == f"{measured[name]['tokens_per_second']:,.0f}"
