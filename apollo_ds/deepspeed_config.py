@@ -54,6 +54,16 @@ def zero_stage(config: Mapping[str, Any]) -> int:
     return int(config.get("zero_optimization", {}).get("stage", 0))
 
 
+def with_zero_stage(config: Mapping[str, Any], stage: int) -> dict[str, Any]:
+    """The configuration with another ZeRO stage."""
+    return {**config, "zero_optimization": {**config.get("zero_optimization", {}), "stage": stage}}
+
+
+def offloads(config: Mapping[str, Any]) -> bool:
+    """Whether optimizer or weights live in the host's memory."""
+    return bool({"offload_optimizer", "offload_param", "cpu_offload"} & set(config.get("zero_optimization", {})))
+
+
 def settle(config: Mapping[str, Any], computes_bf16: bool, world_size: int) -> dict[str, Any]:
     """The configuration with what depends on the machine decided.
 
@@ -64,8 +74,5 @@ def settle(config: Mapping[str, Any], computes_bf16: bool, world_size: int) -> d
     settled = {"timers": {"throughput": {"enabled": False}}, **config}
     if config.get("bf16", {}).get("enabled") == "auto":
         settled["bf16"] = {**config["bf16"], "enabled": computes_bf16}
-    zero = config.get("zero_optimization", {})
-    needs_zero = zero_stage(config) == 3 or {"offload_optimizer", "cpu_offload"} & set(zero) or world_size > 1
-    if not needs_zero and precision(settled) == "fp32":
-        settled["zero_optimization"] = {**zero, "stage": 0}
-    return settled
+    needs_zero = zero_stage(config) == 3 or offloads(config) or world_size > 1
+    return settled if needs_zero or precision(settled) != "fp32" else with_zero_stage(settled, 0)

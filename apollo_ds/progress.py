@@ -8,9 +8,10 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from apollo_ds.deepspeed_config import precision, zero_stage
+from apollo_ds.deepspeed_config import precision
 from apollo_ds.recipe import Recipe
 from apollo_ds.schedule import Schedule
+from apollo_ds.zero import zero_stages
 
 _COLUMNS = (
     f"{'step':>9}  {'stage':>5}  {'depth':>8}  {'loss':>7}  {'grad':>6}  {'lr':>8}  {'tok/s':>9}  {'PFLOP':>9}  eta"
@@ -38,9 +39,10 @@ class Progress:
         """What is about to run."""
         shape = recipe.model
         stages = "-".join(str(stage.unique_layers) for stage in self.schedule.stages)
+        zero = zero_stages(recipe, self.schedule.stages, ranks)
         self.say(
             f"[bold]{recipe.method.name}[/]  {shape.family} {shape.num_layers}x{shape.hidden_size}  stages {stages}  "
-            f"{ranks} x {device}, zero {zero_stage(recipe.deepspeed)} "
+            f"{ranks} x {device}, zero {'-'.join(map(str, zero if len(set(zero)) > 1 else zero[:1]))} "
             f"{precision(recipe.deepspeed)}  seed {recipe.seed}  out {recipe.out}"
         )
         self.say(_COLUMNS, style="dim")

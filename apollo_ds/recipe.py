@@ -21,7 +21,7 @@ from pydantic import (
     ValidationError,
 )
 
-from apollo_ds.deepspeed_config import check_deepspeed, zero_stage
+from apollo_ds.deepspeed_config import check_deepspeed, offloads, zero_stage
 from apollo_ds.errors import UserError
 from apollo_ds.learning_rate import LearningRate, Policy
 from apollo_ds.methods import METHODS, Combination, Method, Run
@@ -57,6 +57,10 @@ class Recipe(BaseModel):
     """Whether the backward computes what is inside a layer once more, instead of the forward keeping it."""
     compile_blocks: bool = False
     """Whether `torch.compile` compiles the layers, each by itself."""
+    zero_by_stage: bool = False
+    """Whether smaller stages train under the lowest ZeRO stage that needs no more memory than the largest stage does.
+
+    The largest stage trains under that of `deepspeed`."""
     learning_rate: PositiveFloat
     lr_schedule: Policy | None = None
     """By default the method's own: cosine for most."""
@@ -234,6 +238,8 @@ def resolve(values: dict[str, Any], source: str) -> Recipe:
     if recipe.masking == "whole_word" and not recipe.model.is_masked:
         raise UserError(f"{source}: masking: {recipe.model.family} has no masks, so no whole_word; remove it")
     check_deepspeed(recipe.deepspeed, source)
+    if recipe.zero_by_stage and (zero_stage(recipe.deepspeed) == 0 or offloads(recipe.deepspeed)):
+        raise UserError(f"{source}: zero_by_stage: nothing is lower than ZeRO 0 or without offload; remove it")
     if recipe.compile_blocks and zero_stage(recipe.deepspeed) == 3:
         raise UserError(f"{source}: compile_blocks: ZeRO 3 moves weights inside each layer; use stage 1 or 2 with it")
     return recipe

@@ -17,7 +17,7 @@ from apollo_ds.checkpoint_files import Totals, newest_sound
 from apollo_ds.checkpoint_writer import CheckpointWriter
 from apollo_ds.consensus import Consensus
 from apollo_ds.data import BatchSource
-from apollo_ds.deepspeed_config import precision, zero_stage
+from apollo_ds.deepspeed_config import precision
 from apollo_ds.detour import Detour, around
 from apollo_ds.divergence import DivergenceWatch, Memory, WentWrong
 from apollo_ds.engine import Engine, Processes
@@ -37,6 +37,7 @@ from apollo_ds.stage import Stage
 from apollo_ds.stage_model import build_for, growth_into, needs_initial_values
 from apollo_ds.stopping import StopRequest
 from apollo_ds.triggers import Evidence
+from apollo_ds.zero import under_zero, zero_stages
 
 _UPDATES_MEASURED = 20
 """Steps after a growth whose update is compared with the weights: the growth's shock, if there is one."""
@@ -59,6 +60,7 @@ class Trainer:
         self.progress = progress
         self.folder = RunFolder(recipe.out)
         self.schedule = recipe.schedule()
+        self.zero_stages = zero_stages(recipe, self.schedule.stages, processes.world_size)
         self.micro_batch = recipe.micro_batch(processes.world_size)
         self.last_loss = float("nan")
         self.consensus = Consensus(processes, request or StopRequest())
@@ -107,7 +109,7 @@ class Trainer:
                 step=0,
                 ranks=self.processes.world_size,
                 precision=precision(self.recipe.deepspeed),
-                zero_stage=zero_stage(self.recipe.deepspeed),
+                zero_stage=self.zero_stages[self.stage],
                 unigram_entropy=entropy,
                 **(source.cost if source else {}),
             )
@@ -125,7 +127,7 @@ class Trainer:
             activation_checkpointing=self.recipe.activation_checkpointing,
             compile_blocks=self.recipe.compile_blocks,
         )
-        return Engine(model, self.recipe, self.processes)
+        return Engine(model, under_zero(self.recipe, self.zero_stages[stage]), self.processes)
 
     def train(self) -> None:
         """Run every step that is left.
@@ -250,6 +252,7 @@ class Trainer:
             **{"from": old.unique_layers, "to": new.unique_layers},
             map=list(growth.depth.layer_map) if isinstance(growth, Growth) else None,
             map_name=_name_of_growth(old, new),
+            zero_stage=self.zero_stages[stage],
             loss_before=loss_before,
             loss_after=self._held_out_loss(stage),
             seconds=seconds,

@@ -9,4 +9,4 @@ out="${1:-benchmarks/results/gpu}"
 throughput="python benchmarks/throughput.py --out $out"
 $throughput peak schedule --steps 240 --settings bert-base-128 bert-base-512 bert-large-512 gpt2-base-1024
 $throughput against --rounds 10 --settings bert-base-128 gpt2-base-1024
-$throughput depth profile --rounds 6 --settings bert-base-512
+$throughput depth profile --rounds 18 --settings bert-base-512

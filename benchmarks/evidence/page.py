@@ -109,7 +109,9 @@ def _scale(folder: Path, scale: str, grids: Sequence[Path]) -> list[str]:
     of_paper = sorted((group for group in groups if rate(group) == PAPERS_RATE), key=end)
     if any(_is_scratch(group) for group in of_paper):
         lines += [f"### The paper's protocol: {PAPERS_RATE:g} for all", "", *_results(of_paper).markdown()]
-    best = sorted(best_rates(groups), key=end)
+        lines += _to_scratch(_compared(of_paper))
+    tuned = {group.name for group in groups if rate(group) != PAPERS_RATE}
+    best = sorted((group for group in best_rates(groups) if group.name in tuned), key=end)
     if len(rates) > 1:
         lines += ["### The tuned protocol: each recipe at its best rate", ""]
         lines += [_OF_RATES, ""]
@@ -117,15 +119,13 @@ def _scale(folder: Path, scale: str, grids: Sequence[Path]) -> list[str]:
     edges = [f"{group.name} ({edge})" for group in best if (edge := at_the_edge(group, groups))]
     if edges:
         lines += [f"At the edge of the rates that were tried, so that another may be better: {'; '.join(edges)}.", ""]
-    baseline = _scratch(best)
-    comparison = Comparison(best, baseline, Target.of(baseline))
+    comparison = _compared(best)
+    lines += _to_scratch(comparison)
     if comparison.target:
-        lines += [f"To the final loss of {baseline.name}, {comparison.target.loss:.4f}:", ""]
-        lines += _reached(comparison, comparison.target).markdown()
         lines += ["At equal FLOPs, as parts of what it took:", ""]
         lines += tables.budget_table(best, comparison.target).markdown()
-    shown = [group for group in best[:_CURVES] if group is not baseline] + [baseline]
-    curves = draw(shown, baseline, comparison.target)["loss_against_flops.png"]
+    shown = [group for group in best[:_CURVES] if group is not comparison.baseline] + [comparison.baseline]
+    curves = draw(shown, comparison.baseline, comparison.target)["loss_against_flops.png"]
     for name, figure in (("ends", _ends(comparison)), ("curves", curves)):
         figure.savefig(folder / f"{scale}-{name}.png", dpi=150)
         lines += [f"![{_CAPTIONS[name]}]({scale}-{name}.png)", ""]
@@ -227,11 +227,22 @@ def _per_growth(values: Sequence[Sequence[float | None]], combine: Callable[[lis
     return ", ".join(cells) or NOTHING
 
 
-def _reached(comparison: Comparison, target: Target) -> Table:
-    """Without times: two runs at once, and whatever else ran beside them, share a machine."""
-    table = tables.reach_table(comparison.groups, comparison.baseline, target)
+def _compared(groups: Sequence[Group]) -> Comparison:
+    baseline = _scratch(groups)
+    return Comparison(groups, baseline, Target.of(baseline))
+
+
+def _to_scratch(comparison: Comparison) -> list[str]:
+    """What came to the loss of scratch, and at what cost.
+
+    Without times: two runs at once, and whatever else ran beside them, share a machine.
+    """
+    if not comparison.target:
+        return []
+    table = tables.reach_table(comparison.groups, comparison.baseline, comparison.target)
     columns = table.headings.index("tokens") + 1
-    return Table(table.headings[:columns], [row[:columns] for row in table.rows])
+    shown = Table(table.headings[:columns], [row[:columns] for row in table.rows])
+    return [f"To the final loss of {comparison.baseline.name}, {comparison.target.loss:.4f}:", "", *shown.markdown()]
 
 
 def _every_rate(groups: Sequence[Group], best: Sequence[Group], rates: Sequence[float]) -> Table:

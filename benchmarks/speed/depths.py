@@ -25,16 +25,15 @@ _RESAMPLINGS = 1000
 def measure(setting: Setting, processes: Processes, rounds: int, warm_up: int = 2) -> dict[str, Any]:
     """Seconds a step of one layer run 1, 2, ... times: by one engine in a random order, and by one engine a depth.
 
-    The two take each depth one right after the other; a round has a shallow depth several times, since what a step
-    costs beside its layers shows there. A third engine draws its depths too, with a compiled layer, in a sixth of the
-    rounds; what it compiles after the warm-up is counted. On a CPU all run on one core, with short steps.
+    In a round the two take each depth once, one right after the other. A third engine draws its depths too, with a
+    compiled layer, in a sixth of the rounds; what it compiles after the warm-up is counted. On a CPU all run on one
+    core, with short steps.
     """
     threads = torch.get_num_threads()
     if processes.device.type == "cpu":
         setting = replace(setting, samples=_SAMPLES_ON_CPU)
         torch.set_num_threads(1)
-    full = setting.shape.num_layers
-    depths = range(1, full + 1)
+    depths = range(1, setting.shape.num_layers + 1)
     recipe = recipe_of(setting, processes)
     plan, source = recipe.schedule().at(0), source_of(recipe)
     batches = source.micro_batches(plan, setting.samples, setting.samples, 0, 1)
@@ -52,7 +51,7 @@ def measure(setting: Setting, processes: Processes, rounds: int, warm_up: int = 
         finish(processes)
         seconds[way][depth].append(time.perf_counter() - began)
 
-    order = [depth for depth in depths for _ in range(full // depth)]
+    order = list(depths)
     for number in range(rounds + warm_up):
         random.Random(number).shuffle(order)
         for place, depth in enumerate(order):
@@ -68,10 +67,7 @@ def measure(setting: Setting, processes: Processes, rounds: int, warm_up: int = 
     for engine in (drawn, compiled, *fixed.values()):
         engine.close()
     torch.set_num_threads(threads)
-    kept = {
-        way: {depth: np.array(times[warm_up * (full // depth) :]) for depth, times in of.items()}
-        for way, of in seconds.items()
-    }
+    kept = {way: {depth: np.array(times[warm_up:]) for depth, times in of.items()} for way, of in seconds.items()}
     medians = {"drawn, compiled": {depth: float(np.median(times)) for depth, times in kept["drawn, compiled"].items()}}
     medians |= _side_by_side(kept["drawn"], kept["fixed"])
     return {
@@ -101,9 +97,7 @@ def _drawn_over_fixed(drawn: Times, fixed: Times, rounds: int) -> dict[str, list
     """
 
     def ratios(picked: np.ndarray) -> tuple[float, float, float]:
-        medians = _side_by_side(
-            *({depth: _of_rounds(of[depth], rounds, picked) for depth in of} for of in (drawn, fixed))
-        )
+        medians = _side_by_side(*({depth: of[depth][picked] for depth in of} for of in (drawn, fixed)))
         lines = {way: _line(times) for way, times in medians.items()}
         steps = np.mean([medians["drawn"][depth] / medians["fixed"][depth] for depth in drawn])
         return float(steps), *(lines["drawn"][key] / lines["fixed"][key] for key in ("a", "b"))
@@ -113,11 +107,6 @@ def _drawn_over_fixed(drawn: Times, fixed: Times, rounds: int) -> dict[str, list
     again = [ratios(state.integers(rounds, size=rounds)) for _ in range(_RESAMPLINGS)]
     low, high = np.quantile(again, [0.025, 0.975], axis=0)
     return {key: [measured[i], float(low[i]), float(high[i])] for i, key in enumerate(("step", "a", "b"))}
-
-
-def _of_rounds(times: np.ndarray, rounds: int, picked: np.ndarray) -> np.ndarray:
-    """The times of some of the rounds, each of which has equally many."""
-    return times.reshape(rounds, -1)[picked].ravel()
 
 
 def _engine(recipe: Recipe, processes: Processes, compiled: bool = False) -> Engine:

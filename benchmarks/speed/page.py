@@ -66,8 +66,8 @@ def _depth(found: Results) -> list[str]:
     where = ", on one core" if found["threads"] == 1 else ""
     return [
         f"Step time at depths 1 to {len(found['seconds']['drawn'])} as a + b x depth, {found['samples']} samples a "
-        f"step{where}; medians of {found['rounds']} rounds, of a sixth of them where compiled, in each of which a "
-        "shallow depth has several turns; a drawn step as so many times the fixed one beside it. Drawn over fixed, "
+        f"step{where}; medians of {found['rounds']} rounds, of a sixth of them where compiled; a drawn step as so many "
+        "times the fixed one beside it. Drawn over fixed, "
         f"with 95% intervals by resampling rounds: a step {ratios['step']}, the mean over depths, a {ratios['a']}, b "
         f"{ratios['b']}. Graphs compiled after the warm-up: {found['compiled_after_warm_up']}.",
         "",
