@@ -7,10 +7,12 @@ from pathlib import Path
 
 import pytest
 import slurm
+import yaml
 from launching import PROJECT, TIMEOUT_SECONDS
 from recipes import tiny, write
 from runs import events, trained
 
+from apollo_ds.__main__ import main
 from apollo_ds.metrics import read_metrics
 from apollo_ds.recipe import Recipe
 
@@ -109,6 +111,27 @@ def test_an_array_trains_one_line_of_the_list_each(cluster: slurm.Cluster, tmp_p
         assert read_metrics(tmp_path / name / "metrics.jsonl")[-1]["event"] == "end"
         assert f"{name}  gpt2 6x32" in printed.read_text()
         assert "seed 7" in printed.read_text()
+
+
+def test_an_array_trains_what_a_sweep_lists(
+    cluster: slurm.Cluster, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    grid = tmp_path / "grid.yaml"
+    recipe = write(tiny("gpt2", tmp_path / "unused"), tmp_path / "recipe.yaml")
+    columns = {"method": ["scratch", {"name": "apollo", "layers": [3, 6], "grow_at": [0.5]}], "seed": [1, 2]}
+    grid.write_text(yaml.safe_dump({"recipe": recipe, "grid": columns, "out": str(tmp_path / "sweep")}))
+
+    def listed() -> str:
+        main(["sweep", str(grid), "--list"])
+        return capsys.readouterr().out
+
+    todo = tmp_path / "todo.txt"
+    todo.write_text(listed())
+    job = submit(cluster, tmp_path / "array-%a.log", "--array=2-4", "launch/pretrain.sbatch", f"@{todo}")
+    for number in (2, 3, 4):
+        printed = tmp_path / f"array-{number}.log"
+        assert cluster.wait_for_end(f"{job}_{number}", TIMEOUT_SECONDS) == "COMPLETED", printed.read_text()
+    assert listed() == todo.read_text().splitlines(keepends=True)[0]
 
 
 def test_the_script_is_bash() -> None:
