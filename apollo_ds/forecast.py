@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from apollo_ds.deepspeed_config import settle
 from apollo_ds.micro_batch import activation_bytes
 from apollo_ds.recipe import Recipe
 from apollo_ds.zero import stage_bytes, zero_stages
@@ -13,11 +14,12 @@ def forecast(
     """Memory a rank in the greatest stage by ZeRO stage, in bytes; tokens a second and days of the whole run.
 
     `total` is that of `plan`. `peak_flops` is one rank's; `utilisation` the part of it that the model's own operations
-    reach. Logits, buffers, fragments and evaluation come on top.
+    reach. Logits, buffers, fragments and evaluation come on top. `bf16: auto` is taken for bf16.
 
     Raises:
         UserError: the number of ranks does not divide the global batch.
     """
+    recipe = recipe.model_copy(update={"deepspeed": settle(recipe.deepspeed, computes_bf16=True, world_size=ranks)})
     stages = recipe.schedule().stages
     micro_batch = recipe.micro_batch(ranks)
     seconds = total["flops"] / (ranks * peak_flops * utilisation)

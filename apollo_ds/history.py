@@ -12,7 +12,7 @@ import yaml
 
 from apollo_ds.errors import UserError
 from apollo_ds.metrics import read_metrics
-from apollo_ds.model_shape import ModelShape
+from apollo_ds.recipe import with_defaults
 
 Event = dict[str, Any]
 
@@ -42,10 +42,6 @@ class Evaluation:
     cost: Cost
     loss: float
     """In nats per token; infinite where it was not a finite number."""
-
-
-_SHAPE_DEFAULTS = {key: field.default for key, field in ModelShape.model_fields.items() if not field.is_required()}
-"""For what a run's model did not have a name for yet, so that the run is still the same recipe's."""
 
 
 class NotYetEvaluated(UserError):
@@ -147,8 +143,7 @@ class RunHistory:
 def _read_config(path: Path) -> dict[str, Any]:
     try:
         config = yaml.safe_load(path.read_text())
-        config["recipe"]["method"]["name"]
-        config["recipe"]["model"] = {**_SHAPE_DEFAULTS, **config["recipe"]["model"]}
+        config["recipe"] = with_defaults(config["recipe"])
     except (OSError, yaml.YAMLError, TypeError, KeyError):
         raise UserError(f"{path}: missing or damaged; the run cannot be shown without its recipe") from None
     return config

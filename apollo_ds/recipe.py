@@ -20,8 +20,9 @@ from pydantic import (
     PositiveInt,
     ValidationError,
 )
+from pydantic_core import to_jsonable_python
 
-from apollo_ds.deepspeed_config import check_deepspeed, offloads, zero_stage
+from apollo_ds.deepspeed_config import check_deepspeed, zero_stage
 from apollo_ds.errors import UserError
 from apollo_ds.learning_rate import LearningRate, Policy
 from apollo_ds.methods import METHODS, Combination, Method, Run
@@ -58,9 +59,8 @@ class Recipe(BaseModel):
     compile_blocks: bool = False
     """Whether `torch.compile` compiles the layers, each by itself."""
     zero_by_stage: bool = False
-    """Whether smaller stages train under the lowest ZeRO stage that needs no more memory than the largest stage does.
-
-    The largest stage trains under that of `deepspeed`."""
+    """Whether each stage trains under the lowest ZeRO stage at which its state is no larger than the largest stage's is
+    under that of `deepspeed`. Without effect where that is 0 or offloads."""
     learning_rate: PositiveFloat
     lr_schedule: Policy | None = None
     """By default the method's own: cosine for most."""
@@ -121,6 +121,29 @@ class Recipe(BaseModel):
         share = self.global_batch_size // world_size
         most = max(1, min(share, int(self.micro_batch_size * room)))
         return max(d for d in range(1, most + 1) if share % d == 0)
+
+
+def with_defaults(recorded: Mapping[str, Any]) -> dict[str, Any]:
+    """A recipe as a run folder holds it; keys that did not exist yet when it was written have their defaults."""
+    values = {**_defaults(Recipe), **recorded}
+    values["model"] = {**_defaults(ModelShape), **values["model"]}
+    values["method"] = _method_with_defaults(values["method"])
+    return values
+
+
+def _method_with_defaults(options: Mapping[str, Any]) -> dict[str, Any]:
+    if "parts" in options:
+        return {**options, "parts": [_method_with_defaults(part) for part in options["parts"]]}
+    kind = METHODS.get(str(options["name"]))
+    return {**(_defaults(kind) if kind else {}), **options}
+
+
+def _defaults(kind: type[BaseModel]) -> dict[str, Any]:
+    """Without those that depend on other values."""
+    fixed = {
+        k: field for k, field in kind.model_fields.items() if not field.is_required() and not field.default_factory
+    }
+    return {key: to_jsonable_python(field.default) for key, field in fixed.items()}
 
 
 def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
@@ -238,8 +261,6 @@ def resolve(values: dict[str, Any], source: str) -> Recipe:
     if recipe.masking == "whole_word" and not recipe.model.is_masked:
         raise UserError(f"{source}: masking: {recipe.model.family} has no masks, so no whole_word; remove it")
     check_deepspeed(recipe.deepspeed, source)
-    if recipe.zero_by_stage and (zero_stage(recipe.deepspeed) == 0 or offloads(recipe.deepspeed)):
-        raise UserError(f"{source}: zero_by_stage: nothing is lower than ZeRO 0 or without offload; remove it")
     if recipe.compile_blocks and zero_stage(recipe.deepspeed) == 3:
         raise UserError(f"{source}: compile_blocks: ZeRO 3 moves weights inside each layer; use stage 1 or 2 with it")
     return recipe

@@ -14,8 +14,7 @@ import yaml
 
 from apollo_ds.corpus import Corpus
 from apollo_ds.errors import UserError
-from apollo_ds.model_shape import ModelShape
-from apollo_ds.recipe import Recipe
+from apollo_ds.recipe import Recipe, with_defaults
 
 # What may change between the starts of one run, since it changes neither data order nor schedule.
 _MAY_CHANGE = {
@@ -25,6 +24,7 @@ _MAY_CHANGE = {
     "activation_checkpointing",
     "compile_blocks",
     "deepspeed",
+    "zero_by_stage",
     "eval_every",
     "eval_samples",
     "save_every",
@@ -136,9 +136,7 @@ def read_recipe(path: Path) -> dict[str, Any]:
         UserError: it is damaged.
     """
     try:
-        recipe = dict(yaml.safe_load(path.read_text())["recipe"])
-        recipe["model"] = ModelShape(**recipe["model"]).model_dump()  # what it did not have yet has its default
-        return recipe
+        return with_defaults(yaml.safe_load(path.read_text())["recipe"])
     except (OSError, yaml.YAMLError, TypeError, KeyError, ValueError):
         raise UserError(f"{path}: damaged; remove the run folder or choose another with out=...") from None
 

@@ -97,7 +97,8 @@ class Trainer:
         if state:
             self.engine.restore(state)
         if saved:
-            self._write("resume", step=self.totals.step, ranks=self.processes.world_size)
+            zero_stage = self.zero_stages[self.stage]
+            self._write("resume", step=self.totals.step, ranks=self.processes.world_size, zero_stage=zero_stage)
             self.progress.say(
                 f"resume {newest} in stage {self.stage + 1} of {len(self.schedule.stages)} "
                 f"(saved by {saved.saved_by} ranks, now {self.processes.world_size})"

@@ -25,6 +25,7 @@ import json
 import os
 import shutil
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
@@ -56,16 +57,18 @@ def main() -> None:
     path = options.out / "throughput.json"
     results: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
     tempfile.tempdir = tempfile.mkdtemp(prefix="apollo-ds-throughput-")
+    from speed.page import write
+
     for part in options.parts:
         for name in options.settings:
+            began = time.monotonic()
             measured = _measure(part, name, options)
             precision = "bf16" if _one_rank().computes_bf16 else "fp32"
             results.setdefault(name, {}).update({"precision": precision, part: measured})
             path.write_text(json.dumps(results, indent=1))
-            print(f"{part} {name}: {json.dumps(measured)[:2000]}", flush=True)
-    from speed.page import write
-
-    write(results, options.out)
+            write(results, options.out)
+            seconds = time.monotonic() - began
+            print(f"{part} {name}, {seconds:.0f} s: {json.dumps(measured)[:2000]}", flush=True)
     shutil.rmtree(tempfile.tempdir)
     os._exit(0)  # loops that wait in threads of their own would keep the process
 
@@ -77,7 +80,7 @@ def _measure(part: str, name: str, options: argparse.Namespace) -> dict[str, Any
     if part == "ranks":
         from speed import ranks
 
-        return ranks.measure(name, rounds=3)
+        return ranks.measure(name, rounds=5)
     if part == "shallow":
         from speed import ranks
 

@@ -21,7 +21,8 @@ fi
 export APOLLO_DS_STARTED_BY=$$
 trap '' USR1
 set -m
-deepspeed --log_level warning --master_port "$MASTER_PORT" "${ranks[@]}" "$script" "$@" </dev/null &
+# The launcher's only warning says that there is no hostfile, which a single machine does not need.
+deepspeed --log_level error --master_port "$MASTER_PORT" "${ranks[@]}" "$script" "$@" </dev/null &
 job=$!
 trap 'kill -USR1 -- "-$job" 2>/dev/null || true' TERM USR1 INT
 code=0

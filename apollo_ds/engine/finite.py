@@ -20,7 +20,9 @@ def skip_unless_finite(adam: torch.optim.Optimizer, norm: Callable[[], Tensor]) 
     """
 
     def look(optimizer: Any, _args: Any, _kwargs: Any) -> None:
-        optimizer.found_inf = 1 - norm().isfinite().float().reshape(())
+        skipped = 1 - norm().isfinite().float().reshape(())
+        # Where an offloaded Adam is on the CPU, its kernel would not wait for a flag that is still on its way there.
+        optimizer.found_inf = skipped.to(optimizer.param_groups[0]["params"][0].device)
 
     adam.register_step_pre_hook(look)
 

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 from transformers import (
     BertForMaskedLM,
     GPT2LMHeadModel,
@@ -121,13 +122,23 @@ def by_hand(setting: Setting, processes: Processes, layers: int) -> Callable[[Pa
 
 
 def _cross_entropy(hidden: Tensor, decoder: torch.nn.Linear, labels: Tensor) -> Tensor:
-    """At once where there are few rows, which is faster, and in chunks where there are many."""
+    """At once where there are few rows, which is faster, and in chunks where there are many.
+
+    In half precision `linear_cross_entropy` would add the losses up in it, so chunks are computed again instead.
+    """
     rows = 8192 if hidden.is_cuda else 512
     if len(hidden) <= rows:
         return F.cross_entropy(decoder(hidden).float(), labels)
-    weight, bias = (None if part is None else part.to(hidden.dtype) for part in (decoder.weight, decoder.bias))
-    chunks = torch.nn.LinearCrossEntropyOptions(batch_chunk_size=rows, chunking_method=None)
-    return F.linear_cross_entropy(hidden, weight, labels, linear_bias=bias, options=chunks)
+    if hidden.dtype == torch.float32:
+        chunks = torch.nn.LinearCrossEntropyOptions(batch_chunk_size=rows, chunking_method=None)
+        return F.linear_cross_entropy(hidden, decoder.weight, labels, linear_bias=decoder.bias, options=chunks)
+
+    def summed(part: Tensor, expected: Tensor) -> Tensor:
+        return F.cross_entropy(decoder(part).float(), expected, reduction="sum")
+
+    parts = zip(hidden.split(rows), labels.split(rows), strict=True)
+    losses = [checkpoint(summed, part, expected, use_reentrant=False) for part, expected in parts]
+    return torch.stack(losses).sum() / (labels != IGNORED).sum()
 
 
 def _stock_model(setting: Setting, layers: int, dropout: float) -> PreTrainedModel:

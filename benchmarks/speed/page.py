@@ -81,6 +81,8 @@ def _schedule(found: Results, peak: float | None) -> list[str]:
         rows.append([f"{stage['layers']} unique", f"{stage['steps']}", *_saved([stage], found, peak), _growth(stage)])
     ceiling = f" ({peak / 1e12:.3g} T)" if peak else ""
     growths = sum(stage["growth_seconds"] for stage in found["stages"])
+    shallow, steps = found["stages"][:-1], sum(stage["steps"] for stage in found["stages"][:-1])
+    rows.append(["all but the last", f"{steps}", *_saved(shallow, found, peak), ""])
     rows.append(["all", f"{found['steps']}", *_saved(found["stages"], found, peak), f"{growths:.2f} s"])
     headings = [
         "stage",
@@ -116,21 +118,26 @@ def _growth(stage: Results) -> str:
 
 
 def _ranks(found: Results) -> list[str]:
-    one, two = found["1"], found["2"]
-    groups = sorted({*one["groups"], *two["groups"]}, key=lambda g: -two["groups"].get(g, 0.0))
+    one, two, more = found["1"], found["2"], found["more"]
+    groups = sorted(more["groups"], key=lambda group: -two["groups"].get(group, 0.0))
     rows = [
         *(
-            [row, *(f"{run[key]:.1f}" for run in (one, two))]
+            [row, f"{one[key]:.1f}", f"{two[key]:.1f}", f"{more[key]:+.1f}"]
             for row, key in (("a step", "milliseconds"), ("a step, under the profiler", "profiled_milliseconds"))
         ),
-        *([group, *(f"{run['groups'].get(group, 0.0):.1f}" for run in (one, two))] for group in groups),
+        *(
+            [group, *(f"{run['groups'].get(group, 0.0):.1f}" for run in (one, two)), f"{more['groups'][group]:+.1f}"]
+            for group in groups
+        ),
     ]
     return [
-        "One rank with two threads, two ranks with one each, the same global batch; milliseconds, medians of three "
-        "turns, the groups under the profiler and of the first rank. Averaging gradients and gathering weights takes "
-        f"{two['exchange_milliseconds']:.1f} ms by itself; what is more in *Python and waiting* is the other rank's:",
+        f"One rank with two threads, two ranks with one each, the same global batch; milliseconds, medians of "
+        f"{found['rounds']} turns, the groups under the profiler and of the first rank, the last column of each turn's "
+        "difference. Averaging gradients and gathering weights takes "
+        f"{two['exchange_milliseconds']:.1f} ms by itself, and stands under *Python and waiting*, where the first rank "
+        "waits for the other:",
         "",
-        *_table(["", f"one rank, ZeRO {one['zero_stage']}", f"two ranks, ZeRO {two['zero_stage']}"], rows),
+        *_table(["", f"one rank, ZeRO {one['zero_stage']}", f"two ranks, ZeRO {two['zero_stage']}", "more"], rows),
     ]
 
 

@@ -25,12 +25,16 @@ _WARM_UP = 3
 
 
 def measure(name: str, rounds: int) -> dict[str, Any]:
-    """Milliseconds a step of one CPU rank with two threads and of two with one each, in turn; medians, and groups."""
+    """Milliseconds a step of one CPU rank with two threads and of two with one each, in turn; medians, and groups.
+
+    `more` is the median of what each turn's two ranks took more than its one.
+    """
     runs: dict[int, list[dict[str, Any]]] = {1: [], 2: []}
-    for _ in range(rounds):
-        for ranks, results in runs.items():
-            results.append(run_ranks("ranks", name, ranks))
-    return {str(ranks): _median(results) for ranks, results in runs.items()}
+    for number in range(rounds):
+        for ranks in (1, 2) if number % 2 else (2, 1):
+            runs[ranks].append(run_ranks("ranks", name, ranks))
+    more = [_more(one, two) for one, two in zip(runs[1], runs[2], strict=True)]
+    return {"rounds": rounds, "1": _median(runs[1]), "2": _median(runs[2]), "more": _median(more)}
 
 
 def run_ranks(part: str, name: str, ranks: int) -> dict[str, Any]:
@@ -77,6 +81,12 @@ def _exchange_seconds(parameters: int, processes: Processes) -> float:
         return time.perf_counter() - began
 
     return statistics.median(exchange() for _ in range(_STEPS))
+
+
+def _more(one: dict[str, Any], two: dict[str, Any]) -> dict[str, Any]:
+    names = {*one["groups"], *two["groups"]}
+    groups = {name: two["groups"].get(name, 0.0) - one["groups"].get(name, 0.0) for name in names}
+    return {"groups": groups, **{key: two[key] - one[key] for key in one if key.endswith("milliseconds")}}
 
 
 def _median(results: list[dict[str, Any]]) -> dict[str, Any]:

@@ -23,6 +23,7 @@ class Setting:
     shape: ModelShape
     seq_len: int
     samples: int
+    compile_blocks: bool = False
 
 
 SETTINGS = {
@@ -30,6 +31,7 @@ SETTINGS = {
     "gpt2-cpu": Setting(preset("gpt2-base").model_copy(update=_SMALL), 128, 8),
     "bert-base-128": Setting(preset("bert-base"), 128, 256),
     "bert-base-512": Setting(preset("bert-base"), 512, 64),
+    "bert-base-512-compiled": Setting(preset("bert-base"), 512, 64, compile_blocks=True),
     "bert-large-512": Setting(preset("bert-large"), 512, 48),
     "gpt2-base-1024": Setting(preset("gpt2-base"), 1024, 32),
 }
@@ -50,6 +52,7 @@ def recipe_of(
         "seq_len": setting.seq_len,
         "global_batch_size": setting.samples,
         "micro_batch_size": setting.samples,
+        "compile_blocks": setting.compile_blocks,
         "learning_rate": 1e-4,
         "eval_every": steps,
         "eval_samples": setting.samples,

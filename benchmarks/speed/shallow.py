@@ -4,6 +4,7 @@ from statistics import median
 from typing import Any
 
 from apollo_ds.engine import Processes
+from apollo_ds.zero import under_zero
 from speed.bare_steps import bare_steps
 from speed.settings import SETTINGS, recipe_of
 
@@ -23,9 +24,7 @@ def of_ranks(name: str, processes: Processes) -> dict[str, Any]:
     for layers, way in cases:
         stage, micro_batches = ways[way]
         recipe = recipe_of(setting, processes, layers=layers)
-        zero = {**recipe.deepspeed["zero_optimization"], "stage": stage}
-        recipe = recipe.model_copy(update={"deepspeed": {**recipe.deepspeed, "zero_optimization": zero}})
-        loops.append(bare_steps(recipe, processes, micro_batches))
+        loops.append(bare_steps(under_zero(recipe, stage), processes, micro_batches))
         loops[-1](_WARM_UP)
     seconds: list[list[float]] = [[] for _ in cases]
     for number in range(_ROUNDS):

@@ -187,6 +187,17 @@ def test_a_run_from_before_a_size_had_a_name_is_of_the_same_recipe(tmp_path: Pat
     ]
 
 
+def test_a_run_from_before_an_option_had_a_name_is_of_the_same_recipe(tmp_path: Path) -> None:
+    runs = [write_run(tmp_path / "a1", SCRATCH, "apollo", seed=1)]
+    now = {"name": "apollo", "deep_end": 0.0, "noise": 0.0}
+    runs.append(write_run(tmp_path / "a2", SCRATCH, now, seed=2, zero_by_stage=False))
+    runs.append(write_run(tmp_path / "a3", SCRATCH, {**now, "noise": 0.5}, seed=3))
+    assert [group.name for group in Comparison.of(runs).groups] == [
+        "apollo,method.noise=0.0",
+        "apollo,method.noise=0.5",
+    ]
+
+
 def test_what_a_detour_lost_is_told(tmp_path: Path) -> None:
     folder = write_run(tmp_path / "s", SCRATCH)
     lost = {"event": "detour", "step": 10, "to": 10, "went_wrong_at": 15, "lost_flops": 5e12, "lost_seconds": 5.0}

@@ -8,7 +8,7 @@ from pathlib import Path
 import downstream
 import pytest
 import yaml
-from evidence import further_seeds, thinned
+from evidence import further_seeds, looks_for_rates, thinned
 from histories import rows, write_run
 from page import DOWNSTREAM, QUESTIONS, by_recipe, conclusion, results_hash, write
 
@@ -76,6 +76,34 @@ def test_further_seeds_go_to_the_best_rate_and_for_scratch_to_the_best_two(runs:
         seed = cell.name[-1]
         assert cell.words == ("steps=20", f"seed={seed}", f"out=runs/{cell.name}")
         assert cell.folder == Path("runs") / cell.name
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (["a,learning_rate=0.0001,seed=1", "a,learning_rate=0.002,seed=1"], True),
+        (["a,learning_rate=0.0001,seed=1", "b,learning_rate=0.0001,seed=1"], False),
+        (["a,learning_rate=0.002,seed=1", "a,learning_rate=0.002,seed=2"], False),
+    ],
+)
+def test_rates_are_looked_for_with_one_seed(names: list[str], expected: bool) -> None:
+    assert looks_for_rates(names) is expected
+
+
+def test_a_recipe_at_the_paper_s_rate_alone_is_in_its_protocol_only(runs: Path) -> None:
+    folder = runs.parent
+    (folder / "question.md").write_text("# Who wins?\n")
+    (folder / "tiny.yaml").write_text("grid: {method: [scratch, stackbert], learning_rate: [0.1, 0.2, 0.4], seed: [1]}")
+    (folder / "tiny+paper.yaml").write_text("grid: {method: [scratch, apollo], learning_rate: [0.0001], seed: [1]}")
+    run_of(folder / "tiny+paper", "scratch", 1e-4, 1, 5.9)
+    run_of(folder / "tiny+paper", "apollo", 1e-4, 1, 5.8)
+    write(folder)
+    of_paper, tuned = (folder / "README.md").read_text().split("### The tuned protocol")
+    assert [row["final held-out loss"] for row in rows(of_paper, "less scratch's")] == ["5.8000", "5.9000"]
+    assert [row["reached by"] for row in rows(of_paper, "saving S")] == ["1 of 1", "sets it"]
+    assert [row["recipe"] for row in rows(tuned, "less scratch's")] == ["scratch", "stackbert"]
+    every = {row["recipe"]: row for row in rows(tuned, "0.4")}
+    assert every["scratch"]["0.0001"] == "5.9000"
 
 
 def test_a_page_pairs_runs_with_scratch_by_their_seeds(runs: Path) -> None:

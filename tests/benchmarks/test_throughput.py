@@ -37,3 +37,14 @@ def test_the_readme_s_table_is_what_was_measured(results: dict[str, Any]) -> Non
         measured = results[SETTINGS[model]]["against"][layers]
         for column, name in LOOPS.items():
             assert row[column] == f"{measured[name]['tokens_per_second']:,.0f}"
+
+
+def test_the_table_of_shallow_steps_in_docs_is_what_was_measured(results: dict[str, Any]) -> None:
+    measured = results["bert-cpu"]["shallow"]
+    table = rows((PROJECT / "docs" / "speed.md").read_text(), "1 layer")
+    assert [row["1 layer"] for row in table] == [f"{time:,.0f}" for time in measured["1 layer"].values()]
+    assert [row["12 layers"] for row in table] == [f"{time:,.0f}" for time in measured["12 layers"].values()]
+    one = measured["1 layer"]
+    words = " ".join((PROJECT / "docs" / "speed.md").read_text().split())
+    assert f"saves the shallow step {1 - one['ZeRO 1'] / one['ZeRO 1, 4 micro-batches']:.0%} of its time" in words
+    assert f"than full depth does, saves {1 - one['ZeRO 0'] / one['ZeRO 1']:.0%}." in words
