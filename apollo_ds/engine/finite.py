@@ -22,7 +22,8 @@ def skip_unless_finite(adam: torch.optim.Optimizer, norm: Callable[[], Tensor]) 
     def look(optimizer: Any, _args: Any, _kwargs: Any) -> None:
         skipped = 1 - norm().isfinite().float().reshape(())
         # Where an offloaded Adam is on the CPU, its kernel would not wait for a flag that is still on its way there.
-        optimizer.found_inf = skipped.to(optimizer.param_groups[0]["params"][0].device)
+        trained = (parameter for group in optimizer.param_groups for parameter in group["params"])
+        optimizer.found_inf = skipped.to(next((parameter.device for parameter in trained), skipped.device))
 
     adam.register_step_pre_hook(look)
 
