@@ -6,11 +6,11 @@
     python benchmarks/evidence/evidence.py --pages                   the pages alone, from the results
 
 A question is a folder here, with `question.md`, `conclusion.md` and sweeps, as `apollo-ds sweep` reads them; those of
-one scale, `SCALE.yaml` and `SCALE+PART.yaml`, stand on the page together. A grid with one seed looks for learning
-rates, unless it has the paper's alone: seeds 2 and 3 then follow at the best rate of each recipe, and for scratch,
-with which all is compared, at its best two. Runs go two at a time with a core each; those of a SCALE-gpu, which need
-a GPU and only run when they are named, three at a time. What a page needs of a run, its recipe and its metrics, is
-kept beside the sweep; README.md of the folder is made from that.
+one scale, `SCALE.yaml` and `SCALE+PART.yaml`, stand on the page together. A grid with one seed and several learning
+rates looks for the best: seeds 2 and 3 then follow at the best rate of each recipe, and for scratch, with which all
+is compared, at its best two. Runs go two at a time with a core each; those of a SCALE-gpu, which need a GPU and only
+run when they are named, three at a time. What a page needs of a run, its recipe and its metrics, is kept beside the
+sweep; README.md of the folder is made from that.
 """
 
 import argparse
@@ -25,7 +25,7 @@ from collections.abc import Sequence
 from multiprocessing import get_context
 from pathlib import Path
 
-from page import AFTER_GROWTH, PAPERS_RATE, QUESTIONS, by_recipe, needs_gpu, write, write_index
+from page import AFTER_GROWTH, QUESTIONS, by_recipe, needs_gpu, write, write_index
 
 from apollo_ds.comparison.tuning import end
 from apollo_ds.errors import UserError
@@ -92,9 +92,9 @@ def train_grid(name: str, again: bool) -> None:
 
 
 def looks_for_rates(names: Sequence[str]) -> bool:
-    """Whether runs of these names have one seed, and others than the paper's rate."""
-    of_paper = f",learning_rate={PAPERS_RATE},seed=1"
-    return all(name.endswith(",seed=1") for name in names) and not all(name.endswith(of_paper) for name in names)
+    """Whether runs of these names have one seed and several rates."""
+    of_one_seed = [name.removesuffix(",seed=1") for name in names if name.endswith(",seed=1")]
+    return len(of_one_seed) == len(names) and len({name.rsplit("=")[-1] for name in of_one_seed}) > 1
 
 
 def further_seeds(cells: Sequence[Cell], kept: Path) -> list[Cell]:
