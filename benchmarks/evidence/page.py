@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from math import prod
 from pathlib import Path
-from statistics import fmean, stdev
+from statistics import fmean, mode, stdev
 from typing import Any
 
 import xxhash
@@ -150,10 +150,11 @@ def _missing(grid: Path) -> list[str]:
 
 
 def _in_words(runs: Sequence[RunHistory], device: str) -> str:
-    recipe, shape = max((run.recipe for run in runs), key=lambda recipe: recipe["steps"]), runs[0].recipe["model"]
+    recipe, shape = runs[0].recipe, runs[0].recipe["model"]
+    steps = mode(run.recipe["steps"] for run in runs)
     return (
         f"{shape['family']}, {shape['num_layers']} layers x {shape['hidden_size']}, vocabulary "
-        f"{shape['vocab_size']:,}; {recipe['steps']:,} steps of {recipe['global_batch_size']} x {recipe['seq_len']} "
+        f"{shape['vocab_size']:,}; {steps:,} steps of {recipe['global_batch_size']} x {recipe['seq_len']} "
         f"tokens of `{recipe['data']}`; {len(runs)} runs in {runs[0].start.get('precision', 'fp32')}, each on one "
         f"{device}. Held-out losses are of {recipe['eval_samples']:,} x {recipe['seq_len']} tokens, the same for all "
         "runs, means over seeds where there are several, ± their standard deviation. *Less scratch's* is the mean "
@@ -256,7 +257,7 @@ def _every_rate(groups: Sequence[Group], best: Sequence[Group], rates: Sequence[
 
 def _ends(comparison: Comparison) -> Figure:
     """Final loss against cost, one standard deviation to either side, with the curve of scratch."""
-    figure, axes = new_figure(width=8.0, height=max(3.8, 0.2 * len(comparison.groups)))
+    figure, axes = new_figure(width=8.0, height=3.8 + 0.2 * len(comparison.groups))
     full = _flops(comparison.baseline)
     late = [point for point in comparison.baseline.mean_curve() if point.cost.flops > _LATE * full]
     axes.plot([point.cost.flops / full for point in late], [point.loss for point in late], color=GREY, linewidth=1)
@@ -266,5 +267,5 @@ def _ends(comparison: Comparison) -> Figure:
         style: dict[str, Any] = {**line_style(number), "linestyle": "", "elinewidth": 1, "markersize": 6}
         axes.errorbar(_flops(group) / full, fmean(losses), yerr=deviation, label=group.name, **style)
     axes.set(xlabel="training cost, as a part of scratch's", ylabel="final held-out loss (nats per token)")
-    figure.legend(loc="outside right upper", frameon=False, fontsize=8)
+    figure.legend(loc="outside lower left", frameon=False, fontsize=8)
     return figure

@@ -161,14 +161,18 @@ def test_the_page_of_fine_tuning_is_what_its_results_make(tmp_path: Path) -> Non
 def test_the_readme_s_table_is_the_page_s() -> None:
     """Its recipes are written as `method=` takes them, its losses to three digits."""
     headline = rows((PROJECT / "README.md").read_text(), "cost of the run")
-    assert {row["run"] for row in headline} == {"`gpt2-long`", "`gpt2-bytes`", "`bert-chars`"}
+    assert {row["run"] for row in headline} == {"`gpt2-long`", "`gpt2-bytes`", "`gpt2-wide`", "`bert-chars`"}
     for row in headline:
         page = (EVIDENCE / "recipe" / "README.md").read_text().split(f"\n## {row['run'].strip('`')}\n")[1]
-        name = f"{page_name(row['recipe'].strip('`'))},lr_schedule=wsd"
+        method, _, steps = row["recipe"].partition("`, ")
+        name = f"{page_name(method.strip('`'))},lr_schedule=wsd"
+        if steps:
+            name += f",steps={int(steps.removesuffix(' steps').replace(',', ''))}"
         (found,) = [of for of in rows(page, "less scratch's") if of["recipe"] == name]
         assert row["cost of the run"].rstrip("%") in (found["cost"].rstrip("%"), found["cost"].removesuffix(".0%"))
         assert row["final held-out loss"] == rounded(found["final held-out loss"])
-        if name.startswith("scratch"):
+        if not row["saving"]:
+            assert name == "scratch,lr_schedule=wsd"
             continue
         (reach,) = [of for of in rows(page, "saving S") if of["recipe"] == name]
         assert row["saving"] == (reach["saving S"] if reach["saving S"] != "-" else reach["reached by"].split(" (")[0])
