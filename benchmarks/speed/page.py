@@ -27,10 +27,10 @@ def write(results: dict[str, Results], folder: Path) -> None:
 
 def _described(name: str, precision: str) -> str:
     setting = SETTINGS[name]
-    shape = setting.shape
+    shape, compiled = setting.shape, ", each layer compiled" if setting.compile_blocks else ""
     return (
         f"{shape.family}, {shape.num_layers} layers, hidden {shape.hidden_size}, vocabulary {shape.vocab_size:,}; "
-        f"{setting.samples} x {setting.seq_len} tokens a step, in {precision}."
+        f"{setting.samples} x {setting.seq_len} tokens a step, in {precision}{compiled}."
     )
 
 
