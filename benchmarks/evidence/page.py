@@ -105,13 +105,13 @@ def _scale(folder: Path, scale: str, grids: Sequence[Path]) -> list[str]:
     lines += [line for grid in grids for line in _missing(grid)]
     if not any(_is_scratch(group) for group in groups):
         return [*lines, "No run from scratch is there yet to compare with.", ""]
-    rates = sorted({rate(group) for group in groups})
     of_paper = sorted((group for group in groups if rate(group) == PAPERS_RATE), key=end)
     if any(_is_scratch(group) for group in of_paper):
         lines += [f"### The paper's protocol: {PAPERS_RATE:g} for all", "", *_results(of_paper).markdown()]
         lines += _to_scratch(_compared(of_paper))
     tuned = {group.name for group in groups if rate(group) != PAPERS_RATE}
     best = sorted((group for group in best_rates(groups) if group.name in tuned), key=end)
+    rates = sorted({rate(group) for group in groups if group.name in tuned})
     if len(rates) > 1:
         lines += ["### The tuned protocol: each recipe at its best rate", ""]
         lines += [_OF_RATES, ""]
