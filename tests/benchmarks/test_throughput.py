@@ -39,6 +39,18 @@ def test_the_readme_s_table_is_what_was_measured(results: dict[str, Any]) -> Non
             assert row[column] == f"{measured[name]['tokens_per_second']:,.0f}"
 
 
+def test_the_readme_says_what_a_drawn_depth_costs(results: dict[str, Any]) -> None:
+    depth = results["bert-cpu"]["depth"]
+    words = " ".join((PROJECT / "README.md").read_text().split())
+    told = {"step": "of its time", "a": "of what a step takes beside its layers", "b": "of what each layer takes"}
+    for key, what in told.items():
+        ratio, low, high = depth["drawn_over_fixed"][key]
+        interval = f"{low:.3f} to {high:.3f}"
+        assert f"{ratio:.3f} ({interval}) {what}" in words or f"{ratio:.3f} {what} (95% interval {interval})" in words
+    farthest = max(depth["lines"][way]["greatest_distance"] for way in ("drawn", "fixed"))
+    assert f"both lie within {farthest:.1%} of a straight line" in words
+
+
 def test_the_table_of_shallow_steps_in_docs_is_what_was_measured(results: dict[str, Any]) -> None:
     measured = results["bert-cpu"]["shallow"]
     table = rows((PROJECT / "docs" / "speed.md").read_text(), "1 layer")
