@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Speed on one GPU:   bash benchmarks/gpu.sh [FOLDER]
 # Sized for less than nine minutes on an H200; it has not been run on one yet.
-# Leaves throughput.json, .md and .png, and the traces of a shallow and of a deep step. What fails is said at the end, and
-# keeps nothing else from being measured.
+# Leaves throughput.json, .md and .png, and the traces of a shallow and of a deep step. What fails is said, and keeps
+# nothing else from being measured.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 if [ -x .venv/bin/python ]; then PATH="$PWD/.venv/bin:$PATH"; fi

@@ -39,7 +39,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("parts", nargs="*", default=PARTS, metavar="PART", help=", ".join(PARTS))
     parser.add_argument("--settings", nargs="+", default=["bert-cpu", "gpt2-cpu"], metavar="SETTING")
-    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--rounds", type=int, default=9, help="of against and depth")
     parser.add_argument("--steps", type=int, default=120, help="of the whole schedule; a multiple of 40")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results", help="folder of the results")
     parser.add_argument("--rank-of", nargs=2, help=argparse.SUPPRESS)

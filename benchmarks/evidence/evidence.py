@@ -93,8 +93,8 @@ def train_grid(name: str, again: bool) -> None:
 
 def looks_for_rates(names: Sequence[str]) -> bool:
     """Whether runs of these names have one seed and several rates."""
-    of_one_seed = [name.removesuffix(",seed=1") for name in names if name.endswith(",seed=1")]
-    return len(of_one_seed) == len(names) and len({name.rsplit("=")[-1] for name in of_one_seed}) > 1
+    rates = {name.rpartition("learning_rate=")[2] for name in names}  # each with what follows it, which is the seed
+    return all(name.endswith(",seed=1") for name in names) and len(rates) > 1
 
 
 def further_seeds(cells: Sequence[Cell], kept: Path) -> list[Cell]:
