@@ -55,7 +55,7 @@ def test_a_signal_on_one_rank_stops_all_of_them_and_changes_nothing(number: sign
     assert said[0].endswith("(1 of 2 ranks): stopped after step 8, saved")
     assert (stopped.out / "checkpoints" / "latest").read_text() == "step-8"
     assert pool(2).run(train, stopped) == [None, None]
-    assert events(stopped, "resume") == [{"event": "resume", "step": 8, "ranks": 2}]
+    assert events(stopped, "resume") == [{"event": "resume", "step": 8, "ranks": 2, "zero_stage": 1}]
     assert trained(stopped) == trained(whole)
 
 
