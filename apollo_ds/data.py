@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from apollo_ds.corpus import Corpus
 from apollo_ds.cost import scored_positions
 from apollo_ds.counter_random import Stream, random_bits, uniform
+from apollo_ds.cross_entropy import IGNORED
 from apollo_ds.engine.engine import Batch
 from apollo_ds.model_shape import ModelShape
-from apollo_ds.models import IGNORED
 from apollo_ds.schedule import StepPlan
 from apollo_ds.token_stream import TokenStream
 from data_prep.masking import Masking

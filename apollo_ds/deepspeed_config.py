@@ -67,12 +67,17 @@ def offloads(config: Mapping[str, Any]) -> bool:
 def settle(config: Mapping[str, Any], computes_bf16: bool, world_size: int) -> dict[str, Any]:
     """The configuration with what depends on the machine decided.
 
-    `bf16.enabled: auto` is on where the hardware computes in bf16, off elsewhere. ZeRO 1 and 2 without offload are
-    ZeRO 0 on a single rank in fp32: there is nothing to shard, and they would keep a second copy of the weights.
+    `bf16.enabled: auto` is on where the hardware computes in bf16, off elsewhere. A single rank under ZeRO 1 or 2
+    without offload has nothing to shard or send: in fp32 it is under ZeRO 0, which keeps no second copy of the weights,
+    and in half precision nothing overlaps with the backward, which would cost copies and, on a GPU, a wait for the
+    device.
     DeepSpeed's throughput timer is off unless the configuration speaks of it: it waits for the device in every step.
     """
     settled = {"timers": {"throughput": {"enabled": False}}, **config}
     if config.get("bf16", {}).get("enabled") == "auto":
         settled["bf16"] = {**config["bf16"], "enabled": computes_bf16}
-    needs_zero = zero_stage(config) == 3 or offloads(config) or world_size > 1
-    return settled if needs_zero or precision(settled) != "fp32" else with_zero_stage(settled, 0)
+    if world_size > 1 or offloads(config) or zero_stage(config) not in (1, 2):
+        return settled
+    alone = {"overlap_comm": False, "contiguous_gradients": False}
+    settled["zero_optimization"] = {**config["zero_optimization"], **alone}
+    return with_zero_stage(settled, 0) if precision(settled) == "fp32" else settled

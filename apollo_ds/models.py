@@ -10,7 +10,6 @@ from typing import Any, cast
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 from transformers import (
     BertConfig,
     BertForMaskedLM,
@@ -23,12 +22,10 @@ from transformers import (
 )
 from transformers.initialization import no_init_weights
 
+from apollo_ds.attention import ATTENTION
+from apollo_ds.cross_entropy import summed_cross_entropy
 from apollo_ds.layer_map import LayerMap
 from apollo_ds.model_shape import ModelShape
-
-IGNORED = -100
-_LOGIT_ROWS = {"cpu": 512, "cuda": 8192}
-"""Of how many positions the logits exist at a time: all of them, with gradients, would be a model's largest tensors."""
 
 
 class LayerView(nn.ModuleList):
@@ -228,32 +225,7 @@ class PretrainingModel(nn.Module):
             hidden = hidden.gather(1, index)
         decoder = cast(nn.Linear, self.model.get_submodule(self.family.decoder))
         rows = self.family.transform(self.model, hidden).flatten(0, 1)
-        return _summed_cross_entropy(rows, decoder, labels.flatten()) / labels.numel()
-
-
-def _summed_cross_entropy(hidden: Tensor, decoder: nn.Linear, labels: Tensor) -> Tensor:
-    """Of hidden states (rows, hidden_size), added up in fp32; in chunks of rows where there are many."""
-    rows = _LOGIT_ROWS[hidden.device.type]
-    if len(hidden) <= rows:
-        return _cross_entropy_at_once(hidden, decoder, labels)
-    if hidden.dtype != torch.float32:
-        # PyTorch's function for chunks would add the losses up in this precision; so logits are computed twice.
-        chunks = zip(hidden.split(rows), labels.split(rows), strict=True)
-        losses = [checkpoint(_cross_entropy_at_once, h, decoder, part, use_reentrant=False) for h, part in chunks]
-        return torch.stack(losses).sum()
-    return F.linear_cross_entropy(
-        hidden,
-        decoder.weight,
-        labels,
-        linear_bias=decoder.bias,
-        reduction="sum",
-        ignore_index=IGNORED,
-        options=nn.LinearCrossEntropyOptions(batch_chunk_size=rows, chunking_method=None),
-    )
-
-
-def _cross_entropy_at_once(hidden: Tensor, decoder: nn.Linear, labels: Tensor) -> Tensor:
-    return F.cross_entropy(decoder(hidden).float(), labels, ignore_index=IGNORED, reduction="sum")
+        return summed_cross_entropy(rows, decoder, labels.flatten()) / labels.numel()
 
 
 def frozen_names(shape: ModelShape, layers: int) -> Callable[[str], bool]:
@@ -272,6 +244,7 @@ def build(shape: ModelShape, unique_layers: int, seed: int | None) -> Pretrainin
     """
     family = FAMILIES[shape.family]
     config = family.config(shape.model_copy(update={"num_layers": unique_layers}))
+    config._attn_implementation = ATTENTION
     with no_init_weights():
         model = family.model_class(config)
     config.num_hidden_layers = shape.num_layers

@@ -74,7 +74,7 @@ def measure(case: Case, variant: str, result: Path) -> None:
     import torch
 
     from apollo_ds.engine import Engine, Processes
-    from apollo_ds.engine.teardown import return_freed_memory
+    from apollo_ds.engine.heap import return_freed_memory
     from apollo_ds.growth import growth_between
     from apollo_ds.model_shape import preset
     from apollo_ds.models import FAMILIES, build

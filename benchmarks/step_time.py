@@ -72,16 +72,11 @@ def measure(result: Path) -> None:
             "learning_rate": 1e-4,
             "eval_every": 1,
             "save_every": 1,
-            "deepspeed": {
-                "bf16": {"enabled": processes.computes_bf16},
-                "gradient_clipping": 1.0,
-                "zero_optimization": {"stage": 1, "reduce_bucket_size": 50_000_000},
-                "zero_allow_untested_optimizer": True,
-                "steps_per_print": 1_000_000,
-            },
+            "deepspeed": json.loads(Path("ds_configs/zero1_cpu.json").read_text()),
         },
         "benchmark",
     )
+    recipe = processes.settled(recipe)
     full = Stage(method="scratch", steps=100, shape=shape, unique_layers=LAYERS, seq_len=SEQ_LEN)
     prefix = {"depth_distribution": (1.0,), "shallowest": LAYERS // 2, "layer_map": "prefix", "trained_top": 3}
     stages = {

@@ -6,7 +6,7 @@
 
 `peak`: the operations a second that matrix products reach, of which the schedule's utilisation is a part.
 `against`: tokens a second against `transformers.Trainer` with the stock model, with and without its dropout, and
-against a plain PyTorch loop with the same tricks by hand; all in one process, in turn, at several depths.
+against a plain PyTorch loop with the same tricks by hand; each in a process of its own, in turn, at several depths.
 `depth`: the time of a step by the number of layers that run, drawn anew each step and always the same; whether
 anything is compiled anew.
 `schedule`: Apollo's whole schedule beside training from scratch, step for step: how much of the operations saved is
@@ -15,9 +15,9 @@ saved in time, stage by stage.
 `shallow`: one layer beside all on two ranks (CPU), at each ZeRO stage, and in the micro-batches that full depth needs.
 `profile`: what a step at depth 1 and at full depth spends its time on, with traces for chrome://tracing or Perfetto.
 
-Every measurement is written as soon as it is there; parts that are not asked for keep their last results. On a CPU that
-computes bf16 in software, everything runs in fp32. `against` needs one package more:
-`pip install -c constraints.txt -e '.[benchmark]'`.
+Every measurement is written as soon as it is there; parts that are not asked for keep their last results, unless those
+are of another precision. On a CPU that computes bf16 in software, everything runs in fp32. `against` needs one package
+more: `pip install -c constraints.txt -e '.[benchmark]'`.
 """
 
 import argparse
@@ -26,12 +26,14 @@ import os
 import shutil
 import tempfile
 import time
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("GOMP_SPINCOUNT", "0")
 
 PARTS = ("peak", "against", "depth", "schedule", "ranks", "shallow", "profile")
+_ROUNDS = {"against": 9, "depth": 110}
 
 
 def main() -> None:
@@ -39,8 +41,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("parts", nargs="*", default=PARTS, metavar="PART", help=", ".join(PARTS))
     parser.add_argument("--settings", nargs="+", default=["bert-cpu", "gpt2-cpu"], metavar="SETTING")
-    parser.add_argument("--rounds", type=int, default=9, help="of against and depth")
-    parser.add_argument("--steps", type=int, default=120, help="of the whole schedule; a multiple of 40")
+    parser.add_argument("--rounds", type=int, help=f"of against and depth; by default {_ROUNDS}")
+    parser.add_argument("--steps", type=int, default=240, help="of the whole schedule; a multiple of 40")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results", help="folder of the results")
     parser.add_argument("--rank-of", nargs=2, help=argparse.SUPPRESS)
     parser.add_argument("--result", type=Path, help=argparse.SUPPRESS)
@@ -48,8 +50,8 @@ def main() -> None:
     options = parser.parse_args()
     if unknown := set(options.parts) - set(PARTS):
         parser.error(f"{', '.join(unknown)}: choose from {', '.join(PARTS)}")
-    if options.rounds < 4:
-        parser.error("--rounds: at least 4, so that every loop has quartiles")
+    if options.rounds is not None and options.rounds < 12:
+        parser.error("--rounds: at least 12, of which compiled steps and the stock loops take a part")
     if options.rank_of:
         _be_a_rank(*options.rank_of, options.result)
         return
@@ -64,13 +66,14 @@ def main() -> None:
             began = time.monotonic()
             measured = _measure(part, name, options)
             precision = "bf16" if _one_rank().computes_bf16 else "fp32"
-            results.setdefault(name, {}).update({"precision": precision, part: measured})
+            if results.get(name, {}).get("precision") != precision:
+                results[name] = {"precision": precision}
+            results[name][part] = measured
             path.write_text(json.dumps(results, indent=1))
             write(results, options.out)
             seconds = time.monotonic() - began
             print(f"{part} {name}, {seconds:.0f} s: {json.dumps(measured)[:2000]}", flush=True)
     shutil.rmtree(tempfile.tempdir)
-    os._exit(0)  # loops that wait in threads of their own would keep the process
 
 
 def _measure(part: str, name: str, options: argparse.Namespace) -> dict[str, Any]:
@@ -96,11 +99,11 @@ def _measure(part: str, name: str, options: argparse.Namespace) -> dict[str, Any
     if part == "against":
         from speed import against
 
-        return against.measure(setting, processes, options.rounds)
+        return against.measure(setting, options.rounds or _ROUNDS[part])
     if part == "depth":
         from speed import depths
 
-        return depths.measure(setting, processes, options.rounds)
+        return depths.measure(setting, processes, options.rounds or _ROUNDS[part])
     if part == "schedule":
         from speed import whole_schedule
 
@@ -123,19 +126,13 @@ def _be_a_rank(part: str, name: str, result: Path) -> None:
     processes.leave()
 
 
+@cache
 def _one_rank() -> Any:
-    """The single rank of this process, joined once."""
-    from apollo_ds.engine import Processes
+    """The single rank of this process."""
+    from speed.pacing import join_alone
 
-    global _processes
-    if _processes is None:
-        environment = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "LOCAL_WORLD_SIZE": "1"}
-        os.environ.update(environment, MASTER_ADDR="127.0.0.1", MASTER_PORT="29717")
-        _processes = Processes.join()
-    return _processes
+    return join_alone()
 
-
-_processes: Any = None
 
 if __name__ == "__main__":
     main()

@@ -5,8 +5,10 @@ The function must be importable (defined at the top of a module).
 """
 
 import atexit
+import gc
 import os
 import socket
+import sys
 import traceback
 from collections.abc import Callable
 from functools import cache
@@ -38,8 +40,13 @@ def _serve(rank: int, world_size: int, port: int, pipe: Connection) -> None:
 
     torch.set_num_threads(1)
     processes = Processes.join()
+    known = 0
     while (call := pipe.recv()) is not None:
         function, arguments = call
+        if len(sys.modules) != known:  # what is imported stays: no engine's garbage collection has to look at it
+            known = len(sys.modules)
+            gc.collect()
+            gc.freeze()
         try:
             pipe.send((True, function(processes, *arguments)))
         except BaseException:

@@ -11,16 +11,17 @@ import torch
 from torch import Tensor
 
 from apollo_ds.counter_random import Stream, random_bits
+from apollo_ds.cross_entropy import IGNORED
 from apollo_ds.engine import layout
 from apollo_ds.engine.clock import moment
 from apollo_ds.engine.cohorts import CohortCorrection
 from apollo_ds.engine.finite import is_usable, skip_unless_finite, spoil_unless_finite
-from apollo_ds.engine.gradient_norm import make_norm_lean, make_plain_step_lean, sum_of_squares
+from apollo_ds.engine.gradient_norm import make_plain_step_lean, make_zero_step_lean, sum_of_squares
+from apollo_ds.engine.heap import keep_freed_memory, return_freed_memory
 from apollo_ds.engine.held import HeldLayers
 from apollo_ds.engine.processes import Processes
-from apollo_ds.engine.teardown import return_freed_memory, tear_down
+from apollo_ds.engine.teardown import tear_down
 from apollo_ds.layer_map import LayerMap
-from apollo_ds.models import IGNORED
 from apollo_ds.recipe import Recipe
 from apollo_ds.schedule import StepPlan
 from apollo_ds.stage_model import TrainableModel
@@ -75,7 +76,7 @@ class Engine:
         )
         self.deepspeed: Any = deepspeed.initialize(model=model, optimizer=optimizer, config=config)[0]
         self._own_norm: Tensor | None = None
-        make_norm_lean(self.deepspeed.optimizer)
+        make_zero_step_lean(self.deepspeed.optimizer)
         if self._is_plain():
             make_plain_step_lean(self.deepspeed, self._norm)
         layout.prime(self.deepspeed)
@@ -101,6 +102,8 @@ class Engine:
         Layers that none of the plans trains are the same after the step, and so are their moments. Measuring the
         update takes a copy of this rank's shard of the weights.
         """
+        if self.processes.device.type == "cpu":
+            keep_freed_memory()
         plan = plans[0]
         for group in layout.adam(self.deepspeed).param_groups:
             group["lr"] = plan.learning_rate

@@ -1,4 +1,4 @@
-"""The gradient norm and clipping, without what makes them slow in DeepSpeed 0.19.8."""
+"""Gradients between backward and Adam: averaged, their norm, clipped; without what DeepSpeed 0.19.8 does in vain."""
 
 from collections.abc import Callable, Iterable
 from types import MethodType
@@ -26,15 +26,18 @@ def sum_of_squares(tensors: Iterable[Tensor]) -> Tensor:
     return torch.cat(norms).double().square().sum()
 
 
-def make_norm_lean(optimizer: Any) -> None:
-    """Replace two methods of an optimizer, if it is that of ZeRO 1 or 2.
+def make_zero_step_lean(optimizer: Any) -> None:
+    """Replace methods of an optimizer, if it is that of ZeRO 1 or 2.
 
     The norm is found without turning all gradients into fp64, which takes more time than Adam does, and clipping does
-    not make the host wait for the device.
+    not make the host wait for the device. A single rank's gradients are not copied into a bucket to be averaged, and
+    back.
     """
     if isinstance(optimizer, DeepSpeedZeroOptimizer):
         optimizer.get_grad_norm_direct = MethodType(_norm, optimizer)
         optimizer.unscale_and_clip_grads = MethodType(_unscale_and_clip, optimizer)
+        if dist.get_world_size() == 1:
+            optimizer.buffered_reduce_fallback = lambda *_, **__: None
 
 
 def make_plain_step_lean(engine: Any, norm: Callable[[], Tensor]) -> None:

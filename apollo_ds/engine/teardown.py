@@ -1,7 +1,5 @@
 """Taking a DeepSpeed engine down completely, so that its memory, hooks and threads go (DeepSpeed 0.19.8)."""
 
-import ctypes
-import gc
 from typing import Any
 
 _CLOSURES_OF_ZERO3 = ("pre_bwd_fn", "post_bwd_fn", "applied_pre_backward_ref_cnt", "ds_grads_remaining")
@@ -20,14 +18,6 @@ def tear_down(engine: Any) -> None:
         optimizer.unregister_grad_acc_post_hooks()
     _forget_zero3(module)
     _close_monitors(engine.monitor)
-
-
-def return_freed_memory() -> None:
-    """Collect garbage, and give what was freed back to the system, which glibc otherwise keeps for small tensors."""
-    gc.collect()
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-    if trim is not None:
-        trim(0)
 
 
 def _forget_zero3(module: Any) -> None:

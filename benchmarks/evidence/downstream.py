@@ -68,10 +68,10 @@ def main() -> None:
     if options.glue:
         os.environ.update(ON_CPU)
         for plan in plans:
+            jobs = [job for job in product(plan.models, TASKS) if _read(plan, *job) is None]
             with ThreadPoolExecutor(2) as pool:
-                list(pool.map(_export, plan.models))
-                jobs = product((plan,), plan.models, TASKS, (options.glue,))
-                list(pool.map(lambda job: _fine_tune(*job), jobs))
+                list(pool.map(_export, sorted({model for model, _ in jobs})))
+                list(pool.map(lambda job, plan=plan: _fine_tune(plan, *job, options.glue), jobs))
     write(FOLDER, plans)
     write_index(HERE)
 

@@ -22,8 +22,11 @@ import signal
 import socket
 import sys
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing import get_context
 from pathlib import Path
+from typing import TYPE_CHECKING
+from unittest.mock import patch
 
 from page import AFTER_GROWTH, QUESTIONS, by_recipe, needs_gpu, write, write_index
 
@@ -32,15 +35,13 @@ from apollo_ds.errors import UserError
 from apollo_ds.history import RunHistory
 from apollo_ds.sweep.grid import Cell, Grid
 
+if TYPE_CHECKING:
+    from apollo_ds.recipe import Recipe
+
 HERE = Path(__file__).parent
 FURTHER_SEEDS = (2, 3)
-ON_CPU = {
-    "DS_ACCELERATOR": "cpu",
-    "OMP_NUM_THREADS": "1",
-    # glibc would give large tensors back to the system, and map them anew, in every step.
-    "MALLOC_MMAP_MAX_": "0",
-    "MALLOC_TRIM_THRESHOLD_": "100000000000",
-}
+ON_CPU = {"DS_ACCELERATOR": "cpu", "OMP_NUM_THREADS": "1", "GOMP_SPINCOUNT": "0"}
+_SPAWN = get_context("spawn")
 _KEPT_EVERY = 10
 """Of the steps, one in so many is kept, and those at which something else happened."""
 
@@ -70,25 +71,34 @@ def train_grid(name: str, again: bool) -> None:
     Raises:
         UserError: the grid is wrong, or its text is not there.
     """
-    from apollo_ds.corpus import Corpus
-    from apollo_ds.demo import prepare_default_text
     from apollo_ds.recipe import load_recipe
     from apollo_ds.run_folder import RunFolder
 
     kept = HERE / name
     grid = Grid.read(kept.with_suffix(".yaml"))
     if again:
+        _open_text(load_recipe(grid.recipe, grid.cells[0].words))  # before anything is forgotten
         for folder in (kept, *{cell.folder.parent for cell in grid.cells}):
             shutil.rmtree(folder, ignore_errors=True)
     for cell in grid.cells:
         RunFolder(kept / cell.name).check(load_recipe(grid.recipe, cell.words))
-    first = load_recipe(grid.recipe, grid.cells[0].words)
-    if first.data.name.startswith("docs"):  # the text that every machine has; all other text is the user's to prepare
-        prepare_default_text(first)
-    Corpus.open(first.data)
     train_all(name, grid.recipe, grid.cells)
     if looks_for_rates([cell.name for cell in grid.cells]):
         train_all(name, grid.recipe, further_seeds(grid.cells, kept))
+
+
+def _open_text(recipe: "Recipe") -> None:
+    """Prepare the text that every machine has; all other text is the user's to prepare.
+
+    Raises:
+        UserError: it is not there.
+    """
+    from apollo_ds.corpus import Corpus
+    from apollo_ds.demo import prepare_default_text
+
+    if recipe.data.name.startswith("docs"):
+        prepare_default_text(recipe)
+    Corpus.open(recipe.data)
 
 
 def looks_for_rates(names: Sequence[str]) -> bool:
@@ -118,12 +128,18 @@ def further_seeds(cells: Sequence[Cell], kept: Path) -> list[Cell]:
 
 def train_all(name: str, recipe: Path, cells: Sequence[Cell]) -> None:
     """Train those of the cells whose results are not there; one that fails is told of and left out."""
+    from apollo_ds.recipe import load_recipe
+
     jobs = [(recipe, cell.words, HERE / name / cell.name) for cell in cells if not _is_kept(HERE / name / cell.name)]
     if not jobs:
         return
-    os.environ.update({} if needs_gpu(name) else ON_CPU)
-    with get_context("spawn").Pool(3 if needs_gpu(name) else 2) as workers:
-        for done, line in enumerate(workers.imap_unordered(train, jobs), start=1):
+    _open_text(load_recipe(recipe, jobs[0][1]))
+    alone = {} if needs_gpu(name) else ON_CPU
+    with patch.dict(os.environ, alone), ProcessPoolExecutor(3 if needs_gpu(name) else 2, _SPAWN) as workers:
+        futures = {workers.submit(train, job): job[2].name for job in jobs}
+        for done, future in enumerate(as_completed(futures), start=1):
+            failure = future.exception()  # also of a worker that was killed, with which the others' cannot go on
+            line = f"{futures[future]}: failed: {failure!r}" if failure else future.result()
             print(f"{name} {done} of {len(jobs)}: {line}", flush=True)
 
 

@@ -18,6 +18,7 @@ from apollo_ds.comparison.measures import Spread, Target
 from apollo_ds.comparison.text import NOTHING, Table
 from apollo_ds.comparison.tuning import at_the_edge, best_rates, end, rate
 from apollo_ds.drawing import GREY, line_style, new_figure
+from apollo_ds.errors import UserError
 from apollo_ds.history import RunHistory
 
 PAPERS_RATE = 1e-4
@@ -93,14 +94,16 @@ def by_recipe(runs: Sequence[RunHistory]) -> list[Group]:
 
 
 def _scale(folder: Path, scale: str, grids: Sequence[Path]) -> list[str]:
+    grids = sorted(grids, key=lambda grid: (grid.stem != scale, grid.stem))
     paths = [path.parent for grid in grids for path in sorted(grid.with_suffix("").glob("*/metrics.jsonl"))]
-    runs = [RunHistory.read(path) for path in paths]
-    check_comparable(runs)
+    runs, left_out = _of_one_text([RunHistory.read(path) for path in paths])
     groups = by_recipe(runs)
     names = " ".join(f"{folder.name}/{grid.stem}" for grid in grids)
     lines = [f"## {scale}", "", _in_words(runs, "GPU" if needs_gpu(scale) else "CPU core"), ""]
     lines += ["```console", f"$ python benchmarks/evidence/evidence.py --again {names}", "```", ""]
     lines += [line for grid in grids for line in _missing(grid)]
+    if left_out:
+        lines += [f"**Left out, because their text or model was another: {', '.join(left_out)}.**", ""]
     of_paper = sorted((group for group in groups if rate(group) == PAPERS_RATE), key=end)
     if any(_is_scratch(group) for group in of_paper):
         lines += [f"### At the paper's rate: {PAPERS_RATE:g} for all", "", *_results(of_paper).markdown()]
@@ -135,6 +138,18 @@ def _scale(folder: Path, scale: str, grids: Sequence[Path]) -> list[str]:
     return [*lines, f"Raw results, a folder a run: {links}.", ""]
 
 
+def _of_one_text(runs: Sequence[RunHistory]) -> tuple[list[RunHistory], list[str]]:
+    """Those that can be compared with the first, and the grids of the others: a machine's own text may change."""
+    kept, left_out = [runs[0]], set()
+    for run in runs[1:]:
+        try:
+            check_comparable([runs[0], run])
+            kept.append(run)
+        except UserError:
+            left_out.add(f"`{run.folder.parent.name}`")
+    return kept, sorted(left_out)
+
+
 def _missing(grid: Path) -> list[str]:
     """A line where runs of a grid have no results."""
     columns = yaml.safe_load(grid.read_text())["grid"]
@@ -167,8 +182,10 @@ def _is_scratch(group: Group) -> bool:
 
 
 def _scratch(groups: Sequence[Group]) -> Group:
-    """That from scratch which ends lowest, whatever its schedule and length."""
-    return min((group for group in groups if _is_scratch(group)), key=end)
+    """That from scratch which ends lowest, whatever its schedule, among those of the usual length."""
+    usual = mode(group.flat["steps"] for group in groups)
+    of_scratch = [group for group in groups if _is_scratch(group)]
+    return min((group for group in of_scratch if group.flat["steps"] == usual), key=end, default=of_scratch[0])
 
 
 def _flops(group: Group) -> float:

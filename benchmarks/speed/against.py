@@ -1,9 +1,8 @@
-"""Seconds a step of whole training loops on the same batches, in turn."""
+"""Seconds a step of whole training loops on the same batches, each in a process of its own, in turn."""
 
 from statistics import median, quantiles
 from typing import Any
 
-from apollo_ds.engine import Processes
 from speed.contestants import by_hand, ours, stock
 from speed.pacing import Paced
 from speed.settings import Setting
@@ -14,7 +13,7 @@ _STOCK_EVERY = 3
 """The stock loops, which are far off, take part in one of so many rounds; the close race has them all."""
 
 
-def measure(setting: Setting, processes: Processes, rounds: int) -> dict[str, Any]:
+def measure(setting: Setting, rounds: int) -> dict[str, Any]:
     """Medians over rounds, at a twelfth, a quarter, a half and all of the layers; ratios are medians of each round's.
 
     In each round the loops take some steps each, in an order that turns from round to round. One layer's steps are
@@ -22,17 +21,17 @@ def measure(setting: Setting, processes: Processes, rounds: int) -> dict[str, An
     """
     full = setting.shape.num_layers
     return {
-        str(depth): _at(setting, processes, depth, rounds * (3 if depth == 1 else 1))
+        str(depth): _at(setting, depth, rounds * (3 if depth == 1 else 1))
         for depth in sorted({1, full // 4, full // 2, full})
     }
 
 
-def _at(setting: Setting, processes: Processes, layers: int, rounds: int) -> dict[str, Any]:
+def _at(setting: Setting, layers: int, rounds: int) -> dict[str, Any]:
     loops = {
-        "apollo_ds": Paced(ours(setting, processes, layers=layers)),
-        "transformers.Trainer": Paced(stock(setting, processes, layers, dropout=0.1)),
-        "transformers.Trainer, no dropout": Paced(stock(setting, processes, layers, dropout=0.0)),
-        "by hand": Paced(by_hand(setting, processes, layers)),
+        "apollo_ds": Paced(ours, setting, layers=layers),
+        "transformers.Trainer": Paced(stock, setting, layers, dropout=0.1),
+        "transformers.Trainer, no dropout": Paced(stock, setting, layers, dropout=0.0),
+        "by hand": Paced(by_hand, setting, layers),
     }
     for loop in loops.values():
         loop.steps(_WARM_UP)
@@ -42,6 +41,8 @@ def _at(setting: Setting, processes: Processes, layers: int, rounds: int) -> dic
         turn = number % len(names)
         for name in names[turn:] + names[:turn]:
             seconds[name][number] = loops[name].steps(_BURST) / _BURST
+    for loop in loops.values():
+        loop.close()
     own = seconds["apollo_ds"]
     return {
         name: {

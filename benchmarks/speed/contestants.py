@@ -2,7 +2,7 @@
 
 import os
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from itertools import cycle
 from typing import Any
 
@@ -19,106 +19,83 @@ from transformers import (
 )
 from transformers import Trainer as TransformersTrainer
 
+from apollo_ds.cross_entropy import IGNORED
 from apollo_ds.engine import Engine, Processes
 from apollo_ds.engine.engine import Batch
-from apollo_ds.models import FAMILIES, IGNORED
+from apollo_ds.engine.heap import keep_freed_memory
+from apollo_ds.models import FAMILIES
 from apollo_ds.progress import Progress
 from apollo_ds.trainer import Trainer
-from speed.pacing import Paced, local
+from speed.pacing import Pace
 from speed.settings import Setting, recipe_of, source_of
 
 _BATCHES = 16
 """Different batches that the loops without a data pipeline of their own go round."""
 
 
-def ours(setting: Setting, processes: Processes, **changes: Any) -> Callable[[Paced], None]:
+def ours(pace: Pace, processes: Processes, setting: Setting, **changes: Any) -> None:
     """This package as `deepspeed launch/pretrain.sh` runs it: data, metrics and all."""
-
-    def loop(pace: Paced) -> None:
-        recipe = recipe_of(setting, processes, **changes)
-        trainer = Trainer(recipe, processes, source_of(recipe), Progress(recipe.schedule(), shown=False))
-        trainer.train()
-
-    return loop
-
-
-def _wait_at_the_gate() -> None:
-    """Let every engine's steps go at the pace of its loop, where there is one."""
     train_step = Engine.train_step
 
     def paced(self: Engine, *how: Any, **options: Any) -> Any:
-        pace = getattr(local, "pace", None)
-        if pace is None:
-            return train_step(self, *how, **options)
         pace.gate()
         result = train_step(self, *how, **options)
         pace.step_ended()
         return result
 
     Engine.train_step = paced  # type: ignore[method-assign]
+    recipe = recipe_of(setting, processes, **changes)
+    Trainer(recipe, processes, source_of(recipe), Progress(recipe.schedule(), shown=False)).train()
 
 
-_wait_at_the_gate()
-
-
-def stock(setting: Setting, processes: Processes, layers: int, dropout: float) -> Callable[[Paced], None]:
+def stock(pace: Pace, processes: Processes, setting: Setting, layers: int, dropout: float) -> None:
     """`transformers.Trainer` with its own model, defaults, and every position's logits."""
 
-    class Pace(TrainerCallback):
-        def __init__(self, pace: Paced) -> None:
-            self.pace = pace
-
+    class AtTheGate(TrainerCallback):
         def on_step_begin(self, *_: Any, **__: Any) -> None:
-            self.pace.gate()
-
-    def loop(pace: Paced) -> None:
-        model = _stock_model(setting, layers, dropout)
-        samples = list(_whole_samples(_batches(setting, processes), model))
-        del os.environ["LOCAL_RANK"]  # with it, accelerate would take this process for one of several
-        arguments = TrainingArguments(
-            output_dir=tempfile.mkdtemp(prefix="apollo-ds-throughput-"),
-            max_steps=1_000_000,
-            per_device_train_batch_size=setting.samples,
-            bf16=processes.computes_bf16,
-            use_cpu=processes.device.type == "cpu",
-            logging_strategy="no",
-            save_strategy="no",
-            report_to="none",
-            disable_tqdm=True,
-        )
-        trainer = TransformersTrainer(model, arguments, train_dataset=samples, callbacks=[Pace(pace)])
-        os.environ["LOCAL_RANK"] = "0"
-        trainer.train()
-
-    return loop
-
-
-def by_hand(setting: Setting, processes: Processes, layers: int) -> Callable[[Paced], None]:
-    """A plain loop over the stock model with the tricks that are known: only scored positions reach the head, logits
-    a chunk at a time, no dropout, fused AdamW, and batches on the device already."""
-
-    def loop(pace: Paced) -> None:
-        device = processes.device
-        model = _stock_model(setting, layers, dropout=0.0).to(device)
-        family = FAMILIES[setting.shape.family]
-        adam = torch.optim.AdamW(model.parameters(), lr=1e-4, weight_decay=0.01, fused=True)
-        batches = [tuple(tensor.to(device) for tensor in batch) for batch in _batches(setting, processes)]
-        for ids, positions, labels in cycle(batches):
             pace.gate()
-            with torch.autocast(device.type, torch.bfloat16, enabled=processes.computes_bf16):
-                hidden = model.get_submodule(family.backbone)(input_ids=ids, use_cache=False).last_hidden_state
-                if setting.shape.is_masked:
-                    hidden = hidden[torch.arange(len(ids), device=device)[:, None], positions]
-                hidden = family.transform(model, hidden).flatten(0, 1)
-                if processes.computes_bf16:
-                    hidden = hidden.bfloat16()  # autocast leaves a norm's in fp32, and with it the head's product
-                loss = _cross_entropy(hidden, model.get_submodule(family.decoder), labels.flatten())
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-            adam.step()
-            adam.zero_grad()
 
-    return loop
+    model = _stock_model(setting, layers, dropout)
+    samples = list(_whole_samples(_batches(setting, processes), model))
+    del os.environ["LOCAL_RANK"]  # with it, accelerate would take this process for one of several
+    arguments = TrainingArguments(
+        output_dir=tempfile.mkdtemp(prefix="apollo-ds-throughput-"),
+        max_steps=1_000_000,
+        per_device_train_batch_size=setting.samples,
+        bf16=processes.computes_bf16,
+        use_cpu=processes.device.type == "cpu",
+        logging_strategy="no",
+        save_strategy="no",
+        report_to="none",
+        disable_tqdm=True,
+    )
+    TransformersTrainer(model, arguments, train_dataset=samples, callbacks=[AtTheGate()]).train()
+
+
+def by_hand(pace: Pace, processes: Processes, setting: Setting, layers: int) -> None:
+    """A plain loop over the stock model with the tricks that are known: only scored positions reach the head, logits
+    a chunk at a time, no dropout, fused AdamW, batches on the device already, and on a CPU memory that is kept."""
+    device = processes.device
+    if device.type == "cpu":
+        keep_freed_memory()
+    model = _stock_model(setting, layers, dropout=0.0).to(device)
+    family = FAMILIES[setting.shape.family]
+    adam = torch.optim.AdamW(model.parameters(), lr=1e-4, weight_decay=0.01, fused=True)
+    batches = [tuple(tensor.to(device) for tensor in batch) for batch in _batches(setting, processes)]
+    for ids, positions, labels in cycle(batches):
+        pace.gate()
+        with torch.autocast(device.type, torch.bfloat16, enabled=processes.computes_bf16):
+            hidden = model.get_submodule(family.backbone)(input_ids=ids, use_cache=False).last_hidden_state
+            if setting.shape.is_masked:
+                hidden = hidden.gather(1, positions.unsqueeze(-1).expand(-1, -1, hidden.shape[-1]))
+            hidden = family.transform(model, hidden).flatten(0, 1)
+            if processes.computes_bf16:
+                hidden = hidden.bfloat16()  # autocast leaves a norm's in fp32, and with it the head's product
+            loss = _cross_entropy(hidden, model.get_submodule(family.decoder), labels.flatten())
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        adam.step()
+        adam.zero_grad()
 
 
 def _cross_entropy(hidden: Tensor, decoder: torch.nn.Linear, labels: Tensor) -> Tensor:

@@ -1,43 +1,34 @@
-"""Several training loops side by side in one process: each runs as many steps as it is told to, then waits."""
+"""Training loops side by side, each in a process of its own: it runs as many steps as it is told to, then waits."""
 
-import threading
+import os
+import socket
+import sys
 import time
+import traceback
 from collections.abc import Callable
-from threading import Semaphore, Thread
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
+from typing import Any
 
 import torch
 
+from apollo_ds.engine import Processes
 
-class Paced:
-    """A training loop in a thread of its own, which calls `gate` at the start of each of its steps.
 
-    It has come to its first step when this returns.
-    """
+class Pace:
+    """A loop's end of the pipe. It calls `gate` at the start of each of its steps."""
 
-    def __init__(self, loop: Callable[["Paced"], None]) -> None:
+    def __init__(self, pipe: Connection) -> None:
+        self._pipe = pipe
         self._steps_left = 0
-        self._go, self._waits = Semaphore(0), Semaphore(0)
-        self._failure: BaseException | None = None
-        self._step_ended = 0.0
-        self.seconds_after_last = 0.0
-        """What came after the last step that was timed and before the next one: a growth, or next to nothing."""
-        Thread(target=self._run, args=(loop,), daemon=True).start()
-        self._wait()
-
-    def _run(self, loop: Callable[["Paced"], None]) -> None:
-        local.pace = self
-        try:
-            loop(self)
-        except BaseException as failure:
-            self._failure = failure
-        self._waits.release()
+        self._began = self._step_ended = 0.0
 
     def gate(self) -> None:
         """Wait here until another step is wanted."""
         if self._steps_left == 0:
-            _finish_on_device()
-            self._waits.release()
-            self._go.acquire()
+            self.report()
+            self._steps_left = self._pipe.recv()
+            self._began = time.perf_counter()
         self._steps_left -= 1
 
     def step_ended(self) -> None:
@@ -46,24 +37,65 @@ class Paced:
             _finish_on_device()
             self._step_ended = time.perf_counter()
 
-    def _wait(self) -> None:
-        self._waits.acquire()
-        if self._failure:
-            raise self._failure
+    def report(self) -> None:
+        """Say how long the steps took that were wanted, and how long what came after the last of them."""
+        _finish_on_device()
+        now = time.perf_counter()
+        self._pipe.send((now - self._began, now - self._step_ended))
+
+
+class Paced:
+    """`loop(pace, processes, *arguments, **options)` in a new process; it has come to its first step when this returns.
+
+    The loop must be importable: defined at the top of a module.
+    """
+
+    def __init__(self, loop: Callable[..., None], *arguments: Any, **options: Any) -> None:
+        context = get_context("spawn")
+        self._pipe, theirs = context.Pipe()
+        self._process = context.Process(target=_run, args=(theirs, loop, arguments, options), daemon=True)
+        self._process.start()
+        theirs.close()
+        self.seconds_after_last = 0.0
+        """What came after the last step that was timed and before the next one: a growth, or next to nothing."""
+        self._answer()
 
     def steps(self, count: int) -> float:
         """Run so many steps, and to the next one's start or the loop's end; returns seconds."""
-        self._steps_left = count
-        began = time.perf_counter()
-        self._go.release()
-        self._wait()
-        ended = time.perf_counter()
-        self.seconds_after_last = ended - self._step_ended
-        return ended - began
+        self._pipe.send(count)
+        return self._answer()
+
+    def _answer(self) -> float:
+        answer = self._pipe.recv()
+        if isinstance(answer, str):
+            raise RuntimeError(answer)
+        seconds, self.seconds_after_last = answer
+        return float(seconds)
+
+    def close(self) -> None:
+        """End the process, with all the memory that it holds."""
+        self._process.kill()
+        self._process.join()
+        self._pipe.close()
 
 
-local = threading.local()
-"""`pace`: the loop that runs in this thread."""
+def join_alone() -> Processes:
+    """The single rank of this process."""
+    alone = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "LOCAL_WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1"}
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        os.environ.update(alone, MASTER_PORT=str(probe.getsockname()[1]))
+    return Processes.join()
+
+
+def _run(pipe: Connection, loop: Callable[..., None], arguments: tuple[Any, ...], options: dict[str, Any]) -> None:
+    sys.stdout = open(os.devnull, "w")  # noqa: SIM115  what a stock loop prints at its start
+    try:
+        pace = Pace(pipe)
+        loop(pace, join_alone(), *arguments, **options)
+        pace.report()
+    except BaseException:
+        pipe.send(traceback.format_exc())
 
 
 def _finish_on_device() -> None:

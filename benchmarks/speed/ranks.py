@@ -58,7 +58,8 @@ def of_ranks(name: str, processes: Processes) -> dict[str, Any]:
     seconds = statistics.median(steps(1) for _ in range(_STEPS))
     profiled = profile_steps(steps, 3)
     model = build(recipe.model, recipe.model.num_layers, 1)
-    exchange = _exchange_seconds(sum(parameter.numel() for parameter in model.parameters()), processes)
+    dtype = torch.bfloat16 if processes.computes_bf16 else torch.float32
+    exchange = _exchange_seconds(sum(parameter.numel() for parameter in model.parameters()), dtype, processes)
     return {
         "zero_stage": zero_stage(recipe.deepspeed),
         "milliseconds": seconds * 1000,
@@ -68,10 +69,10 @@ def of_ranks(name: str, processes: Processes) -> dict[str, Any]:
     }
 
 
-def _exchange_seconds(parameters: int, processes: Processes) -> float:
+def _exchange_seconds(parameters: int, dtype: torch.dtype, processes: Processes) -> float:
     """What ZeRO 1 sends in a step, by itself: gradients of so many parameters averaged, and their weights gathered."""
-    share = torch.zeros(-(-parameters // processes.world_size))
-    whole = torch.zeros(len(share) * processes.world_size)
+    share = torch.zeros(-(-parameters // processes.world_size), dtype=dtype)
+    whole = torch.zeros(len(share) * processes.world_size, dtype=dtype)
 
     def exchange() -> float:
         processes.barrier()

@@ -20,8 +20,10 @@ def measure(setting: Setting, processes: Processes, steps: int, burst: int) -> d
     scratch = recipe_of(setting, processes, steps=steps).schedule()
     if any(first % burst for first in grown.first_steps):
         raise ValueError(f"stages begin at {grown.first_steps}, which {burst} does not divide")
-    Paced(ours(setting, processes)).steps(_WARM_UP)
-    loops = {way: Paced(ours(setting, processes, method=way, steps=steps)) for way in ("apollo", "scratch")}
+    warm_up = Paced(ours, setting)
+    warm_up.steps(_WARM_UP)
+    warm_up.close()
+    loops = {way: Paced(ours, setting, method=way, steps=steps) for way in ("apollo", "scratch")}
     stages = [_new_stage(stage.unique_layers, stage.steps) for stage in grown.stages]
     for first in range(0, steps, burst):
         stage, end = stages[grown.stage_number(first)], first + burst
@@ -35,6 +37,8 @@ def measure(setting: Setting, processes: Processes, steps: int, burst: int) -> d
         stage["scratch_seconds"] += taken["scratch"]
         stage["flops"] += sum(grown.flops(grown.at(step)) for step in range(first, end))
         stage["scratch_flops"] += sum(scratch.flops(scratch.at(step)) for step in range(first, end))
+    for loop in loops.values():
+        loop.close()
     return {"steps": steps, "tokens_a_step": setting.samples * setting.seq_len, "stages": stages}
 
 

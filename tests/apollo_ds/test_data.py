@@ -14,10 +14,10 @@ from test_training import events, train
 from torch import Tensor
 
 from apollo_ds.corpus import Corpus
+from apollo_ds.cross_entropy import IGNORED
 from apollo_ds.data import BatchSource
 from apollo_ds.errors import UserError
 from apollo_ds.model_shape import ModelShape
-from apollo_ds.models import IGNORED
 from apollo_ds.schedule import StepPlan
 from apollo_ds.token_stream import TokenStream
 from data_prep.shards import ShardWriter

@@ -69,12 +69,18 @@ def load_and_go_on(processes: Processes, recipe: Recipe, folder: Path) -> tuple[
     return equal, losses
 
 
-@pytest.mark.parametrize("moments", ["map", "zero_new"])
-def test_a_state_saved_on_two_ranks_continues_everywhere(moments: str, tmp_path: Path) -> None:
+EVERYWHERE = [(1, 0), (1, 2), (1, 3), (2, 0), (2, 2), (2, 3), (4, 0), (4, 1), (4, 2), (4, 3)]
+"""Numbers of ranks and ZeRO stages."""
+
+
+@pytest.mark.parametrize(("moments", "places"), [("map", [(1, 0), (2, 3), (4, 1)]), ("zero_new", EVERYWHERE)])
+def test_a_state_saved_on_two_ranks_continues_everywhere(
+    moments: str, places: list[tuple[int, int]], tmp_path: Path
+) -> None:
     method = {"name": "apollo", "layers": [3, 6], "grow_at": [0.25], "moments": moments}
     recipe = tiny("gpt2", "unused", method=method, steps=40, deepspeed=zero(1))
     reference = torch.tensor(pool(2).run(save_and_go_on, recipe, tmp_path)[0])
-    for world_size, stage in [(1, 0), (1, 2), (1, 3), (2, 0), (2, 2), (2, 3), (4, 0), (4, 1), (4, 2), (4, 3)]:
+    for world_size, stage in places:
         other = recipe.model_copy(update={"deepspeed": zero(stage), "micro_batch_size": 2})
         equal, losses = pool(world_size).run(load_and_go_on, other, tmp_path)[0]
         assert equal, (world_size, stage)
@@ -111,7 +117,7 @@ def rebuild_often(processes: Processes, recipe: Recipe, times: int) -> list[int]
 
 @pytest.mark.slow
 @pytest.mark.parametrize("stage", [1, 3])
-def test_twenty_rebuilds_leave_no_memory_behind(stage: int) -> None:
+def test_rebuilds_leave_no_memory_behind(stage: int) -> None:
     shape = ModelShape(
         family="bert",
         num_layers=6,
@@ -123,8 +129,8 @@ def test_twenty_rebuilds_leave_no_memory_behind(stage: int) -> None:
     )
     method = {"name": "scratch"}
     recipe = tiny("bert", "unused", model=shape.model_dump(), method=method, deepspeed=zero(stage, "bf16"))
-    for sizes in pool(2).run(rebuild_often, recipe, 20):
-        assert sizes[-1] < 1.05 * sizes[1], sizes
+    for sizes in pool(2).run(rebuild_often, recipe, 12):
+        assert sizes[-1] < 1.03 * sizes[1], sizes
 
 
 def left_over(processes: Processes, recipe: Recipe) -> tuple[list[int], list[int], list[bool]]:

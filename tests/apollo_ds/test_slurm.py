@@ -104,8 +104,8 @@ def test_an_array_trains_one_line_of_the_list_each(cluster: slurm.Cluster, tmp_p
     several.write_text("".join(f"method={name} out={tmp_path / name}\n" for name in methods))
     path = write(recipe, tmp_path / "recipe.yaml")
     log = tmp_path / "array-%a.log"
-    job = submit(cluster, log, "--array=1-3", "launch/pretrain.sbatch", path, f"@{several}", "seed=7")
-    for number, name in enumerate(methods, 1):
+    job = submit(cluster, log, "--array=2-3", "launch/pretrain.sbatch", path, f"@{several}", "seed=7")
+    for number, name in ((2, "stackbert"), (3, "apollo")):
         printed = tmp_path / f"array-{number}.log"
         assert cluster.wait_for_end(f"{job}_{number}", TIMEOUT_SECONDS) == "COMPLETED", printed.read_text()
         assert read_metrics(tmp_path / name / "metrics.jsonl")[-1]["event"] == "end"
@@ -127,11 +127,12 @@ def test_an_array_trains_what_a_sweep_lists(
 
     todo = tmp_path / "todo.txt"
     todo.write_text(listed())
-    job = submit(cluster, tmp_path / "array-%a.log", "--array=2-4", "launch/pretrain.sbatch", f"@{todo}")
-    for number in (2, 3, 4):
+    job = submit(cluster, tmp_path / "array-%a.log", "--array=2-3", "launch/pretrain.sbatch", f"@{todo}")
+    for number in (2, 3):
         printed = tmp_path / f"array-{number}.log"
         assert cluster.wait_for_end(f"{job}_{number}", TIMEOUT_SECONDS) == "COMPLETED", printed.read_text()
-    assert listed() == todo.read_text().splitlines(keepends=True)[0]
+    lines = todo.read_text().splitlines(keepends=True)
+    assert listed() == lines[0] + lines[3]
 
 
 def test_the_script_is_bash() -> None:

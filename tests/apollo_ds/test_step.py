@@ -9,18 +9,18 @@ from unittest.mock import patch
 
 import pytest
 import torch
-import torch.nn.functional as F
 from ranks import pool
 from recipes import tiny, zero
 from runs import losses, train
 from test_engine import offload
 from torch.profiler import ProfilerActivity, profile
 
+from apollo_ds.cross_entropy import IGNORED, LOGITS_AT_ONCE
 from apollo_ds.engine import Engine, Processes
 from apollo_ds.engine.engine import Batch
 from apollo_ds.micro_batch import activation_bytes, micro_batch_of
 from apollo_ds.model_shape import ModelShape
-from apollo_ds.models import IGNORED, PretrainingModel, _summed_cross_entropy, build
+from apollo_ds.models import PretrainingModel, build
 from apollo_ds.recipe import Recipe
 from apollo_ds.stage_model import build_for
 
@@ -38,37 +38,8 @@ def model_and_batch(family: str, samples: int) -> tuple[PretrainingModel, Batch]
     return build(shape, 6, seed=1), (ids, torch.arange(scored).expand(samples, scored), labels)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize("samples", [2, 150])
-def test_logits_in_chunks_give_the_loss_and_gradients_of_all_at_once(family: str, samples: int) -> None:
-    model, (ids, positions, labels) = model_and_batch(family, samples)
-    assert (labels.numel() > 512) == (samples > 2)
-    parameters = list(model.parameters())
-    loss = model(ids, positions, labels)
-    assert loss.dtype == torch.float32
-    logits = model.model(input_ids=ids).logits[:, : labels.shape[1]]
-    expected = F.cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="sum") / labels.numel()
-    assert torch.allclose(loss, expected, rtol=1e-6)
-    for ours, theirs in zip(
-        torch.autograd.grad(loss, parameters), torch.autograd.grad(expected, parameters), strict=True
-    ):
-        assert torch.allclose(ours, theirs, rtol=1e-4, atol=1e-7)
-
-
-@pytest.mark.parametrize("precision", [torch.bfloat16, torch.float16])
-def test_losses_of_half_precision_are_added_up_in_fp32(precision: torch.dtype) -> None:
-    rows, decoder = torch.randn(8000, 16), torch.nn.Linear(16, 5000)
-    labels = torch.arange(8000) % 5000
-    expected = F.cross_entropy(decoder(rows).to(precision).float(), labels, reduction="sum")
-    assert expected > 65_504  # more than fp16 holds
-    found = _summed_cross_entropy(rows.to(precision).requires_grad_(), decoder.to(precision), labels)
-    assert found.dtype == torch.float32
-    assert float(found.detach()) == pytest.approx(float(expected.detach()), rel=1e-3)
-    found.backward()
-
-
 def train_in_chunks(processes: Processes, recipe: Recipe) -> None:
-    with patch.dict("apollo_ds.models._LOGIT_ROWS", cpu=24):
+    with patch.dict(LOGITS_AT_ONCE, cpu=24 * recipe.model.vocab_size):
         train(processes, recipe)
 
 

@@ -1,0 +1,40 @@
+"""What becomes of freed memory on a CPU: steps keep it for each other, a growth gives it back (glibc; else nothing)."""
+
+import ctypes
+import gc
+
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_MMAP_MAX = -1, -3, -4
+_KEEPING = {_M_MMAP_MAX: 0, _M_TRIM_THRESHOLD: -1}
+_GIVING_BACK = {_M_MMAP_MAX: 65536, _M_MMAP_THRESHOLD: 128 * 1024, _M_TRIM_THRESHOLD: 128 * 1024}
+"""glibc's defaults."""
+
+_keeps = False
+
+
+def keep_freed_memory() -> None:
+    """From now on, let tensors come from what earlier ones have left.
+
+    By default a large tensor is mapped anew and given back when it is freed, and the kernel clears its pages each time.
+    """
+    global _keeps
+    if not _keeps:
+        _set(_KEEPING)
+    _keeps = True
+
+
+def return_freed_memory() -> None:
+    """Collect garbage, give back what was freed, and from now on at once, so that nothing temporary stays."""
+    global _keeps
+    gc.collect()
+    _set(_GIVING_BACK)
+    _keeps = False
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
+
+
+def _set(options: dict[int, int]) -> None:
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        for option, value in options.items():
+            mallopt(option, value)
