@@ -1,5 +1,6 @@
 """The summed cross-entropy of a language model's head, without all logits at once."""
 
+from math import ceil
 from typing import Any
 
 import torch
@@ -20,10 +21,11 @@ def summed_cross_entropy(hidden: Tensor, decoder: nn.Linear, labels: Tensor) -> 
     The gradients of a chunk of rows are made with its logits, which are then forgotten. In fp16 they are made in the
     backward, from logits that are computed again: before it the loss is not scaled, and small gradients would be lost.
     """
-    rows = max(1, LOGITS_AT_ONCE[hidden.device.type] // decoder.out_features)
+    chunks = ceil(len(hidden) * decoder.out_features / LOGITS_AT_ONCE[hidden.device.type])
+    rows = ceil(len(hidden) / chunks)
     if hidden.dtype == torch.float16:
-        chunks = zip(hidden.split(rows), labels.split(rows), strict=True)
-        losses = [checkpoint(_of_chunk, h, decoder, part, use_reentrant=False) for h, part in chunks]
+        pairs = zip(hidden.split(rows), labels.split(rows), strict=True)
+        losses = [checkpoint(_of_chunk, h, decoder, part, use_reentrant=False) for h, part in pairs]
         return torch.stack(losses).sum()
     loss: Tensor = _WithGradients.apply(hidden, decoder.weight, decoder.bias, labels, rows)
     return loss

@@ -6,11 +6,12 @@
 set -uo pipefail
 cd "$(dirname "$0")/.."
 if [ -x .venv/bin/python ]; then PATH="$PWD/.venv/bin:$PATH"; fi
+python="$(command -v python || command -v python3)"
 out="${1:-benchmarks/results/gpu}"
 failed=0
 
 throughput() {
-    python benchmarks/throughput.py --out "$out" "$@" || { echo "failed: $*" >&2; failed=1; }
+    "$python" benchmarks/throughput.py --out "$out" "$@" || { echo "failed: $*" >&2; failed=1; }
 }
 
 throughput peak schedule --steps 480 --settings bert-base-512 bert-base-512-compiled
@@ -18,5 +19,5 @@ throughput peak schedule --steps 480 --settings bert-base-128
 throughput peak schedule --steps 480 --settings gpt2-base-1024
 throughput peak schedule --steps 240 --settings bert-large-512
 throughput depth profile --rounds 18 --settings bert-base-512
-throughput against --rounds 10 --settings bert-base-128 gpt2-base-1024
+throughput against --rounds 12 --settings bert-base-128 gpt2-base-1024
 exit "$failed"

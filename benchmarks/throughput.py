@@ -13,6 +13,7 @@ anything is compiled anew.
 saved in time, stage by stage.
 `ranks`: two ranks against one with the same global batch (CPU).
 `shallow`: one layer beside all on two ranks (CPU), at each ZeRO stage, and in the micro-batches that full depth needs.
+`pieces`: parts of a step that have a way of their own here, beside the usual way (CPU).
 `profile`: what a step at depth 1 and at full depth spends its time on, with traces for chrome://tracing or Perfetto.
 
 Every measurement is written as soon as it is there; parts that are not asked for keep their last results, unless those
@@ -32,7 +33,7 @@ from typing import Any
 
 os.environ.setdefault("GOMP_SPINCOUNT", "0")
 
-PARTS = ("peak", "against", "depth", "schedule", "ranks", "shallow", "profile")
+PARTS = ("peak", "against", "depth", "schedule", "ranks", "shallow", "pieces", "profile")
 _ROUNDS = {"against": 9, "depth": 110}
 
 
@@ -108,6 +109,10 @@ def _measure(part: str, name: str, options: argparse.Namespace) -> dict[str, Any
         from speed import whole_schedule
 
         return whole_schedule.measure(setting, processes, options.steps, burst=options.steps // 40)
+    if part == "pieces":
+        from speed import pieces
+
+        return pieces.measure(setting, processes)
     from speed import profiles
 
     return profiles.measure(setting, processes, options.out / "profile", name)

@@ -17,7 +17,7 @@ from apollo_ds.engine.clock import moment
 from apollo_ds.engine.cohorts import CohortCorrection
 from apollo_ds.engine.finite import is_usable, skip_unless_finite, spoil_unless_finite
 from apollo_ds.engine.gradient_norm import make_plain_step_lean, make_zero_step_lean, sum_of_squares
-from apollo_ds.engine.heap import keep_freed_memory, return_freed_memory
+from apollo_ds.engine.heap import keep_freed_memory, return_freed_memory, trim
 from apollo_ds.engine.held import HeldLayers
 from apollo_ds.engine.processes import Processes
 from apollo_ds.engine.teardown import tear_down
@@ -26,6 +26,9 @@ from apollo_ds.recipe import Recipe
 from apollo_ds.schedule import StepPlan
 from apollo_ds.stage_model import TrainableModel
 from apollo_ds.state import WEIGHT, Counters, Shape, ShardedState, Slice, State, StateMap, dtype_of
+
+_LARGE = 2**18
+"""Elements of a parameter after whose restoring it is worth while to look for memory to give back."""
 
 Batch = tuple[Tensor, Tensor, Tensor]
 """input_ids, positions and labels, as `PretrainingModel.forward` takes them."""
@@ -255,6 +258,8 @@ class Engine:
                 for source in sources:
                     if last_use[source] == sources:
                         state.release(source, key)
+            if max(torch.Size(shape).numel() for _, shape, _ in targets) >= _LARGE:
+                trim()
         if self.cohorts:
             self.cohorts.index()
         layout.refresh_weights(self.deepspeed)

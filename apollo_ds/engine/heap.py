@@ -23,14 +23,19 @@ def keep_freed_memory() -> None:
 
 
 def return_freed_memory() -> None:
-    """Collect garbage, give back what was freed, and from now on at once, so that nothing temporary stays."""
+    """Collect garbage, give back what was freed, and from now on, as far as glibc does, at once."""
     global _keeps
     gc.collect()
     _set(_GIVING_BACK)
     _keeps = False
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-    if trim is not None:
-        trim(0)
+    trim()
+
+
+def trim() -> None:
+    """Give back what was freed, once: memory that has been kept before is used again, and then stays."""
+    malloc_trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if malloc_trim is not None:
+        malloc_trim(0)
 
 
 def _set(options: dict[int, int]) -> None:

@@ -1,6 +1,6 @@
-"""One late jump from a single shared layer to full depth, under a learning rate that is level until after it.
+"""One late jump from few shared layers to full depth, under a learning rate that is level until after it.
 
-Unites Apollo's sampled depth with a single late growth (Bu 2025, arXiv 2511.04981): the layer has been run at every
+Unites Apollo's sampled depth with a single late growth (Bu 2025, arXiv 2511.04981): the layers have been run at every
 depth, so that the jump leaves the loss as it is.
 """
 
@@ -18,6 +18,8 @@ class DeepJump(SharingMethod):
     """One layer for four fifths of the steps, then all."""
 
     name: Literal["deep_jump"] = "deep_jump"
+    first_layers: int = Field(default=1, ge=1)
+    """Layers before the jump; where the model has no more, it does not grow."""
     jump_at: float = Field(default=0.8, gt=0, lt=1)
     """Fraction of the run at which the model grows."""
 
@@ -29,5 +31,5 @@ class DeepJump(SharingMethod):
     def stages(self, run: Run) -> list[Stage]:
         """Before and after the jump."""
         target = run.shape.num_layers
-        counts = [1, target] if target > 1 else [1]
+        counts = [self.first_layers, target] if target > self.first_layers else [target]
         return self.sharing_stages(run, counts, split_steps(run.steps, [self.jump_at][: len(counts) - 1]))

@@ -17,7 +17,7 @@ def write(results: dict[str, Results], folder: Path) -> None:
     for name, measured in results.items():
         schedule = partial(_schedule, peak=measured.get("peak", {}).get("flops"))
         parts = {"against": _against, "depth": _depth, "schedule": schedule, "ranks": _ranks}
-        parts |= {"shallow": _shallow, "profile": _profile}
+        parts |= {"shallow": _shallow, "pieces": _pieces, "profile": _profile}
         lines += [f"## {name}", "", _described(name, measured["precision"]), ""]
         for part in filter(measured.get, parts):
             lines += [*parts[part](measured[part]), ""]
@@ -150,6 +150,22 @@ def _shallow(found: Results) -> list[str]:
         f" or cut into {found['micro_batches']} micro-batches, as where full depth needs that:",
         "",
         *_table(["", *by_layers], rows),
+    ]
+
+
+def _pieces(found: Results) -> list[str]:
+    usual = {
+        "a layer": "PyTorch's fused attention",
+        "the head's loss": "PyTorch's, in chunks of 512 whose logits are computed again where there are more",
+    }
+    rows = [
+        [piece, f"{of['own']:.1f}", f"{of['usual']:.1f}", usual.get(piece, "freed memory given back, as glibc does")]
+        for piece, of in found.items()
+    ]
+    return [
+        "Milliseconds, forward and backward, of what has a way of its own here, beside the usual way, in turn:",
+        "",
+        *_table(["", "here", "usual", "the usual way"], rows),
     ]
 
 

@@ -1,11 +1,14 @@
 """The pages of evidence: which runs they are made from, and that they say what the runs that are kept say."""
 
 import json
+import os
 import re
 import shutil
 from pathlib import Path
 
 import downstream
+import evidence
+import page as pages
 import pytest
 import yaml
 from evidence import further_seeds, looks_for_rates, thinned
@@ -124,6 +127,55 @@ def test_a_page_pairs_runs_with_scratch_by_their_seeds(runs: Path) -> None:
     assert every["scratch"]["0.4"] == "5.7500"
     assert every["stackbert"]["0.4"] == "-"
     assert {path.name for path in folder.glob("*.png")} == {"tiny-ends.png", "tiny-curves.png"}
+
+
+def test_runs_of_another_text_are_left_out_and_told(runs: Path) -> None:
+    """The text that every machine has is another after an update of it."""
+    folder = runs.parent
+    (folder / "question.md").write_text("# Who wins?\n")
+    for name, rate in (("tiny", 0.1), ("tiny+more", 0.8)):
+        (folder / f"{name}.yaml").write_text(f"grid: {{method: [scratch], learning_rate: [{rate}], seed: [1]}}")
+    other = run_of(folder / "tiny+more", "scratch", 0.8, 1, 1.0)
+    config = yaml.safe_load((other / "config.yaml").read_text())
+    (other / "config.yaml").write_text(yaml.safe_dump({**config, "held_out": "another"}))
+    write(folder)
+    page = (folder / "README.md").read_text()
+    assert "**Left out, because their text or model was another: `tiny+more`.**" in page
+    assert "1.0000" not in page
+
+
+def test_a_longer_run_from_scratch_is_not_what_all_is_compared_with(runs: Path) -> None:
+    longer = [run_of(runs, "scratch", 0.3, seed, 1.0) for seed in (1, 2, 3)]
+    for path in longer:
+        config = yaml.safe_load((path / "config.yaml").read_text())
+        config["recipe"]["steps"] *= 2
+        (path / "config.yaml").write_text(yaml.safe_dump(config))
+    groups = by_recipe(read(runs))
+    baseline = pages._scratch(groups)
+    assert baseline.flat["steps"] == min(group.flat["steps"] for group in groups)
+
+
+def fails(job: tuple[Path, tuple[str, ...], Path]) -> str:
+    if "b" in job[2].name:
+        raise ValueError("as it happens")
+    return f"{job[2].name}: done"
+
+
+def test_a_run_that_fails_is_told_of_and_the_others_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(evidence, "HERE", tmp_path)
+    monkeypatch.setattr(evidence, "train", fails)
+    monkeypatch.setattr(evidence, "_open_text", lambda recipe: None)
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    cells = [Cell(name, tmp_path / name, ()) for name in ("run_a", "run_b", "run_c")]
+    evidence.train_all("question/tiny", PROJECT / "launch" / "recipes" / "demo.yaml", cells)
+    assert sorted(line.split(": ", 1)[1] for line in capsys.readouterr().out.splitlines()) == [
+        "run_a: done",
+        "run_b: failed: ValueError('as it happens')",
+        "run_c: done",
+    ]
+    assert os.environ["OMP_NUM_THREADS"] == "7"
 
 
 def test_a_conclusion_of_other_results_is_told(runs: Path) -> None:
