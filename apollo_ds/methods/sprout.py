@@ -1,10 +1,13 @@
-"""One layer for most of the run, then all, the new ones silent until they learn: this project's own recipe.
+"""Two layers for most of the run, then all, the new ones silent until they learn: this project's own recipe.
 
 A single late growth under a level learning rate is Bu's (2025, arXiv 2511.04981). Apollo's part of `deep_jump`, a depth
-drawn at random while the layer is shared, is left away, because runs without it ended lower.
+drawn at random while layers are shared, is left away, because runs without it ended lower. A second layer costs little
+beside the head, and with it attention can look for what came after the same words before, as one layer cannot.
 """
 
 from typing import Literal
+
+from pydantic import Field
 
 from apollo_ds.methods.base import SamplerName
 from apollo_ds.methods.deep_jump import DeepJump
@@ -12,8 +15,9 @@ from apollo_ds.stage import NewLayers
 
 
 class Sprout(DeepJump):
-    """`deep_jump` of a layer that runs once, to silent ones."""
+    """`deep_jump` of two layers that run once, to silent ones."""
 
     name: Literal["sprout"] = "sprout"  # type: ignore[assignment]
+    first_layers: int = Field(default=2, ge=1)
     sampler: SamplerName = "none"
     new_layers: NewLayers = "zero"

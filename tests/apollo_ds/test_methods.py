@@ -98,14 +98,14 @@ def test_apollo_s_options_reach_its_stages() -> None:
     assert second.growth == GrowthRule("duplicate_top", "zero", "tiled", "reset", rewarm="new", rewarm_steps=200)
 
 
-def test_sprout_is_a_late_jump_of_one_layer_that_is_not_shared_to_silent_ones() -> None:
+def test_sprout_is_a_late_jump_of_two_layers_that_are_not_shared_to_silent_ones() -> None:
     sprout = stages("sprout", 12, jump_at=0.7)
-    assert layers_and_steps(sprout) == {1: 2800, 12: 1200}
-    assert [list(stage.depths()) for stage in sprout] == [[(1, 1.0)], [(12, 1.0)]]
-    for stage, jump in zip(
-        sprout, stages("deep_jump", 12, sampler="none", new_layers="zero", jump_at=0.7), strict=True
-    ):
+    assert layers_and_steps(sprout) == {2: 2800, 12: 1200}
+    assert [list(stage.depths()) for stage in sprout] == [[(2, 1.0)], [(12, 1.0)]]
+    jumps = stages("deep_jump", 12, first_layers=2, sampler="none", new_layers="zero", jump_at=0.7)
+    for stage, jump in zip(sprout, jumps, strict=True):
         assert stage == replace(jump, method="sprout")
+    assert layers_and_steps(stages("sprout", 2)) == {2: 4000}
     assert layers_and_steps(stages("sprout", 1)) == {1: 4000}
     assert METHODS["sprout"](name="sprout").lr_schedule == "wsd"
 
