@@ -202,6 +202,7 @@ def _draw(results: dict[str, Results], path: Path) -> None:
         for name, measured in results.items():
             if part in measured:
                 drawings[part](axes, name, measured[part])
+        axes.set(xlim=(0, None), ylim=(0, None))
         axes.legend(frameon=False, fontsize=8)
     figure.savefig(path, dpi=120)
     plt.close(figure)
@@ -214,7 +215,7 @@ def _draw_depths(axes: Any, name: str, found: Results) -> None:
         (points,) = axes.plot(depths, list(seconds.values()), marker, label=f"{name}, {way}", fillstyle="none")
         fitted = [line["a"] + line["b"] * depth for depth in depths]
         axes.plot(depths, fitted, color=points.get_color(), linewidth=0.8)
-    axes.set(xlabel="layers that run", ylabel="seconds a step", xlim=(0, None), ylim=(0, None))
+    axes.set(xlabel="layers that run", ylabel="seconds a step")
 
 
 def _draw_savings(axes: Any, name: str, found: Results) -> None:
@@ -222,4 +223,4 @@ def _draw_savings(axes: Any, name: str, found: Results) -> None:
     flops, seconds = zip(*(savings([stage]) for stage in stages), strict=True)
     axes.plot([0, 1], [0, 1], color="0.6", linewidth=0.8, linestyle="--")
     axes.plot(flops, seconds, "o-", label=name)
-    axes.set(xlabel="part of the operations that a stage saves", ylabel="part of the time", xlim=(0, 1), ylim=(0, 1))
+    axes.set(xlabel="part of the operations that a stage saves", ylabel="part of the time")
