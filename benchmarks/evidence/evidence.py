@@ -23,7 +23,7 @@ import socket
 import sys
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from multiprocessing import get_context
+from multiprocessing import active_children, get_context
 from pathlib import Path
 from typing import TYPE_CHECKING
 from unittest.mock import patch
@@ -135,12 +135,20 @@ def train_all(name: str, recipe: Path, cells: Sequence[Cell]) -> None:
         return
     _open_text(load_recipe(recipe, jobs[0][1]))
     alone = {} if needs_gpu(name) else ON_CPU
-    with patch.dict(os.environ, alone), ProcessPoolExecutor(3 if needs_gpu(name) else 2, _SPAWN) as workers:
-        futures = {workers.submit(train, job): job[2].name for job in jobs}
-        for done, future in enumerate(as_completed(futures), start=1):
-            failure = future.exception()  # also of a worker that was killed, with which the others' cannot go on
-            line = f"{futures[future]}: failed: {failure!r}" if failure else future.result()
-            print(f"{name} {done} of {len(jobs)}: {line}", flush=True)
+    with patch.dict(os.environ, alone):
+        workers = ProcessPoolExecutor(3 if needs_gpu(name) else 2, _SPAWN)
+        try:
+            futures = {workers.submit(train, job): job[2].name for job in jobs}
+            for done, future in enumerate(as_completed(futures), start=1):
+                failure = future.exception()  # also of a worker that was killed, with which the others' cannot go on
+                line = f"{futures[future]}: failed: {failure!r}" if failure else future.result()
+                print(f"{name} {done} of {len(jobs)}: {line}", flush=True)
+        except BaseException:  # a signal: nothing goes on without this process
+            for worker in active_children():
+                worker.terminate()
+            raise
+        finally:
+            workers.shutdown(cancel_futures=True)
 
 
 def train(job: tuple[Path, tuple[str, ...], Path]) -> str:
