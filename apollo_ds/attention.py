@@ -1,6 +1,5 @@
 """Attention: PyTorch's fused one, but for half precision on a CPU, where two matrix products are faster."""
 
-from functools import lru_cache
 from typing import Any
 
 import torch
@@ -30,16 +29,10 @@ def attention(
     q, k, v = (part.flatten(0, 1) for part in (query, key, value))
     is_causal = options.get("is_causal")
     causal = bool(getattr(module, "is_causal", True) if is_causal is None else is_causal)
-    bias = _causal(tokens, q.dtype) if causal else q.new_zeros(())
+    bias = q.new_full((tokens, tokens), -torch.inf).triu(1) if causal else q.new_zeros(())
     scale = options.get("scaling") or query.shape[3] ** -0.5
     scores = torch.baddbmm(bias, q, k.transpose(1, 2), beta=float(causal), alpha=scale)
     return (scores.softmax(dim=2) @ v).view_as(query).transpose(1, 2).contiguous(), None
-
-
-@lru_cache(maxsize=8)
-def _causal(tokens: int, dtype: torch.dtype) -> Tensor:
-    """What is added to scores: nothing up to a token's own place, minus infinity after it."""
-    return torch.full((tokens, tokens), -torch.inf, dtype=dtype).triu(1)
 
 
 AttentionInterface.register(ATTENTION, attention)

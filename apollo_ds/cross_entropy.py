@@ -27,7 +27,7 @@ def summed_cross_entropy(hidden: Tensor, decoder: nn.Linear, labels: Tensor) -> 
         pairs = zip(hidden.split(rows), labels.split(rows), strict=True)
         losses = [checkpoint(_of_chunk, h, decoder, part, use_reentrant=False) for h, part in pairs]
         return torch.stack(losses).sum()
-    loss: Tensor = _WithGradients.apply(hidden, decoder.weight, decoder.bias, labels, rows)
+    loss: Tensor = _WithGradients.apply(hidden, decoder.weight, decoder.bias, labels, rows, torch.is_grad_enabled())
     return loss
 
 
@@ -39,8 +39,11 @@ class _WithGradients(torch.autograd.Function):
     """d loss / d logits is softmax(logits) less 1 at the label: a chunk has its gradients as soon as its loss."""
 
     @staticmethod
-    def forward(ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, labels: Tensor, rows: int) -> Tensor:
-        wants_hidden, wants_weight, wants_bias = ctx.needs_input_grad[:3]
+    def forward(
+        ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, labels: Tensor, rows: int, trains: bool
+    ) -> Tensor:
+        """`trains`: whether gradients are enabled, which `ctx.needs_input_grad` does not heed."""
+        wants_hidden, wants_weight, wants_bias = (trains and needed for needed in ctx.needs_input_grad[:3])
         of_hidden = torch.empty_like(hidden) if wants_hidden else None
         of_weight = of_bias = None
         precise = torch.promote_types(hidden.dtype, torch.float32)
@@ -56,7 +59,7 @@ class _WithGradients(torch.autograd.Function):
             # The greatest of them is never too small for its logarithm.
             log_of_sum = logits.amax(dim=1, keepdim=True) - chances.amax(dim=1, keepdim=True).log()
             loss += ((log_of_sum - logits.gather(1, label)) * counts).sum()
-            if not any(ctx.needs_input_grad):
+            if not (wants_hidden or wants_weight or wants_bias):
                 continue
             slope = chances.scatter_add_(1, label, torch.full_like(log_of_sum, -1.0)).to(hidden.dtype)
             if of_hidden is not None:
@@ -75,4 +78,4 @@ class _WithGradients(torch.autograd.Function):
     def backward(ctx: Any, slope: Tensor) -> tuple[Tensor | None, ...]:
         """In place, so a second one, which would multiply again, is refused by PyTorch."""
         gradients = (None if gradient is None else gradient.mul_(slope) for gradient in ctx.saved_tensors)
-        return *gradients, None, None
+        return *gradients, None, None, None

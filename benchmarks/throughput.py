@@ -59,7 +59,7 @@ def main() -> None:
     options.out.mkdir(parents=True, exist_ok=True)
     path = options.out / "throughput.json"
     results: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
-    tempfile.tempdir = tempfile.mkdtemp(prefix="apollo-ds-throughput-")
+    tempfile.tempdir = os.environ["TMPDIR"] = tempfile.mkdtemp(prefix="apollo-ds-throughput-")
     from speed.page import write
 
     for part in options.parts:

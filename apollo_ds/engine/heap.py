@@ -6,7 +6,7 @@ import gc
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_MMAP_MAX = -1, -3, -4
 _KEEPING = {_M_MMAP_MAX: 0, _M_TRIM_THRESHOLD: -1}
 _GIVING_BACK = {_M_MMAP_MAX: 65536, _M_MMAP_THRESHOLD: 128 * 1024, _M_TRIM_THRESHOLD: 128 * 1024}
-"""glibc's defaults."""
+"""Where glibc begins. That it raises the thresholds by itself ends when any of them is set."""
 
 _keeps = False
 
@@ -26,7 +26,8 @@ def return_freed_memory() -> None:
     """Collect garbage, give back what was freed, and from now on, as far as glibc does, at once."""
     global _keeps
     gc.collect()
-    _set(_GIVING_BACK)
+    if _keeps:
+        _set(_GIVING_BACK)
     _keeps = False
     trim()
 

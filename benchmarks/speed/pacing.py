@@ -66,7 +66,11 @@ class Paced:
         return self._answer()
 
     def _answer(self) -> float:
-        answer = self._pipe.recv()
+        try:
+            answer = self._pipe.recv()
+        except EOFError:
+            self._process.join()
+            raise RuntimeError(f"a loop ended with exit code {self._process.exitcode}") from None
         if isinstance(answer, str):
             raise RuntimeError(answer)
         seconds, self.seconds_after_last = answer

@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from test_step import FAMILIES, model_and_batch
 from torch import Tensor, nn
+from torch.profiler import ProfilerActivity, profile
 
 from apollo_ds.cross_entropy import IGNORED, LOGITS_AT_ONCE, summed_cross_entropy
 
@@ -79,11 +80,20 @@ def test_a_chance_that_is_too_small_for_fp32_has_a_finite_loss() -> None:
     assert float(loss.detach()) == pytest.approx(200.0)
 
 
-def test_without_gradients_none_are_made() -> None:
-    hidden, decoder, labels = case(torch.float32)
+def multiplied(hidden: Tensor, decoder: nn.Linear, labels: Tensor) -> int:
+    """Matrix products of a loss, in one chunk."""
+    with profile(activities=[ProfilerActivity.CPU]) as profiler:
+        summed_cross_entropy(hidden, decoder, labels)
+    return sum(event.count for event in profiler.key_averages() if event.key in ("aten::mm", "aten::addmm"))
+
+
+def test_gradients_are_made_where_they_are_wanted() -> None:
+    hidden, decoder, labels = case(torch.float32, bias=False)
+    assert multiplied(hidden, decoder, labels) == 3
     with torch.no_grad():
-        assert not summed_cross_entropy(hidden, decoder, labels).requires_grad
+        assert multiplied(hidden, decoder, labels) == 1
     decoder.requires_grad_(False)  # frozen, as the head of a model whose embeddings are
+    assert multiplied(hidden, decoder, labels) == 2
     summed_cross_entropy(hidden, decoder, labels).backward()
     assert hidden.grad is not None
     assert decoder.weight.grad is None
