@@ -24,7 +24,6 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-RESULTS = Path(__file__).parent / "results"
 REPEATS = 3
 VARIANTS = ("streaming", "gather everything")
 
@@ -207,6 +206,7 @@ def main() -> None:
     """Measure all or some cases and write the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("cases", nargs="*", default=list(CASES))
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results", help="folder of the results")
     parser.add_argument("--variant", choices=VARIANTS, help=argparse.SUPPRESS)
     parser.add_argument("--result", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--local_rank", help=argparse.SUPPRESS)
@@ -214,8 +214,8 @@ def main() -> None:
     if options.variant:
         measure(CASES[options.cases[0]], options.variant, options.result)
         return
-    RESULTS.mkdir(exist_ok=True)
-    path = RESULTS / "growth.json"
+    options.out.mkdir(exist_ok=True)
+    path = options.out / "growth.json"
     results = json.loads(path.read_text()) if path.exists() else {}
     for name in options.cases:
         case = CASES[name]
@@ -227,9 +227,9 @@ def main() -> None:
         path.write_text(json.dumps(results, indent=2))
         print(table({name: results[name]}), flush=True)
     results = {name: results[name] for name in CASES if name in results}
-    (RESULTS / "growth.md").write_text(table(results))
+    (options.out / "growth.md").write_text(table(results))
     if all(name in results for name in LINE):
-        draw(results, RESULTS / "growth.png")
+        draw(results, options.out / "growth.png")
 
 
 def draw(results: dict[str, dict[str, dict[str, float]]], path: Path) -> None:

@@ -78,6 +78,7 @@ class Engine:
             fused=True,
         )
         self.deepspeed: Any = deepspeed.initialize(model=model, optimizer=optimizer, config=config)[0]
+        return_freed_memory()  # of what the weights were before, and before the moments take as much
         self._own_norm: Tensor | None = None
         make_zero_step_lean(self.deepspeed.optimizer)
         if self._is_plain():
@@ -90,7 +91,6 @@ class Engine:
         self.held = HeldLayers(cache(self._slices_of_layer))
         layout.adam(self.deepspeed).register_step_pre_hook(lambda *_: self.held.put_aside())
         layout.adam(self.deepspeed).register_step_post_hook(lambda *_: self._after_adam())
-        return_freed_memory()
 
     def _after_adam(self) -> None:
         if self.cohorts:
