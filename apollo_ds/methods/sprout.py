@@ -1,8 +1,8 @@
 """Two layers for most of the run, then all, the new ones silent until they learn: this project's own recipe.
 
 A single late growth under a level learning rate is Bu's (2025, arXiv 2511.04981). Apollo's part of `deep_jump`, a depth
-drawn at random while layers are shared, is left away, because runs without it ended lower. A second layer costs little
-beside the head, and with it attention can look for what came after the same words before, as one layer cannot.
+drawn at random while layers are shared, is left away, because runs without it ended lower. Two layers end far lower
+than one (docs/methods/sprout.md) and cost little more beside the head.
 """
 
 from typing import Literal
