@@ -1,4 +1,4 @@
-"""Attention: PyTorch's fused one, but for half precision on a CPU, where two matrix products are faster."""
+"""Attention: PyTorch's fused one, but for bf16 on a CPU, where two matrix products are faster."""
 
 from typing import Any
 

@@ -146,7 +146,10 @@ def test_a_checkpointed_layer_runs_again_once_for_each_time_it_ran() -> None:
 
 def offloaded(processes: Processes, recipe: Recipe) -> list[float]:
     """Losses of one layer that runs several times, at every depth."""
-    engine = Engine(build(recipe.model, 1, seed=1), recipe, processes)
+    model = build(recipe.model, 1, seed=1)
+    if recipe.activation_checkpointing:
+        model.checkpoint_activations()
+    engine = Engine(model, recipe, processes)
     _, batch = model_and_batch("bert", 4)
     plan = recipe.schedule().at(0)
     depths = [1, 6, 3, 5, 2, 4, 6, 1]
@@ -158,11 +161,16 @@ def offloaded(processes: Processes, recipe: Recipe) -> list[float]:
     return results
 
 
-@pytest.mark.parametrize("stage", [2, 3])
-def test_an_optimizer_on_the_cpu_trains_shared_layers_alike(stage: int) -> None:
+@pytest.mark.parametrize("checkpointed", [False, True])
+@pytest.mark.parametrize(("stage", "weights"), [(2, False), (3, False), (3, True)])
+def test_what_is_offloaded_to_the_cpu_trains_shared_layers_alike(stage: int, weights: bool, checkpointed: bool) -> None:
+    """The optimizer, and under ZeRO 3 the weights too."""
+    config = offload(stage)
+    if weights:
+        config["zero_optimization"]["offload_param"] = {"device": "cpu"}
     (away, _), (here, _) = (
-        pool(2).run(offloaded, tiny("bert", "unused", deepspeed=configuration))
-        for configuration in (offload(stage), zero(stage, "bf16"))
+        pool(2).run(offloaded, tiny("bert", "unused", deepspeed=deepspeed, activation_checkpointing=remembers_less))
+        for deepspeed, remembers_less in ((config, checkpointed), (zero(stage, "bf16"), False))
     )
     assert torch.allclose(torch.tensor(away), torch.tensor(here), atol=2e-3, rtol=0)
     assert len(set(here)) == len(here)
