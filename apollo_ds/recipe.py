@@ -124,7 +124,10 @@ class Recipe(BaseModel):
 
 
 def with_defaults(recorded: Mapping[str, Any]) -> dict[str, Any]:
-    """A recipe as a run folder holds it; keys that did not exist yet when it was written have their defaults."""
+    """A recipe as a run folder holds it; keys that did not exist yet when it was written have their defaults.
+
+    A method's options have what the method did then.
+    """
     values = {**_defaults(Recipe), **recorded}
     values["model"] = {**_defaults(ModelShape), **values["model"]}
     values["method"] = _method_with_defaults(values["method"])
@@ -135,7 +138,7 @@ def _method_with_defaults(options: Mapping[str, Any]) -> dict[str, Any]:
     if "parts" in options:
         return {**options, "parts": [_method_with_defaults(part) for part in options["parts"]]}
     kind = METHODS.get(str(options["name"]))
-    return {**(_defaults(kind) if kind else {}), **options}
+    return {**({**_defaults(kind), **kind.was} if kind else {}), **options}
 
 
 def _defaults(kind: type[BaseModel]) -> dict[str, Any]:

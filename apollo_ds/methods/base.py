@@ -1,10 +1,10 @@
 """What a growth method is: options, and the stages that follow from them."""
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -29,6 +29,9 @@ class Method(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: str
+
+    was: ClassVar[Mapping[str, Any]] = {}
+    """What a run did whose recorded recipe lacks an option, where that is not today's default."""
 
     @property
     def lr_schedule(self) -> Policy:

@@ -5,7 +5,8 @@ drawn at random while layers are shared, is left away, because runs without it e
 than one (docs/methods/sprout.md) and cost little more beside the head.
 """
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -21,3 +22,4 @@ class Sprout(DeepJump):
     first_layers: int = Field(default=2, ge=1)
     sampler: SamplerName = "none"
     new_layers: NewLayers = "zero"
+    was: ClassVar[Mapping[str, Any]] = {"first_layers": 1}

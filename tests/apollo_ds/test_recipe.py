@@ -11,7 +11,7 @@ from apollo_ds.deepspeed_config import precision, settle
 from apollo_ds.errors import UserError
 from apollo_ds.methods import METHODS
 from apollo_ds.model_shape import PRESETS
-from apollo_ds.recipe import Recipe, load_recipe, resolve
+from apollo_ds.recipe import Recipe, load_recipe, resolve, with_defaults
 from apollo_ds.run_folder import plain
 
 PROJECT = Path(__file__).parents[2]
@@ -127,6 +127,13 @@ def test_the_recipes_that_come_with_the_package_load(path: Path) -> None:
 def test_a_resolved_recipe_is_read_back_as_it_was(path: Path) -> None:
     recipe = load_recipe(path)
     assert resolve(yaml.safe_load(yaml.safe_dump(plain(recipe))), "test") == recipe
+
+
+def test_a_recorded_sprout_without_its_first_layers_had_one() -> None:
+    recorded = plain(load_recipe(RECIPES[0], ["method=sprout"]))
+    assert with_defaults(recorded)["method"]["first_layers"] == 2
+    del recorded["method"]["first_layers"]
+    assert with_defaults(recorded)["method"]["first_layers"] == 1
 
 
 @pytest.mark.parametrize("path", DEEPSPEED_FILES, ids=lambda path: path.stem)
