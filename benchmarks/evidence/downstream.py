@@ -109,7 +109,7 @@ def _command(*words: str) -> None:
 
 def write(folder: Path, plans: list[Plan]) -> None:
     """Write README.md: the question, the conclusion, and a table and a picture for each scale that has results."""
-    lines = [(folder / "question.md").read_text().rstrip(), "", conclusion(folder), ""]
+    lines = [(folder / "question.md").read_text().rstrip(), "", *conclusion(folder), ""]
     for plan in plans:
         results = {(model, task): _read(plan, model, task) for model, task in product(plan.models, TASKS)}
         if any(found is None for found in results.values()):

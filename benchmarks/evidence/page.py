@@ -51,7 +51,7 @@ def needs_gpu(grid: str) -> bool:
 
 def write(folder: Path) -> None:
     """Write README.md: the question, the conclusion, and what was run, with tables and pictures for each scale."""
-    lines = [(folder / "question.md").read_text().rstrip(), "", conclusion(folder), ""]
+    lines = [(folder / "question.md").read_text().rstrip(), "", *conclusion(folder), ""]
     by_scale: dict[str, list[Path]] = {}
     for grid in sorted(folder.glob("*.yaml")):
         if any(grid.with_suffix("").glob("*/metrics.jsonl")):
@@ -66,18 +66,23 @@ def write_index(folder: Path) -> None:
     lines = ["# What growing really saves", "", _INDEX, ""]
     for name in (*QUESTIONS, DOWNSTREAM):
         title = (folder / name / "question.md").read_text().split("\n")[0].removeprefix("# ")
-        lines += [f"## [{title}]({name}/README.md)", "", conclusion(folder / name), ""]
+        lines += [f"## [{title}]({name}/README.md)", "", conclusion(folder / name)[0], ""]
     (folder / "README.md").write_text("\n".join(lines).rstrip() + "\n")
 
 
-def conclusion(folder: Path) -> str:
-    """What a question came to; where the last line of conclusion.md names other results than are there, it is said."""
+def conclusion(folder: Path) -> list[str]:
+    """What a question came to: three sentences, and below an empty line what else its runs show.
+
+    Where the last line of conclusion.md names other results than are there, it is said after the three.
+    """
     path = folder / "conclusion.md"
     if not path.is_file():
-        return "Not answered yet."
+        return ["Not answered yet."]
     text, _, written_for = path.read_text().rstrip().partition("\n\nOf results ")
-    now = results_hash(folder)
-    return text if written_for == now else f"{text}\n\n*This was written for other results than these, {now}.*"
+    short, _, rest = text.partition("\n\n")
+    if written_for != (now := results_hash(folder)):
+        short += f"\n\n*This was written for other results than these, {now}.*"
+    return [short, "", rest] if rest else [short]
 
 
 def results_hash(folder: Path) -> str:
@@ -116,7 +121,7 @@ def _scale(folder: Path, scale: str, grids: Sequence[Path]) -> list[str]:
     rates = sorted({rate(group) for group in groups if group.name in tuned})
     if len({rate(group) for group in searched}) > 1:
         lines += ["### The tuned protocol: each recipe at its best rate", "", _OF_RATES, ""]
-    elif of_paper:
+    else:
         lines += [f"### At one rate: {rate(searched[0]):g} for all", ""]
     lines += _results(best).markdown()
     edges = [f"{group.name} ({edge})" for group in best if (edge := at_the_edge(group, searched))]

@@ -25,6 +25,10 @@ from apollo_ds.sweep.grid import Cell
 
 PROJECT = Path(__file__).parents[2]
 EVIDENCE = PROJECT / "benchmarks" / "evidence"
+PROTOCOLS = {"tuned": ("tuned protocol", "wsd"), "one rate": ("At one rate", "wsd"), "paper's": ("paper's rate", "cosine")}
+"""Of each name in README's table, what the page's heading has, and the schedule."""
+BEFORE_SPROUT = ("gpt2-long", "gpt2-bytes", "gpt2-wide", "bert-chars")
+"""Runs of before it had a name, when it had one layer."""
 
 
 def run_of(folder: Path, method: str, rate: float, seed: int, end: float | None) -> Path:
@@ -215,11 +219,12 @@ def test_nothing_trains_on_after_a_signal(tmp_path: Path) -> None:
 
 
 def test_a_conclusion_of_other_results_is_told(runs: Path) -> None:
-    (runs.parent / "conclusion.md").write_text(f"**Nobody.**\n\nOf results {results_hash(runs.parent)}\n")
-    assert conclusion(runs.parent) == "**Nobody.**"
+    written = "**Nobody.**\n\nBut nearly.\n\nAnd late."
+    (runs.parent / "conclusion.md").write_text(f"{written}\n\nOf results {results_hash(runs.parent)}\n")
+    assert "\n".join(conclusion(runs.parent)) == written
     run_of(runs, "apollo", 0.1, 1, 5.0)
     told = f"*This was written for other results than these, {results_hash(runs.parent)}.*"
-    assert conclusion(runs.parent) == f"**Nobody.**\n\n{told}"
+    assert "\n".join(conclusion(runs.parent)) == written.replace("\n\n", f"\n\n{told}\n\n", 1)
 
 
 def test_what_is_kept_of_a_run_is_what_its_page_needs(tmp_path: Path) -> None:
@@ -246,43 +251,50 @@ def test_the_page_of_fine_tuning_is_what_its_results_make(tmp_path: Path) -> Non
     assert (tmp_path / "README.md").read_text() == (EVIDENCE / DOWNSTREAM / "README.md").read_text()
 
 
-def test_the_readme_s_table_is_the_page_s() -> None:
-    """Its recipes are written as `method=` takes them, its losses to three digits."""
-    headline = rows((PROJECT / "README.md").read_text(), "cost of the run")
-    assert {row["run"] for row in headline} == {
-        f"`{name}`" for name in ("gpt2-books", "gpt2-long", "gpt2-bytes", "gpt2-wide", "bert-chars")
-    }
-    for row in headline:
-        page = (EVIDENCE / "recipe" / "README.md").read_text().split(f"\n## {row['run'].strip('`')}\n")[1]
-        page = page.split("### The tuned protocol")[1]
-        method, _, steps = row["recipe"].partition("`, ")
-        name = f"{page_name(row['run'].strip('`'), method.strip('`'))},lr_schedule=wsd"
-        if steps:
-            name += f",steps={int(steps.removesuffix(' steps').replace(',', ''))}"
-        (found,) = [of for of in rows(page, "less scratch's") if of["recipe"] == name]
-        assert row["cost of the run"].rstrip("%") in (found["cost"].rstrip("%"), found["cost"].removesuffix(".0%"))
-        assert row["final held-out loss"] == rounded(found["final held-out loss"])
-        if not row["saving"]:
-            assert name == "scratch,lr_schedule=wsd"
-            continue
-        (reach,) = [of for of in rows(page, "saving S") if of["recipe"] == name]
+@pytest.mark.parametrize("row", rows((PROJECT / "README.md").read_text(), "cost of the run"), ids=lambda row: row["recipe"])
+def test_the_readme_s_table_is_the_page_s(row: dict[str, str]) -> None:
+    """Its recipes are written as on the command line, its losses to three digits."""
+    scale = row["run"].split("`")[1]
+    page = (EVIDENCE / "recipe" / "README.md").read_text().split(f"\n## {scale}\n")[1].split("\n## ")[0]
+    heading, schedule = PROTOCOLS[row["protocol"]]
+    (page,) = [part for part in page.split("\n### ") if heading in part.split("\n")[0]]
+    name = page_name(scale, row["recipe"].strip("`"), schedule)
+    (found,) = [of for of in rows(page, "less scratch's") if of["recipe"] == name]
+    assert row["seeds"] == found["seeds"]
+    assert row["cost of the run"].rstrip("%") in (found["cost"].rstrip("%"), found["cost"].removesuffix(".0%"))
+    assert row["final held-out loss"] == rounded(found["final held-out loss"])
+    (reach,) = [of for of in rows(page, "saving S") if of["recipe"].removesuffix(" (baseline)") == name]
+    if reach["reached by"] == "sets it":
+        assert not row["saving"]
+    else:
         assert row["saving"] == (reach["saving S"] if reach["saving S"] != "-" else reach["reached by"].split(" (")[0])
 
 
+def test_the_readme_says_of_each_run_s_model_what_it_was() -> None:
+    for row in rows((PROJECT / "README.md").read_text(), "cost of the run"):
+        scale, _, told = row["run"].removeprefix("`").partition("` ")
+        runs = sorted((EVIDENCE / "recipe" / scale).glob("*/config.yaml"))
+        shape = yaml.safe_load(runs[0].read_text())["recipe"]["model"]
+        assert told.endswith(f"{shape['num_layers']} x {shape['hidden_size']}")
+
+
 @pytest.mark.parametrize("question", [*QUESTIONS, DOWNSTREAM])
-def test_the_conclusions_are_of_the_results_that_are_there(question: str) -> None:
-    assert "was written for other results" not in conclusion(EVIDENCE / question)
+def test_the_conclusions_are_three_sentences_of_the_results_that_are_there(question: str) -> None:
+    short = conclusion(EVIDENCE / question)[0]
+    assert "was written for other results" not in short
+    assert len(re.findall(r"[.!?](?=\**(?:\s|$))", short)) == 3
 
 
-def page_name(scale: str, method: str) -> str:
-    """A method in YAML as a run's folder is named after it."""
+def page_name(scale: str, words: str, schedule: str) -> str:
+    """A recipe as on the command line as its runs' folders are named, without rate and seed."""
+    method, *keys = re.split(r" (?=[\w.]+=)", words)
     value = yaml.safe_load(method)
     options = {"name": value} if isinstance(value, str) else value
     name = options.pop("name")
-    if name == "sprout" and scale != "gpt2-books":  # the runs are of before it had a name, and of one layer
+    if name == "sprout" and scale in BEFORE_SPROUT:
         assert options.pop("first_layers") == 1
         name, options = "deep_jump", {"sampler": "none", "new_layers": "zero", **options}
-    return ",".join([name, *(f"{key}={option}" for key, option in options.items())])
+    return ",".join([name, *(f"{key}={option}" for key, option in options.items()), f"lr_schedule={schedule}", *keys])
 
 
 def rounded(losses: str) -> str:
