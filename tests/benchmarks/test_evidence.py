@@ -25,8 +25,13 @@ from apollo_ds.sweep.grid import Cell
 
 PROJECT = Path(__file__).parents[2]
 EVIDENCE = PROJECT / "benchmarks" / "evidence"
-PROTOCOLS = {"tuned": ("tuned protocol", "wsd"), "one rate": ("At one rate", "wsd"), "paper's": ("paper's rate", "cosine")}
+PROTOCOLS = {
+    "tuned": ("tuned protocol", "wsd"),
+    "one rate": ("At one rate", "wsd"),
+    "paper's": ("paper's rate", "cosine"),
+}
 """Of each name in README's table, what the page's heading has, and the schedule."""
+HEADLINE = rows((PROJECT / "README.md").read_text(), "cost of the run")
 BEFORE_SPROUT = ("gpt2-long", "gpt2-bytes", "gpt2-wide", "bert-chars")
 """Runs of before it had a name, when it had one layer."""
 
@@ -251,7 +256,9 @@ def test_the_page_of_fine_tuning_is_what_its_results_make(tmp_path: Path) -> Non
     assert (tmp_path / "README.md").read_text() == (EVIDENCE / DOWNSTREAM / "README.md").read_text()
 
 
-@pytest.mark.parametrize("row", rows((PROJECT / "README.md").read_text(), "cost of the run"), ids=lambda row: row["recipe"])
+@pytest.mark.parametrize(
+    "row", rows((PROJECT / "README.md").read_text(), "cost of the run"), ids=lambda row: row["recipe"]
+)
 def test_the_readme_s_table_is_the_page_s(row: dict[str, str]) -> None:
     """Its recipes are written as on the command line, its losses to three digits."""
     scale = row["run"].split("`")[1]
@@ -271,7 +278,7 @@ def test_the_readme_s_table_is_the_page_s(row: dict[str, str]) -> None:
 
 
 def test_the_readme_says_of_each_run_s_model_what_it_was() -> None:
-    for row in rows((PROJECT / "README.md").read_text(), "cost of the run"):
+    for row in HEADLINE:
         scale, _, told = row["run"].removeprefix("`").partition("` ")
         runs = sorted((EVIDENCE / "recipe" / scale).glob("*/config.yaml"))
         shape = yaml.safe_load(runs[0].read_text())["recipe"]["model"]
