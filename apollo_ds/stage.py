@@ -12,7 +12,7 @@ from apollo_ds.source_run import SourceRun
 from apollo_ds.triggers import Trigger
 
 MomentRule = Literal["map", "map_scaled", "zero_new", "reset", "keep_index"]
-NewLayers = Literal["copy", "zero", "identity", "random"]
+NewLayers = Literal["copy", "zero", "silent", "identity", "random"]
 WidthRule = Literal["tiled", "uneven", "net2net", "aki", "block_diagonal"]
 Rewarm = Literal["none", "all", "new"]
 

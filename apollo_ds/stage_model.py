@@ -35,7 +35,7 @@ def build_for(
 
 def needs_initial_values(stage: Stage) -> bool:
     """Whether growing into a stage leaves parameters as they were initialised."""
-    return stage.learning is not None or stage.growth.new_layers == "random"
+    return stage.learning is not None or stage.growth.new_layers in ("silent", "random")
 
 
 def growth_into(new: Stage, old: Stage, seed: int) -> StateMap:

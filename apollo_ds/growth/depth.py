@@ -19,6 +19,7 @@ class DepthMap:
     What the others are is `new_layers`:
     - copy: the same weights;
     - zero: the same, but what writes into the residual stream is zero: a pre-LN model's function does not change;
+    - silent: as freshly initialised, but what writes into the residual stream is zero: the same for pre-LN;
     - identity: matrices are identities, normalisations and biases zero (Shen et al. 2022): the same for pre-LN;
     - random: as freshly initialised.
 
@@ -67,10 +68,12 @@ class DepthMap:
             return source
         if self.new_layers == "copy":
             return source + self.noise * self._noise(name, source) if self.noise and source.dim() > 1 else source
-        if self.new_layers == "random":
-            return None
+        if self.new_layers in ("zero", "silent") and is_residual_output(self.family, name):
+            return torch.zeros_like(source)
         if self.new_layers == "zero":
-            return torch.zeros_like(source) if is_residual_output(self.family, name) else source
+            return source
+        if self.new_layers in ("silent", "random"):
+            return None
         if is_normalisation(self.family, name) or source.dim() == 1:
             return torch.zeros_like(source)
         return torch.eye(*source.shape, dtype=source.dtype, device=source.device)

@@ -32,7 +32,8 @@ COMBINATIONS: dict[str, list[Any]] = {
         {"name": "deep_jump", "jump_at": 0.5},
         "decreasing_drop",
         {"name": "short_to_long", "until": [0.75]},
-    ]
+    ],
+    "sprout,new_layers=silent": [{"name": "sprout", "new_layers": "silent"}],
 }
 CASES = [*METHODS, *COMBINATIONS]
 

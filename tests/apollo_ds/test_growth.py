@@ -131,11 +131,26 @@ def test_each_new_layer_is_the_whole_of_its_source(name: str, a: int, b: int) ->
     assert growth.source("model.cls.predictions.bias") == "model.cls.predictions.bias"
 
 
-@pytest.mark.parametrize("kind", ["zero", "identity"])
+@pytest.mark.parametrize("kind", ["zero", "silent", "identity"])
 def test_silent_new_layers_keep_a_pre_norm_model(kind: Any) -> None:
     small = randomised(build(shape("gpt2", 4), 2, seed=1))
     large, _ = grown(small, Growth(depth_map("gpt2", stack(2, 4), new_layers=kind)), shape("gpt2", 4))
     assert torch.equal(loss(small, (0, 1)), loss(large, (0, 1, 2, 3)))
+
+
+@pytest.mark.parametrize(("kind", "alike"), [("zero", True), ("silent", False)])
+def test_silenced_copies_of_one_layer_learn_the_same_and_fresh_ones_do_not(kind: Any, alike: bool) -> None:
+    small = randomised(build(shape("gpt2", 3), 1, seed=1))
+    large, _ = grown(small, Growth(depth_map("gpt2", stack(1, 3), new_layers=kind)), shape("gpt2", 3))
+    loss(large, (0, 1, 2)).backward()
+    for branch in ("attn", "mlp"):
+        first, second = (
+            large.get_parameter(f"model.transformer.h.{layer}.{branch}.c_proj.weight").grad for layer in (1, 2)
+        )
+        assert first is not None
+        assert second is not None
+        assert first.any()
+        assert torch.allclose(first, second) == alike
 
 
 def test_random_new_layers_are_left_as_initialised() -> None:
