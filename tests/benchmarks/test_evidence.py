@@ -25,7 +25,11 @@ from apollo_ds.sweep.grid import Cell
 
 PROJECT = Path(__file__).parents[2]
 EVIDENCE = PROJECT / "benchmarks" / "evidence"
-PROTOCOLS = {"tuned": ("tuned protocol", "wsd"), "paper's": ("paper's rate", "cosine")}
+PROTOCOLS = {
+    "tuned": ("tuned protocol", "wsd"),
+    "one rate": ("one rate", "wsd"),
+    "paper's": ("paper's rate", "cosine"),
+}
 """Of each name in README's table, what the page's heading has, and the schedule."""
 HEADLINE = rows((PROJECT / "README.md").read_text(), "cost of the run")
 BEFORE_SPROUT = ("gpt2-long", "gpt2-bytes", "gpt2-wide", "bert-chars")
