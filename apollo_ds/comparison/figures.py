@@ -26,6 +26,9 @@ _LONG_LABEL = 36
 """Characters of a label beside which there is no room for another."""
 _LEGEND_ROW = 0.16
 """Inches."""
+_LEGEND_FONT = 8.0
+_LEGEND_WIDTH = 0.9
+"""Of the figure's, where it has to be made smaller: letters are whole pixels wide, so it cannot be met exactly."""
 _WINDOW = 0.04
 """What is drawn of a run to either side of a growth, as a part of its steps."""
 
@@ -106,14 +109,19 @@ def _losses(groups: Sequence[Group], currency: str, target: Target | None) -> Fi
 
 
 def _legend(figure: Figure, axes: Axes) -> None:
-    """Within the axes if there are few labels, else below them."""
+    """Within the axes if there are few labels, else below them, smaller where one is wider than the figure."""
     handles, labels = axes.get_legend_handles_labels()
     if len(labels) <= _FEW:
-        axes.legend(frameon=False, fontsize=8)
-    else:
-        columns = 2 if max(map(len, labels)) <= _LONG_LABEL else 1
-        figure.set_figheight(figure.get_figheight() + _LEGEND_ROW * -(-len(labels) // columns))
-        figure.legend(handles, labels, loc="outside lower center", ncols=columns, frameon=False, fontsize=8)
+        axes.legend(frameon=False, fontsize=_LEGEND_FONT)
+        return
+    columns = 2 if max(map(len, labels)) <= _LONG_LABEL else 1
+    figure.set_figheight(figure.get_figheight() + _LEGEND_ROW * -(-len(labels) // columns))
+    look: dict[str, Any] = {"loc": "outside lower center", "ncols": columns, "frameon": False}
+    legend = figure.legend(handles, labels, fontsize=_LEGEND_FONT, **look)
+    width = legend.get_window_extent().width / figure.bbox.width
+    if width > 1:
+        legend.remove()
+        figure.legend(handles, labels, fontsize=_LEGEND_FONT * _LEGEND_WIDTH / width, **look)
 
 
 def _evaluations(group: Group, currency: str, unit: float) -> list[_Point]:
