@@ -74,7 +74,8 @@ class BatchSource:
             return self._masked(stream.read(positions, seq_len), positions, seed)
         tokens = torch.from_numpy(stream.read(positions, seq_len + 1))
         inputs, targets = tokens[:, :-1].contiguous(), tokens[:, 1:].contiguous()
-        return inputs, torch.arange(seq_len).expand(len(positions), seq_len), targets
+        # Rows of their own: a pinned copy has the strides of its source, and PyTorch writes into no shared memory.
+        return inputs, torch.arange(seq_len).repeat(len(positions), 1), targets
 
     def _masked(self, tokens: NDArray[np.int64], positions: NDArray[np.int64], seed: int) -> Batch:
         """BERT's samples, masked by numbers drawn from where they stand; [CLS] takes the place of the first token."""

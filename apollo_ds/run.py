@@ -11,6 +11,7 @@ from apollo_ds.demo import prepare_default_text
 from apollo_ds.errors import UserError
 from apollo_ds.recipe import DEFAULT_RECIPE, Recipe, load_recipe
 from apollo_ds.run_folder import RunFolder
+from apollo_ds.crash import leave_at_once
 from apollo_ds.stopping import EXIT_CODE, Stopped, StopRequest
 
 if TYPE_CHECKING:
@@ -67,7 +68,13 @@ def _train(recipe: Recipe, corpus: Corpus) -> None:
     except Stopped as stopped:
         request.ignore()
         progress.say(f"[yellow]{stopped}[/]; the same command goes on from there")
+        trainer.close()
         sys.exit(EXIT_CODE)
+    except Exception as error:
+        progress.stop()
+        if processes.world_size > 1:
+            leave_at_once(error, processes)
+        raise
     finally:
         progress.stop()
         processes.leave()

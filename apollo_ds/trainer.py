@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import asdict, replace
 from math import isnan
-from typing import Any
+from typing import Any, Self
 
 import torch
 
@@ -137,18 +137,14 @@ class Trainer:
             Stopped: a signal asked to stop, and the run has saved.
             UserError: a file of the run cannot be written, or training goes wrong time and again; on every rank.
         """
-        try:
-            while self.totals.step < self.schedule.total_steps:
-                try:
-                    self._train()
-                except WentWrong as trouble:
-                    self._go_back(trouble)
-            if isnan(self.last_loss):  # nothing was left to do
-                self.last_loss = self._held_out_loss(self.stage)
-        finally:
-            self.writer.close()
-            self.consensus.close()
-            self.hang.close()
+        while self.totals.step < self.schedule.total_steps:
+            try:
+                self._train()
+            except WentWrong as trouble:
+                self._go_back(trouble)
+        if isnan(self.last_loss):  # nothing was left to do
+            self.last_loss = self._held_out_loss(self.stage)
+        self._write("end", **asdict(self.totals), loss=self.last_loss)
 
     def _go_back(self, trouble: WentWrong) -> None:
         self.writer.finish()
@@ -334,9 +330,17 @@ class Trainer:
         if self.metrics:
             self.metrics.write(event, **values)
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
     def close(self) -> None:
-        """Free the engine and finish the metrics file."""
-        self._write("end", **asdict(self.totals), loss=self.last_loss)
+        """Finish all files and free the engine. All ranks together."""
+        self.writer.close()
+        self.consensus.close()
+        self.hang.close()
         if self.metrics:
             self.metrics.close()
         self.engine.close()

@@ -80,9 +80,8 @@ def run(method: str, seed: int) -> dict[str, float]:
     processes = Processes.join()
     RunFolder(folder).create(recipe)
     source = BatchSource(Corpus.open(recipe.data), recipe.model, recipe.seq_len, recipe.seed)
-    trainer = Trainer(recipe, processes, source, Progress(recipe.schedule(), shown=False))
-    trainer.train()
-    trainer.close()
+    with Trainer(recipe, processes, source, Progress(recipe.schedule(), shown=False)) as trainer:
+        trainer.train()
     end = read_metrics(folder / "metrics.jsonl")[-1]
     shutil.rmtree(folder)
     return {

@@ -29,14 +29,13 @@ def trainer(processes: Processes, recipe: Recipe, request: StopRequest | None = 
 def train(processes: Processes, recipe: Recipe, stop_after: int | None = None) -> str | None:
     """Train to the end, or die without a word after a number of steps; the message of a run that cannot go on."""
     try:
-        run = trainer(processes, recipe)
-        if stop_after is not None:
-            _train_and_die(run, stop_after)
-            return None
-        run.train()
+        with trainer(processes, recipe) as run:
+            if stop_after is None:
+                run.train()
+            else:
+                _train_and_die(run, stop_after)
     except (UserError, Stopped) as error:
         return str(error)
-    run.close()
     return None
 
 
@@ -51,7 +50,6 @@ def _train_and_die(run: Trainer, stop_after: int) -> None:
     run.recorder.add = add_and_die  # type: ignore[method-assign]
     with pytest.raises(KeyboardInterrupt):
         run.train()
-    run.engine.close()
 
 
 def train_with_interruptions(processes: Processes, recipe: Recipe, stops: list[int]) -> None:

@@ -116,9 +116,13 @@ class Processes:
         return values[0]
 
     def leave(self) -> None:
-        """Part from the other ranks, and remove the shared memory that DeepSpeed's CPU all-reduce leaves behind."""
+        """Part from the other ranks, which all do so."""
         if dist.is_initialized():
             dist.destroy_process_group()
+        self.remove_shared_memory()
+
+    def remove_shared_memory(self) -> None:
+        """Remove what DeepSpeed's CPU all-reduce leaves behind."""
         address, port = os.environ["MASTER_ADDR"], os.environ["MASTER_PORT"]
         buffer = f"deepspeed_allreduce_buffer_{os.getuid()}_{address}_{port}_{self.rank}"
         Path("/dev/shm", buffer).unlink(missing_ok=True)

@@ -175,11 +175,10 @@ def train(job: tuple[Path, tuple[str, ...], Path]) -> str:
         recipe = processes.settled(recipe)
         whole_words = recipe.masking == "whole_word"
         source = BatchSource(Corpus.open(recipe.data), recipe.model, recipe.seq_len, recipe.seed, whole_words)
-        trainer = Trainer(recipe, processes, source, Progress(recipe.schedule(), shown=False))
-        trainer.train()
+        with Trainer(recipe, processes, source, Progress(recipe.schedule(), shown=False)) as trainer:
+            trainer.train()
     except UserError as error:
         return f"{kept.name}: failed: {error}"
-    trainer.close()
     partial = kept.with_name(f"{kept.name}.partial")
     partial.mkdir(parents=True, exist_ok=True)
     shutil.copy(folder.config, partial)

@@ -60,7 +60,7 @@ def train_past_a_slow_disk(processes: Processes, recipe: Recipe) -> list[int]:
         run.train()
     finally:
         checkpoint.save = save
-    run.close()
+        run.close()
     return meanwhile
 
 

@@ -76,6 +76,19 @@ def global_batch(
     return inputs, positions, labels
 
 
+def pinned(tensor: Tensor) -> Tensor:
+    """`Tensor.pin_memory` without a GPU: PyTorch allocates with the strides of the source, then copies into that."""
+    return torch.empty_strided(tensor.size(), tensor.stride(), dtype=tensor.dtype).copy_(tensor)
+
+
+@pytest.mark.parametrize("family", ["bert", "roberta_prelayernorm", "gpt2"])
+def test_batches_can_be_pinned(family: str, text: Corpus) -> None:
+    batches = source(text, family)
+    plan = StepPlan(0, 0, (0,), (), 0, BLOCK, learning_rate=0.0, new_learning_rate=0.0, first_token=0)
+    for batch in (*batches.micro_batches(plan, 8, 4, 0, 1), *batches.validation_batches(8, 4, 0, 1)):
+        assert same(batch, tuple(map(pinned, batch)))
+
+
 def same(one: tuple[Tensor, ...], other: tuple[Tensor, ...]) -> bool:
     return all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
 

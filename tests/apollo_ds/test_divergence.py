@@ -144,7 +144,7 @@ def train_with_bad_data(processes: Processes, recipe: Recipe, first: int, last: 
         return str(error)
     finally:
         Engine.train_step = step
-    run.close()
+        run.close()
     return None
 
 

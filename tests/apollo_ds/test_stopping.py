@@ -40,7 +40,7 @@ def train_until_signalled(processes: Processes, recipe: Recipe, signalled_at: in
     finally:
         for kind, handler in before.items():
             signal.signal(kind, handler)
-    run.engine.close()
+        run.close()
     return str(stopped.value)
 
 
