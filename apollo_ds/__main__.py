@@ -9,11 +9,11 @@ from pathlib import Path
 
 from rich.console import Console
 
-from apollo_ds.errors import UserError
+from apollo_ds.config.load import DEFAULT_RECIPE, load_recipe, load_resolved
+from apollo_ds.errors import EXIT_USER_ERROR, UserError
 from apollo_ds.finetune.options import add_options
-from apollo_ds.forecast import forecast, in_words
-from apollo_ds.plan import plan, show
-from apollo_ds.recipe import DEFAULT_RECIPE, load_recipe, load_resolved
+from apollo_ds.planning.forecast import forecast, in_words
+from apollo_ds.planning.plan import plan, show
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -30,7 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except UserError as error:
         if os.environ.get("RANK", "0") == "0":
             print(f"apollo-ds: {error}", file=sys.stderr)
-        sys.exit(2)
+        sys.exit(EXIT_USER_ERROR)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -121,17 +121,17 @@ def _plan(options: argparse.Namespace) -> None:
 
 
 def _train(options: argparse.Namespace) -> None:
-    from apollo_ds.run import run
+    from apollo_ds.training.run import run
 
     run(*split_recipe(options.words))
 
 
 def _export(options: argparse.Namespace) -> None:
-    from apollo_ds.checkpoint import SavedState
-    from apollo_ds.checkpoint_files import DamagedCheckpoint, newest_sound, verify
-    from apollo_ds.corpus import Corpus
-    from apollo_ds.export import export
-    from apollo_ds.run_folder import RunFolder
+    from apollo_ds.checkpoint.export import export
+    from apollo_ds.checkpoint.files import DamagedCheckpoint, newest_sound, verify
+    from apollo_ds.checkpoint.saved_state import SavedState
+    from apollo_ds.config.run_folder import RunFolder
+    from apollo_ds.data.corpus import Corpus
 
     folder = RunFolder(options.run)
     if not folder.exists:
@@ -146,13 +146,15 @@ def _export(options: argparse.Namespace) -> None:
     except DamagedCheckpoint as damage:
         raise UserError(f"{damage}; choose another with --step") from None
     recipe = load_resolved(folder.config)
-    export(SavedState(chosen), recipe, Corpus.open(recipe.data), options.folder)
+    state = SavedState(chosen)
+    stage = recipe.schedule().stages[state.course.stage]
+    export(state, stage, Corpus.open(recipe.data).tokenizer_folder, options.folder)
     print(f"{chosen} written to {options.folder} as a transformers model")
 
 
 def _compare(options: argparse.Namespace) -> None:
-    from apollo_ds.comparison import Comparison
-    from apollo_ds.comparison.page import show, write_page
+    from apollo_ds.experiments.compare.comparison import Comparison
+    from apollo_ds.experiments.compare.page import show, write_page
 
     comparison = Comparison.of(options.runs, options.baseline, options.tuned)
     show(comparison, Console())
@@ -161,7 +163,8 @@ def _compare(options: argparse.Namespace) -> None:
 
 
 def _sweep(options: argparse.Namespace) -> None:
-    from apollo_ds.sweep import Grid, Sweep, is_complete
+    from apollo_ds.experiments.sweep.grid import Grid
+    from apollo_ds.experiments.sweep.runner import Sweep, is_complete
 
     grid = Grid.read(options.grid)
     if options.list:

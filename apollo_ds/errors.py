@@ -7,3 +7,11 @@ class UserError(Exception):
     Its message is one sentence that names the file or key and the fix. The command line prints it without a
     traceback, on one rank, and exits with code 2.
     """
+
+
+EXIT_USER_ERROR = 2
+"""A `UserError`."""
+EXIT_HANG = 70
+"""EX_SOFTWARE of sysexits.h: a rank made no progress."""
+EXIT_STOPPED = 75
+"""EX_TEMPFAIL of sysexits.h, "try again": the run was told to stop, and has saved. The same command goes on."""

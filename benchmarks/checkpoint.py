@@ -27,14 +27,15 @@ def measure(preset_name: str, result: Path) -> None:
     """All repeats on this rank; the first rank writes the medians."""
     import torch
 
-    from apollo_ds.checkpoint import Course, Position
-    from apollo_ds.checkpoint_files import Totals
-    from apollo_ds.checkpoint_writer import CheckpointWriter
-    from apollo_ds.divergence import Memory
-    from apollo_ds.engine import Engine, Processes, SideChannel
-    from apollo_ds.model_shape import preset
-    from apollo_ds.models import build
-    from apollo_ds.recipe import resolve
+    from apollo_ds.checkpoint.position import Course, Memory, Position
+    from apollo_ds.checkpoint.writer import CheckpointWriter
+    from apollo_ds.config.load import resolve
+    from apollo_ds.engine.engine import Engine
+    from apollo_ds.engine.processes import Processes
+    from apollo_ds.engine.side_channel import SideChannel
+    from apollo_ds.models.families import preset
+    from apollo_ds.models.pretraining import build
+    from apollo_ds.schedule.totals import Totals
 
     processes = Processes.join()
     shape = preset(preset_name)

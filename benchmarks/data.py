@@ -169,16 +169,16 @@ def seconds_each(samples: int, functions: dict[str, Callable[[int], object]], ti
 
 
 def source(seq_len: int, family: str, whole_words: bool = False):
-    from apollo_ds.corpus import Corpus
-    from apollo_ds.data import BatchSource
-    from apollo_ds.model_shape import preset
+    from apollo_ds.data.batches import BatchSource
+    from apollo_ds.data.corpus import Corpus
+    from apollo_ds.models.families import preset
 
     shape = preset("bert-base").model_copy(update={"family": family})
     return BatchSource(Corpus.open(shards()), shape, seq_len, 42, whole_words)
 
 
 def step(number: int, seq_len: int):
-    from apollo_ds.schedule import StepPlan
+    from apollo_ds.schedule.schedule import StepPlan
 
     return StepPlan(0, 0, (0,), (), 0, seq_len, 0.0, 0.0, first_token=number * BATCH * seq_len)
 
@@ -204,9 +204,10 @@ def reading(seq_len: str) -> dict[str, float]:
 
 def training(family: str) -> dict[str, float]:
     """Samples a second that one core reads and masks, against those that all cores train at the least depth."""
-    from apollo_ds.engine import Engine, Processes
-    from apollo_ds.models import build
-    from apollo_ds.recipe import load_recipe
+    from apollo_ds.config.load import load_recipe
+    from apollo_ds.engine.engine import Engine
+    from apollo_ds.engine.processes import Processes
+    from apollo_ds.models.pretraining import build
 
     source_ = source(SEQ_LEN, family)
     batches = seconds_each(
@@ -290,7 +291,7 @@ def serve(folder: str, seq_len: str) -> None:
     """Open, read samples of one epoch and of the next, and print seconds, rates and the peak of resident memory."""
     import numpy as np
 
-    from apollo_ds.token_stream import TokenStream
+    from apollo_ds.data.token_stream import TokenStream
 
     length = int(seq_len)
     started = time.perf_counter()

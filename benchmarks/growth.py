@@ -72,12 +72,13 @@ def measure(case: Case, variant: str, result: Path) -> None:
     """One measurement on this rank; the first rank writes the result."""
     import torch
 
-    from apollo_ds.engine import Engine, Processes
-    from apollo_ds.engine.heap import return_freed_memory
-    from apollo_ds.growth import growth_between
-    from apollo_ds.model_shape import preset
-    from apollo_ds.models import FAMILIES, build
-    from apollo_ds.recipe import resolve
+    from apollo_ds.config.load import resolve
+    from apollo_ds.engine.engine import Engine
+    from apollo_ds.engine.malloc import return_freed_memory
+    from apollo_ds.engine.processes import Processes
+    from apollo_ds.growth.between_stages import growth_between
+    from apollo_ds.models.families import FAMILIES, preset
+    from apollo_ds.models.pretraining import build
 
     processes = Processes.join()
     shape = preset(case.preset).model_copy(update=case.changes)

@@ -21,12 +21,13 @@ from statistics import fmean, stdev
 os.environ.setdefault("DS_ACCELERATOR", "cpu")
 os.environ.setdefault("GOMP_SPINCOUNT", "0")
 
-from apollo_ds.corpus import Corpus
-from apollo_ds.demo import prepare_default_text
+from apollo_ds.config.load import DEFAULT_RECIPE, load_recipe
+from apollo_ds.config.recipe import Recipe
+from apollo_ds.data.corpus import Corpus
+from apollo_ds.data.demo import prepare_default_text
+from apollo_ds.experiments.events import read_metrics
 from apollo_ds.methods import METHODS
-from apollo_ds.metrics import read_metrics
-from apollo_ds.plan import plan
-from apollo_ds.recipe import DEFAULT_RECIPE, Recipe, load_recipe
+from apollo_ds.planning.plan import plan
 
 RESULTS = Path(__file__).parent / "results"
 COMBINATION = "[deep_jump, decreasing_drop, short_to_long]"
@@ -68,11 +69,11 @@ def main() -> None:
 
 def run(method: str, seed: int) -> dict[str, float]:
     """Train once; its cost and its last held-out loss."""
-    from apollo_ds.data import BatchSource
-    from apollo_ds.engine import Processes
-    from apollo_ds.progress import Progress
-    from apollo_ds.run_folder import RunFolder
-    from apollo_ds.trainer import Trainer
+    from apollo_ds.config.run_folder import RunFolder
+    from apollo_ds.data.batches import BatchSource
+    from apollo_ds.engine.processes import Processes
+    from apollo_ds.training.console import Progress
+    from apollo_ds.training.trainer import Trainer
 
     logging.disable(logging.WARNING)
     folder = Path(tempfile.mkdtemp(prefix="apollo-ds-methods-"))

@@ -38,14 +38,16 @@ def measure(result: Path) -> None:
     """All rounds on this rank; the first rank writes the medians."""
     import torch
 
-    from apollo_ds.cost import training_flops
-    from apollo_ds.engine import Engine, Processes, SideChannel
-    from apollo_ds.learning_rate import LearningRate
-    from apollo_ds.model_shape import ModelShape
-    from apollo_ds.recipe import resolve
-    from apollo_ds.schedule import Schedule
-    from apollo_ds.stage import Stage
-    from apollo_ds.stage_model import build_for
+    from apollo_ds.config.load import resolve
+    from apollo_ds.engine.engine import Engine
+    from apollo_ds.engine.processes import Processes
+    from apollo_ds.engine.side_channel import SideChannel
+    from apollo_ds.growth.stage_model import build_for
+    from apollo_ds.models.flops import training_flops
+    from apollo_ds.models.shape import ModelShape
+    from apollo_ds.schedule.learning_rate import LearningRate
+    from apollo_ds.schedule.schedule import Schedule
+    from apollo_ds.schedule.stage import Stage
 
     processes = Processes.join()
     channel = SideChannel(processes)

@@ -93,8 +93,8 @@ def _measure(part: str, name: str, options: argparse.Namespace) -> dict[str, Any
     if part == "peak":
         from speed.settings import recipe_of
 
-        from apollo_ds.deepspeed_config import precision
-        from apollo_ds.peak import measured_peak
+        from apollo_ds.config.deepspeed import precision
+        from apollo_ds.engine.hardware import measured_peak
 
         return {"flops": measured_peak(processes, precision(recipe_of(setting, processes).deepspeed))}
     if part == "against":
@@ -122,7 +122,7 @@ def _be_a_rank(part: str, name: str, result: Path) -> None:
     """One of the ranks of a part that needs several; the first one writes what was found."""
     from speed import ranks, shallow
 
-    from apollo_ds.engine import Processes
+    from apollo_ds.engine.processes import Processes
 
     processes = Processes.join()
     found = {"ranks": ranks, "shallow": shallow}[part].of_ranks(name, processes)

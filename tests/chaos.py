@@ -16,8 +16,8 @@ from launching import PROJECT, SCRIPT, environment
 from recipes import tiny, write
 from runs import trained
 
-from apollo_ds.metrics import read_metrics
-from apollo_ds.recipe import Recipe
+from apollo_ds.config.recipe import Recipe
+from apollo_ds.experiments.events import read_metrics
 
 _SECONDS_FOR_A_RUN = 900
 _START_UP_SECONDS = 15.0

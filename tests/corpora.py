@@ -9,7 +9,7 @@ from tempfile import mkdtemp
 
 from rich.console import Console
 
-from apollo_ds.corpus import Corpus
+from apollo_ds.data.corpus import Corpus
 from data_prep import sources
 from data_prep.build import build
 from data_prep.options import Options

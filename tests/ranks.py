@@ -16,7 +16,7 @@ from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from typing import Any
 
-from apollo_ds.engine import Processes
+from apollo_ds.engine.processes import Processes
 
 TIMEOUT_SECONDS = 300
 

@@ -6,8 +6,9 @@ from typing import Any
 import yaml
 from corpora import corpus
 
-from apollo_ds.recipe import Recipe, resolve
-from apollo_ds.run_folder import plain
+from apollo_ds.config.load import resolve
+from apollo_ds.config.recipe import Recipe
+from apollo_ds.config.run_folder import plain
 
 
 def tiny(family: str, out: Path | str, **changes: Any) -> Recipe:

@@ -5,16 +5,16 @@ from typing import Any
 
 import pytest
 
-from apollo_ds.corpus import Corpus
-from apollo_ds.data import BatchSource
-from apollo_ds.engine import Processes
+from apollo_ds.config.recipe import Recipe
+from apollo_ds.config.run_folder import RunFolder
+from apollo_ds.data.batches import BatchSource
+from apollo_ds.data.corpus import Corpus
+from apollo_ds.engine.processes import Processes
 from apollo_ds.errors import UserError
-from apollo_ds.metrics import read_metrics
-from apollo_ds.progress import Progress
-from apollo_ds.recipe import Recipe
-from apollo_ds.run_folder import RunFolder
-from apollo_ds.stopping import Stopped, StopRequest
-from apollo_ds.trainer import Trainer
+from apollo_ds.experiments.events import read_metrics
+from apollo_ds.training.console import Progress
+from apollo_ds.training.faults.stop_signal import Stopped, StopRequest
+from apollo_ds.training.trainer import Trainer
 
 TIMELESS = {"seconds", "tokens_per_second", "peak_memory_bytes"}
 

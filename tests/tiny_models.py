@@ -10,8 +10,8 @@ from corpora import corpus
 from transformers import AutoTokenizer
 from transformers.utils.logging import disable_progress_bar
 
-from apollo_ds.model_shape import ModelShape
-from apollo_ds.models import build
+from apollo_ds.models.pretraining import build
+from apollo_ds.models.shape import ModelShape
 
 POSITIONS = 48
 

@@ -10,28 +10,27 @@ import deepspeed
 import torch
 from torch import Tensor
 
-from apollo_ds.counter_random import Stream, random_bits
-from apollo_ds.cross_entropy import IGNORED
 from apollo_ds.engine import layout
 from apollo_ds.engine.clock import moment
 from apollo_ds.engine.cohorts import CohortCorrection
 from apollo_ds.engine.finite import is_usable, skip_unless_finite, spoil_unless_finite
+from apollo_ds.engine.frozen_layers import FrozenLayers
 from apollo_ds.engine.gradient_norm import make_plain_step_lean, make_zero_step_lean, sum_of_squares
-from apollo_ds.engine.heap import keep_freed_memory, return_freed_memory, trim
-from apollo_ds.engine.held import HeldLayers
+from apollo_ds.engine.malloc import keep_freed_memory, return_freed_memory, trim
+from apollo_ds.engine.options import EngineOptions
 from apollo_ds.engine.processes import Processes
 from apollo_ds.engine.teardown import tear_down
-from apollo_ds.layer_map import LayerMap
-from apollo_ds.recipe import Recipe
-from apollo_ds.schedule import StepPlan
-from apollo_ds.stage_model import TrainableModel
-from apollo_ds.state import WEIGHT, Counters, Shape, ShardedState, Slice, State, StateMap, dtype_of
+from apollo_ds.growth.stage_model import TrainableModel
+from apollo_ds.growth.state import WEIGHT, Counters, Shape, ShardedState, Slice, State, dtype_of
+from apollo_ds.growth.state_map import StateMap
+from apollo_ds.models.layer_map import LayerMap
+from apollo_ds.models.loss import IGNORED
+from apollo_ds.models.pretraining import Batch
+from apollo_ds.rng import Stream, random_bits
+from apollo_ds.schedule.schedule import StepPlan
 
 _LARGE = 2**18
 """Elements of a parameter after whose restoring it is worth while to look for memory to give back."""
-
-Batch = tuple[Tensor, Tensor, Tensor]
-"""input_ids, positions and labels, as `PretrainingModel.forward` takes them."""
 
 _Target = tuple[str, Shape, layout.OwnedSlice | None]
 """A parameter to restore: its name, its shape, and this rank's slice, or None for one that is frozen."""
@@ -55,26 +54,25 @@ class StepResult:
 class Engine:
     """One stage's model, optimizer and shards. Close it before the next one is made."""
 
-    def __init__(self, model: TrainableModel, recipe: Recipe, processes: Processes) -> None:
+    def __init__(self, model: TrainableModel, options: EngineOptions, processes: Processes) -> None:
         self.model = model
         self.processes = processes
-        self.seed = recipe.seed
-        self.frozen = {
+        self.seed = options.seed
+        self.frozen_parameters = {
             name: self._own_share(parameter.detach().float())
             for name, parameter in model.named_parameters()
             if not parameter.requires_grad
         }
-        micro_batch = recipe.micro_batch(processes.world_size)
         config = {
-            **recipe.deepspeed,
-            "train_micro_batch_size_per_gpu": micro_batch,
-            "gradient_accumulation_steps": recipe.global_batch_size // (processes.world_size * micro_batch),
+            **options.deepspeed,
+            "train_micro_batch_size_per_gpu": options.micro_batch,
+            "gradient_accumulation_steps": options.accumulation_steps,
         }
         optimizer = torch.optim.AdamW(
-            _parameter_groups(model, recipe.weight_decay),
+            _parameter_groups(model, options.weight_decay),
             lr=0.0,
-            betas=recipe.adam_betas,
-            eps=recipe.adam_epsilon,
+            betas=options.adam_betas,
+            eps=options.adam_epsilon,
             fused=True,
         )
         self.deepspeed: Any = deepspeed.initialize(model=model, optimizer=optimizer, config=config)[0]
@@ -88,14 +86,14 @@ class Engine:
         skip_unless_finite(layout.adam(self.deepspeed), self._norm)
         self.births: tuple[int, ...] = (0,)
         self.cohorts: CohortCorrection | None = None
-        self.held = HeldLayers(cache(self._slices_of_layer))
-        layout.adam(self.deepspeed).register_step_pre_hook(lambda *_: self.held.put_aside())
+        self.frozen_layers = FrozenLayers(cache(self._slices_of_layer))
+        layout.adam(self.deepspeed).register_step_pre_hook(lambda *_: self.frozen_layers.put_aside())
         layout.adam(self.deepspeed).register_step_post_hook(lambda *_: self._after_adam())
 
     def _after_adam(self) -> None:
         if self.cohorts:
             self.cohorts.correct(layout.adam(self.deepspeed))
-        self.held.put_back()
+        self.frozen_layers.put_back()
 
     def train_step(
         self, batches: Sequence[Batch], plans: Sequence[StepPlan], measure_update: bool = False
@@ -113,8 +111,8 @@ class Engine:
         if self.cohorts:
             self.cohorts.newest_learning_rate = plan.new_learning_rate
         trained = {layer for plan in plans for layer in plan.layer_map[plan.first_trained :]}
-        self.held.layers = set(range(self.model.unique_layers)) - trained
-        if self.held.layers:
+        self.frozen_layers.layers = set(range(self.model.unique_layers)) - trained
+        if self.frozen_layers.layers:
             layout.forget_gradients(self.deepspeed)
         if self.model.shape.dropout:
             bits = random_bits(self.seed, Stream.DROPOUT, plan.step, self.processes.rank)
@@ -132,7 +130,7 @@ class Engine:
             losses.append(loss.detach())
             self._own_norm = self._norm_where_deepspeed_has_none()
             self.deepspeed.step()
-        self.held.forget()
+        self.frozen_layers.forget()
         return StepResult(
             loss=torch.stack(losses).mean(),
             grad_norm=self._norm(),
@@ -196,7 +194,9 @@ class Engine:
             )
             for name, shape, part in self._distinct_slices()
         }
-        slices |= {name: Slice(part.shape, part.start, dict(part.tensors)) for name, part in self.frozen.items()}
+        slices |= {
+            name: Slice(part.shape, part.start, dict(part.tensors)) for name, part in self.frozen_parameters.items()
+        }
         counters = Counters(layout.adam_step(self.deepspeed), self.births, layout.loss_scaler(self.deepspeed))
         return ShardedState(slices, counters)
 
@@ -238,7 +238,7 @@ class Engine:
         self._set_counters(counters)
         exists = set(state.names())
         by_source: dict[tuple[str, ...], list[_Target]] = {}
-        frozen = ((name, part.shape, None) for name, part in self.frozen.items())
+        frozen = ((name, part.shape, None) for name, part in self.frozen_parameters.items())
         for name, shape, part in chain(self._slices(), frozen):
             sources = growth.sources(name, exists) if growth else (name,)
             by_source.setdefault(sources, []).append((name, shape, part))
@@ -271,7 +271,7 @@ class Engine:
             part.tensors[key].copy_(new.flatten().narrow(0, part.start, part.length))
         else:
             layout.write_frozen(self.model.get_parameter(name), new, self.processes.rank)
-            self.frozen[name] = self._own_share(new)
+            self.frozen_parameters[name] = self._own_share(new)
 
     def _gather(self, state: State, name: str, key: str) -> Tensor:
         if key in state.counters.tensors:
@@ -288,7 +288,7 @@ class Engine:
     def close(self) -> None:
         """Free everything the engine holds."""
         tear_down(self.deepspeed)
-        del self.deepspeed, self.model, self.held, self.cohorts, self.frozen
+        del self.deepspeed, self.model, self.frozen_layers, self.cohorts, self.frozen_parameters
         return_freed_memory()
 
 

@@ -13,10 +13,8 @@ from typing import TypeVar
 import torch
 import torch.distributed as dist
 
-from apollo_ds.deepspeed_config import settle
 from apollo_ds.engine.stale_builds import remove_stale_locks
 from apollo_ds.errors import UserError
-from apollo_ds.recipe import Recipe
 
 _Value = TypeVar("_Value")
 _CPU_BF16 = re.compile(r"\b(avx512_bf16|amx_bf16|bf16)\b")
@@ -69,11 +67,6 @@ class Processes:
             return bool(_CPU_BF16.search(Path("/proc/cpuinfo").read_text()))
         except OSError:
             return False
-
-    def settled(self, recipe: Recipe) -> Recipe:
-        """The recipe with what its DeepSpeed configuration leaves to the machine decided."""
-        config = settle(recipe.deepspeed, self.computes_bf16, self.world_size)
-        return recipe.model_copy(update={"deepspeed": config})
 
     def select_device(self) -> None:
         """Make this rank's GPU the current one of the calling thread, where each thread has its own."""

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from apollo_ds.errors import UserError
+from apollo_ds.config.run_folder import RunFolder
+from apollo_ds.errors import EXIT_STOPPED, UserError
 from apollo_ds.finetune.classification import Classification
 from apollo_ds.finetune.page import percent, show, write_page
 from apollo_ds.finetune.problem import Source
@@ -22,8 +23,6 @@ from apollo_ds.finetune.results import Results
 from apollo_ds.finetune.settings import Settings
 from apollo_ds.finetune.squad import Answering
 from apollo_ds.finetune.tasks import SQUAD
-from apollo_ds.run_folder import RunFolder
-from apollo_ds.stopping import EXIT_CODE
 
 if TYPE_CHECKING:
     from apollo_ds.finetune.pretrained import Pretrained
@@ -55,7 +54,7 @@ def finetune(options: argparse.Namespace) -> None:
         _train_missing(options, source, FineTuning(pretrained, results.settings, device, console), results)
     except KeyboardInterrupt:
         print("apollo-ds: stopped; the same command goes on after the last complete seed", file=sys.stderr)
-        sys.exit(EXIT_CODE)
+        sys.exit(EXIT_STOPPED)
     if options.json:
         print(results.path.read_text(), end="")
         return
@@ -110,7 +109,7 @@ def _title(about: dict[str, Any], folder: Path) -> str:
 def _hash(files: Sequence[Path]) -> str:
     import xxhash
 
-    from apollo_ds.checkpoint_files import hash_of
+    from apollo_ds.checkpoint.files import hash_of
 
     return xxhash.xxh3_128_hexdigest(" ".join(hash_of(path) for path in files).encode())
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from apollo_ds.comparison.text import NOTHING, Table
+from apollo_ds.experiments.compare.text import NOTHING, Table
 from apollo_ds.finetune.results import AtRate, Results, Spread
 
 
@@ -22,7 +22,7 @@ def write_page(results: Results) -> Path:
     Raises:
         UserError: it cannot be written.
     """
-    from apollo_ds.comparison.page import write  # with all that it draws with
+    from apollo_ds.experiments.compare.page import write  # with all that it draws with
 
     lines = [headline(results), "", *rates_table(results).markdown()]
     lines += [line for remark in _remarks(results) for line in (remark, "")]

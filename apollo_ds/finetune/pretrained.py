@@ -15,10 +15,10 @@ from tokenizers.processors import TemplateProcessing
 from transformers import AutoConfig, AutoTokenizer, BatchEncoding, PretrainedConfig, PreTrainedModel
 from transformers.utils.logging import disable_progress_bar, set_verbosity_error
 
-from apollo_ds.checkpoint_files import hash_of
+from apollo_ds.checkpoint.files import hash_of
+from apollo_ds.config.run_folder import RunFolder
 from apollo_ds.errors import UserError
 from apollo_ds.finetune.problem import Feature, Problem
-from apollo_ds.run_folder import RunFolder
 
 _READ_BY_TRANSFORMERS = {".json", ".safetensors", ".bin", ".txt", ".model"}
 _ROWS = 1000

@@ -6,10 +6,10 @@ from zlib import crc32
 import torch
 from torch import Tensor
 
-from apollo_ds.counter_random import Stream, random_bits
-from apollo_ds.growth.axes import is_normalisation, is_residual_output
-from apollo_ds.layer_map import LayerMap
-from apollo_ds.stage import NewLayers
+from apollo_ds.models.families import FAMILIES
+from apollo_ds.models.layer_map import LayerMap
+from apollo_ds.rng import Stream, random_bits
+from apollo_ds.schedule.stage import NewLayers
 
 
 @dataclass(frozen=True)
@@ -68,13 +68,13 @@ class DepthMap:
             return source
         if self.new_layers == "copy":
             return source + self.noise * self._noise(name, source) if self.noise and source.dim() > 1 else source
-        if self.new_layers in ("zero", "silent") and is_residual_output(self.family, name):
+        if self.new_layers in ("zero", "silent") and FAMILIES[self.family].is_residual_output(name):
             return torch.zeros_like(source)
         if self.new_layers == "zero":
             return source
         if self.new_layers in ("silent", "random"):
             return None
-        if is_normalisation(self.family, name) or source.dim() == 1:
+        if FAMILIES[self.family].is_normalisation(name) or source.dim() == 1:
             return torch.zeros_like(source)
         return torch.eye(*source.shape, dtype=source.dtype, device=source.device)
 

@@ -12,8 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from apollo_ds.counter_random import Stream, random_bits, uniform
-from apollo_ds.growth.axes import Axis, Dimension, dimensions
+from apollo_ds.models.axes import Axis, Dimension
+from apollo_ds.models.families import FAMILIES
+from apollo_ds.rng import Stream, random_bits, uniform
 
 
 @dataclass(frozen=True)
@@ -141,7 +142,9 @@ class WidthMap:
         return self._new_units(name, new, sides=("out", "in", "final"))
 
     def _growing(self, name: str) -> tuple[Dimension | None, ...]:
-        return tuple(d if d is not None and d.axis in self.axes else None for d in dimensions(self.family, name))
+        return tuple(
+            d if d is not None and d.axis in self.axes else None for d in FAMILIES[self.family].dimensions(name)
+        )
 
     def _selected(self, name: str, old: Tensor) -> Tensor:
         for position, dimension in enumerate(self._growing(name)):

@@ -7,8 +7,8 @@ from pkgutil import iter_modules
 from typing import Any
 
 from apollo_ds.errors import UserError
-from apollo_ds.methods.base import Method, Modifier, Run
-from apollo_ds.stage import Stage
+from apollo_ds.methods._base import Method, Modifier, Run
+from apollo_ds.schedule.stage import Stage
 
 
 def find_methods() -> dict[str, type[Method]]:

@@ -4,9 +4,9 @@ from itertools import pairwise
 from typing import Literal
 
 from apollo_ds.errors import UserError
-from apollo_ds.methods.base import Run, divisors_near, split_steps
-from apollo_ds.methods.sharing import SharingMethod
-from apollo_ds.stage import Stage
+from apollo_ds.methods._base import Run, divisors_near, split_steps
+from apollo_ds.methods._sharing import SharingMethod
+from apollo_ds.schedule.stage import Stage
 
 
 class Apollo(SharingMethod):

@@ -4,9 +4,9 @@ from typing import Literal
 
 from pydantic import Field
 
-from apollo_ds.methods.base import GrowingMethod, Run, divisors_near, split_steps
-from apollo_ds.methods.from_source import FromSource
-from apollo_ds.stage import GrowthRule, MomentRule, Stage, WidthRule
+from apollo_ds.methods._base import GrowingMethod, Run, divisors_near, split_steps
+from apollo_ds.methods._from_source import FromSource
+from apollo_ds.schedule.stage import GrowthRule, MomentRule, Stage, WidthRule
 
 
 class Bert2Bert(FromSource, GrowingMethod):

@@ -2,8 +2,8 @@
 
 from typing import Literal
 
-from apollo_ds.methods.base import GrowingMethod, MapName, Run, divided, divisors_near, split_steps
-from apollo_ds.stage import MomentRule, Stage, WidthRule
+from apollo_ds.methods._base import GrowingMethod, MapName, Run, divided, divisors_near, split_steps
+from apollo_ds.schedule.stage import MomentRule, Stage, WidthRule
 
 _PARTS = (50, 70, 280)
 

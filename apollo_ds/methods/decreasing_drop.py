@@ -5,19 +5,19 @@ from typing import Literal
 
 from pydantic import Field
 
-from apollo_ds.dropping import Dropping
-from apollo_ds.methods.block_dropping import BlockDropping
+from apollo_ds.methods._block_dropping import BlockDropping
+from apollo_ds.schedule.layer_drop import LayerDrop
 
 
 @dataclass(frozen=True)
-class _Decreasing(Dropping):
+class _Decreasing(LayerDrop):
     """P(skip) = maximum l / (L - 1) (1 - t), t from 0 where dropping begins to 1 at the end of the run."""
 
     maximum: float
     first_progress: float
 
     def keep(self, position: int, depth: int, progress: float) -> float:
-        """See `Dropping`."""
+        """See `LayerDrop`."""
         left = (1 - progress) / (1 - self.first_progress)
         return 1 - self.maximum * position / max(1, depth - 1) * left
 
@@ -29,6 +29,6 @@ class DecreasingDrop(BlockDropping):
     maximum: float = Field(default=0.5, ge=0, lt=1)
     """How likely the highest block is skipped at first."""
 
-    def dropping(self, first_progress: float, rescaled: bool) -> Dropping:
+    def layer_drop(self, first_progress: float, rescaled: bool) -> LayerDrop:
         """See `BlockDropping`."""
         return _Decreasing(rescaled, self.maximum, first_progress)

@@ -8,10 +8,10 @@ from typing import Literal
 
 from pydantic import Field
 
-from apollo_ds.learning_rate import Policy
-from apollo_ds.methods.base import Run, split_steps
-from apollo_ds.methods.sharing import SharingMethod
-from apollo_ds.stage import Stage
+from apollo_ds.methods._base import Run, split_steps
+from apollo_ds.methods._sharing import SharingMethod
+from apollo_ds.schedule.learning_rate import Policy
+from apollo_ds.schedule.stage import Stage
 
 
 class DeepJump(SharingMethod):

@@ -2,10 +2,10 @@
 
 from typing import Literal
 
-from apollo_ds.methods.learned_growth import LearnedGrowth
+from apollo_ds.methods._learned_growth import LearnedGrowthMethod
 
 
-class Ligo(LearnedGrowth):
+class Ligo(LearnedGrowthMethod):
     """See `learned.ligo`."""
 
     name: Literal["ligo"] = "ligo"

@@ -2,10 +2,10 @@
 
 from typing import Literal
 
-from apollo_ds.methods.learned_growth import LearnedGrowth
+from apollo_ds.methods._learned_growth import LearnedGrowthMethod
 
 
-class Mango(LearnedGrowth):
+class Mango(LearnedGrowthMethod):
     """See `learned.mango`."""
 
     name: Literal["mango"] = "mango"

@@ -4,8 +4,8 @@ from typing import Literal
 
 from pydantic import Field
 
-from apollo_ds.methods.base import GrowingMethod, MapName, Run, split_steps
-from apollo_ds.stage import MomentRule, Stage
+from apollo_ds.methods._base import GrowingMethod, MapName, Run, split_steps
+from apollo_ds.schedule.stage import MomentRule, Stage
 
 
 class Mslt(GrowingMethod):

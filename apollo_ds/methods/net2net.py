@@ -2,9 +2,10 @@
 
 from typing import Literal
 
-from apollo_ds.methods.base import GrowingMethod, Run, divisors_near, split_steps
-from apollo_ds.methods.from_source import FromSource
-from apollo_ds.stage import MomentRule, NewLayers, Stage, WidthRule
+from apollo_ds.methods._base import GrowingMethod, Run, divisors_near, split_steps
+from apollo_ds.methods._from_source import FromSource
+from apollo_ds.models.families import family_of
+from apollo_ds.schedule.stage import MomentRule, NewLayers, Stage, WidthRule
 
 
 class Net2Net(FromSource, GrowingMethod):
@@ -22,7 +23,7 @@ class Net2Net(FromSource, GrowingMethod):
     def stages(self, run: Run) -> list[Stage]:
         """The source and the grown model."""
         target = run.shape.num_layers
-        layers = divisors_near(target, [1 / 2])[0] if run.shape.is_pre_norm else target
+        layers = divisors_near(target, [1 / 2])[0] if family_of(run.shape).is_pre_norm else target
         small, large = split_steps(run.steps, [self.source_fraction])
         rule = self.growth_rule(run)
         return [

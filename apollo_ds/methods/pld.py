@@ -6,19 +6,19 @@ from typing import Literal
 
 from pydantic import Field
 
-from apollo_ds.dropping import Dropping
-from apollo_ds.methods.block_dropping import BlockDropping
+from apollo_ds.methods._block_dropping import BlockDropping
+from apollo_ds.schedule.layer_drop import LayerDrop
 
 
 @dataclass(frozen=True)
-class _Theta(Dropping):
+class _Theta(LayerDrop):
     """keep_l = 1 - l / L (1 - theta), theta falling from 1 to `theta` at the rate `gamma` per run."""
 
     theta: float
     gamma: float
 
     def keep(self, position: int, depth: int, progress: float) -> float:
-        """See `Dropping`."""
+        """See `LayerDrop`."""
         theta = (1 - self.theta) * exp(-self.gamma * progress) + self.theta
         return 1 - (position + 1) / depth * (1 - theta)
 
@@ -32,6 +32,6 @@ class Pld(BlockDropping):
     gamma: float = Field(default=100.0, gt=0)
     """How fast, in 1 / run."""
 
-    def dropping(self, first_progress: float, rescaled: bool) -> Dropping:
+    def layer_drop(self, first_progress: float, rescaled: bool) -> LayerDrop:
         """See `BlockDropping`; in time the probabilities count from the run's start."""
         return _Theta(rescaled, self.theta, self.gamma)

@@ -3,19 +3,19 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from apollo_ds.dropping import Dropping
-from apollo_ds.methods.block_dropping import BlockDropping
+from apollo_ds.methods._block_dropping import BlockDropping
+from apollo_ds.schedule.layer_drop import LayerDrop
 
 
 @dataclass(frozen=True)
-class _RandomPath(Dropping):
+class _RandomPath(LayerDrop):
     """The first and the last block always run, the others with the probability that gives the mean length wanted."""
 
     lengths: tuple[float, ...]
     first_progress: float
 
     def keep(self, position: int, depth: int, progress: float) -> float:
-        """See `Dropping`."""
+        """See `LayerDrop`."""
         if position in (0, depth - 1):
             return 1.0
         part = (progress - self.first_progress) / (1 - self.first_progress)
@@ -30,6 +30,6 @@ class Raptr(BlockDropping):
     lengths: tuple[float, ...] = (6 / 12, 8 / 12, 10 / 12, 1.0)
     """Mean number of blocks that run, as a part of all, in equal parts of the run."""
 
-    def dropping(self, first_progress: float, rescaled: bool) -> Dropping:
+    def layer_drop(self, first_progress: float, rescaled: bool) -> LayerDrop:
         """See `BlockDropping`."""
         return _RandomPath(rescaled, self.lengths, first_progress)

@@ -2,8 +2,8 @@
 
 from typing import Literal
 
-from apollo_ds.methods.base import Method, Run
-from apollo_ds.stage import Stage
+from apollo_ds.methods._base import Method, Run
+from apollo_ds.schedule.stage import Stage
 
 
 class Scratch(Method):

@@ -4,8 +4,8 @@ from dataclasses import replace
 from typing import Literal
 
 from apollo_ds.errors import UserError
-from apollo_ds.methods.base import Modifier, Run
-from apollo_ds.stage import GrowthRule, Stage
+from apollo_ds.methods._base import Modifier, Run
+from apollo_ds.schedule.stage import GrowthRule, Stage
 
 
 class ShortToLong(Modifier):

@@ -10,9 +10,9 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
-from apollo_ds.methods.base import SamplerName
+from apollo_ds.methods._base import SamplerName
 from apollo_ds.methods.deep_jump import DeepJump
-from apollo_ds.stage import NewLayers
+from apollo_ds.schedule.stage import NewLayers
 
 
 class Sprout(DeepJump):

@@ -2,8 +2,8 @@
 
 from typing import Literal
 
-from apollo_ds.methods.base import GrowingMethod, MapName, Run, split_steps
-from apollo_ds.stage import MomentRule, Stage
+from apollo_ds.methods._base import GrowingMethod, MapName, Run, split_steps
+from apollo_ds.schedule.stage import MomentRule, Stage
 
 _PUBLISHED_STEPS = (50, 70, 280)
 

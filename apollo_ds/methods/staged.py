@@ -5,9 +5,10 @@ from typing import Literal
 from pydantic import Field
 
 from apollo_ds.errors import UserError
-from apollo_ds.methods.base import GrowingMethod, Rewarm, Run, divided, split_steps
-from apollo_ds.stage import MomentRule, NewLayers, Stage, WidthRule
-from apollo_ds.triggers import SlopeFlatterThan
+from apollo_ds.methods._base import GrowingMethod, Rewarm, Run, divided, split_steps
+from apollo_ds.models.families import family_of
+from apollo_ds.schedule.stage import MomentRule, NewLayers, Stage, WidthRule
+from apollo_ds.schedule.triggers import SlopeFlatterThan
 
 # Where a growth pays, and how far the learning rate goes back: slopes and c_op of the published schedule.
 _SLOPES = {"width": -0.0475, "depth": -0.0575}
@@ -43,7 +44,7 @@ class Staged(GrowingMethod):
         halvings = [self.operators.count("width"), self.operators.count("depth")]
         if run.shape.num_layers % 2 ** halvings[1]:
             raise UserError(f"method.operators: {run.shape.num_layers} layers cannot be halved {halvings[1]} times")
-        new_layers = self.new_layers if run.shape.is_pre_norm or self.new_layers != "identity" else "copy"
+        new_layers = self.new_layers if family_of(run.shape).is_pre_norm or self.new_layers != "identity" else "copy"
         stages = []
         for number, steps in enumerate(split_steps(run.steps, self.grow_at)):
             before, after = self.operators[:number], self.operators[number:]

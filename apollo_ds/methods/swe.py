@@ -4,10 +4,10 @@ from typing import Literal
 
 from pydantic import Field
 
-from apollo_ds.depth import SAMPLERS
-from apollo_ds.methods.base import GrowingMethod, Run, split_steps
-from apollo_ds.stage import Stage
-from apollo_ds.triggers import GradientsDisagree
+from apollo_ds.methods._base import GrowingMethod, Run, split_steps
+from apollo_ds.schedule.depth import SAMPLERS
+from apollo_ds.schedule.stage import Stage
+from apollo_ds.schedule.triggers import GradientsDisagree
 
 
 class Swe(GrowingMethod):

@@ -25,9 +25,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 from page import DOWNSTREAM, conclusion, write_index
 
-from apollo_ds.comparison.text import NOTHING, Table
-from apollo_ds.drawing import GREY, dress, line_style
-from apollo_ds.history import RunHistory
+from apollo_ds.experiments.compare.text import NOTHING, Table
+from apollo_ds.experiments.history import RunHistory
+from apollo_ds.experiments.style import GREY, dress, line_style
 
 FOLDER = HERE / DOWNSTREAM
 TASKS = {"cola": "CoLA", "sst2": "SST-2", "rte": "RTE"}

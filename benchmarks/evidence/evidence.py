@@ -30,13 +30,13 @@ from unittest.mock import patch
 
 from page import AFTER_GROWTH, QUESTIONS, by_recipe, needs_gpu, write, write_index
 
-from apollo_ds.comparison.tuning import end
 from apollo_ds.errors import UserError
-from apollo_ds.history import RunHistory
-from apollo_ds.sweep.grid import Cell, Grid
+from apollo_ds.experiments.compare.tuning import end
+from apollo_ds.experiments.history import RunHistory
+from apollo_ds.experiments.sweep.grid import Cell, Grid
 
 if TYPE_CHECKING:
-    from apollo_ds.recipe import Recipe
+    from apollo_ds.config.recipe import Recipe
 
 HERE = Path(__file__).parent
 FURTHER_SEEDS = (2, 3)
@@ -71,8 +71,8 @@ def train_grid(name: str, again: bool) -> None:
     Raises:
         UserError: the grid is wrong, or its text is not there.
     """
-    from apollo_ds.recipe import load_recipe
-    from apollo_ds.run_folder import RunFolder
+    from apollo_ds.config.load import load_recipe
+    from apollo_ds.config.run_folder import RunFolder
 
     kept = HERE / name
     grid = Grid.read(kept.with_suffix(".yaml"))
@@ -93,8 +93,8 @@ def _open_text(recipe: "Recipe") -> None:
     Raises:
         UserError: it is not there.
     """
-    from apollo_ds.corpus import Corpus
-    from apollo_ds.demo import prepare_default_text
+    from apollo_ds.data.corpus import Corpus
+    from apollo_ds.data.demo import prepare_default_text
 
     if recipe.data.name.startswith("docs"):
         prepare_default_text(recipe)
@@ -128,7 +128,7 @@ def further_seeds(cells: Sequence[Cell], kept: Path) -> list[Cell]:
 
 def train_all(name: str, recipe: Path, cells: Sequence[Cell]) -> None:
     """Train those of the cells whose results are not there; one that fails is told of and left out."""
-    from apollo_ds.recipe import load_recipe
+    from apollo_ds.config.load import load_recipe
 
     jobs = [(recipe, cell.words, HERE / name / cell.name) for cell in cells if not _is_kept(HERE / name / cell.name)]
     if not jobs:
@@ -157,13 +157,13 @@ def train(job: tuple[Path, tuple[str, ...], Path]) -> str:
     alone = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "LOCAL_WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1"}
     os.environ.update(alone)
     os.environ.setdefault("MASTER_PORT", _free_port())
-    from apollo_ds.corpus import Corpus
-    from apollo_ds.data import BatchSource
-    from apollo_ds.engine import Processes
-    from apollo_ds.progress import Progress
-    from apollo_ds.recipe import load_recipe
-    from apollo_ds.run_folder import RunFolder
-    from apollo_ds.trainer import Trainer
+    from apollo_ds.config.load import load_recipe
+    from apollo_ds.config.run_folder import RunFolder
+    from apollo_ds.data.batches import BatchSource
+    from apollo_ds.data.corpus import Corpus
+    from apollo_ds.engine.processes import Processes
+    from apollo_ds.training.console import Progress
+    from apollo_ds.training.trainer import Trainer
 
     logging.disable(logging.WARNING)  # DeepSpeed's, at every engine that is made
     processes = Processes.join()

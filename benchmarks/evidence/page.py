@@ -11,15 +11,16 @@ import xxhash
 import yaml
 from matplotlib.figure import Figure
 
-from apollo_ds.comparison import Comparison, tables
-from apollo_ds.comparison.figures import draw
-from apollo_ds.comparison.groups import Group, check_comparable, grouped
-from apollo_ds.comparison.measures import Spread, Target
-from apollo_ds.comparison.text import NOTHING, Table
-from apollo_ds.comparison.tuning import at_the_edge, best_rates, end, rate
-from apollo_ds.drawing import GREY, line_style, new_figure
 from apollo_ds.errors import UserError
-from apollo_ds.history import RunHistory
+from apollo_ds.experiments.compare import tables
+from apollo_ds.experiments.compare.comparison import Comparison
+from apollo_ds.experiments.compare.figures import draw
+from apollo_ds.experiments.compare.groups import Group, check_comparable, grouped
+from apollo_ds.experiments.compare.measures import Spread, Target
+from apollo_ds.experiments.compare.text import NOTHING, Table
+from apollo_ds.experiments.compare.tuning import at_the_edge, best_rates, end, rate
+from apollo_ds.experiments.history import RunHistory
+from apollo_ds.experiments.style import GREY, line_style, new_figure
 
 PAPERS_RATE = 1e-4
 """The learning rate of Apollo's paper and scripts, for every method."""

@@ -5,9 +5,10 @@ from collections.abc import Callable
 
 import torch
 
-from apollo_ds.engine import Engine, Processes
-from apollo_ds.models import build
-from apollo_ds.recipe import Recipe
+from apollo_ds.config.recipe import Recipe
+from apollo_ds.engine.engine import Engine
+from apollo_ds.engine.processes import Processes
+from apollo_ds.models.pretraining import build
 from speed.settings import source_of
 
 

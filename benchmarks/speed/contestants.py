@@ -19,13 +19,14 @@ from transformers import (
 )
 from transformers import Trainer as TransformersTrainer
 
-from apollo_ds.cross_entropy import IGNORED
-from apollo_ds.engine import Engine, Processes
-from apollo_ds.engine.engine import Batch
-from apollo_ds.engine.heap import keep_freed_memory
-from apollo_ds.models import FAMILIES
-from apollo_ds.progress import Progress
-from apollo_ds.trainer import Trainer
+from apollo_ds.engine.engine import Engine
+from apollo_ds.engine.malloc import keep_freed_memory
+from apollo_ds.engine.processes import Processes
+from apollo_ds.models.families import FAMILIES
+from apollo_ds.models.loss import IGNORED
+from apollo_ds.models.pretraining import Batch
+from apollo_ds.training.console import Progress
+from apollo_ds.training.trainer import Trainer
 from speed.pacing import Pace
 from speed.settings import Setting, recipe_of, source_of
 

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from apollo_ds.engine import Engine, Processes
-from apollo_ds.models import build
-from apollo_ds.recipe import Recipe
+from apollo_ds.config.recipe import Recipe
+from apollo_ds.engine.engine import Engine
+from apollo_ds.engine.processes import Processes
+from apollo_ds.models.pretraining import build
 from speed.bare_steps import finish
 from speed.settings import Setting, recipe_of, source_of
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from apollo_ds.engine import Processes
+from apollo_ds.engine.processes import Processes
 
 
 class Pace:

@@ -10,11 +10,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from apollo_ds.attention import ATTENTION
-from apollo_ds.cross_entropy import summed_cross_entropy
-from apollo_ds.engine import Processes
-from apollo_ds.engine.heap import keep_freed_memory
-from apollo_ds.models import build
+from apollo_ds.engine.malloc import keep_freed_memory
+from apollo_ds.engine.processes import Processes
+from apollo_ds.models.attention import ATTENTION
+from apollo_ds.models.loss import summed_cross_entropy
+from apollo_ds.models.pretraining import build
 from speed.bare_steps import bare_steps
 from speed.pacing import Pace, Paced
 from speed.settings import Setting, recipe_of

@@ -8,7 +8,7 @@ import torch
 from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile
 
-from apollo_ds.engine import Processes
+from apollo_ds.engine.processes import Processes
 from speed.bare_steps import bare_steps
 from speed.settings import Setting, recipe_of
 

@@ -13,9 +13,9 @@ from typing import Any
 import deepspeed.comm as dist
 import torch
 
-from apollo_ds.deepspeed_config import zero_stage
-from apollo_ds.engine import Processes
-from apollo_ds.models import build
+from apollo_ds.config.deepspeed import zero_stage
+from apollo_ds.engine.processes import Processes
+from apollo_ds.models.pretraining import build
 from speed.bare_steps import bare_steps
 from speed.profiles import profile_steps
 from speed.settings import SETTINGS, recipe_of

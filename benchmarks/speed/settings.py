@@ -5,12 +5,14 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from apollo_ds.corpus import Corpus
-from apollo_ds.data import BatchSource
-from apollo_ds.demo import prepare_default_text
-from apollo_ds.engine import Processes
-from apollo_ds.model_shape import ModelShape, preset
-from apollo_ds.recipe import Recipe, resolve
+from apollo_ds.config.load import resolve
+from apollo_ds.config.recipe import Recipe
+from apollo_ds.data.batches import BatchSource
+from apollo_ds.data.corpus import Corpus
+from apollo_ds.data.demo import prepare_default_text
+from apollo_ds.engine.processes import Processes
+from apollo_ds.models.families import preset
+from apollo_ds.models.shape import ModelShape
 
 _DEEPSPEED = {"cpu": "ds_configs/zero1_cpu.json", "cuda": "ds_configs/zero1.json"}
 _SMALL = {"num_layers": 12, "hidden_size": 256, "num_heads": 4, "intermediate_size": 1024}

@@ -3,8 +3,8 @@
 from statistics import median
 from typing import Any
 
-from apollo_ds.engine import Processes
-from apollo_ds.zero import under_zero
+from apollo_ds.engine.processes import Processes
+from apollo_ds.planning.zero import under_zero
 from speed.bare_steps import bare_steps
 from speed.settings import SETTINGS, recipe_of
 

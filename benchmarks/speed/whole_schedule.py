@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from apollo_ds.engine import Processes
+from apollo_ds.engine.processes import Processes
 from speed.contestants import ours
 from speed.pacing import Paced
 from speed.settings import Setting, recipe_of

@@ -7,8 +7,8 @@ import torch
 from test_step import FAMILIES, model_and_batch
 from torch import Tensor
 
-from apollo_ds.attention import ATTENTION
-from apollo_ds.models import PretrainingModel
+from apollo_ds.models.attention import ATTENTION
+from apollo_ds.models.pretraining import PretrainingModel
 
 FUSED = "apollo_ds.attention.sdpa_attention_forward"
 

@@ -11,12 +11,12 @@ from ranks import pool
 from recipes import tiny
 from runs import events, train, trained, trainer
 
-from apollo_ds import checkpoint
-from apollo_ds.checkpoint_files import verify
-from apollo_ds.engine import Processes
+from apollo_ds.checkpoint import save as checkpoint
+from apollo_ds.checkpoint.files import verify
+from apollo_ds.config.recipe import Recipe
+from apollo_ds.config.run_folder import RunFolder
+from apollo_ds.engine.processes import Processes
 from apollo_ds.errors import UserError
-from apollo_ds.recipe import Recipe
-from apollo_ds.run_folder import RunFolder
 
 
 def checkpoints(recipe: Recipe) -> list[str]:

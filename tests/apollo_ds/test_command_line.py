@@ -12,10 +12,10 @@ from corpora import corpus
 from recipes import tiny, write
 
 from apollo_ds.__main__ import main
-from apollo_ds.corpus import Corpus
+from apollo_ds.config.load import load_recipe
+from apollo_ds.config.run_folder import RunFolder
+from apollo_ds.data.corpus import Corpus
 from apollo_ds.errors import UserError
-from apollo_ds.recipe import load_recipe
-from apollo_ds.run_folder import RunFolder
 
 PROJECT = Path(__file__).parents[2]
 BERT_BASE = str(PROJECT / "launch" / "recipes" / "bert-base.yaml")

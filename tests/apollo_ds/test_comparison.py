@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from recipes import tiny
 
 from apollo_ds.__main__ import main
-from apollo_ds.comparison import Comparison
-from apollo_ds.comparison.measures import saving, speed_up
-from apollo_ds.comparison.page import sections, write_page
+from apollo_ds.config.run_folder import RunFolder
 from apollo_ds.errors import UserError
-from apollo_ds.run_folder import RunFolder
+from apollo_ds.experiments.compare.comparison import Comparison
+from apollo_ds.experiments.compare.measures import saving, speed_up
+from apollo_ds.experiments.compare.page import sections, write_page
 
 SCRATCH = [(40, 4.0), (80, 2.5), (100, 2.0)]
 

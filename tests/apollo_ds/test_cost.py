@@ -4,9 +4,10 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from apollo_ds.cost import layer_flops, parameters, scored_positions, training_flops
-from apollo_ds.model_shape import PRESETS, ModelShape
-from apollo_ds.models import build
+from apollo_ds.models.families import PRESETS
+from apollo_ds.models.flops import layer_flops, parameters, scored_positions, training_flops
+from apollo_ds.models.pretraining import build
+from apollo_ds.models.shape import ModelShape
 
 
 def small(family: str, layers: int = 3) -> ModelShape:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from apollo_ds.counter_random import Stream, permute, random_bits, uniform
+from apollo_ds.rng import Stream, permute, random_bits, uniform
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 10, 255, 256, 257, 5000])

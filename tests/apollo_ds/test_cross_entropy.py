@@ -9,7 +9,7 @@ from test_step import FAMILIES, model_and_batch
 from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
 
-from apollo_ds.cross_entropy import IGNORED, LOGITS_AT_ONCE, summed_cross_entropy
+from apollo_ds.models.loss import IGNORED, LOGITS_AT_ONCE, summed_cross_entropy
 
 ROWS, HIDDEN, VOCABULARY = 300, 16, 500
 

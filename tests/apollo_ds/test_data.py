@@ -13,13 +13,13 @@ from recipes import tiny
 from test_training import events, train
 from torch import Tensor
 
-from apollo_ds.corpus import Corpus
-from apollo_ds.cross_entropy import IGNORED
-from apollo_ds.data import BatchSource
+from apollo_ds.data.batches import BatchSource
+from apollo_ds.data.corpus import Corpus
+from apollo_ds.data.token_stream import TokenStream
 from apollo_ds.errors import UserError
-from apollo_ds.model_shape import ModelShape
-from apollo_ds.schedule import StepPlan
-from apollo_ds.token_stream import TokenStream
+from apollo_ds.models.loss import IGNORED
+from apollo_ds.models.shape import ModelShape
+from apollo_ds.schedule.schedule import StepPlan
 from data_prep.shards import ShardWriter
 
 CLS, SEP, MASK = 1, 2, 3

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from apollo_ds import demo
+from apollo_ds.config.recipe import Recipe
+from apollo_ds.data import demo
 from apollo_ds.errors import UserError
-from apollo_ds.model_shape import preset
-from apollo_ds.recipe import Recipe
+from apollo_ds.models.families import preset
 from data_prep.errors import Busy, DataError
 
 

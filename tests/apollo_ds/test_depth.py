@@ -4,7 +4,7 @@ from collections import Counter
 
 import pytest
 
-from apollo_ds.depth import SAMPLERS, DepthDistribution, draw_depth, es, lvps
+from apollo_ds.schedule.depth import SAMPLERS, DepthDistribution, draw_depth, es, lvps
 
 
 def mean_depth(distribution: DepthDistribution, unique: int) -> float:

@@ -11,15 +11,16 @@ from ranks import pool
 from recipes import tiny, zero
 from runs import events, trainer
 
-from apollo_ds.corpus import Corpus
-from apollo_ds.data import BatchSource
-from apollo_ds.divergence import DivergenceWatch, Memory, WentWrong
-from apollo_ds.engine import Processes
+from apollo_ds.checkpoint.position import Memory
+from apollo_ds.config.recipe import Recipe
+from apollo_ds.data.batches import BatchSource
+from apollo_ds.data.corpus import Corpus
 from apollo_ds.engine.engine import Engine
+from apollo_ds.engine.processes import Processes
 from apollo_ds.errors import UserError
-from apollo_ds.metrics import read_metrics
-from apollo_ds.models import build
-from apollo_ds.recipe import Recipe
+from apollo_ds.experiments.events import read_metrics
+from apollo_ds.models.pretraining import build
+from apollo_ds.training.faults.loss_spikes import DivergenceWatch, WentWrong
 
 
 def watch(**changes: Any) -> DivergenceWatch:

@@ -7,12 +7,14 @@ import torch
 from ranks import pool
 from recipes import tiny, zero
 
-from apollo_ds.corpus import Corpus
-from apollo_ds.data import BatchSource
-from apollo_ds.engine import Engine, Processes
-from apollo_ds.growth import no_growth
-from apollo_ds.models import FAMILIES, build
-from apollo_ds.recipe import Recipe
+from apollo_ds.config.recipe import Recipe
+from apollo_ds.data.batches import BatchSource
+from apollo_ds.data.corpus import Corpus
+from apollo_ds.engine.engine import Engine
+from apollo_ds.engine.processes import Processes
+from apollo_ds.growth.state_map import no_growth
+from apollo_ds.models.families import FAMILIES
+from apollo_ds.models.pretraining import build
 
 
 def train(processes: Processes, engine: Engine, recipe: Recipe, steps: range) -> list[float]:

@@ -10,11 +10,12 @@ from ranks import pool
 from recipes import tiny, zero
 from runs import events, losses, train, train_with_interruptions
 
-from apollo_ds.cost import parameters
+from apollo_ds.config.load import resolve
+from apollo_ds.config.recipe import Recipe
 from apollo_ds.methods import METHODS
-from apollo_ds.model_shape import PRESETS
-from apollo_ds.plan import plan
-from apollo_ds.recipe import Recipe, resolve
+from apollo_ds.models.families import PRESETS
+from apollo_ds.models.flops import parameters
+from apollo_ds.planning.plan import plan
 
 # What the defaults would make too short or too rare for a run of 24 steps.
 OPTIONS: dict[str, dict[str, Any]] = {

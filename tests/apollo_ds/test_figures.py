@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 from histories import write_run
 
-from apollo_ds.comparison.figures import draw
-from apollo_ds.comparison.groups import Group
-from apollo_ds.history import RunHistory
+from apollo_ds.experiments.compare.figures import draw
+from apollo_ds.experiments.compare.groups import Group
+from apollo_ds.experiments.history import RunHistory
 
 
 @pytest.mark.parametrize(("length", "shrinks"), [(10, False), (120, True)])

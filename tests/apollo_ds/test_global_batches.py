@@ -9,15 +9,16 @@ from ranks import pool
 from recipes import tiny
 from test_training import train
 
-from apollo_ds.corpus import Corpus
-from apollo_ds.data import BatchSource
-from apollo_ds.depth import SAMPLERS
-from apollo_ds.engine import Engine, Processes
-from apollo_ds.engine.engine import Batch
-from apollo_ds.methods.base import Method, Run
-from apollo_ds.micro_batch import micro_batch_of
-from apollo_ds.recipe import Recipe
-from apollo_ds.stage import Stage
+from apollo_ds.config.recipe import Recipe
+from apollo_ds.data.batches import BatchSource
+from apollo_ds.data.corpus import Corpus
+from apollo_ds.engine.engine import Engine
+from apollo_ds.engine.processes import Processes
+from apollo_ds.methods._base import Method, Run
+from apollo_ds.models.pretraining import Batch
+from apollo_ds.planning.micro_batch import micro_batch_of
+from apollo_ds.schedule.depth import SAMPLERS
+from apollo_ds.schedule.stage import Stage
 
 STEPS_A_STAGE = 3
 STAGES = ((1, 8), (3, 16), (6, 32))

@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 from ranks import pool
 from recipes import tiny, zero
 
-from apollo_ds.engine import Engine, Processes
+from apollo_ds.config.recipe import Recipe
+from apollo_ds.engine.engine import Engine
 from apollo_ds.engine.gradient_norm import _unscale_and_clip, sum_of_squares
-from apollo_ds.models import build
-from apollo_ds.recipe import Recipe
+from apollo_ds.engine.processes import Processes
+from apollo_ds.models.pretraining import build
 
 
 @given(st.lists(st.integers(1, 9000), min_size=1, max_size=6), st.integers(0, 1000))

@@ -8,12 +8,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from apollo_ds.growth import AxisMap, DepthMap, Growth, WidthMap
-from apollo_ds.growth.between import width_between
-from apollo_ds.layer_map import LAYER_MAPS, duplicate_middle, duplicate_top, interpolate, stack
-from apollo_ds.model_shape import ModelShape
-from apollo_ds.models import FAMILIES, PretrainingModel, build
-from apollo_ds.state import COHORT, Counters
+from apollo_ds.growth.between_stages import width_between
+from apollo_ds.growth.depth import DepthMap
+from apollo_ds.growth.state import COHORT, Counters
+from apollo_ds.growth.state_map import Growth
+from apollo_ds.growth.width import AxisMap, WidthMap
+from apollo_ds.models.families import FAMILIES
+from apollo_ds.models.layer_map import LAYER_MAPS, duplicate_middle, duplicate_top, interpolate, stack
+from apollo_ds.models.pretraining import PretrainingModel, build
+from apollo_ds.models.shape import ModelShape
 
 FAMILY_NAMES = ["bert", "gpt2"]
 

@@ -12,10 +12,10 @@ from ranks import pool
 from recipes import tiny, write
 from runs import trainer
 
-from apollo_ds.engine import Processes
-from apollo_ds.hang import EXIT_CODE
-from apollo_ds.metrics import read_metrics
-from apollo_ds.recipe import Recipe
+from apollo_ds.config.recipe import Recipe
+from apollo_ds.engine.processes import Processes
+from apollo_ds.experiments.events import read_metrics
+from apollo_ds.training.faults.watchdog import EXIT_CODE
 
 _PROGRAM = """
 import sys, time

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from apollo_ds.errors import UserError
-from apollo_ds.history import Cost, Curve, Evaluation, RunHistory, cost_to_reach, loss_at
+from apollo_ds.experiments.history import Cost, Curve, Evaluation, RunHistory, cost_to_reach, loss_at
 
 
 def curve(*points: tuple[float, float]) -> Curve:

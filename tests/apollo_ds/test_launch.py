@@ -16,9 +16,9 @@ from launching import PROJECT, SCRIPT, TIMEOUT_SECONDS, finish, free_port, start
 from recipes import tiny, zero
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from apollo_ds.metrics import read_metrics
-from apollo_ds.recipe import Recipe
-from apollo_ds.run_folder import plain
+from apollo_ds.config.recipe import Recipe
+from apollo_ds.config.run_folder import plain
+from apollo_ds.experiments.events import read_metrics
 
 
 def two_ranks(port: str, recipe: str, *overrides: str) -> "subprocess.Popen[str]":

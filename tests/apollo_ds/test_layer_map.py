@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from apollo_ds.layer_map import LAYER_MAPS, interpolate, stack
+from apollo_ds.models.layer_map import LAYER_MAPS, interpolate, stack
 
 
 @pytest.mark.parametrize(

@@ -9,26 +9,23 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from apollo_ds.cost import scored_positions
 from apollo_ds.errors import UserError
-from apollo_ds.growth import DepthMap, WidthMap
-from apollo_ds.growth.axes import dimensions
-from apollo_ds.growth.between import width_between
-from apollo_ds.layer_map import LAYER_MAPS
-from apollo_ds.learned import (
-    IntoLearning,
-    LearnedGrowthModel,
-    LearnedOperator,
-    LiGO,
-    Mango,
-    OutOfLearning,
-    learning_flops,
-)
-from apollo_ds.learned.model import flat_name
-from apollo_ds.learned.operator import combine
-from apollo_ds.model_shape import ModelShape
-from apollo_ds.models import FAMILIES, PretrainingModel, build
-from apollo_ds.state import Counters
+from apollo_ds.growth.between_stages import width_between
+from apollo_ds.growth.depth import DepthMap
+from apollo_ds.growth.learned.cost import learning_flops
+from apollo_ds.growth.learned.ligo import LiGO
+from apollo_ds.growth.learned.mango import Mango
+from apollo_ds.growth.learned.model import LearnedGrowthModel, flat_name
+from apollo_ds.growth.learned.operator import LearnedOperator, combine
+from apollo_ds.growth.learned.transitions import IntoLearning, OutOfLearning
+from apollo_ds.growth.state import Counters
+from apollo_ds.growth.width import WidthMap
+from apollo_ds.models.axes import dimensions
+from apollo_ds.models.families import FAMILIES
+from apollo_ds.models.flops import scored_positions
+from apollo_ds.models.layer_map import LAYER_MAPS
+from apollo_ds.models.pretraining import PretrainingModel, build
+from apollo_ds.models.shape import ModelShape
 
 FAMILY_NAMES = sorted(FAMILIES)
 OPERATORS = [LiGO, Mango]

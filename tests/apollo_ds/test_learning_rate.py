@@ -4,7 +4,7 @@ from itertools import pairwise
 
 import pytest
 
-from apollo_ds.learning_rate import LearningRate, Policy
+from apollo_ds.schedule.learning_rate import LearningRate, Policy
 
 POLICIES: list[Policy] = ["cosine", "linear", "wsd", "constant"]
 DECAYING: list[Policy] = ["cosine", "linear", "wsd"]

@@ -14,20 +14,22 @@ from ranks import pool
 from recipes import tiny, zero
 from torch.utils.flop_counter import FlopCounterMode
 
-from apollo_ds.cost import scored_positions, trainable_parameters
-from apollo_ds.data import BatchSource
-from apollo_ds.engine import Engine, Processes
-from apollo_ds.growth import growth_between
-from apollo_ds.learning_rate import LearningRate
+from apollo_ds.config.recipe import Recipe
+from apollo_ds.data.batches import BatchSource
+from apollo_ds.engine.engine import Engine
+from apollo_ds.engine.processes import Processes
+from apollo_ds.growth.between_stages import growth_between
+from apollo_ds.growth.stage_model import build_for
+from apollo_ds.growth.state import WEIGHT, Counters
 from apollo_ds.methods import METHODS, Run
-from apollo_ds.model_shape import ModelShape
-from apollo_ds.models import FAMILIES, PretrainingModel, build
-from apollo_ds.recipe import Recipe
-from apollo_ds.schedule import Schedule
-from apollo_ds.stage import Stage
-from apollo_ds.stage_model import build_for
-from apollo_ds.state import WEIGHT, Counters
-from apollo_ds.triggers import Evidence, GradientsDisagree, SlopeFlatterThan
+from apollo_ds.models.families import FAMILIES
+from apollo_ds.models.flops import scored_positions, trainable_parameters
+from apollo_ds.models.pretraining import PretrainingModel, build
+from apollo_ds.models.shape import ModelShape
+from apollo_ds.schedule.learning_rate import LearningRate
+from apollo_ds.schedule.schedule import Schedule
+from apollo_ds.schedule.stage import Stage
+from apollo_ds.schedule.triggers import Evidence, GradientsDisagree, SlopeFlatterThan
 
 
 def shape(family: str, layers: int = 4, **changes: Any) -> ModelShape:

@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 
-from apollo_ds.depth import SAMPLERS
 from apollo_ds.errors import UserError
 from apollo_ds.methods import METHODS, Run
-from apollo_ds.model_shape import PRESETS
-from apollo_ds.stage import GrowthRule, Stage
+from apollo_ds.models.families import PRESETS
+from apollo_ds.schedule.depth import SAMPLERS
+from apollo_ds.schedule.stage import GrowthRule, Stage
 
 
 def stages(method: str, depth: int, steps: int = 4000, **options: Any) -> list[Stage]:

@@ -13,10 +13,11 @@ from runs import trainer
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
-from apollo_ds.checkpoint_files import Totals
-from apollo_ds.engine import Processes
-from apollo_ds.metrics import Metrics, read_metrics
-from apollo_ds.recipe import Recipe
+from apollo_ds.config.recipe import Recipe
+from apollo_ds.engine.processes import Processes
+from apollo_ds.experiments.events import read_metrics
+from apollo_ds.schedule.totals import Totals
+from apollo_ds.training.metrics import Metrics
 
 
 def step(number: int) -> dict[str, float]:

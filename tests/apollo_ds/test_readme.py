@@ -8,7 +8,7 @@ from recipes import tiny
 from runs import events, train
 
 from apollo_ds import methods
-from apollo_ds.engine import Processes
+from apollo_ds.engine.processes import Processes
 
 README = Path(__file__).parents[2] / "README.md"
 

@@ -7,12 +7,13 @@ from typing import Any
 import pytest
 import yaml
 
-from apollo_ds.deepspeed_config import precision, settle
+from apollo_ds.config.deepspeed import precision, settle
+from apollo_ds.config.load import load_recipe, resolve, with_defaults
+from apollo_ds.config.recipe import Recipe
+from apollo_ds.config.run_folder import plain
 from apollo_ds.errors import UserError
 from apollo_ds.methods import METHODS
-from apollo_ds.model_shape import PRESETS
-from apollo_ds.recipe import Recipe, load_recipe, resolve, with_defaults
-from apollo_ds.run_folder import plain
+from apollo_ds.models.families import PRESETS
 
 PROJECT = Path(__file__).parents[2]
 RECIPES = sorted((PROJECT / "launch" / "recipes").glob("*.yaml"))

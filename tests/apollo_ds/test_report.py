@@ -6,7 +6,7 @@ import numpy as np
 from histories import rows, write_run
 from matplotlib.image import imread
 
-from apollo_ds.report import write_report
+from apollo_ds.experiments.report import write_report
 
 PICTURES = (
     "loss_against_flops.png",

@@ -14,15 +14,18 @@ from ranks import pool
 from recipes import tiny, zero
 from test_engine import offload, train, whole_state
 
-from apollo_ds import checkpoint
-from apollo_ds.checkpoint import Course, Position, SavedState
-from apollo_ds.checkpoint_files import Totals
-from apollo_ds.divergence import Memory
-from apollo_ds.engine import Engine, Processes, SideChannel
-from apollo_ds.growth import growth_between
-from apollo_ds.model_shape import ModelShape
-from apollo_ds.models import FAMILIES, build
-from apollo_ds.recipe import Recipe
+from apollo_ds.checkpoint import save as checkpoint
+from apollo_ds.checkpoint.position import Course, Memory, Position
+from apollo_ds.checkpoint.saved_state import SavedState
+from apollo_ds.config.recipe import Recipe
+from apollo_ds.engine.engine import Engine
+from apollo_ds.engine.processes import Processes
+from apollo_ds.engine.side_channel import SideChannel
+from apollo_ds.growth.between_stages import growth_between
+from apollo_ds.models.families import FAMILIES
+from apollo_ds.models.pretraining import build
+from apollo_ds.models.shape import ModelShape
+from apollo_ds.schedule.totals import Totals
 
 SAVED_AT, MORE = 6, 20
 

@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 
 from apollo_ds.errors import UserError
-from apollo_ds.learning_rate import LearningRate
 from apollo_ds.methods import METHODS, Run
-from apollo_ds.model_shape import PRESETS
-from apollo_ds.schedule import Schedule
-from apollo_ds.stage import Stage
+from apollo_ds.models.families import PRESETS
+from apollo_ds.schedule.learning_rate import LearningRate
+from apollo_ds.schedule.schedule import Schedule
+from apollo_ds.schedule.stage import Stage
 
 BATCH, SEQ_LEN = 8, 128
 

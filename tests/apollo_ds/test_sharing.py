@@ -10,10 +10,10 @@ from recipes import tiny
 from rich.console import Console
 from runs import events, losses, train
 
+from apollo_ds.config.recipe import Recipe
 from apollo_ds.errors import UserError
-from apollo_ds.growth.between import growth_between
-from apollo_ds.plan import show
-from apollo_ds.recipe import Recipe
+from apollo_ds.growth.between_stages import growth_between
+from apollo_ds.planning.plan import show
 
 LAYERS = {"name": "apollo", "layers": [1, 3, 6], "grow_at": [0.25, 0.5]}
 

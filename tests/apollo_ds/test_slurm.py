@@ -13,8 +13,8 @@ from recipes import tiny, write
 from runs import events, trained
 
 from apollo_ds.__main__ import main
-from apollo_ds.metrics import read_metrics
-from apollo_ds.recipe import Recipe
+from apollo_ds.config.recipe import Recipe
+from apollo_ds.experiments.events import read_metrics
 
 pytestmark = [
     pytest.mark.slow,

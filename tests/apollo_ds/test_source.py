@@ -15,12 +15,13 @@ from recipes import tiny, write, zero
 from runs import events, train, train_with_interruptions, trained
 
 from apollo_ds.__main__ import main
+from apollo_ds.config.load import resolve
+from apollo_ds.config.recipe import Recipe
+from apollo_ds.config.run_folder import RunFolder, plain
 from apollo_ds.errors import UserError
-from apollo_ds.plan import plan
-from apollo_ds.recipe import Recipe, resolve
-from apollo_ds.run_folder import RunFolder, plain
-from apollo_ds.source_run import SourceRun
-from apollo_ds.stage_model import check_growths
+from apollo_ds.growth.transition import check_growths
+from apollo_ds.planning.plan import plan
+from apollo_ds.schedule.source import SourceRun
 
 NARROW = {"hidden_size": 16, "num_heads": 1, "intermediate_size": 32}
 SOURCE_STEPS, STEPS = 12, 10

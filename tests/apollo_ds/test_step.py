@@ -15,14 +15,14 @@ from runs import losses, train
 from test_engine import offload
 from torch.profiler import ProfilerActivity, profile
 
-from apollo_ds.cross_entropy import IGNORED, LOGITS_AT_ONCE
-from apollo_ds.engine import Engine, Processes
-from apollo_ds.engine.engine import Batch
-from apollo_ds.micro_batch import activation_bytes, micro_batch_of
-from apollo_ds.model_shape import ModelShape
-from apollo_ds.models import PretrainingModel, build
-from apollo_ds.recipe import Recipe
-from apollo_ds.stage_model import build_for
+from apollo_ds.config.recipe import Recipe
+from apollo_ds.engine.engine import Engine
+from apollo_ds.engine.processes import Processes
+from apollo_ds.growth.stage_model import build_for
+from apollo_ds.models.loss import IGNORED, LOGITS_AT_ONCE
+from apollo_ds.models.pretraining import Batch, PretrainingModel, build
+from apollo_ds.models.shape import ModelShape
+from apollo_ds.planning.micro_batch import activation_bytes, micro_batch_of
 
 FAMILIES = ["bert", "roberta_prelayernorm", "gpt2"]
 

@@ -14,10 +14,10 @@ from ranks import pool
 from recipes import tiny, write
 from runs import events, train, trained, trainer
 
-from apollo_ds.engine import Processes
-from apollo_ds.metrics import read_metrics
-from apollo_ds.recipe import Recipe
-from apollo_ds.stopping import EXIT_CODE, Stopped, StopRequest
+from apollo_ds.config.recipe import Recipe
+from apollo_ds.engine.processes import Processes
+from apollo_ds.experiments.events import read_metrics
+from apollo_ds.training.faults.stop_signal import EXIT_CODE, Stopped, StopRequest
 
 
 def train_until_signalled(processes: Processes, recipe: Recipe, signalled_at: int, number: signal.Signals) -> str:

@@ -19,11 +19,12 @@ from launching import PROJECT, environment
 from recipes import tiny, write
 
 from apollo_ds.__main__ import main
+from apollo_ds.config.load import load_recipe
+from apollo_ds.config.run_folder import RunFolder
 from apollo_ds.errors import UserError
-from apollo_ds.recipe import load_recipe
-from apollo_ds.run_folder import RunFolder
-from apollo_ds.sweep import Grid, Sweep
-from apollo_ds.sweep.words import compact, word
+from apollo_ds.experiments.sweep.grid import Grid
+from apollo_ds.experiments.sweep.runner import Sweep
+from apollo_ds.experiments.sweep.words import compact, word
 
 GRID: dict[str, Any] = {"method": ["scratch", "[deep_jump, decreasing_drop]"], "seed": [1, 2]}
 NAMES = ("scratch,seed=1", "scratch,seed=2", "deep_jump+decreasing_drop,seed=1", "deep_jump+decreasing_drop,seed=2")

@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from apollo_ds import token_stream
-from apollo_ds.counter_random import Stream, permute, random_bits
-from apollo_ds.token_stream import TokenStream
+from apollo_ds.data import token_stream
+from apollo_ds.data.token_stream import TokenStream
+from apollo_ds.rng import Stream, permute, random_bits
 from data_prep.shards import ShardWriter
 
 BLOCK = 16

@@ -14,14 +14,15 @@ from recipes import tiny, zero
 from runs import events, losses, train
 from transformers import AutoModelForCausalLM, AutoModelForMaskedLM, AutoTokenizer
 
-from apollo_ds.checkpoint import SavedState
-from apollo_ds.data import BatchSource
-from apollo_ds.engine import Engine, Processes
-from apollo_ds.export import export
+from apollo_ds.checkpoint.export import export
+from apollo_ds.checkpoint.saved_state import SavedState
+from apollo_ds.config.recipe import Recipe
+from apollo_ds.data.batches import BatchSource
+from apollo_ds.engine.engine import Engine
+from apollo_ds.engine.processes import Processes
 from apollo_ds.finetune.pretrained import Pretrained
 from apollo_ds.finetune.problem import Problem
-from apollo_ds.models import PretrainingModel
-from apollo_ds.recipe import Recipe
+from apollo_ds.models.pretraining import PretrainingModel
 
 
 @pytest.mark.parametrize("family", ["bert", "gpt2"])

@@ -8,8 +8,9 @@ from ranks import pool
 from recipes import tiny, zero
 from runs import events, losses, train, trained
 
-from apollo_ds.recipe import Recipe, load_recipe
-from apollo_ds.zero import stage_bytes, state_bytes, zero_stages
+from apollo_ds.config.load import load_recipe
+from apollo_ds.config.recipe import Recipe
+from apollo_ds.planning.zero import stage_bytes, state_bytes, zero_stages
 
 BERT_BASE = Path(__file__).parents[2] / "launch" / "recipes" / "bert-base.yaml"
 

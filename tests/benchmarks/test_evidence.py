@@ -18,10 +18,10 @@ from evidence import further_seeds, looks_for_rates, thinned
 from histories import rows, write_run
 from page import DOWNSTREAM, QUESTIONS, by_recipe, conclusion, results_hash, write
 
-from apollo_ds.comparison.stages import stage_parts
-from apollo_ds.comparison.tuning import best_rates
-from apollo_ds.history import RunHistory
-from apollo_ds.sweep.grid import Cell
+from apollo_ds.experiments.compare.stages import stage_parts
+from apollo_ds.experiments.compare.tuning import best_rates
+from apollo_ds.experiments.history import RunHistory
+from apollo_ds.experiments.sweep.grid import Cell
 
 PROJECT = Path(__file__).parents[2]
 EVIDENCE = PROJECT / "benchmarks" / "evidence"

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from speed.pacing import Pace, Paced
 
-from apollo_ds.engine import Processes
+from apollo_ds.engine.processes import Processes
 
 AFTER_LAST = 0.2
 

@@ -1,0 +1,74 @@
+"""The checkpoints in a run's folder: which there are, and which are whole. Nothing here imports torch."""
+
+import json
+from math import inf
+from pathlib import Path
+from typing import Any
+
+import xxhash
+
+PARTIAL = ".partial"
+"""How the name of what is not complete ends."""
+
+
+class DamagedCheckpoint(Exception):
+    """A checkpoint that cannot be used; the message names the file."""
+
+
+def step_of(checkpoint: Path) -> int:
+    """The step that a checkpoint was written after."""
+    return int(checkpoint.name.removeprefix("step-"))
+
+
+def complete_checkpoints(folder: Path) -> list[Path]:
+    """Finished checkpoints, newest first."""
+    finished = [path for path in folder.glob("step-*") if path.suffix != PARTIAL]
+    return sorted(finished, key=step_of, reverse=True)
+
+
+def verify(folder: Path) -> None:
+    """Compare every file with its hash.
+
+    Raises:
+        DamagedCheckpoint: a file is missing or differs.
+    """
+    for name, expected in read_manifest(folder)["files"].items():
+        path = folder / name
+        if not path.is_file() or hash_of(path) != expected:
+            raise DamagedCheckpoint(f"{path}: missing or damaged")
+
+
+def newest_sound(folder: Path, before: float = inf) -> tuple[Path | None, list[str]]:
+    """The newest checkpoint, of those before a step, that is whole, and what is wrong with each newer one."""
+    complaints: list[str] = []
+    for candidate in complete_checkpoints(folder):
+        if step_of(candidate) >= before:
+            continue
+        try:
+            verify(candidate)
+            return candidate, complaints
+        except DamagedCheckpoint as damage:
+            complaints.append(str(damage))
+    return None, complaints
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """What a checkpoint says of itself.
+
+    Raises:
+        DamagedCheckpoint: it does not.
+    """
+    path = folder / "manifest.json"
+    try:
+        return json.loads(path.read_text())
+    except (OSError, json.JSONDecodeError):
+        raise DamagedCheckpoint(f"{path}: missing or damaged") from None
+
+
+def hash_of(path: Path) -> str:
+    """The hash of a file, as manifests list it."""
+    digest = xxhash.xxh3_128()
+    with path.open("rb") as file:
+        while chunk := file.read(1 << 24):
+            digest.update(chunk)
+    return digest.hexdigest()

@@ -1,0 +1,48 @@
+"""Where in a run a state belongs: what a checkpoint holds beside tensors."""
+
+from dataclasses import dataclass, field
+
+from apollo_ds.schedule.totals import Totals
+from apollo_ds.schedule.triggers import Evidence
+
+
+@dataclass
+class Course:
+    """How far a run has come in its schedule, and what has shaped the rest of it."""
+
+    stage: int
+    stage_steps: list[int]
+    """Steps of each stage, as they were or will be."""
+    evidence: Evidence = field(default_factory=Evidence)
+    """What the stage has measured for what may end it."""
+
+
+@dataclass
+class LossMemory:
+    """What the watch over the loss remembers from step to step."""
+
+    losses: list[float] = field(default_factory=list)
+    """The last unsuspicious ones of this stage."""
+    stage: int = 0
+    suspects: int = 0
+    """Losses in a row that are too high."""
+    bad_steps: int = 0
+    """Steps in a row without a finite loss or gradient."""
+    skipped_steps: int = 0
+    """Steps of the run that changed nothing, since their gradient was not finite."""
+    skipped_tokens: int = 0
+    """How much of the data stream has been passed over."""
+    went_wrong_at: int = -1
+    """The step at which the run last had to go back."""
+
+
+@dataclass(frozen=True)
+class Position:
+    """Where in a run a state belongs."""
+
+    totals: Totals
+    course: Course
+    metrics_bytes: int
+    """Length of the metrics file at this step, to which a resumed run cuts it back."""
+    memory: LossMemory
+    """What the watch over the loss remembers."""

@@ -1,0 +1,63 @@
+"""Checkpoints written by a thread, so that training goes on meanwhile."""
+
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+from apollo_ds.checkpoint import save as checkpoint
+from apollo_ds.checkpoint.position import Position
+from apollo_ds.engine.processes import Processes
+from apollo_ds.engine.side_channel import SideChannel
+from apollo_ds.growth.state import ShardedState
+
+
+class CheckpointWriter:
+    """Writes one checkpoint at a time, all ranks together, then removes those that need not be kept."""
+
+    def __init__(self, folder: Path, processes: Processes, keep: int, keep_every: int) -> None:
+        self.folder = folder
+        self.keep = keep
+        self.keep_every = keep_every
+        self._channel = SideChannel(processes)
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
+        self._in_flight: Future[None] | None = None
+
+    def begin(self, state: ShardedState, position: Position) -> None:
+        """Start to write a state, which must not change any more; first waits for the checkpoint before it.
+
+        Raises:
+            UserError: the one before could not be written; on every rank.
+        """
+        self.finish()
+        self._in_flight = self._thread.submit(self._write, state, position)
+
+    def finish(self) -> None:
+        """Wait until what has begun is complete on disk.
+
+        Raises:
+            UserError: it could not be written; on every rank.
+        """
+        if self._in_flight is not None:
+            in_flight, self._in_flight = self._in_flight, None
+            in_flight.result()
+
+    @property
+    def failure(self) -> str | None:
+        """Why what has begun was not written, as far as is known. Ranks may learn of it at different times."""
+        if self._in_flight is None or not self._in_flight.done():
+            return None
+        error = self._in_flight.exception()
+        return str(error) if error else None
+
+    def _write(self, state: ShardedState, position: Position) -> None:
+        checkpoint.save(self.folder, state, position, self._channel)
+        is_first = self._channel.processes.is_first
+        checkpoint.together(
+            self._channel,
+            self.folder,
+            lambda: checkpoint.prune(self.folder, self.keep, self.keep_every) if is_first else None,
+        )
+
+    def close(self) -> None:
+        """Let what has begun come to its end, well or not, and free the thread. All ranks together."""
+        self._thread.shutdown()
+        self._channel.close()

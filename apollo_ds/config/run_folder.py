@@ -1,0 +1,161 @@
+"""A run's folder: its resolved recipe, where its files lie, and whether a recipe may go on in it."""
+
+import fcntl
+import os
+import platform
+import socket
+import subprocess
+import time
+from importlib.metadata import version
+from pathlib import Path
+from typing import IO, Any
+
+import yaml
+
+from apollo_ds.config.recipe import Recipe
+from apollo_ds.config.recorded import read_recorded
+from apollo_ds.data.corpus import Corpus
+from apollo_ds.errors import UserError
+
+# What may change between the starts of one run, since it changes neither data order nor schedule.
+_MAY_CHANGE = {
+    "data",
+    "out",
+    "micro_batch_size",
+    "activation_checkpointing",
+    "compile_blocks",
+    "deepspeed",
+    "zero_by_stage",
+    "eval_every",
+    "eval_samples",
+    "save_every",
+    "keep_checkpoints",
+    "keep_every",
+    "log_every",
+    "hang_seconds",
+    "peak_flops",
+    "bad_steps",
+    "spike_deviations",
+}
+_SECONDS_TO_LET_GO = 60.0
+_PACKAGES = ("torch", "deepspeed", "transformers", "datasets", "tensorboard", "numpy")
+
+
+class RunFolder:
+    """Paths inside a run's folder."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.config = path / "config.yaml"
+        self.metrics = path / "metrics.jsonl"
+        self.checkpoints = path / "checkpoints"
+        self.export = path / "export"
+        self.report = path / "report"
+        self._lock: IO[str] | None = None
+
+    @property
+    def exists(self) -> bool:
+        """Whether a run was started here."""
+        return self.config.is_file()
+
+    def check(self, recipe: Recipe) -> None:
+        """Refuse to go on with a run that another recipe made.
+
+        Raises:
+            UserError: a key that matters differs; names it, both values, and the ways out.
+        """
+        if not self.exists:
+            return
+        before = read_recorded(self.config)
+        now = recipe.plain()
+        for key in sorted(before.keys() | now.keys()):
+            if key not in _MAY_CHANGE and before.get(key) != now.get(key):
+                raise UserError(
+                    f"{self.config}: this run was started with {key}{_difference(before.get(key), now.get(key))}; "
+                    f"use the same recipe, or another folder with out=..."
+                )
+
+    def claim(self, patience: float = _SECONDS_TO_LET_GO) -> None:
+        """Keep other jobs out for as long as this process lives, whatever ends it.
+
+        A job that is about to stop, because it was told to or its launcher died, is waited for.
+
+        Raises:
+            UserError: another job has the folder and keeps it for `patience` seconds, or it cannot be written to.
+        """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            self._lock = (self.path / "lock").open("a+")
+        except OSError as error:
+            raise UserError(f"out: cannot write to {self.path}: {error.strerror}") from None
+        give_up = time.monotonic() + patience
+        while True:
+            try:
+                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > give_up:
+                    self._lock.seek(0)
+                    raise UserError(
+                        f"out: {self.path} is in use by another job ({self._lock.read().strip()}); "
+                        "stop it, or use another folder with out=..."
+                    ) from None
+                time.sleep(0.2)
+        self._lock.truncate(0)
+        self._lock.write(f"process {os.getpid()} on {socket.gethostname()}\n")
+        self._lock.flush()
+
+    def release(self) -> None:
+        """Let other jobs in again."""
+        if self._lock:
+            self._lock.close()
+            self._lock = None
+
+    def create(self, recipe: Recipe) -> None:
+        """Make the folder and write config.yaml: the recipe, which text it reads, and what it is run with.
+
+        Raises:
+            UserError: the folder cannot be written to, or the recipe's text is not there.
+        """
+        corpus = Corpus.open(recipe.data)
+        text = {"tokenizer": corpus.tokenizer_hash, "held_out": corpus.held_out_hash}
+        try:
+            self.checkpoints.mkdir(parents=True, exist_ok=True)
+            partial = self.config.with_suffix(".partial")
+            config = {"recipe": recipe.plain(), **text, **_circumstances()}
+            partial.write_text(yaml.safe_dump(config, sort_keys=False))
+            partial.rename(self.config)
+        except OSError as error:
+            raise UserError(f"out: cannot write to {self.path}: {error.strerror}") from None
+
+
+def _difference(before: Any, now: Any, prefix: str = "") -> str:
+    """The first place where two values differ: `.layers [1, 3, 6], not [1, 2, 6]`."""
+    if isinstance(before, dict) and isinstance(now, dict):
+        for key in sorted(before.keys() | now.keys()):
+            if before.get(key) != now.get(key):
+                return _difference(before.get(key), now.get(key), f"{prefix}.{key}")
+    return f"{prefix} {before}, not {now}"
+
+
+def _circumstances() -> dict[str, Any]:
+    return {
+        "versions": {"python": platform.python_version(), **{name: version(name) for name in _PACKAGES}},
+        "git_commit": _git_commit(),
+        "ranks": int(os.environ.get("WORLD_SIZE", "1")),
+    }
+
+
+def _git_commit() -> str | None:
+    """The commit of the code that runs, marked if the tree differs from it."""
+    try:
+        described = subprocess.run(
+            ["git", "describe", "--always", "--dirty", "--abbrev=40"],
+            cwd=Path(__file__).parent,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return described.stdout.strip()

@@ -1,0 +1,1 @@
+"""Prepared text, and the batches that a run reads from it."""

@@ -1,0 +1,91 @@
+"""Training batches from memory-mapped token shards.
+
+The data order is a pure function of the token position in the run: an epoch is all documents in a shuffled order,
+cut into blocks of the recipe's `seq_len`, and the blocks shuffled. So the global batch of a step does not depend on
+the number of ranks, on the micro-batch, on how a block is cut into shorter samples, or on restarts.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from apollo_ds.data.corpus import Corpus
+from apollo_ds.data.token_stream import TokenStream
+from apollo_ds.models.families import family_of
+from apollo_ds.models.loss import IGNORED
+from apollo_ds.models.pretraining import Batch
+from apollo_ds.models.shape import ModelShape
+from apollo_ds.rng import Stream, random_bits, uniform
+from data_prep.masking import Masking
+
+# Held-out text is masked alike in every run, whatever its seed, so that losses can be compared.
+_VALIDATION_SEED = 0
+
+
+class BatchSource:
+    """Batches of one corpus for one model; `whole_words` masks words instead of tokens.
+
+    Raises:
+        UserError: a split holds less than one sample, or the tokenizer does not tell where words start.
+    """
+
+    def __init__(self, corpus: Corpus, shape: ModelShape, seq_len: int, seed: int, whole_words: bool = False) -> None:
+        self.corpus = corpus
+        self.shape = shape
+        self.seq_len = seq_len
+        self.seed = seed
+        self.train = TokenStream(corpus.folder, "train", seq_len, seed)
+        self.validation = TokenStream(corpus.folder, "validation", seq_len, _VALIDATION_SEED)
+        self.family = family_of(shape)
+        if self.family.is_masked:
+            continues = corpus.word_continuations() if whole_words else None
+            self.masking = Masking.of(shape.vocab_size, corpus.mask_token, corpus.special_tokens, continues)
+
+    def micro_batches(
+        self, first_token: int, seq_len: int, global_batch_size: int, micro_batch: int, rank: int, world_size: int
+    ) -> list[Batch]:
+        """One rank's part of the global batch that begins at a token of the run, in micro-batches of so many samples.
+
+        Samples have `seq_len` tokens, at most the source's own.
+        """
+        share = global_batch_size // world_size
+        first = first_token + rank * share * seq_len
+        positions = first + np.arange(share) * seq_len
+        inputs, scored, labels = self._samples(self.train, positions, seq_len, self.seed)
+        parts = (tensor.split(micro_batch) for tensor in (inputs, scored, labels))
+        return list(zip(*parts, strict=True))
+
+    def validation_batches(self, samples: int, micro: int, rank: int, world_size: int) -> Iterator[Batch]:
+        """One rank's part of the first `samples` held-out samples, or of all there are.
+
+        Every rank gets as many batches: missing samples are stood in for by others without labels.
+        """
+        samples = min(samples, self.validation.blocks)
+        share = -(-samples // world_size)
+        for first in range(rank * share, (rank + 1) * share, micro):
+            numbers = np.arange(first, min(first + micro, (rank + 1) * share))
+            positions = numbers % samples * self.seq_len
+            ids, scored, labels = self._samples(self.validation, positions, self.seq_len, _VALIDATION_SEED)
+            labels[torch.from_numpy(numbers >= samples)] = IGNORED
+            yield ids, scored, labels
+
+    def _samples(self, stream: TokenStream, positions: NDArray[np.int64], seq_len: int, seed: int) -> Batch:
+        """The samples that start at token positions of the run."""
+        if self.family.is_masked:
+            return self._masked(stream.read(positions, seq_len), positions, seed)
+        tokens = torch.from_numpy(stream.read(positions, seq_len + 1))
+        inputs, targets = tokens[:, :-1].contiguous(), tokens[:, 1:].contiguous()
+        # Rows of their own: a pinned copy has the strides of its source, and PyTorch writes into no shared memory.
+        return inputs, torch.arange(seq_len).repeat(len(positions), 1), targets
+
+    def _masked(self, tokens: NDArray[np.int64], positions: NDArray[np.int64], seed: int) -> Batch:
+        """BERT's samples, masked by numbers drawn from where they stand; [CLS] takes the place of the first token."""
+        tokens[:, 0] = self.corpus.cls_token
+        rows = positions[:, None]
+        bits = random_bits(seed, Stream.MASKED_POSITIONS, rows, np.arange(tokens.shape[1])[None, :])
+        chosen = self.masking.choose(tokens, bits, self.family.scored_positions(tokens.shape[1]))
+        chance = uniform(seed, Stream.MASK_REPLACEMENT, rows, chosen)
+        labels = self.masking.show(tokens, chosen, chance, ignored=IGNORED)
+        return torch.from_numpy(tokens), torch.from_numpy(chosen), torch.from_numpy(labels)

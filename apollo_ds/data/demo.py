@@ -1,0 +1,61 @@
+"""The default recipe's text: English that every machine has, prepared when it is first needed."""
+
+import os
+import time
+from pathlib import Path
+
+from rich.console import Console
+
+from apollo_ds.errors import UserError
+from apollo_ds.models.families import family_of
+from apollo_ds.models.shape import ModelShape
+from data_prep import sources
+from data_prep.build import build
+from data_prep.errors import Busy, DataError
+from data_prep.options import Options
+
+_TIMEOUT_SECONDS = 600
+_FOLDERS = {"bpe": Path("data/docs"), "wordpiece": Path("data/docs-wordpiece")}
+
+
+def default_text_folder(shape: ModelShape) -> Path:
+    """Where the default text for a model is: a masked model reads another tokenizer's."""
+    return _FOLDERS[_tokenizer(shape)]
+
+
+def prepare_default_text(folder: Path, shape: ModelShape) -> None:
+    """Build a folder of English for a model, with a tokenizer of its vocabulary's size, if it is not there.
+
+    The first rank builds. The others wait, and so does a run beside which another one builds.
+
+    Raises:
+        UserError: the text cannot be built.
+    """
+    manifest = folder / "manifest.json"
+    started = time.monotonic()
+    while not manifest.is_file():
+        if os.environ.get("RANK", "0") == "0":
+            try:
+                _build(folder, shape)
+                return
+            except Busy:
+                pass
+            except DataError as error:
+                raise UserError(f"data: {error}") from None
+        if time.monotonic() - started > _TIMEOUT_SECONDS:
+            raise UserError(f"data: {folder} was not ready after {_TIMEOUT_SECONDS} s; start again")
+        time.sleep(0.2)
+
+
+def _tokenizer(shape: ModelShape) -> str:
+    return "wordpiece" if family_of(shape).is_masked else "bpe"
+
+
+def _build(folder: Path, shape: ModelShape) -> None:
+    options = Options(
+        sources=sources.parse(["docs"]),
+        tokenizer=_tokenizer(shape),
+        vocab_size=shape.vocab_size,
+        validation_fraction=0.03,
+    )
+    build(options, folder, workers=os.cpu_count() or 1, console=Console())

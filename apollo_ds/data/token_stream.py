@@ -1,0 +1,149 @@
+"""A split as an endless stream of tokens: documents in an order that is shuffled each epoch, cut into shuffled blocks.
+
+What stands at a position is a pure function of (text, seed, position). Whole batches are looked up at once.
+"""
+
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from apollo_ds.errors import UserError
+from apollo_ds.rng import Stream, permute, random_bits
+from data_prep import files
+from data_prep.shards import Shard
+
+_CACHED_FROM_DOCUMENTS = 1 << 20  # a million documents are put in order in a fifth of a second
+_BLOCKS_AHEAD = 1 << 16
+
+Integers = NDArray[np.int64]
+
+
+class TokenStream:
+    """A split's documents, shuffled anew each epoch and joined end to end.
+
+    Raises:
+        UserError: the split holds less than one block.
+    """
+
+    def __init__(self, folder: Path, split: str, block: int, seed: int) -> None:
+        self.prefix = folder / split
+        self.shard = Shard.open(self.prefix)
+        self.block = block
+        self.seed = seed
+        tokens = len(self.shard.tokens)
+        # One token beyond the last block is kept: a causal model's last target.
+        self.blocks = (tokens - 1) // block
+        if self.blocks < 1:
+            raise UserError(f"{self.prefix}.bin: {tokens} tokens do not fill one sample of {block}")
+        self._epoch: _Epoch | None = None
+
+    @property
+    def tokens_per_epoch(self) -> int:
+        """Tokens that an epoch serves: whole blocks only."""
+        return self.blocks * self.block
+
+    def read(self, positions: Integers, length: int) -> Integers:
+        """`length` tokens, at most a block and one, from each token position of the run, shape (positions, length)."""
+        result = np.empty((len(positions), length), dtype=np.int64)
+        for epoch, here, starts in self._by_epoch(positions):
+            places, lengths = epoch.pieces(starts, length)
+            # A copy a piece is faster than an index a token, which takes four times the memory of the token.
+            pieces = zip(places.tolist(), (places + lengths).tolist(), strict=True)
+            result[here] = np.concatenate([self.shard.tokens[start:end] for start, end in pieces]).reshape(-1, length)
+        return result
+
+    def documents(self, positions: Integers, length: int) -> Integers:
+        """The number, in the file, of the document that each token of `read` is from, shape (positions, length)."""
+        result = np.empty((len(positions), length), dtype=np.int64)
+        for epoch, here, starts in self._by_epoch(positions):
+            places, lengths = epoch.pieces(starts, length)
+            numbers = np.searchsorted(self.shard.first_tokens, places, side="right") - 1
+            result[here] = np.repeat(numbers, lengths).reshape(-1, length)
+        return result
+
+    def _by_epoch(self, positions: Integers) -> Iterator[tuple["_Epoch", NDArray[np.bool_], Integers]]:
+        """For each epoch: which of the positions are in it, and where they are in its shuffled documents."""
+        epochs, inside = np.divmod(positions, self.tokens_per_epoch)
+        for number in np.unique(epochs):
+            if self._epoch is None or self._epoch.number != number:
+                self._epoch = _Epoch(self, int(number))
+            here = epochs == number
+            block, offset = np.divmod(inside[here], self.block)
+            yield self._epoch, here, self._epoch.shuffled(block) * self.block + offset
+
+
+class _Epoch:
+    """One order of a stream's documents and blocks."""
+
+    def __init__(self, stream: TokenStream, number: int) -> None:
+        self.number = number
+        self._stream = stream
+        self._ends, self._shifts = _document_order(stream, number)
+        self._ahead_from = 0
+        self._ahead: Integers = np.empty(0, dtype=np.int64)
+
+    def shuffled(self, blocks: Integers) -> Integers:
+        """The blocks of the stream that come at the given places of the epoch. Those that follow are kept at hand."""
+        first, last = int(blocks.min()), int(blocks.max())
+        if not self._ahead_from <= first <= last < self._ahead_from + len(self._ahead):
+            stop = min(max(last + 1, first + _BLOCKS_AHEAD), self._stream.blocks)
+            size, seed = self._stream.blocks, self._stream.seed
+            self._ahead = permute(np.arange(first, stop), size, seed, Stream.WINDOW_ORDER, self.number)
+            self._ahead_from = first
+        return self._ahead[blocks - self._ahead_from]
+
+    def pieces(self, starts: Integers, length: int) -> tuple[Integers, Integers]:
+        """The pieces, each of one document, that windows of the shuffled documents are made of, one after the other.
+
+        Args:
+            starts: where the windows start.
+            length: tokens a window.
+        Returns:
+            Where in the file each piece starts, and its length; those of a window sum up to `length`.
+        """
+        first = np.searchsorted(self._ends, starts, side="right")
+        last = np.searchsorted(self._ends, starts + length - 1, side="right")
+        counts = last - first + 1
+        window = np.repeat(np.arange(len(starts)), counts)
+        document = np.arange(len(window)) + np.repeat(first - np.cumsum(counts) + counts, counts)
+        ends = window * length + np.minimum(self._ends[document] - starts[window], length)
+        lengths = np.diff(ends, prepend=0)
+        inside_window = ends - lengths - window * length
+        return starts[window] + inside_window + self._shifts[document], lengths
+
+
+def _document_order(stream: TokenStream, epoch: int) -> Integers:
+    """An epoch's order of documents, shape (2, documents).
+
+    For each document in order: where it ends in the shuffled stream, and how far in the file its tokens are from
+    their places in that stream. The order of many documents is kept beside them, where the folder can be written
+    to, and mapped into memory, so that the ranks of a node share it.
+    """
+    if len(stream.shard.lengths) < _CACHED_FROM_DOCUMENTS:
+        return _shuffle_documents(stream, epoch)
+    text = files.describe(stream.prefix.with_suffix(".idx"))["xxh3"]
+    own = f"{stream.prefix.name}-seed{stream.seed}-"
+    path = stream.prefix.parent / "cache" / f"{own}epoch{epoch}-{text}.npy"
+    with suppress(OSError, ValueError, EOFError):  # absent, or cut short by a crash of the machine
+        return np.load(path, mmap_mode="r")
+    order = _shuffle_documents(stream, epoch)
+    with suppress(OSError):  # a folder that cannot be written to
+        path.parent.mkdir(exist_ok=True)
+        with files.replacing(path) as unfinished, unfinished.open("wb") as file:
+            np.save(file, order)
+        for other in path.parent.glob(f"{own}*"):
+            if other != path:
+                other.unlink(missing_ok=True)
+        return np.load(path, mmap_mode="r")
+    return order
+
+
+def _shuffle_documents(stream: TokenStream, epoch: int) -> Integers:
+    keys = random_bits(stream.seed, Stream.DOCUMENT_ORDER, epoch, np.arange(len(stream.shard.lengths)))
+    order = np.argsort(keys)  # no two keys are equal
+    lengths = stream.shard.lengths[order]
+    ends = np.cumsum(lengths, dtype=np.int64)
+    return np.stack([ends, stream.shard.first_tokens[order] - (ends - lengths)])

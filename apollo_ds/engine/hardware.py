@@ -1,0 +1,44 @@
+"""What a rank's hardware can do, and how much of its memory the rank has used."""
+
+import resource
+import time
+from functools import cache
+
+import torch
+
+from apollo_ds.engine.processes import Processes
+
+_SIDE = {"cuda": 8192, "cpu": 512}
+_REPEATS = 20
+
+
+def measured_peak(processes: Processes, precision: str) -> float:
+    """Operations a second of matrix products in a precision, on all ranks at once, added up. Takes a moment, once.
+
+    `precision` is fp32, bf16 or fp16. Utilisation is a fraction of this figure.
+    """
+    rate = torch.tensor([_rate(processes.device, precision)], dtype=torch.float64, device=processes.device)
+    return float(processes.sum(rate))
+
+
+@cache
+def _rate(device: torch.device, precision: str) -> float:
+    dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
+    side = _SIDE[device.type]
+    matrix = torch.randn(side, side, device=device).to(dtype)
+    seconds = []
+    for _ in range(_REPEATS):
+        began = time.perf_counter()
+        matrix @ matrix
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        seconds.append(time.perf_counter() - began)
+    # What is possible is what the fastest did: on a machine that is shared, the others waited for something.
+    return 2 * side**3 / min(seconds)
+
+
+def peak_memory_bytes(device: torch.device) -> int:
+    """The most memory this rank has held so far: of the GPU, or resident on the CPU."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

@@ -1,0 +1,1 @@
+"""Finished runs: their history, reports, comparisons, and sweeps over recipes."""

@@ -1,0 +1,59 @@
+"""Runs side by side, from their folders alone: at equal loss, at equal FLOPs, by seed, by stage, around growths."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from apollo_ds.experiments.compare.groups import Group, check_comparable, find, grouped
+from apollo_ds.experiments.compare.measures import Target
+from apollo_ds.experiments.compare.tuning import best_rates, without_rate
+from apollo_ds.experiments.history import NotYetEvaluated, RunHistory
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Runs by recipe, and what the baseline among them came to."""
+
+    groups: list[Group]
+    baseline: Group
+    target: Target | None
+    """None while no run of the baseline has finished."""
+    tried: Sequence[Group] = ()
+    """Where only the best rate of each recipe is shown: the groups of all rates."""
+    left_out: Sequence[str] = ()
+    """Why runs that were named are not in any group, in words."""
+
+    @classmethod
+    def of(cls, folders: Sequence[Path], baseline: str | None = None, tuned: bool = False) -> Self:
+        """Read run folders; if `tuned`, keep of each recipe the learning rate at which it ends lowest.
+
+        The baseline is a run's folder, which need not be among the others, or the name of a group (its method, and
+        what tells it from others of that method); by default the group of the first run.
+
+        Raises:
+            UserError: a folder is not a run's, the baseline has no held-out loss yet, two cannot be compared
+                (`check_comparable`) or have the same recipe and seed, or there is no such baseline.
+        """
+        known = {folder.resolve(): folder for folder in folders}
+        if baseline is not None and (Path(baseline) / "metrics.jsonl").is_file():
+            known.setdefault(Path(baseline).resolve(), Path(baseline))
+        needed = Path(baseline).resolve() if baseline is not None else next(iter(known))
+        runs, left_out = [], []
+        for path, folder in known.items():
+            try:
+                runs.append(RunHistory.read(folder))
+            except NotYetEvaluated as reason:
+                if path == needed:
+                    raise
+                left_out.append(str(reason))
+        check_comparable(runs)
+        tried = grouped(runs)
+        groups = best_rates(tried) if tuned else tried
+        chosen = find(tried, baseline)
+        if tuned:
+            chosen = next(group for group in groups if without_rate(group) == without_rate(chosen))
+        return cls(groups, chosen, Target.of(chosen), tried if tuned else (), left_out)
+
+
+__all__ = ["Comparison"]

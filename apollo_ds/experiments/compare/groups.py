@@ -1,0 +1,173 @@
+"""Which runs are one recipe under several seeds, and which may stand side by side at all."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from apollo_ds.errors import UserError
+from apollo_ds.experiments.history import Cost, Curve, Evaluation, RunHistory
+
+Flat = dict[str, Any]
+"""A recipe with dotted keys, as they stand on the command line."""
+
+
+@dataclass(frozen=True)
+class Group:
+    """Runs of one recipe that differ in the seed alone, in its order."""
+
+    name: str
+    runs: tuple[RunHistory, ...]
+
+    @property
+    def finished(self) -> tuple[RunHistory, ...]:
+        """Those that came to their end."""
+        return tuple(run for run in self.runs if run.finished)
+
+    @property
+    def shown(self) -> tuple[RunHistory, ...]:
+        """Those whose means and curves are shown: the finished ones, or all if none is."""
+        return self.finished or self.runs
+
+    @property
+    def flat(self) -> Flat:
+        """The recipe that the runs have in common."""
+        return _flat(_without_seed(self.runs[0]))
+
+    def evaluations(self) -> list[list[Evaluation]]:
+        """Those of all shown runs, at each step at which all of them have one."""
+        by_step = [{point.step: point for point in run.curve} for run in self.shown]
+        return [
+            [points[step] for points in by_step] for step in by_step[0] if all(step in points for points in by_step)
+        ]
+
+    def mean_curve(self) -> Curve:
+        """The mean, at each of `evaluations`, of what the runs had spent and of their losses."""
+        return [
+            Evaluation(points[0].step, mean_cost([point.cost for point in points]), fmean(p.loss for p in points))
+            for points in self.evaluations()
+        ]
+
+
+def mean_cost(costs: Sequence[Cost]) -> Cost:
+    """The mean of each currency."""
+    return Cost(*(fmean(getattr(cost, key) for cost in costs) for key in ("flops", "tokens", "seconds")))
+
+
+def grouped(runs: Sequence[RunHistory]) -> list[Group]:
+    """The runs by recipe, leaving out `seed` and `out`, in the order in which each recipe first appears.
+
+    A group is named after its method, and after the keys in which it differs from others of that method.
+
+    Raises:
+        UserError: two runs have the same recipe and the same seed.
+    """
+    by_recipe: dict[str, list[RunHistory]] = {}
+    for run in runs:
+        by_recipe.setdefault(json.dumps(_without_seed(run), sort_keys=True), []).append(run)
+    members = [tuple(sorted(same, key=lambda run: run.seed)) for same in by_recipe.values()]
+    for same in members:
+        for seed, twins in groupby(same, key=lambda run: run.seed):
+            first, *others = twins
+            if others:
+                raise UserError(
+                    f"{first.folder} and {others[0].folder} are the same recipe with the same seed, {seed}; "
+                    "name one of them"
+                )
+    names = _names([_flat(_without_seed(same[0])) for same in members])
+    return [Group(name, same) for name, same in zip(names, members, strict=True)]
+
+
+def differing(groups: Sequence[Group]) -> dict[str, list[Any]]:
+    """The keys of the recipe in which groups differ, other than the method's own, with each group's value."""
+    recipes = [group.flat for group in groups]
+    keys = [key for key in _differing_keys(recipes) if not key.startswith("method.")]
+    return {key: [recipe.get(key) for recipe in recipes] for key in keys}
+
+
+def find(groups: Sequence[Group], wanted: str | None) -> Group:
+    """The group that a run's folder or a group's name stands for; the first if nothing is wanted.
+
+    Raises:
+        UserError: there is no such group.
+    """
+    if wanted is None:
+        return groups[0]
+    for group in groups:
+        if wanted == group.name or any(run.folder.resolve() == Path(wanted).resolve() for run in group.runs):
+            return group
+    names = ", ".join(group.name for group in groups)
+    raise UserError(f"--baseline {wanted}: neither the folder of a run nor one of {names}")
+
+
+_MAY_DIFFER = ("dropout", "initializer_range")
+"""Of a model's shape: how it is trained and where it begins, not what it is."""
+
+
+def check_comparable(runs: Sequence[RunHistory]) -> None:
+    """Refuse runs whose held-out losses are of different things.
+
+    Raises:
+        UserError: two of them differ in the held-out text, the tokenizer, the model that they train, or in the
+            length, number or masking of the held-out samples; names both and the first difference.
+    """
+    first, *others = runs
+    for other in others:
+        for what, here, there in _of_the_loss(first, other):
+            if here != there:
+                raise UserError(f"{other.folder} cannot be compared with {first.folder}: {what} {there}, not {here}")
+
+
+def _of_the_loss(first: RunHistory, other: RunHistory) -> list[tuple[str, Any, Any]]:
+    """What must agree for two losses to be of the same thing: in words, and of either run."""
+    pairs = [
+        ("its held-out text is", *_recorded("held_out", first, other)),
+        ("its tokenizer is", *_recorded("tokenizer", first, other)),
+    ]
+    shapes = [run.recipe["model"] for run in (first, other)]
+    pairs += [(f"model.{key} is", shapes[0][key], shapes[1].get(key)) for key in shapes[0] if key not in _MAY_DIFFER]
+    keys = ("seq_len", "eval_samples", "masking")
+    return pairs + [(f"{key} is", first.recipe.get(key), other.recipe.get(key)) for key in keys]
+
+
+def _recorded(what: str, first: RunHistory, other: RunHistory) -> tuple[Any, Any]:
+    """The hash that both folders hold; the folder of the text where an earlier version wrote one of them."""
+    if what in first.config and what in other.config:
+        return first.config[what], other.config[what]
+    return first.recipe["data"], other.recipe["data"]
+
+
+def _without_seed(run: RunHistory) -> dict[str, Any]:
+    return {key: value for key, value in run.recipe.items() if key not in ("seed", "out")}
+
+
+def _flat(value: Any, prefix: str = "") -> Flat:
+    if isinstance(value, Mapping) and "folder" in value:  # a source, which its folder stands for
+        value = value["folder"]
+    if isinstance(value, list) and any(isinstance(part, Mapping) for part in value):
+        value = {str(number): part for number, part in enumerate(value)}
+    if not isinstance(value, Mapping) or not value:
+        return {prefix: value}
+    return {
+        key: leaf
+        for name, part in value.items()
+        for key, leaf in _flat(part, f"{prefix}.{name}" if prefix else str(name)).items()
+    }
+
+
+def _differing_keys(recipes: Sequence[Flat]) -> list[str]:
+    keys = dict.fromkeys(key for recipe in recipes for key in recipe)
+    return [key for key in keys if any(recipe.get(key) != recipes[0].get(key) for recipe in recipes)]
+
+
+def _names(recipes: Sequence[Flat]) -> list[str]:
+    """`apollo`, or `apollo,learning_rate=0.002` where the rate tells it from another apollo."""
+    names = []
+    for recipe in recipes:
+        namesakes = [other for other in recipes if other["method.name"] == recipe["method.name"]]
+        told = [f"{key}={recipe[key]}" for key in _differing_keys(namesakes) if key in recipe]
+        names.append(",".join([recipe["method.name"], *told]))
+    return names

@@ -1,0 +1,96 @@
+"""What a comparison measures: costs at equal loss, losses at equal cost, and their spread over seeds."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from math import isfinite
+from statistics import fmean, stdev
+from typing import Self
+
+from apollo_ds.experiments.compare.groups import Group, mean_cost
+from apollo_ds.experiments.history import Cost, RunHistory, cost_to_reach, loss_at
+
+BUDGETS = (0.25, 0.5, 0.75, 1.0)
+"""Parts of the baseline's FLOPs at which losses are compared."""
+_AT_BUDGET = 0.99
+"""A run that ends this near to a budget counts there with its last loss."""
+
+
+@dataclass(frozen=True)
+class Spread:
+    """A mean over seeds, and their sample standard deviation; None for a single one."""
+
+    mean: float
+    deviation: float | None
+
+    @classmethod
+    def of(cls, values: Iterable[float]) -> Self:
+        """That of at least one value."""
+        values = list(values)
+        known = len(values) > 1 and all(isfinite(value) for value in values)
+        return cls(fmean(values), stdev(values) if known else None)
+
+
+@dataclass(frozen=True)
+class Target:
+    """The baseline's final held-out loss, and what the baseline spent on it."""
+
+    loss: float
+    """The mean over the baseline's finished runs, in nats per token."""
+    cost: Cost
+    """Where the mean of their curves first reaches that loss: their end, unless the loss rose towards it."""
+
+    @classmethod
+    def of(cls, baseline: Group) -> Self | None:
+        """The target that a baseline sets; None while none of its runs has finished, or if its loss is not finite."""
+        finals = [run.final for run in baseline.finished]
+        if not finals or not all(isfinite(final.loss) for final in finals):
+            return None
+        loss = fmean(final.loss for final in finals)
+        return cls(loss, cost_to_reach(baseline.mean_curve(), loss) or mean_cost([final.cost for final in finals]))
+
+
+@dataclass(frozen=True)
+class Reach:
+    """How a run came to the target loss."""
+
+    run: RunHistory
+    cost: Cost | None
+    """What it had spent by then; None if it never came to it."""
+    ends_above: bool
+    """Whether it came to it, but its last loss is above it again."""
+
+    @classmethod
+    def of(cls, run: RunHistory, loss: float) -> Self:
+        """See `history.cost_to_reach`."""
+        cost = cost_to_reach(run.curve, loss)
+        return cls(run, cost, cost is not None and run.final.loss > loss)
+
+
+def saving(cost: float, baseline: float) -> float:
+    """S = 1 - C_method / C_scratch."""
+    return 1 - cost / baseline
+
+
+def speed_up(cost: float, baseline: float) -> float:
+    """U = C_scratch / C_method - 1."""
+    return baseline / cost - 1
+
+
+@dataclass(frozen=True)
+class AtBudget:
+    """A run's held-out loss after a number of FLOPs."""
+
+    loss: float | None
+    """None where nothing is known: before the first evaluation, or not yet."""
+    spent: float
+    """The part of the budget that the loss took: below 1 for a run that ended before."""
+
+
+def at_budget(run: RunHistory, flops: float) -> AtBudget:
+    """The loss after so many FLOPs; of a run that finished with fewer, its last loss."""
+    last = run.final.cost.flops
+    if last >= flops:
+        return AtBudget(loss_at(run.curve, flops), 1.0)
+    if not run.finished:
+        return AtBudget(None, last / flops)
+    return AtBudget(run.final.loss, 1.0 if last >= _AT_BUDGET * flops else last / flops)

@@ -1,0 +1,225 @@
+"""A comparison as a page and as lines in a terminal."""
+
+from collections.abc import Mapping
+from math import nan
+from pathlib import Path
+from statistics import fmean
+
+from matplotlib.figure import Figure
+from rich.console import Console
+
+from apollo_ds.errors import UserError
+from apollo_ds.experiments.compare import tables
+from apollo_ds.experiments.compare.comparison import Comparison
+from apollo_ds.experiments.compare.figures import draw
+from apollo_ds.experiments.compare.measures import BUDGETS
+from apollo_ds.experiments.compare.stages import full_depth_cost
+from apollo_ds.experiments.compare.text import loss_text
+from apollo_ds.experiments.compare.tuning import at_the_edge
+from apollo_ds.experiments.history import RunHistory
+from apollo_ds.experiments.style import save
+
+_WIDEST = 160
+_CAPTIONS = {
+    "loss_against_flops": "Held-out loss against training cost. Lines are means over seeds, bands one standard "
+    "deviation to either side, open circles growths.",
+    "loss_against_tokens": "The same against the text read.",
+    "loss_against_time": "The same against the time of training, evaluation, growth and saving.",
+    "saving_against_loss": "Saving in FLOPs, for each loss that the baseline came to. Before the last loss, learning "
+    "rates have not come to their end, and curves of different schedules are not alike.",
+    "loss_around_growth": "Around each growth: training loss of each step, at the depth that it ran; held-out loss at "
+    "the greatest depth that the stage trains.",
+    "depth_and_loss": "Training loss of each step, coloured by the layers that it ran.",
+}
+_OF_EQUAL_LOSS = """\
+- Saving S = 1 - C_method / C_scratch; speed-up U = C_scratch / C_method - 1. C_method is the mean cost of a recipe's
+  seeds; ± is the standard deviation of the seeds' own S and U, with the baseline's cost and loss taken as exact.
+- A run reaches the loss between its first evaluation at or below it and the one before, where the straight line between
+  them over FLOPs crosses it; tokens and seconds are taken at the same part of the way. Where the first evaluation of
+  all is at or below it, that one's cost counts.
+- C_scratch is where the mean curve of the baseline's seeds first reaches the loss in this sense: its end, unless its
+  loss rose towards the end.
+- A recipe has a cost only if all its runs reach the loss. † marks a recipe or run whose last loss is above it again.
+- wall / FLOPs saving: S of time over S of FLOPs; 1 if all that is saved in FLOPs is saved in time. Time is that of
+  training, evaluation, growth and saving, without starts."""
+_OF_EQUAL_FLOPS = """\
+Held-out loss after {parts} of C_scratch, on a straight line over FLOPs between the evaluations before and after. A run
+that ended with fewer counts with its last loss, and the part of the budget that it spent is given, unless it is 99% or
+more."""
+_OF_STAGES = """\
+wall_saving / flops_saving: of the FLOPs that a token of a stage saves against one {baseline}, how much is saved in
+time. A stage's time includes the growth into it and its evaluations."""
+
+
+def write_page(comparison: Comparison, out: Path) -> Path:
+    """Write compare.md, its figures as .png, and as .pdf for papers; returns the page's path.
+
+    Raises:
+        UserError: the folder cannot be written to.
+    """
+    figures = draw(comparison.groups, comparison.baseline, comparison.target)
+    return write(out / "compare.md", "Comparison", sections(comparison), figures)
+
+
+def write(page: Path, title: str, lines: list[str], figures: Mapping[str, Figure]) -> Path:
+    """Write a page of these lines with figures below them.
+
+    Raises:
+        UserError: its folder cannot be written to.
+    """
+    text = [f"# {title}", "", *lines]
+    try:
+        page.parent.mkdir(parents=True, exist_ok=True)
+        for name, figure in figures.items():
+            save(figure, page.with_name(name))
+            caption = _CAPTIONS[name.removesuffix(".png")]
+            text += [f"![{caption}]({name})", "", caption, ""]
+        page.write_text("\n".join(text))
+    except OSError as error:
+        raise UserError(f"{page.parent}: cannot be written to: {error.strerror}") from None
+    return page
+
+
+def show(comparison: Comparison, console: Console) -> None:
+    """Print the runs, and what they took to come to the baseline's loss."""
+    console.width = max(console.width, _WIDEST)  # a wrapped line is better than a cut number
+    groups, baseline, target = comparison.groups, comparison.baseline, comparison.target
+    console.print(tables.runs_table(groups).for_console())
+    if target and len(groups) > 1:
+        console.print(f"To {_target_in_words(comparison)}:", markup=False)
+        console.print(tables.reach_table(groups, baseline, target).for_console())
+        console.print("S = 1 - C_method / C_scratch, U = C_scratch / C_method - 1; ± is the spread over seeds.")
+    for remark in _remarks(comparison):
+        console.print(remark, markup=False)
+
+
+def sections(comparison: Comparison) -> list[str]:
+    """The lines of a page below its title."""
+    groups, target = comparison.groups, comparison.target
+    lines = tables.runs_table(groups).markdown()
+    if len(groups) > 1:
+        lines += ["± is the standard deviation over seeds; a cost's is given as a part of it.", ""]
+    lines += [line for remark in _remarks(comparison) for line in (remark, "")]
+    if len(groups) > 1:
+        lines += _differences(comparison)
+        lines += _at_equal_loss(comparison) + _at_equal_flops(comparison)
+    if sum(len(group.runs) for group in groups) > 1:
+        lines += ["## Every run", "", *tables.every_run_table(groups, target if len(groups) > 1 else None).markdown()]
+    return lines + _stages(comparison) + _growths(comparison)
+
+
+def _target_in_words(comparison: Comparison) -> str:
+    seeds = len(comparison.baseline.finished)
+    loss = comparison.target.loss if comparison.target else None
+    mean = f", the mean of {seeds} seeds" if seeds > 1 else ""
+    return f"the final held-out loss of {comparison.baseline.name}, {loss_text(loss)} nats per token{mean}"
+
+
+def _remarks(comparison: Comparison) -> list[str]:
+    """What a reader should know before the numbers."""
+    groups, baseline = comparison.groups, comparison.baseline
+    remarks = [f"Left out: {reason}." for reason in comparison.left_out]
+    if len(groups) > 1 and comparison.target is None:
+        ended = " and ".join(f"seed {run.seed}" for run in baseline.finished)
+        why = f"{ended} did not all end with a finite loss" if ended else "no run of it has come to its end"
+        remarks.append(f"There is no loss of the baseline, {baseline.name}, to reach: {why}.")
+    if comparison.tried:
+        remarks.append("Each recipe is shown at the learning rate, of those that were tried, at which it ends lowest.")
+    for group in groups:
+        if edge := at_the_edge(group, comparison.tried):
+            remarks.append(f"{group.name} has the {edge} rate that was tried for it; one beyond may be better.")
+    for group in groups:
+        left_out = [run for run in group.runs if not run.finished]
+        if group.finished and left_out:
+            told = " and ".join(f"seed {run.seed}" for run in left_out)
+            remarks.append(f"{group.name}: {told} has not finished and is in no mean or figure.")
+        for run in group.runs:
+            if run.source:
+                spent = f"{run.source.flops:.4g} FLOPs and {run.source.seconds:,.0f} seconds"
+                remarks.append(f"{run.folder} starts from {run.start['source']}, on which {spent} had been spent.")
+            for rollback in run.rollbacks:
+                flops, seconds = (rollback.get(f"lost_{key}", nan) for key in ("flops", "seconds"))
+                remarks.append(
+                    f"{run.folder} went wrong at step {rollback['went_wrong_at']:,} and went back to "
+                    f"{rollback['to']:,}: {flops:.4g} FLOPs and {seconds:,.0f} seconds were lost, and are in no table "
+                    "or figure."
+                )
+    better = _better_than_the_baseline(comparison)
+    if better:
+        remarks.append(
+            f"The baseline's own method ends lower as {' and '.join(better)}: compare with the best-tuned baseline."
+        )
+    machines = {_machine(run) for group in groups for run in group.runs}
+    if len(machines) > 1:
+        remarks.append(f"Times do not compare: runs had {' and '.join(sorted(machines))}.")
+    return remarks
+
+
+def _better_than_the_baseline(comparison: Comparison) -> list[str]:
+    """Other settings of the baseline's method that end lower."""
+    if comparison.target is None:
+        return []
+    method = comparison.baseline.runs[0].recipe["method"]
+    same = [group for group in comparison.groups if group.runs[0].recipe["method"] == method and group.finished]
+    lower = [group for group in same if fmean(run.final.loss for run in group.finished) < comparison.target.loss]
+    return [group.name for group in lower]
+
+
+def _machine(run: RunHistory) -> str:
+    precision = run.start.get("precision")
+    return f"{run.config.get('ranks')} ranks" + (f" in {precision}" if precision else "")
+
+
+def _differences(comparison: Comparison) -> list[str]:
+    table = tables.differences_table(comparison.groups)
+    if table is None:
+        return ["The recipes differ in the method alone.", ""]
+    return ["Beside the method, the recipes differ in:", "", *table.markdown()]
+
+
+def _at_equal_loss(comparison: Comparison) -> list[str]:
+    if comparison.target is None:
+        return []
+    return [
+        "## At equal loss",
+        "",
+        f"What it takes to come to {_target_in_words(comparison)}.",
+        "",
+        *tables.reach_table(comparison.groups, comparison.baseline, comparison.target).markdown(),
+        _OF_EQUAL_LOSS,
+        "",
+    ]
+
+
+def _at_equal_flops(comparison: Comparison) -> list[str]:
+    if comparison.target is None:
+        return []
+    parts = ", ".join(f"{part:.0%}" for part in BUDGETS)
+    return [
+        "## At equal FLOPs",
+        "",
+        _OF_EQUAL_FLOPS.format(parts=parts),
+        "",
+        *tables.budget_table(comparison.groups, comparison.target).markdown(),
+    ]
+
+
+def _stages(comparison: Comparison) -> list[str]:
+    """Stage by stage, of each recipe; one alone is compared with its own steps at full depth."""
+    lines = ["## Stage by stage", ""]
+    if len(comparison.groups) == 1:
+        (group,) = comparison.groups
+        own = full_depth_cost(group)
+        explained = [_OF_STAGES.format(baseline="of the last stage, in which all layers run"), ""] if own else []
+        return [*lines, *explained, *tables.stage_table(group, own).markdown()]
+    if comparison.target:
+        lines += [_OF_STAGES.format(baseline="of the baseline"), ""]
+    for group in comparison.groups:
+        baseline = comparison.target.cost if comparison.target else None
+        lines += [f"### {group.name}", "", *tables.stage_table(group, baseline).markdown()]
+    return lines
+
+
+def _growths(comparison: Comparison) -> list[str]:
+    table = tables.growth_table(comparison.groups)
+    return ["## Around each growth", "", *table.markdown()] if table else []

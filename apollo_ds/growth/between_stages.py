@@ -1,0 +1,58 @@
+"""The growth from one stage of a schedule to the next."""
+
+from apollo_ds.errors import UserError
+from apollo_ds.growth.depth import DepthMap
+from apollo_ds.growth.state_map import Growth
+from apollo_ds.growth.width import AxisMap, WidthMap
+from apollo_ds.models.axes import Axis
+from apollo_ds.models.layer_map import LAYER_MAPS
+from apollo_ds.models.pretraining import frozen_names
+from apollo_ds.models.shape import ModelShape, why_not_grown
+from apollo_ds.schedule.stage import Stage, WidthRule
+
+
+def growth_between(old: Stage, new: Stage, blocks: str, seed: int) -> Growth:
+    """How the new stage's training state follows from the old one's.
+
+    Raises:
+        UserError: the shapes differ in what cannot grow.
+    """
+    rule = new.growth
+    layer_map = LAYER_MAPS[rule.layer_map](old.unique_layers, new.unique_layers)
+    depth = DepthMap(layer_map, blocks, new.shape.family, rule.new_layers, rule.noise, seed)
+    width = width_between(old.shape, new.shape, rule.width, seed)
+    return Growth(
+        depth,
+        width,
+        rule.moments,
+        marks_new=rule.rewarm == "new",
+        was_frozen=frozen_names(old.shape, old.frozen_layers) if old.frozen_layers else None,
+    )
+
+
+def width_between(old: ModelShape, new: ModelShape, how: WidthRule, seed: int) -> WidthMap | None:
+    """The maps of the axes in which two shapes differ: hidden size with whole heads, and FFN width.
+
+    Raises:
+        UserError: one model cannot grow into the other.
+    """
+    obstacle = why_not_grown(old, new)
+    if obstacle:
+        raise UserError(f"method: {obstacle}")
+    axes: dict[Axis, AxisMap] = {}
+    head = old.hidden_size // old.num_heads
+    if new.hidden_size != old.hidden_size:
+        heads = _axis(how, old.num_heads, new.num_heads, seed).of_groups(head)
+        axes["embedding"] = axes["transform"] = _axis(how, old.hidden_size, new.hidden_size, seed + 1)
+        axes["heads"], axes["qkv"] = heads, heads.repeated(3)
+    if new.intermediate_size != old.intermediate_size:
+        axes["ffn"] = _axis(how, old.intermediate_size, new.intermediate_size, seed + 2)
+    if how == "block_diagonal" and len({(len(axis.index) / axis.old_size) for axis in axes.values()}) > 1:
+        raise UserError("method: block-diagonal growth needs hidden_size and intermediate_size to grow by one factor")
+    return WidthMap(new.family, axes, advanced=how == "aki", diagonal=how == "block_diagonal") if axes else None
+
+
+def _axis(how: WidthRule, old_size: int, new_size: int, seed: int) -> AxisMap:
+    if how == "net2net":
+        return AxisMap.drawn(old_size, new_size, seed)
+    return AxisMap.uneven(old_size, new_size, seed) if how == "uneven" else AxisMap.tiled(old_size, new_size)

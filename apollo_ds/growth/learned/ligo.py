@@ -1,0 +1,140 @@
+"""LiGO, the learned linear growth operator (Wang et al., ICLR 2023): B (sum_j w_j W_j) A^T for each weight W."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from math import prod
+from typing import ClassVar, NamedTuple
+
+import torch
+from torch import Tensor
+
+from apollo_ds.errors import UserError
+from apollo_ds.growth.learned.operator import LearnedOperator, Tensors, combine, combine_flops, noisy_copy
+from apollo_ds.growth.state import Shape
+from apollo_ds.models.axes import Dimension
+
+_NOISE = 0.03
+
+
+class _Part(NamedTuple):
+    """The coefficients of one parameter, or of one of the three that are fused in it."""
+
+    depth: str | None
+    widths: tuple[str | None, ...]
+    """One for each dimension; None for one that does not grow."""
+
+
+@dataclass(frozen=True)
+class LiGO(LearnedOperator):
+    """Layers are mixed with coefficients of their own for each kind of weight and bias; widths are tied.
+
+    Whatever reads or writes the residual stream is widened by the embedding's matrix; query, key, value and
+    feed-forward units have a matrix in each new layer, which what consumes them shares (the attention output the
+    value's). The units of BERT's head transform have their own, and so has GPT-2's last normalisation. A matrix keeps
+    the old units, and the rows of the new ones are learned. Where only the width or only the depth grows, only that
+    is learned. All of this is as in the published code, which the paper's tying (by old layer) differs from.
+
+    Raises:
+        UserError: neither the hidden size nor the depth grows.
+    """
+
+    operator_name: ClassVar[str] = "ligo"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.old.hidden_size == self.new.hidden_size and self.old_layers == self.new_layers:
+            raise UserError("method: ligo learns growth of the hidden size or the depth; give a source that is smaller")
+
+    @cached_property
+    def coefficient_shapes(self) -> dict[str, Shape]:
+        """See `LearnedOperator`: `depth.KIND` (new, old layers), `width.[LAYER.]UNITS` (units added, old units)."""
+        found: dict[str, Shape] = {}
+        for name in self.new_shapes:
+            for part in self._parts(name):
+                if part.depth:
+                    found[part.depth] = (self.new_layers, self.old_layers)
+                for width, dimension in zip(part.widths, self.dimensions(name), strict=True):
+                    if width and dimension:
+                        new, old = self._sizes(dimension)
+                        found[width] = (new - old, old)
+        return found
+
+    def initial(self, name: str, seed: int) -> Tensor:
+        """Layers as StackBERT stacks them, with noise; new units are random averages of the old ones."""
+        noise = self.noise(name, seed)
+        if name.startswith("depth."):
+            return noisy_copy([layer % self.old_layers for layer in range(self.new_layers)], noise, _NOISE)
+        return noise / noise.sum(dim=1, keepdim=True)
+
+    def sources(self, name: str) -> tuple[str, ...]:
+        """See `LearnedOperator`."""
+        keys = [key for part in self._parts(name) for key in (part.depth, *part.widths) if key]
+        return (*self._old_names(name), *dict.fromkeys(keys))
+
+    def shared(self, tensors: Tensors) -> Tensors:
+        """The matrices of the widths: the identity above the learned rows."""
+        return {
+            key: torch.cat([torch.eye(rows.shape[1], dtype=rows.dtype, device=rows.device), rows])
+            for key, rows in tensors.items()
+            if key.startswith("width.")
+        }
+
+    def weight_from(self, name: str, tensors: Tensors, shared: Tensors) -> Tensor:
+        """See `LearnedOperator`."""
+        layer, _ = self.place(name)
+        parts, position = self._parts(name), self._fused_position(name) or 0
+        old = [tensors[source].chunk(len(parts), position) for source in self._old_names(name)]
+        new = []
+        for part, pieces in zip(parts, zip(*old, strict=True), strict=True):
+            depth = tensors[part.depth][layer] if part.depth else None
+            new.append(combine(pieces, depth, [shared[key] if key else None for key in part.widths]))
+        return new[0] if len(new) == 1 else torch.cat(new, position)
+
+    def making_flops(self) -> int:
+        """See `LearnedOperator`."""
+        total = 0
+        for name, shape in self.new_shapes.items():
+            if len(shape) == 2:
+                source = self._old_names(name)[0]
+                sizes = [self._sizes(d) for d in self.dimensions(name) if d and self._grows(d)]
+                total += combine_flops(prod(self.old_shapes[source]), sizes, learned=len(self._old_names(name)) > 1)
+        return total
+
+    def _old_names(self, name: str) -> tuple[str, ...]:
+        layer, kind = self.place(name)
+        return (name,) if layer is None or self.old_layers == self.new_layers else self.in_old_layers(kind)
+
+    def _fused_position(self, name: str) -> int | None:
+        """The dimension along which query, key and value lie end to end; None where they do not."""
+        axes = [dimension.axis if dimension else None for dimension in self.dimensions(name)]
+        return axes.index("qkv") if "qkv" in axes else None
+
+    def _parts(self, name: str) -> list[_Part]:
+        layer, kind = self.place(name)
+        fused = self._fused_position(name) is not None
+        parts = []
+        for module in ("query", "key", "value") if fused else (kind.rpartition(".")[0].rpartition(".")[2],):
+            depth = f"depth.{kind}.{module}" if fused else f"depth.{kind}"
+            widths = tuple(self._width(layer, module, dimension) for dimension in self.dimensions(name))
+            parts.append(_Part(depth if layer is not None and self.old_layers != self.new_layers else None, widths))
+        return parts
+
+    def _width(self, layer: int | None, module: str, dimension: Dimension | None) -> str | None:
+        """The coefficient that widens a dimension of a module's parameter."""
+        if dimension is None or not self._grows(dimension):
+            return None
+        if dimension.axis in ("heads", "qkv"):
+            return f"width.{layer}.{'value' if dimension.side == 'in' else module}"
+        if dimension.axis == "ffn":
+            return f"width.{layer}.ffn"
+        return "width.final" if dimension == Dimension("embedding", "final") else f"width.{dimension.axis}"
+
+    def _grows(self, dimension: Dimension) -> bool:
+        new, old = self._sizes(dimension)
+        return new != old
+
+    def _sizes(self, dimension: Dimension) -> tuple[int, int]:
+        """New and old number of units; of each of the three where they are fused."""
+        if dimension.axis == "ffn":
+            return self.new.intermediate_size, self.old.intermediate_size
+        return self.new.hidden_size, self.old.hidden_size

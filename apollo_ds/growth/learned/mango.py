@@ -1,0 +1,164 @@
+"""Mango (Pan et al., NeurIPS 2023) at rank 1: all weights of all layers grow by one operator, a product of four cores.
+
+With T1[b, o, i, l] the h x h block b of layer l, T2 is T1 times a core along each of its four dimensions.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+from math import prod
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from apollo_ds.errors import UserError
+from apollo_ds.growth.learned.operator import LearnedOperator, Tensors, combine, combine_flops, noisy_copy
+from apollo_ds.growth.state import Shape
+from apollo_ds.models.shape import ModelShape
+
+_BLOCK, _LAYER, _OUT, _IN = ("core.block", "core.layer", "core.out", "core.in")
+_STACK = "stack"
+_NOISE = 0.03
+
+
+@dataclass(frozen=True)
+class Mango(LearnedOperator):
+    """The blocks of a layer are query, key, value, output, and the f/h of each feed-forward matrix.
+
+    A vector is mapped by the layer and out cores only, in pieces of h; what lies outside of the layers by the out and
+    in cores. Before training the operator is function-preserving growth, layers stacked, but for the noise.
+
+    Raises:
+        UserError: the hidden size does not divide the feed-forward size.
+    """
+
+    operator_name: ClassVar[str] = "mango"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for shape in (self.old, self.new):
+            if shape.intermediate_size % shape.hidden_size:
+                raise UserError(
+                    f"method: mango cuts feed-forward matrices into square blocks; make intermediate_size "
+                    f"{shape.intermediate_size} a multiple of hidden_size {shape.hidden_size}"
+                )
+
+    @cached_property
+    def coefficient_shapes(self) -> dict[str, Shape]:
+        """See `LearnedOperator`: the four cores."""
+        hidden = (self.new.hidden_size, self.old.hidden_size)
+        blocks = tuple(sum(self._blocks(kind, shape) for kind in self._matrices) for shape in (self.new, self.old))
+        return {_BLOCK: blocks, _LAYER: (self.new_layers, self.old_layers), _OUT: hidden, _IN: hidden}
+
+    def initial(self, name: str, seed: int) -> Tensor:
+        """Copies of layers, blocks and units, what consumes a copied unit shared among its copies; 3% noise a row."""
+        noise = self.noise(name, seed)
+        new, old = noise.shape
+        index, copies = self._tiled_blocks() if name == _BLOCK else _tiled(old, new)
+        rows = noisy_copy(index, noise, _NOISE / old)
+        return rows / copies.unsqueeze(1) if name in (_BLOCK, _IN) else rows
+
+    def sources(self, name: str) -> tuple[str, ...]:
+        """See `LearnedOperator`: for a matrix of a layer, every matrix of every old layer."""
+        layer, kind = self.place(name)
+        cores = tuple(dict.fromkeys(core for core in self._cores(name) if core))
+        if layer is None:
+            return (name, *cores)
+        if kind in self._matrices:
+            return (*(old for kind in self._matrices for old in self.in_old_layers(kind)), _BLOCK, _LAYER, *cores)
+        return (*self.in_old_layers(kind), _LAYER, *cores)
+
+    def shared(self, tensors: Tensors) -> Tensors:
+        """T1, as (old layers * old blocks, old h * old h), where its matrices are among the tensors."""
+        names = [name for layer in zip(*map(self.in_old_layers, self._matrices), strict=True) for name in layer]
+        if names[0] not in tensors:
+            return {}
+        return {_STACK: torch.cat([self._cut(name, tensors[name]) for name in names]).flatten(1)}
+
+    def weight_from(self, name: str, tensors: Tensors, shared: Tensors) -> Tensor:
+        """See `LearnedOperator`."""
+        layer, kind = self.place(name)
+        cores = [tensors[core] if core else None for core in self._cores(name)]
+        if layer is None:
+            return combine([tensors[name]], None, cores)
+        depth, hidden = tensors[_LAYER][layer], self.old.hidden_size
+        if kind in self._matrices:
+            first = sum(self._blocks(before, self.new) for before in self._matrices[: self._matrices.index(kind)])
+            mixing = tensors[_BLOCK][first : first + self._blocks(kind, self.new)]
+            mixing = (depth.unsqueeze(1) * mixing.unsqueeze(1)).flatten(1)
+            blocks = (mixing @ shared[_STACK]).view(-1, hidden, hidden)
+            return self._joined(name, tensors[_OUT] @ blocks @ tensors[_IN].T)
+        pieces = [tensors[old].view(-1, hidden) for old in self.in_old_layers(kind)]
+        index, _ = _tiled(len(pieces[0]), self._blocks(kind, self.new))
+        return combine([piece[index] for piece in pieces], depth, [None, *cores]).flatten()
+
+    def making_flops(self) -> int:
+        """See `LearnedOperator`."""
+        core = self.coefficient_shapes[_OUT]
+        old = core[1]
+        total = 0
+        for name, shape in self.new_shapes.items():
+            layer, kind = self.place(name)
+            if layer is None:
+                cores = [core for used in self._cores(name) if used]
+                total += combine_flops(prod(self.old_shapes[name]), cores, learned=False) if len(shape) == 2 else 0
+            else:
+                blocks = self._blocks(kind, self.new)
+                if kind in self._matrices:
+                    mixed = self.old_layers * self.coefficient_shapes[_BLOCK][1]
+                    total += 2 * (2 * blocks * mixed * old**2) + combine_flops(blocks * old**2, [core, core], True)
+                else:
+                    total += combine_flops(blocks * old, [core], True)
+        return total
+
+    @cached_property
+    def _matrices(self) -> list[str]:
+        """Names within a layer of what the blocks are cut from, in their order."""
+        placed = {self.place(name): shape for name, shape in self.new_shapes.items()}
+        return [kind for (layer, kind), shape in placed.items() if layer == 0 and len(shape) == 2]
+
+    def _cores(self, name: str) -> list[str | None]:
+        """The core that maps each dimension of a parameter, or of its blocks."""
+        sides = [dimension.side if dimension else None for dimension in self.dimensions(name)]
+        return [None if side is None else _OUT if side == "out" else _IN for side in sides]
+
+    def _cut_position(self, name: str) -> int:
+        """The dimension along which the blocks of a parameter lie end to end."""
+        axes = [dimension.axis if dimension else None for dimension in self.dimensions(name)]
+        return next((position for position, axis in enumerate(axes) if axis in ("qkv", "ffn")), 0)
+
+    def _blocks(self, kind: str, shape: ModelShape) -> int:
+        """How many pieces of h a parameter of a layer has."""
+        axes = {dimension.axis for dimension in self.dimensions(self.in_old_layers(kind)[0]) if dimension}
+        return shape.intermediate_size // shape.hidden_size if "ffn" in axes else 3 if "qkv" in axes else 1
+
+    def _tiled_blocks(self) -> tuple[list[int], Tensor]:
+        """The old block that each new one copies, and among how many such copies what it consumes is shared."""
+        index: list[int] = []
+        copies: list[Tensor] = []
+        first = 0
+        for kind in self._matrices:
+            old = self._blocks(kind, self.old)
+            blocks, counts = _tiled(old, self._blocks(kind, self.new))
+            name = self.in_old_layers(kind)[0]
+            consumes = self._cores(name)[self._cut_position(name)] == _IN
+            index += [first + block for block in blocks]
+            copies.append(counts if consumes else torch.ones_like(counts))
+            first += old
+        return index, torch.cat(copies)
+
+    def _cut(self, name: str, matrix: Tensor) -> Tensor:
+        """The blocks of a matrix; (blocks, out, in)."""
+        blocks = torch.stack(matrix.split(self.old.hidden_size, self._cut_position(name)))
+        return blocks if self._cores(name)[0] == _OUT else blocks.mT
+
+    def _joined(self, name: str, blocks: Tensor) -> Tensor:
+        """The matrix of blocks (blocks, out, in)."""
+        blocks = blocks if self._cores(name)[0] == _OUT else blocks.mT
+        return torch.cat(list(blocks), self._cut_position(name))
+
+
+def _tiled(old: int, new: int) -> tuple[list[int], Tensor]:
+    """The old unit that each new one copies, over and over, and how many copies that one has; (new,)."""
+    index = [unit % old for unit in range(new)]
+    return index, torch.bincount(torch.tensor(index))[index]

@@ -1,0 +1,72 @@
+"""The model of a learning stage: it trains an operator's coefficients through the network that they lead to."""
+
+from collections.abc import Callable
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from apollo_ds.growth.learned.operator import LearnedOperator
+from apollo_ds.models.layer_map import LayerMap
+from apollo_ds.models.pretraining import PretrainingModel, build
+
+
+def flat_name(name: str) -> str:
+    """The name under which the learning model has a parameter: of its own, so without dots."""
+    return name.replace(".", "__")
+
+
+class LearnedGrowthModel(nn.Module):
+    """In place of a `PretrainingModel` while its growth is learned, with the same `forward`.
+
+    All its parameters are its own and none of a submodule's: the operator's coefficients, which train, and the small
+    model's weights, which do not. So ZeRO-3 gathers them all for the forward, which makes the large weights from them.
+    The coefficients are initialised, the same for the same seed. Without one they are left as memory happens to be, as
+    the small weights are, which are to be filled from a state.
+    """
+
+    grown: PretrainingModel
+    """The large network: not a submodule, and without weights of its own."""
+
+    def __init__(self, operator: LearnedOperator, seed: int | None) -> None:
+        super().__init__()
+        self.operator = operator
+        self.shape = operator.new
+        for name, shape in operator.coefficient_shapes.items():
+            coefficient = torch.empty(shape) if seed is None else operator.initial(name, seed)
+            self.register_parameter(flat_name(name), nn.Parameter(coefficient))
+        for name, shape in operator.old_shapes.items():
+            self.register_parameter(flat_name(name), nn.Parameter(torch.empty(shape), requires_grad=False))
+        grown = build(operator.new, operator.new_layers, None)
+        for parameter in grown.parameters():
+            parameter.data = torch.empty(0)
+        object.__setattr__(self, "grown", grown)
+        self.family = grown.family
+
+    @property
+    def unique_layers(self) -> int:
+        """How many blocks the large network has."""
+        return self.operator.new_layers
+
+    def run_in_order(self, layer_map: LayerMap, *how: Any) -> None:
+        """See `PretrainingModel`; of the large network."""
+        self.grown.run_in_order(layer_map, *how)
+
+    def large_weights(self) -> dict[str, Tensor]:
+        """The weights of the large network, by the names of `PretrainingModel`."""
+        names = (*self.operator.coefficient_shapes, *self.operator.old_shapes)
+        return self.operator.weights({name: self.get_parameter(flat_name(name)) for name in names})
+
+    def forward(self, input_ids: Tensor, positions: Tensor, labels: Tensor) -> Tensor:
+        """See `PretrainingModel`."""
+        return functional_call(self.grown, self.large_weights(), (input_ids, positions, labels))
+
+    def train(self, mode: bool = True) -> Self:
+        """See `torch.nn.Module`."""
+        self.grown.train(mode)
+        return super().train(mode)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        self.grown._apply(fn, recurse)  # its buffers move along
+        return super()._apply(fn, recurse)

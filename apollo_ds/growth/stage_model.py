@@ -1,0 +1,29 @@
+"""The model that a stage trains."""
+
+from apollo_ds.growth.learned import operator_of
+from apollo_ds.growth.learned.model import LearnedGrowthModel
+from apollo_ds.models.pretraining import PretrainingModel, build
+from apollo_ds.schedule.stage import Stage
+
+TrainableModel = PretrainingModel | LearnedGrowthModel
+
+
+def build_for(
+    stage: Stage, seed: int | None, *, activation_checkpointing: bool = False, compile_blocks: bool = False
+) -> TrainableModel:
+    """The model that a stage trains, the same for the same seed; without one it is to be filled from a state.
+
+    One that learns a growth operator is neither checkpointed nor compiled: its weights exist only in its forward.
+    """
+    if stage.learned_growth:
+        return LearnedGrowthModel(operator_of(stage.learned_growth, stage), seed)
+    model = build(stage.shape, stage.unique_layers, seed)
+    if stage.frozen_layers:
+        model.freeze(stage.frozen_layers)
+    if stage.tied_gradients == "mean":
+        model.average_tied_gradients()
+    if activation_checkpointing:
+        model.checkpoint_activations()
+    if compile_blocks:
+        model.compile_blocks()
+    return model

@@ -1,0 +1,107 @@
+"""Training state by name: what growth transforms, what a checkpoint holds, what export reads.
+
+A state is a set of named parameters, each with its fp32 weight and Adam moments, of which a rank holds a slice.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+Shape = tuple[int, ...]
+_ELEMENTS_AT_ONCE = 1 << 24
+WEIGHT, MOMENTS, COHORT = "weight", ("exp_avg", "exp_avg_sq"), "cohort"
+
+
+@dataclass(frozen=True)
+class Counters:
+    """The part of the training state that is not tensors."""
+
+    adam_step: int = 0
+    """Adam's step counter, which its bias correction uses."""
+    births: tuple[int, ...] = (0,)
+    """The counter at which each cohort of coordinates began, so that their age is `adam_step - birth`.
+
+    Where there are several cohorts, the state holds for each coordinate which one it belongs to."""
+    loss_scaler: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def tensors(self) -> tuple[str, ...]:
+        """Names of the tensors that the state holds of each parameter."""
+        return (WEIGHT, *MOMENTS, COHORT) if len(self.births) > 1 else (WEIGHT, *MOMENTS)
+
+
+def dtype_of(tensor: str) -> torch.dtype:
+    """The number format of a tensor of the state: bytes for cohorts, fp32 for all others."""
+    return torch.uint8 if tensor == COHORT else torch.float32
+
+
+class State(Protocol):
+    """Any place that whole parameters can be read from, one at a time."""
+
+    counters: Counters
+
+    def names(self) -> Iterator[str]:
+        """Parameter names, in the model's order."""
+
+    def shape(self, name: str) -> Shape:
+        """The full shape of a parameter."""
+
+    def gather(self, name: str, tensor: str, device: torch.device) -> Tensor:
+        """One of the tensors that `counters.tensors` names of one parameter, in the parameter's full shape.
+
+        All ranks must call it for the same tensors in the same order.
+        """
+
+    def release(self, name: str, tensor: str) -> None:
+        """This tensor of this parameter will not be read again: its memory may go."""
+
+
+@dataclass(frozen=True)
+class Slice:
+    """Elements start to start + length of a flattened parameter: CPU tensors of shape (length,).
+
+    A parameter that does not train has its weight only; its moments are zero.
+    """
+
+    shape: Shape
+    start: int
+    tensors: dict[str, Tensor]
+
+
+class ShardedState:
+    """A state of which every rank holds its own slices in memory; each element is held by exactly one rank."""
+
+    def __init__(self, slices: dict[str, Slice], counters: Counters) -> None:
+        self.slices = slices
+        self.counters = counters
+        self._released: set[tuple[str, str]] = set()
+
+    def names(self) -> Iterator[str]:
+        """See `State`."""
+        return iter(self.slices)
+
+    def shape(self, name: str) -> Shape:
+        """See `State`."""
+        return self.slices[name].shape
+
+    def gather(self, name: str, tensor: str, device: torch.device) -> Tensor:
+        """See `State`; summed over ranks, exact because each element comes from one rank."""
+        if (name, tensor) in self._released:
+            raise KeyError(f"{name}: its {tensor} has been released")
+        part = self.slices[name]
+        whole = torch.zeros(torch.Size(part.shape).numel(), dtype=dtype_of(tensor), device=device)
+        if tensor in part.tensors:  # what was frozen has a weight only
+            whole.narrow(0, part.start, part.tensors[tensor].numel()).copy_(part.tensors[tensor])
+        if dist.get_world_size() > 1:
+            for chunk in whole.split(_ELEMENTS_AT_ONCE):  # the backend's own buffer is as large as what it sums
+                dist.all_reduce(chunk)
+        return whole.view(part.shape)
+
+    def release(self, name: str, tensor: str) -> None:
+        """See `State`."""
+        self.slices[name].tensors.pop(tensor, None)
+        self._released.add((name, tensor))

@@ -1,0 +1,39 @@
+"""How the training state of a stage follows from that of the stage before it."""
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+from apollo_ds.growth.between_stages import growth_between
+from apollo_ds.growth.learned import operator_of
+from apollo_ds.growth.learned.transitions import IntoLearning, OutOfLearning
+from apollo_ds.growth.state_map import StateMap
+from apollo_ds.models.families import family_of
+from apollo_ds.schedule.stage import Stage
+
+
+def needs_initial_values(stage: Stage) -> bool:
+    """Whether growing into a stage leaves parameters as they were initialised."""
+    return stage.learned_growth is not None or stage.growth.new_layers in ("silent", "random")
+
+
+def growth_into(new: Stage, old: Stage, seed: int) -> StateMap:
+    """How the training state of a stage follows from that of the one before it.
+
+    Raises:
+        UserError: the shapes differ in what cannot grow.
+    """
+    if new.learned_growth:
+        return IntoLearning(operator_of(new.learned_growth, new))
+    if old.learned_growth:
+        return OutOfLearning(operator_of(old.learned_growth, old))
+    return growth_between(old, new, f"model.{family_of(new.shape).blocks}", seed)
+
+
+def check_growths(stages: Sequence[Stage]) -> None:
+    """See before any training that each stage can be made from the one before it.
+
+    Raises:
+        UserError: one cannot.
+    """
+    for old, new in pairwise(stages):
+        growth_into(new, old, seed=0)

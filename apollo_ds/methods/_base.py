@@ -1,0 +1,155 @@
+"""What a growth method is: options, and the stages that follow from them."""
+
+from abc import abstractmethod
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Annotated, Any, ClassVar
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from apollo_ds.errors import UserError
+from apollo_ds.models.layer_map import LAYER_MAPS
+from apollo_ds.models.shape import ModelShape
+from apollo_ds.schedule.depth import SAMPLERS
+from apollo_ds.schedule.learning_rate import Policy
+from apollo_ds.schedule.stage import GrowthRule, MomentRule, NewLayers, Rewarm, Stage, WidthRule
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a method may know of the run it plans."""
+
+    shape: ModelShape
+    steps: int
+    seq_len: int
+
+
+class Method(BaseModel):
+    """Options of a method (its fields, which a recipe may set) and the stages they lead to."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str
+
+    was: ClassVar[Mapping[str, Any]] = {}
+    """What a run did whose recorded recipe lacks an option, where that is not today's default."""
+
+    @property
+    def lr_schedule(self) -> Policy:
+        """The learning-rate schedule where the recipe names none."""
+        return "cosine"
+
+    @abstractmethod
+    def stages(self, run: Run) -> list[Stage]:
+        """The stages of a run, in order; their steps add up to `run.steps`.
+
+        Raises:
+            UserError: the options do not fit the model or the number of steps.
+        """
+
+    def stage(self, run: Run, steps: int, layers: int, **changes: Any) -> Stage:
+        """A stage of so many layers, each run once, with `changes` to the fields of `Stage`."""
+        plain = {"shape": run.shape, "seq_len": run.seq_len}
+        return Stage(method=self.name, steps=steps, unique_layers=layers, **{**plain, **changes})
+
+
+class Modifier(Method):
+    """A method that changes another's stages; alone it changes those of training from scratch."""
+
+    @abstractmethod
+    def modify(self, stages: list[Stage], run: Run) -> list[Stage]:
+        """The changed stages.
+
+        Raises:
+            UserError: they cannot be changed so.
+        """
+
+    def stages(self, run: Run) -> list[Stage]:
+        """See `Method`."""
+        return self.modify([self.stage(run, run.steps, run.shape.num_layers)], run)
+
+
+def one_of(known: Collection[str]) -> AfterValidator:
+    """A check that a text is one of the known names, however many there will be."""
+
+    def check(name: str) -> str:
+        if name not in known:
+            raise ValueError(f"choose one of {', '.join(known)}, not {name!r}")
+        return name
+
+    return AfterValidator(check)
+
+
+MapName = Annotated[str, one_of(LAYER_MAPS)]
+SamplerName = Annotated[str, one_of(SAMPLERS)]
+
+
+class GrowingMethod(Method):
+    """A method whose growth can be varied: what all of them have in common."""
+
+    growth_map: MapName = "interpolate"
+    """Which old layer each new one is made from."""
+    new_layers: NewLayers = "copy"
+    """What a new layer is: a copy, or one of the kinds in `growth.depth`."""
+    width: WidthRule = "tiled"
+    """What a new unit is, where the model widens; `growth.width` explains the rules."""
+    moments: MomentRule = "map"
+    """What becomes of Adam's moments; `growth.growth` explains the rules."""
+    noise: float = Field(default=0.0, ge=0)
+    """Added to the copies' matrices, to tell them apart: its standard deviation, in units of each matrix's own."""
+    rewarm: Rewarm = "none"
+    """After a growth, warm up the learning rate again: of all, or of the new coordinates only."""
+    rewarm_fraction: float = Field(default=0.01, ge=0, le=1)
+    """Length of that warm-up, as a part of the run."""
+
+    def growth_rule(self, run: Run, **changes: Any) -> GrowthRule:
+        """The rule that these options describe, with `changes` to it."""
+        options: dict[str, Any] = {
+            "layer_map": self.growth_map,
+            "new_layers": self.new_layers,
+            "width": self.width,
+            "moments": self.moments,
+            "noise": self.noise,
+            "rewarm": self.rewarm,
+            "rewarm_steps": round(self.rewarm_fraction * run.steps),
+        }
+        return GrowthRule(**{**options, **changes})
+
+
+def divisors_near(target: int, fractions: Sequence[float]) -> list[int]:
+    """Layer counts near these fractions of `target`, as divisors of it, increasing, ending with `target` itself.
+
+    Growth between divisors that divide each other is exact, which is why a divisor is preferred to the nearest count.
+    """
+    counts = {target}
+    for fraction in fractions:
+        divisors = [d for d in range(1, target + 1) if target % d == 0]
+        counts.add(min(divisors, key=lambda d: (abs(d - fraction * target), d)))
+    return sorted(counts)
+
+
+def divided(shape: ModelShape, hidden: int = 1, inner: int = 1) -> ModelShape:
+    """A narrower shape: its hidden size, heads and feed-forward width divided by `hidden`, the latter by `inner` too.
+
+    Raises:
+        UserError: they cannot be divided so.
+    """
+    if shape.num_heads % hidden or shape.intermediate_size % (hidden * inner):
+        raise UserError(
+            f"method: the model's {shape.num_heads} heads and intermediate_size {shape.intermediate_size} "
+            f"cannot be divided by {hidden} and {hidden * inner} for the smaller model"
+        )
+    return shape.model_copy(
+        update={
+            "hidden_size": shape.hidden_size // hidden,
+            "num_heads": shape.num_heads // hidden,
+            "intermediate_size": shape.intermediate_size // (hidden * inner),
+        }
+    )
+
+
+def split_steps(steps: int, boundaries: Sequence[float]) -> list[int]:
+    """Steps of each stage when the run is cut at these fractions of it."""
+    cuts = [0, *(round(fraction * steps) for fraction in boundaries), steps]
+    return [after - before for before, after in pairwise(cuts)]

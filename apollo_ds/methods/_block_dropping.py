@@ -1,0 +1,33 @@
+"""Skipping blocks at random over a model of full depth: what PLD, RaPTr and decreasing block drop have in common."""
+
+from abc import abstractmethod
+from dataclasses import replace
+
+from apollo_ds.errors import UserError
+from apollo_ds.methods._base import Modifier, Run
+from apollo_ds.models.families import family_of
+from apollo_ds.schedule.layer_drop import LayerDrop
+from apollo_ds.schedule.stage import Stage
+
+
+class BlockDropping(Modifier):
+    """Lays a probability of being skipped over the blocks of every stage that has all the layers."""
+
+    rescale: bool | None = None
+    """Whether a block that runs is scaled by 1 / (its probability to); by default where the model is pre-LN."""
+
+    @abstractmethod
+    def layer_drop(self, first_progress: float, rescaled: bool) -> LayerDrop:
+        """The probabilities, given the fraction of the run at which the dropping begins."""
+
+    def modify(self, stages: list[Stage], run: Run) -> list[Stage]:
+        """See `Modifier`."""
+        full = [number for number, stage in enumerate(stages) if stage.unique_layers == run.shape.num_layers]
+        if any(stages[number].frozen_layers or stages[number].trained_top for number in full):
+            raise UserError(f"method: {self.name} cannot skip blocks of stages in which a part of them is frozen")
+        first_progress = sum(stage.steps for stage in stages[: full[0]]) / run.steps
+        rescaled = self.rescale if self.rescale is not None else family_of(run.shape).is_pre_norm
+        layer_drop = self.layer_drop(first_progress, rescaled)
+        return [
+            replace(stage, layer_drop=layer_drop) if number in full else stage for number, stage in enumerate(stages)
+        ]

@@ -1,0 +1,36 @@
+"""A small model, an operator learned on top of it, and the large model that it makes: LiGO and Mango."""
+
+from pydantic import Field
+
+from apollo_ds.methods._base import Run, divisors_near, split_steps
+from apollo_ds.methods._from_source import FromSource
+from apollo_ds.schedule.stage import LearnedGrowth, Stage
+
+
+class LearnedGrowthMethod(FromSource):
+    """A model of half the width and half the layers trains first; then the operator; then the large model.
+
+    The first has no steps where a source is given, whose sizes then stand for the divisors. The optimizer and the
+    learning rate begin anew at each, as published. All of it is the run's cost.
+    """
+
+    source_hidden_divisor: int = Field(default=2, ge=1)
+    """The model's hidden size in units of the source's; its heads and feed-forward width follow."""
+    source_layers_divisor: int = Field(default=2, ge=1)
+    """The model's layers in units of the source's; the nearest that divides them is taken."""
+    learning_steps: int = Field(default=100, ge=1)
+    """Steps that learn the operator, but at most a twentieth of the run."""
+
+    def stages(self, run: Run) -> list[Stage]:
+        """The source, the operator, the model."""
+        target = run.shape.num_layers
+        layers = divisors_near(target, [1 / self.source_layers_divisor])[0]
+        source_steps, rest = split_steps(run.steps, [self.source_fraction])
+        learning_steps = max(1, min(self.learning_steps, run.steps // 20))
+        source = self.source_stage(run, source_steps, layers, self.source_hidden_divisor)
+        learned = LearnedGrowth(self.name, source.shape, source.unique_layers)
+        return [
+            source,
+            self.stage(run, learning_steps, target, learned_growth=learned, restarts_learning_rate=True),
+            self.stage(run, rest - learning_steps, target, restarts_learning_rate=True),
+        ]

@@ -1,0 +1,50 @@
+"""What methods have in common that share few layers over a sampled depth, and then grow."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from pydantic import Field
+
+from apollo_ds.errors import UserError
+from apollo_ds.methods._base import GrowingMethod, Run, SamplerName
+from apollo_ds.schedule.depth import SAMPLERS
+from apollo_ds.schedule.stage import GrowthRule, Stage
+
+
+class SharingMethod(GrowingMethod):
+    """Stages of increasing layer counts, each run at depths drawn up to the target."""
+
+    sampler: SamplerName = "lvps"
+    deep_end: float = Field(default=0.0, ge=0, lt=1)
+    """The last part of each stage that shares layers runs at full depth only, as the network will after its growth."""
+    shared_rate: float = Field(default=0.0, ge=0)
+    """A stage's learning rate is multiplied by (its layers / its mean depth) to this power: a layer that runs at
+    several positions moves all of them at once. 0 for one rate throughout."""
+
+    def sharing_stages(self, run: Run, layers: Sequence[int], steps: Sequence[int], **changes: Any) -> list[Stage]:
+        """One stage for each layer count, or two where it has a deep end; `changes` to the fields of `Stage`.
+
+        Raises:
+            UserError: the stages have deep ends and re-warm.
+        """
+        if self.deep_end and self.rewarm != "none":
+            raise UserError(
+                "method.deep_end: a stage in two parts cannot re-warm its learning rate; remove it or rewarm"
+            )
+        target = run.shape.num_layers
+        result = []
+        for count, length in zip(layers, steps, strict=True):
+            stage = self.stage(run, length, count, growth=self.growth_rule(run), **changes)
+            sampled = replace(stage, depth_distribution=SAMPLERS[self.sampler](count, target))
+            parts = [sampled]
+            deep_steps = round(self.deep_end * length) if count < target else 0
+            if 0 < deep_steps < length:
+                full = replace(stage, depth_distribution=SAMPLERS["fs"](count, target), growth=GrowthRule())
+                parts = [replace(sampled, steps=length - deep_steps), replace(full, steps=deep_steps)]
+            result += [replace(part, learning_rate_scale=self._rate(part)) for part in parts]
+        return result
+
+    def _rate(self, stage: Stage) -> float:
+        mean_depth = sum(depth * chance for depth, chance in stage.depths())
+        return (stage.unique_layers / mean_depth) ** self.shared_rate

@@ -1,0 +1,48 @@
+"""Model families, one file each: a new file with a `Family` in it is all that a new family takes."""
+
+from importlib import import_module
+from inspect import getmembers, isabstract, isclass
+from pkgutil import iter_modules
+
+from apollo_ds.errors import UserError
+from apollo_ds.models.family import Family
+from apollo_ds.models.shape import ModelShape
+
+
+def find_families() -> dict[str, Family]:
+    """The families in this package's files, by name."""
+    found: dict[str, Family] = {}
+    for module in iter_modules(__path__):
+        for _, kind in getmembers(import_module(f"{__name__}.{module.name}"), isclass):
+            if issubclass(kind, Family) and not isabstract(kind):
+                found[kind.name] = kind()
+    return dict(sorted(found.items()))
+
+
+FAMILIES = find_families()
+PRESETS = {name: shape for family in FAMILIES.values() for name, shape in family.presets.items()}
+
+
+def family_of(shape: ModelShape) -> Family:
+    """The family of a shape.
+
+    Raises:
+        UserError: there is none of that name.
+    """
+    if shape.family not in FAMILIES:
+        raise UserError(f"model.family: choose one of {', '.join(FAMILIES)}, not {shape.family!r}")
+    return FAMILIES[shape.family]
+
+
+def preset(name: str) -> ModelShape:
+    """The shape of a named model.
+
+    Raises:
+        UserError: there is no such preset.
+    """
+    if name not in PRESETS:
+        raise UserError(f"model: there is no preset {name!r}; choose one of {', '.join(PRESETS)}, or give its sizes")
+    return PRESETS[name]
+
+
+__all__ = ["FAMILIES", "PRESETS", "Family", "family_of", "find_families", "preset"]

@@ -1,0 +1,92 @@
+"""GPT-2 (Radford et al. 2019): causal, pre-LN, learned positions; query, key and value are one Conv1D."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from apollo_ds.models.axes import FFN_IN, FFN_OUT, FINAL, HEADS_IN, IN, OUT, QKV_OUT
+from apollo_ds.models.family import Family
+from apollo_ds.models.shape import ModelShape
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from transformers import PretrainedConfig, PreTrainedModel
+
+
+def _preset(num_layers: int, hidden_size: int) -> ModelShape:
+    return ModelShape(
+        family="gpt2",
+        num_layers=num_layers,
+        hidden_size=hidden_size,
+        num_heads=hidden_size // 64,
+        intermediate_size=4 * hidden_size,
+        vocab_size=50257,
+        max_position_embeddings=1024,
+    )
+
+
+class Gpt2(Family):
+    """`GPT2LMHeadModel`."""
+
+    name = "gpt2"
+    is_masked = False
+    is_pre_norm = True
+    backbone = "transformer"
+    blocks = "transformer.h"
+    embeddings = ("transformer.wte", "transformer.wpe")
+    decoder = "lm_head"
+    dimensions_by_name = (
+        (r"(wte|wpe)\.weight", (None, OUT)),
+        (r"attn\.c_attn\.weight", (IN, QKV_OUT)),
+        (r"attn\.c_attn\.bias", (QKV_OUT,)),
+        (r"attn\.c_proj\.weight", (HEADS_IN, OUT)),
+        (r"mlp\.c_fc\.weight", (IN, FFN_OUT)),
+        (r"mlp\.c_fc\.bias", (FFN_OUT,)),
+        (r"mlp\.c_proj\.weight", (FFN_IN, OUT)),
+        (r"ln_f\.(weight|bias)", (FINAL,)),
+        (r"(c_proj\.bias|ln_[12]\.(weight|bias))", (OUT,)),
+    )
+    residual_outputs = r"\.c_proj\.(weight|bias)"
+    normalisations = r"ln_[12f]\.(weight|bias)"
+    presets: ClassVar[Mapping[str, ModelShape]] = {
+        "gpt2-base": _preset(12, 768),
+        "gpt2-medium": _preset(24, 1024),
+        "gpt2-large": _preset(36, 1280),
+    }
+
+    def model_class(self) -> "type[PreTrainedModel]":
+        """See `Family`."""
+        from transformers import GPT2LMHeadModel
+
+        return GPT2LMHeadModel
+
+    def config(self, shape: ModelShape) -> "PretrainedConfig":
+        """See `Family`."""
+        from transformers import GPT2Config
+
+        return GPT2Config(
+            vocab_size=shape.vocab_size,
+            n_embd=shape.hidden_size,
+            n_layer=shape.num_layers,
+            n_head=shape.num_heads,
+            n_inner=shape.intermediate_size,
+            n_positions=shape.max_position_embeddings,
+            activation_function="gelu_pytorch_tanh",  # GPT-2's own in one kernel; "gelu_new" computes the same in eight
+            bos_token_id=None,
+            eos_token_id=None,
+            resid_pdrop=shape.dropout,
+            embd_pdrop=shape.dropout,
+            attn_pdrop=shape.dropout,
+            initializer_range=shape.initializer_range,
+        )
+
+    def transform(self, model: Any, hidden: "Tensor") -> "Tensor":
+        """Nothing: the hidden states go to the decoder as they are."""
+        return hidden
+
+    def embedding_parameters(self, shape: ModelShape) -> int:
+        """Tokens and positions: (V + P) h."""
+        return (shape.vocab_size + shape.max_position_embeddings) * shape.hidden_size
+
+    def head_parameters(self, shape: ModelShape) -> int:
+        """The final normalisation: 2h."""
+        return 2 * shape.hidden_size

@@ -1,0 +1,78 @@
+"""RoBERTa with pre-LN (Ott et al. 2019, fairseq): masked, learned positions that count from the padding token's id."""
+
+from typing import TYPE_CHECKING, Any
+
+from apollo_ds.models.axes import FFN_IN, FFN_OUT, HEADS_IN, HEADS_OUT, IN, OUT, TRANSFORM_FINAL, TRANSFORM_OUT
+from apollo_ds.models.family import Family
+from apollo_ds.models.shape import ModelShape
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from transformers import PretrainedConfig, PreTrainedModel
+
+
+class RobertaPreLayerNorm(Family):
+    """`RobertaPreLayerNormForMaskedLM`."""
+
+    name = "roberta_prelayernorm"
+    is_masked = True
+    is_pre_norm = True
+    counts_positions_from_padding = True
+    backbone = "roberta_prelayernorm"
+    blocks = "roberta_prelayernorm.encoder.layer"
+    embeddings = ("roberta_prelayernorm.embeddings",)
+    decoder = "lm_head.decoder"
+    dimensions_by_name = (
+        (r"embeddings\.(word|position|token_type)_embeddings\.weight", (None, OUT)),
+        (r"attention\.self\.(query|key|value)\.weight", (HEADS_OUT, IN)),
+        (r"attention\.self\.(query|key|value)\.bias", (HEADS_OUT,)),
+        (r"attention\.output\.dense\.weight", (OUT, HEADS_IN)),
+        (r"intermediate\.dense\.weight", (FFN_OUT, IN)),
+        (r"intermediate\.dense\.bias", (FFN_OUT,)),
+        (r"lm_head\.dense\.weight", (TRANSFORM_OUT, IN)),
+        (r"lm_head\.dense\.bias", (TRANSFORM_OUT,)),
+        (r"lm_head\.layer_norm\.(weight|bias)", (TRANSFORM_FINAL,)),
+        (r"lm_head\.bias", (None,)),
+        (r"output\.dense\.weight", (OUT, FFN_IN)),
+        (r"(dense\.bias|LayerNorm\.(weight|bias))", (OUT,)),
+    )
+    residual_outputs = r"\.\d+\.(attention\.)?output\.dense\.(weight|bias)"
+    normalisations = r"(LayerNorm|layer_norm)\.(weight|bias)"
+
+    def model_class(self) -> "type[PreTrainedModel]":
+        """See `Family`."""
+        from transformers import RobertaPreLayerNormForMaskedLM
+
+        return RobertaPreLayerNormForMaskedLM
+
+    def config(self, shape: ModelShape) -> "PretrainedConfig":
+        """See `Family`."""
+        from transformers import RobertaPreLayerNormConfig
+
+        return RobertaPreLayerNormConfig(
+            vocab_size=shape.vocab_size,
+            hidden_size=shape.hidden_size,
+            num_hidden_layers=shape.num_layers,
+            num_attention_heads=shape.num_heads,
+            intermediate_size=shape.intermediate_size,
+            max_position_embeddings=shape.max_position_embeddings + 1,  # positions count from the padding token's 0
+            pad_token_id=0,
+            type_vocab_size=1,
+            hidden_dropout_prob=shape.dropout,
+            attention_probs_dropout_prob=shape.dropout,
+            initializer_range=shape.initializer_range,
+        )
+
+    def transform(self, model: Any, hidden: "Tensor") -> "Tensor":
+        """A linear layer, GELU and a normalisation."""
+        from torch.nn.functional import gelu
+
+        return model.lm_head.layer_norm(gelu(model.lm_head.dense(hidden)))
+
+    def embedding_parameters(self, shape: ModelShape) -> int:
+        """Tokens, positions and one more, one token type, and a normalisation: (V + P + 2) h + 2h."""
+        return (shape.vocab_size + shape.max_position_embeddings + 2) * shape.hidden_size + 2 * shape.hidden_size
+
+    def head_parameters(self, shape: ModelShape) -> int:
+        """A final normalisation 2h, the transform h^2 + h, its normalisation 2h, and a bias a token."""
+        return shape.hidden_size**2 + 5 * shape.hidden_size + shape.vocab_size

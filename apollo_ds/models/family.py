@@ -1,0 +1,106 @@
+"""What the package must know of a model family. Each file of `models/families` holds one `Family`.
+
+The model itself is a class of `transformers`, unmodified. A family says where the class keeps its parts, what the
+dimensions of its parameters mean, and what it costs. Nothing here imports torch or transformers until a model is
+built, so that a mistake in a recipe is reported within a second.
+"""
+
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from apollo_ds.models.axes import Dimensions
+from apollo_ds.models.shape import ModelShape
+from data_prep.masking import MASKED_FRACTION
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from transformers import PretrainedConfig, PreTrainedModel
+
+
+class Family(ABC):
+    """A kind of model. The closed forms of its cost are those of a plain Transformer unless a family overrides them."""
+
+    name: ClassVar[str]
+    """What a recipe calls it: `model.family`."""
+    is_masked: ClassVar[bool]
+    """Whether the model learns by filling in masked tokens. Otherwise it continues text."""
+    is_pre_norm: ClassVar[bool]
+    """Whether a block normalises what it reads (pre-LN), so that its branches are added to what it was given."""
+    counts_positions_from_padding: ClassVar[bool] = False
+    """Whether positions are counted from the padding token's id, so that an export must keep that id."""
+    backbone: ClassVar[str]
+    """Path of the model without its head."""
+    blocks: ClassVar[str]
+    """Path of the block list. Parameters are named `{blocks}.{index}.{rest}`."""
+    embeddings: ClassVar[tuple[str, ...]]
+    """Paths of what is below the blocks."""
+    decoder: ClassVar[str]
+    """Path of the head's last matrix, a linear layer that makes logits."""
+    dimensions_by_name: ClassVar[Sequence[tuple[str, Dimensions]]]
+    """Patterns of parameter names and their dimensions. The first pattern that ends a name decides."""
+    residual_outputs: ClassVar[str]
+    """Pattern of the parameters that write a block's branch into the residual stream."""
+    normalisations: ClassVar[str]
+    """Pattern of the parameters that scale or shift a normalisation."""
+    presets: ClassVar[Mapping[str, ModelShape]] = {}
+    """Published sizes by name: what `model: NAME` means in a recipe."""
+
+    @abstractmethod
+    def model_class(self) -> "type[PreTrainedModel]":
+        """The class of `transformers`."""
+
+    @abstractmethod
+    def config(self, shape: ModelShape) -> "PretrainedConfig":
+        """The class's configuration for a shape."""
+
+    @abstractmethod
+    def transform(self, model: Any, hidden: "Tensor") -> "Tensor":
+        """What the head does to hidden states (..., hidden_size) before `decoder`."""
+
+    @abstractmethod
+    def embedding_parameters(self, shape: ModelShape) -> int:
+        """Parameters below the blocks. The head's matrix is the token embedding's (tied) and counts here."""
+
+    @abstractmethod
+    def head_parameters(self, shape: ModelShape) -> int:
+        """Parameters above the blocks, without the matrix that the embeddings share."""
+
+    def layer_parameters(self, shape: ModelShape) -> int:
+        """Weights and biases of one layer: attention 4h^2 + 4h, feed-forward 2hf + f + h, two normalisations 4h."""
+        hidden, inner = shape.hidden_size, shape.intermediate_size
+        return 4 * hidden**2 + 2 * hidden * inner + 9 * hidden + inner
+
+    def layer_flops(self, shape: ModelShape, seq_len: int) -> int:
+        """Forward operations of one layer on one sample: s (8h^2 + 4hf + 4sh)."""
+        hidden, inner = shape.hidden_size, shape.intermediate_size
+        return seq_len * (8 * hidden**2 + 4 * hidden * inner + 4 * seq_len * hidden)
+
+    def head_flops(self, shape: ModelShape, seq_len: int) -> int:
+        """Forward operations of the head on one sample: 2hV (+ 2h^2 in a masked model) a scored position."""
+        transform = 2 * shape.hidden_size**2 if self.is_masked else 0
+        return self.scored_positions(seq_len) * (2 * shape.hidden_size * shape.vocab_size + transform)
+
+    def scored_positions(self, seq_len: int) -> int:
+        """Positions of a sample that the loss is computed at: 15% of them in a masked model, else all."""
+        return max(1, round(MASKED_FRACTION * seq_len)) if self.is_masked else seq_len
+
+    def dimensions(self, name: str) -> Dimensions:
+        """What the dimensions of a parameter mean.
+
+        Raises:
+            KeyError: the family has no such parameter.
+        """
+        for pattern, found in self.dimensions_by_name:
+            if re.search(rf"\.{pattern}$", name):
+                return found
+        raise KeyError(f"{name}: its dimensions in family {self.name} are not known")
+
+    def is_residual_output(self, name: str) -> bool:
+        """Whether a parameter writes a block's branch into the residual stream, so that zeros silence the branch."""
+        return bool(re.search(rf"{self.residual_outputs}$", name))
+
+    def is_normalisation(self, name: str) -> bool:
+        """Whether a parameter scales or shifts a normalisation."""
+        return bool(re.search(rf"{self.normalisations}$", name))

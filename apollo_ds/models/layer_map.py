@@ -1,0 +1,74 @@
+"""Layer maps: which unique layer stands at each position of a deeper network.
+
+One map serves both uses. While a stage trains, `layer_map[i]` is the unique layer that runs at position i. When the
+model grows, the same map says which old layer the new layer i is copied from.
+"""
+
+from collections.abc import Callable
+
+LayerMap = tuple[int, ...]
+Maker = Callable[[int, int], LayerMap]
+"""From a number of unique layers and a number of positions to a map."""
+LAYER_MAPS: dict[str, Maker] = {}
+"""By name: maps that both place layers and say what new ones are copied from."""
+PLACEMENTS: dict[str, Maker] = {}
+"""By name: maps that place layers. `LAYER_MAPS` are among them."""
+
+
+def places(function: Maker) -> Maker:
+    """Offer a function as a map that places layers, under its own name."""
+    PLACEMENTS[function.__name__] = function
+    return function
+
+
+def grows(function: Maker) -> Maker:
+    """Offer a function as a map that also says what new layers are copied from."""
+    LAYER_MAPS[function.__name__] = function
+    return places(function)
+
+
+@grows
+def interpolate(source: int, target: int) -> LayerMap:
+    """Spread `source` layers evenly over `target` positions (Apollo, eq. 12): 3 -> 6 is 0 0 1 1 2 2.
+
+    With integers, not with the float division of the published code, which is off by one for some pairs (14 -> 18).
+    If `source` divides `middle`, interpolating source -> middle -> target equals source -> target for every target,
+    so growth leaves the network at each depth from `middle` on exactly as it was.
+    """
+    return tuple(i * source // target for i in range(target))
+
+
+@grows
+def stack(source: int, target: int) -> LayerMap:
+    """Repeat the layers bottom to top (StackBERT; Apollo, eq. 11): 3 -> 6 is 0 1 2 0 1 2.
+
+    An incomplete last repetition takes the top layers: 3 -> 8 is 0 1 2 0 1 2 1 2.
+    """
+    repeated = target // source * source
+    return (*(i % source for i in range(repeated)), *range(source - (target - repeated), source))
+
+
+@grows
+def duplicate_top(source: int, target: int) -> LayerMap:
+    """Put copies of the top layers on top (MSLT): 3 -> 5 is 0 1 2 1 2. Beyond twice the layers, again from there."""
+    layers = list(range(source))
+    while len(layers) < target:
+        layers += layers[-min(len(layers), target - len(layers)) :]
+    return tuple(layers)
+
+
+@grows
+def duplicate_middle(source: int, target: int) -> LayerMap:
+    """Repeat the middle layers right after themselves (MIDAS): 4 -> 6 is 0 1 2 1 2 3."""
+    layers = list(range(source))
+    while len(layers) < target:
+        block = min(len(layers), target - len(layers))
+        first = (len(layers) - block) // 2
+        layers[first + block : first + block] = layers[first : first + block]
+    return tuple(layers)
+
+
+@places
+def prefix(source: int, target: int) -> LayerMap:
+    """The lowest `target` of the layers (bert2BERT's first stage): 6 -> 2 is 0 1."""
+    return tuple(range(min(source, target)))

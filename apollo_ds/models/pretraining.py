@@ -1,0 +1,120 @@
+"""A `transformers` model with its pretraining loss: the blocks run in the order of a layer map."""
+
+from collections.abc import Callable
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+from transformers.initialization import no_init_weights
+
+from apollo_ds.models.attention import ATTENTION
+from apollo_ds.models.families import family_of
+from apollo_ds.models.layer_map import LayerMap
+from apollo_ds.models.layer_view import LayerView
+from apollo_ds.models.loss import summed_cross_entropy
+from apollo_ds.models.shape import ModelShape
+
+Batch = tuple[Tensor, Tensor, Tensor]
+"""input_ids (batch, seq_len), positions (batch, scored) and labels (batch, scored): what `PretrainingModel` takes."""
+
+
+class PretrainingModel(nn.Module):
+    """A language model and its pretraining loss.
+
+    `forward(input_ids, positions, labels)` takes token ids (batch, seq_len), the positions to score
+    (batch, scored) and their target ids (batch, scored), and returns the summed cross-entropy divided by
+    batch * scored, in nats. Dividing by a fixed number makes the loss of a batch the mean of its parts' losses,
+    however it is split; targets of -100 add nothing.
+    """
+
+    def __init__(self, shape: ModelShape, model: PreTrainedModel) -> None:
+        super().__init__()
+        self.shape = shape
+        self.family = family_of(shape)
+        self.model = model
+        parent, _, name = self.family.blocks.rpartition(".")
+        blocks = cast(nn.ModuleList, model.get_submodule(self.family.blocks))
+        setattr(model.get_submodule(parent), name, LayerView(list(blocks)))
+
+    @property
+    def unique_layers(self) -> int:
+        """How many blocks there are, however often each runs."""
+        return len(self.layers)
+
+    @property
+    def layers(self) -> LayerView:
+        """The unique blocks."""
+        return cast(LayerView, self.model.get_submodule(self.family.blocks))
+
+    def freeze(self, layers: int) -> None:
+        """Stop training the embeddings, so also the head's matrix that they are, and so many bottom layers."""
+        embeddings = [self.model.get_submodule(path) for path in self.family.embeddings]
+        for part in (*embeddings, *(self.layers[i] for i in range(layers))):
+            part.requires_grad_(False)
+
+    def checkpoint_activations(self) -> None:
+        """Keep only the inputs of layers; the backward runs each layer's forward again, once for each time it ran."""
+        self.model.activation_checkpointing_enable({"use_reentrant": False})
+
+    def compile_blocks(self, backend: str | Callable[..., Any] = "inductor") -> None:
+        """Compile the layers one by one, so that whatever order they run in, nothing new is compiled."""
+        for block in self.layers.children():
+            block.compile(backend=backend)
+
+    def average_tied_gradients(self) -> None:
+        """Give a layer that runs several times in a forward the mean of its gradients there, not their sum."""
+        layers = self.layers
+        for index in range(len(layers)):
+            for parameter in layers[index].parameters():
+                parameter.register_hook(lambda gradient, index=index: gradient / layers.order.count(index))
+
+    def run_in_order(self, layer_map: LayerMap, scales: tuple[float, ...] = (), first_trained: int = 0) -> None:
+        """Make the next forward run these unique layers, in this order.
+
+        `scales` multiplies what the block at each position adds; empty for 1. The embeddings and the positions below
+        `first_trained` run without autograd.
+        """
+        layers = self.layers
+        layers.order, layers.scales, layers.first_trained = layer_map, scales, first_trained
+
+    def forward(self, input_ids: Tensor, positions: Tensor, labels: Tensor) -> Tensor:
+        """See the class."""
+        backbone = self.model.get_submodule(self.family.backbone)
+        with torch.set_grad_enabled(torch.is_grad_enabled() and self.layers.first_trained == 0):
+            hidden = backbone(input_ids=input_ids, use_cache=False).last_hidden_state
+        if positions.shape[1] < hidden.shape[1]:
+            index = positions.unsqueeze(-1).expand(-1, -1, hidden.shape[-1])
+            hidden = hidden.gather(1, index)
+        decoder = cast(nn.Linear, self.model.get_submodule(self.family.decoder))
+        rows = self.family.transform(self.model, hidden).flatten(0, 1)
+        return summed_cross_entropy(rows, decoder, labels.flatten()) / labels.numel()
+
+
+def frozen_names(shape: ModelShape, layers: int) -> Callable[[str], bool]:
+    """Whether `PretrainingModel.freeze(layers)` freezes the parameter of a name."""
+    family = family_of(shape)
+    blocks = [f"{family.blocks}.{i}" for i in range(layers)]
+    prefixes = tuple(f"model.{path}." for path in (*family.embeddings, *blocks))
+    return lambda name: name.startswith(prefixes)
+
+
+def build(shape: ModelShape, unique_layers: int, seed: int | None) -> PretrainingModel:
+    """A freshly initialised model with so many unique blocks, the same for the same seed.
+
+    Weights are drawn as for the full depth: GPT-2 scales its residual projections by the number of layers. Without a
+    seed they are left as memory happens to be, for a model that is to be filled from a state.
+    """
+    family = family_of(shape)
+    config = family.config(shape.model_copy(update={"num_layers": unique_layers}))
+    config._attn_implementation = ATTENTION
+    with no_init_weights():
+        model = family.model_class()(config)
+    config.num_hidden_layers = shape.num_layers
+    if seed is None:
+        model.tie_weights()
+        return PretrainingModel(shape, model)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model.init_weights()
+    return PretrainingModel(shape, model)

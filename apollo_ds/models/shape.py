@@ -1,0 +1,52 @@
+"""The sizes of a Transformer. What a family makes of them is in `models/families`."""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, Self
+
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
+
+
+class ModelShape(BaseModel):
+    """What decides a model's parameters and cost. `num_layers` is the depth it is being trained for."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    was: ClassVar[Mapping[str, Any]] = {}
+    """What a model was whose recorded sizes lack a key, where that is not today's default."""
+
+    family: str
+    """The name of a file in `models/families`."""
+    num_layers: PositiveInt
+    hidden_size: PositiveInt
+    num_heads: PositiveInt
+    intermediate_size: PositiveInt
+    vocab_size: PositiveInt
+    max_position_embeddings: PositiveInt = 512
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+    initializer_range: float = Field(default=0.02, gt=0)
+    """Standard deviation of fresh matrices. BERT's and GPT-2's own suits their widths; a narrow BERT may need more,
+    about hidden_size ** -0.5, or attend to nothing in particular for thousands of steps."""
+
+    @model_validator(mode="after")
+    def _heads_divide_hidden_size(self) -> Self:
+        if self.hidden_size % self.num_heads:
+            raise ValueError(f"num_heads {self.num_heads} does not divide hidden_size {self.hidden_size}")
+        return self
+
+
+def why_not_grown(old: ModelShape, new: ModelShape) -> str | None:
+    """What keeps one model from growing into another, in words; None if it can."""
+    for key in ("family", "vocab_size", "max_position_embeddings"):
+        before, after = getattr(old, key), getattr(new, key)
+        if before != after:
+            return f"the source's {key} is {before}, and growth keeps it; set model.{key}={before}, not {after}"
+    head = old.hidden_size // old.num_heads
+    if new.hidden_size // new.num_heads != head:
+        return f"heads keep their size {head} when a model grows; give num_heads in proportion"
+    for key in ("hidden_size", "intermediate_size"):
+        before, after = getattr(old, key), getattr(new, key)
+        if after < before:
+            return f"{key} must not become narrower, from {before} to {after}"
+    if new.num_layers < old.num_layers:
+        return f"{old.num_layers} layers cannot grow to {new.num_layers}"
+    return None

@@ -1,0 +1,37 @@
+"""Operations of a schedule's steps. A stage that learns a growth operator also pays for making the weights."""
+
+from apollo_ds.models.flops import training_flops
+from apollo_ds.schedule.schedule import Schedule, StepPlan
+from apollo_ds.schedule.stage import Stage
+
+
+def step_flops(schedule: Schedule, plan: StepPlan) -> float:
+    """Operations of one step, forward and backward, of the whole global batch."""
+    stage = schedule.stages[plan.stage]
+    return _flops(stage, plan.depth, plan.first_trained, schedule.global_batch_size)
+
+
+def expected_step_flops(schedule: Schedule, number: int) -> float:
+    """Mean operations of a step of a stage, over the depths that it draws."""
+    stage = schedule.stages[number]
+    return sum(
+        chance * _flops(stage, schedule.executed(number, depth), stage.first_trained(depth), schedule.global_batch_size)
+        for depth, chance in stage.depths()
+    )
+
+
+def remaining_flops(schedule: Schedule, step: int) -> float:
+    """Mean operations of all steps from this one on."""
+    return sum(
+        max(0, first + stage.steps - max(first, step)) * expected_step_flops(schedule, number)
+        for number, (first, stage) in enumerate(zip(schedule.first_steps, schedule.stages, strict=True))
+    )
+
+
+def _flops(stage: Stage, depth: float, first_trained: int, samples: int) -> float:
+    if stage.learned_growth:
+        from apollo_ds.growth.learned import operator_of  # it imports torch, which planning a usual recipe does not
+        from apollo_ds.growth.learned.cost import learning_flops
+
+        return learning_flops(operator_of(stage.learned_growth, stage), stage.seq_len, samples)
+    return training_flops(stage.shape, depth, stage.seq_len, samples, first_trained, stage.frozen_layers > 0)

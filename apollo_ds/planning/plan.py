@@ -1,0 +1,155 @@
+"""The schedule before anything is spent: what each stage is, and what it costs."""
+
+from collections.abc import Sequence
+from math import prod
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from apollo_ds.config.recipe import Recipe
+from apollo_ds.models.families import family_of
+from apollo_ds.models.flops import parameters, trainable_parameters, training_flops
+from apollo_ds.planning.accounting import expected_step_flops
+from apollo_ds.schedule.source import SourceRun
+from apollo_ds.schedule.stage import Stage
+
+_WIDEST = 100
+
+
+def plan(recipe: Recipe) -> dict[str, Any]:
+    """Stages and totals of a recipe, as `plan --json` prints them. Operations are of forward and backward."""
+    schedule = recipe.schedule()
+    costs = [expected_step_flops(schedule, number) for number in range(len(schedule.stages))]
+    total = sum(cost * stage.steps for cost, stage in zip(costs, schedule.stages, strict=True))
+    full_step = training_flops(recipe.model, recipe.model.num_layers, recipe.seq_len, recipe.global_batch_size)
+    stages = [
+        {
+            "stage": number,
+            "method": stage.method,
+            "first_step": schedule.first_steps[number],
+            "steps": stage.steps,
+            "unique_layers": stage.unique_layers,
+            "hidden_size": stage.shape.hidden_size,
+            "seq_len": stage.seq_len,
+            "intermediate_size": stage.shape.intermediate_size,
+            "expected_depth": schedule.expected_depth(number),
+            "parameters": parameters(stage.shape, stage.unique_layers),
+            "trainable_parameters": _trainable_parameters(stage),
+            "flops_per_step": cost,
+            "flops_share": cost * stage.steps / total,
+            "may_end_early": stage.ends is not None,
+        }
+        for number, (stage, cost) in enumerate(zip(schedule.stages, costs, strict=True))
+    ]
+    return {
+        "total": {
+            "steps": schedule.total_steps,
+            "tokens": sum(stage.steps * stage.seq_len for stage in schedule.stages) * recipe.global_batch_size,
+            "flops": total,
+            "scratch_flops": full_step * schedule.total_steps,
+            "source_flops": schedule.source.spent.flops if schedule.source else 0.0,
+        },
+        "stages": stages,
+    }
+
+
+def _trainable_parameters(stage: Stage) -> int:
+    if stage.learned_growth:
+        from apollo_ds.growth.learned import operator_of
+
+        return sum(prod(shape) for shape in operator_of(stage.learned_growth, stage).coefficient_shapes.values())
+    return trainable_parameters(stage.shape, stage.unique_layers, stage.frozen_layers)
+
+
+def show(recipe: Recipe, console: Console) -> None:
+    """Print the plan as a table for a person."""
+    result = plan(recipe)
+    shape, total, schedule = recipe.model, result["total"], recipe.schedule()
+    console.print(
+        f"[bold]{recipe.method.name}[/]  {shape.family} {shape.num_layers}x{shape.hidden_size}, vocabulary "
+        f"{shape.vocab_size:,}, length {recipe.seq_len}, batch {recipe.global_batch_size}, {recipe.steps:,} steps"
+    )
+    console.width = max(console.width, _WIDEST)  # a wrapped line is better than a cut number
+    changing = [key for key in ("hidden", "length") if len({_sizes(stage)[key] for stage in result["stages"]}) > 1]
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    shown = ("#", "from", "steps", "layers", *changing, "trained", "depth", "cost", *(() if changing else ("share",)))
+    for heading in shown:
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("function", no_wrap=True)
+    full_step = total["scratch_flops"] / total["steps"]
+    for stage in result["stages"]:
+        table.add_row(
+            str(stage["stage"] + 1),
+            f"{stage['first_step']:,}",
+            f"{'<= ' if stage['may_end_early'] else ''}{stage['steps']:,}",
+            str(stage["unique_layers"]),
+            *(_sizes(stage)[key] for key in changing),
+            f"{stage['trainable_parameters'] / 1e6:.1f} M",
+            f"{stage['expected_depth']:.2f}",
+            f"{stage['flops_per_step'] / full_step:.1%}",
+            *(() if changing else (f"{stage['flops_share']:.1%}",)),
+            _effect_of_growth(schedule.stages, stage["stage"]),
+        )
+    console.print(table)
+    console.print(
+        f"{total['tokens'] / 1e9:.3g} G tokens, {total['flops']:.4g} FLOPs: "
+        f"{total['flops'] / total['scratch_flops']:.1%} of what the same steps cost from scratch.\n"
+        f"{_with_source(schedule.source, total)}"
+        "[dim]trained: parameters; depth: mean layers run; cost: of a full-depth step;\n"
+        "function: what entering the stage does to it; a | b: a divides b, so that shared\n"
+        "layers part without a change.[/]"
+    )
+
+
+def _with_source(source: SourceRun | None, total: dict[str, Any]) -> str:
+    """The cost again, with what the source has spent, where one is given."""
+    if source is None:
+        return ""
+    share = (total["flops"] + total["source_flops"]) / total["scratch_flops"]
+    return f"Counting the source's {total['source_flops']:.4g} FLOPs ({source}): {share:.1%}.\n"
+
+
+def _sizes(stage: dict[str, Any]) -> dict[str, str]:
+    """What the table shows only where it changes: hidden size / feed-forward width, and sequence length."""
+    return {"hidden": f"{stage['hidden_size']}/{stage['intermediate_size']}", "length": str(stage["seq_len"])}
+
+
+def _effect_of_growth(stages: Sequence[Stage], number: int) -> str:
+    """What entering a stage does to the function that is evaluated."""
+    if number == 0:
+        return "as in the source" if stages[0].source else "initialised"
+    old, new = stages[number - 1], stages[number]
+    if new.continues(old):
+        return "goes on"
+    if new.learned_growth:
+        return f"{new.learned_growth.operator} at its start"
+    if old.learned_growth:
+        return "unchanged"
+    changes = [*_effect_of_depth(old, new), *_effect_of_width(old, new)]
+    return ", ".join(changes) if changes else "unchanged"
+
+
+def _effect_of_depth(old: Stage, new: Stage) -> list[str]:
+    rule, a, b = new.growth, old.unique_layers, new.unique_layers
+    if a == b:
+        return []
+    if rule.new_layers in ("zero", "silent", "identity") and family_of(new.shape).is_pre_norm:
+        return []
+    shared = old.evaluation_depth >= b and old.layer_map == new.layer_map == rule.layer_map == "interpolate"
+    if rule.noise and rule.new_layers == "copy":
+        return ["changed (noise)"]
+    if shared and rule.new_layers == "copy" and b % a == 0:
+        return [f"unchanged ({a} | {b})"]
+    return [f"changed ({rule.layer_map if rule.new_layers == 'copy' else rule.new_layers})"]
+
+
+def _effect_of_width(old: Stage, new: Stage) -> list[str]:
+    if (old.shape.hidden_size, old.shape.intermediate_size) == (new.shape.hidden_size, new.shape.intermediate_size):
+        return []
+    # Normalisation needs every hidden unit copied equally often; feed-forward units do not pass through it.
+    rule, uniform = new.growth.width, new.shape.hidden_size % old.shape.hidden_size == 0
+    only_inner = new.shape.hidden_size == old.shape.hidden_size
+    exact = rule != "aki" and (only_inner or (uniform and rule != "net2net"))
+    return [] if exact else [f"wider ({rule})"]

@@ -1,0 +1,60 @@
+"""What a rank keeps under each ZeRO stage, and which one each of a run's stages trains under."""
+
+from collections.abc import Sequence
+
+from apollo_ds.config.deepspeed import offloads, precision, with_zero_stage, zero_stage
+from apollo_ds.config.recipe import Recipe
+from apollo_ds.models.flops import parameters, trainable_parameters
+from apollo_ds.schedule.stage import Stage
+
+_WEIGHT_BYTES = 4
+_MOMENT_BYTES = 8
+"""Of a parameter in fp32, and of Adam's two moments."""
+
+
+def state_bytes(parameter_count: int, trained: int, zero_stage: int, ranks: int, bytes_a_number: int) -> float:
+    """Weights of all parameters, gradients and optimizer of the trained ones, on one rank.
+
+    ZeRO 1 parts the optimizer, 2 gradients too, 3 weights too.
+    """
+    weights, gradients = bytes_a_number * parameter_count, bytes_a_number * trained
+    trains_in_place = zero_stage == 0 and bytes_a_number == _WEIGHT_BYTES  # else the optimizer has weights of its own
+    optimizer = (_MOMENT_BYTES if trains_in_place else _WEIGHT_BYTES + _MOMENT_BYTES) * trained
+    return (
+        weights / (ranks if zero_stage >= 3 else 1)
+        + gradients / (ranks if zero_stage >= 2 else 1)
+        + optimizer / (ranks if zero_stage >= 1 else 1)
+    )
+
+
+def stage_bytes(recipe: Recipe, stage: Stage, zero: int, ranks: int) -> float:
+    """`state_bytes` of a stage of a recipe whose DeepSpeed configuration is settled."""
+    bytes_a_number = 4 if precision(recipe.deepspeed) == "fp32" else 2
+    trained = trainable_parameters(stage.shape, stage.unique_layers, stage.frozen_layers)
+    return state_bytes(parameters(stage.shape, stage.unique_layers), trained, zero, ranks, bytes_a_number)
+
+
+def zero_stages(recipe: Recipe, stages: Sequence[Stage], ranks: int) -> list[int]:
+    """The ZeRO stage of each stage: that of `deepspeed`, or with `zero_by_stage` the lowest that fits where that does.
+
+    It fits where a rank's state is no larger than that of the largest stage under `deepspeed`; on a single rank, which
+    shards nothing, all do. What learns a growth operator keeps that of `deepspeed`, since it trains other parameters
+    than its shape has. In half precision none goes below 1: there DeepSpeed 0.19.8 copies each parameter by itself, and
+    makes the host wait for the device in every step.
+    """
+    stated = zero_stage(recipe.deepspeed)
+    if not recipe.zero_by_stage or offloads(recipe.deepspeed):
+        return [stated] * len(stages)
+    lowest = 0 if precision(recipe.deepspeed) == "fp32" else 1
+    room = max(stage_bytes(recipe, stage, stated, ranks) for stage in stages)
+
+    def fitting(stage: Stage) -> int:
+        lower = () if stage.learned_growth else range(lowest, stated)
+        return next((zero for zero in lower if stage_bytes(recipe, stage, zero, ranks) <= room), stated)
+
+    return [fitting(stage) for stage in stages]
+
+
+def under_zero(recipe: Recipe, zero: int) -> Recipe:
+    """The recipe with another ZeRO stage in its DeepSpeed configuration."""
+    return recipe.model_copy(update={"deepspeed": with_zero_stage(recipe.deepspeed, zero)})

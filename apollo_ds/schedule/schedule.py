@@ -1,0 +1,186 @@
+"""The schedule that a run's stages form: what a step runs, as a pure function of its number."""
+
+from bisect import bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import accumulate, pairwise
+
+from apollo_ds.errors import UserError
+from apollo_ds.models.layer_map import LayerMap
+from apollo_ds.schedule.depth import draw_depth
+from apollo_ds.schedule.learning_rate import LearningRate
+from apollo_ds.schedule.source import SourceRun
+from apollo_ds.schedule.stage import Stage
+
+
+@dataclass(frozen=True)
+class StepPlan:
+    """Everything that the schedule decides about one step, or about one micro-batch of it."""
+
+    step: int
+    stage: int
+    layer_map: LayerMap
+    """The unique layers that run, in order."""
+    scales: tuple[float, ...]
+    """What each of them adds is multiplied by this; empty for 1."""
+    first_trained: int
+    """Positions of `layer_map` below this one, and the embeddings if it is not 0, run without autograd."""
+    seq_len: int
+    learning_rate: float
+    new_learning_rate: float
+    """The learning rate of what the last growth added."""
+    first_token: int
+    """Tokens of the data stream consumed before this step."""
+
+    @property
+    def depth(self) -> int:
+        """Number of layers that run."""
+        return len(self.layer_map)
+
+
+@dataclass(frozen=True)
+class _RatePosition:
+    """Where a stage stands in the course of the learning rate: step t of it is step t - `origin` of `total`."""
+
+    origin: int
+    total: int
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """The stages of a run, in order, and what each step does. It never changes: a stage that ends early gives another.
+
+    Raises:
+        UserError: a stage has no steps, or the layer counts do not increase.
+    """
+
+    stages: tuple[Stage, ...]
+    global_batch_size: int
+    learning_rate: LearningRate
+    seed: int
+
+    def __post_init__(self) -> None:
+        for number, stage in enumerate(self.stages):
+            if stage.steps < 1 and stage.source is None:
+                raise UserError(f"method: stage {number + 1} of {len(self.stages)} has no steps; raise `steps`")
+        counts = [stage.unique_layers for stage in self.stages]
+        if any(after < before for before, after in pairwise(counts)):
+            raise UserError(f"method: layer counts must increase from stage to stage, not {counts}")
+
+    @cached_property
+    def first_steps(self) -> tuple[int, ...]:
+        """The step that each stage begins with."""
+        return tuple(accumulate((stage.steps for stage in self.stages[:-1]), initial=0))
+
+    @cached_property
+    def _rates(self) -> list[_RatePosition]:
+        return _rate_positions(self.stages)
+
+    @property
+    def source(self) -> SourceRun | None:
+        """The run that has trained the first stage, where another than this one has."""
+        return self.stages[0].source
+
+    @property
+    def total_steps(self) -> int:
+        """Steps of all stages."""
+        return sum(stage.steps for stage in self.stages)
+
+    @property
+    def stage_steps(self) -> list[int]:
+        """Steps of each stage: with the recipe, all that is needed to know the schedule again."""
+        return [stage.steps for stage in self.stages]
+
+    def with_stage_steps(self, steps: Sequence[int]) -> "Schedule":
+        """The schedule of a run whose stages have these lengths."""
+        return replace(self, stages=tuple(replace(s, steps=n) for s, n in zip(self.stages, steps, strict=True)))
+
+    def ended_at(self, step: int) -> "Schedule":
+        """The schedule in which the stage of the step before `step` ends there.
+
+        The last stage takes the steps that it would have had.
+        """
+        number = self.stage_number(step - 1)
+        steps = self.stage_steps
+        unused = self.first_steps[number] + steps[number] - step
+        steps[number] -= unused
+        steps[-1] += unused
+        return self.with_stage_steps(steps)
+
+    def stage_number(self, step: int) -> int:
+        """Index of the stage that a step belongs to."""
+        return bisect_right(self.first_steps, step) - 1
+
+    def at(self, step: int, micro_step: int = 0) -> StepPlan:
+        """What a step does; `micro_step` matters only to a stage that draws a depth for each micro-batch."""
+        number = self.stage_number(step)
+        stage = self.stages[number]
+        counters = (step, micro_step) if stage.draw == "micro_step" else (step,)
+        depth = draw_depth(stage.depth_distribution, stage.first_depth, self.seed, *counters)
+        layer_map = stage.map_to(depth)
+        scales: tuple[float, ...] = ()
+        first_trained = stage.first_trained(depth)
+        if stage.layer_drop:
+            gates = stage.layer_drop.gates(depth, step / self.total_steps, self.seed, step)
+            layer_map = tuple(layer_map[position] for position, _ in gates)
+            scales = tuple(scale for _, scale in gates)
+        rewarmed = self._rewarmed(number, step)
+        rate = self._rates[number]
+        learning_rate = stage.learning_rate_scale * self.learning_rate.at(step - rate.origin, rate.total)
+        return StepPlan(
+            step=step,
+            stage=number,
+            layer_map=layer_map,
+            scales=scales,
+            first_trained=first_trained,
+            seq_len=stage.seq_len,
+            learning_rate=learning_rate * (rewarmed if stage.growth.rewarm == "all" else 1.0),
+            new_learning_rate=learning_rate * rewarmed,
+            first_token=self._tokens_before(step),
+        )
+
+    def _rewarmed(self, number: int, step: int) -> float:
+        """How far the warm-up after a stage's growth has come, from just above 0 to 1."""
+        rule = self.stages[number].growth
+        if number == 0 or rule.rewarm == "none":
+            return 1.0
+        return min(1.0, (step - self.first_steps[number] + 1) / max(1, rule.rewarm_steps))
+
+    def _tokens_before(self, step: int) -> int:
+        number = self.stage_number(step)
+        finished = sum(stage.steps * stage.seq_len for stage in self.stages[:number])
+        return self.global_batch_size * (finished + (step - self.first_steps[number]) * self.stages[number].seq_len)
+
+    def expected_depth(self, number: int) -> float:
+        """Mean number of layers that a step of a stage runs."""
+        return sum(chance * self.executed(number, depth) for depth, chance in self.stages[number].depths())
+
+    def executed(self, number: int, depth: int) -> float:
+        """Mean number of layers that run when this depth has been drawn."""
+        stage, first, total = self.stages[number], self.first_steps[number], self.total_steps
+        if stage.layer_drop is None:
+            return depth
+        return stage.layer_drop.expected_depth(depth, first / total, (first + stage.steps) / total)
+
+
+def _rate_positions(stages: Sequence[Stage]) -> list[_RatePosition]:
+    """A stage that restarts the learning rate begins a new course of it, which ends where the next one begins.
+
+    One that rewinds it by c continues at the c-th part of the position reached; the course is as much shorter.
+    """
+    positions: list[_RatePosition] = []
+    first = 0
+    for number, stage in enumerate(stages):
+        if number == 0 or stage.restarts_learning_rate:
+            course, origin = number, first
+        elif stage.learning_rate_rewind != 1.0:
+            reached = first - origin
+            origin += reached - round(reached / stage.learning_rate_rewind)
+        positions.append(_RatePosition(origin, 0))
+        first += stage.steps
+        is_last_of_course = number + 1 == len(stages) or stages[number + 1].restarts_learning_rate
+        if is_last_of_course:
+            ended = [replace(position, total=first - origin) for position in positions[course:]]
+            positions[course:] = ended
+    return positions

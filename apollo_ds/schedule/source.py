@@ -1,0 +1,36 @@
+"""A run whose model another run starts from, as its folder tells."""
+
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from apollo_ds.models.shape import ModelShape
+from apollo_ds.schedule.totals import Totals
+
+
+class SourceRun(BaseModel):
+    """What a run must know of its source. It is part of the recipe in the run's own folder."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    folder: Path
+    checkpoint: Path
+    step: int
+    """The checkpoint's, of `steps`."""
+    steps: int
+    shape: ModelShape
+    """That of its last stage; `num_layers` is the number of its unique layers."""
+    tokenizer: str | None
+    """The hash of its tokenizer; None where an earlier version wrote the folder."""
+    spent: Totals
+    """What has led to the checkpoint, with what led to the source's own source."""
+
+    @property
+    def cost(self) -> dict[str, Any]:
+        """What a run records of its source when it starts."""
+        spent = {f"source_{key}": getattr(self.spent, key) for key in ("tokens", "flops", "seconds")}
+        return {"source": str(self.checkpoint), **spent}
+
+    def __str__(self) -> str:
+        return f"{self.folder}, step {self.step:,} of {self.steps:,}"

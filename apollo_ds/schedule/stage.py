@@ -1,0 +1,114 @@
+"""A stage: a part of a run during which the set of trained parameters does not change."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from apollo_ds.models.layer_map import PLACEMENTS, LayerMap
+from apollo_ds.models.shape import ModelShape
+from apollo_ds.schedule.depth import DepthDistribution
+from apollo_ds.schedule.layer_drop import LayerDrop
+from apollo_ds.schedule.source import SourceRun
+from apollo_ds.schedule.triggers import Trigger
+
+MomentRule = Literal["map", "map_scaled", "zero_new", "reset", "keep_index"]
+NewLayers = Literal["copy", "zero", "silent", "identity", "random"]
+WidthRule = Literal["tiled", "uneven", "net2net", "aki", "block_diagonal"]
+Rewarm = Literal["none", "all", "new"]
+
+
+@dataclass(frozen=True)
+class GrowthRule:
+    """How a stage's model is made from the one before it; `growth` explains the choices."""
+
+    layer_map: str = "interpolate"
+    new_layers: NewLayers = "copy"
+    width: WidthRule = "tiled"
+    moments: MomentRule = "map"
+    noise: float = 0.0
+    """Standard deviation of what is added to the matrices of new layers, in units of each matrix's own."""
+    rewarm: Rewarm = "none"
+    """Whose learning rate rises again from zero after the growth: everything's, or that of the new coordinates."""
+    rewarm_steps: int = 0
+
+
+@dataclass(frozen=True)
+class LearnedGrowth:
+    """In this stage an operator is learned that makes the stage's model from a smaller one, which stays as it is."""
+
+    operator: str
+    """Its name in `growth.learned`."""
+    source: ModelShape
+    source_layers: int
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What a stage trains and how."""
+
+    method: str
+    steps: int
+    shape: ModelShape
+    unique_layers: int
+    seq_len: int
+    depth_distribution: DepthDistribution = (1.0,)
+    """Probability of each depth from `first_depth` on."""
+    shallowest: int | None = None
+    """The first of these depths, if it is not the number of unique layers."""
+    layer_map: str = "interpolate"
+    """Name of the map that places the unique layers at the positions of a network of the drawn depth."""
+    draw: Literal["step", "micro_step"] = "step"
+    """Whether all micro-batches of a step run at one depth."""
+    growth: GrowthRule = GrowthRule()
+    frozen_layers: int = 0
+    """So many bottom layers, and the embeddings, do not train in this stage."""
+    trained_top: int | None = None
+    """In each step, only so many of the highest layers that run, and the head, train."""
+    layer_drop: LayerDrop | None = None
+    """Which blocks are skipped at random."""
+    tied_gradients: Literal["sum", "mean"] = "sum"
+    """Whether a layer that runs several times gets the sum of its gradients or their mean."""
+    learned_growth: LearnedGrowth | None = None
+    """The growth operator that the stage learns, in place of its model's weights."""
+    learning_rate_scale: float = 1.0
+    """What the learning rate is multiplied by."""
+    restarts_learning_rate: bool = False
+    """Whether the learning rate's course begins anew."""
+    learning_rate_rewind: float = 1.0
+    """The learning rate goes on at this part of the way it has come: 2 for half of it."""
+    source: SourceRun | None = None
+    """The run that has trained this stage, which so has no steps: its checkpoint is where this run starts."""
+    ends: Trigger | None = None
+    """What may end the stage before its steps are done."""
+
+    @property
+    def first_depth(self) -> int:
+        """The least depth that can be drawn."""
+        return self.unique_layers if self.shallowest is None else self.shallowest
+
+    def continues(self, before: "Stage") -> bool:
+        """Whether the training state of the stage before goes on unchanged, so that nothing need be rebuilt."""
+        same = ("shape", "unique_layers", "frozen_layers", "tied_gradients", "learned_growth")
+        kept = self.growth.moments in ("map", "map_scaled", "keep_index") and self.growth.rewarm != "new"
+        return kept and all(getattr(self, name) == getattr(before, name) for name in same)
+
+    def depths(self) -> Iterator[tuple[int, float]]:
+        """Each depth that is drawn, with its probability."""
+        for i, chance in enumerate(self.depth_distribution):
+            if chance > 0:
+                yield self.first_depth + i, chance
+
+    @property
+    def evaluation_depth(self) -> int:
+        """The greatest depth that the stage trains, at which it is evaluated."""
+        return max(depth for depth, _ in self.depths())
+
+    def map_to(self, depth: int) -> LayerMap:
+        """Which unique layer runs at each of `depth` positions."""
+        return PLACEMENTS[self.layer_map](self.unique_layers, depth)
+
+    def first_trained(self, depth: int) -> int:
+        """The lowest position that trains when so many layers run; 0 where the embeddings train too."""
+        if self.trained_top is not None:
+            return depth - self.trained_top
+        return self.frozen_layers

@@ -1,0 +1,53 @@
+"""Going back after training has gone wrong: to which checkpoint, and past which data."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from apollo_ds.checkpoint.files import newest_sound, step_of
+from apollo_ds.checkpoint.position import LossMemory
+from apollo_ds.errors import UserError
+from apollo_ds.schedule.schedule import Schedule
+from apollo_ds.training.faults.loss_spikes import Diverged
+
+
+@dataclass(frozen=True)
+class Rollback:
+    """From a good state on, with other data than what came next."""
+
+    to: int
+    """The step to go back to; 0 for the beginning."""
+    went_wrong_at: int
+    reason: str
+    tokens: int
+    """How much further on in the data stream the run reads from now on."""
+
+    def apply(self, memory: LossMemory) -> None:
+        """Note in the memory of the state that the run has gone back to that it has."""
+        memory.skipped_tokens += self.tokens
+        memory.went_wrong_at = self.went_wrong_at
+
+    def __str__(self) -> str:
+        return (
+            f"training went wrong at step {self.went_wrong_at:,}: {self.reason}; "
+            f"going back to step {self.to:,} and past {self.tokens:,} tokens of data"
+        )
+
+
+def plan_rollback(trouble: Diverged, memory: LossMemory, folder: Path, schedule: Schedule, unit: int) -> Rollback:
+    """Back to the newest sound checkpoint before the trouble, and past the data up to the trouble.
+
+    Tokens are passed over in multiples of `unit`. The run has waited for all checkpoints.
+
+    Raises:
+        UserError: no checkpoint was made since the run last went wrong, so passing over data has not helped.
+    """
+    newest, _ = newest_sound(folder, before=trouble.first)
+    to = step_of(newest) if newest else 0
+    if to <= memory.went_wrong_at:
+        raise UserError(
+            f"{folder}: training went wrong at step {trouble.last}: {trouble}; since step {memory.went_wrong_at}, "
+            f"where it last went wrong, going back to step {to} and past {memory.skipped_tokens:,} tokens of data has "
+            "not helped; lower learning_rate, or look at the data and at the machine"
+        )
+    tokens = schedule.at(trouble.last).first_token - schedule.at(to).first_token
+    return Rollback(to, trouble.last, str(trouble), -(-tokens // unit) * unit)

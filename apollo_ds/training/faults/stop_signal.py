@@ -1,0 +1,98 @@
+"""Ending a run between two steps when a signal asks for it, or when its launcher has died.
+
+SIGTERM, SIGUSR1 and SIGINT (Ctrl-C) on any one rank lead all of them to finish the step after the one they are in, to
+save, and to exit with `errors.EXIT_STOPPED`. The same signal a second time ends its process at once.
+"""
+
+import os
+import signal
+import socket
+import sys
+import threading
+from types import FrameType
+
+import psutil
+
+from apollo_ds.errors import UserError
+
+_SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
+_STARTED_BY = "APOLLO_DS_STARTED_BY"
+_SECONDS_BETWEEN_LOOKS = 1.0
+
+
+class Stopped(Exception):
+    """The run was asked to stop, and has saved. The message says after which step, and who asked."""
+
+
+class StopRequest:
+    """Whether this rank has been asked to stop. Nothing asks until `listen`."""
+
+    def __init__(self) -> None:
+        self.reason: str | None = None
+
+    def check_launcher(self) -> None:
+        """See that there is use in starting.
+
+        Raises:
+            UserError: the launcher has died already.
+        """
+        if not all(_is_alive(launcher) for launcher in _launchers()):
+            raise UserError("the launcher was ended before training began")
+
+    def hold(self) -> None:
+        """Let SIGUSR1 wait until `listen`, and processes that are started until then ignore it.
+
+        SLURM sends it to all of them, and a compiler that DeepSpeed has started would die of it.
+        """
+        signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])  # blocked, it waits, even if ignored
+
+    def listen(self) -> None:
+        """Heed signals, and watch the launchers above this process. Call it from the main thread."""
+        for number in _SIGNALS:
+            signal.signal(number, self._on_signal)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGUSR1])
+        launchers = _launchers()
+        if launchers:
+            threading.Thread(target=self._watch, args=(launchers,), daemon=True).start()
+
+    def ignore(self) -> None:
+        """Let no signal disturb an exit that is under way: launchers send some when a first rank has ended."""
+        for number in _SIGNALS:
+            signal.signal(number, signal.SIG_IGN)
+
+    def _on_signal(self, number: int, _frame: FrameType | None) -> None:
+        signal.signal(number, signal.SIG_DFL)
+        self.reason = f"{signal.Signals(number).name} on {socket.gethostname()}"
+
+    def _watch(self, launchers: list[int]) -> None:
+        while all(_is_alive(launcher) for launcher in launchers):
+            threading.Event().wait(_SECONDS_BETWEEN_LOOKS)
+        self.reason = self.reason or f"the launcher on {socket.gethostname()} is gone"
+
+
+def _launchers() -> list[int]:
+    """The processes that started this rank. When one of them dies, nobody is left to stop the run.
+
+    launch/start.sh tells its own process id, and it ends when DeepSpeed's launchers do. Where a user started those
+    directly, they are the ancestors of this process that were given the same script.
+    """
+    if _STARTED_BY in os.environ:
+        return [int(os.environ[_STARTED_BY])]
+    found = []
+    try:
+        for ancestor in psutil.Process().parents():
+            if sys.argv[0] not in ancestor.cmdline():
+                break
+            found.append(ancestor.pid)
+    except psutil.Error:
+        pass  # one of them ended while we looked, and with it the search
+    return found
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        process = psutil.Process(pid)
+        return sys.argv[0] in process.cmdline() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.Error:
+        return False

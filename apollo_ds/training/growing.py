@@ -1,0 +1,67 @@
+"""The engine of a stage: made for it, filled from a state, and grown into the next stage's."""
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from apollo_ds.config.recipe import Recipe
+from apollo_ds.engine.engine import Engine
+from apollo_ds.engine.hardware import peak_memory_bytes
+from apollo_ds.engine.processes import Processes
+from apollo_ds.growth.stage_model import build_for
+from apollo_ds.growth.state_map import Growth
+from apollo_ds.growth.transition import growth_into, needs_initial_values
+from apollo_ds.planning.zero import under_zero, zero_stages
+from apollo_ds.schedule.schedule import Schedule
+from apollo_ds.schedule.stage import Stage
+
+
+@dataclass(frozen=True)
+class StageEngines:
+    """Makes the engine of each stage of a recipe on this rank."""
+
+    recipe: Recipe
+    processes: Processes
+
+    def zero_stages(self, schedule: Schedule) -> list[int]:
+        """The ZeRO stage that each stage trains under."""
+        return zero_stages(self.recipe, schedule.stages, self.processes.world_size)
+
+    def build(self, schedule: Schedule, number: int, initialised: bool) -> Engine:
+        """The engine of a stage; if it is not `initialised`, it is to be filled from a state."""
+        stage = schedule.stages[number]
+        model = build_for(
+            stage,
+            self.recipe.seed if initialised or needs_initial_values(stage) else None,
+            activation_checkpointing=self.recipe.activation_checkpointing,
+            compile_blocks=self.recipe.compile_blocks,
+        )
+        recipe = under_zero(self.recipe, self.zero_stages(schedule)[number])
+        return Engine(model, recipe.engine_options(self.processes.world_size), self.processes)
+
+    def grow(self, engine: Engine, schedule: Schedule, old: int, new: int) -> tuple[Engine, dict[str, Any]]:
+        """The new stage's engine, with the training state carried over, and what is recorded of it.
+
+        The old engine is closed.
+        """
+        started = time.perf_counter()
+        before, after = schedule.stages[old], schedule.stages[new]
+        growth = growth_into(after, before, self.recipe.seed)
+        state = engine.capture()
+        engine.close()
+        engine = self.build(schedule, new, initialised=False)
+        engine.restore(state, growth)
+        return engine, {
+            "from": before.unique_layers,
+            "to": after.unique_layers,
+            "map": list(growth.depth.layer_map) if isinstance(growth, Growth) else None,
+            "map_name": _name_of_growth(before, after),
+            "zero_stage": self.zero_stages(schedule)[new],
+            "seconds": time.perf_counter() - started,
+            "peak_memory_bytes": peak_memory_bytes(self.processes.device),
+        }
+
+
+def _name_of_growth(old: Stage, new: Stage) -> str:
+    learned = new.learned_growth or old.learned_growth
+    return learned.operator if learned else new.growth.layer_map

@@ -1,0 +1,145 @@
+"""What a run records: metrics.jsonl and TensorBoard's events, from the first rank."""
+
+import errno
+import json
+import os
+from collections.abc import Callable
+from math import isfinite
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from apollo_ds.schedule.totals import Totals
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
+
+_SCALARS = {
+    "step": {
+        "loss": "loss/train",
+        "lr": "optimizer/learning_rate",
+        "grad_norm": "optimizer/grad_norm",
+        "update_to_weight": "optimizer/update_to_weight",
+        "skipped_steps": "optimizer/skipped_steps",
+        "depth": "growth/depth",
+        "unique_layers": "growth/unique_layers",
+        "stage": "growth/stage",
+        "tokens_per_second": "speed/tokens_per_second",
+    },
+    "ranks": {
+        "utilisation": "speed/model_flops_utilisation",
+        "data_wait_seconds": "speed/data_wait_seconds",
+        "slowdown": "speed/slowest_rank_over_median",
+        "memory_bytes": "speed/memory_bytes",
+    },
+    "eval": {"loss": "loss/held_out"},
+}
+_LOSSES = {"step": "train", "eval": "held_out"}
+_AXES = {"tokens": 1.0, "flops": 1e9, "seconds": 1.0}
+"""Beside steps, what losses are drawn over, in units of so much: TensorBoard's axes are whole numbers."""
+_AXIS_NAMES = {"tokens": "tokens", "flops": "gflop", "seconds": "seconds"}
+
+
+class Metrics:
+    """One JSON object a line, and the same as TensorBoard scalars over steps; losses over tokens, cost and time too.
+
+    When a run goes on from a checkpoint, what was recorded after it is cut off, so that each step is there once.
+    When the disk does not take any more, `failure` says so, and nothing else is written.
+    """
+
+    def __init__(self, folder: Path, keep_bytes: int, totals: Totals) -> None:
+        from torch.utils.tensorboard import SummaryWriter  # reading metrics needs no torch
+
+        self.failure: str | None = None
+        self.path = folder / "metrics.jsonl"
+        self._file = self.path.open("a+b", buffering=0)
+        self._file.seek(0)
+        # After a crash of the machine the file may be shorter than the checkpoint knew it.
+        self._file.truncate(self._file.read(keep_bytes).rfind(b"\n") + 1)
+        self._file.seek(0, 2)
+        self._tensorboard = SummaryWriter(str(folder), purge_step=totals.step + 1)
+        # Each axis in a folder of its own: what TensorBoard forgets when a run is resumed, it forgets by one axis.
+        self._by_axis = {
+            axis: SummaryWriter(
+                str(folder / f"by_{_AXIS_NAMES[axis]}"), purge_step=int(getattr(totals, axis) / unit) + 1
+            )
+            for axis, unit in _AXES.items()
+        }
+
+    def describe(self, recipe: dict[str, Any]) -> None:
+        """The recipe as TensorBoard's hyper-parameters, to compare runs by their held-out loss."""
+        from torch.utils.tensorboard.summary import hparams
+
+        flat = {key: value if isinstance(value, int | float | str) else str(value) for key, value in recipe.items()}
+        for summary in hparams(flat, {"loss/held_out": None}):
+            self._tensorboard._get_file_writer().add_summary(summary)
+
+    def write(self, event: str, **values: Any) -> None:
+        """Append one event. Values are rounded to the digits that fp32 carries."""
+        line = {"event": event, **{key: _rounded(value) for key, value in values.items()}}
+        self._attempt(lambda: self._append((json.dumps(line) + "\n").encode()))
+        self._attempt(lambda: self._scalars(event, values))
+
+    def _append(self, line: bytes) -> None:
+        if self._file.write(line) < len(line):  # the file is not buffered, and the disk took what it could
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def _attempt(self, action: Callable[[], object]) -> None:
+        if self.failure:
+            return
+        try:
+            action()
+        except OSError as error:
+            self.failure = f"{self.path}: cannot be written: {error.strerror}; make room, then give the same command"
+
+    def _scalars(self, event: str, values: dict[str, Any]) -> None:
+        for key, tag in _SCALARS.get(event, {}).items():
+            if key in values:
+                self._tensorboard.add_scalar(tag, values[key], values["step"])
+        for axis, unit in _AXES.items():
+            if event in _LOSSES and axis in values:
+                tag = f"loss_by_{_AXIS_NAMES[axis]}/{_LOSSES[event]}"
+                self._by_axis[axis].add_scalar(tag, values["loss"], int(values[axis] / unit))
+        if event == "growth":
+            text = f"{values['from']} -> {values['to']} layers, held-out loss {values['loss_before']:.4f} -> "
+            self._tensorboard.add_text("growth", f"{text}{values['loss_after']:.4f}", values["step"])
+
+    def flush(self) -> int:
+        """Put everything on disk; returns the length of metrics.jsonl in bytes."""
+        self._attempt(lambda: os.fsync(self._file.fileno()))
+        for writer in self._writers:
+            self._attempt(writer.flush)
+        return self._file.tell()
+
+    def close(self) -> None:
+        """Flush and close."""
+        self.flush()
+        self._file.close()
+        for writer in self._writers:
+            self._attempt(writer.close)
+
+    @property
+    def _writers(self) -> "list[SummaryWriter]":
+        return [self._tensorboard, *self._by_axis.values()]
+
+
+def _rounded(value: Any) -> Any:
+    """The digits that fp32 carries; None for what is not finite, since JSON has no name for it."""
+    if not isinstance(value, float):
+        return value
+    return float(f"{value:.9g}") if isfinite(value) else None
+
+
+class NoMetrics:
+    """What the other ranks record: nothing."""
+
+    failure: str | None = None
+
+    def write(self, event: str, **values: Any) -> None:
+        """See `Metrics`."""
+
+    def flush(self) -> int:
+        """See `Metrics`."""
+        return 0
+
+    def close(self) -> None:
+        """See `Metrics`."""

@@ -1,0 +1,36 @@
+"""Batches that are read while the step before them computes."""
+
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Self
+
+from apollo_ds.models.pretraining import Batch
+from apollo_ds.schedule.schedule import Schedule
+
+Reader = Callable[[Schedule, int], list[Batch]]
+"""This rank's micro-batches of a step, on its device."""
+
+
+class Prefetcher:
+    """Reads a step's batches and, in a thread, those of the step after it. To be used in a `with` statement."""
+
+    def __init__(self, read: Reader, select_device: Callable[[], None]) -> None:
+        """`select_device` makes the rank's GPU the current one of the reading thread."""
+        self._read = read
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="prefetch", initializer=select_device)
+        self._next: tuple[Schedule, int, Future[list[Batch]]] | None = None
+
+    def batches(self, schedule: Schedule, step: int) -> list[Batch]:
+        """The micro-batches of a step. What was read for another schedule, before a stage ended early, is not used."""
+        ahead, self._next = self._next, None
+        known = ahead is not None and ahead[0] is schedule and ahead[1] == step
+        current = ahead[2] if ahead is not None and known else self._thread.submit(self._read, schedule, step)
+        if step + 1 < schedule.total_steps:
+            self._next = (schedule, step + 1, self._thread.submit(self._read, schedule, step + 1))
+        return current.result()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._thread.shutdown(cancel_futures=True)

@@ -1,0 +1,49 @@
+"""This rank's batches on its device: those of a step, and those of the held-out text."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+
+from apollo_ds.config.recipe import Recipe
+from apollo_ds.data.batches import BatchSource
+from apollo_ds.engine.processes import Processes
+from apollo_ds.models.pretraining import Batch
+from apollo_ds.planning.micro_batch import micro_batch_of
+from apollo_ds.schedule.schedule import Schedule
+
+
+@dataclass(frozen=True)
+class RankBatches:
+    """The part of one rank in the batches of a run."""
+
+    recipe: Recipe
+    processes: Processes
+    source: BatchSource
+
+    def of_step(self, schedule: Schedule, step: int, skipped_tokens: int) -> list[Batch]:
+        """The micro-batches of a step, of a run that has passed over so many tokens of the data stream."""
+        plan, processes = schedule.at(step), self.processes
+        batches = self.source.micro_batches(
+            plan.first_token + skipped_tokens,
+            plan.seq_len,
+            self.recipe.global_batch_size,
+            micro_batch_of(self.recipe, schedule.stages[plan.stage], plan, processes.world_size),
+            processes.rank,
+            processes.world_size,
+        )
+        return [_on_device(batch, processes.device) for batch in batches]
+
+    def held_out(self) -> Iterator[Batch]:
+        """Those of an evaluation."""
+        rank, world_size = self.processes.rank, self.processes.world_size
+        micro_batch = self.recipe.micro_batch(world_size)
+        for batch in self.source.validation_batches(self.recipe.eval_samples, micro_batch, rank, world_size):
+            yield _on_device(batch, self.processes.device)
+
+
+def _on_device(batch: Batch, device: torch.device) -> Batch:
+    if device.type == "cpu":
+        return batch
+    inputs, positions, labels = (tensor.pin_memory().to(device, non_blocking=True) for tensor in batch)
+    return inputs, positions, labels

@@ -1,0 +1,133 @@
+"""Step results on their way to the metrics file, without making the device wait at every step."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from statistics import fmean
+
+import torch
+
+from apollo_ds.engine.engine import StepResult
+from apollo_ds.engine.processes import Processes
+from apollo_ds.planning.accounting import remaining_flops, step_flops
+from apollo_ds.schedule.schedule import Schedule, StepPlan
+from apollo_ds.schedule.totals import Totals
+from apollo_ds.training.console import RunConsole
+from apollo_ds.training.faults.loss_spikes import LossWatch
+from apollo_ds.training.metrics import Metrics, NoMetrics
+from apollo_ds.training.step_times import StepTimes
+
+_STRAGGLES = 1.5
+"""A rank whose own work takes so many times the median's is worth a line."""
+
+
+class StepRecorder:
+    """Keeps results on the device until `flush`, which sums the loss over ranks, writes and shows them."""
+
+    def __init__(
+        self,
+        totals: Totals,
+        schedule: Schedule,
+        processes: Processes,
+        metrics: Metrics | NoMetrics,
+        console: RunConsole,
+        watch: LossWatch,
+        peak_flops: float,
+    ) -> None:
+        """`peak_flops` is what all ranks together could do in a second."""
+        self.totals = totals
+        self.schedule = schedule
+        self.processes = processes
+        self.metrics = metrics
+        self.console = console
+        self.watch = watch
+        self.peak_flops = peak_flops
+        self.times = StepTimes(processes)
+        self._seconds_before, self._flops_before = totals.seconds, totals.flops
+        self._flops_flushed = totals.flops
+        self._started = self._flushed = time.perf_counter()
+        self._pending: list[tuple[StepPlan, float, StepResult, Totals]] = []
+
+    def totals_now(self) -> Totals:
+        """What the run has used so far, with the clock read now."""
+        self.totals = replace(self.totals, seconds=self._seconds_before + time.perf_counter() - self._started)
+        return self.totals
+
+    def begin(self) -> None:
+        """Note that a step begins: what came since the last flush, if no step did, is not a part of the steps' time."""
+        if not self._pending:
+            self._flushed = time.perf_counter()
+
+    def add(self, plans: Sequence[StepPlan], result: StepResult, waited: float) -> None:
+        """Note a step that ran each micro-batch as one of the plans says, and how many seconds it waited for them."""
+        plan = plans[0]
+        self.times.add(waited, result)
+        totals = self.totals_now()
+        self.totals = replace(
+            totals,
+            step=totals.step + 1,
+            tokens=totals.tokens + self.schedule.global_batch_size * plan.seq_len,
+            flops=totals.flops + fmean(step_flops(self.schedule, plan) for plan in plans),
+        )
+        self._pending.append((plan, fmean(plan.depth for plan in plans), result, self.totals))
+
+    def flush(self) -> None:
+        """Write the steps noted since the last time. All ranks must call it together.
+
+        Raises:
+            Diverged: one of them shows that training must not go on; on every rank.
+        """
+        if not self._pending:
+            return
+        losses = torch.stack([result.loss.float() for _, _, result, _ in self._pending])
+        mean_losses = (self.processes.sum(losses) / self.processes.world_size).tolist()
+        norms = torch.stack([result.grad_norm.float().reshape(()) for _, _, result, _ in self._pending]).tolist()
+        ratios = self._update_ratios()
+        # Only now has a GPU done the last of these steps, at whose end a stage may end.
+        self._pending[-1] = (*self._pending[-1][:3], self.totals_now())
+        now = time.perf_counter()
+        tokens = sum(self.schedule.global_batch_size * plan.seq_len for plan, *_ in self._pending)
+        tokens_per_second = tokens / (now - self._flushed)
+        flops = self.totals.flops - self._flops_flushed
+        utilisation = flops / (now - self._flushed) / self.peak_flops
+        for (plan, depth, _, totals), loss, norm in zip(self._pending, mean_losses, norms, strict=True):
+            self.watch.see(totals.step, plan.stage, loss, norm)
+            record = {
+                "step": totals.step,
+                "stage": plan.stage,
+                "unique_layers": self.schedule.stages[plan.stage].unique_layers,
+                "depth": int(depth) if depth == int(depth) else depth,
+                "seq_len": plan.seq_len,
+                "tokens": totals.tokens,
+                "flops": totals.flops,
+                "loss": loss,
+                "lr": plan.learning_rate,
+                "grad_norm": norm,
+                "skipped_steps": self.watch.memory.skipped_steps,
+                "seconds": totals.seconds,
+                "tokens_per_second": tokens_per_second,
+            }
+            if totals.step in ratios:
+                record["update_to_weight"] = ratios[totals.step]
+            self.metrics.write("step", **record)
+        self.console.step(record, tokens_per_second, self._eta(totals, now))
+        ranks = self.times.compare()
+        if ranks["slowdown"] > _STRAGGLES:
+            self.console.straggler(ranks)
+        self.metrics.write("ranks", step=totals.step, utilisation=utilisation, **ranks)
+        self.metrics.flush()
+        self._flushed, self._flops_flushed = now, self.totals.flops
+        self._pending.clear()
+
+    def _update_ratios(self) -> dict[int, float]:
+        """Norm of the update over that of the weights, for the steps that measured it."""
+        measured = {totals.step: result.squares for *_, result, totals in self._pending if result.squares is not None}
+        if not measured:
+            return {}
+        update, weight = self.processes.sum(torch.stack(list(measured.values()))).sqrt().unbind(1)
+        return dict(zip(measured, (update / weight).tolist(), strict=True))
+
+    def _eta(self, totals: Totals, now: float) -> float:
+        """Seconds left, if operations go on at the rate of this start."""
+        left = remaining_flops(self.schedule, totals.step)
+        return left * (now - self._started) / (totals.flops - self._flops_before)

@@ -1,0 +1,179 @@
+"""A training run from recipe to report, on one of its ranks."""
+
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from apollo_ds.config.load import DEFAULT_RECIPE, load_recipe
+from apollo_ds.config.recipe import Recipe
+from apollo_ds.config.run_folder import RunFolder
+from apollo_ds.data.corpus import Corpus
+from apollo_ds.data.demo import default_text_folder, prepare_default_text
+from apollo_ds.errors import EXIT_STOPPED, UserError
+from apollo_ds.schedule.totals import Totals
+from apollo_ds.training.faults.stop_signal import Stopped, StopRequest
+
+if TYPE_CHECKING:
+    from apollo_ds.engine.processes import Processes
+    from apollo_ds.training.console import RunConsole
+    from apollo_ds.training.trainer import Trainer
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run came to."""
+
+    totals: Totals
+    loss: float
+    """The last held-out loss, in nats per token."""
+
+
+def run(recipe_path: Path, overrides: Sequence[str]) -> None:
+    """Train a recipe as the command line does, on the rank that the environment names.
+
+    Everything that can be checked before torch is imported is checked before.
+
+    Raises:
+        UserError: something is wrong with the recipe, the data, the number of ranks or the run folder.
+        SystemExit: the run was asked to stop, and has saved; with `errors.EXIT_STOPPED`.
+    """
+    recipe = load_recipe(recipe_path, overrides)
+    recipe.micro_batch(int(os.environ.get("WORLD_SIZE", "1")))
+    if recipe_path == DEFAULT_RECIPE and not any(override.startswith("data=") for override in overrides):
+        recipe = recipe.model_copy(update={"data": default_text_folder(recipe.model)})
+        prepare_default_text(recipe.data, recipe.model)
+    check_text(recipe)
+    RunFolder(recipe.out).check(recipe)
+    _run_on_this_rank(recipe)
+
+
+def check_text(recipe: Recipe) -> None:
+    """Compare the recipe's text with its model and its source, and on the first rank with its hashes.
+
+    Raises:
+        UserError: it is not there, is damaged, or does not fit.
+    """
+    corpus = Corpus.open(recipe.data)
+    corpus.check_fits(recipe.model, whole_words=recipe.masking == "whole_word")
+    source = recipe.schedule().source
+    if source and source.tokenizer not in (None, corpus.tokenizer_hash):
+        raise UserError(
+            f"method.source: {source.folder} was trained with another tokenizer than {corpus.tokenizer_folder}; "
+            "prepare the text with the source's, as `apollo-prep build --tokenizer` takes it"
+        )
+    if os.environ.get("RANK", "0") == "0":
+        corpus.verify()
+
+
+def _run_on_this_rank(recipe: Recipe) -> None:
+    from apollo_ds.engine.processes import Processes
+    from apollo_ds.training.console import RunConsole
+    from apollo_ds.training.faults.crash import leave_at_once
+
+    stop = StopRequest()
+    stop.hold()
+    processes = Processes.join()
+    console = RunConsole(recipe.schedule(), shown=processes.is_first)
+    try:
+        processes.on_first(stop.check_launcher)
+        train(recipe, processes, console, stop, concludes=True)
+    except Stopped as stopped:
+        stop.ignore()
+        console.say(f"[yellow]{stopped}[/]; the same command goes on from there")
+        sys.exit(EXIT_STOPPED)
+    except Exception as error:
+        console.stop()
+        if processes.world_size > 1:
+            leave_at_once(error, processes)
+        raise
+    finally:
+        console.stop()
+        processes.leave()
+
+
+def train(
+    recipe: Recipe,
+    processes: "Processes",
+    console: "RunConsole | None" = None,
+    stop: StopRequest | None = None,
+    concludes: bool = False,
+) -> Outcome:
+    """Train a recipe to its end, or go on with it where its folder has a checkpoint. All ranks together.
+
+    The command line, benchmarks and tests start a run by this. With `concludes` it exports the model, draws the
+    report and prints the closing table.
+
+    Raises:
+        Stopped: a signal asked to stop, and the run has saved.
+        UserError: the folder is in use or cannot be written to, or training goes wrong time and again.
+    """
+    folder = RunFolder(recipe.out)
+    recipe = processes.of_first(recipe)  # a source that still trains may have saved while the ranks looked at it
+    processes.on_first(folder.claim)
+    try:
+        with make_trainer(recipe, processes, console, stop) as trainer:
+            trainer.train()
+        if concludes:
+            processes.on_first(lambda: _conclude(trainer))
+        return Outcome(trainer.totals, trainer.last_loss)
+    finally:
+        folder.release()
+
+
+def make_trainer(
+    recipe: Recipe,
+    processes: "Processes",
+    console: "RunConsole | None" = None,
+    stop: StopRequest | None = None,
+) -> "Trainer":
+    """The trainer of a run, at its first step or its last checkpoint; its folder is made and its configuration written.
+
+    Raises:
+        UserError: the folder cannot be written to, or a stage cannot be made from the one before it.
+    """
+    from apollo_ds.config.deepspeed import precision
+    from apollo_ds.data.batches import BatchSource
+    from apollo_ds.engine.hardware import measured_peak
+    from apollo_ds.growth.transition import check_growths
+    from apollo_ds.training.console import RunConsole
+    from apollo_ds.training.trainer import Trainer
+
+    check_growths(recipe.schedule().stages)
+    processes.on_first(lambda: RunFolder(recipe.out).create(recipe))
+    recipe = recipe.settled(processes.computes_bf16, processes.world_size)
+    corpus = Corpus.open(recipe.data)
+    source = BatchSource(corpus, recipe.model, recipe.seq_len, recipe.seed, recipe.masking == "whole_word")
+    console = console or RunConsole(recipe.schedule(), shown=False)
+    console.start(recipe, processes.world_size, processes.device.type)
+    stated = recipe.peak_flops and recipe.peak_flops * processes.world_size
+    peak_flops = stated or measured_peak(processes, precision(recipe.deepspeed))
+    trainer = Trainer(recipe, processes, source, console, stop or StopRequest(), peak_flops)
+    if stop:
+        stop.listen()  # only now: a compiler that DeepSpeed starts would die of a signal
+    return trainer
+
+
+def _conclude(trainer: "Trainer") -> None:
+    """Export the model, draw the report and print the closing table."""
+    from apollo_ds.checkpoint.export import export
+    from apollo_ds.checkpoint.saved_state import SavedState
+    from apollo_ds.experiments.report import write_report
+
+    folder, totals, corpus = trainer.folder, trainer.totals, Corpus.open(trainer.recipe.data)
+    last = SavedState(folder.checkpoints / f"step-{totals.step}")
+    export(last, trainer.schedule.stages[last.course.stage], corpus.tokenizer_folder, folder.export)
+    page = write_report(folder.path, folder.report)
+    trainer.console.finish(
+        {
+            "held-out loss": f"{trainer.last_loss:.4f} nats per token",
+            "unigram entropy": f"{corpus.unigram_entropy:.4f} nats per token (the best guess without context)",
+            "steps, tokens": f"{totals.step:,}, {totals.tokens:,}",
+            "cost": f"{totals.flops:.4g} FLOPs, {totals.seconds:.0f} s",
+            "report": str(page),
+            "model": f"{folder.export} (from_pretrained)",
+            "TensorBoard": f"tensorboard --logdir {folder.path}",
+        }
+    )

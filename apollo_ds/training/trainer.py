@@ -1,0 +1,289 @@
+"""The training loop: what happens at a step, at a growth, and between them."""
+
+import time
+from collections.abc import Iterator
+from copy import deepcopy
+from dataclasses import asdict
+from math import isnan
+from typing import Self
+
+from apollo_ds.checkpoint.files import newest_sound
+from apollo_ds.checkpoint.position import Course, LossMemory, Position
+from apollo_ds.checkpoint.save import discard_from, repair_latest
+from apollo_ds.checkpoint.saved_state import SavedState, state_of
+from apollo_ds.checkpoint.writer import CheckpointWriter
+from apollo_ds.config.deepspeed import precision
+from apollo_ds.config.recipe import Recipe
+from apollo_ds.config.run_folder import RunFolder
+from apollo_ds.data.batches import BatchSource
+from apollo_ds.engine.processes import Processes
+from apollo_ds.models.pretraining import Batch
+from apollo_ds.schedule.schedule import Schedule
+from apollo_ds.schedule.totals import Totals
+from apollo_ds.schedule.triggers import Evidence
+from apollo_ds.training.console import RunConsole
+from apollo_ds.training.faults.consensus import Consensus
+from apollo_ds.training.faults.loss_spikes import Diverged, LossWatch
+from apollo_ds.training.faults.rollback import Rollback, plan_rollback
+from apollo_ds.training.faults.stop_signal import StopRequest
+from apollo_ds.training.faults.watchdog import Watchdog
+from apollo_ds.training.gradient_agreement import gradient_agreement
+from apollo_ds.training.growing import StageEngines
+from apollo_ds.training.metrics import Metrics, NoMetrics
+from apollo_ds.training.prefetch import Prefetcher
+from apollo_ds.training.rank_batches import RankBatches
+from apollo_ds.training.recorder import StepRecorder
+
+_UPDATES_MEASURED = 20
+"""Steps after a growth whose update is compared with the weights: the growth's shock, if there is one."""
+
+
+class Trainer:
+    """One run on one rank, from its first step or its last checkpoint to its end. Use it in a `with` statement."""
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        processes: Processes,
+        source: BatchSource,
+        console: RunConsole,
+        stop: StopRequest,
+        peak_flops: float,
+    ) -> None:
+        """`peak_flops` is what all ranks together could do in a second; it matters for the utilisation only."""
+        self.recipe = recipe
+        self.processes = processes
+        self.batches = RankBatches(recipe, processes, source)
+        self.console = console
+        self.peak_flops = peak_flops
+        self.folder = RunFolder(recipe.out)
+        self.engines = StageEngines(recipe, processes)
+        self.last_loss = float("nan")
+        self.consensus = Consensus(processes, stop)
+        self.writer = CheckpointWriter(self.folder.checkpoints, processes, recipe.keep_checkpoints, recipe.keep_every)
+        self.watchdog = Watchdog(processes.rank, recipe.hang_seconds)
+        self._start_or_resume()
+
+    def _start_or_resume(self) -> None:
+        saved = self._newest_checkpoint()
+        self._take_course(saved)
+        self.loss_watch = LossWatch(
+            saved.memory if saved else LossMemory(),
+            most_bad_steps=self.recipe.bad_steps,
+            deviations=self.recipe.spike_deviations,
+            overflow_is_usual=precision(self.recipe.deepspeed) == "fp16",
+        )
+        self._open_records(saved)
+        self._make_engine(saved)
+        self._announce(saved)
+
+    def _newest_checkpoint(self) -> SavedState | None:
+        """The newest checkpoint that is whole; those that are not are told."""
+        newest, complaints = newest_sound(self.folder.checkpoints)
+        if newest and self.processes.is_first:
+            repair_latest(newest)
+        for complaint in complaints:
+            self.console.say(f"[yellow]{complaint}; going back to the checkpoint before it[/]")
+        return SavedState(newest) if newest else None
+
+    def _take_course(self, saved: SavedState | None) -> None:
+        """The schedule, as far as stages have ended early; the stage; what it has measured so far."""
+        planned = self.recipe.schedule()
+        self.schedule = planned.with_stage_steps(saved.course.stage_steps) if saved else planned
+        self.stage = saved.course.stage if saved else 0
+        self.evidence = saved.course.evidence if saved else Evidence()
+
+    def _open_records(self, saved: SavedState | None) -> None:
+        totals = saved.totals if saved else Totals()
+        self.metrics: Metrics | NoMetrics = NoMetrics()
+        if self.processes.is_first:
+            self.metrics = Metrics(self.folder.path, saved.metrics_bytes if saved else 0, totals)
+            self.metrics.describe(self.recipe.plain())
+        self.recorder = StepRecorder(
+            totals, self.schedule, self.processes, self.metrics, self.console, self.loss_watch, self.peak_flops
+        )
+
+    def _make_engine(self, saved: SavedState | None) -> None:
+        """The engine of the stage: filled from the checkpoint, from the source of the run, or initialised."""
+        source = self.schedule.source
+        state = saved or (state_of(source) if source else None)
+        self.engine = self.engines.build(self.schedule, self.stage, initialised=state is None)
+        if state:
+            self.engine.restore(state)
+
+    def _announce(self, saved: SavedState | None) -> None:
+        ranks, zero_stage = self.processes.world_size, self.engines.zero_stages(self.schedule)[self.stage]
+        if saved:
+            self.metrics.write("resume", step=self.totals.step, ranks=ranks, zero_stage=zero_stage)
+            self.console.say(
+                f"resume {saved.folder} in stage {self.stage + 1} of {len(self.schedule.stages)} "
+                f"(saved by {saved.saved_by} ranks, now {ranks})"
+            )
+            return
+        source = self.schedule.source
+        self.metrics.write(
+            "start",
+            step=0,
+            ranks=ranks,
+            precision=precision(self.recipe.deepspeed),
+            zero_stage=zero_stage,
+            unigram_entropy=self.batches.source.corpus.unigram_entropy,
+            **(source.cost if source else {}),
+        )
+        if source:
+            self.console.say(f"start from {source}")
+
+    def train(self) -> None:
+        """Run every step that is left.
+
+        Raises:
+            Stopped: a signal asked to stop, and the run has saved.
+            UserError: a file of the run cannot be written, or training goes wrong time and again; on every rank.
+        """
+        while self.totals.step < self.schedule.total_steps:
+            try:
+                self._run_steps()
+            except Diverged as trouble:
+                self._roll_back(trouble)
+        if isnan(self.last_loss):  # nothing was left to do
+            self.last_loss = self._held_out_loss()
+        self.metrics.write("end", **asdict(self.totals), loss=self.last_loss)
+
+    def _run_steps(self) -> None:
+        recipe = self.recipe
+        with Prefetcher(self._read_batches, self.processes.select_device) as prefetcher:
+            for step in range(self.totals.step, self.schedule.total_steps):
+                self._enter(self.schedule.stage_number(step))
+                self.watchdog.progress(f"step {step + 1}")
+                self.consensus.ask(self.writer.failure or self.metrics.failure)
+                self._take_step(step, prefetcher)
+
+                done, last = step + 1, step + 1 == self.schedule.total_steps
+                stopping = self.consensus.stop_is_wanted() and not last
+                evaluating = done % recipe.eval_every == 0 or last
+                saving = done % recipe.save_every == 0 or last or stopping
+                if evaluating or saving or done in self.schedule.first_steps or done % recipe.log_every == 0:
+                    self.recorder.flush()
+                if evaluating:
+                    self._evaluate()
+                    self._end_stage_if_due()
+                ending = last or stopping or done in self.schedule.first_steps
+                if saving or ending:
+                    self._save()
+                if ending:
+                    self.writer.finish()
+                if stopping:
+                    self.consensus.stop(done)
+
+    def _take_step(self, step: int, prefetcher: Prefetcher) -> None:
+        self.recorder.begin()
+        before = time.perf_counter()
+        batches = prefetcher.batches(self.schedule, step)
+        waited = time.perf_counter() - before
+        plans = [self.schedule.at(step, micro_step) for micro_step in range(len(batches))]
+        grown_lately = self.stage > 0 and step - self.schedule.first_steps[self.stage] < _UPDATES_MEASURED
+        self.recorder.add(plans, self.engine.train_step(batches, plans, grown_lately), waited)
+
+    @property
+    def totals(self) -> Totals:
+        """What the run has used so far."""
+        return self.recorder.totals_now()
+
+    def _enter(self, stage: int) -> None:
+        """Go on to a stage, with a growth if it trains other parameters or begins anew with them."""
+        if stage == self.stage:
+            return
+        self.evidence = Evidence()
+        if not self.schedule.stages[stage].continues(self.schedule.stages[self.stage]):
+            self._grow(stage)
+        self.stage = stage
+
+    def _grow(self, stage: int) -> None:
+        loss_before = self._held_out_loss()
+        self.watchdog.progress("growth")
+        self.engine, record = self.engines.grow(self.engine, self.schedule, self.stage, stage)
+        self.stage = stage
+        record |= {"step": self.totals.step, "loss_before": loss_before, "loss_after": self._held_out_loss()}
+        self.metrics.write("growth", **record)
+        self.console.growth(record)
+
+    def _end_stage_if_due(self) -> None:
+        """Let the stage's trigger look at what has been measured, and end the stage if it says so."""
+        trigger = self.schedule.stages[self.stage].ends
+        if trigger is None or self.schedule.stage_number(self.totals.step) != self.stage:
+            return
+        self.evidence.flops.append(self.totals.flops)
+        self.evidence.losses.append(self.last_loss)
+        if trigger.measures_gradients:
+            self.evidence.correlations.append(self._gradient_agreement())
+        if trigger.fires(self.evidence):
+            self.schedule = self.recorder.schedule = self.schedule.ended_at(self.totals.step)
+            self.metrics.write("stage_end", step=self.totals.step, stage=self.stage, because=repr(trigger))
+
+    def _gradient_agreement(self) -> float:
+        """See `gradient_agreement`, on the batches of the step just done."""
+        batch = self._read_batches(self.schedule, self.totals.step - 1)[0]
+        room = self.recipe.micro_batch(self.processes.world_size)  # for all layers
+        inputs, positions, labels = (tensor[:room] for tensor in batch)
+        stage = self.schedule.stages[self.stage]
+        return gradient_agreement(self.engine.capture(), stage, (inputs, positions, labels), self.processes)
+
+    def _evaluate(self) -> None:
+        self.last_loss = self._held_out_loss()
+        totals, depth = self.totals, self.schedule.stages[self.stage].evaluation_depth
+        record = {**asdict(totals), "depth": depth, "loss": self.last_loss}
+        self.metrics.write("eval", **record)
+        self.console.evaluation(record)
+
+    def _held_out_loss(self) -> float:
+        """Loss on the held-out text at the greatest depth that the stage trains."""
+
+        def batches() -> Iterator[Batch]:
+            for batch in self.batches.held_out():
+                self.watchdog.progress("evaluation")
+                yield batch
+
+        stage = self.schedule.stages[self.stage]
+        return self.engine.evaluate(batches(), stage.map_to(stage.evaluation_depth))
+
+    def _save(self) -> None:
+        """Begin to write a checkpoint."""
+        self.metrics.write("checkpoint", step=self.totals.step)
+        course = Course(self.stage, self.schedule.stage_steps, deepcopy(self.evidence))
+        position = Position(self.totals, course, self.metrics.flush(), deepcopy(self.loss_watch.memory))
+        self.writer.begin(self.engine.capture(), position)
+
+    def _roll_back(self, trouble: Diverged) -> None:
+        """Go back to the last good checkpoint, and past the data that came after it."""
+        self.writer.finish()
+        folder, unit = self.folder.checkpoints, self.recipe.global_batch_size * self.recipe.seq_len
+        rollback = plan_rollback(trouble, self.loss_watch.memory, folder, self.schedule, unit)
+        self.console.say(f"[bold red]{rollback}[/]")
+        reached = self.totals
+        self.engine.close()
+        self.metrics.close()
+        self.processes.on_first(lambda: discard_from(folder, trouble.first))
+        self._start_or_resume()
+        self._note(rollback, reached)
+
+    def _note(self, rollback: Rollback, reached: Totals) -> None:
+        rollback.apply(self.loss_watch.memory)
+        lost = {f"lost_{key}": getattr(reached, key) - getattr(self.totals, key) for key in ("flops", "seconds")}
+        self.metrics.write("rollback", step=rollback.to, **asdict(rollback), **lost)
+
+    def _read_batches(self, schedule: Schedule, step: int) -> list[Batch]:
+        return self.batches.of_step(schedule, step, self.loss_watch.memory.skipped_tokens)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Finish all files and free the engine. All ranks together."""
+        self.writer.close()
+        self.consensus.close()
+        self.watchdog.close()
+        self.metrics.close()
+        self.engine.close()
