@@ -1,6 +1,8 @@
-# make pretrain   a fresh machine: environment, text, training, report
-# make test       a fresh machine: environment, the checks and the test suite
-# make evidence   what growing saves, at the smallest size: half an hour on two cores; benchmarks/evidence/README.md
+# make pretrain     a fresh machine: environment, text, training, report
+# make check        what a contributor runs all day: lint, types, imports, unit tests; no second process, three minutes
+# make test         all that must hold at each landing: the check, then tests on real ranks, launchers and SLURM
+# make acceptance   what takes longer: grids, kills at random, full examples; its record is tests/acceptance/record.md
+# make evidence     what growing saves, at the smallest size: half an hour on two cores; benchmarks/evidence/README.md
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 export DS_ACCELERATOR ?= $(shell nvidia-smi -L >/dev/null 2>&1 || echo cpu)
@@ -8,7 +10,7 @@ ifeq ($(DS_ACCELERATOR),)
 unexport DS_ACCELERATOR
 endif
 
-.PHONY: environment pretrain test lint evidence clean
+.PHONY: environment pretrain lint check test acceptance evidence clean
 
 environment: .venv/installed
 
@@ -24,12 +26,19 @@ lint: environment
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 
-test: lint
-	$(BIN)/pytest
+check: lint
+	$(BIN)/pytest tests/unit
+
+test: check
+	$(BIN)/pytest tests/distributed
+
+acceptance: environment
+	$(BIN)/pytest tests/acceptance
 
 evidence: environment
 	$(BIN)/python benchmarks/evidence/evidence.py --again order/gpt2-tiny factors/gpt2-tiny
 
 clean:
-	rm -rf .venv data/docs runs/demo
+	rm -rf .venv data/docs data/docs-wordpiece runs/demo

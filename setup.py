@@ -29,7 +29,7 @@ setup(
     ],
     extras_require={
         "benchmark": ["accelerate"],
-        "test": ["pytest", "pytest-timeout", "hypothesis", "megatron-core", "ruff", "mypy", "types-PyYAML"],
+        "test": ["pytest", "pytest-timeout", "hypothesis", "megatron-core", "ruff", "mypy", "import-linter", "types-PyYAML"],
     },
     entry_points={
         "console_scripts": [

@@ -12,8 +12,8 @@ from rich.console import Console
 from apollo_ds.config.load import DEFAULT_RECIPE, load_recipe, load_resolved
 from apollo_ds.errors import EXIT_USER_ERROR, UserError
 from apollo_ds.finetune.options import add_options
-from apollo_ds.planning.forecast import forecast, in_words
-from apollo_ds.planning.plan import plan, show
+from apollo_ds.planning.forecast import forecast, forecast_in_words
+from apollo_ds.planning.plan import plan, print_plan
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -39,10 +39,10 @@ def _parser() -> argparse.ArgumentParser:
 
     planning = commands.add_parser("plan", help="show a recipe's stages and their cost; starts nothing")
     _add_recipe(planning)
-    planning.add_argument("--json", action="store_true", help="for programs")
-    planning.add_argument("--ranks", type=int, help="forecast memory and time for so many; needs peak_flops=...")
+    planning.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    planning.add_argument("--ranks", type=int, help="forecast memory and time on so many ranks; needs peak_flops=...")
     planning.add_argument(
-        "--utilisation", type=float, default=0.4, help="the part of peak_flops reached; 0.4 if unsaid"
+        "--utilisation", type=float, default=0.4, help="fraction of peak_flops that is reached; default 0.4"
     )
     planning.set_defaults(command=_plan)
 
@@ -53,24 +53,22 @@ def _parser() -> argparse.ArgumentParser:
     exporting = commands.add_parser("export", help="write a checkpoint as a transformers model")
     exporting.add_argument("run", type=Path, help="run folder")
     exporting.add_argument("folder", type=Path, help="where to write")
-    exporting.add_argument("--step", type=int, help="a checkpoint's step; the newest by default")
+    exporting.add_argument("--step", type=int, help="step of the checkpoint, such as 200; default: the newest")
     exporting.set_defaults(command=_export)
 
     comparing = commands.add_parser("compare", help="runs at equal loss and at equal cost: tables and figures")
     comparing.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="run folder")
     comparing.add_argument(
-        "--baseline", metavar="RUN_OR_NAME", help="a run, or a recipe's name; the first run's if unsaid"
+        "--baseline", metavar="RUN_OR_NAME", help="run folder, or name in the table; default: the first run"
     )
-    comparing.add_argument(
-        "--tuned", action="store_true", help="of recipes that differ in the learning rate alone, only the best"
-    )
+    comparing.add_argument("--tuned", action="store_true", help="show each recipe only at its best learning rate")
     comparing.add_argument("--out", type=Path, metavar="FOLDER", help="where to write a page and figures")
     comparing.set_defaults(command=_compare)
 
-    sweeping = commands.add_parser("sweep", help="train every recipe of a grid, one after another; the same goes on")
-    sweeping.add_argument("grid", type=Path, metavar="GRID.yaml", help="what differs, and what does not")
+    sweeping = commands.add_parser("sweep", help="train every recipe of a grid; run it again to resume")
+    sweeping.add_argument("grid", type=Path, metavar="GRID.yaml", help="the grid: the keys recipe, set, grid and out")
     choosing = sweeping.add_mutually_exclusive_group()
-    choosing.add_argument("--list", action="store_true", help="print those not complete for launch/pretrain.sbatch")
+    choosing.add_argument("--list", action="store_true", help="list incomplete runs for launch/pretrain.sbatch")
     choosing.add_argument("--number", type=int, metavar="N", help="the N-th run alone")
     sweeping.set_defaults(command=_sweep)
 
@@ -109,15 +107,15 @@ def _plan(options: argparse.Namespace) -> None:
     planned = plan(recipe)
     if options.ranks is not None:
         if recipe.peak_flops is None:
-            raise UserError("peak_flops: state the operations a second of one rank, as in peak_flops=9.9e14")
+            raise UserError("peak_flops: give the operations per second of one rank, for example peak_flops=9.9e14")
         planned["forecast"] = forecast(recipe, planned["total"], options.ranks, recipe.peak_flops, options.utilisation)
     if options.json:
         print(json.dumps(planned, indent=2))
         return
     console = Console()
-    show(recipe, console)
+    print_plan(recipe, console)
     if options.ranks is not None:
-        console.print(in_words(planned["forecast"]))
+        console.print(forecast_in_words(planned["forecast"]))
 
 
 def _train(options: argparse.Namespace) -> None:
@@ -154,10 +152,10 @@ def _export(options: argparse.Namespace) -> None:
 
 def _compare(options: argparse.Namespace) -> None:
     from apollo_ds.experiments.compare.comparison import Comparison
-    from apollo_ds.experiments.compare.page import show, write_page
+    from apollo_ds.experiments.compare.page import print_comparison, write_page
 
     comparison = Comparison.of(options.runs, options.baseline, options.tuned)
-    show(comparison, Console())
+    print_comparison(comparison, Console())
     if options.out is not None:
         print(write_page(comparison, options.out))
 

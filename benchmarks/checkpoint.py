@@ -16,127 +16,167 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
+
+import torch
+
+from apollo_ds.checkpoint.position import Course, LossMemory, Position
+from apollo_ds.checkpoint.writer import CheckpointWriter
+from apollo_ds.config.deepspeed import precision
+from apollo_ds.config.load import resolve
+from apollo_ds.config.recipe import Recipe
+from apollo_ds.engine.engine import Engine
+from apollo_ds.engine.processes import Processes
+from apollo_ds.engine.side_channel import SideChannel
+from apollo_ds.models.families import family_of, preset
+from apollo_ds.models.pretraining import Batch, build
+from apollo_ds.models.shape import ModelShape
+from apollo_ds.schedule.totals import Totals
 
 RESULTS = Path(__file__).parent / "results"
 MODELS = ("bert-small", "bert-base")
 REPEATS = 5
+SAMPLES, SEQ_LEN = 4, 128
+HEADINGS = (
+    "model",
+    "parameters",
+    "precision",
+    "step",
+    "step while writing",
+    "stall, ours",
+    "stall, DeepSpeed",
+    "ratio",
+    "safe after, ours",
+    "size, ours",
+    "size, DeepSpeed",
+)
+
+
+@dataclass(frozen=True)
+class Times:
+    """Seconds of the slowest rank, by what was done."""
+
+    channel: SideChannel
+    seconds: dict[str, list[float]] = field(default_factory=dict)
+
+    @contextmanager
+    def measured(self, name: str) -> Iterator[None]:
+        """Time what all ranks do together in the `with` statement."""
+        self.channel.exchange(None)
+        began = time.perf_counter()
+        yield
+        self.seconds.setdefault(name, []).append(max(self.channel.exchange(time.perf_counter() - began)))
+
+    def medians(self) -> dict[str, float]:
+        """Without the first time of each, which warms up."""
+        return {name: statistics.median(values[1:]) for name, values in self.seconds.items()}
 
 
 def measure(preset_name: str, result: Path) -> None:
-    """All repeats on this rank; the first rank writes the medians."""
-    import torch
-
-    from apollo_ds.checkpoint.position import Course, Memory, Position
-    from apollo_ds.checkpoint.writer import CheckpointWriter
-    from apollo_ds.config.load import resolve
-    from apollo_ds.engine.engine import Engine
-    from apollo_ds.engine.processes import Processes
-    from apollo_ds.engine.side_channel import SideChannel
-    from apollo_ds.models.families import preset
-    from apollo_ds.models.pretraining import build
-    from apollo_ds.schedule.totals import Totals
-
+    """Measure all repeats on this rank. The first rank writes the medians."""
     processes = Processes.join()
-    shape = preset(preset_name)
-    recipe = resolve(
-        {
-            "model": shape.model_dump(),
-            "method": "scratch",
-            "data": "none",
-            "out": "none",
-            "steps": 100,
-            "global_batch_size": 4 * processes.world_size,
-            "micro_batch_size": 4,
-            "learning_rate": 1e-4,
-            "eval_every": 1,
-            "save_every": 1,
-            "deepspeed": {
-                "bf16": {"enabled": processes.computes_bf16},
-                "gradient_clipping": 1.0,
-                "zero_optimization": {"stage": 1, "reduce_bucket_size": 50_000_000},
-                "zero_allow_untested_optimizer": True,
-                "steps_per_print": 1_000_000,
-            },
-        },
-        "benchmark",
-    )
-    engine = Engine(build(shape, shape.num_layers, 0), recipe, processes)
-    ids = torch.randint(shape.vocab_size, (4, 128))
-    batch = (ids, torch.arange(19).expand(4, 19), ids[:, :19])
-    folder = result.parent / "checkpoints"
-    writer = CheckpointWriter(folder / "ours", processes, keep=1, keep_every=0)
-    channel = SideChannel(processes)
-    schedule = recipe.schedule()
-    times: dict[str, list[float]] = {}
-
-    def timed(name: str, action: object) -> None:
-        channel.exchange(None)
-        began = time.perf_counter()
-        action()
-        times.setdefault(name, []).append(max(channel.exchange(time.perf_counter() - began)))
-
-    for step in range(REPEATS + 1):
-
-        def train(step: int = step) -> None:
-            engine.train_step([batch], [schedule.at(step)])
-
-        def begin(step: int = step) -> None:
-            writer.begin(engine.capture(), Position(Totals(step=step), Course(0, [100]), 0, Memory()))
-
-        def deepspeed_save(step: int = step) -> None:
-            engine.deepspeed.save_checkpoint(str(folder / "deepspeed"), tag=f"step-{step}")
-
-        timed("step", train)
-        began = time.perf_counter()
-        timed("ours: stall", begin)
-        timed("step while it is written", train)
-        writer.finish()
-        times.setdefault("ours: safe after", []).append(max(channel.exchange(time.perf_counter() - began)))
-        timed("deepspeed: stall", deepspeed_save)
-        if processes.is_first:
-            for old in (folder / "deepspeed").glob(f"step-{step - 1}"):
-                shutil.rmtree(old)
-    writer.close()
+    shape, folder = preset(preset_name), result.parent / "checkpoints"
+    recipe = _recipe(shape, processes)
+    engine = Engine(build(shape, shape.num_layers, 0), recipe.engine_options(processes.world_size), processes)
+    times = Times(SideChannel(processes))
+    _alternate(engine, recipe, folder, times)
     if processes.is_first:
-        medians = {name: statistics.median(values[1:]) for name, values in times.items()}
-        sizes = {name: _bytes(next((folder / name).glob(f"step-{REPEATS}"))) for name in ("ours", "deepspeed")}
-        parameters = sum(parameter.numel() for parameter in engine.model.parameters())
-        precision = "bf16" if processes.computes_bf16 else "fp32"
-        result.write_text(
-            json.dumps({"seconds": medians, "bytes": sizes, "parameters": parameters, "precision": precision})
-        )
+        found = {
+            "seconds": times.medians(),
+            "bytes": {name: _bytes(next((folder / name).glob(f"step-{REPEATS}"))) for name in ("ours", "deepspeed")},
+            "parameters": sum(parameter.numel() for parameter in engine.model.parameters()),
+            "precision": precision(recipe.deepspeed),
+        }
+        result.write_text(json.dumps(found))
     processes.leave()
+
+
+def _recipe(shape: ModelShape, processes: Processes) -> Recipe:
+    values = {
+        "model": shape.model_dump(),
+        "method": "scratch",
+        "data": "none",
+        "out": "none",
+        "steps": 100,
+        "global_batch_size": SAMPLES * processes.world_size,
+        "micro_batch_size": SAMPLES,
+        "learning_rate": 1e-4,
+        "eval_every": 1,
+        "save_every": 1,
+        "deepspeed": {
+            "bf16": {"enabled": "auto"},
+            "gradient_clipping": 1.0,
+            "zero_optimization": {"stage": 1, "reduce_bucket_size": 50_000_000},
+            "zero_allow_untested_optimizer": True,
+            "steps_per_print": 1_000_000,
+        },
+    }
+    return resolve(values, "benchmark").settled(processes.computes_bf16, processes.world_size)
+
+
+def _alternate(engine: Engine, recipe: Recipe, folder: Path, times: Times) -> None:
+    """Train and save in either way, in turn."""
+    processes, schedule, batch = engine.processes, recipe.schedule(), _batch(recipe.model)
+    writer = CheckpointWriter(folder / "ours", processes, keep=1, keep_every=0)
+    for step in range(REPEATS + 1):
+        with times.measured("step"):
+            engine.train_step([batch], [schedule.at(step)])
+        with times.measured("ours: safe after"):
+            with times.measured("ours: stall"):
+                writer.begin(engine.capture(), Position(Totals(step=step), Course(0, [100]), 0, LossMemory()))
+            with times.measured("step while it is written"):
+                engine.train_step([batch], [schedule.at(step)])
+            writer.finish()
+        with times.measured("deepspeed: stall"):
+            engine.deepspeed.save_checkpoint(str(folder / "deepspeed"), tag=f"step-{step}")
+        if processes.is_first:
+            shutil.rmtree(folder / "deepspeed" / f"step-{step - 1}", ignore_errors=True)
+    writer.close()
+
+
+def _batch(shape: ModelShape) -> Batch:
+    ids = torch.randint(shape.vocab_size, (SAMPLES, SEQ_LEN))
+    scored = family_of(shape).scored_positions(SEQ_LEN)
+    return ids, torch.arange(scored).expand(SAMPLES, scored), ids[:, :scored]
 
 
 def _bytes(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
-def _run(model: str) -> dict[str, dict[str, float]]:
+def _run(model: str) -> dict[str, Any]:
+    """Measure a model in a fresh pair of ranks."""
     with tempfile.TemporaryDirectory() as folder:
         result = Path(folder) / "result.json"
         environment = {**os.environ, "DS_ACCELERATOR": "cpu", "OMP_NUM_THREADS": "1", "GOMP_SPINCOUNT": "0"}
-        command = [
-            Path(sys.executable).parent / "deepspeed",
-            "--num_accelerators",
-            "2",
-            "--master_port",
-            "29713",
-            __file__,
-            "--model",
-            model,
-        ]
-        subprocess.run([*command, "--result", result], env=environment, check=True, stdout=sys.stderr)
+        launcher = [str(Path(sys.executable).parent / "deepspeed"), "--num_accelerators", "2"]
+        script = [__file__, "--model", model, "--result", str(result)]
+        command = [*launcher, "--master_port", "29713", *script]
+        subprocess.run(command, env=environment, check=True, stdout=sys.stderr)
         return json.loads(result.read_text())
+
+
+def _row(model: str, measured: dict[str, Any]) -> str:
+    seconds, sizes = measured["seconds"], measured["bytes"]
+    ours, theirs = seconds["ours: stall"], seconds["deepspeed: stall"]
+    return (
+        f"| {model} | {measured['parameters'] / 1e6:.0f} M | {measured['precision']} | {seconds['step']:.2f} s | "
+        f"{seconds['step while it is written']:.2f} s | {ours:.3f} s | {theirs:.3f} s | {ours / theirs:.2f} | "
+        f"{seconds['ours: safe after']:.2f} s | {sizes['ours'] / 1e6:.0f} MB | {sizes['deepspeed'] / 1e6:.0f} MB |"
+    )
 
 
 def main() -> None:
     """As launcher: run all models and write the table. As rank (`--result`): measure one."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", choices=MODELS)
-    parser.add_argument("--result", type=Path)
-    parser.add_argument("--local_rank")
+    parser.add_argument("--out", type=Path, default=RESULTS, help="folder of the table")
+    parser.add_argument("--result", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--local_rank", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.result:
         measure(options.model, options.result)
@@ -146,21 +186,14 @@ def main() -> None:
         "",
         f"`python benchmarks/checkpoint.py`: two CPU ranks, ZeRO 1, medians of {REPEATS} (the first left out).",
         "",
-        "| model | parameters | precision | step | step while writing | stall, ours | stall, DeepSpeed | ratio "
-        "| safe after, ours | size, ours | size, DeepSpeed |",
-        "|---|---|---|---|---|---|---|---|---|---|---|",
+        f"| {' | '.join(HEADINGS)} |",
+        "|---" * len(HEADINGS) + "|",
     ]
     for model in [options.model] if options.model else MODELS:
-        measured = _run(model)
-        seconds, sizes = measured["seconds"], measured["bytes"]
-        ours, theirs = seconds["ours: stall"], seconds["deepspeed: stall"]
-        lines.append(
-            f"| {model} | {measured['parameters'] / 1e6:.0f} M | {measured['precision']} | {seconds['step']:.2f} s | "
-            f"{seconds['step while it is written']:.2f} s | {ours:.3f} s | {theirs:.3f} s | {ours / theirs:.2f} | "
-            f"{seconds['ours: safe after']:.2f} s | {sizes['ours'] / 1e6:.0f} MB | {sizes['deepspeed'] / 1e6:.0f} MB |"
-        )
+        lines.append(_row(model, _run(model)))
         print(lines[-1])
-    (RESULTS / "checkpoint.md").write_text("\n".join(lines) + "\n")
+    options.out.mkdir(parents=True, exist_ok=True)
+    (options.out / "checkpoint.md").write_text("\n".join(lines) + "\n")
 
 
 if __name__ == "__main__":

@@ -21,8 +21,25 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from apollo_ds.config.load import resolve
+from apollo_ds.config.recipe import Recipe
+from apollo_ds.engine.engine import Engine
+from apollo_ds.engine.malloc import return_freed_memory
+from apollo_ds.engine.processes import Processes
+from apollo_ds.growth.state import Shape, State
+from apollo_ds.growth.transition import growth_into
+from apollo_ds.models.families import family_of, preset
+from apollo_ds.models.flops import parameters
+from apollo_ds.models.pretraining import Batch, build
+from apollo_ds.models.shape import ModelShape
+from apollo_ds.schedule.schedule import StepPlan
 
 REPEATS = 3
 VARIANTS = ("streaming", "gather everything")
@@ -57,6 +74,8 @@ CASES = {
     "gpt-1b": Case("gpt2-large", {**_GPT, "hidden_size": 2048, "num_heads": 32, "intermediate_size": 8192},
                    (2, 18), 3, 1, 1, VARIANTS[:1], bf16=True, seq_len=16, grown_steps=1),
 }  # fmt: skip
+COLUMNS = ("case", "layers", "ZeRO", "parameters", "growth", "runs", "seconds", "three steps", "shard a rank",
+           "peak extra", "in shards")  # fmt: skip
 LINE = [name for name, case in CASES.items() if case.zero_stage == 1]
 # DeepSpeed's default buffers are made for large GPUs: several GB a rank at stage 3.
 SMALL_BUFFERS = {
@@ -69,49 +88,13 @@ SMALL_BUFFERS = {
 
 
 def measure(case: Case, variant: str, result: Path) -> None:
-    """One measurement on this rank; the first rank writes the result."""
-    import torch
-
-    from apollo_ds.config.load import resolve
-    from apollo_ds.engine.engine import Engine
-    from apollo_ds.engine.malloc import return_freed_memory
-    from apollo_ds.engine.processes import Processes
-    from apollo_ds.growth.between_stages import growth_between
-    from apollo_ds.models.families import FAMILIES, preset
-    from apollo_ds.models.pretraining import build
-
+    """One measurement on this rank. The first rank writes the result."""
     processes = Processes.join()
-    shape = preset(case.preset).model_copy(update=case.changes)
-    recipe = resolve(
-        {
-            "model": shape.model_dump(),
-            "method": {"name": "apollo", "layers": list(case.layers), "grow_at": [0.5]},
-            "data": "none",
-            "out": "none",
-            "steps": 8,
-            "seq_len": case.seq_len,
-            "global_batch_size": case.samples_per_rank * processes.world_size,
-            "micro_batch_size": case.samples_per_rank,
-            "learning_rate": 1e-4,
-            "eval_every": 8,
-            "save_every": 8,
-            "deepspeed": {
-                "bf16": {"enabled": processes.computes_bf16 if case.bf16 is None else case.bf16},
-                "zero_optimization": {"stage": case.zero_stage, **(SMALL_BUFFERS if case.zero_stage == 3 else {})},
-                "gradient_clipping": 1.0,
-                "steps_per_print": 1_000_000,
-            },
-        },
-        "benchmark",
-    )
-    schedule = recipe.schedule()
+    recipe = _recipe(case, processes)
+    options, schedule = recipe.engine_options(processes.world_size), recipe.schedule()
     small, large = schedule.stages
-    ids = torch.randint(0, shape.vocab_size, (case.samples_per_rank, case.seq_len))
-    scored = ids[:, :19] if shape.family == "bert" else ids
-    positions = torch.arange(scored.shape[1]).expand(scored.shape)
-    batch = (ids, positions, scored)
-
-    engine = Engine(build(small.shape, small.unique_layers, 1), recipe, processes)
+    batch = _batch(case, recipe.model)
+    engine = Engine(build(small.shape, small.unique_layers, 1), options, processes)
     engine.train_step([batch], [schedule.at(0)])
     return_freed_memory()
     before = resident_bytes("VmRSS")
@@ -121,59 +104,93 @@ def measure(case: Case, variant: str, result: Path) -> None:
     shard = sum(t.numel() * t.element_size() for part in state.slices.values() for t in part.tensors.values())
     source = GatheredState(state) if variant == "gather everything" else state
     engine.close()
-    engine = Engine(build(large.shape, large.unique_layers, None), recipe, processes)
-    engine.restore(source, growth_between(small, large, f"model.{FAMILIES[shape.family].blocks}", 0))
+    engine = Engine(build(large.shape, large.unique_layers, None), options, processes)
+    engine.restore(source, growth_into(large, small, seed=0))
     del state, source
     processes.barrier()
     seconds = time.perf_counter() - started
     peak = resident_bytes("VmHWM")
     return_freed_memory()
     after = resident_bytes("VmRSS")
-    steps = []
-    for step in range(4, 4 + case.grown_steps):
-        started = time.perf_counter()
-        engine.train_step([batch], [schedule.at(step)])
-        steps.append(time.perf_counter() - started)
+    steps = _timed_steps(engine, batch, [schedule.at(step) for step in range(4, 4 + case.grown_steps)])
     if processes.is_first:
-        result.write_text(
-            json.dumps(
-                {
-                    "parameters": sum(torch.Size(s).numel() for _, s, _ in engine._slices()),
-                    "seconds": seconds,
-                    "three_steps_seconds": 3 * statistics.mean(steps),
-                    "shard_bytes": shard,
-                    "resident_before": before,
-                    "resident_after": after,
-                    "peak": peak,
-                    "peak_extra": peak - max(before, after),
-                }
-            )
-        )
+        found = {
+            "parameters": parameters(large.shape, large.unique_layers),
+            "seconds": seconds,
+            "three_steps_seconds": 3 * statistics.mean(steps),
+            "shard_bytes": shard,
+            "resident_before": before,
+            "resident_after": after,
+            "peak": peak,
+            "peak_extra": peak - max(before, after),
+        }
+        result.write_text(json.dumps(found))
     processes.leave()
+
+
+def _recipe(case: Case, processes: Processes) -> Recipe:
+    values = {
+        "model": preset(case.preset).model_copy(update=case.changes).model_dump(),
+        "method": {"name": "apollo", "layers": list(case.layers), "grow_at": [0.5]},
+        "data": "none",
+        "out": "none",
+        "steps": 8,
+        "seq_len": case.seq_len,
+        "global_batch_size": case.samples_per_rank * processes.world_size,
+        "micro_batch_size": case.samples_per_rank,
+        "learning_rate": 1e-4,
+        "eval_every": 8,
+        "save_every": 8,
+        "deepspeed": {
+            "bf16": {"enabled": "auto" if case.bf16 is None else case.bf16},
+            "zero_optimization": {"stage": case.zero_stage, **(SMALL_BUFFERS if case.zero_stage == 3 else {})},
+            "gradient_clipping": 1.0,
+            "steps_per_print": 1_000_000,
+        },
+    }
+    return resolve(values, "benchmark").settled(processes.computes_bf16, processes.world_size)
+
+
+def _batch(case: Case, shape: ModelShape) -> Batch:
+    ids = torch.randint(0, shape.vocab_size, (case.samples_per_rank, case.seq_len))
+    labels = ids[:, : family_of(shape).scored_positions(case.seq_len)]
+    return ids, torch.arange(labels.shape[1]).expand(labels.shape), labels
+
+
+def _timed_steps(engine: Engine, batch: Batch, plans: Sequence[StepPlan]) -> list[float]:
+    """Seconds of each step."""
+    seconds = []
+    for plan in plans:
+        started = time.perf_counter()
+        engine.train_step([batch], [plan])
+        seconds.append(time.perf_counter() - started)
+    return seconds
 
 
 class GatheredState:
     """The baseline: the whole state on every rank before anything is rebuilt."""
 
-    def __init__(self, state):
-        import torch
-
+    def __init__(self, state: State) -> None:
         self.counters, self._state = state.counters, state
         self._whole = {
             name: {key: state.gather(name, key, torch.device("cpu")) for key in state.counters.tensors}
             for name in state.names()
         }
 
-    def names(self):
+    def names(self) -> Iterator[str]:
+        """See `State`."""
         return self._state.names()
 
-    def shape(self, name):
+    def shape(self, name: str) -> Shape:
+        """See `State`."""
         return self._state.shape(name)
 
-    def gather(self, name, tensor, device):
+    def gather(self, name: str, tensor: str, device: torch.device) -> Tensor:
+        """See `State`."""
         return self._whole[name][tensor].to(device)
 
-    def release(self, name, tensor):
+    def release(self, name: str, tensor: str) -> None:
+        """See `State`."""
         del self._whole[name][tensor]
 
 
@@ -194,12 +211,17 @@ def run(name: str, variant: str) -> dict[str, float]:
     """Measure in a fresh pair of ranks."""
     with tempfile.TemporaryDirectory() as folder:
         result = Path(folder) / "result.json"
-        command = [Path(sys.executable).parent / "deepspeed", "--num_accelerators", "2", "--master_port", "29715",
-                   __file__, name]  # fmt: skip
-        environment = {**os.environ, "DS_ACCELERATOR": "cpu", "GOMP_SPINCOUNT": "0", "OMP_NUM_THREADS": "1",
-                       "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}  # fmt: skip
-        subprocess.run([*command, "--variant", variant, "--result", result], check=True, env=environment,
-                       stdout=subprocess.DEVNULL)  # fmt: skip
+        launcher = [str(Path(sys.executable).parent / "deepspeed"), "--num_accelerators", "2"]
+        command = [*launcher, "--master_port", "29715", __file__, name, "--variant", variant, "--result", str(result)]
+        path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+        environment = {
+            **os.environ,
+            "DS_ACCELERATOR": "cpu",
+            "GOMP_SPINCOUNT": "0",
+            "OMP_NUM_THREADS": "1",
+            "PATH": path,
+        }
+        subprocess.run(command, check=True, env=environment, stdout=subprocess.DEVNULL)
         return json.loads(result.read_text())
 
 
@@ -253,16 +275,14 @@ def draw(results: dict[str, dict[str, dict[str, float]]], path: Path) -> None:
             axes.plot(along, slope * along + start, color=points.get_color(), label=f"{variant}, R² {explained:.3f}")
         axes.set(xlabel="million parameters of the grown model", ylabel=label, ylim=(0, None))
         axes.legend(frameon=False)
-    panels[0].set_title("Time of the growth")
-    panels[1].set_title("Extra memory at its peak, a rank")
+    for axes, title in zip(panels, ("Time of the growth", "Extra memory at its peak, a rank"), strict=True):
+        axes.set_title(title)
     figure.savefig(path, dpi=120)
 
 
 def table(results: dict[str, dict[str, dict[str, float]]]) -> str:
     """Medians as Markdown; memory in units of the shard of the small model that a rank owns."""
-    columns = ("case", "layers", "ZeRO", "parameters", "growth", "runs", "seconds", "three steps", "shard a rank")
-    columns += ("peak extra", "in shards")
-    lines = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
+    lines = [f"| {' | '.join(COLUMNS)} |", "|---" * len(COLUMNS) + "|"]
     for name, variants in results.items():
         case = CASES[name]
         for variant, r in variants.items():

@@ -13,7 +13,6 @@ import argparse
 import json
 import logging
 import os
-import shutil
 import tempfile
 from pathlib import Path
 from statistics import fmean, stdev
@@ -22,12 +21,11 @@ os.environ.setdefault("DS_ACCELERATOR", "cpu")
 os.environ.setdefault("GOMP_SPINCOUNT", "0")
 
 from apollo_ds.config.load import DEFAULT_RECIPE, load_recipe
-from apollo_ds.config.recipe import Recipe
-from apollo_ds.data.corpus import Corpus
 from apollo_ds.data.demo import prepare_default_text
-from apollo_ds.experiments.events import read_metrics
+from apollo_ds.engine.processes import Processes
 from apollo_ds.methods import METHODS
 from apollo_ds.planning.plan import plan
+from apollo_ds.training.run import train
 
 RESULTS = Path(__file__).parent / "results"
 COMBINATION = "[deep_jump, decreasing_drop, short_to_long]"
@@ -53,41 +51,33 @@ def main() -> None:
         "methods", nargs="*", default=["scratch", *(name for name in METHODS if name != "scratch"), COMBINATION]
     )
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--out", type=Path, default=RESULTS, help="folder of the results")
     options = parser.parse_args()
-    path = RESULTS / "methods.json"
+    logging.disable(logging.WARNING)  # DeepSpeed's, at every engine that is made
+    options.out.mkdir(parents=True, exist_ok=True)
+    path = options.out / "methods.json"
     results = json.loads(path.read_text()) if path.exists() else {}
-    prepare_default_text(load_recipe(DEFAULT_RECIPE))
+    recipe = load_recipe(DEFAULT_RECIPE)
+    prepare_default_text(recipe.data, recipe.model)
+    processes = Processes.join()
     for seed in range(1, options.seeds + 1):
         for method in options.methods:
             done = results.setdefault(method, [])
             if len(done) < seed:
-                done.append(run(method, seed))
+                done.append(measure(method, seed, processes))
                 path.write_text(json.dumps(results, indent=1))
                 print(table({method: done}, results["scratch"]).splitlines()[-1], flush=True)
-    (RESULTS / "methods.md").write_text(table(results, results["scratch"]))
+    (options.out / "methods.md").write_text(table(results, results["scratch"]))
 
 
-def run(method: str, seed: int) -> dict[str, float]:
-    """Train once; its cost and its last held-out loss."""
-    from apollo_ds.config.run_folder import RunFolder
-    from apollo_ds.data.batches import BatchSource
-    from apollo_ds.engine.processes import Processes
-    from apollo_ds.training.console import Progress
-    from apollo_ds.training.trainer import Trainer
-
-    logging.disable(logging.WARNING)
-    folder = Path(tempfile.mkdtemp(prefix="apollo-ds-methods-"))
-    recipe: Recipe = load_recipe(DEFAULT_RECIPE, [*SIZES, f"method={method}", f"seed={seed}", f"out={folder}"])
-    processes = Processes.join()
-    RunFolder(folder).create(recipe)
-    source = BatchSource(Corpus.open(recipe.data), recipe.model, recipe.seq_len, recipe.seed)
-    with Trainer(recipe, processes, source, Progress(recipe.schedule(), shown=False)) as trainer:
-        trainer.train()
-    end = read_metrics(folder / "metrics.jsonl")[-1]
-    shutil.rmtree(folder)
+def measure(method: str, seed: int, processes: Processes) -> dict[str, float]:
+    """Train once. Returns its cost and its last held-out loss."""
+    with tempfile.TemporaryDirectory(prefix="apollo-ds-methods-") as folder:
+        recipe = load_recipe(DEFAULT_RECIPE, [*SIZES, f"method={method}", f"seed={seed}", f"out={folder}"])
+        outcome = train(recipe, processes)
     return {
-        "loss": end["loss"],
-        "flops": end["flops"],
+        "loss": outcome.loss,
+        "flops": outcome.totals.flops,
         "planned_flops": plan(recipe)["total"]["flops"],
     }
 

@@ -15,7 +15,8 @@ if ! { command -v nvidia-smi >/dev/null && nvidia-smi -L >/dev/null 2>&1; }; the
     ranks=(--num_accelerators 2)
 fi
 
-# SIGTERM, SIGUSR1 and Ctrl-C reach the ranks as SIGUSR1, on which they save and leave (apollo_ds/stopping.py).
+# SIGTERM, SIGUSR1 and Ctrl-C reach the ranks as SIGUSR1, on which they save a checkpoint and exit
+# (apollo_ds/training/faults/stop_signal.py).
 # DeepSpeed's launchers would not pass them on, so they ignore it, and are kept from the others in a group of their own.
 # If this script is killed, they notice, and do the same.
 export APOLLO_DS_STARTED_BY=$$

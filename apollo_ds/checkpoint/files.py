@@ -8,7 +8,7 @@ from typing import Any
 import xxhash
 
 PARTIAL = ".partial"
-"""How the name of what is not complete ends."""
+"""Suffix of the names of incomplete files and folders."""
 
 
 class DamagedCheckpoint(Exception):
@@ -39,7 +39,7 @@ def verify(folder: Path) -> None:
 
 
 def newest_sound(folder: Path, before: float = inf) -> tuple[Path | None, list[str]]:
-    """The newest checkpoint, of those before a step, that is whole, and what is wrong with each newer one."""
+    """The newest undamaged checkpoint of a step below `before`, and what is wrong with each newer one."""
     complaints: list[str] = []
     for candidate in complete_checkpoints(folder):
         if step_of(candidate) >= before:
@@ -53,10 +53,10 @@ def newest_sound(folder: Path, before: float = inf) -> tuple[Path | None, list[s
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
-    """What a checkpoint says of itself.
+    """A checkpoint's manifest: totals, counters, and the files with their hashes.
 
     Raises:
-        DamagedCheckpoint: it does not.
+        DamagedCheckpoint: the manifest is missing or is not JSON.
     """
     path = folder / "manifest.json"
     try:

@@ -19,10 +19,10 @@ class Course:
 
 @dataclass
 class LossMemory:
-    """What the watch over the loss remembers from step to step."""
+    """What the detection of loss spikes remembers from step to step."""
 
     losses: list[float] = field(default_factory=list)
-    """The last unsuspicious ones of this stage."""
+    """The latest losses of this stage that were not too high, at most 128."""
     stage: int = 0
     suspects: int = 0
     """Losses in a row that are too high."""
@@ -31,9 +31,9 @@ class LossMemory:
     skipped_steps: int = 0
     """Steps of the run that changed nothing, since their gradient was not finite."""
     skipped_tokens: int = 0
-    """How much of the data stream has been passed over."""
+    """Tokens of the data stream that rollbacks have skipped."""
     went_wrong_at: int = -1
-    """The step at which the run last had to go back."""
+    """The step at which training last went wrong; -1 if it never did."""
 
 
 @dataclass(frozen=True)

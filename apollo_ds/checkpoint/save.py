@@ -55,7 +55,7 @@ def save(folder: Path, state: ShardedState, position: Position, channel: SideCha
 
 
 def together(channel: SideChannel, path: Path, action: Callable[[], _Result]) -> list[_Result]:
-    """What an action gives on each rank; where it fails on any, all of them raise."""
+    """The results of an action on all ranks, by rank. If it fails on one rank, every rank raises a `UserError`."""
     result, failure = None, None
     try:
         result = action()

@@ -42,7 +42,7 @@ class CheckpointWriter:
 
     @property
     def failure(self) -> str | None:
-        """Why what has begun was not written, as far as is known. Ranks may learn of it at different times."""
+        """Why the last checkpoint failed; None if it did not, or not yet. Ranks may learn it at different times."""
         if self._in_flight is None or not self._in_flight.done():
             return None
         error = self._in_flight.exception()

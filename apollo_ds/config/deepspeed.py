@@ -1,4 +1,4 @@
-"""DeepSpeed's configuration as a recipe gives it: what may not stand in it, and the number format it comes to."""
+"""DeepSpeed's configuration in a recipe: which keys it must not have, and which precision it means."""
 
 from collections.abc import Mapping
 from typing import Any, Literal
@@ -67,11 +67,11 @@ def offloads(config: Mapping[str, Any]) -> bool:
 def settle(config: Mapping[str, Any], computes_bf16: bool, world_size: int) -> dict[str, Any]:
     """The configuration with what depends on the machine decided.
 
-    `bf16.enabled: auto` is on where the hardware computes in bf16, off elsewhere. A single rank under ZeRO 1 or 2
-    without offload has nothing to shard or send: in fp32 it is under ZeRO 0, which keeps no second copy of the weights,
-    and in half precision nothing overlaps with the backward, which would cost copies and, on a GPU, a wait for the
-    device.
-    DeepSpeed's throughput timer is off unless the configuration speaks of it: it waits for the device in every step.
+    - `bf16.enabled: auto` is on where the hardware computes in bf16, off elsewhere.
+    - A single rank under ZeRO 1 or 2 without offload has nothing to shard or send. In fp32 it trains under ZeRO 0,
+      which keeps no second copy of the weights. In half precision communication does not overlap with the backward:
+      that would cost copies and, on a GPU, a wait for the device.
+    - DeepSpeed's throughput timer is off unless the configuration sets it, since it waits for the device in every step.
     """
     settled = {"timers": {"throughput": {"enabled": False}}, **config}
     if config.get("bf16", {}).get("enabled") == "auto":

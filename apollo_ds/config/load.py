@@ -143,9 +143,10 @@ def _first_error(error: ValidationError, source: str, prefix: str = "") -> str:
 
 
 def _source(folder: str, out: Path) -> SourceRun | dict[str, Any]:
-    """What the run in `out`, if it has started, knows of the source in `folder`: that may have changed or gone since.
+    """The source run in `folder`.
 
-    Elsewhere the run as it is now.
+    If the run in `out` has already started from it, what that run recorded counts, since the source may have changed or
+    be gone. Otherwise the folder is read as it is now.
     """
     config = out / "config.yaml"
     if not config.is_file():

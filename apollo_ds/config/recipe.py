@@ -32,7 +32,7 @@ class Recipe(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     was: ClassVar[Mapping[str, Any]] = {}
-    """What a run did whose recorded recipe lacks a key, where that is not today's default."""
+    """Values of keys that an older version did not record, where they differ from today's defaults."""
 
     model: ModelShape
     method: Method
@@ -47,12 +47,12 @@ class Recipe(BaseModel):
     micro_batch_size: PositiveInt
     """Samples a rank processes at once when all layers run, at most; the rest of its share is accumulated."""
     activation_checkpointing: bool = False
-    """Whether the backward computes what is inside a layer once more, instead of the forward keeping it."""
+    """Whether layers keep only their input, and the backward computes the rest again."""
     compile_blocks: bool = False
     """Whether `torch.compile` compiles the layers, each by itself."""
     zero_by_stage: bool = False
-    """Whether each stage trains under the lowest ZeRO stage at which its state is no larger than the largest stage's is
-    under that of `deepspeed`. Without effect where that is 0 or offloads."""
+    """Whether smaller stages train under lower ZeRO stages: each under the lowest at which a rank holds no more than in
+    the largest stage under the ZeRO stage of `deepspeed`. No effect if that is 0 or offloads."""
     learning_rate: PositiveFloat
     lr_schedule: Policy | None = None
     """By default the method's own: cosine for most."""
@@ -71,13 +71,13 @@ class Recipe(BaseModel):
     """Checkpoints whose step it divides stay for good; 0: none do."""
     log_every: PositiveInt = 10
     hang_seconds: PositiveFloat = 1800.0
-    """After so long without progress on a rank, every rank prints its stack and ends."""
+    """After this many seconds without progress, a rank prints its stack, and the job ends with exit code 70."""
     peak_flops: PositiveFloat | None = None
     """Operations a second of one rank at best, for the utilisation; measured at the start if not stated."""
     bad_steps: PositiveInt = 10
-    """So many steps in a row without a finite gradient, and the run goes back to its last good checkpoint."""
+    """After this many steps in a row without a finite gradient, the run goes back to its last good checkpoint."""
     spike_deviations: PositiveFloat = 10.0
-    """So many robust deviations above the median is a loss spike; see `training.faults.loss_spikes`."""
+    """A loss this many robust deviations above the median is a spike; see `training.faults.loss_spikes`."""
     deepspeed: dict[str, Any] = Field(default_factory=dict)
     """DeepSpeed's own configuration, as it stands in the JSON file that the recipe names."""
 

@@ -46,9 +46,10 @@ class BatchSource:
     def micro_batches(
         self, first_token: int, seq_len: int, global_batch_size: int, micro_batch: int, rank: int, world_size: int
     ) -> list[Batch]:
-        """One rank's part of the global batch that begins at a token of the run, in micro-batches of so many samples.
+        """One rank's part of the global batch that begins at token `first_token` of the run.
 
-        Samples have `seq_len` tokens, at most the source's own.
+        It has global_batch_size / world_size samples, in micro-batches of `micro_batch`. A sample has `seq_len` tokens,
+        at most the source's own `seq_len`.
         """
         share = global_batch_size // world_size
         first = first_token + rank * share * seq_len
@@ -58,9 +59,9 @@ class BatchSource:
         return list(zip(*parts, strict=True))
 
     def validation_batches(self, samples: int, micro: int, rank: int, world_size: int) -> Iterator[Batch]:
-        """One rank's part of the first `samples` held-out samples, or of all there are.
+        """One rank's part of the first `samples` held-out samples, or of all there are, in batches of `micro`.
 
-        Every rank gets as many batches: missing samples are stood in for by others without labels.
+        Every rank gets the same number of batches. Where samples run out, others without labels take their place.
         """
         samples = min(samples, self.validation.blocks)
         share = -(-samples // world_size)

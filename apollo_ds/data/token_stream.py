@@ -86,7 +86,7 @@ class _Epoch:
         self._ahead: Integers = np.empty(0, dtype=np.int64)
 
     def shuffled(self, blocks: Integers) -> Integers:
-        """The blocks of the stream that come at the given places of the epoch. Those that follow are kept at hand."""
+        """The blocks at the given positions of the epoch. The blocks that follow are cached."""
         first, last = int(blocks.min()), int(blocks.max())
         if not self._ahead_from <= first <= last < self._ahead_from + len(self._ahead):
             stop = min(max(last + 1, first + _BLOCKS_AHEAD), self._stream.blocks)

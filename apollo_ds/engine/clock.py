@@ -1,4 +1,4 @@
-"""Moments on the device, to be compared later, so that taking the time makes nobody wait."""
+"""Time stamps on the device. They are compared later, so that the host need not wait when one is taken."""
 
 import time
 from typing import Any
@@ -6,8 +6,8 @@ from typing import Any
 import torch
 
 
-def moment(device: torch.device) -> Any:
-    """When the device has done all that it was given so far."""
+def timestamp(device: torch.device) -> Any:
+    """A time stamp of when the device will have finished the work queued so far."""
     if device.type != "cuda":
         return time.perf_counter()
     event = torch.cuda.Event(enable_timing=True)
@@ -16,5 +16,5 @@ def moment(device: torch.device) -> Any:
 
 
 def seconds_between(begin: Any, end: Any) -> float:
-    """Seconds from one moment to another, both of which the device must have reached."""
+    """Seconds between two time stamps, both of which the device must have reached."""
     return end - begin if isinstance(begin, float) else begin.elapsed_time(end) / 1000

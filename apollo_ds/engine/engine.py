@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 
 from apollo_ds.engine import layout
-from apollo_ds.engine.clock import moment
+from apollo_ds.engine.clock import timestamp
 from apollo_ds.engine.cohorts import CohortCorrection
-from apollo_ds.engine.finite import is_usable, skip_unless_finite, spoil_unless_finite
+from apollo_ds.engine.finite import is_usable, nan_unless_finite, skip_unless_finite
 from apollo_ds.engine.frozen_layers import FrozenLayers
-from apollo_ds.engine.gradient_norm import make_plain_step_lean, make_zero_step_lean, sum_of_squares
+from apollo_ds.engine.gradient_norm import speed_up_plain_step, speed_up_zero_step, sum_of_squares
 from apollo_ds.engine.malloc import keep_freed_memory, return_freed_memory, trim
 from apollo_ds.engine.options import EngineOptions
 from apollo_ds.engine.processes import Processes
@@ -30,7 +30,7 @@ from apollo_ds.rng import Stream, random_bits
 from apollo_ds.schedule.schedule import StepPlan
 
 _LARGE = 2**18
-"""Elements of a parameter after whose restoring it is worth while to look for memory to give back."""
+"""After a parameter of at least this many elements is restored, freed memory is given back to the system."""
 
 _Target = tuple[str, Shape, layout.OwnedSlice | None]
 """A parameter to restore: its name, its shape, and this rank's slice, or None for one that is frozen."""
@@ -46,7 +46,7 @@ class StepResult:
     """The global gradient norm; infinite where the step was left out because it was not finite."""
     began: Any
     ran_forward: Any
-    """Moments (see `clock`) around the first micro-batch's forward pass."""
+    """Time stamps (see `clock`) before and after the first micro-batch's forward pass."""
     squares: Tensor | None
     """Of this rank's elements, the sums of squares of the update and of the weights before it, where asked for."""
 
@@ -78,9 +78,9 @@ class Engine:
         self.deepspeed: Any = deepspeed.initialize(model=model, optimizer=optimizer, config=config)[0]
         return_freed_memory()  # of what the weights were before, and before the moments take as much
         self._own_norm: Tensor | None = None
-        make_zero_step_lean(self.deepspeed.optimizer)
+        speed_up_zero_step(self.deepspeed.optimizer)
         if self._is_plain():
-            make_plain_step_lean(self.deepspeed, self._norm)
+            speed_up_plain_step(self.deepspeed, self._norm)
         layout.prime(self.deepspeed)
         layout.set_adam_step(self.deepspeed, 0)
         skip_unless_finite(layout.adam(self.deepspeed), self._norm)
@@ -119,14 +119,14 @@ class Engine:
             torch.manual_seed(int(bits) >> 1)
         self.deepspeed.train()
         before = [flat.detach().clone() for flat in layout.flat_tensors(self.deepspeed)] if measure_update else None
-        losses, moments = [], [moment(self.processes.device)]
+        losses, stamps = [], [timestamp(self.processes.device)]
         for number, (batch, micro_plan) in enumerate(zip(batches, plans, strict=True), start=1):
             self.model.run_in_order(micro_plan.layer_map, micro_plan.scales, micro_plan.first_trained)
             # A step has as many micro-batches as it is given, which need not be DeepSpeed's fixed number of them.
             self.deepspeed.set_gradient_accumulation_boundary(number == len(batches))
             loss = self.deepspeed(*batch)
-            moments.append(moment(self.processes.device))
-            self.deepspeed.backward(spoil_unless_finite(loss) / len(batches), scale_wrt_gas=False)
+            stamps.append(timestamp(self.processes.device))
+            self.deepspeed.backward(nan_unless_finite(loss) / len(batches), scale_wrt_gas=False)
             losses.append(loss.detach())
             self._own_norm = self._norm_where_deepspeed_has_none()
             self.deepspeed.step()
@@ -134,8 +134,8 @@ class Engine:
         return StepResult(
             loss=torch.stack(losses).mean(),
             grad_norm=self._norm(),
-            began=moments[0],
-            ran_forward=moments[1],
+            began=stamps[0],
+            ran_forward=stamps[1],
             squares=self._squares(before),
         )
 

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 
-def spoil_unless_finite(loss: Tensor) -> Tensor:
-    """The same loss; if it is not finite, its gradient is not either, and so neither is the norm on any rank."""
+def nan_unless_finite(loss: Tensor) -> Tensor:
+    """The same loss. If it is not finite, its gradient becomes NaN, and so does the gradient norm on every rank."""
     return loss * torch.where(loss.detach().isfinite(), 1.0, math.nan)
 
 

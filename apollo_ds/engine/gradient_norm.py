@@ -26,7 +26,7 @@ def sum_of_squares(tensors: Iterable[Tensor]) -> Tensor:
     return torch.cat(norms).double().square().sum()
 
 
-def make_zero_step_lean(optimizer: Any) -> None:
+def speed_up_zero_step(optimizer: Any) -> None:
     """Replace methods of an optimizer, if it is that of ZeRO 1 or 2.
 
     The norm is found without turning all gradients into fp64, which takes more time than Adam does, and clipping does
@@ -40,7 +40,7 @@ def make_zero_step_lean(optimizer: Any) -> None:
             optimizer.buffered_reduce_fallback = lambda *_, **__: None
 
 
-def make_plain_step_lean(engine: Any, norm: Callable[[], Tensor]) -> None:
+def speed_up_plain_step(engine: Any, norm: Callable[[], Tensor]) -> None:
     """For an engine without ZeRO in fp32: clip by a norm that is known already, instead of finding it a second time.
 
     A single rank's gradients stay where they are, too: DeepSpeed would copy them all into a bucket to be averaged, and

@@ -6,7 +6,7 @@ import gc
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_MMAP_MAX = -1, -3, -4
 _KEEPING = {_M_MMAP_MAX: 0, _M_TRIM_THRESHOLD: -1}
 _GIVING_BACK = {_M_MMAP_MAX: 65536, _M_MMAP_THRESHOLD: 128 * 1024, _M_TRIM_THRESHOLD: 128 * 1024}
-"""Where glibc begins. That it raises the thresholds by itself ends when any of them is set."""
+"""glibc's initial values. Once any of them is set, glibc no longer raises the thresholds by itself."""
 
 _keeps = False
 

@@ -35,7 +35,7 @@ class Processes:
 
     @classmethod
     def join(cls) -> "Processes":
-        """Meet the other ranks; the addresses come from the launcher's environment variables, or this is all."""
+        """Join the other ranks by the launcher's environment variables; without them, this process is the only rank."""
         for name, alone in {
             "RANK": "0",
             "LOCAL_RANK": "0",

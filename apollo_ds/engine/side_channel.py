@@ -1,4 +1,4 @@
-"""A way for the ranks' CPUs to talk that is apart from the one which training uses."""
+"""Messages between the ranks' CPUs, over a connection apart from the one that training uses."""
 
 from typing import Any
 

@@ -1,6 +1,7 @@
-"""Locks that killed processes have left where torch builds extensions, as DeepSpeed's for CPU ranks at their start.
+"""Removing lock files that killed processes left behind while torch compiled an extension.
 
-torch marks a build by a file, and waits for ever for it to go.
+DeepSpeed's extension for CPU ranks is compiled when a run starts. torch marks the build by a lock file. If a process
+is killed during the build, every later one waits for ever for the file to disappear.
 """
 
 import os
@@ -14,7 +15,7 @@ _SECONDS_TO_SHOW_UP = 10.0
 
 
 def remove_stale_locks() -> None:
-    """Remove the locks that no process of this machine has open. One that is new is given ten seconds before."""
+    """Remove the locks that no process of this machine has open and that are at least ten seconds old."""
     root = Path(os.environ.get("TORCH_EXTENSIONS_DIR") or get_default_build_root())
     for lock in [*root.glob("*/lock"), *root.glob("*/*/lock")]:
         while _exists_unheld(lock):

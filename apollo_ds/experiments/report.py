@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 
 from apollo_ds.experiments.compare.comparison import Comparison
 from apollo_ds.experiments.compare.figures import draw
-from apollo_ds.experiments.compare.page import sections, write
+from apollo_ds.experiments.compare.page import sections, write_markdown
 from apollo_ds.experiments.history import RunHistory
 from apollo_ds.experiments.style import GREY, new_figure
 
@@ -21,7 +21,7 @@ def write_report(folder: Path, out: Path) -> Path:
     (run,) = comparison.baseline.runs
     figures = draw(comparison.groups, comparison.baseline, comparison.target)
     figures["depth_and_loss.png"] = _training(run)
-    return write(out / "report.md", folder.name, sections(comparison), figures)
+    return write_markdown(out / "report.md", folder.name, sections(comparison), figures)
 
 
 def _training(run: RunHistory) -> Figure:

@@ -20,10 +20,10 @@ def new_figure(width: float = 6.0, height: float = 3.8) -> tuple[Figure, Axes]:
     """A figure of so many inches with one pair of axes."""
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
-    return figure, dress(figure.subplots())
+    return figure, style_axes(figure.subplots())
 
 
-def dress(axes: Axes) -> Axes:
+def style_axes(axes: Axes) -> Axes:
     """Axes in this project's style."""
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(alpha=0.25, linewidth=0.6)
@@ -42,7 +42,7 @@ def line_style(number: int) -> dict[str, Any]:
     }
 
 
-def save(figure: Figure, path: Path) -> None:
+def save_figure(figure: Figure, path: Path) -> None:
     """Write it as a picture for pages, and as a drawing for papers with the suffix .pdf."""
     figure.savefig(path, dpi=200)
     figure.savefig(path.with_suffix(".pdf"))

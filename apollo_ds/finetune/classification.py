@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from apollo_ds.finetune.examples import Example, find, must_find, read_examples
-from apollo_ds.finetune.problem import Feature, HeldOut, Problem, Scores
+from apollo_ds.finetune.features import Feature, feature_of
+from apollo_ds.finetune.problem import HeldOut, Problem, Scores
 from apollo_ds.finetune.sampling import sample
 from apollo_ds.finetune.scores import scores
 from apollo_ds.finetune.tasks import TASKS, Task
@@ -86,11 +87,9 @@ class Classification:
 
 
 def _features(pretrained: "Pretrained", examples: Sequence[Example], max_length: int) -> list[Feature]:
-    from apollo_ds.finetune.pretrained import feature
-
     columns = (list(column) for column in zip(*(example.texts for example in examples), strict=True))
     encoded = pretrained.encode_in_parts(*columns, truncation=True, max_length=max_length)
-    return [feature(part, row) for _, part in encoded for row in range(len(part["input_ids"]))]
+    return [feature_of(part, row) for _, part in encoded for row in range(len(part["input_ids"]))]
 
 
 def _with_labels(features: list[Feature], examples: Sequence[Example]) -> list[Feature]:

@@ -22,14 +22,14 @@ def write_page(results: Results) -> Path:
     Raises:
         UserError: it cannot be written.
     """
-    from apollo_ds.experiments.compare.page import write  # with all that it draws with
+    from apollo_ds.experiments.compare.page import write_markdown  # with all that it draws with
 
     lines = [headline(results), "", *rates_table(results).markdown()]
     lines += [line for remark in _remarks(results) for line in (remark, "")]
     lines += ["## Every training", "", *_every_training(results).markdown()]
     lines += ["## Made with", "", *_settings(results).markdown()]
     title = f"{results.values['task']}: {results.values['model']}"
-    return write(results.path.with_name("results.md"), title, lines, figures={})
+    return write_markdown(results.path.with_name("results.md"), title, lines, figures={})
 
 
 def headline(results: Results) -> str:

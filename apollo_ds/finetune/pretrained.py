@@ -1,12 +1,11 @@
 """The model that is fine-tuned: where it is, its tokenizer made ready for sentences and pairs, and its weights."""
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-import numpy as np
 import torch
 import transformers
 import xxhash
@@ -18,7 +17,7 @@ from transformers.utils.logging import disable_progress_bar, set_verbosity_error
 from apollo_ds.checkpoint.files import hash_of
 from apollo_ds.config.run_folder import RunFolder
 from apollo_ds.errors import UserError
-from apollo_ds.finetune.problem import Feature, Problem
+from apollo_ds.finetune.positions import counts_positions_from_padding, most_tokens
 
 _READ_BY_TRANSFORMERS = {".json", ".safetensors", ".bin", ".txt", ".model"}
 _ROWS = 1000
@@ -35,6 +34,8 @@ class Pretrained:
     config: PretrainedConfig
     tokenizer: Any
     """A fast tokenizer that pads on the right and reads special tokens that a text spells out as plain text."""
+    positions: int | None
+    """The most tokens that the model takes at once. None where its positions have no end."""
 
     @classmethod
     def open(cls, name: str) -> Self:
@@ -49,22 +50,15 @@ class Pretrained:
         try:
             config = AutoConfig.from_pretrained(source)
             tokenizer = AutoTokenizer.from_pretrained(source)
+            counts_from_padding = counts_positions_from_padding(config)
         except (OSError, ValueError) as error:
             reason = str(error).strip().splitlines()[0]
             raise UserError(f"{name}: no model with a tokenizer that transformers can load there ({reason})") from None
         _check(name, tokenizer, config)
         _make_ready(name, tokenizer)
-        if "roberta" not in config.model_type:  # they count their positions from the padding token's number
+        if not counts_from_padding:  # another id for padding would move every position
             config.pad_token_id = tokenizer.pad_token_id
-        return cls(name, source, config, tokenizer)
-
-    @property
-    def positions(self) -> int | None:
-        """The most tokens that the model takes at once; None where its positions have no end."""
-        most = getattr(self.config, "max_position_embeddings", None)
-        if most and "roberta" in self.config.model_type:
-            return most - self.config.pad_token_id - 1
-        return most
+        return cls(name, source, config, tokenizer, most_tokens(config, counts_from_padding))
 
     def identity(self) -> str:
         """A hash of the files in the model's folder; of a model on the hub its name and commit."""
@@ -84,40 +78,38 @@ class Pretrained:
         for start in range(0, len(columns[0]), _ROWS):
             yield start, self.encode(*(column[start : start + _ROWS] for column in columns), **options)
 
-    def build(self, problem: Problem, seed: int) -> PreTrainedModel:
+    def build(self, auto_class: str, config: Mapping[str, Any], seed: int) -> PreTrainedModel:
         """The model in fp32 with a head whose weights are drawn from the seed, which later draws go on from.
 
+        Args:
+            auto_class: the class of `transformers` that has the head.
+            config: what the head adds to the model's configuration.
+            seed: of the head's weights.
         Raises:
             UserError: its weights are missing in whole or in part, or its family has no such head.
         """
-        config = copy.deepcopy(self.config)
-        config.use_cache = False
-        for key, value in problem.config.items():
-            setattr(config, key, value)
+        whole = copy.deepcopy(self.config)
+        whole.use_cache = False
+        for key, value in config.items():
+            setattr(whole, key, value)
         torch.manual_seed(seed)
         try:
             # A head that was trained for another number of labels is drawn anew.
-            model, loaded = getattr(transformers, problem.auto_class).from_pretrained(
+            model, loaded = getattr(transformers, auto_class).from_pretrained(
                 self.source,
-                config=config,
+                config=whole,
                 dtype=torch.float32,
                 output_loading_info=True,
                 ignore_mismatched_sizes=True,
             )
         except (OSError, ValueError) as error:
             reason = str(error).strip().splitlines()[0]
-            raise UserError(f"{self.name}: cannot be loaded as {problem.auto_class} ({reason})") from None
+            raise UserError(f"{self.name}: cannot be loaded as {auto_class} ({reason})") from None
         absent = {*loaded["missing_keys"], *(key for key, *_ in loaded["mismatched_keys"])}
         body = sorted(key for key in absent if key.startswith(f"{model.base_model_prefix}.") and ".pooler." not in key)
         if body:
             raise UserError(f"{self.name}: lacks {len(body)} of its weights, such as {body[0]}; export it again")
         return model
-
-
-def feature(encoded: BatchEncoding, row: int) -> Feature:
-    """What the model takes for a row, in little memory; the attention mask is left to padding."""
-    names = [name for name in ("input_ids", "token_type_ids") if name in encoded]
-    return {name: np.array(encoded[name][row], dtype=np.int32) for name in names}
 
 
 def _source(name: str) -> str:

@@ -5,13 +5,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from apollo_ds.finetune.features import Feature
+
 if TYPE_CHECKING:
     from torch import Tensor
 
     from apollo_ds.finetune.pretrained import Pretrained
 
-Feature = dict[str, Any]
-"""What the model takes for one sample, by the name of its argument: token ids (tokens,) and the like, and labels."""
 Scores = dict[str, float]
 
 

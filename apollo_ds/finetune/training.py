@@ -14,8 +14,9 @@ from torch.optim.lr_scheduler import LRScheduler
 from torch.utils.data import DataLoader
 from transformers import DataCollatorWithPadding, PreTrainedModel, get_linear_schedule_with_warmup
 
+from apollo_ds.finetune.features import Feature
 from apollo_ds.finetune.pretrained import Pretrained
-from apollo_ds.finetune.problem import Feature, Problem, Scores
+from apollo_ds.finetune.problem import Problem, Scores
 from apollo_ds.finetune.settings import Settings
 
 
@@ -77,7 +78,7 @@ class FineTuning:
         Raises:
             UserError: the model cannot be loaded.
         """
-        model = self.pretrained.build(problem, seed)
+        model = self.pretrained.build(problem.auto_class, problem.config, seed)
         model.to(torch.device(self.device.name))  # type: ignore[arg-type]  # its decorator hides the signature
         batches: DataLoader[Feature] = DataLoader(
             problem.train,  # type: ignore[arg-type]  # a list is all that it needs

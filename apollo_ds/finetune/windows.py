@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from apollo_ds.finetune.pretrained import Pretrained, feature
-from apollo_ds.finetune.problem import Feature
-from apollo_ds.finetune.squad import Question
+from apollo_ds.finetune.features import Feature, feature_of
+from apollo_ds.finetune.pretrained import Pretrained
+from apollo_ds.finetune.questions import Question
 
 LONGEST_ANSWER = 30
 """Tokens."""
@@ -90,7 +90,7 @@ def _windows(questions: Sequence[Question], start: int, encoded: Any) -> Iterato
         first, end = (text[0], text[-1] + 1) if text else (0, 0)
         offsets = np.array(encoded["offset_mapping"][number][first:end], dtype=np.int32)
         owner = start + place
-        yield Window(owner, feature(encoded, number), first, offsets, _answer(questions[owner], encoded, number))
+        yield Window(owner, feature_of(encoded, number), first, offsets, _answer(questions[owner], encoded, number))
 
 
 def _answer(question: Question, encoded: Any, number: int) -> tuple[int, int]:

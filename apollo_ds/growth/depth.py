@@ -14,17 +14,18 @@ from apollo_ds.schedule.stage import NewLayers
 
 @dataclass(frozen=True)
 class DepthMap:
-    """New layer i is made from the old layer `layer_map[i]`; the first made from each is that layer, grown older.
+    """New layer i is made from the old layer `layer_map[i]`.
 
-    What the others are is `new_layers`:
+    The first layer made from an old one is that old layer itself. With the map 0 0 1, positions 0 and 2 are old layers
+    and position 1 is new. `new_layers` says how new layers begin:
     - copy: the same weights;
     - zero: the same, but what writes into the residual stream is zero: a pre-LN model's function does not change;
     - silent: as freshly initialised, but what writes into the residual stream is zero: the same for pre-LN;
     - identity: matrices are identities, normalisations and biases zero (Shen et al. 2022): the same for pre-LN;
     - random: as freshly initialised.
 
-    To a copy's matrices `noise` is added: normal, with so many times each matrix's own standard deviation, the same for
-    the same seed on every rank, and another at each growth.
+    `noise` is added to the matrices of copies: normal numbers, whose standard deviation is `noise` times the matrix's
+    own. They are the same on every rank for the same seed, and differ from growth to growth.
 
     `blocks` is the path of the block list: layer i's parameters are named `{blocks}.{i}.{rest}`.
     """

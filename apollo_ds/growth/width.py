@@ -21,8 +21,9 @@ from apollo_ds.rng import Stream, random_bits, uniform
 class AxisMap:
     """New unit j of an axis copies the old unit `index[j]`; the first `old_size` units copy themselves.
 
-    Who consumed the old unit consumes each copy at `shares[j]`, which add up to 1 over its copies; None for equal
-    shares. Equal copies with equal shares get equal gradients for ever; uneven shares let them part.
+    A consumer of the old unit reads its copy j with the weight `shares[j]`. The shares of a unit's copies add up to 1:
+    two equal copies have 1/2 each. Without `uneven_shares` they are equal. Copies with equal shares get equal gradients
+    for ever; uneven shares let them become different.
     """
 
     index: tuple[int, ...]

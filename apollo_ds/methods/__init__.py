@@ -7,7 +7,7 @@ from pkgutil import iter_modules
 from typing import Any
 
 from apollo_ds.errors import UserError
-from apollo_ds.methods._base import Method, Modifier, Run
+from apollo_ds.methods._base import GrowingMethod, MapName, Method, Modifier, Run, SamplerName, split_steps
 from apollo_ds.schedule.stage import Stage
 
 
@@ -58,4 +58,15 @@ class Combination(Method):
         return stages
 
 
-__all__ = ["METHODS", "Combination", "Method", "Run", "find_methods"]
+__all__ = [
+    "METHODS",
+    "Combination",
+    "GrowingMethod",
+    "MapName",
+    "Method",
+    "Modifier",
+    "Run",
+    "SamplerName",
+    "find_methods",
+    "split_steps",
+]

@@ -33,7 +33,7 @@ class Method(BaseModel):
     name: str
 
     was: ClassVar[Mapping[str, Any]] = {}
-    """What a run did whose recorded recipe lacks an option, where that is not today's default."""
+    """Values of options that an older version did not record, where they differ from today's defaults."""
 
     @property
     def lr_schedule(self) -> Policy:
@@ -95,7 +95,7 @@ class GrowingMethod(Method):
     width: WidthRule = "tiled"
     """What a new unit is, where the model widens; `growth.width` explains the rules."""
     moments: MomentRule = "map"
-    """What becomes of Adam's moments; `growth.growth` explains the rules."""
+    """What becomes of Adam's moments; `growth.state_map` explains the rules."""
     noise: float = Field(default=0.0, ge=0)
     """Added to the copies' matrices, to tell them apart: its standard deviation, in units of each matrix's own."""
     rewarm: Rewarm = "none"

@@ -4,7 +4,7 @@ from itertools import pairwise
 from typing import Literal
 
 from apollo_ds.errors import UserError
-from apollo_ds.methods._base import Run, divisors_near, split_steps
+from apollo_ds.methods._base import MapName, Run, divisors_near, split_steps
 from apollo_ds.methods._sharing import SharingMethod
 from apollo_ds.schedule.stage import Stage
 
@@ -17,7 +17,7 @@ class Apollo(SharingMethod):
     """Unique layers of each stage; by default the divisors of the depth nearest to 1/12, 1/4, 1/2 and 1 of it."""
     grow_at: list[float] | None = None
     """Fractions of the run at which the model grows; by default the published ones, the last of them if fewer."""
-    layer_map: Literal["interpolate", "stack"] = "interpolate"
+    layer_map: MapName = "interpolate"
     """Which unique layer runs at each position; growth is exact where `growth_map` is the same."""
     draw: Literal["step", "micro_step"] = "step"
     """Whether a step's micro-batches share a depth, or draw one each as in the published code."""

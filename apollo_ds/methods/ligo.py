@@ -6,6 +6,6 @@ from apollo_ds.methods._learned_growth import LearnedGrowthMethod
 
 
 class Ligo(LearnedGrowthMethod):
-    """See `learned.ligo`."""
+    """See `growth.learned.ligo`."""
 
     name: Literal["ligo"] = "ligo"

@@ -6,6 +6,6 @@ from apollo_ds.methods._learned_growth import LearnedGrowthMethod
 
 
 class Mango(LearnedGrowthMethod):
-    """See `learned.mango`."""
+    """See `growth.learned.mango`."""
 
     name: Literal["mango"] = "mango"

@@ -11,16 +11,16 @@ from transformers.masking_utils import sdpa_mask
 ATTENTION = "apollo_ds"
 """What a model's configuration calls it."""
 _LONGEST_BY_PRODUCTS = 512
-"""Tokens. The chances of each pair are kept for the backward; with longer samples they would be most of its memory."""
+"""Tokens. The backward needs a probability for each pair of tokens; for longer samples these would fill most memory."""
 
 
 def attention(
     module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, **options: Any
 ) -> tuple[Tensor, None]:
-    """Softmax(query key' / sqrt(head size)) value, of and to (batch, heads, tokens, head size), as transformers has it.
+    """softmax(query key^T / sqrt(head size)) value, with the signature that transformers expects.
 
-    The returned tensor is (batch, tokens, heads, head size). PyTorch 2.13's fused backward takes several times as long
-    as these products in bf16 on a CPU.
+    Query, key and value have the shape (batch, heads, tokens, head size), the result (batch, tokens, heads, head size).
+    In bf16 on a CPU, the backward of PyTorch 2.13's fused attention takes several times as long as these products.
     """
     tokens = query.shape[2]
     by_products = query.device.type == "cpu" and query.dtype == torch.bfloat16 and tokens <= _LONGEST_BY_PRODUCTS

@@ -18,9 +18,9 @@ def training_flops(
 ) -> float:
     """Operations of a training step at one depth: the forward, and a backward of twice its cost where it goes.
 
-    It does not go into the lowest `frozen_depth` layers. The lowest layer above them sends no gradient further down,
-    which saves a post-LN layer those with respect to the input of its query, key and value. A frozen embedding
-    matrix, as the head's, passes gradients on and gets none.
+    The backward stops above the lowest `frozen_depth` layers. So the lowest layer that trains needs no gradients of its
+    input, which saves a post-LN layer those of its query, key and value projections. A frozen embedding matrix, which
+    is also the head's, passes gradients on but gets none itself.
     """
     family, hidden = family_of(shape), shape.hidden_size
     layer = family.layer_flops(shape, seq_len)

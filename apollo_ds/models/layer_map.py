@@ -16,13 +16,13 @@ PLACEMENTS: dict[str, Maker] = {}
 
 
 def places(function: Maker) -> Maker:
-    """Offer a function as a map that places layers, under its own name."""
+    """Register a function as a map that places layers. Its name is the value in a recipe."""
     PLACEMENTS[function.__name__] = function
     return function
 
 
 def grows(function: Maker) -> Maker:
-    """Offer a function as a map that also says what new layers are copied from."""
+    """Register a function as a map that also says what new layers are copied from."""
     LAYER_MAPS[function.__name__] = function
     return places(function)
 

@@ -18,8 +18,8 @@ LOGITS_AT_ONCE = {"cpu": 2**24, "cuda": 2**28}
 def summed_cross_entropy(hidden: Tensor, decoder: nn.Linear, labels: Tensor) -> Tensor:
     """Cross-entropy in nats of hidden states (rows, hidden_size) and labels (rows), added up in fp32.
 
-    The gradients of a chunk of rows are made with its logits, which are then forgotten. In fp16 they are made in the
-    backward, from logits that are computed again: before it the loss is not scaled, and small gradients would be lost.
+    Each chunk of rows computes its gradients right after its loss and then frees its logits. In fp16 the backward
+    computes the logits again instead: the loss is scaled only there, and unscaled fp16 gradients would underflow.
     """
     chunks = ceil(len(hidden) * decoder.out_features / LOGITS_AT_ONCE[hidden.device.type])
     rows = ceil(len(hidden) / chunks)

@@ -48,7 +48,7 @@ class PretrainingModel(nn.Module):
         return cast(LayerView, self.model.get_submodule(self.family.blocks))
 
     def freeze(self, layers: int) -> None:
-        """Stop training the embeddings, so also the head's matrix that they are, and so many bottom layers."""
+        """Stop training the embeddings, the head's matrix that is tied to them, and this many bottom layers."""
         embeddings = [self.model.get_submodule(path) for path in self.family.embeddings]
         for part in (*embeddings, *(self.layers[i] for i in range(layers))):
             part.requires_grad_(False)
@@ -103,7 +103,7 @@ def build(shape: ModelShape, unique_layers: int, seed: int | None) -> Pretrainin
     """A freshly initialised model with so many unique blocks, the same for the same seed.
 
     Weights are drawn as for the full depth: GPT-2 scales its residual projections by the number of layers. Without a
-    seed they are left as memory happens to be, for a model that is to be filled from a state.
+    seed they are left uninitialised, and the caller must fill them from a state.
     """
     family = family_of(shape)
     config = family.config(shape.model_copy(update={"num_layers": unique_layers}))

@@ -12,7 +12,7 @@ class ModelShape(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     was: ClassVar[Mapping[str, Any]] = {}
-    """What a model was whose recorded sizes lack a key, where that is not today's default."""
+    """Values of keys that an older version did not record, where they differ from today's defaults."""
 
     family: str
     """The name of a file in `models/families`."""
@@ -24,8 +24,9 @@ class ModelShape(BaseModel):
     max_position_embeddings: PositiveInt = 512
     dropout: float = Field(default=0.0, ge=0, lt=1)
     initializer_range: float = Field(default=0.02, gt=0)
-    """Standard deviation of fresh matrices. BERT's and GPT-2's own suits their widths; a narrow BERT may need more,
-    about hidden_size ** -0.5, or attend to nothing in particular for thousands of steps."""
+    """Standard deviation of fresh matrices. The default is BERT's and GPT-2's own, for a hidden size of 768 or more. A
+    narrow BERT may need about hidden_size ** -0.5 (0.09 at 128), or its attention learns nothing for thousands of
+    steps."""
 
     @model_validator(mode="after")
     def _heads_divide_hidden_size(self) -> Self:

@@ -42,7 +42,7 @@ def forecast(
     }
 
 
-def in_words(result: dict[str, Any]) -> str:
+def forecast_in_words(result: dict[str, Any]) -> str:
     """A forecast for people."""
     memory = ", ".join(f"{stage}: {size / 1e9:.1f} GB" for stage, size in result["memory_bytes"].items())
     zero = "-".join(str(stage) for stage in result["zero_stages"])

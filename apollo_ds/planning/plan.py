@@ -63,7 +63,7 @@ def _trainable_parameters(stage: Stage) -> int:
     return trainable_parameters(stage.shape, stage.unique_layers, stage.frozen_layers)
 
 
-def show(recipe: Recipe, console: Console) -> None:
+def print_plan(recipe: Recipe, console: Console) -> None:
     """Print the plan as a table for a person."""
     result = plan(recipe)
     shape, total, schedule = recipe.model, result["total"], recipe.schedule()

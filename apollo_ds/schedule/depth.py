@@ -25,7 +25,7 @@ SAMPLERS: dict[str, Sampler] = {}
 
 
 def sampler(function: Sampler) -> Sampler:
-    """Offer a function as a sampler, under its own name."""
+    """Register a function as a sampler. Its name is a value of `method.sampler`."""
     SAMPLERS[function.__name__] = function
     return function
 

@@ -41,7 +41,7 @@ class StepPlan:
 
 @dataclass(frozen=True)
 class _RatePosition:
-    """Where a stage stands in the course of the learning rate: step t of it is step t - `origin` of `total`."""
+    """Where a stage lies on a learning-rate curve: step t of the run is step t - `origin` of `total`."""
 
     origin: int
     total: int
@@ -97,9 +97,9 @@ class Schedule:
         return replace(self, stages=tuple(replace(s, steps=n) for s, n in zip(self.stages, steps, strict=True)))
 
     def ended_at(self, step: int) -> "Schedule":
-        """The schedule in which the stage of the step before `step` ends there.
+        """The schedule in which the stage that contains step `step` - 1 ends right after that step.
 
-        The last stage takes the steps that it would have had.
+        Its unused steps go to the last stage.
         """
         number = self.stage_number(step - 1)
         steps = self.stage_steps
@@ -165,9 +165,11 @@ class Schedule:
 
 
 def _rate_positions(stages: Sequence[Stage]) -> list[_RatePosition]:
-    """A stage that restarts the learning rate begins a new course of it, which ends where the next one begins.
+    """Where each stage lies on its learning-rate curve.
 
-    One that rewinds it by c continues at the c-th part of the position reached; the course is as much shorter.
+    A stage that restarts the learning rate begins a new curve, which ends where the next one begins. A stage that
+    rewinds it by c goes back to 1/c of the steps taken: with c = 2 after 100 steps it continues at step 50, and the
+    curve is 50 steps shorter.
     """
     positions: list[_RatePosition] = []
     first = 0

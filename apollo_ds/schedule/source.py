@@ -24,7 +24,7 @@ class SourceRun(BaseModel):
     tokenizer: str | None
     """The hash of its tokenizer; None where an earlier version wrote the folder."""
     spent: Totals
-    """What has led to the checkpoint, with what led to the source's own source."""
+    """What training up to the checkpoint has used, including the source's own source."""
 
     @property
     def cost(self) -> dict[str, Any]:

@@ -34,7 +34,7 @@ class GrowthRule:
 
 @dataclass(frozen=True)
 class LearnedGrowth:
-    """In this stage an operator is learned that makes the stage's model from a smaller one, which stays as it is."""
+    """A stage with this learns an operator that makes its model from a smaller one, whose weights stay fixed."""
 
     operator: str
     """Its name in `growth.learned`."""
@@ -61,9 +61,9 @@ class Stage:
     """Whether all micro-batches of a step run at one depth."""
     growth: GrowthRule = GrowthRule()
     frozen_layers: int = 0
-    """So many bottom layers, and the embeddings, do not train in this stage."""
+    """Number of bottom layers that do not train in this stage. If it is above 0, the embeddings do not either."""
     trained_top: int | None = None
-    """In each step, only so many of the highest layers that run, and the head, train."""
+    """If set, a step trains only this many of the highest layers that it runs, and the head."""
     layer_drop: LayerDrop | None = None
     """Which blocks are skipped at random."""
     tied_gradients: Literal["sum", "mean"] = "sum"
@@ -73,11 +73,11 @@ class Stage:
     learning_rate_scale: float = 1.0
     """What the learning rate is multiplied by."""
     restarts_learning_rate: bool = False
-    """Whether the learning rate's course begins anew."""
+    """Whether the learning-rate schedule starts again, warm-up included."""
     learning_rate_rewind: float = 1.0
-    """The learning rate goes on at this part of the way it has come: 2 for half of it."""
+    """How far to go back along the learning-rate schedule: 2 continues at half of the steps taken, 1 where it is."""
     source: SourceRun | None = None
-    """The run that has trained this stage, which so has no steps: its checkpoint is where this run starts."""
+    """The run that has trained this stage's model. The stage has no steps: training starts from that checkpoint."""
     ends: Trigger | None = None
     """What may end the stage before its steps are done."""
 
@@ -87,7 +87,7 @@ class Stage:
         return self.unique_layers if self.shallowest is None else self.shallowest
 
     def continues(self, before: "Stage") -> bool:
-        """Whether the training state of the stage before goes on unchanged, so that nothing need be rebuilt."""
+        """Whether this stage keeps the training state of the one before, so that the engine is not rebuilt."""
         same = ("shape", "unique_layers", "frozen_layers", "tied_gradients", "learned_growth")
         kept = self.growth.moments in ("map", "map_scaled", "keep_index") and self.growth.rewarm != "new"
         return kept and all(getattr(self, name) == getattr(before, name) for name in same)

@@ -104,7 +104,7 @@ def train(
     """Train a recipe to its end, or go on with it where its folder has a checkpoint. All ranks together.
 
     The command line, benchmarks and tests start a run by this. With `concludes` it exports the model, draws the
-    report and prints the closing table.
+    report and prints the closing table. After an error this process should end: the engine is still there.
 
     Raises:
         Stopped: a signal asked to stop, and the run has saved.
@@ -114,8 +114,13 @@ def train(
     recipe = processes.of_first(recipe)  # a source that still trains may have saved while the ranks looked at it
     processes.on_first(folder.claim)
     try:
-        with make_trainer(recipe, processes, console, stop) as trainer:
+        trainer = make_trainer(recipe, processes, console, stop)
+        try:
             trainer.train()
+        except Stopped:  # after another error nothing is closed: ranks that failed too may not answer
+            trainer.close()
+            raise
+        trainer.close()
         if concludes:
             processes.on_first(lambda: _conclude(trainer))
         return Outcome(trainer.totals, trainer.last_loss)

@@ -73,8 +73,8 @@ class Trainer:
             deviations=self.recipe.spike_deviations,
             overflow_is_usual=precision(self.recipe.deepspeed) == "fp16",
         )
-        self._open_records(saved)
         self._make_engine(saved)
+        self._open_records(saved)  # only now: the run's clock starts with them
         self._announce(saved)
 
     def _newest_checkpoint(self) -> SavedState | None:
@@ -190,7 +190,7 @@ class Trainer:
         return self.recorder.totals_now()
 
     def _enter(self, stage: int) -> None:
-        """Go on to a stage, with a growth if it trains other parameters or begins anew with them."""
+        """Enter a stage. A growth comes first if the stage cannot keep the training state (`Stage.continues`)."""
         if stage == self.stage:
             return
         self.evidence = Evidence()

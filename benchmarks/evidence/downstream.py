@@ -27,7 +27,7 @@ from page import DOWNSTREAM, conclusion, write_index
 
 from apollo_ds.experiments.compare.text import NOTHING, Table
 from apollo_ds.experiments.history import RunHistory
-from apollo_ds.experiments.style import GREY, dress, line_style
+from apollo_ds.experiments.style import GREY, line_style, style_axes
 
 FOLDER = HERE / DOWNSTREAM
 TASKS = {"cola": "CoLA", "sst2": "SST-2", "rte": "RTE"}
@@ -178,7 +178,7 @@ def _scores(found: dict[str, Any]) -> list[float]:
 def _draw(plan: Plan, results: dict[tuple[str, str], Any]) -> Figure:
     figure = Figure(figsize=(8.0, 3.6), layout="constrained")
     for axes, task in zip(figure.subplots(1, len(TASKS)), TASKS, strict=True):
-        dress(axes)
+        style_axes(axes)
         first = results[plan.models[0], task]
         axes.axhline(first["baseline"][first["metrics"][0]], color=GREY, linewidth=1)
         for number, model in enumerate(plan.models):

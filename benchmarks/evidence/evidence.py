@@ -97,7 +97,7 @@ def _open_text(recipe: "Recipe") -> None:
     from apollo_ds.data.demo import prepare_default_text
 
     if recipe.data.name.startswith("docs"):
-        prepare_default_text(recipe)
+        prepare_default_text(recipe.data, recipe.model)
     Corpus.open(recipe.data)
 
 
@@ -159,32 +159,22 @@ def train(job: tuple[Path, tuple[str, ...], Path]) -> str:
     os.environ.setdefault("MASTER_PORT", _free_port())
     from apollo_ds.config.load import load_recipe
     from apollo_ds.config.run_folder import RunFolder
-    from apollo_ds.data.batches import BatchSource
-    from apollo_ds.data.corpus import Corpus
     from apollo_ds.engine.processes import Processes
-    from apollo_ds.training.console import Progress
-    from apollo_ds.training.trainer import Trainer
+    from apollo_ds.training import run
 
     logging.disable(logging.WARNING)  # DeepSpeed's, at every engine that is made
-    processes = Processes.join()
     recipe = load_recipe(recipe_path, words)
-    folder = RunFolder(recipe.out)
     try:
-        folder.claim()
-        folder.create(recipe)
-        recipe = processes.settled(recipe)
-        whole_words = recipe.masking == "whole_word"
-        source = BatchSource(Corpus.open(recipe.data), recipe.model, recipe.seq_len, recipe.seed, whole_words)
-        with Trainer(recipe, processes, source, Progress(recipe.schedule(), shown=False)) as trainer:
-            trainer.train()
+        outcome = run.train(recipe, Processes.join())
     except UserError as error:
         return f"{kept.name}: failed: {error}"
+    folder = RunFolder(recipe.out)
     partial = kept.with_name(f"{kept.name}.partial")
     partial.mkdir(parents=True, exist_ok=True)
     shutil.copy(folder.config, partial)
     (partial / "metrics.jsonl").write_text("".join(f"{line}\n" for line in thinned(folder.metrics)))
     partial.rename(kept)
-    return f"{kept.name}: held-out loss {trainer.last_loss:.4f}, {trainer.totals.seconds:.0f} s"
+    return f"{kept.name}: held-out loss {outcome.loss:.4f}, {outcome.totals.seconds:.0f} s"
 
 
 def _is_kept(folder: Path) -> bool:

@@ -15,7 +15,7 @@ from apollo_ds.errors import UserError
 from apollo_ds.experiments.compare import tables
 from apollo_ds.experiments.compare.comparison import Comparison
 from apollo_ds.experiments.compare.figures import draw
-from apollo_ds.experiments.compare.groups import Group, check_comparable, grouped
+from apollo_ds.experiments.compare.groups import Group, check_comparable, group_runs
 from apollo_ds.experiments.compare.measures import Spread, Target
 from apollo_ds.experiments.compare.text import NOTHING, Table
 from apollo_ds.experiments.compare.tuning import at_the_edge, best_rates, end, rate
@@ -96,7 +96,7 @@ def results_hash(folder: Path) -> str:
 
 def by_recipe(runs: Sequence[RunHistory]) -> list[Group]:
     """The runs without regard to seeds; a group is called what its runs' folders are, without rate and seed."""
-    return [replace(group, name=group.runs[0].folder.name.split(",learning_rate=")[0]) for group in grouped(runs)]
+    return [replace(group, name=group.runs[0].folder.name.split(",learning_rate=")[0]) for group in group_runs(runs)]
 
 
 def _scale(folder: Path, scale: str, grids: Sequence[Path]) -> list[str]:

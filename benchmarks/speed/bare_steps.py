@@ -1,14 +1,14 @@
 """Steps of the engine by itself, without the training loop around it."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 
 from apollo_ds.config.recipe import Recipe
 from apollo_ds.engine.engine import Engine
 from apollo_ds.engine.processes import Processes
-from apollo_ds.models.pretraining import build
+from apollo_ds.models.pretraining import Batch, build
 from speed.settings import source_of
 
 
@@ -16,20 +16,28 @@ def bare_steps(recipe: Recipe, processes: Processes, micro_batches: int = 1) -> 
     """A function that trains all layers for so many steps on one batch, on all ranks, and returns seconds."""
     plan = recipe.schedule().at(0)
     share = recipe.global_batch_size // processes.world_size // micro_batches
-    source, place = source_of(recipe), (processes.rank, processes.world_size)
-    batches = source.micro_batches(plan, recipe.global_batch_size, share, *place)
-    on_device = [tuple(tensor.to(processes.device) for tensor in batch) for batch in batches]
-    engine = Engine(build(recipe.model, recipe.model.num_layers, 1), recipe, processes)
+    batches = source_of(recipe).micro_batches(
+        plan.first_token, plan.seq_len, recipe.global_batch_size, share, processes.rank, processes.world_size
+    )
+    placed = on_device(batches, processes)
+    model = build(recipe.model, recipe.model.num_layers, 1)
+    engine = Engine(model, recipe.engine_options(processes.world_size), processes)
 
     def steps(count: int) -> float:
         processes.barrier()
         began = time.perf_counter()
         for _ in range(count):
-            engine.train_step(on_device, [plan] * micro_batches)
+            engine.train_step(placed, [plan] * micro_batches)
         finish(processes)
         return time.perf_counter() - began
 
     return steps
+
+
+def on_device(batches: Sequence[Batch], processes: Processes) -> list[Batch]:
+    """The batches where this rank computes."""
+    device = processes.device
+    return [(ids.to(device), positions.to(device), labels.to(device)) for ids, positions, labels in batches]
 
 
 def finish(processes: Processes) -> None:

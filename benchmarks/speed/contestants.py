@@ -4,29 +4,24 @@ import os
 import tempfile
 from collections.abc import Iterator
 from itertools import cycle
-from typing import Any
+from typing import Any, cast
+from unittest.mock import patch
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
-from transformers import (
-    BertForMaskedLM,
-    GPT2LMHeadModel,
-    PreTrainedModel,
-    TrainerCallback,
-    TrainingArguments,
-)
+from transformers import PreTrainedModel, TrainerCallback, TrainingArguments
 from transformers import Trainer as TransformersTrainer
 
 from apollo_ds.engine.engine import Engine
 from apollo_ds.engine.malloc import keep_freed_memory
 from apollo_ds.engine.processes import Processes
-from apollo_ds.models.families import FAMILIES
+from apollo_ds.models.families import family_of
 from apollo_ds.models.loss import IGNORED
 from apollo_ds.models.pretraining import Batch
-from apollo_ds.training.console import Progress
-from apollo_ds.training.trainer import Trainer
+from apollo_ds.training.run import train
+from speed.bare_steps import on_device
 from speed.pacing import Pace
 from speed.settings import Setting, recipe_of, source_of
 
@@ -44,9 +39,8 @@ def ours(pace: Pace, processes: Processes, setting: Setting, **changes: Any) -> 
         pace.step_ended()
         return result
 
-    Engine.train_step = paced  # type: ignore[method-assign]
-    recipe = recipe_of(setting, processes, **changes)
-    Trainer(recipe, processes, source_of(recipe), Progress(recipe.schedule(), shown=False)).train()
+    with patch.object(Engine, "train_step", paced):
+        train(recipe_of(setting, processes, **changes), processes)
 
 
 def stock(pace: Pace, processes: Processes, setting: Setting, layers: int, dropout: float) -> None:
@@ -57,7 +51,7 @@ def stock(pace: Pace, processes: Processes, setting: Setting, layers: int, dropo
             pace.gate()
 
     model = _stock_model(setting, layers, dropout)
-    samples = list(_whole_samples(_batches(setting, processes), model))
+    samples = list(_whole_samples(_batches(setting, processes), family_of(setting.shape).is_masked))
     del os.environ["LOCAL_RANK"]  # with it, accelerate would take this process for one of several
     arguments = TrainingArguments(
         output_dir=tempfile.mkdtemp(prefix="apollo-ds-throughput-"),
@@ -79,20 +73,22 @@ def by_hand(pace: Pace, processes: Processes, setting: Setting, layers: int) -> 
     device = processes.device
     if device.type == "cpu":
         keep_freed_memory()
-    model = _stock_model(setting, layers, dropout=0.0).to(device)
-    family = FAMILIES[setting.shape.family]
+    model = _stock_model(setting, layers, dropout=0.0)
+    model.to(device)  # type: ignore[arg-type]  # its decorator hides the signature
+    family = family_of(setting.shape)
+    decoder = cast(torch.nn.Linear, model.get_submodule(family.decoder))
     adam = torch.optim.AdamW(model.parameters(), lr=1e-4, weight_decay=0.01, fused=True)
-    batches = [tuple(tensor.to(device) for tensor in batch) for batch in _batches(setting, processes)]
+    batches = on_device(_batches(setting, processes), processes)
     for ids, positions, labels in cycle(batches):
         pace.gate()
         with torch.autocast(device.type, torch.bfloat16, enabled=processes.computes_bf16):
             hidden = model.get_submodule(family.backbone)(input_ids=ids, use_cache=False).last_hidden_state
-            if setting.shape.is_masked:
+            if family.is_masked:
                 hidden = hidden.gather(1, positions.unsqueeze(-1).expand(-1, -1, hidden.shape[-1]))
             hidden = family.transform(model, hidden).flatten(0, 1)
             if processes.computes_bf16:
                 hidden = hidden.bfloat16()  # autocast leaves a norm's in fp32, and with it the head's product
-            loss = _cross_entropy(hidden, model.get_submodule(family.decoder), labels.flatten())
+            loss = _cross_entropy(hidden, decoder, labels.flatten())
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         adam.step()
@@ -121,21 +117,24 @@ def _cross_entropy(hidden: Tensor, decoder: torch.nn.Linear, labels: Tensor) -> 
 
 def _stock_model(setting: Setting, layers: int, dropout: float) -> PreTrainedModel:
     shape = setting.shape.model_copy(update={"num_layers": layers, "dropout": dropout})
-    classes = {"bert": BertForMaskedLM, "gpt2": GPT2LMHeadModel}
-    return classes[shape.family](FAMILIES[shape.family].config(shape))
+    family = family_of(shape)
+    return family.model_class()(family.config(shape))
 
 
 def _batches(setting: Setting, processes: Processes) -> list[Batch]:
     """The first batches of this package's own data pipeline."""
     recipe = recipe_of(setting, processes)
-    source, schedule = source_of(recipe), recipe.schedule()
-    read = [source.micro_batches(schedule.at(step), setting.samples, setting.samples, 0, 1) for step in range(_BATCHES)]
-    return [batch for batches in read for batch in batches]
+    source, plans = source_of(recipe), map(recipe.schedule().at, range(_BATCHES))
+    return [
+        batch
+        for plan in plans
+        for batch in source.micro_batches(plan.first_token, plan.seq_len, setting.samples, setting.samples, 0, 1)
+    ]
 
 
-def _whole_samples(batches: list[Batch], model: PreTrainedModel) -> Iterator[dict[str, Tensor]]:
-    """Samples as the stock model takes them: a label at every position, which GPT-2 shifts by itself."""
+def _whole_samples(batches: list[Batch], masked: bool) -> Iterator[dict[str, Tensor]]:
+    """Samples as the stock model takes them: a label at every position. A model of running text shifts them itself."""
     for ids, positions, labels in batches:
         whole = torch.full_like(ids, IGNORED).scatter(1, positions, labels)
-        targets = ids if isinstance(model, GPT2LMHeadModel) else whole
+        targets = whole if masked else ids
         yield from ({"input_ids": one, "labels": other} for one, other in zip(ids, targets, strict=True))

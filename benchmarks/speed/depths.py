@@ -12,7 +12,7 @@ from apollo_ds.config.recipe import Recipe
 from apollo_ds.engine.engine import Engine
 from apollo_ds.engine.processes import Processes
 from apollo_ds.models.pretraining import build
-from speed.bare_steps import finish
+from speed.bare_steps import finish, on_device
 from speed.settings import Setting, recipe_of, source_of
 
 Times = dict[int, np.ndarray]
@@ -36,9 +36,9 @@ def measure(setting: Setting, processes: Processes, rounds: int, warm_up: int = 
         torch.set_num_threads(1)
     depths = range(1, setting.shape.num_layers + 1)
     recipe = recipe_of(setting, processes)
-    plan, source = recipe.schedule().at(0), source_of(recipe)
-    batches = source.micro_batches(plan, setting.samples, setting.samples, 0, 1)
-    batch = [tuple(tensor.to(processes.device) for tensor in batches[0])]
+    plan = recipe.schedule().at(0)
+    batches = source_of(recipe).micro_batches(0, plan.seq_len, setting.samples, setting.samples, 0, 1)
+    batch = on_device(batches[:1], processes)
     drawn, compiled = _engine(recipe, processes), _engine(recipe, processes, compiled=True)
     fixed = {depth: _engine(recipe, processes) for depth in depths}
     seconds: dict[str, dict[int, list[float]]] = {
@@ -101,7 +101,8 @@ def _drawn_over_fixed(drawn: Times, fixed: Times, rounds: int) -> dict[str, list
         medians = _side_by_side(*({depth: of[depth][picked] for depth in of} for of in (drawn, fixed)))
         lines = {way: _line(times) for way, times in medians.items()}
         steps = np.mean([medians["drawn"][depth] / medians["fixed"][depth] for depth in drawn])
-        return float(steps), *(lines["drawn"][key] / lines["fixed"][key] for key in ("a", "b"))
+        start, slope = (lines["drawn"][key] / lines["fixed"][key] for key in ("a", "b"))
+        return float(steps), start, slope
 
     state = np.random.default_rng(0)
     measured = ratios(np.arange(rounds))
@@ -114,7 +115,7 @@ def _engine(recipe: Recipe, processes: Processes, compiled: bool = False) -> Eng
     model = build(recipe.model, 1, 1)
     if compiled:
         model.compile_blocks()
-    return Engine(model, recipe, processes)
+    return Engine(model, recipe.engine_options(processes.world_size), processes)
 
 
 def _graphs_compiled() -> int:

@@ -1,6 +1,6 @@
 """The page and the picture of throughput.json."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,8 +16,8 @@ def write(results: dict[str, Results], folder: Path) -> None:
     lines = []
     for name, measured in results.items():
         schedule = partial(_schedule, peak=measured.get("peak", {}).get("flops"))
-        parts = {"against": _against, "depth": _depth, "schedule": schedule, "ranks": _ranks}
-        parts |= {"shallow": _shallow, "pieces": _pieces, "profile": _profile}
+        parts: dict[str, Callable[[Results], list[str]]] = {"against": _against, "depth": _depth, "schedule": schedule}
+        parts |= {"ranks": _ranks, "shallow": _shallow, "pieces": _pieces, "profile": _profile}
         lines += [f"## {name}", "", _described(name, measured["precision"]), ""]
         for part in filter(measured.get, parts):
             lines += [*parts[part](measured[part]), ""]

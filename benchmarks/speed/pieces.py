@@ -13,6 +13,7 @@ from torch.utils.checkpoint import checkpoint
 from apollo_ds.engine.malloc import keep_freed_memory
 from apollo_ds.engine.processes import Processes
 from apollo_ds.models.attention import ATTENTION
+from apollo_ds.models.families import family_of
 from apollo_ds.models.loss import summed_cross_entropy
 from apollo_ds.models.pretraining import build
 from speed.bare_steps import bare_steps
@@ -64,8 +65,8 @@ def _layers(setting: Setting, dtype: torch.dtype) -> dict[str, Callable[[], Tens
 
 def _losses(setting: Setting, dtype: torch.dtype) -> dict[str, Callable[[], Tensor]]:
     shape = setting.shape
-    scored = round(0.15 * setting.seq_len) if shape.is_masked else setting.seq_len
-    decoder = nn.Linear(shape.hidden_size, shape.vocab_size, bias=shape.is_masked, dtype=dtype)
+    scored = family_of(shape).scored_positions(setting.seq_len)
+    decoder = nn.Linear(shape.hidden_size, shape.vocab_size, bias=family_of(shape).is_masked, dtype=dtype)
     hidden = torch.randn(setting.samples * scored, shape.hidden_size, dtype=dtype, requires_grad=True)
     labels = torch.randint(shape.vocab_size, (len(hidden),))
 

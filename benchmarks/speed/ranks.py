@@ -41,8 +41,8 @@ def run_ranks(part: str, name: str, ranks: int) -> dict[str, Any]:
     """What the first of so many new CPU ranks finds in a part of the measurements; two threads for all of them."""
     with tempfile.TemporaryDirectory() as folder:
         result = Path(folder) / "result.json"
-        launcher = [Path(sys.executable).parent / "deepspeed", "--num_accelerators", str(ranks)]
-        script = [Path(__file__).parents[1] / "throughput.py", "--rank-of", part, name, "--result", result]
+        launcher = [str(Path(sys.executable).parent / "deepspeed"), "--num_accelerators", str(ranks)]
+        script = [str(Path(__file__).parents[1] / "throughput.py"), "--rank-of", part, name, "--result", str(result)]
         environment = {**os.environ, "OMP_NUM_THREADS": str(2 // ranks), "DS_ACCELERATOR": "cpu"}
         subprocess.run(
             [*launcher, "--master_port", "29716", *script], check=True, env=environment, stdout=subprocess.DEVNULL

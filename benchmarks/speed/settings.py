@@ -9,12 +9,14 @@ from apollo_ds.config.load import resolve
 from apollo_ds.config.recipe import Recipe
 from apollo_ds.data.batches import BatchSource
 from apollo_ds.data.corpus import Corpus
-from apollo_ds.data.demo import prepare_default_text
+from apollo_ds.data.demo import default_text_folder, prepare_default_text
 from apollo_ds.engine.processes import Processes
 from apollo_ds.models.families import preset
 from apollo_ds.models.shape import ModelShape
 
 _DEEPSPEED = {"cpu": "ds_configs/zero1_cpu.json", "cuda": "ds_configs/zero1.json"}
+_VOCABULARY = 4096
+"""Of the text: as many tokens as the default recipe has."""
 _SMALL = {"num_layers": 12, "hidden_size": 256, "num_heads": 4, "intermediate_size": 1024}
 
 
@@ -48,7 +50,7 @@ def recipe_of(
     values = {
         "model": shape.model_dump(),
         "method": method,
-        "data": str(_text(shape.is_masked)),
+        "data": str(_text(shape)),
         "out": tempfile.mkdtemp(prefix="apollo-ds-throughput-"),
         "steps": steps,
         "seq_len": setting.seq_len,
@@ -62,7 +64,8 @@ def recipe_of(
         "hang_seconds": 1e9,  # a loop that waits for its turn does not hang
         "deepspeed": json.loads(Path(_DEEPSPEED[processes.device.type]).read_text()),
     }
-    return processes.settled(resolve({**values, **changes}, "benchmark"))
+    recipe = resolve({**values, **changes}, "benchmark")
+    return recipe.settled(processes.computes_bf16, processes.world_size)
 
 
 def source_of(recipe: Recipe) -> BatchSource:
@@ -70,9 +73,8 @@ def source_of(recipe: Recipe) -> BatchSource:
     return BatchSource(Corpus.open(recipe.data), recipe.model, recipe.seq_len, recipe.seed)
 
 
-def _text(masked: bool) -> Path:
-    """The English that every machine has, prepared once."""
-    folder = Path("data") / ("docs-wordpiece" if masked else "docs")
-    small = preset("bert-base" if masked else "gpt2-base").model_copy(update={"vocab_size": 4096})
-    prepare_default_text(Recipe.model_construct(data=folder, model=small))
+def _text(shape: ModelShape) -> Path:
+    """The English that every machine has, prepared once for all models that read the same tokenizer's."""
+    folder = default_text_folder(shape)
+    prepare_default_text(folder, shape.model_copy(update={"vocab_size": _VOCABULARY}))
     return folder

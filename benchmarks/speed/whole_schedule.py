@@ -3,6 +3,7 @@
 from typing import Any
 
 from apollo_ds.engine.processes import Processes
+from apollo_ds.planning.accounting import step_flops
 from speed.contestants import ours
 from speed.pacing import Paced
 from speed.settings import Setting, recipe_of
@@ -35,8 +36,8 @@ def measure(setting: Setting, processes: Processes, steps: int, burst: int) -> d
             taken = {way: seconds - loops[way].seconds_after_last for way, seconds in taken.items()}
         stage["seconds"] += taken["apollo"]
         stage["scratch_seconds"] += taken["scratch"]
-        stage["flops"] += sum(grown.flops(grown.at(step)) for step in range(first, end))
-        stage["scratch_flops"] += sum(scratch.flops(scratch.at(step)) for step in range(first, end))
+        stage["flops"] += sum(step_flops(grown, grown.at(step)) for step in range(first, end))
+        stage["scratch_flops"] += sum(step_flops(scratch, scratch.at(step)) for step in range(first, end))
     for loop in loops.values():
         loop.close()
     return {"steps": steps, "tokens_a_step": setting.samples * setting.seq_len, "stages": stages}

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from apollo_ds.experiments.compare.groups import Group, check_comparable, find, grouped
+from apollo_ds.experiments.compare.groups import Group, check_comparable, find_group, group_runs
 from apollo_ds.experiments.compare.measures import Target
 from apollo_ds.experiments.compare.tuning import best_rates, without_rate
 from apollo_ds.experiments.history import NotYetEvaluated, RunHistory
@@ -48,9 +48,9 @@ class Comparison:
                     raise
                 left_out.append(str(reason))
         check_comparable(runs)
-        tried = grouped(runs)
+        tried = group_runs(runs)
         groups = best_rates(tried) if tuned else tried
-        chosen = find(tried, baseline)
+        chosen = find_group(tried, baseline)
         if tuned:
             chosen = next(group for group in groups if without_rate(group) == without_rate(chosen))
         return cls(groups, chosen, Target.of(chosen), tried if tuned else (), left_out)

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from apollo_ds.experiments.compare.groups import Group
 from apollo_ds.experiments.compare.measures import Spread, Target, saving
 from apollo_ds.experiments.history import Event, RunHistory, cost_to_reach, recorded_loss
-from apollo_ds.experiments.style import GREY, axis_of, dress, line_style, new_figure
+from apollo_ds.experiments.style import GREY, axis_of, line_style, new_figure, style_axes
 
 _LOSS = "held-out loss (nats per token)"
 _TARGET_LOSSES = 80
@@ -195,7 +195,7 @@ def _growths(groups: Sequence[Group]) -> Figure:
     for row, group in zip(panels, groups, strict=True):
         for number, axes in enumerate(row):
             if number < _growths_of_all(group):
-                _growth(dress(axes), group.name, group.shown, number)
+                _growth(style_axes(axes), group.name, group.shown, number)
             else:
                 axes.set_axis_off()
         row[0].set_ylabel("loss (nats per token)", fontsize=8)

@@ -57,7 +57,7 @@ def mean_cost(costs: Sequence[Cost]) -> Cost:
     return Cost(*(fmean(getattr(cost, key) for cost in costs) for key in ("flops", "tokens", "seconds")))
 
 
-def grouped(runs: Sequence[RunHistory]) -> list[Group]:
+def group_runs(runs: Sequence[RunHistory]) -> list[Group]:
     """The runs by recipe, leaving out `seed` and `out`, in the order in which each recipe first appears.
 
     A group is named after its method, and after the keys in which it differs from others of that method.
@@ -88,7 +88,7 @@ def differing(groups: Sequence[Group]) -> dict[str, list[Any]]:
     return {key: [recipe.get(key) for recipe in recipes] for key in keys}
 
 
-def find(groups: Sequence[Group], wanted: str | None) -> Group:
+def find_group(groups: Sequence[Group], wanted: str | None) -> Group:
     """The group that a run's folder or a group's name stands for; the first if nothing is wanted.
 
     Raises:

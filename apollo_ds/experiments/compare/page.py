@@ -17,7 +17,7 @@ from apollo_ds.experiments.compare.stages import full_depth_cost
 from apollo_ds.experiments.compare.text import loss_text
 from apollo_ds.experiments.compare.tuning import at_the_edge
 from apollo_ds.experiments.history import RunHistory
-from apollo_ds.experiments.style import save
+from apollo_ds.experiments.style import save_figure
 
 _WIDEST = 160
 _CAPTIONS = {
@@ -58,10 +58,10 @@ def write_page(comparison: Comparison, out: Path) -> Path:
         UserError: the folder cannot be written to.
     """
     figures = draw(comparison.groups, comparison.baseline, comparison.target)
-    return write(out / "compare.md", "Comparison", sections(comparison), figures)
+    return write_markdown(out / "compare.md", "Comparison", sections(comparison), figures)
 
 
-def write(page: Path, title: str, lines: list[str], figures: Mapping[str, Figure]) -> Path:
+def write_markdown(page: Path, title: str, lines: list[str], figures: Mapping[str, Figure]) -> Path:
     """Write a page of these lines with figures below them.
 
     Raises:
@@ -71,7 +71,7 @@ def write(page: Path, title: str, lines: list[str], figures: Mapping[str, Figure
     try:
         page.parent.mkdir(parents=True, exist_ok=True)
         for name, figure in figures.items():
-            save(figure, page.with_name(name))
+            save_figure(figure, page.with_name(name))
             caption = _CAPTIONS[name.removesuffix(".png")]
             text += [f"![{caption}]({name})", "", caption, ""]
         page.write_text("\n".join(text))
@@ -80,7 +80,7 @@ def write(page: Path, title: str, lines: list[str], figures: Mapping[str, Figure
     return page
 
 
-def show(comparison: Comparison, console: Console) -> None:
+def print_comparison(comparison: Comparison, console: Console) -> None:
     """Print the runs, and what they took to come to the baseline's loss."""
     console.width = max(console.width, _WIDEST)  # a wrapped line is better than a cut number
     groups, baseline, target = comparison.groups, comparison.baseline, comparison.target

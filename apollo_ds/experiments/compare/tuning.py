@@ -26,7 +26,7 @@ def without_rate(group: Group) -> str:
 def best_rates(groups: Sequence[Group]) -> list[Group]:
     """Of the groups of each recipe, that with the learning rate that ends lowest, in the order of the recipes.
 
-    Where more seeds have finished at some of the rates, it is one of those: a single lucky run decides nothing else.
+    Only rates with the most finished seeds can be chosen, so that a single lucky run does not decide.
     """
     chosen: dict[str, Group] = {without_rate(group): group for group in groups}  # the order of the recipes
     for group in groups:

@@ -14,7 +14,7 @@ from apollo_ds.errors import EXIT_STOPPED, UserError
 from apollo_ds.experiments.history import RunHistory
 from apollo_ds.experiments.sweep.grid import Cell, Grid
 
-LAUNCHER = Path(__file__).parents[2] / "launch" / "pretrain.sh"
+LAUNCHER = Path(__file__).parents[3] / "launch" / "pretrain.sh"
 _FAILED = 1
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)
 
@@ -104,13 +104,13 @@ class Sweep:
     def _compare(self) -> None:
         """Print what the complete runs came to at each recipe's best rate; the first one's recipe is the baseline."""
         from apollo_ds.experiments.compare.comparison import Comparison
-        from apollo_ds.experiments.compare.page import show
+        from apollo_ds.experiments.compare.page import print_comparison
 
         complete = [cell.folder for cell in self.grid.cells if is_complete(cell)]
         if not complete:
             return
         try:
-            show(Comparison.of(complete, tuned=True), self.console)
+            print_comparison(Comparison.of(complete, tuned=True), self.console)
         except UserError as error:
             self._say(str(error))
 

@@ -20,10 +20,10 @@ def flat_name(name: str) -> str:
 class LearnedGrowthModel(nn.Module):
     """In place of a `PretrainingModel` while its growth is learned, with the same `forward`.
 
-    All its parameters are its own and none of a submodule's: the operator's coefficients, which train, and the small
-    model's weights, which do not. So ZeRO-3 gathers them all for the forward, which makes the large weights from them.
-    The coefficients are initialised, the same for the same seed. Without one they are left as memory happens to be, as
-    the small weights are, which are to be filled from a state.
+    Its parameters are the operator's coefficients, which train, and the small model's weights, which do not. All of
+    them belong to this module and not to a submodule. So ZeRO 3 gathers all of them for the forward, which makes the
+    large weights. With a seed the coefficients are initialised, the same for the same seed. All other parameters are
+    left uninitialised, and the caller must fill them from a state.
     """
 
     grown: PretrainingModel

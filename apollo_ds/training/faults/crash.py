@@ -12,9 +12,9 @@ from apollo_ds.errors import EXIT_USER_ERROR, UserError
 def leave_at_once(error: Exception, processes: Processes) -> NoReturn:
     """Print an error and end this process. The launcher then ends the other ranks.
 
-    Parting from them in order could take until NCCL's time limit: one that waits in a collective operation does not
-    answer. A `UserError` is one line, from the first rank, since all ranks have it; anything else is a traceback. The
-    exit code is 2 or 1.
+    It does not leave the process group first: that could take until NCCL's time limit, because ranks that wait in a
+    collective operation do not answer. All ranks have the same `UserError`, so only the first prints it, in one line;
+    the exit code is 2. Anything else is a traceback and exit code 1.
     """
     is_mistake = isinstance(error, UserError)
     if not is_mistake:

@@ -14,7 +14,7 @@ _FEWEST = 32
 _SPIKE_STEPS = 3
 _SIGMA_PER_MAD = 1.4826
 _LEAST_SPREAD = 0.01
-"""Of the median, so that a small rise is no spike where losses hardly differ from each other."""
+"""As a fraction of the median. It keeps a small rise from being a spike where losses hardly differ."""
 
 
 class Diverged(Exception):

@@ -12,7 +12,7 @@ from apollo_ds.training.faults.loss_spikes import Diverged
 
 @dataclass(frozen=True)
 class Rollback:
-    """From a good state on, with other data than what came next."""
+    """A return to a good checkpoint, after which the run reads other data than before."""
 
     to: int
     """The step to go back to; 0 for the beginning."""
@@ -22,14 +22,14 @@ class Rollback:
     """How much further on in the data stream the run reads from now on."""
 
     def apply(self, memory: LossMemory) -> None:
-        """Note in the memory of the state that the run has gone back to that it has."""
+        """Record the rollback in the memory of the restored state."""
         memory.skipped_tokens += self.tokens
         memory.went_wrong_at = self.went_wrong_at
 
     def __str__(self) -> str:
         return (
             f"training went wrong at step {self.went_wrong_at:,}: {self.reason}; "
-            f"going back to step {self.to:,} and past {self.tokens:,} tokens of data"
+            f"going back to step {self.to:,} and skipping {self.tokens:,} tokens of data"
         )
 
 
@@ -45,9 +45,9 @@ def plan_rollback(trouble: Diverged, memory: LossMemory, folder: Path, schedule:
     to = step_of(newest) if newest else 0
     if to <= memory.went_wrong_at:
         raise UserError(
-            f"{folder}: training went wrong at step {trouble.last}: {trouble}; since step {memory.went_wrong_at}, "
-            f"where it last went wrong, going back to step {to} and past {memory.skipped_tokens:,} tokens of data has "
-            "not helped; lower learning_rate, or look at the data and at the machine"
+            f"{folder}: training went wrong at step {trouble.last}: {trouble}; it had gone wrong at step "
+            f"{memory.went_wrong_at} before, and going back to step {to} and skipping {memory.skipped_tokens:,} tokens "
+            "of data has not helped; lower learning_rate, or check the data and the machine"
         )
     tokens = schedule.at(trouble.last).first_token - schedule.at(to).first_token
     return Rollback(to, trouble.last, str(trouble), -(-tokens // unit) * unit)

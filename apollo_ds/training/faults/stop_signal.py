@@ -31,7 +31,7 @@ class StopRequest:
         self.reason: str | None = None
 
     def check_launcher(self) -> None:
-        """See that there is use in starting.
+        """Check that the launcher is still alive.
 
         Raises:
             UserError: the launcher has died already.
@@ -40,7 +40,7 @@ class StopRequest:
             raise UserError("the launcher was ended before training began")
 
     def hold(self) -> None:
-        """Let SIGUSR1 wait until `listen`, and processes that are started until then ignore it.
+        """Keep SIGUSR1 pending until `listen`. Processes that this one starts until then ignore it.
 
         SLURM sends it to all of them, and a compiler that DeepSpeed has started would die of it.
         """

@@ -11,7 +11,7 @@ import time
 from apollo_ds.errors import EXIT_HANG
 
 _GRACE_SECONDS = 10.0
-"""Between a rank's stack and its end, for the other ranks to print theirs: the launcher ends them when one has."""
+"""Between a rank's stack and its exit. Others print theirs meanwhile: the launcher kills them once one has exited."""
 
 
 class Watchdog:
@@ -27,7 +27,7 @@ class Watchdog:
         self._thread.start()
 
     def progress(self, doing: str) -> None:
-        """This rank is alive, and does this from now on."""
+        """Report that this rank is alive and begins to do something, such as `step 12`."""
         self._doing = doing
         self._last = time.monotonic()
 
@@ -39,7 +39,7 @@ class Watchdog:
 
     def _watch(self) -> None:
         while not self._over.wait(min(1.0, self.limit / 10)):
-            # In case that a rank hangs without letting go of the interpreter, this thread included.
+            # In case the rank hangs while it holds the interpreter's lock, so that this thread cannot run either.
             faulthandler.dump_traceback_later(self.limit + _GRACE_SECONDS, exit=True)
             silent = time.monotonic() - self._last
             if silent > self.limit:

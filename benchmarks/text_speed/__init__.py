@@ -1,0 +1,1 @@
+"""The parts of data.py: what is measured of text on its way into training, and against what."""
