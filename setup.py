@@ -29,7 +29,16 @@ setup(
     ],
     extras_require={
         "benchmark": ["accelerate"],
-        "test": ["pytest", "pytest-timeout", "hypothesis", "megatron-core", "ruff", "mypy", "import-linter", "types-PyYAML"],
+        "test": [
+            "pytest",
+            "pytest-timeout",
+            "hypothesis",
+            "megatron-core",
+            "ruff",
+            "mypy",
+            "import-linter",
+            "types-PyYAML",
+        ],
     },
     entry_points={
         "console_scripts": [

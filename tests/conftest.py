@@ -1,10 +1,15 @@
-"""Environment of the whole suite: CPU ranks, no network, no spinning threads."""
+"""Environment of the whole suite: CPU ranks, no network, no spinning threads. The folder of a test is its tier."""
 
 import os
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent))
+import pytest
+
+_TESTS = Path(__file__).parent
+_UNMARKED = "unit"
+
+sys.path.insert(0, str(_TESTS / "support"))
 os.environ.update(
     DS_ACCELERATOR="cpu",
     GOMP_SPINCOUNT="0",
@@ -12,3 +17,11 @@ os.environ.update(
     HF_HUB_OFFLINE="1",
     TOKENIZERS_PARALLELISM="false",
 )
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark each test with the name of its tier, so that `-m` may choose by it; unit tests have no mark."""
+    for item in items:
+        tier = item.path.relative_to(_TESTS).parts[0]
+        if tier != _UNMARKED:
+            item.add_marker(tier)

@@ -18,8 +18,7 @@ from apollo_ds.config.recipe import Recipe
 from apollo_ds.config.recorded import read_recorded, with_defaults
 from apollo_ds.errors import UserError
 from apollo_ds.methods import METHODS, Combination, Method
-from apollo_ds.models.families import family_of, preset
-from apollo_ds.models.shape import ModelShape
+from apollo_ds.models.families import family_of, preset, shape_class_of
 from apollo_ds.schedule.source import SourceRun
 from apollo_ds.schedule.totals import Totals
 
@@ -70,7 +69,12 @@ def resolve(values: dict[str, Any], source: str) -> Recipe:
     if isinstance(model, str):
         values["model"] = _told(source, lambda: preset(model))
     elif isinstance(model, dict):
-        _refuse_unknown(model, ModelShape.model_fields, source, "model.")
+        kind = shape_class_of(model)
+        _refuse_unknown(model, kind.model_fields, source, "model.")
+        try:
+            values["model"] = kind(**model)
+        except ValidationError as error:
+            raise UserError(_first_error(error, source, "model.")) from None
     if "method" in values:
         values["method"] = _method(values["method"], source, str(values.get("out")))
     try:
@@ -134,7 +138,7 @@ def _told(source: str, check: Callable[[], _Result]) -> _Result:
 
 def _first_error(error: ValidationError, source: str, prefix: str = "") -> str:
     first = error.errors()[0]
-    key = prefix + ".".join(str(part) for part in first["loc"])
+    key = (prefix + ".".join(str(part) for part in first["loc"])).removesuffix(".")
     if first["type"] == "missing":
         return f"{source}: {key} is missing"
     if first["type"] == "value_error":

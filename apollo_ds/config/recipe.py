@@ -18,7 +18,7 @@ from apollo_ds.config.deepspeed import settle
 from apollo_ds.engine.options import EngineOptions
 from apollo_ds.errors import UserError
 from apollo_ds.methods import Method, Run
-from apollo_ds.models.shape import ModelShape
+from apollo_ds.models.families import AnyShape
 from apollo_ds.schedule.learning_rate import LearningRate, Policy
 from apollo_ds.schedule.schedule import Schedule
 
@@ -34,7 +34,7 @@ class Recipe(BaseModel):
     was: ClassVar[Mapping[str, Any]] = {}
     """Values of keys that an older version did not record, where they differ from today's defaults."""
 
-    model: ModelShape
+    model: AnyShape
     method: Method
     data: Path
     out: Path

@@ -11,7 +11,7 @@ from pydantic_core import to_jsonable_python
 from apollo_ds.config.recipe import Recipe
 from apollo_ds.errors import UserError
 from apollo_ds.methods import METHODS
-from apollo_ds.models.shape import ModelShape
+from apollo_ds.models.families import shape_class_of
 
 
 def with_defaults(recorded: Mapping[str, Any]) -> dict[str, Any]:
@@ -20,7 +20,8 @@ def with_defaults(recorded: Mapping[str, Any]) -> dict[str, Any]:
     Where a run did something else then, the class says so in `was`, and that is taken instead.
     """
     values = {**_defaults(Recipe), **Recipe.was, **recorded}
-    values["model"] = {**_defaults(ModelShape), **ModelShape.was, **values["model"]}
+    shape = shape_class_of(values["model"])
+    values["model"] = {**_defaults(shape), **shape.was, **values["model"]}
     values["method"] = _method_with_defaults(values["method"])
     return values
 

@@ -44,6 +44,9 @@ class Family(ABC):
     """Pattern of the parameters that write a block's branch into the residual stream."""
     normalisations: ClassVar[str]
     """Pattern of the parameters that scale or shift a normalisation."""
+    shape_class: ClassVar[type[ModelShape]] = ModelShape
+    """The sizes that `model` of a recipe may give. A family with sizes of its own, such as the number of key-value
+    heads, has a subclass, in which each of them has a default."""
     presets: ClassVar[Mapping[str, ModelShape]] = {}
     """Published sizes by name: what `model: NAME` means in a recipe."""
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from apollo_ds.models.shape import ModelShape
+from apollo_ds.models.families import AnyShape
 from apollo_ds.schedule.totals import Totals
 
 
@@ -19,7 +19,7 @@ class SourceRun(BaseModel):
     step: int
     """The checkpoint's, of `steps`."""
     steps: int
-    shape: ModelShape
+    shape: AnyShape
     """That of its last stage; `num_layers` is the number of its unique layers."""
     tokenizer: str | None
     """The hash of its tokenizer; None where an earlier version wrote the folder."""

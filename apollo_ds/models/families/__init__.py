@@ -1,8 +1,12 @@
 """Model families, one file each: a new file with a `Family` in it is all that a new family takes."""
 
+from collections.abc import Mapping
 from importlib import import_module
 from inspect import getmembers, isabstract, isclass
 from pkgutil import iter_modules
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, SerializeAsAny
 
 from apollo_ds.errors import UserError
 from apollo_ds.models.family import Family
@@ -34,6 +38,20 @@ def family_of(shape: ModelShape) -> Family:
     return FAMILIES[shape.family]
 
 
+def shape_class_of(sizes: Mapping[str, Any]) -> type[ModelShape]:
+    """The class of the sizes that a recipe gives for a model; the plain one where it names no known family."""
+    family = FAMILIES.get(str(sizes.get("family")))
+    return family.shape_class if family else ModelShape
+
+
+def _shape(value: Any) -> Any:
+    return shape_class_of(value)(**value) if isinstance(value, Mapping) else value
+
+
+AnyShape = Annotated[SerializeAsAny[ModelShape], BeforeValidator(_shape)]
+"""A shape of any family, as a field of a pydantic model that is written and read with all of the family's sizes."""
+
+
 def preset(name: str) -> ModelShape:
     """The shape of a named model.
 
@@ -45,4 +63,4 @@ def preset(name: str) -> ModelShape:
     return PRESETS[name]
 
 
-__all__ = ["FAMILIES", "PRESETS", "Family", "family_of", "find_families", "preset"]
+__all__ = ["FAMILIES", "PRESETS", "AnyShape", "Family", "family_of", "find_families", "preset", "shape_class_of"]

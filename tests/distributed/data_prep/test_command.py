@@ -1,0 +1,115 @@
+"""The command line as a user meets it: killed, on a full disk, misused, and its `inspect`."""
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from prep_command import command, kill_and_run_again, run, shards
+from texts import make_texts, write_jsonl
+
+
+def test_killed_three_times(tmp_path: Path) -> None:
+    options: list[str | Path] = ["--tokenizer", "wordpiece", "--vocab-size", "1000", "--deduplicate", "exact"]
+    for i in range(8):
+        options += ["--source", write_jsonl(tmp_path / f"{i}.jsonl", make_texts(100, seed=i))]
+    assert run("build", *options, "--out", tmp_path / "whole", "--workers", "1").returncode == 0
+    build = ["build", *options, "--out", tmp_path / "out", "--workers", "2"]
+    kill_and_run_again(build, tmp_path / "out", ["work/tokenizer-*", "work/parts-*/*.json", "train.bin"], [0, 0, 0])
+    assert shards(tmp_path / "out") == shards(tmp_path / "whole")
+    assert not (tmp_path / "out" / "work").exists()
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=40k", "none", folder]
+    if os.geteuid() or subprocess.run(mount, check=False).returncode:
+        pytest.skip("a disk of a few kilobytes can only be mounted by root")
+    yield folder
+    subprocess.run(["umount", folder], check=True)
+
+
+def test_a_disk_that_fills(small_disk: Path, tmp_path: Path) -> None:
+    """It fills at the tokenizer, at the parts and at the shards; each time the same command goes on."""
+    source = write_jsonl(tmp_path / "a.jsonl", make_texts(400))
+    options = ["--source", source, "--tokenizer", "wordpiece", "--vocab-size", "2000"]
+    assert run("build", *options, "--out", tmp_path / "whole").returncode == 0
+    for size in ("40k", "150k", "250k"):
+        subprocess.run(["mount", "-o", f"remount,size={size}", small_disk], check=True)
+        result = run("build", *options, "--out", small_disk / "out")
+        assert result.returncode == 2, size
+        assert result.stderr == (
+            f"apollo-prep: {small_disk}/out: the disk is full: free some space and run the same command again\n"
+        )
+    subprocess.run(["mount", "-o", "remount,size=2m", small_disk], check=True)
+    assert run("build", *options, "--out", small_disk / "out").returncode == 0
+    assert shards(small_disk / "out") == shards(tmp_path / "whole")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    source = write_jsonl(tmp_path / "a.jsonl", make_texts(100))
+    result = run(
+        "build", "--source", f"mine={source}", "--tokenizer", "bpe", "--vocab-size", "500", "--out", tmp_path / "o"
+    )
+    assert result.returncode == 0, result.stderr
+    assert re.search(r"mine +100 +0\.1 +none", result.stdout)
+    assert "bpe of 500 tokens; unigram entropy" in result.stdout
+    assert result.stderr == ""
+    return tmp_path / "o"
+
+
+def test_inspect(folder: Path) -> None:
+    result = run("inspect", folder)
+    assert result.returncode == 0, result.stderr
+    assert result.stderr == ""
+    for expected in ("every file is as it was written", "quartiles", "█", "training tokens"):
+        assert expected in result.stdout
+    assert (folder / "lengths.png").read_bytes().startswith(b"\x89PNG")
+    (folder / "train.bin").write_bytes(b"\xff" + (folder / "train.bin").read_bytes()[1:])
+    result = run("inspect", folder)
+    assert result.returncode == 2
+    assert re.fullmatch(r"apollo-prep: .*train\.bin: missing or damaged: restore it, or .*\n", result.stderr)
+
+
+def test_inspect_shows_masks_where_the_tokenizer_has_one(tmp_path: Path) -> None:
+    source = write_jsonl(tmp_path / "a.jsonl", make_texts(20))
+    for kind in ("wordpiece", "bpe"):
+        build = ["build", "--source", source, "--tokenizer", kind, "--vocab-size", "500", "--out", tmp_path / kind]
+        assert run(*build).returncode == 0
+        printed = run("inspect", tmp_path / kind).stdout
+        assert printed.count("the first of them under masking: ") == (2 if kind == "wordpiece" else 0)
+        assert printed.count("to predict: ") == (2 if kind == "wordpiece" else 0)
+        assert ("[MASK]" in printed) == (kind == "wordpiece")
+
+
+def test_mistakes_are_one_sentence_and_code_2(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("x")
+    for given in (tmp_path / "a.csv", tmp_path / "none", tmp_path):
+        result = run("build", "--source", given, "--tokenizer", "bpe", "--out", tmp_path / "out")
+        assert result.returncode == 2
+        assert re.fullmatch(r"apollo-prep: .*\n", result.stderr)
+        assert not (tmp_path / "out" / "manifest.json").exists()
+    result = run("build", "--source", tmp_path, "--tokenizer", "bpe", "--out", "x", "--weight", "a=much")
+    assert result.stderr == "apollo-prep: --weight a=much: not NAME=NUMBER, such as books=2\n"
+    assert run("inspect", tmp_path / "nothing").returncode == 2
+
+
+def test_an_interrupt_says_how_to_go_on(tmp_path: Path) -> None:
+    source = write_jsonl(tmp_path / "a.jsonl", make_texts(3000))
+    build = ["build", "--source", source, "--tokenizer", "wordpiece", "--out", tmp_path / "out"]
+    with subprocess.Popen(command(*build), stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True) as process:
+        while not (tmp_path / "out" / "work").exists():
+            time.sleep(0.01)
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate()
+    assert process.returncode == 130
+    assert errors == "apollo-prep: stopped; the same command continues\n"
+    shutil.rmtree(tmp_path / "out")

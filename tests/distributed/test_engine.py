@@ -1,0 +1,24 @@
+"""Rebuilding the engine around the same training state changes nothing, at every ZeRO stage and precision."""
+
+import pytest
+import torch
+from ranks import pool
+from rebuilding import CONFIGURATIONS, train_and_perhaps_rebuild
+from recipes import tiny
+
+ALONE = ("zero0-fp32", "zero1-bf16", "zero2-offload", "zero3-bf16")
+"""What one rank trains under too; two ranks train under all."""
+
+
+@pytest.mark.parametrize(
+    ("configuration", "world_size"), [*((name, 1) for name in ALONE), *((name, 2) for name in CONFIGURATIONS)]
+)
+def test_identity_growth_is_exact(configuration: str, world_size: int) -> None:
+    method = {"name": "apollo", "layers": [3, 6], "grow_at": [0.9]}
+    recipe = tiny("bert", "unused", method=method, deepspeed=CONFIGURATIONS[configuration])
+    plain, plain_state = pool(world_size).run(train_and_perhaps_rebuild, recipe, False)[0]
+    rebuilt, rebuilt_state = pool(world_size).run(train_and_perhaps_rebuild, recipe, True)[0]
+    assert plain == rebuilt
+    assert plain[-1] < plain[0]
+    for name, tensor in plain_state.items():
+        assert torch.equal(tensor, rebuilt_state[name]), name

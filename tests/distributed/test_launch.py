@@ -1,0 +1,217 @@
+"""The launch script as a user starts it: killed, signalled, left without a launcher, and each time started again.
+
+One run goes through all of it, and ends as one that nothing disturbed.
+"""
+
+import json
+import math
+import os
+import shutil
+import signal
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import yaml
+from launching import SCRIPT, finish, free_port, last_saved, ranks_of, start, wait_for_steps
+from project import PROJECT
+from ranks import pool
+from recipes import tiny, zero
+from runs import events, train, trained
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from apollo_ds.config.recipe import Recipe
+from apollo_ds.errors import EXIT_STOPPED
+from apollo_ds.experiments.events import read_metrics
+
+STEPS = 400
+
+
+@dataclass(frozen=True)
+class Started:
+    """How one start of the run ended."""
+
+    code: int
+    output: str
+    last_event: dict[str, Any]
+    saved: int
+
+
+@pytest.fixture(scope="module")
+def recipe(tmp_path_factory: pytest.TempPathFactory) -> Recipe:
+    """Steps in fp32 across two growths."""
+    out = tmp_path_factory.mktemp("launch") / "run"
+    return tiny("gpt2", out, steps=STEPS, save_every=20, eval_every=100, log_every=1, deepspeed=zero(2))
+
+
+@pytest.fixture(scope="module")
+def words(recipe: Recipe) -> tuple[str, str]:
+    """The recipe as a file, with its DeepSpeed configuration in another, and where it trains."""
+    path = recipe.out.with_name("recipe.yaml")
+    deepspeed = recipe.out.with_name("deepspeed.json")
+    deepspeed.write_text(json.dumps(recipe.deepspeed))
+    path.write_text(yaml.safe_dump({**recipe.plain(), "out": "elsewhere", "deepspeed": str(deepspeed)}))
+    return str(path), f"out={recipe.out}"
+
+
+@pytest.fixture(scope="module")
+def port() -> Iterator[str]:
+    """Where all starts meet: at the same port, where killed ranks have left their shared memory."""
+    chosen = free_port()
+    yield chosen
+    for buffer in Path("/dev/shm").glob(f"deepspeed_allreduce_buffer_*_{chosen}_*"):
+        buffer.unlink(missing_ok=True)
+
+
+@pytest.fixture(scope="module")
+def killed(recipe: Recipe, words: tuple[str, str], port: str) -> Started:
+    """Started by DeepSpeed's launcher on two ranks; all of it is killed after step 33."""
+    process = start("deepspeed", "--master_port", port, "--num_accelerators", "2", SCRIPT, *words)
+    wait_for_steps(process, recipe.out, 33)
+    os.killpg(process.pid, signal.SIGKILL)
+    return ended(process, recipe)
+
+
+@pytest.fixture(scope="module")
+def signalled(recipe: Recipe, words: tuple[str, str], port: str, killed: Started) -> Started:
+    """Started again by bash; the script gets SIGTERM."""
+    process = start("bash", SCRIPT, *words, port=port)
+    wait_for_steps(process, recipe.out, 5, resumes=1)
+    process.send_signal(signal.SIGTERM)
+    return ended(process, recipe)
+
+
+@pytest.fixture(scope="module")
+def orphaned(recipe: Recipe, words: tuple[str, str], port: str, signalled: Started) -> Started:
+    """Started again by bash; the script is killed, and nothing else."""
+    process = start("bash", SCRIPT, *words, port=port)
+    wait_for_steps(process, recipe.out, 5, resumes=2)
+    ranks = ranks_of(recipe.out)
+    assert len(ranks) == 2
+    process.kill()
+    _, alive = psutil.wait_procs(ranks, timeout=60)
+    assert not alive
+    return ended(process, recipe)
+
+
+@pytest.fixture(scope="module")
+def finished(recipe: Recipe, words: tuple[str, str], port: str, orphaned: Started) -> Started:
+    """Started again by bash, to its end."""
+    return ended(start("bash", SCRIPT, *words, port=port), recipe)
+
+
+def ended(process: "subprocess.Popen[str]", recipe: Recipe) -> Started:
+    code, output = finish(process)
+    return Started(code, output, read_metrics(recipe.out / "metrics.jsonl")[-1], last_saved(recipe.out))
+
+
+@pytest.fixture(scope="module")
+def undisturbed(recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Recipe:
+    """The same run on ranks that nothing stops."""
+    whole = recipe.model_copy(update={"out": tmp_path_factory.mktemp("undisturbed") / "run"})
+    assert pool(2).run(train, whole) == [None, None]
+    return whole
+
+
+def test_the_script_is_bash_and_python() -> None:
+    script = (PROJECT / SCRIPT).read_text()
+    for_bash, python = script.split('"$@"\n', 1)  # bash stops at the command that ends so, and never reads on
+    assert for_bash.startswith("#!/usr/bin/env bash\n")
+    assert "import sys" in python
+    subprocess.run(["bash", "-n"], input=f'{for_bash}"$@"\n', text=True, check=True)
+    for name in ("start.sh", "pretrain.sbatch"):
+        subprocess.run(["bash", "-n", PROJECT / "launch" / name], check=True)
+    compile(script, SCRIPT, "exec")
+    assert os.access(PROJECT / SCRIPT, os.X_OK)
+    assert os.access(PROJECT / "launch" / "start.sh", os.X_OK)
+
+
+def test_a_kill_leaves_the_last_checkpoint(killed: Started) -> None:
+    assert killed.code == -signal.SIGKILL
+    assert killed.last_event["event"] != "end"
+    assert killed.saved % 20 == 0
+
+
+def test_a_signal_to_the_launch_script_saves_and_ends_with_its_code(recipe: Recipe, signalled: Started) -> None:
+    assert signalled.code == EXIT_STOPPED, signalled.output
+    assert signalled.output.count("the same command goes on from there") == 1
+    assert "(2 of 2 ranks): stopped after step" in " ".join(signalled.output.split())
+    assert "Traceback" not in signalled.output
+    assert signalled.last_event == {"event": "checkpoint", "step": signalled.saved}
+    assert not ranks_of(recipe.out)
+
+
+def test_ranks_whose_launcher_was_killed_save_and_end(orphaned: Started, signalled: Started) -> None:
+    assert orphaned.code == -signal.SIGKILL
+    assert orphaned.last_event == {"event": "checkpoint", "step": orphaned.saved}
+    assert signalled.saved < orphaned.saved < STEPS
+
+
+def test_a_run_that_was_stopped_time_and_again_ends_as_one_that_was_not(
+    recipe: Recipe, finished: Started, undisturbed: Recipe, port: str
+) -> None:
+    assert finished.code == 0, finished.output
+    assert trained(recipe) == trained(undisturbed)
+    assert len(events(recipe, "resume")) == 3
+    for rank in range(2):
+        name = f"checkpoints/step-{STEPS}/rank-{rank:05d}.safetensors"
+        assert (recipe.out / name).read_bytes() == (undisturbed.out / name).read_bytes()
+    assert not list(Path("/dev/shm").glob(f"deepspeed_allreduce_buffer_*_{port}_*"))
+
+
+def test_bash_trains_the_recipe_on_two_ranks(
+    recipe: Recipe, killed: Started, signalled: Started, orphaned: Started, finished: Started
+) -> None:
+    assert [event["step"] for event in events(recipe, "step")] == list(range(1, STEPS + 1))
+    assert [(event["from"], event["to"]) for event in events(recipe, "growth")] == [(1, 3), (3, 6)]
+    assert [event["ranks"] for event in events(recipe, "start")] == [2]
+    assert finished.last_event["event"] == "end"
+    held_out = [event["loss"] for event in events(recipe, "eval")]
+    assert held_out[-1] < held_out[0]
+    assert "1 -> 3 layers" in "".join(start.output for start in (killed, signalled, orphaned, finished))
+    assert f"{held_out[-1]:.4f} nats per token" in finished.output
+
+
+def test_the_run_folder_is_complete(recipe: Recipe, finished: Started) -> None:
+    assert finished.code == 0, finished.output
+    folder = recipe.out
+    assert yaml.safe_load((folder / "config.yaml").read_text())["recipe"] == recipe.plain()
+    assert len(list(folder.glob("events.out.tfevents.*"))) == 4  # one a start
+    checkpoints = sorted(path.name for path in (folder / "checkpoints").iterdir())
+    assert checkpoints == ["latest", "step-360", "step-380", "step-400"]
+    assert finished.saved == STEPS
+    pictures = ["depth_and_loss", *(f"loss_against_{key}" for key in ("flops", "time", "tokens")), "loss_around_growth"]
+    assert sorted(path.stem for path in (folder / "report").glob("*.png")) == pictures
+    assert (folder / "report" / "report.md").is_file()
+    assert AutoModelForCausalLM.from_pretrained(folder / "export").config.n_layer == 6
+    assert AutoTokenizer.from_pretrained(folder / "export")("the cat sees the bird")["input_ids"]
+
+
+def test_a_finished_run_trains_nothing_and_a_wrong_key_is_said_once(
+    recipe: Recipe, words: tuple[str, str], finished: Started, tmp_path: Path
+) -> None:
+    """Both are started at once, the first by DeepSpeed's launcher on a single rank."""
+    assert finished.code == 0, finished.output
+    copy = recipe.model_copy(update={"out": Path(shutil.copytree(recipe.out, tmp_path / "run"))})
+    again = start("deepspeed", "--master_port", free_port(), SCRIPT, words[0], f"out={copy.out}")
+    other = ("--num_accelerators", "2", SCRIPT, words[0], "stpes=3")
+    mistaken = start("deepspeed", "--master_port", free_port(), *other)
+
+    code, output = finish(again)
+    assert code == 0, output
+    assert trained(copy) == trained(recipe)
+    assert events(copy, "resume")[-1]["ranks"] == 1
+    last, end = events(copy, "eval")[-1], events(copy, "end")[-1]
+    assert math.isfinite(end["loss"])
+    assert f"{last['loss']:.4f} nats per token" in output
+
+    code, output = finish(mistaken)
+    assert code == 2, output
+    sentence = f"apollo-ds: {words[0]}: unknown key stpes; did you mean steps?"
+    assert output.splitlines().count(sentence) == 1, output
+    assert output.count("unknown key") == 1
+    assert "Traceback" not in output

@@ -1,0 +1,58 @@
+"""The speed that a run records."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+from ranks import pool
+from recipes import tiny
+
+from apollo_ds.config.recipe import Recipe
+from apollo_ds.engine.processes import Processes
+from apollo_ds.experiments.events import read_metrics
+from apollo_ds.schedule.totals import Totals
+from apollo_ds.training.run import make_trainer
+
+
+def step(number: int) -> dict[str, float]:
+    return {
+        "step": number,
+        "loss": 5 - number / 10,
+        "lr": 1e-3,
+        "grad_norm": 1.5,
+        "depth": 3,
+        "unique_layers": 1,
+        "tokens_per_second": 1e4,
+        "tokens": totals(number).tokens,
+        "flops": totals(number).flops,
+        "seconds": totals(number).seconds,
+    }
+
+
+def totals(number: int) -> Totals:
+    return Totals(step=number, tokens=number * 1000, flops=number * 1e15, seconds=number * 10.0)
+
+
+_EVALUATION_SECONDS = 2.0
+
+
+def train_with_slow_evaluations(processes: Processes, recipe: Recipe) -> None:
+    run = make_trainer(recipe, processes)
+    evaluate = run.engine.evaluate
+
+    def slow_evaluate(*how: Any) -> float:
+        time.sleep(_EVALUATION_SECONDS)
+        return evaluate(*how)
+
+    run.engine.evaluate = slow_evaluate  # type: ignore[method-assign]
+    run.train()
+    run.close()
+
+
+def test_the_speed_of_steps_leaves_out_what_comes_between_them(tmp_path: Path) -> None:
+    recipe = tiny("gpt2", tmp_path / "run", method="scratch", steps=20, log_every=5, eval_every=5)
+    pool(1).run(train_with_slow_evaluations, recipe)
+    recorded = read_metrics(recipe.out / "metrics.jsonl")
+    last = [event for event in recorded if event["event"] == "step"][-1]
+    assert last["seconds"] > 3 * _EVALUATION_SECONDS
+    assert last["tokens_per_second"] > 5 * recipe.global_batch_size * recipe.seq_len / _EVALUATION_SECONDS

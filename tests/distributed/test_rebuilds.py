@@ -1,0 +1,46 @@
+"""Engines that are taken down and built again leave nothing behind."""
+
+import threading
+import weakref
+
+import pytest
+import torch
+from engines import train_steps
+from ranks import pool
+from rebuilding import engine_for, rebuild_often
+from recipes import tiny, zero
+
+from apollo_ds.config.recipe import Recipe
+from apollo_ds.engine.processes import Processes
+
+
+def test_rebuilds_leave_no_memory_behind() -> None:
+    """Each engine holds some 10 MB of weights and moments on each rank."""
+    wide = {"num_layers": 4, "hidden_size": 192, "num_heads": 3, "intermediate_size": 768}
+    shape = tiny("bert", "unused").model.model_copy(update=wide)
+    recipe = tiny("bert", "unused", model=shape.model_dump(), method="scratch", deepspeed=zero(3, "bf16"))
+    for sizes in pool(2).run(rebuild_often, recipe, 6):
+        assert sizes[-1] < 1.03 * sizes[1], sizes
+
+
+def left_over(processes: Processes, recipe: Recipe) -> tuple[list[int], list[int], list[bool]]:
+    """Process groups and threads after each of three rebuilds, and whether each old engine is gone."""
+    groups, threads, gone = [], [], []
+    for step in range(3):
+        engine = engine_for(recipe, 0, processes)
+        train_steps(processes, engine, recipe, range(step, step + 1))
+        reference = weakref.ref(engine.deepspeed)
+        engine.close()
+        gone.append(reference() is None)
+        groups.append(len(torch.distributed.distributed_c10d._world.pg_map))
+        threads.append(threading.active_count())
+    return groups, threads, gone
+
+
+@pytest.mark.parametrize("stage", [0, 1, 2, 3])
+def test_an_engine_taken_down_leaves_nothing(stage: int) -> None:
+    recipe = tiny("bert", "unused", method="scratch", deepspeed=zero(stage, "bf16"))
+    for groups, threads, gone in pool(2).run(left_over, recipe):
+        assert groups[-1] == groups[0]
+        assert threads[-1] == threads[0]
+        assert all(gone)

@@ -1,0 +1,134 @@
+"""A run that is cut short goes on as if nothing had happened."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from ranks import pool
+from recipes import tiny, zero
+from runs import events, losses, train, trained
+
+from apollo_ds.checkpoint.files import verify
+from apollo_ds.config.recipe import Recipe
+from apollo_ds.engine.engine import Engine
+from apollo_ds.engine.processes import Processes
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Recipe:
+    """A run through two growths that nothing disturbs."""
+    recipe = tiny("gpt2", tmp_path_factory.mktemp("whole") / "run", save_every=5)
+    assert pool(2).run(train, recipe) == [None, None]
+    return recipe
+
+
+@pytest.fixture
+def finished(whole: Recipe, tmp_path: Path) -> Recipe:
+    """The same run in a folder of its own, to be tampered with."""
+    return whole.model_copy(update={"out": Path(shutil.copytree(whole.out, tmp_path / "run"))})
+
+
+@pytest.mark.parametrize("stop_after", [4, 5, 7, 13])
+def test_a_run_cut_short_goes_on_as_if_it_had_not_been(stop_after: int, whole: Recipe, tmp_path: Path) -> None:
+    cut = whole.model_copy(update={"out": tmp_path / "cut", "save_every": 3})
+    pool(2).run(train, cut, stop_after)
+    pool(2).run(train, cut)
+    assert len(events(cut, "resume")) == 1
+    assert trained(cut) == trained(whole)
+
+
+def test_a_run_with_dropout_cut_short_goes_on_as_if_it_had_not_been(tmp_path: Path) -> None:
+    shape = {**tiny("bert", "unused").model.model_dump(), "dropout": 0.1}
+    whole, cut = (tiny("bert", tmp_path / name, model=shape, steps=12, save_every=4) for name in ("whole", "cut"))
+    pool(2).run(train, whole)
+    pool(2).run(train, cut, 6)
+    pool(2).run(train, cut)
+    assert losses(cut) == losses(whole)
+    assert len(set(losses(whole))) == 12
+
+
+def truncate(file: Path) -> None:
+    file.write_bytes(file.read_bytes()[:1000])
+
+
+def flip_a_bit(file: Path) -> None:
+    content = bytearray(file.read_bytes())
+    content[-1] ^= 1
+    file.write_bytes(content)
+
+
+@pytest.mark.parametrize(("harm", "rank"), [(truncate, 0), (flip_a_bit, 1)])
+def test_a_damaged_checkpoint_is_passed_over(
+    harm: Callable[[Path], None], rank: int, finished: Recipe, whole: Recipe
+) -> None:
+    newest = finished.out / "checkpoints" / "step-20"
+    harm(newest / f"rank-{rank:05d}.safetensors")
+    assert pool(2).run(train, finished) == [None, None]
+    assert events(finished, "resume")[-1]["step"] == 15
+    assert trained(finished) == trained(whole)
+    verify(newest)
+
+
+@pytest.mark.parametrize("latest", ["step-999", None])
+def test_a_latest_that_points_nowhere_is_repaired(latest: str | None, finished: Recipe) -> None:
+    pointer = finished.out / "checkpoints" / "latest"
+    if latest:
+        pointer.write_text(latest)
+    else:
+        pointer.unlink()
+    pool(2).run(train, finished)
+    assert events(finished, "resume")[-1]["step"] == 20
+    assert pointer.read_text() == "step-20"
+
+
+def test_checkpoints_of_two_ranks_continue_on_one(finished: Recipe, whole: Recipe) -> None:
+    shutil.rmtree(finished.out / "checkpoints" / "step-20")
+    pool(1).run(train, finished.model_copy(update={"deepspeed": zero(2)}))
+    assert events(finished, "resume")[-1]["step"] == 15
+    assert torch.allclose(torch.tensor(losses(finished)), torch.tensor(losses(whole)), atol=1e-5, rtol=0)
+
+
+def train_and_crash(processes: Processes, recipe: Recipe, method: str, call: int) -> None:
+    """Train, and die right after an engine's method has been called so often."""
+
+    class Crash(Exception):
+        pass
+
+    original = getattr(Engine, method)
+    calls = 0
+
+    def crash(engine: Engine, *arguments: Any, **options: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        result = original(engine, *arguments, **options)
+        if calls == call:
+            raise Crash
+        return result
+
+    setattr(Engine, method, crash)
+    try:
+        with pytest.raises(Crash):
+            train(processes, recipe)
+    finally:
+        setattr(Engine, method, original)
+
+
+@pytest.mark.parametrize(
+    ("where", "call"),
+    [
+        # Saving at steps 5 and 10 captures too: the second capture is that of the growth at step 5.
+        pytest.param("capture", 2, id="after capture"),
+        pytest.param("close", 1, id="after teardown"),
+        pytest.param("_set_counters", 1, id="during restore"),
+        pytest.param("restore", 1, id="after restore"),
+        pytest.param("train_step", 7, id="before the next checkpoint"),
+    ],
+)
+def test_a_crash_inside_a_growth_loses_nothing(where: str, call: int, whole: Recipe, tmp_path: Path) -> None:
+    crashed = whole.model_copy(update={"out": tmp_path / "crashed", "save_every": 10})
+    pool(2).run(train_and_crash, crashed, where, call)
+    pool(2).run(train, crashed)
+    assert trained(crashed) == trained(whole)

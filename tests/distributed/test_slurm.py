@@ -1,0 +1,108 @@
+"""launch/pretrain.sbatch on a real SLURM: stopped, queued again, gone on with; and arrays. All jobs run at once."""
+
+from collections.abc import Iterator
+from contextlib import redirect_stdout
+from dataclasses import dataclass
+from io import StringIO
+from pathlib import Path
+
+import pytest
+import slurm
+import yaml
+from launching import last_saved
+from ranks import pool
+from recipes import tiny, write
+from runs import events, train, trained
+from slurm_jobs import needs_slurm, submit, wait_for_completion, wait_for_requeue, wait_for_steps
+
+from apollo_ds.__main__ import main
+from apollo_ds.config.recipe import Recipe
+from apollo_ds.experiments.events import read_metrics
+
+pytestmark = needs_slurm
+STEPS = 400
+METHODS = ("scratch", "stackbert", "apollo")
+
+
+@dataclass(frozen=True)
+class Jobs:
+    """What has been submitted, and where it writes."""
+
+    cluster: slurm.Cluster
+    folder: Path
+    cut: Recipe
+    """What `requeued` trains."""
+    requeued: str
+    from_list: str
+    from_sweep: str
+
+    def log(self, name: str) -> Path:
+        return self.folder / f"{name}.log"
+
+
+@pytest.fixture(scope="module")
+def jobs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Jobs]:
+    """A job that is signalled and has gone back to the queue, and a task each of two arrays."""
+    folder = tmp_path_factory.mktemp("slurm")
+    cut = tiny("gpt2", folder / "cut", steps=STEPS, save_every=STEPS, eval_every=100, log_every=10)
+    short = write(tiny("gpt2", folder / "unused"), folder / "short.yaml")
+    with slurm.cluster() as cluster:
+        requeued = submit(cluster, folder / "cut.log", write(cut, folder / "cut.yaml"))
+
+        lines = folder / "lines.txt"
+        lines.write_text("".join(f"method={name} out={folder / name}\n" for name in METHODS))
+        words = (short, f"@{lines}", "seed=7")
+        from_list = submit(cluster, folder / "list-%a.log", *words, options=("--array=2",))
+
+        write_grid(folder, short)
+        todo = folder / "todo.txt"
+        todo.write_text("".join(listed(folder)))
+        from_sweep = submit(cluster, folder / "sweep-%a.log", f"@{todo}", options=("--array=3",))
+
+        wait_for_steps(cluster, requeued, cut, folder / "cut.log", 20)
+        cluster.command("scancel", "--signal=USR1", requeued)
+        wait_for_requeue(cluster, requeued, 1)
+        yield Jobs(cluster, folder, cut, requeued, from_list, from_sweep)
+
+
+def write_grid(folder: Path, recipe: str) -> None:
+    columns = {"method": ["scratch", {"name": "apollo", "layers": [3, 6], "grow_at": [0.5]}], "seed": [1, 2]}
+    grid = {"recipe": recipe, "grid": columns, "out": str(folder / "sweep")}
+    (folder / "grid.yaml").write_text(yaml.safe_dump(grid))
+
+
+def listed(folder: Path) -> list[str]:
+    """The lines of the runs that are left of the sweep."""
+    with redirect_stdout(StringIO()) as printed:
+        main(["sweep", str(folder / "grid.yaml"), "--list"])
+    return printed.getvalue().splitlines(keepends=True)
+
+
+def test_a_job_that_is_signalled_goes_on_as_if_nothing_had_happened(jobs: Jobs, tmp_path: Path) -> None:
+    stopped_at = next(event["step"] for event in events(jobs.cut, "checkpoint"))
+    assert 20 < stopped_at < STEPS
+    wait_for_completion(jobs.cluster, jobs.requeued, jobs.log("cut"))
+    assert f"(2 of 2 ranks): stopped after step {stopped_at:,}, saved" in " ".join(jobs.log("cut").read_text().split())
+    assert [(event["step"], event["ranks"]) for event in events(jobs.cut, "resume")] == [(stopped_at, 2)]
+    assert last_saved(jobs.cut.out) == STEPS
+
+    whole = jobs.cut.model_copy(update={"out": tmp_path / "whole"})
+    assert pool(2).run(train, whole) == [None, None]
+    assert trained(jobs.cut) == trained(whole)
+    for rank in range(2):
+        name = f"checkpoints/step-{STEPS}/rank-{rank:05d}.safetensors"
+        assert (jobs.cut.out / name).read_bytes() == (whole.out / name).read_bytes()
+
+
+def test_an_array_trains_one_line_of_the_list_each(jobs: Jobs) -> None:
+    wait_for_completion(jobs.cluster, f"{jobs.from_list}_2", jobs.log("list-2"))
+    assert read_metrics(jobs.folder / "stackbert" / "metrics.jsonl")[-1]["event"] == "end"
+    assert not (jobs.folder / "apollo").exists()
+    assert "stackbert  gpt2 6x32" in jobs.log("list-2").read_text()
+    assert "seed 7" in jobs.log("list-2").read_text()
+
+
+def test_an_array_trains_what_a_sweep_lists(jobs: Jobs) -> None:
+    wait_for_completion(jobs.cluster, f"{jobs.from_sweep}_3", jobs.log("sweep-3"))
+    lines = (jobs.folder / "todo.txt").read_text().splitlines(keepends=True)
+    assert listed(jobs.folder) == lines[:2] + lines[3:]

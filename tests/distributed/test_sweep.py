@@ -1,0 +1,179 @@
+"""Sweeps: what becomes of their runs when they end, fail or are stopped."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from grids import GRID, NAMES, write_grid
+from histories import write_run
+from launching import environment
+from project import PROJECT
+
+from apollo_ds.__main__ import main
+from apollo_ds.config.load import load_recipe
+from apollo_ds.config.run_folder import RunFolder
+from apollo_ds.errors import UserError
+from apollo_ds.experiments.sweep.grid import Grid
+from apollo_ds.experiments.sweep.runner import Sweep
+
+
+def test_the_list_is_what_the_slurm_script_takes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = write_grid(tmp_path, {**GRID, "learning_rate": [1.0e-5]})
+    main(["sweep", str(path), "--list"])
+    lines = capsys.readouterr().out
+    assert lines.count("\n") == 4
+    (tmp_path / "runs.txt").write_text(lines)
+    script = (PROJECT / "launch" / "pretrain.sbatch").read_text()
+    reading = script[script.index("words=()") : script.index("if [ -d .venv")]
+    command = f"set -euo pipefail\n{reading}\nprintf '%s\\n' \"${{words[@]}}\""
+    task = {**os.environ, "SLURM_ARRAY_TASK_ID": "3"}
+    arguments = [f"@{tmp_path}/runs.txt"]
+    done = subprocess.run(
+        ["bash", "-c", command, "_", *arguments], env=task, capture_output=True, text=True, check=True
+    )
+    recipe, *words = done.stdout.splitlines()
+    cell = Grid.read(path).cells[2]
+    assert tuple(words) == cell.words
+    assert load_recipe(Path(recipe), words).out == cell.folder
+
+
+# A launcher that notes what it was given and ends as a file named after the run's folder says; without one, it leaves
+# the run complete.
+LAUNCHER = """
+out=${@: -1}; out=${out#out=}; name=${out##*/}; here=%s
+echo "$name" >> "$here/started"
+if [ -f "$here/$name.sh" ]; then . "$here/$name.sh"; fi
+mkdir -p "$(dirname "$out")"
+cp -rT "$here/complete/$name" "$out"
+"""
+
+
+@pytest.fixture
+def sweep(tmp_path: Path) -> Sweep:
+    """Four runs, and a launcher that knows what each would leave."""
+    grid = Grid.read(write_grid(tmp_path))
+    for cell in grid.cells:
+        made = RunFolder(write_run(tmp_path / "complete" / cell.name, [(40, 3.0), (100, 2.0)]))
+        made.create(load_recipe(grid.recipe, cell.words))
+        made.report.mkdir()
+        (made.report / "report.md").write_text("done")
+    launcher = tmp_path / "launcher.sh"
+    launcher.write_text(LAUNCHER % tmp_path)
+    return Sweep(grid, launcher)
+
+
+def started(folder: Path) -> list[str]:
+    return (folder / "started").read_text().splitlines() if (folder / "started").exists() else []
+
+
+def test_runs_follow_one_another_and_are_compared(
+    sweep: Sweep, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert sweep.run() == 0
+    assert started(tmp_path) == list(NAMES)
+    printed = capsys.readouterr().out
+    assert "To the final held-out loss of scratch, 2.0000 nats per token, the mean of 2 seeds:" in printed
+    assert "deep_jump+decreasing_drop" in printed
+
+
+def test_what_is_complete_is_not_run_again_and_what_is_not_is(
+    sweep: Sweep, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert sweep.run() == 0
+    (sweep.grid.cells[1].folder / "report" / "report.md").unlink()
+    metrics = sweep.grid.cells[2].folder / "metrics.jsonl"
+    metrics.write_text(metrics.read_text().replace('{"event": "end"', '{"event": "checkpoint"'))
+    (tmp_path / "started").unlink()
+    capsys.readouterr()
+    main(["sweep", str(tmp_path / "grid.yaml"), "--list"])
+    assert capsys.readouterr().out.splitlines() == sweep.grid.lines(sweep.grid.cells[1:3])
+    assert sweep.run() == 0
+    assert started(tmp_path) == list(NAMES[1:3])
+    capsys.readouterr()
+    main(["sweep", str(tmp_path / "grid.yaml"), "--list"])
+    assert capsys.readouterr().out == ""
+
+
+def test_a_failing_run_does_not_end_the_sweep_but_is_named(
+    sweep: Sweep, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / f"{NAMES[0]}.sh").write_text("exit 3")
+    (tmp_path / f"{NAMES[2]}.sh").write_text("kill -9 $$")
+    assert sweep.run() == 1
+    assert started(tmp_path) == list(NAMES)
+    told = capsys.readouterr().out.splitlines()[-2:]
+    assert told == [f"failed: {NAMES[0]}, with exit code 3", f"failed: {NAMES[2]}, with exit code -9"]
+
+
+def test_a_run_that_was_stopped_stops_the_sweep(
+    sweep: Sweep, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / f"{NAMES[1]}.sh").write_text("exit 75")
+    assert sweep.run() == 75
+    assert started(tmp_path) == list(NAMES[:2])
+    assert f"stopped at {NAMES[1]}; the same command goes on from there" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_reaches_the_run_once_and_starts_no_other(
+    number: signal.Signals, sweep: Sweep, tmp_path: Path
+) -> None:
+    saving = 'trap \'echo saved >> "$here/saved"; exit 75\' TERM; touch "$here/ready"; while :; do sleep 0.05; done'
+    (tmp_path / f"{NAMES[0]}.sh").write_text(saving)
+
+    def send() -> None:
+        while not (tmp_path / "ready").exists():
+            time.sleep(0.02)
+        os.kill(os.getpid(), number)
+
+    inherited = signal.signal(number, signal.SIG_DFL)  # what starts the tests may ignore it, which a sweep respects
+    thread = threading.Thread(target=send)
+    thread.start()
+    try:
+        assert sweep.run() == 75
+        assert signal.getsignal(number) == signal.SIG_DFL
+    finally:
+        thread.join()
+        signal.signal(number, inherited)
+    assert (tmp_path / "saved").read_text() == "saved\n"
+    assert started(tmp_path) == [NAMES[0]]
+
+
+def test_one_run_alone_can_be_chosen(sweep: Sweep, tmp_path: Path) -> None:
+    assert sweep.run(3) == 0
+    assert started(tmp_path) == [NAMES[2]]
+    for number in (0, 5):
+        with pytest.raises(UserError, match=rf"^--number {number}: the grid has the runs 1 to 4$"):
+            sweep.run(number)
+
+
+@pytest.fixture
+def _nothing_left_in_shared_memory() -> Iterator[None]:
+    """DeepSpeed's CPU all-reduce leaves its buffers behind."""
+    shared = Path("/dev/shm")
+    before = set(shared.glob("deepspeed_allreduce_buffer_*"))
+    yield
+    for buffer in set(shared.glob("deepspeed_allreduce_buffer_*")) - before:
+        buffer.unlink(missing_ok=True)
+
+
+def test_a_run_through_the_real_launcher(tmp_path: Path, _nothing_left_in_shared_memory: None) -> None:
+    small = {"steps": 4, "eval_every": 2, "save_every": 4, "method.layers": [2, 6], "method.grow_at": [0.5]}
+    path = write_grid(tmp_path, {"method": ["apollo"], "seed": [1]}, set=small)
+    shell = {key: value for key, value in environment().items() if key != "MASTER_PORT"}
+    command = [sys.executable, "-m", "apollo_ds", "sweep", str(path)]
+
+    def swept() -> str:
+        done = subprocess.run(command, cwd=PROJECT, env=shell, capture_output=True, text=True, timeout=300, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    assert "finished" in swept()
+    assert (tmp_path / "sweep" / "apollo,seed=1" / "export" / "config.json").is_file()
+    assert "1/1  apollo,seed=1: complete" in swept().splitlines()

@@ -1,0 +1,114 @@
+"""A rank that hangs ends the job with every rank's stack; one that is slow is named."""
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from launching import environment
+from ranks import pool
+from recipes import tiny, write
+
+from apollo_ds.config.recipe import Recipe
+from apollo_ds.engine.processes import Processes
+from apollo_ds.errors import EXIT_HANG
+from apollo_ds.experiments.events import read_metrics
+from apollo_ds.training.run import make_trainer
+
+_PROGRAM = """
+import sys, time
+from apollo_ds.training.faults import watchdog
+watchdog._GRACE_SECONDS = 0.5
+watch = watchdog.Watchdog(rank=3, limit=0.5)
+def stuck_in_a_function():
+    {hang}
+for step in range(5):
+    watch.progress(f"step {{step}}")
+    time.sleep(0.2)
+stuck_in_a_function()
+"""
+
+
+@pytest.mark.parametrize(
+    ("hang", "code"),
+    [
+        pytest.param("time.sleep(60)", EXIT_HANG, id="waiting"),
+        # A regular expression that takes for ever does not let other threads run.
+        pytest.param("import re; re.match('(a+)+b', 'a' * 60)", 1, id="holding the interpreter"),
+    ],
+)
+def test_a_process_without_progress_prints_its_stack_and_ends(hang: str, code: int) -> None:
+    program = [sys.executable, "-c", _PROGRAM.format(hang=hang)]
+    ended = subprocess.run(program, capture_output=True, text=True, timeout=60, check=False)
+    assert ended.returncode == code, ended.stderr
+    assert "stuck_in_a_function" in ended.stderr
+    if code == EXIT_HANG:
+        assert "[rank 3] no progress for" in ended.stderr
+        assert "in step 4; on" in ended.stderr
+
+
+_RANKS = """
+import sys, time
+from apollo_ds.engine.engine import Engine
+from apollo_ds.__main__ import main
+from apollo_ds.training.faults import watchdog
+watchdog._GRACE_SECONDS = 2.0
+step = Engine.train_step
+def stall(engine, batches, plans, *rest):
+    if plans[0].step == 8 and engine.processes.rank == 1:
+        the_stalled_rank()
+    return step(engine, batches, plans, *rest)
+def the_stalled_rank():
+    time.sleep(600)
+Engine.train_step = stall
+main(["train", *sys.argv[1:]])
+"""
+
+
+def test_a_stalled_rank_ends_the_job_with_the_stacks_of_all(tmp_path: Path) -> None:
+    recipe = tiny("gpt2", tmp_path / "run", steps=100, hang_seconds=10, peak_flops=1e9)
+    script = tmp_path / "stall.py"
+    script.write_text(_RANKS)
+    command = ["deepspeed", "--num_accelerators", "2", "--master_port", environment()["MASTER_PORT"]]
+    ended = subprocess.run(
+        [*command, str(script), write(recipe, tmp_path / "recipe.yaml")],
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert ended.returncode == EXIT_HANG, ended.stderr
+    printed = ended.stderr.splitlines()
+    for rank in range(2):
+        stack = "\n".join(line for line in printed if line.startswith(f"[rank {rank}] "))
+        assert "no progress for" in stack, ended.stderr
+        assert ("the_stalled_rank" in stack) == (rank == 1)
+
+
+def train_with_a_slow_rank(processes: Processes, recipe: Recipe) -> None:
+    run = make_trainer(recipe, processes)
+    forward = run.engine.model.forward
+
+    def slow_forward(*batch: Any) -> Any:
+        if processes.rank == 1:
+            time.sleep(0.2)
+        return forward(*batch)
+
+    run.engine.model.forward = slow_forward
+    run.train()
+    run.close()
+
+
+def test_a_straggler_is_named(tmp_path: Path) -> None:
+    recipe = tiny("gpt2", tmp_path / "run", method="scratch", steps=10, log_every=5)
+    pool(2).run(train_with_a_slow_rank, recipe)
+    first, second = (event for event in read_metrics(recipe.out / "metrics.jsonl") if event["event"] == "ranks")
+    assert (first["step"], second["step"]) == (5, 10)
+    assert second["slowest_rank"] == 1
+    assert second["own_seconds"][1] >= 0.2 > second["own_seconds"][0]
+    assert second["slowdown"] > 1.5
+    assert second["memory_bytes"] > 1e8
+    assert 0 < second["utilisation"] < 1

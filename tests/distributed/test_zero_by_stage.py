@@ -1,0 +1,35 @@
+"""A run whose stages train under different ZeRO stages."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from ranks import pool
+from recipes import tiny, zero
+from runs import events, losses, train, trained
+
+from apollo_ds.config.recipe import Recipe
+from apollo_ds.planning.zero import zero_stages
+
+
+def stages_of(recipe: Recipe, ranks: int) -> list[int]:
+    return zero_stages(recipe, recipe.schedule().stages, ranks)
+
+
+@pytest.mark.parametrize(("stage", "precision", "difference"), [(1, "fp32", 1e-4), (3, "bf16", 2e-2)])
+def test_a_run_whose_stages_differ_trains_alike_and_goes_on_alike(
+    stage: int, precision: str, difference: float, tmp_path: Path
+) -> None:
+    config = zero(stage, precision)
+    alike = tiny("gpt2", tmp_path / "alike", save_every=3, deepspeed=config)
+    whole = tiny("gpt2", tmp_path / "whole", save_every=3, deepspeed=config, zero_by_stage=True)
+    cut = tiny("gpt2", tmp_path / "cut", save_every=3, deepspeed=config, zero_by_stage=True)
+    pool(2).run(train, alike)
+    pool(2).run(train, whole)
+    pool(2).run(train, cut, 4)
+    pool(2).run(train, cut)
+    under = [event["zero_stage"] for event in (*events(whole, "start"), *events(whole, "growth"))]
+    assert under == stages_of(whole, ranks=2)
+    assert under[0] < under[-1] == stage
+    assert torch.allclose(torch.tensor(losses(whole)), torch.tensor(losses(alike)), atol=difference, rtol=0)
+    assert trained(cut) == trained(whole)

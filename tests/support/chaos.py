@@ -1,0 +1,155 @@
+"""Kill -9 at random: of a rank or a launcher, at any time; after each, the same command. Nothing may be different.
+
+python tests/support/chaos.py --kills 50 --out benchmarks/results/chaos.md
+"""
+
+import argparse
+import random
+import subprocess
+import time
+from collections import Counter
+from pathlib import Path
+from tempfile import mkdtemp
+
+import psutil
+from launching import SCRIPT, environment
+from project import PROJECT
+from recipes import tiny, write
+from runs import trained
+
+from apollo_ds.config.recipe import Recipe
+from apollo_ds.experiments.events import read_metrics
+
+_SECONDS_FOR_A_RUN = 900
+_START_UP_SECONDS = 15.0
+
+
+def chaos(folder: Path, kills: int, steps: int, seed: int) -> list[str]:
+    """Train twice, once under fire, and compare; returns a line for each kill.
+
+    Raises:
+        AssertionError: the two differ.
+    """
+    changes = {"steps": steps, "save_every": 50, "eval_every": 100, "log_every": 1}
+    calm, hunted = (tiny("gpt2", folder / name, **changes) for name in ("calm", "hunted"))
+    dice = random.Random(seed)
+    said = []
+    for number in range(kills):
+        said.append(f"{number + 1}: {_start_and_kill(hunted, folder, dice)}")
+        print(said[-1], flush=True)
+    for recipe in (hunted, calm):
+        _finish(recipe, folder)
+    assert trained(hunted) == trained(calm), "metrics differ"
+    last = f"checkpoints/step-{steps}"
+    for rank in range(2):
+        weights = [(recipe.out / last / f"rank-{rank:05d}.safetensors").read_bytes() for recipe in (calm, hunted)]
+        assert weights[0] == weights[1], f"weights and moments of rank {rank} differ"
+    return said
+
+
+def _start(recipe: Recipe, folder: Path) -> "subprocess.Popen[bytes]":
+    path = write(recipe, folder / f"{recipe.out.name}.yaml")
+    with (folder / f"{recipe.out.name}.log").open("ab") as log:
+        return subprocess.Popen(
+            ["bash", SCRIPT, path], cwd=PROJECT, env=environment(), stdout=log, stderr=log, start_new_session=True
+        )
+
+
+def _start_and_kill(recipe: Recipe, folder: Path, dice: random.Random) -> str:
+    """Start the run, kill one of its processes, and say what was hit and what it was doing."""
+    before = _starts(recipe)
+    started = _start(recipe, folder)
+    began = time.monotonic()
+    if dice.random() < 0.3:
+        _wait(started, dice.uniform(0, _START_UP_SECONDS))
+    else:
+        while _starts(recipe) == before and started.poll() is None and time.monotonic() - began < _SECONDS_FOR_A_RUN:
+            time.sleep(0.05)
+        _wait(started, dice.uniform(0, 3))
+    victims = _processes(started)
+    if not victims:
+        return f"ended by itself with code {started.wait()}"
+    kind, victim = dice.choice(victims)
+    step = _last_step(recipe)
+    try:
+        victim.kill()
+    except psutil.NoSuchProcess:
+        kind = f"{kind} (which had just ended)"
+    started.poll()
+    return f"{kind} after {time.monotonic() - began:.1f} s, step {step}"
+
+
+def _wait(process: "subprocess.Popen[bytes]", seconds: float) -> None:
+    give_up = time.monotonic() + seconds
+    while process.poll() is None and time.monotonic() < give_up:
+        time.sleep(0.01)
+
+
+def _processes(started: "subprocess.Popen[bytes]") -> list[tuple[str, psutil.Process]]:
+    """The job's processes with what they are: start.sh, DeepSpeed's runner and node launcher, and ranks."""
+    try:
+        top = psutil.Process(started.pid)
+        family = [top, *top.children(recursive=True)]
+        named = [(_kind(process), process) for process in family]
+    except psutil.Error:
+        return []
+    return [(kind, process) for kind, process in named if kind]
+
+
+def _kind(process: psutil.Process) -> str | None:
+    words = process.cmdline()
+    for word in words:
+        if word.startswith("--local_rank="):
+            return f"rank {word.removeprefix('--local_rank=')}"
+    if "deepspeed.launcher.launch" in words:
+        return "node launcher"
+    if any(word.endswith("bin/deepspeed") for word in words):
+        return "runner"
+    return "start.sh" if any(word.endswith("start.sh") for word in words) else None
+
+
+def _starts(recipe: Recipe) -> set[str]:
+    """TensorBoard's files, of which every start makes one when it begins to train."""
+    return {path.name for path in recipe.out.glob("events.out.tfevents.*")}
+
+
+def _last_step(recipe: Recipe) -> int:
+    if not (recipe.out / "metrics.jsonl").is_file():
+        return 0
+    return max((e["step"] for e in read_metrics(recipe.out / "metrics.jsonl") if e["event"] == "step"), default=0)
+
+
+def _finish(recipe: Recipe, folder: Path) -> None:
+    """Start the same command until the run is over. A job before it may not be quite dead."""
+    for _ in range(3):
+        code = _start(recipe, folder).wait(_SECONDS_FOR_A_RUN)
+        if code == 0 and read_metrics(recipe.out / "metrics.jsonl")[-1]["event"] == "end":
+            return
+    raise AssertionError(f"{recipe.out}: does not come to its end: {(folder / 'hunted.log').read_text()[-3000:]}")
+
+
+def main() -> None:
+    """Print what was killed, and write it to a file."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--kills", type=int, default=50)
+    parser.add_argument("--steps", type=int, default=5000)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", type=Path, required=True)
+    options = parser.parse_args()
+    began = time.monotonic()
+    said = chaos(Path(mkdtemp(prefix="apollo-ds-chaos-")), options.kills, options.steps, options.seed)
+    hit = Counter(line.split(": ", 1)[1].split(" after")[0] for line in said)
+    options.out.write_text(
+        f"# {options.kills} kill -9, seed {options.seed}\n\n"
+        f"`python tests/support/chaos.py --kills {options.kills} --steps {options.steps} --seed {options.seed}`: "
+        f"GPT-2, six layers, grown 1 -> 3 -> 6, fp32, ZeRO 1, two CPU ranks, {options.steps:,} steps.\n\n"
+        "Weights, moments and metrics (steps, evaluations, growths) at the end are equal to the bit to those of a run "
+        f"that nobody disturbed. {time.monotonic() - began:.0f} s in all; hit: "
+        f"{', '.join(f'{kind} {count}' for kind, count in sorted(hit.items()))}.\n\n"
+        + "\n".join(f"- {line}" for line in said)
+        + "\n"
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,63 @@
+"""Options at which every method shows all its stages in a short run, on real text."""
+
+from pathlib import Path
+from typing import Any
+
+from corpora import corpus
+from recipes import tiny
+from runs import events
+
+from apollo_ds.config.recipe import Recipe
+from apollo_ds.methods import METHODS
+
+# What the defaults would make too short or too rare for a run of 24 steps.
+OPTIONS: dict[str, dict[str, Any]] = {
+    "apollo": {"grow_at": [0.25, 0.5]},
+    "g_stack": {"grow_at": 0.25},
+    "mslt": {"blocks": 2},
+    "bert2bert": {"prefix_fraction": 0.3},
+    "pld": {"gamma": 10.0},
+    "swe": {"unshare_at": 0.5, "adaptive": True},
+    "short_to_long": {"until": [0.5]},
+}
+
+
+COMBINATIONS: dict[str, list[Any]] = {
+    "deep_jump+decreasing_drop+short_to_long": [
+        {"name": "deep_jump", "jump_at": 0.5},
+        "decreasing_drop",
+        {"name": "short_to_long", "until": [0.75]},
+    ],
+    "sprout,new_layers=silent": [{"name": "sprout", "new_layers": "silent"}],
+}
+
+
+CASES = [*METHODS, *COMBINATIONS]
+FAMILIES = {"bert2bert": "bert", "mslt": "bert", "pld": "roberta_prelayernorm", "compound_grow": "bert"}
+"""Of those whose family matters; the others train GPT-2."""
+
+
+def small_run(method: str, out: Path, **changes: Any) -> Recipe:
+    """A run of 24 steps that grows to four layers."""
+    family = FAMILIES.get(method, "gpt2")
+    text = corpus(family, real=True)
+    model = {
+        "family": family,
+        "num_layers": 4,
+        "hidden_size": 32,
+        "num_heads": 2,
+        "intermediate_size": 64,
+        "vocab_size": text.vocab_size,
+        "max_position_embeddings": 32,
+    }
+    options = COMBINATIONS.get(method) or {"name": method, **OPTIONS.get(method, {})}
+    every = {"steps": 24, "eval_every": 4, "save_every": 3}
+    return tiny(family, out, **{"model": model, "method": options, "data": str(text.folder), **every, **changes})
+
+
+def middles(recipe: Recipe) -> list[int]:
+    """The step in the middle of each stage of a run that is over."""
+    stages: dict[int, list[int]] = {}
+    for event in events(recipe, "step"):
+        stages.setdefault(event["stage"], []).append(event["step"])
+    return [steps[len(steps) // 2] for steps in stages.values()]

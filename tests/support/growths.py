@@ -1,0 +1,78 @@
+"""Small models and what grows from them, as pure functions."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from apollo_ds.growth.depth import DepthMap
+from apollo_ds.growth.state import COHORT, Counters
+from apollo_ds.growth.state_map import Growth
+from apollo_ds.models.families import FAMILIES
+from apollo_ds.models.pretraining import PretrainingModel, build
+from apollo_ds.models.shape import ModelShape
+
+
+def shape(family: str, layers: int, width: int = 1, ffn: int = 1) -> ModelShape:
+    return ModelShape(
+        family=family,
+        num_layers=layers,
+        hidden_size=8 * width,
+        num_heads=2 * width,
+        intermediate_size=12 * ffn,
+        vocab_size=31,
+        max_position_embeddings=8,
+    )
+
+
+def randomised(model: PretrainingModel) -> PretrainingModel:
+    """Away from the zero biases and unit normalisations of a fresh model, which would hide mistakes."""
+    generator = torch.Generator().manual_seed(5)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(torch.randn(parameter.shape, generator=generator), alpha=0.1)
+    return model
+
+
+def batch() -> tuple[Tensor, Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(3)
+    ids = torch.randint(0, 31, (3, 8), generator=generator)
+    return ids, torch.tensor([[1, 4, 6]] * 3), torch.randint(0, 31, (3, 3), generator=generator)
+
+
+def loss(model: PretrainingModel, layer_map: tuple[int, ...]) -> Tensor:
+    model.run_in_order(layer_map)
+    return model(*batch())
+
+
+def depth_map(family: str, layer_map: tuple[int, ...], **kind: Any) -> DepthMap:
+    return DepthMap(layer_map, f"model.{FAMILIES[family].blocks}", family, **kind)
+
+
+def applied(growth: Growth, name: str, old: dict[str, dict[str, Tensor]]) -> dict[str, Tensor | None]:
+    """The new parameter's tensors, from an old state that has taken 100 steps."""
+    before = Counters(adam_step=100)
+    sources = growth.sources(name, set(old))
+    blank = {source: torch.zeros_like(old[source]["weight"], dtype=torch.uint8) for source in sources}
+    return {
+        key: growth.apply(name, key, blank if key == COHORT else {s: old[s][key] for s in sources}, before)
+        for key in growth.counters(before).tensors
+    }
+
+
+def grown(
+    model: PretrainingModel, growth: Growth, target: ModelShape, moments: dict[str, dict[str, Tensor]] | None = None
+) -> tuple[PretrainingModel, dict[str, dict[str, Tensor | None]]]:
+    """The model that a growth leads to, and the new state of each parameter."""
+    old = {
+        name: {"weight": p.detach(), **(moments or {}).get(name, dict.fromkeys(("exp_avg", "exp_avg_sq"), p.detach()))}
+        for name, p in model.named_parameters()
+    }
+    new = build(target, len(growth.depth.layer_map), seed=9)
+    states = {}
+    with torch.no_grad():
+        for name, parameter in new.named_parameters():
+            states[name] = applied(growth, name, old)
+            if states[name]["weight"] is not None:
+                parameter.copy_(states[name]["weight"])
+    return new, states

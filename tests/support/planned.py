@@ -1,0 +1,32 @@
+"""The stages of methods for a model of a few thousand parameters, and batches for it."""
+
+from typing import Any
+
+import torch
+
+from apollo_ds.methods import METHODS, Run
+from apollo_ds.models.families import family_of
+from apollo_ds.models.shape import ModelShape
+from apollo_ds.schedule.learning_rate import LearningRate
+from apollo_ds.schedule.schedule import Schedule
+from apollo_ds.schedule.stage import Stage
+
+
+def shape(family: str, layers: int = 4, **changes: Any) -> ModelShape:
+    sizes = {"hidden_size": 32, "num_heads": 2, "intermediate_size": 64, "vocab_size": 97}
+    return ModelShape(family=family, num_layers=layers, max_position_embeddings=32, **{**sizes, **changes})
+
+
+def stages(method: str, family: str, steps: int = 400, **options: Any) -> list[Stage]:
+    return METHODS[method](name=method, **options).stages(Run(shape(family), steps, seq_len=16))
+
+
+def schedule(planned: list[Stage]) -> Schedule:
+    return Schedule(tuple(planned), 4, LearningRate("cosine", 1e-3, warmup_fraction=0.1), seed=1)
+
+
+def batch(of: ModelShape, seq_len: int = 16) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    torch.manual_seed(0)
+    ids = torch.randint(1, of.vocab_size, (2, seq_len))
+    scored = family_of(of).scored_positions(seq_len)
+    return ids, torch.arange(scored).expand(2, scored), ids[:, :scored]

@@ -1,0 +1,37 @@
+"""The command line of the preparation, in a process of its own."""
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+
+SHARDS = ("train.bin", "train.idx", "validation.bin", "validation.idx", "tokenizer/tokenizer.json")
+
+
+def command(*arguments: str | Path) -> list[str]:
+    return [sys.executable, "-m", "data_prep", *map(str, arguments)]
+
+
+def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command(*arguments), check=False, capture_output=True, text=True, timeout=300)
+
+
+def shards(folder: Path) -> dict[str, bytes]:
+    return {name: (folder / name).read_bytes() for name in SHARDS}
+
+
+def kill_and_run_again(build: list[str | Path], out: Path, when: list[str], delays: list[float]) -> None:
+    """Kill a build, main process only, so many seconds after a file of each pattern is there, and then let it end."""
+    for pattern, delay in zip(when, delays, strict=True):
+        process = psutil.Popen(command(*build), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        while process.poll() is None and not list(out.glob(pattern)):
+            time.sleep(0.002)
+        time.sleep(delay)
+        workers = process.children()
+        process.kill()
+        process.wait()
+        assert not (out / "manifest.json").exists(), f"ended before it could be killed at {pattern}"
+        assert not psutil.wait_procs(workers, timeout=10)[1], "workers outlive the process that started them"
+    assert run(*build).returncode == 0

@@ -1,0 +1,117 @@
+"""DeepSpeed's configuration in a recipe: what may stand in it, and what the machine decides."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from project import PROJECT
+
+from apollo_ds.config.deepspeed import precision, settle
+from apollo_ds.config.load import load_recipe
+from apollo_ds.errors import UserError
+
+DEEPSPEED_FILES = sorted((PROJECT / "ds_configs").glob("*.json"))
+
+
+LEAST: dict[str, Any] = {
+    "model": "bert-small",
+    "method": "apollo",
+    "data": "data/text",
+    "out": "runs/test",
+    "steps": 400,
+    "global_batch_size": 24,
+    "micro_batch_size": 5,
+    "learning_rate": 1e-4,
+    "eval_every": 10,
+    "save_every": 10,
+}
+
+
+@pytest.fixture
+def recipe_file(tmp_path: Path) -> Path:
+    """A recipe of the keys that must be there, and a DeepSpeed file."""
+    path = tmp_path / "recipe.yaml"
+    path.write_text(yaml.safe_dump({**LEAST, "deepspeed": "ds_configs/zero1.json"}))
+    return path
+
+
+def complaint(path: Path, *overrides: str) -> str:
+    """The one sentence that a wrong recipe is answered with."""
+    with pytest.raises(UserError) as caught:
+        load_recipe(path, overrides)
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
+
+
+def test_overrides_reach_inside_the_deepspeed_file(recipe_file: Path) -> None:
+    overrides = ["deepspeed.zero_optimization.stage=3", "deepspeed.bf16.enabled=false"]
+    before, after = load_recipe(recipe_file).deepspeed, load_recipe(recipe_file, overrides).deepspeed
+    assert (before["bf16"]["enabled"], after["bf16"]["enabled"]) == ("auto", False)
+    assert after["zero_optimization"] == {**before["zero_optimization"], "stage": 3}
+    assert {**after, "zero_optimization": 0, "bf16": 0} == {**before, "zero_optimization": 0, "bf16": 0}
+
+
+def test_the_project_s_deepspeed_files_are_found_from_any_folder(
+    recipe_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert load_recipe(recipe_file).deepspeed["zero_optimization"]["stage"] == 1
+    (tmp_path / "mine.json").write_text('{"gradient_clipping": 0.5}')
+    assert load_recipe(recipe_file, ["deepspeed=mine.json"]).deepspeed == {"gradient_clipping": 0.5}
+
+
+@pytest.mark.parametrize("path", DEEPSPEED_FILES, ids=lambda path: path.stem)
+def test_the_deepspeed_files_that_come_with_the_package_are_accepted(path: Path, recipe_file: Path) -> None:
+    recipe = load_recipe(recipe_file, [f"deepspeed={path}"])
+    stage, _, variant = path.stem.removeprefix("zero").partition("_")
+    assert recipe.deepspeed["zero_optimization"]["stage"] == int(stage)
+    fixed = variant if variant in ("fp16", "fp32") else None
+    assert precision(settle(recipe.deepspeed, computes_bf16=True, world_size=2)) == (fixed or "bf16")
+    assert precision(settle(recipe.deepspeed, computes_bf16=False, world_size=2)) == (fixed or "fp32")
+
+
+@pytest.mark.parametrize(
+    ("file", "computes_bf16", "world_size", "stage"),
+    [
+        ("zero1", False, 1, 0),
+        ("zero2", False, 1, 0),
+        ("zero1", True, 1, 1),
+        ("zero1", False, 2, 1),
+        ("zero2_offload", False, 1, 2),
+        ("zero3", False, 1, 3),
+    ],
+)
+def test_a_single_rank_shards_and_sends_nothing(file: str, computes_bf16: bool, world_size: int, stage: int) -> None:
+    config = json.loads((DEEPSPEED_FILES[0].parent / f"{file}.json").read_text())
+    settled = settle(config, computes_bf16, world_size)["zero_optimization"]
+    nothing_to_send = {"overlap_comm": False, "contiguous_gradients": False} if file in ("zero1", "zero2") else {}
+    expected = {**config["zero_optimization"], **(nothing_to_send if world_size == 1 else {}), "stage": stage}
+    assert settled == expected
+
+
+def test_deepspeed_s_throughput_timer_waits_for_no_device_unless_asked_to() -> None:
+    assert settle({}, True, 2)["timers"] == {"throughput": {"enabled": False}}
+    asked = {"throughput": {"enabled": True, "synchronized": False}}
+    assert settle({"timers": asked}, True, 2)["timers"] == asked
+
+
+def test_compiled_layers_are_not_for_zero_3(recipe_file: Path) -> None:
+    with pytest.raises(UserError, match=r"compile_blocks: ZeRO 3 moves weights inside each layer; use stage 1 or 2"):
+        load_recipe(recipe_file, ["compile_blocks=true", "deepspeed.zero_optimization.stage=3"])
+
+
+def test_a_missing_deepspeed_file_is_named(recipe_file: Path) -> None:
+    recipe_file.write_text(recipe_file.read_text().replace("zero1.json", "zero9.json"))
+    assert complaint(recipe_file) == f"{recipe_file}: deepspeed: there is no file ds_configs/zero9.json"
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"), [("{", "not valid JSON: "), ("[1]", "deepspeed: Input should be a valid dictionary")]
+)
+def test_a_damaged_deepspeed_file_is_refused(content: str, expected: str, recipe_file: Path) -> None:
+    damaged = recipe_file.with_name("damaged.json")
+    damaged.write_text(content)
+    assert expected in complaint(recipe_file, f"deepspeed={damaged}")

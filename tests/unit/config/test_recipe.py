@@ -1,0 +1,232 @@
+"""Recipes: what may be written, overridden and left out, and what a mistake is told."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from project import PROJECT
+
+from apollo_ds.config.load import load_recipe, resolve, with_defaults
+from apollo_ds.config.recipe import Recipe
+from apollo_ds.errors import UserError
+from apollo_ds.methods import METHODS
+from apollo_ds.models.families import PRESETS
+
+RECIPES = sorted((PROJECT / "launch" / "recipes").glob("*.yaml"))
+
+
+LEAST: dict[str, Any] = {
+    "model": "bert-small",
+    "method": "apollo",
+    "data": "data/text",
+    "out": "runs/test",
+    "steps": 400,
+    "global_batch_size": 24,
+    "micro_batch_size": 5,
+    "learning_rate": 1e-4,
+    "eval_every": 10,
+    "save_every": 10,
+}
+
+
+@pytest.fixture
+def recipe_file(tmp_path: Path) -> Path:
+    """A recipe of the keys that must be there, and a DeepSpeed file."""
+    path = tmp_path / "recipe.yaml"
+    path.write_text(yaml.safe_dump({**LEAST, "deepspeed": "ds_configs/zero1.json"}))
+    return path
+
+
+def complaint(path: Path, *overrides: str) -> str:
+    """The one sentence that a wrong recipe is answered with."""
+    with pytest.raises(UserError) as caught:
+        load_recipe(path, overrides)
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
+
+
+def test_what_is_left_out_has_a_default() -> None:
+    recipe = resolve(LEAST, "test")
+    assert recipe.model == PRESETS["bert-small"]
+    assert (recipe.seed, recipe.seq_len, recipe.lr_schedule, recipe.deepspeed) == (42, 128, None, {})
+    assert recipe.method == METHODS["apollo"](name="apollo")
+    assert recipe.schedule().learning_rate.policy == "cosine"
+
+
+@pytest.mark.parametrize(
+    ("override", "key", "expected"),
+    [
+        ("steps=500", "steps", 500),
+        ("learning_rate=2e-3", "learning_rate", 2e-3),  # YAML 1.1 takes this for text
+        ("data=/elsewhere/text", "data", Path("/elsewhere/text")),
+        ("adam_betas=[0.8, 0.95]", "adam_betas", (0.8, 0.95)),
+        ("model=gpt2-base", "model", PRESETS["gpt2-base"]),
+        ("model.num_layers=6", "model", PRESETS["bert-small"].model_copy(update={"num_layers": 6})),
+        ("method=scratch", "method", METHODS["scratch"]()),
+        ("method.sampler=es", "method", METHODS["apollo"](sampler="es")),
+        ("method.layers=[1, 4]", "method", METHODS["apollo"](layers=[1, 4])),
+    ],
+)
+def test_an_override_replaces_a_value(override: str, key: str, expected: Any, recipe_file: Path) -> None:
+    plain_recipe, recipe = load_recipe(recipe_file), load_recipe(recipe_file, [override])
+    assert getattr(recipe, key) == expected
+    assert recipe != plain_recipe
+    assert recipe == plain_recipe.model_copy(update={key: expected})
+
+
+def test_overrides_apply_in_their_order(recipe_file: Path) -> None:
+    overrides = ["deepspeed.bf16.enabled=false", "deepspeed=ds_configs/zero2.json", "steps=500", "steps=600"]
+    recipe = load_recipe(recipe_file, overrides)
+    assert recipe.deepspeed == json.loads((PROJECT / "ds_configs" / "zero2.json").read_text())
+    assert recipe.steps == 600
+
+
+@pytest.mark.parametrize(
+    ("ranks", "expected"), [(1, 4), (2, 4), (3, 4), (4, 3), (6, 4), (8, 3), (12, 2), (24, 1)], ids=str
+)
+def test_the_micro_batch_is_the_largest_divisor_of_a_rank_s_share(ranks: int, expected: int) -> None:
+    assert resolve(LEAST, "test").micro_batch(ranks) == expected
+
+
+@pytest.mark.parametrize("ranks", [5, 7, 16, 48])
+def test_ranks_that_do_not_divide_the_batch_are_refused(ranks: int) -> None:
+    with pytest.raises(UserError, match=f"^global_batch_size: {ranks} ranks do not divide 24; use a multiple"):
+        resolve(LEAST, "test").micro_batch(ranks)
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_the_recipes_that_come_with_the_package_load(path: Path) -> None:
+    recipe = load_recipe(path)
+    assert recipe.schedule().total_steps == recipe.steps
+    assert recipe.micro_batch(2) <= recipe.micro_batch_size
+    assert recipe.out == Path("runs") / path.stem
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_a_resolved_recipe_is_read_back_as_it_was(path: Path) -> None:
+    recipe = load_recipe(path)
+    assert resolve(yaml.safe_load(yaml.safe_dump(recipe.plain())), "test") == recipe
+
+
+def test_a_recorded_sprout_without_its_first_layers_had_one() -> None:
+    recorded = load_recipe(RECIPES[0], ["method=sprout"]).plain()
+    assert with_defaults(recorded)["method"]["first_layers"] == 2
+    del recorded["method"]["first_layers"]
+    assert with_defaults(recorded)["method"]["first_layers"] == 1
+
+
+@pytest.mark.parametrize(
+    ("override", "expected"),
+    [
+        ("stpes=500", "unknown key stpes; did you mean steps?"),
+        ("lr=1e-3", "unknown key lr; did you mean"),
+        ("model.num_layer=6", "unknown key model.num_layer; did you mean model.num_layers?"),
+        ("method.sample=es", "unknown key method.sample; did you mean method.sampler?"),
+        ("steps=many", "steps: Input should be a valid integer"),
+        ("steps=0", "steps: Input should be greater than 0, not 0"),
+        ("learning_rate=-1e-4", "learning_rate: Input should be greater than 0"),
+        ("adam_betas=0.9", "adam_betas: Input should be a valid tuple"),
+        ("lr_schedule=cosin", "lr_schedule: Input should be 'cosine', 'linear', 'wsd' or 'constant', not 'cosin'"),
+        ("model.family=t5", "model.family: choose one of bert, gpt2, roberta_prelayernorm, not 't5'"),
+        ("model.num_heads=7", "model: num_heads 7 does not divide hidden_size 512"),
+        ("model=bert-bas", "model: there is no preset 'bert-bas'; choose one of bert-small, bert-base"),
+        ("model=", "model: "),
+        ("method=apolo", "stackbert, staged, swe, not 'apolo'"),
+        ("method=", "stackbert, staged, swe, not None"),
+        ("method.name=[apollo]", "method: choose one of apollo, bert2bert, "),
+        ("method.sampler=lvsp", "method.sampler: choose one of lvps, es, us, fs, none, not 'lvsp'"),
+        ("method.layers=[1, 3, 2, 4]", "method.layers: must increase from at least 1 to the model's 4, not [1, 3, 2"),
+        ("method.layers=[1, 2, 2, 4]", "method.layers: must increase"),
+        ("method.layers=[0, 4]", "method.layers: must increase from at least 1"),
+        ("method.layers=[1, 2]", "method.layers: must increase from at least 1 to the model's 4"),
+        ("method.grow_at=[0.5]", "method.grow_at: 3 stages need 2 fractions, not [0.5]"),
+        ("method.grow_at=[0.5, 0.2]", "method.grow_at: fractions must increase between 0 and 1"),
+        ("method.grow_at=[0.5, 1.0]", "method.grow_at: fractions must increase between 0 and 1"),
+        ("steps=3", "stage 1 of 3 has no steps; raise `steps`"),
+        ("seq_len=513", "seq_len 513 is longer than model.max_position_embeddings 512"),
+        ("masking=words", "masking: Input should be 'token' or 'whole_word', not 'words'"),
+        ("deepspeed.train_batch_size=8", "deepspeed.train_batch_size is set by the recipe's global_batch_size; remove"),
+        ("deepspeed.train_micro_batch_size_per_gpu=8", "is set by the recipe's micro_batch_size; remove it"),
+        ("deepspeed.gradient_accumulation_steps=8", "is set by the recipe's micro_batch_size; remove it"),
+        ("deepspeed.optimizer.type=Adam", "deepspeed.optimizer is set by the recipe's weight_decay"),
+        ("deepspeed.scheduler.type=WarmupLR", "deepspeed.scheduler is set by the recipe's lr_schedule; remove it"),
+        ("deepspeed.zero_optimization.round_robin_gradients=true", "round_robin_gradients must be off"),
+        ("deepspeed.torch_autocast.enabled=true", "deepspeed.torch_autocast is not supported; use bf16 or fp16"),
+        ("deepspeed.zero_optimization=3", "deepspeed.zero_optimization"),
+        ("deepspeed.zero_optimization=", "deepspeed.zero_optimization"),
+        ("deepspeed.bf16=false", "deepspeed.bf16"),
+        ("deepspeed.bf16.enabled=maybe", "deepspeed.bf16.enabled: choose true, false or auto, not 'maybe'"),
+    ],
+)
+def test_a_wrong_value_is_told_file_key_and_fix(override: str, expected: str, recipe_file: Path) -> None:
+    message = complaint(recipe_file, override)
+    assert expected in message
+    assert message.startswith(f"{recipe_file}: ")
+
+
+def test_whole_words_are_for_bert(recipe_file: Path) -> None:
+    assert load_recipe(recipe_file, ["masking=whole_word"]).masking == "whole_word"
+    with pytest.raises(UserError, match=r"masking: gpt2 has no masks, so no whole_word; remove it"):
+        load_recipe(recipe_file, ["masking=whole_word", "model=gpt2-base"])
+
+
+@pytest.mark.parametrize(
+    "override",
+    ["seed=-1", "adam_betas=[0.9, 1.5]", "model.dropout=1.5", "model.dropout=-0.1", "warmup_fraction=2.5"],
+)
+def test_a_number_that_training_cannot_use_is_refused(override: str, recipe_file: Path) -> None:
+    assert override.partition("=")[0] in complaint(recipe_file, override)
+
+
+@pytest.mark.parametrize("key", [key for key in LEAST if Recipe.model_fields[key].is_required()])
+def test_a_missing_key_is_named(key: str, tmp_path: Path) -> None:
+    path = tmp_path / "recipe.yaml"
+    path.write_text(yaml.safe_dump({name: value for name, value in LEAST.items() if name != key}))
+    assert complaint(path) == f"{path}: {key} is missing"
+
+
+def test_a_missing_size_of_a_model_is_named(recipe_file: Path) -> None:
+    message = complaint(recipe_file, "model={family: bert, num_layers: 4}")
+    assert message == f"{recipe_file}: model.hidden_size is missing"
+
+
+@pytest.mark.parametrize(
+    ("override", "expected"),
+    [
+        ("steps", "'steps' is not an override; write key=value"),
+        ("=5", "'=5' is not an override; write key=value"),
+        ("steps=[1", "steps: '[1' is not a YAML value"),
+        ("data.x=5", "data: 'data/text' is not a mapping"),
+        ("model.num_layers.x=5", "model.num_layers.x: num_layers is not a mapping"),
+        ("model.num_layers.x.y=5", "model.num_layers.x.y: num_layers is not a mapping"),
+    ],
+)
+def test_an_override_that_cannot_be_applied_is_named(override: str, expected: str, recipe_file: Path) -> None:
+    assert complaint(recipe_file, override) == expected
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (b"", "a recipe is a mapping of keys to values"),
+        (b"- steps\n- 3\n", "a recipe is a mapping of keys to values"),
+        (b"steps: [1\nseed: }\n", "not valid YAML: "),
+        (b"1: 2\n", "unknown key 1; did you mean "),
+        (b"\xff\xfe\x00\x01", "not valid YAML: "),
+    ],
+)
+def test_a_file_that_is_no_recipe_is_refused(content: bytes, expected: str, tmp_path: Path) -> None:
+    path = tmp_path / "recipe.yaml"
+    path.write_bytes(content)
+    assert complaint(path).startswith(f"{path}: {expected}")
+
+
+def test_a_missing_recipe_is_named(tmp_path: Path) -> None:
+    assert complaint(tmp_path / "nothing.yaml") == f"{tmp_path}/nothing.yaml: there is no such recipe"
+
+
+def test_a_folder_is_no_recipe(tmp_path: Path) -> None:
+    assert complaint(tmp_path).startswith(f"{tmp_path}: ")

@@ -1,0 +1,179 @@
+"""A sweep's grid: which runs a file stands for, their names and their words."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from grids import GRID, NAMES, write_grid
+from histories import write_run
+from hypothesis import given
+from hypothesis import strategies as st
+from project import PROJECT
+
+from apollo_ds.config.load import load_recipe
+from apollo_ds.config.run_folder import RunFolder
+from apollo_ds.errors import UserError
+from apollo_ds.experiments.sweep.grid import Grid
+from apollo_ds.experiments.sweep.runner import Sweep
+from apollo_ds.experiments.sweep.words import compact, word
+
+
+def mistake(folder: Path, grid: Any = GRID, **others: Any) -> str:
+    with pytest.raises(UserError) as caught:
+        Grid.read(write_grid(folder, grid, **others))
+    return str(caught.value).removeprefix(f"{folder / 'grid.yaml'}: ")
+
+
+def test_a_grid_is_every_combination_in_order_in_folders_named_from_it(tmp_path: Path) -> None:
+    grid = Grid.read(write_grid(tmp_path, set={"steps": 12}))
+    assert [cell.name for cell in grid.cells] == list(NAMES)
+    assert grid.cells[2].folder == tmp_path / "sweep" / NAMES[2]
+    assert grid.cells[2].words == (
+        "steps=12",
+        "method=[deep_jump,decreasing_drop]",
+        "seed=1",
+        f"out={tmp_path}/sweep/{NAMES[2]}",
+    )
+    recipe = load_recipe(grid.recipe, grid.cells[2].words)
+    assert (recipe.steps, recipe.seed, recipe.method.name) == (12, 1, "deep_jump+decreasing_drop")
+
+
+def test_a_dotted_key_reaches_into_the_method_wherever_it_stands(tmp_path: Path) -> None:
+    path = write_grid(
+        tmp_path, {"method.sampler": ["es", "us"], "method": ["apollo", {"name": "apollo", "draw": "step"}]}
+    )
+    grid = Grid.read(path)
+    assert [cell.name for cell in grid.cells][:2] == ["method.sampler=es,apollo", "method.sampler=es,apollo,draw=step"]
+    samplers = [load_recipe(grid.recipe, cell.words).method.model_dump()["sampler"] for cell in grid.cells]
+    assert samplers == ["es", "es", "us", "us"]
+
+
+def test_names_hold_no_slash_bracket_or_white_space(tmp_path: Path) -> None:
+    grid = Grid.read(
+        write_grid(tmp_path, {"method.layers": [[1, 3, 6], [2, 3, 6]], "deepspeed": ["ds_configs/zero1.json"]})
+    )
+    names = [cell.name for cell in grid.cells]
+    assert names == [f"method.layers={layers},deepspeed=ds_configs_zero1.json" for layers in ("1-3-6", "2-3-6")]
+
+
+@pytest.mark.parametrize(
+    ("grid", "others", "expected"),
+    [
+        (GRID, {"gird": {}}, "unknown key gird; did you mean grid?"),
+        ({}, {}, "grid: is empty; list values of at least one of the recipe's keys"),
+        ({"seed": []}, {}, "grid.seed: must be a list of values, not []"),
+        ({"seed": 3}, {}, "grid.seed: must be a list of values, not 3"),
+        ([1], {}, "grid: must be a mapping of the recipe's keys, not [1]"),
+        (GRID, {"out": None}, "out is missing"),
+        (GRID, {"set": {"seed": 1}}, "seed stands in both set and grid; remove one"),
+        (
+            GRID,
+            {"set": {"out": "x"}},
+            "out: every run has its own; name the sweep's folder by the key `out` of this file",
+        ),
+    ],
+)
+def test_a_mistake_in_the_file_is_one_sentence(
+    grid: Any, others: dict[str, Any], expected: str, tmp_path: Path
+) -> None:
+    assert mistake(tmp_path, grid, **others) == expected
+
+
+def test_two_runs_with_one_folder_are_refused(tmp_path: Path) -> None:
+    assert mistake(tmp_path, {"seed": [1, 2, 1]}) == (
+        f"grid: two runs would have the folder {tmp_path}/sweep/seed=1; no value may come twice"
+    )
+
+
+@pytest.mark.parametrize(
+    ("grid", "expected"),
+    [
+        ({"stpes": [1]}, "unknown key stpes; did you mean steps?"),
+        ({"method": ["scratch", "apolo"]}, "method: choose one of"),
+        ({"method": ["[scratch"]}, "method: '[scratch' is not a YAML value"),
+        ({"learning_rate": [0.1, -1]}, "learning_rate: "),
+    ],
+)
+def test_every_recipe_is_checked_before_the_first_starts(grid: dict[str, Any], expected: str, tmp_path: Path) -> None:
+    told = mistake(tmp_path, grid)
+    assert expected in told
+    assert told.startswith(f"{next(iter(grid))}=" if "method" not in grid else grid["method"][-1])
+
+
+def test_a_folder_of_another_recipe_is_refused_before_the_first_starts(tmp_path: Path) -> None:
+    first = Grid.read(write_grid(tmp_path)).cells[1]
+    RunFolder(first.folder).create(load_recipe(tmp_path / "recipe.yaml", first.words))
+    Grid.read(write_grid(tmp_path))
+    assert "this run was started with steps 20, not 40" in mistake(tmp_path, set={"steps": 40})
+
+
+VALUES = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(st.characters(min_codepoint=33, max_codepoint=126), max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text("abc", min_size=1), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(VALUES)
+def test_values_come_back_from_their_words(value: Any) -> None:
+    text = compact(value)
+    assert yaml.safe_load(text) == value
+    assert len(text.split()) == 1
+
+
+def test_a_list_cannot_hold_white_space(tmp_path: Path) -> None:
+    grid = Grid.read(write_grid(tmp_path, {"data": ["my text"]}))
+    with pytest.raises(UserError, match=r"^--list: 'data=my text' has white space in it"):
+        grid.lines(grid.cells)
+
+
+def test_the_sweep_of_the_documentation_is_sound(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(PROJECT)
+    page = (PROJECT / "docs" / "compare.md").read_text()
+    example = page.split("```yaml\n")[1].split("```")[0]
+    assert yaml.safe_load(example) == yaml.safe_load((PROJECT / "launch" / "sweeps" / "demo.yaml").read_text())
+    grid = Grid.read(Path("launch/sweeps/demo.yaml"))
+    assert len(grid.cells) == len(grid.lines(grid.cells)) == 18
+    assert grid.cells[6].folder == Path("runs/sweep/apollo,learning_rate=0.0007,seed=1")
+
+
+def test_text_stays_as_it_is() -> None:
+    assert word("learning_rate", "2e-3") == "learning_rate=2e-3"
+    assert word("learning_rate", 1e-05) == "learning_rate=1.0e-05"
+    assert word("masking", "token") == "masking=token"
+
+
+# A launcher that notes what it was given and ends as a file named after the run's folder says; without one, it leaves
+# the run complete.
+LAUNCHER = """
+out=${@: -1}; out=${out#out=}; name=${out##*/}; here=%s
+echo "$name" >> "$here/started"
+if [ -f "$here/$name.sh" ]; then . "$here/$name.sh"; fi
+mkdir -p "$(dirname "$out")"
+cp -rT "$here/complete/$name" "$out"
+"""
+
+
+@pytest.fixture
+def sweep(tmp_path: Path) -> Sweep:
+    """Four runs, and a launcher that knows what each would leave."""
+    grid = Grid.read(write_grid(tmp_path))
+    for cell in grid.cells:
+        made = RunFolder(write_run(tmp_path / "complete" / cell.name, [(40, 3.0), (100, 2.0)]))
+        made.create(load_recipe(grid.recipe, cell.words))
+        made.report.mkdir()
+        (made.report / "report.md").write_text("done")
+    launcher = tmp_path / "launcher.sh"
+    launcher.write_text(LAUNCHER % tmp_path)
+    return Sweep(grid, launcher)
+
+
+def test_without_a_launcher_nothing_starts(tmp_path: Path) -> None:
+    sweep = Sweep(Grid.read(write_grid(tmp_path)), tmp_path / "nowhere.sh")
+    with pytest.raises(UserError, match=r"nowhere\.sh: not found; sweep runs from a checkout"):
+        sweep.run()

@@ -1,0 +1,84 @@
+"""What becomes of Adam's moments: the rules, and what the gradients say about them."""
+
+from typing import Any
+
+import pytest
+import torch
+from growths import applied, depth_map, grown, loss, randomised, shape
+from torch import Tensor
+
+from apollo_ds.growth.state import COHORT, Counters
+from apollo_ds.growth.state_map import Growth
+from apollo_ds.growth.width import AxisMap, WidthMap
+from apollo_ds.models.layer_map import interpolate
+from apollo_ds.models.pretraining import build
+
+FAMILY_NAMES = ["bert", "gpt2"]
+
+
+@pytest.mark.parametrize("family", FAMILY_NAMES)
+def test_scaled_moments_of_untied_copies_add_up_to_the_tied_gradient(family: str) -> None:
+    """Untying a layer used k times shares its gradient out; the rule gives each copy the average share."""
+    small = randomised(build(shape(family, 6), 2, seed=1))
+    loss(small, interpolate(2, 6)).backward()
+    tied = {n: p.grad for n, p in small.named_parameters()}
+    moments = {n: {"exp_avg": g, "exp_avg_sq": g**2} for n, g in tied.items()}
+    growth = Growth(depth_map(family, interpolate(2, 6)), moments="map_scaled")
+    large, states = grown(small, growth, shape(family, 6), moments)
+    loss(large, tuple(range(6))).backward()
+    untied = {n: p.grad for n, p in large.named_parameters()}
+    for name, gradient in tied.items():
+        index = growth.depth.layer_index(name)
+        copies = [name] if index is None else [growth.depth.renamed(name, 3 * index + i) for i in range(3)]
+        assert torch.allclose(sum(untied[copy] for copy in copies), gradient, atol=1e-5), name
+        for copy in copies:
+            assert torch.allclose(states[copy]["exp_avg"], gradient / len(copies))
+            assert torch.allclose(states[copy]["exp_avg_sq"], gradient**2 / len(copies) ** 2)
+
+
+def moments_of(rule: Any, layer: int) -> dict[str, Tensor | None]:
+    """State of one parameter after 2 -> 4 by interpolation, its moments the number of the layer, plus one."""
+    growth = Growth(depth_map("bert", interpolate(2, 4)), moments=rule)
+    name = f"{growth.depth.blocks}.{{}}.output.dense.bias"
+    old = {
+        name.format(i): {key: torch.full((3,), i + 1.0) for key in ("weight", "exp_avg", "exp_avg_sq")}
+        for i in range(2)
+    }
+    return applied(growth, name.format(layer), old)
+
+
+@pytest.mark.parametrize(
+    ("rule", "expected"),
+    [
+        ("map", [1, 1, 2, 2]),
+        ("map_scaled", [0.5, 0.5, 1, 1]),
+        ("zero_new", [1, 0, 2, 0]),
+        ("reset", [0, 0, 0, 0]),
+        ("keep_index", [1, 2, 0, 0]),
+    ],
+)
+def test_rules_for_the_moments(rule: Any, expected: list[float]) -> None:
+    states = [moments_of(rule, layer) for layer in range(4)]
+    assert [float(state["weight"][0]) for state in states] == [1, 1, 2, 2]
+    assert [float(state["exp_avg"][0]) for state in states] == expected
+
+
+@pytest.mark.parametrize(("rule", "young"), [("zero_new", [0, 1, 0, 1]), ("keep_index", [0, 0, 1, 1])])
+def test_coordinates_without_moments_form_a_cohort(rule: Any, young: list[int]) -> None:
+    assert [int(moments_of(rule, layer)[COHORT][0]) for layer in range(4)] == young
+    assert Growth(depth_map("bert", (0, 0)), moments=rule).counters(Counters(adam_step=100)).births == (0, 100)
+
+
+def test_rules_that_need_no_cohort_make_none() -> None:
+    for rule in ("map", "map_scaled", "reset"):
+        assert COHORT not in moments_of(rule, 0)
+
+
+def test_new_width_coordinates_start_from_zero_in_a_cohort_of_their_own() -> None:
+    maps = WidthMap("gpt2", {"ffn": AxisMap.tiled(2, 4)})
+    growth = Growth(depth_map("gpt2", (0,)), maps, moments="zero_new")
+    name = f"{growth.depth.blocks}.0.mlp.c_fc.bias"
+    state = applied(growth, name, {name: dict.fromkeys(("weight", "exp_avg", "exp_avg_sq"), torch.ones(2))})
+    assert state["weight"].tolist() == [1, 1, 1, 1]
+    assert state["exp_avg"].tolist() == [1, 1, 0, 0]
+    assert state[COHORT].tolist() == [0, 0, 1, 1]

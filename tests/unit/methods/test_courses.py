@@ -1,0 +1,37 @@
+"""The course of a run under a method: learning rates, micro-batches, and stages that end early."""
+
+import pytest
+from planned import schedule, stages
+
+
+def test_micro_batches_may_draw_depths_of_their_own() -> None:
+    together, apart = (schedule(stages("apollo", "gpt2", draw=draw)) for draw in ("step", "micro_step"))
+    depths = [
+        [planned.at(step, micro).depth for micro in range(8)] for planned in (together, apart) for step in range(9)
+    ]
+    assert all(len(set(step)) == 1 for step in depths[:9])
+    assert any(len(set(step)) > 1 for step in depths[9:])
+
+
+def test_the_learning_rate_restarts_with_a_new_course() -> None:
+    planned = schedule(stages("g_stack", "gpt2", grow_at=0.25))
+    rates = [planned.at(step).learning_rate for step in range(400)]
+    assert max(rates[:100]) == max(rates[100:]) == pytest.approx(1e-3)
+    assert rates[99] < 2e-6
+    assert rates[100] == pytest.approx(1e-3 / 30)
+    assert rates[399] < 2e-6
+
+
+def test_the_learning_rate_goes_back_where_staged_training_grows() -> None:
+    planned = schedule(stages("staged", "gpt2", rewarm="none"))
+    rates = [planned.at(step).learning_rate for step in range(400)]
+    assert rates[100] == pytest.approx(rates[round(100 / 1.776)], rel=1e-6)
+    assert rates[100] > rates[99]
+    assert rates[399] < 1e-5
+
+
+def test_a_stage_that_ends_early_gives_its_steps_to_the_last() -> None:
+    planned = schedule(stages("staged", "gpt2")).ended_at(60)
+    assert planned.stage_steps == [60, 100, 240]
+    assert planned.at(60).stage == 1
+    assert planned.total_steps == 400

@@ -1,0 +1,300 @@
+"""What every model family promises. A new file in `models/families` is tested here without a change."""
+
+import ast
+import re
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+from pkgutil import iter_modules
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from growths import depth_map, grown, randomised
+from project import PROJECT
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+import apollo_ds
+from apollo_ds.config.load import DEFAULT_RECIPE, load_recipe
+from apollo_ds.data.demo import default_text_folder
+from apollo_ds.growth.between_stages import width_between
+from apollo_ds.growth.depth import DepthMap
+from apollo_ds.growth.state_map import Growth
+from apollo_ds.growth.width import AxisMap, WidthMap
+from apollo_ds.models import families
+from apollo_ds.models.axes import OUT
+from apollo_ds.models.families import FAMILIES, PRESETS
+from apollo_ds.models.family import Family
+from apollo_ds.models.flops import parameters, trainable_parameters, training_flops
+from apollo_ds.models.layer_map import LAYER_MAPS, LayerMap, interpolate
+from apollo_ds.models.pretraining import Batch, PretrainingModel, build, frozen_names
+from apollo_ds.models.shape import ModelShape
+
+PUBLISHED = {
+    "bert-small": 28_795_194,
+    "bert-base": 109_514_298,
+    "bert-large": 335_174_458,
+    "gpt2-base": 124_439_808,
+    "gpt2-medium": 354_823_168,
+    "gpt2-large": 774_030_080,
+}
+every_family = pytest.mark.parametrize("family", FAMILIES.values(), ids=FAMILIES)
+
+
+def shape(family: Family, layers: int, width: int = 1, inner: int = 1, **changes: Any) -> ModelShape:
+    sizes = {"hidden_size": 8 * width, "num_heads": 2 * width, "intermediate_size": 12 * inner, "vocab_size": 31}
+    values = {"num_layers": layers, "max_position_embeddings": 10, **sizes, **changes}
+    return ModelShape(family=family.name, **values)
+
+
+def shake(weights: Iterable[Tensor]) -> None:
+    """Add noise to weights."""
+    generator = torch.Generator().manual_seed(5)
+    with torch.no_grad():
+        for weight in weights:
+            weight.add_(torch.randn(weight.shape, generator=generator), alpha=0.1)
+
+
+def batch(of: ModelShape, scored: int = 3) -> Batch:
+    """Samples as long as the model allows, scored at some positions."""
+    generator = torch.Generator().manual_seed(3)
+    ids = torch.randint(of.vocab_size, (3, of.max_position_embeddings), generator=generator)
+    positions = torch.arange(scored).expand(3, scored) * (of.max_position_embeddings // scored)
+    return ids, positions, torch.randint(of.vocab_size, (3, scored), generator=generator)
+
+
+def loss(model: PretrainingModel, order: LayerMap) -> Tensor:
+    model.run_in_order(order)
+    return model(*batch(model.shape))
+
+
+def count(weights: Iterable[Tensor]) -> int:
+    return sum(weight.numel() for weight in weights)
+
+
+def test_a_family_is_one_file_of_its_name() -> None:
+    files = {module.name: f"{families.__name__}.{module.name}" for module in iter_modules(families.__path__)}
+    assert {name: type(family).__module__ for name, family in FAMILIES.items()} == files
+
+
+def test_no_other_module_names_a_family() -> None:
+    names = {*FAMILIES, *PRESETS}
+    imported = re.compile(rf"models\.families(\.| import .*\b)({'|'.join(FAMILIES)})\b")
+    package = Path(apollo_ds.__path__[0])
+    for path in package.rglob("*.py"):
+        if path.parent == package / "models" / "families":
+            continue
+        source = path.read_text()
+        strings = {node.value for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Constant)}
+        assert not names & strings, path
+        assert not imported.search(source), path
+
+
+@every_family
+def test_the_parts_are_where_the_family_says(family: Family) -> None:
+    of = shape(family, 3)
+    model = build(of, 3, seed=0).model
+    assert type(model) is family.model_class()
+    assert model.get_submodule(family.backbone) is model.base_model
+    below = [weight for path in family.embeddings for weight in model.get_submodule(path).parameters()]
+    assert any(weight is model.get_submodule(family.decoder).weight for weight in below)
+    assert count(below) == family.embedding_parameters(of)
+    blocks = model.get_submodule(family.blocks).children()
+    assert [count(block.parameters()) for block in blocks] == [family.layer_parameters(of)] * 3
+
+
+@every_family
+def test_only_a_masked_model_sees_what_comes_later(family: Family) -> None:
+    model = randomised(build(shape(family, 2), 2, seed=0))
+    ids = batch(model.shape)[0]
+    later = ids.clone()
+    later[:, -1] = 30 - later[:, -1]
+    before, after = (model.model(input_ids=tokens).logits[:, 0] for tokens in (ids, later))
+    assert torch.allclose(before, after) != family.is_masked
+
+
+@every_family
+def test_the_padding_token_moves_positions_only_where_the_family_says(family: Family) -> None:
+    model = randomised(build(shape(family, 2), 2, seed=0)).model
+    config = family.config(shape(family, 2))
+    config.pad_token_id = 4
+    other = family.model_class()(config)
+    other.load_state_dict(model.state_dict())
+    before, after = (each.eval()(input_ids=torch.tensor([[5, 6, 7]])).logits for each in (model, other))
+    assert torch.allclose(before, after) != family.counts_positions_from_padding
+
+
+@every_family
+def test_the_dropout_and_the_spread_of_fresh_matrices_reach_the_model(family: Family) -> None:
+    wide = shape(family, 1, hidden_size=128, intermediate_size=256, dropout=0.3, initializer_range=0.09)
+    model = build(wide, 1, seed=0)
+    assert {module.p for module in model.modules() if isinstance(module, nn.Dropout) and module.p} == {0.3}
+    matrices = {name: weight for name, weight in model.named_parameters() if weight.dim() == 2}
+    for name, weight in matrices.items():
+        spread = float(weight.detach().std()) / wide.initializer_range
+        by_depth = family.is_residual_output(name) and spread < 0.8  # as GPT-2's, by the root of 2 x layers
+        assert spread * (2**0.5 if by_depth else 1) == pytest.approx(1, abs=4 / weight.numel() ** 0.5), name
+
+
+@every_family
+@pytest.mark.parametrize("order", [(0, 1, 2), (0, 0, 1, 1, 2, 2), (2, 0, 1, 0)], ids=str)
+def test_shared_layers_are_the_unrolled_model_s(family: Family, order: LayerMap) -> None:
+    shared = randomised(build(shape(family, 3), 3, seed=0)).double()
+    plain = family.model_class()(family.config(shape(family, len(order)))).eval().double()
+    source = DepthMap(order, family.blocks, family.name).source
+    with torch.no_grad():
+        for name, weight in plain.named_parameters():
+            weight.copy_(shared.model.get_parameter(source(name)))
+    ids, positions, labels = batch(shared.shape)
+    logits = plain(input_ids=ids).logits.gather(1, positions[..., None].expand(-1, -1, shared.shape.vocab_size))
+    expected = F.cross_entropy(logits.flatten(0, 1), labels.flatten())
+    found = loss(shared, order)
+    assert torch.allclose(found, expected, rtol=1e-12)
+    (expected + found).backward()
+    summed = {name: torch.zeros_like(weight) for name, weight in shared.model.named_parameters()}
+    for name, weight in plain.named_parameters():
+        summed[source(name)] += weight.grad
+    for name, weight in shared.model.named_parameters():
+        gradient = torch.zeros_like(weight) if weight.grad is None else weight.grad
+        assert torch.allclose(gradient, summed[name], rtol=1e-9, atol=1e-13), name
+
+
+@every_family
+def test_what_is_frozen_is_the_embeddings_and_the_bottom_layers(family: Family) -> None:
+    model = randomised(build(shape(family, 4), 4, seed=0))
+    model.freeze(2)
+    model.run_in_order((0, 1, 2, 3), first_trained=2)
+    model(*batch(model.shape)).backward()
+    is_frozen = frozen_names(model.shape, 2)
+    for name, weight in model.named_parameters():
+        has_gradient = weight.grad is not None and bool(weight.grad.any())
+        assert weight.requires_grad == has_gradient == (not is_frozen(name)), name
+    trained = count(weight for weight in model.parameters() if weight.requires_grad)
+    assert trained == trainable_parameters(model.shape, 4, 2)
+
+
+@every_family
+@pytest.mark.parametrize(("old", "new"), [(1, 3), (2, 4), (3, 9)])
+def test_interpolation_keeps_the_loss_to_the_bit_at_every_depth(family: Family, old: int, new: int) -> None:
+    small = randomised(build(shape(family, 12), old, seed=1))
+    large, _ = grown(small, Growth(depth_map(family.name, interpolate(old, new))), small.shape)
+    with torch.no_grad():
+        for depth in range(new, 13):
+            assert torch.equal(loss(small, interpolate(old, depth)), loss(large, interpolate(new, depth))), depth
+
+
+@every_family
+@pytest.mark.parametrize("layer_map", ["stack", "interpolate", "duplicate_middle"])
+@pytest.mark.parametrize("kind", ["zero", "silent", "identity"])
+def test_new_layers_that_add_nothing_keep_a_pre_norm_model(family: Family, kind: str, layer_map: str) -> None:
+    small = randomised(build(shape(family, 4), 2, seed=1))
+    added = depth_map(family.name, LAYER_MAPS[layer_map](2, 4), new_layers=kind)
+    large, _ = grown(small, Growth(added), small.shape)
+    assert torch.equal(loss(small, (0, 1)), loss(large, (0, 1, 2, 3))) == family.is_pre_norm
+
+
+@every_family
+def test_without_its_residual_outputs_a_block_adds_nothing(family: Family) -> None:
+    model = randomised(build(shape(family, 3), 3, seed=0))
+    block = f"model.{family.blocks}.1."
+    names = [name for name, _ in model.named_parameters() if name.startswith(block)]
+    inner = [name for name in names if not family.is_normalisation(name)]
+    outputs = [name for name in names if family.is_residual_output(name)]
+    assert outputs == [name for name in inner if OUT in family.dimensions(name)]
+    whole = loss(model, (0, 1, 2))
+    with torch.no_grad():
+        for name in outputs:
+            model.get_parameter(name).zero_()
+    silenced = loss(model, (0, 1, 2))
+    assert not torch.equal(silenced, whole)
+    shake(model.get_parameter(name) for name in inner if name not in outputs)
+    assert torch.equal(loss(model, (0, 1, 2)), silenced)
+    assert torch.equal(loss(model, (0, 2)), silenced) == family.is_pre_norm
+
+
+@every_family
+def test_normalisations_are_the_parameters_of_such_modules(family: Family) -> None:
+    model = build(shape(family, 2), 2, seed=0)
+    found = {name for name, _ in model.named_parameters() if family.is_normalisation(name)}
+    modules = {path: module for path, module in model.named_modules() if type(module).__name__.endswith("Norm")}
+    assert found == {f"{path}.{name}" for path, module in modules.items() for name, _ in module.named_parameters()}
+
+
+@every_family
+@pytest.mark.parametrize(("width", "inner"), [(2, 1), (1, 2), (2, 2)])
+def test_the_dimensions_that_grow_are_those_with_an_axis(family: Family, width: int, inner: int) -> None:
+    small, large = (build(of, 2, seed=None) for of in (shape(family, 2), shape(family, 2, width, inner)))
+    for name, weight in small.named_parameters():
+        dimensions = family.dimensions(name)
+        assert len(dimensions) == weight.dim(), name
+        for dimension, before, after in zip(dimensions, weight.shape, large.get_parameter(name).shape, strict=True):
+            grows = dimension is not None and (inner if dimension.axis == "ffn" else width) > 1
+            assert (after != before) == grows, name
+
+
+@every_family
+@pytest.mark.parametrize("rule", ["tiled", "uneven", "block_diagonal"])
+@pytest.mark.parametrize(("width", "inner"), [(2, 2), (3, 3), (1, 4), (2, 1)])
+def test_width_growth_preserves_the_function(family: Family, rule: Any, width: int, inner: int) -> None:
+    target = shape(family, 2, width, inner)
+    check_width_is_exact(family, target, width_between(shape(family, 2), target, rule, seed=0))
+
+
+@every_family
+def test_heads_and_inner_units_may_be_copied_in_any_order(family: Family) -> None:
+    units, heads = AxisMap.tiled(8, 16), AxisMap((0, 1, 1, 0), 2).of_groups(4)
+    axes = {"embedding": units, "transform": units, "heads": heads, "qkv": heads.repeated(3)}
+    maps = WidthMap(family.name, {**axes, "ffn": AxisMap.drawn(12, 29, seed=4)})
+    check_width_is_exact(family, shape(family, 2, width=2, intermediate_size=29), maps)
+
+
+def check_width_is_exact(family: Family, target: ModelShape, maps: WidthMap | None) -> None:
+    small = randomised(build(shape(family, 2), 2, seed=1))
+    assert maps is not None and maps.is_exact
+    large, _ = grown(small, Growth(depth_map(family.name, (0, 1)), maps), target)
+    with torch.no_grad():
+        before, after = (model.model(batch(model.shape)[0]).logits for model in (small, large))
+    assert torch.allclose(before, after, atol=1e-5)
+
+
+@every_family
+@pytest.mark.parametrize("frozen", [0, 1, 3])
+def test_training_operations_are_what_the_counter_counts(family: Family, frozen: int) -> None:
+    of = shape(family, 4, width=4, inner=5, vocab_size=311, max_position_embeddings=32)
+    model = build(of, 4, seed=0)
+    model.model.set_attn_implementation("eager")  # the counter does not see fused attention
+    if frozen:
+        model.freeze(frozen)
+    samples = batch(of, family.scored_positions(32))
+    for depth in (frozen + 1, 4, 6):
+        order = tuple(min(position, 3) for position in range(depth))
+        model.run_in_order(order, first_trained=frozen)
+        with FlopCounterMode(display=False) as counter:
+            model(*samples).backward()
+        assert counter.get_total_flops() == training_flops(of, depth, 32, 3, frozen, frozen > 0), depth
+
+
+@every_family
+def test_parameters_of_a_built_model(family: Family) -> None:
+    for layers in (1, 3, 6):
+        total = count(build(shape(family, 6), layers, seed=None).parameters())
+        assert total == parameters(shape(family, 6), layers) == trainable_parameters(shape(family, 6), layers, 0)
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_a_preset_has_its_published_size(preset: str) -> None:
+    of = PRESETS[preset]
+    with torch.device("meta"):
+        total = count(build(of, of.num_layers, seed=None).parameters())
+    assert total == parameters(of, of.num_layers) == PUBLISHED.get(preset, total)
+
+
+@every_family
+def test_the_demo_recipe_needs_no_more_than_the_name(family: Family, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(PROJECT)
+    usual, recipe = (load_recipe(DEFAULT_RECIPE, words) for words in ([], [f"model.family={family.name}"]))
+    assert {**recipe.model.model_dump(), "family": usual.model.family}.items() >= usual.model.model_dump().items()
+    assert replace(recipe.schedule().stages[-1], shape=usual.model) == usual.schedule().stages[-1]
+    assert default_text_folder(recipe.model).name == ("docs-wordpiece" if family.is_masked else "docs")

@@ -1,0 +1,35 @@
+"""Memory and time of a recipe, against figures worked out by hand."""
+
+import json
+
+import pytest
+from project import PROJECT
+
+from apollo_ds.__main__ import main
+
+BERT_BASE = str(PROJECT / "launch" / "recipes" / "bert-base.yaml")
+
+
+def test_bert_base_on_a_node(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["plan", BERT_BASE, "peak_flops=5e14", "--ranks", "8", "--utilisation", "0.4", "--json"]
+    main(words)
+    plan = json.loads(capsys.readouterr().out)
+    expected = plan["forecast"]
+    assert expected["micro_batch"] == 48
+    assert expected["days"] == pytest.approx(5.023e19 / (8 * 5e14 * 0.4) / 86400, rel=1e-3)
+    assert expected["tokens_per_second"] == pytest.approx(plan["total"]["tokens"] / (expected["days"] * 86400))
+    activations = 13 * 48 * 512 * 768 * 34
+    assert expected["memory_bytes"]["1"] == pytest.approx(109_514_298 * 5.5 + activations)
+
+
+def test_the_plan_for_people_says_it_too(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["plan", BERT_BASE, "peak_flops=5e14", "--ranks", "8", "--utilisation", "0.4"])
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "8 ranks at 40% of 500 TFLOP/s: 3.13 M tokens/s, 0.36 days" in printed
+    assert printed.endswith("Stages train under ZeRO 1-1-1-1.")
+
+
+def test_time_needs_a_peak(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["plan", BERT_BASE, "--ranks", "8"])
+    assert "peak_flops" in capsys.readouterr().err
