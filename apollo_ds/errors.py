@@ -14,4 +14,4 @@ EXIT_USER_ERROR = 2
 EXIT_HANG = 70
 """EX_SOFTWARE of sysexits.h: a rank made no progress."""
 EXIT_STOPPED = 75
-"""EX_TEMPFAIL of sysexits.h, "try again": the run was told to stop, and has saved. The same command goes on."""
+"""EX_TEMPFAIL of sysexits.h: the run was told to stop and has saved a checkpoint. The same command resumes it."""

@@ -64,9 +64,7 @@ def together(channel: SideChannel, path: Path, action: Callable[[], _Result]) ->
     answers = channel.exchange((result, failure))
     for _, failed in answers:
         if failed:
-            raise UserError(
-                f"{failed}; make room or repair it, then give the same command to go on from the checkpoint before"
-            )
+            raise UserError(f"{failed}; free space or repair the disk, then run the same command to resume")
     return [answer for answer, _ in answers]
 
 

@@ -1,4 +1,4 @@
-"""What becomes of freed memory on a CPU: steps keep it for each other, a growth gives it back (glibc; else nothing)."""
+"""Freed memory on a CPU: training steps keep it for reuse, a growth gives it back to the system (glibc only)."""
 
 import ctypes
 import gc

@@ -53,7 +53,7 @@ def finetune(options: argparse.Namespace) -> None:
     try:
         _train_missing(options, source, FineTuning(pretrained, results.settings, device, console), results)
     except KeyboardInterrupt:
-        print("apollo-ds: stopped; the same command goes on after the last complete seed", file=sys.stderr)
+        print("apollo-ds: stopped; run the same command to resume after the last complete seed", file=sys.stderr)
         sys.exit(EXIT_STOPPED)
     if options.json:
         print(results.path.read_text(), end="")

@@ -30,7 +30,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         default=[5],
         metavar="N",
-        help="how many, counted from 1, or, if several numbers, these; 5 if unsaid",
+        help="one number: how many seeds, from 1; several: these seeds; default 5",
     )
     parser.add_argument(
         "--learning-rate",
@@ -38,14 +38,14 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         default=[2e-5],
         metavar="RATE",
-        help="one or several, the best of which is reported; 2e-5 if unsaid, small models need more",
+        help="one or several; the best is reported; default 2e-5, small models need more",
     )
-    parser.add_argument("--epochs", type=_whole, default=3, metavar="N", help="3 if unsaid")
-    parser.add_argument("--batch-size", type=_whole, default=32, metavar="N", help="32 if unsaid")
+    parser.add_argument("--epochs", type=_whole, default=3, metavar="N", help="passes over the examples; default 3")
+    parser.add_argument("--batch-size", type=_whole, default=32, metavar="N", help="examples a step; default 32")
     parser.add_argument(
-        "--max-length", type=_at_least(16), metavar="N", help="tokens of an example; 128 if unsaid, and 384 for squad"
+        "--max-length", type=_at_least(16), metavar="N", help="most tokens of an example; default 128, squad 384"
     )
-    parser.add_argument("--max-train-samples", type=_whole, metavar="N", help="train on so many, chosen at random")
+    parser.add_argument("--max-train-samples", type=_whole, metavar="N", help="train on N examples, chosen at random")
     parser.add_argument("--out", type=Path, metavar="FOLDER", help="for results; RUN/finetune/TASK if unsaid")
     parser.add_argument("--json", action="store_true", help="print the results for programs")
 

@@ -89,7 +89,9 @@ class Metrics:
         try:
             action()
         except OSError as error:
-            self.failure = f"{self.path}: cannot be written: {error.strerror}; make room, then give the same command"
+            self.failure = (
+                f"{self.path}: cannot be written: {error.strerror}; free space, then run the same command to resume"
+            )
 
     def _scalars(self, event: str, values: dict[str, Any]) -> None:
         for key, tag in _SCALARS.get(event, {}).items():

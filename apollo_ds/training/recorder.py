@@ -54,7 +54,7 @@ class StepRecorder:
         return self.totals
 
     def begin(self) -> None:
-        """Note that a step begins: what came since the last flush, if no step did, is not a part of the steps' time."""
+        """Note that a step begins. Before the first step after a flush, time does not count as the steps'."""
         if not self._pending:
             self._flushed = time.perf_counter()
 

@@ -82,7 +82,7 @@ def _run_on_this_rank(recipe: Recipe) -> None:
         train(recipe, processes, console, stop, concludes=True)
     except Stopped as stopped:
         stop.ignore()
-        console.say(f"[yellow]{stopped}[/]; the same command goes on from there")
+        console.say(f"[yellow]{stopped}[/]; run the same command to resume")
         sys.exit(EXIT_STOPPED)
     except Exception as error:
         console.stop()

@@ -70,7 +70,7 @@ class Grid:
         lines = [(str(self.recipe), *cell.words) for cell in cells]
         for part in chain.from_iterable(lines):
             if len(part.split()) > 1:
-                raise UserError(f"--list: {part!r} has white space in it, which a line of words cannot hold")
+                raise UserError(f"--list: {part!r} has a space in it, and a line of the list is split at spaces")
         return [" ".join(line) for line in lines]
 
 

@@ -48,7 +48,7 @@ class Sweep:
             for position, cell in enumerate(cells):
                 code = self._run(cell, f"{position + 1 if number is None else number}/{len(self.grid.cells)}")
                 if self._stopping or code == EXIT_STOPPED:
-                    self._say(f"stopped at {cell.name}; the same command goes on from there")
+                    self._say(f"stopped at {cell.name}; run the same command to resume")
                     return EXIT_STOPPED
                 if code:
                     failed[cell.name] = code
