@@ -213,14 +213,7 @@ def run(name: str, variant: str) -> dict[str, float]:
         result = Path(folder) / "result.json"
         launcher = [str(Path(sys.executable).parent / "deepspeed"), "--num_accelerators", "2"]
         command = [*launcher, "--master_port", "29715", __file__, name, "--variant", variant, "--result", str(result)]
-        path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-        environment = {
-            **os.environ,
-            "DS_ACCELERATOR": "cpu",
-            "GOMP_SPINCOUNT": "0",
-            "OMP_NUM_THREADS": "1",
-            "PATH": path,
-        }
+        environment = {**os.environ, "DS_ACCELERATOR": "cpu", "GOMP_SPINCOUNT": "0", "OMP_NUM_THREADS": "1"}
         subprocess.run(command, check=True, env=environment, stdout=subprocess.DEVNULL)
         return json.loads(result.read_text())
 

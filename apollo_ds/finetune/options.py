@@ -46,8 +46,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--max-length", type=_at_least(16), metavar="N", help="most tokens of an example; default 128, squad 384"
     )
     parser.add_argument("--max-train-samples", type=_whole, metavar="N", help="train on N examples, chosen at random")
-    parser.add_argument("--out", type=Path, metavar="FOLDER", help="for results; RUN/finetune/TASK if unsaid")
-    parser.add_argument("--json", action="store_true", help="print the results for programs")
+    parser.add_argument("--out", type=Path, metavar="FOLDER", help="for results; default RUN/finetune/TASK")
+    parser.add_argument("--json", action="store_true", help="print the results as JSON")
 
 
 def _positive(word: str) -> float:

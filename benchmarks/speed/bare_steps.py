@@ -3,12 +3,11 @@
 import time
 from collections.abc import Callable, Sequence
 
-import torch
-
 from apollo_ds.config.recipe import Recipe
 from apollo_ds.engine.engine import Engine
 from apollo_ds.engine.processes import Processes
 from apollo_ds.models.pretraining import Batch, build
+from speed.pacing import finish_on_device
 from speed.settings import source_of
 
 
@@ -28,7 +27,7 @@ def bare_steps(recipe: Recipe, processes: Processes, micro_batches: int = 1) -> 
         began = time.perf_counter()
         for _ in range(count):
             engine.train_step(placed, [plan] * micro_batches)
-        finish(processes)
+        finish_on_device()
         return time.perf_counter() - began
 
     return steps
@@ -38,9 +37,3 @@ def on_device(batches: Sequence[Batch], processes: Processes) -> list[Batch]:
     """The batches where this rank computes."""
     device = processes.device
     return [(ids.to(device), positions.to(device), labels.to(device)) for ids, positions, labels in batches]
-
-
-def finish(processes: Processes) -> None:
-    """Wait until the device has done what it was told to."""
-    if processes.device.type == "cuda":
-        torch.cuda.synchronize()

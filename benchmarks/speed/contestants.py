@@ -22,14 +22,14 @@ from apollo_ds.models.loss import IGNORED
 from apollo_ds.models.pretraining import Batch
 from apollo_ds.training.run import train
 from speed.bare_steps import on_device
-from speed.pacing import Pace
+from speed.pacing import Gate
 from speed.settings import Setting, recipe_of, source_of
 
 _BATCHES = 16
 """Different batches that the loops without a data pipeline of their own go round."""
 
 
-def ours(pace: Pace, processes: Processes, setting: Setting, **changes: Any) -> None:
+def ours(pace: Gate, processes: Processes, setting: Setting, **changes: Any) -> None:
     """This package as `deepspeed launch/pretrain.sh` runs it: data, metrics and all."""
     train_step = Engine.train_step
 
@@ -43,7 +43,7 @@ def ours(pace: Pace, processes: Processes, setting: Setting, **changes: Any) -> 
         train(recipe_of(setting, processes, **changes), processes)
 
 
-def stock(pace: Pace, processes: Processes, setting: Setting, layers: int, dropout: float) -> None:
+def stock(pace: Gate, processes: Processes, setting: Setting, layers: int, dropout: float) -> None:
     """`transformers.Trainer` with its own model, defaults, and every position's logits."""
 
     class AtTheGate(TrainerCallback):
@@ -67,7 +67,7 @@ def stock(pace: Pace, processes: Processes, setting: Setting, layers: int, dropo
     TransformersTrainer(model, arguments, train_dataset=samples, callbacks=[AtTheGate()]).train()
 
 
-def by_hand(pace: Pace, processes: Processes, setting: Setting, layers: int) -> None:
+def by_hand(pace: Gate, processes: Processes, setting: Setting, layers: int) -> None:
     """A plain loop over the stock model with the tricks that are known: only scored positions reach the head, logits
     a chunk at a time, no dropout, fused AdamW, batches on the device already, and on a CPU memory that is kept."""
     device = processes.device

@@ -12,7 +12,8 @@ from apollo_ds.config.recipe import Recipe
 from apollo_ds.engine.engine import Engine
 from apollo_ds.engine.processes import Processes
 from apollo_ds.models.pretraining import build
-from speed.bare_steps import finish, on_device
+from speed.bare_steps import on_device
+from speed.pacing import finish_on_device
 from speed.settings import Setting, recipe_of, source_of
 
 Times = dict[int, np.ndarray]
@@ -34,6 +35,26 @@ def measure(setting: Setting, processes: Processes, rounds: int, warm_up: int = 
     if processes.device.type == "cpu":
         setting = replace(setting, samples=_SAMPLES_ON_CPU)
         torch.set_num_threads(1)
+    seconds, compiled_after_warm_up = _steps_in_turn(setting, processes, rounds, warm_up)
+    torch.set_num_threads(threads)
+    kept = {way: {depth: np.array(times[warm_up:]) for depth, times in of.items()} for way, of in seconds.items()}
+    medians = {"drawn, compiled": {depth: float(np.median(times)) for depth, times in kept["drawn, compiled"].items()}}
+    medians |= _side_by_side(kept["drawn"], kept["fixed"])
+    return {
+        "rounds": rounds,
+        "samples": setting.samples,
+        "threads": 1 if processes.device.type == "cpu" else None,
+        "seconds": medians,
+        "lines": {way: _line(times) for way, times in medians.items()},
+        "drawn_over_fixed": _drawn_over_fixed(kept["drawn"], kept["fixed"], rounds),
+        "compiled_after_warm_up": compiled_after_warm_up,
+    }
+
+
+def _steps_in_turn(
+    setting: Setting, processes: Processes, rounds: int, warm_up: int
+) -> tuple[dict[str, dict[int, list[float]]], int]:
+    """Seconds of every step by way and depth, and how many graphs were compiled after the warm-up."""
     depths = range(1, setting.shape.num_layers + 1)
     recipe = recipe_of(setting, processes)
     plan = recipe.schedule().at(0)
@@ -41,15 +62,14 @@ def measure(setting: Setting, processes: Processes, rounds: int, warm_up: int = 
     batch = on_device(batches[:1], processes)
     drawn, compiled = _engine(recipe, processes), _engine(recipe, processes, compiled=True)
     fixed = {depth: _engine(recipe, processes) for depth in depths}
-    seconds: dict[str, dict[int, list[float]]] = {
-        way: {depth: [] for depth in depths} for way in ("drawn", "fixed", "drawn, compiled")
-    }
+    ways = ("drawn", "fixed", "drawn, compiled")
+    seconds: dict[str, dict[int, list[float]]] = {way: {depth: [] for depth in depths} for way in ways}
 
     def step(way: str, engine: Engine, depth: int) -> None:
-        finish(processes)
+        finish_on_device()
         began = time.perf_counter()
         engine.train_step(batch, [replace(plan, layer_map=(0,) * depth)])
-        finish(processes)
+        finish_on_device()
         seconds[way][depth].append(time.perf_counter() - began)
 
     order = list(depths)
@@ -67,19 +87,7 @@ def measure(setting: Setting, processes: Processes, rounds: int, warm_up: int = 
         graphs.append(_graphs_compiled())
     for engine in (drawn, compiled, *fixed.values()):
         engine.close()
-    torch.set_num_threads(threads)
-    kept = {way: {depth: np.array(times[warm_up:]) for depth, times in of.items()} for way, of in seconds.items()}
-    medians = {"drawn, compiled": {depth: float(np.median(times)) for depth, times in kept["drawn, compiled"].items()}}
-    medians |= _side_by_side(kept["drawn"], kept["fixed"])
-    return {
-        "rounds": rounds,
-        "samples": setting.samples,
-        "threads": 1 if processes.device.type == "cpu" else None,
-        "seconds": medians,
-        "lines": {way: _line(times) for way, times in medians.items()},
-        "drawn_over_fixed": _drawn_over_fixed(kept["drawn"], kept["fixed"], rounds),
-        "compiled_after_warm_up": graphs[-1] - graphs[warm_up - 1],
-    }
+    return seconds, graphs[-1] - graphs[warm_up - 1]
 
 
 def _side_by_side(drawn: Times, fixed: Times) -> dict[str, dict[int, float]]:

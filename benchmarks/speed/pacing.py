@@ -8,11 +8,21 @@ import traceback
 from collections.abc import Callable
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 
 from apollo_ds.engine.processes import Processes
+
+
+class Gate(Protocol):
+    """What a timed loop calls."""
+
+    def gate(self) -> None:
+        """Called at the start of each step."""
+
+    def step_ended(self) -> None:
+        """Called at the end of each step, by loops that do more than steps."""
 
 
 class Pace:
@@ -34,12 +44,12 @@ class Pace:
     def step_ended(self) -> None:
         """Note when the last step that was wanted has been done; only for loops that do more than steps."""
         if self._steps_left == 0:
-            _finish_on_device()
+            finish_on_device()
             self._step_ended = time.perf_counter()
 
     def report(self) -> None:
         """Say how long the steps took that were wanted, and how long what came after the last of them."""
-        _finish_on_device()
+        finish_on_device()
         now = time.perf_counter()
         self._pipe.send((now - self._began, now - self._step_ended))
 
@@ -102,6 +112,7 @@ def _run(pipe: Connection, loop: Callable[..., None], arguments: tuple[Any, ...]
         pipe.send(traceback.format_exc())
 
 
-def _finish_on_device() -> None:
+def finish_on_device() -> None:
+    """Wait until the GPU, if there is one, has done what it was told to."""
     if torch.cuda.is_available():
         torch.cuda.synchronize()

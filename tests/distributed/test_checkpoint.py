@@ -94,7 +94,7 @@ def test_a_disk_that_fills_up_is_one_sentence_and_loses_nothing(small_disk: Path
     said = pool(2).run(train, full)
     assert said[0] == said[1]
     assert "No space left on device" in said[0]
-    assert "give the same command" in said[0]
+    assert "run the same command to resume" in said[0]
     assert "\n" not in said[0]
     left = [name for name in checkpoints(full) if name != "latest"]
     assert left

@@ -138,7 +138,7 @@ def test_a_kill_leaves_the_last_checkpoint(killed: Started) -> None:
 
 def test_a_signal_to_the_launch_script_saves_and_ends_with_its_code(recipe: Recipe, signalled: Started) -> None:
     assert signalled.code == EXIT_STOPPED, signalled.output
-    assert signalled.output.count("the same command goes on from there") == 1
+    assert signalled.output.count("run the same command to resume") == 1
     assert "(2 of 2 ranks): stopped after step" in " ".join(signalled.output.split())
     assert "Traceback" not in signalled.output
     assert signalled.last_event == {"event": "checkpoint", "step": signalled.saved}

@@ -15,6 +15,7 @@ from apollo_ds.checkpoint.files import verify
 from apollo_ds.config.recipe import Recipe
 from apollo_ds.engine.engine import Engine
 from apollo_ds.engine.processes import Processes
+from apollo_ds.training.run import make_trainer
 
 
 @pytest.fixture(scope="module")
@@ -91,12 +92,12 @@ def test_checkpoints_of_two_ranks_continue_on_one(finished: Recipe, whole: Recip
     assert torch.allclose(torch.tensor(losses(finished)), torch.tensor(losses(whole)), atol=1e-5, rtol=0)
 
 
+class Crash(Exception):
+    """What nobody expects."""
+
+
 def train_and_crash(processes: Processes, recipe: Recipe, method: str, call: int) -> None:
     """Train, and die right after an engine's method has been called so often."""
-
-    class Crash(Exception):
-        pass
-
     original = getattr(Engine, method)
     calls = 0
 
@@ -108,12 +109,12 @@ def train_and_crash(processes: Processes, recipe: Recipe, method: str, call: int
             raise Crash
         return result
 
-    setattr(Engine, method, crash)
-    try:
-        with pytest.raises(Crash):
-            train(processes, recipe)
-    finally:
-        setattr(Engine, method, original)
+    trainer = make_trainer(recipe, processes)
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(Crash):
+        patch.setattr(Engine, method, crash)
+        trainer.train()
+    for part in (trainer.writer, trainer.consensus, trainer.watchdog, trainer.metrics):  # of the engine little is left
+        part.close()
 
 
 @pytest.mark.parametrize(

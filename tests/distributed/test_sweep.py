@@ -117,7 +117,7 @@ def test_a_run_that_was_stopped_stops_the_sweep(
     (tmp_path / f"{NAMES[1]}.sh").write_text("exit 75")
     assert sweep.run() == 75
     assert started(tmp_path) == list(NAMES[:2])
-    assert f"stopped at {NAMES[1]}; the same command goes on from there" in capsys.readouterr().out
+    assert f"stopped at {NAMES[1]}; run the same command to resume" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])

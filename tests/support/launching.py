@@ -4,7 +4,6 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -25,12 +24,10 @@ def free_port() -> str:
 
 
 def environment(port: str | None = None) -> dict[str, str]:
-    """A user's shell: nothing is set that a launcher sets, and this Python's commands come first."""
+    """A user's shell, in which nothing is set that a launcher sets."""
     launchers = {"RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"}
     inherited = {key: value for key, value in os.environ.items() if key not in launchers}
-    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-    chosen = port or free_port()
-    return {**inherited, "PATH": path, "DS_ACCELERATOR": "cpu", "COLUMNS": "200", "MASTER_PORT": chosen}
+    return {**inherited, "DS_ACCELERATOR": "cpu", "COLUMNS": "200", "MASTER_PORT": port or free_port()}
 
 
 def start(*command: str, port: str | None = None) -> "subprocess.Popen[str]":

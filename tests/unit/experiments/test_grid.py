@@ -128,7 +128,7 @@ def test_values_come_back_from_their_words(value: Any) -> None:
 
 def test_a_list_cannot_hold_white_space(tmp_path: Path) -> None:
     grid = Grid.read(write_grid(tmp_path, {"data": ["my text"]}))
-    with pytest.raises(UserError, match=r"^--list: 'data=my text' has white space in it"):
+    with pytest.raises(UserError, match=r"^--list: 'data=my text' has a space in it"):
         grid.lines(grid.cells)
 
 

@@ -111,7 +111,7 @@ def test_an_interrupted_command_goes_on_after_the_last_complete_seed(
         with pytest.raises(SystemExit) as caught:
             finetune(tmp_path / "cut", data, *options)
     assert caught.value.code == 75
-    assert "the same command goes on after the last complete seed" in capsys.readouterr().err
+    assert "run the same command to resume after the last complete seed" in capsys.readouterr().err
     assert [run["seed"] for run in results(tmp_path / "cut")["runs"]] == [1]
     finetune(tmp_path / "cut", data, *options)
     assert "1 of 3 trainings are complete" in capsys.readouterr().out

@@ -63,8 +63,8 @@ def test_gradients_of_each_precision(precision: torch.dtype, tolerance: float, b
 
 @pytest.mark.parametrize("precision", [torch.bfloat16, torch.float16])
 def test_losses_of_half_precision_are_added_up_in_fp32(precision: torch.dtype) -> None:
-    hidden, decoder = torch.randn(8000, HIDDEN), nn.Linear(HIDDEN, 5000)
-    labels = torch.arange(8000) % 5000
+    hidden, decoder = 40 * torch.randn(2000, HIDDEN), nn.Linear(HIDDEN, VOCABULARY)
+    labels = torch.arange(2000) % VOCABULARY
     expected = at_once(hidden.to(precision), decoder.to(precision), labels)
     assert expected > 65_504  # more than fp16 holds
     found = summed_cross_entropy(hidden.to(precision), decoder, labels)
