@@ -126,7 +126,7 @@ def _train(options: argparse.Namespace) -> None:
 
 def _export(options: argparse.Namespace) -> None:
     from apollo_ds.checkpoint.export import export
-    from apollo_ds.checkpoint.files import DamagedCheckpoint, newest_sound, verify
+    from apollo_ds.checkpoint.find import DamagedCheckpoint, newest_sound, verify
     from apollo_ds.checkpoint.saved_state import SavedState
     from apollo_ds.config.run_folder import RunFolder
     from apollo_ds.data.corpus import Corpus

@@ -24,7 +24,7 @@ from typing import Any
 
 import torch
 
-from apollo_ds.checkpoint.position import Course, LossMemory, Position
+from apollo_ds.checkpoint.progress import Course, LossMemory, Progress
 from apollo_ds.checkpoint.writer import CheckpointWriter
 from apollo_ds.config.deepspeed import precision
 from apollo_ds.config.load import resolve
@@ -127,7 +127,7 @@ def _alternate(engine: Engine, recipe: Recipe, folder: Path, times: Times) -> No
             engine.train_step([batch], [schedule.at(step)])
         with times.measured("ours: safe after"):
             with times.measured("ours: stall"):
-                writer.begin(engine.capture(), Position(Totals(step=step), Course(0, [100]), 0, LossMemory()))
+                writer.begin(engine.capture(), Progress(Totals(step=step), Course(0, [100]), 0, LossMemory()))
             with times.measured("step while it is written"):
                 engine.train_step([batch], [schedule.at(step)])
             writer.finish()

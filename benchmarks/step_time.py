@@ -30,7 +30,7 @@ from apollo_ds.engine.processes import Processes
 from apollo_ds.engine.side_channel import SideChannel
 from apollo_ds.growth.stage_model import build_for
 from apollo_ds.models.shape import ModelShape
-from apollo_ds.planning.accounting import step_flops
+from apollo_ds.planning.step_flops import step_flops
 from apollo_ds.schedule.learning_rate import LearningRate
 from apollo_ds.schedule.schedule import Schedule
 from apollo_ds.schedule.stage import Stage

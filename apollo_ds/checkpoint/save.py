@@ -16,8 +16,8 @@ from typing import Any, TypeVar
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 
-from apollo_ds.checkpoint.files import PARTIAL, complete_checkpoints, hash_of, step_of
-from apollo_ds.checkpoint.position import Position
+from apollo_ds.checkpoint.find import PARTIAL, complete_checkpoints, hash_of, step_of
+from apollo_ds.checkpoint.progress import Progress
 from apollo_ds.engine.side_channel import SideChannel
 from apollo_ds.errors import UserError
 from apollo_ds.growth.state import ShardedState
@@ -26,35 +26,35 @@ _FORMAT = 2
 _Result = TypeVar("_Result")
 
 
-def save(folder: Path, state: ShardedState, position: Position, channel: SideChannel) -> None:
+def save_checkpoint(folder: Path, state: ShardedState, progress: Progress, channel: SideChannel) -> None:
     """Write a checkpoint, all ranks together; it appears under its name only when complete.
 
     Raises:
         UserError: a rank cannot write. On every rank; what was there before is as it was.
     """
-    final = folder / f"step-{position.totals.step}"
+    final = folder / f"step-{progress.totals.step}"
     partial = folder / f"{final.name}{PARTIAL}"
     rank, is_first = channel.processes.rank, channel.processes.is_first
     try:
-        together(channel, partial, lambda: _make_empty(partial) if is_first else None)
-        hashes = together(channel, partial, lambda: _write_rank(partial / _rank_file(rank), state))
+        on_all_ranks(channel, partial, lambda: _make_empty(partial) if is_first else None)
+        hashes = on_all_ranks(channel, partial, lambda: _write_rank(partial / _rank_file(rank), state))
         manifest = {
             "format": _FORMAT,
-            "course": asdict(position.course),
-            "totals": asdict(position.totals),
+            "course": asdict(progress.course),
+            "totals": asdict(progress.totals),
             "counters": asdict(state.counters),
-            "metrics_bytes": position.metrics_bytes,
-            "memory": asdict(position.memory),
+            "metrics_bytes": progress.metrics_bytes,
+            "memory": asdict(progress.memory),
             "files": {_rank_file(rank): digest for rank, digest in enumerate(hashes)},
         }
-        together(channel, partial, lambda: _complete(partial, final, manifest) if is_first else None)
+        on_all_ranks(channel, partial, lambda: _complete(partial, final, manifest) if is_first else None)
     except UserError:
         if is_first:
             shutil.rmtree(partial, ignore_errors=True)  # a full disk needs the room
         raise
 
 
-def together(channel: SideChannel, path: Path, action: Callable[[], _Result]) -> list[_Result]:
+def on_all_ranks(channel: SideChannel, path: Path, action: Callable[[], _Result]) -> list[_Result]:
     """The results of an action on all ranks, by rank. If it fails on one rank, every rank raises a `UserError`."""
     result, failure = None, None
     try:

@@ -9,11 +9,11 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
-from apollo_ds.checkpoint.files import DamagedCheckpoint, read_manifest, verify
-from apollo_ds.checkpoint.position import Course, LossMemory
+from apollo_ds.checkpoint.find import DamagedCheckpoint, read_manifest, verify
+from apollo_ds.checkpoint.progress import Course, LossMemory
 from apollo_ds.errors import UserError
 from apollo_ds.growth.state import Counters, Shape, dtype_of
-from apollo_ds.schedule.source import SourceRun
+from apollo_ds.schedule.source_run import SourceRun
 from apollo_ds.schedule.totals import Totals
 from apollo_ds.schedule.triggers import Evidence
 

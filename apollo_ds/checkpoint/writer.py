@@ -3,8 +3,8 @@
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
-from apollo_ds.checkpoint import save as checkpoint
-from apollo_ds.checkpoint.position import Position
+from apollo_ds.checkpoint.progress import Progress
+from apollo_ds.checkpoint.save import on_all_ranks, prune, save_checkpoint
 from apollo_ds.engine.processes import Processes
 from apollo_ds.engine.side_channel import SideChannel
 from apollo_ds.growth.state import ShardedState
@@ -21,14 +21,14 @@ class CheckpointWriter:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
         self._in_flight: Future[None] | None = None
 
-    def begin(self, state: ShardedState, position: Position) -> None:
+    def begin(self, state: ShardedState, progress: Progress) -> None:
         """Start to write a state, which must not change any more; first waits for the checkpoint before it.
 
         Raises:
             UserError: the one before could not be written; on every rank.
         """
         self.finish()
-        self._in_flight = self._thread.submit(self._write, state, position)
+        self._in_flight = self._thread.submit(self._write, state, progress)
 
     def finish(self) -> None:
         """Wait until what has begun is complete on disk.
@@ -48,13 +48,13 @@ class CheckpointWriter:
         error = self._in_flight.exception()
         return str(error) if error else None
 
-    def _write(self, state: ShardedState, position: Position) -> None:
-        checkpoint.save(self.folder, state, position, self._channel)
+    def _write(self, state: ShardedState, progress: Progress) -> None:
+        save_checkpoint(self.folder, state, progress, self._channel)
         is_first = self._channel.processes.is_first
-        checkpoint.together(
+        on_all_ranks(
             self._channel,
             self.folder,
-            lambda: checkpoint.prune(self.folder, self.keep, self.keep_every) if is_first else None,
+            lambda: prune(self.folder, self.keep, self.keep_every) if is_first else None,
         )
 
     def close(self) -> None:

@@ -109,7 +109,7 @@ def _title(about: dict[str, Any], folder: Path) -> str:
 def _hash(files: Sequence[Path]) -> str:
     import xxhash
 
-    from apollo_ds.checkpoint.files import hash_of
+    from apollo_ds.checkpoint.find import hash_of
 
     return xxhash.xxh3_128_hexdigest(" ".join(hash_of(path) for path in files).encode())
 

@@ -14,7 +14,7 @@ from tokenizers.processors import TemplateProcessing
 from transformers import AutoConfig, AutoTokenizer, BatchEncoding, PretrainedConfig, PreTrainedModel
 from transformers.utils.logging import disable_progress_bar, set_verbosity_error
 
-from apollo_ds.checkpoint.files import hash_of
+from apollo_ds.checkpoint.find import hash_of
 from apollo_ds.config.run_folder import RunFolder
 from apollo_ds.errors import UserError
 from apollo_ds.finetune.positions import counts_positions_from_padding, most_tokens

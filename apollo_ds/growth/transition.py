@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from itertools import pairwise
 
-from apollo_ds.growth.between_stages import growth_between
+from apollo_ds.growth.depth_and_width import growth_between
 from apollo_ds.growth.learned import operator_of
 from apollo_ds.growth.learned.transitions import IntoLearning, OutOfLearning
-from apollo_ds.growth.state_map import StateMap
+from apollo_ds.growth.weights_and_moments import StateMap
 from apollo_ds.models.families import family_of
 from apollo_ds.schedule.stage import Stage
 

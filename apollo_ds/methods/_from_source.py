@@ -5,7 +5,7 @@ from pydantic import Field, ValidationInfo, field_validator
 from apollo_ds.errors import UserError
 from apollo_ds.methods._base import Method, Run, divided
 from apollo_ds.models.shape import why_not_grown
-from apollo_ds.schedule.source import SourceRun
+from apollo_ds.schedule.source_run import SourceRun
 from apollo_ds.schedule.stage import Stage
 
 

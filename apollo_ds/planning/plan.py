@@ -11,8 +11,8 @@ from rich.table import Table
 from apollo_ds.config.recipe import Recipe
 from apollo_ds.models.families import family_of
 from apollo_ds.models.flops import parameters, trainable_parameters, training_flops
-from apollo_ds.planning.accounting import expected_step_flops
-from apollo_ds.schedule.source import SourceRun
+from apollo_ds.planning.step_flops import expected_step_flops
+from apollo_ds.schedule.source_run import SourceRun
 from apollo_ds.schedule.stage import Stage
 
 _WIDEST = 100
@@ -49,7 +49,7 @@ def plan(recipe: Recipe) -> dict[str, Any]:
             "tokens": sum(stage.steps * stage.seq_len for stage in schedule.stages) * recipe.global_batch_size,
             "flops": total,
             "scratch_flops": full_step * schedule.total_steps,
-            "source_flops": schedule.source.spent.flops if schedule.source else 0.0,
+            "source_flops": schedule.source_run.spent.flops if schedule.source_run else 0.0,
         },
         "stages": stages,
     }
@@ -96,7 +96,7 @@ def print_plan(recipe: Recipe, console: Console) -> None:
     console.print(
         f"{total['tokens'] / 1e9:.3g} G tokens, {total['flops']:.4g} FLOPs: "
         f"{total['flops'] / total['scratch_flops']:.1%} of what the same steps cost from scratch.\n"
-        f"{_with_source(schedule.source, total)}"
+        f"{_with_source(schedule.source_run, total)}"
         "[dim]trained: parameters; depth: mean layers run; cost: of a full-depth step;\n"
         "function: what entering the stage does to it; a | b: a divides b, so that shared\n"
         "layers part without a change.[/]"

@@ -1,4 +1,7 @@
-"""Learning-rate policies: the rate as a pure function of the position in a run, or in a part of it."""
+"""Learning-rate policies: the rate as a pure function of the position in a run, or in a part of it.
+
+`Schedule.at` combines the policy with what a stage says: its scale, restart, rewind and re-warm-up.
+"""
 
 from dataclasses import dataclass
 from math import cos, pi

@@ -10,7 +10,7 @@ from apollo_ds.errors import UserError
 from apollo_ds.models.layer_map import LayerMap
 from apollo_ds.schedule.depth import draw_depth
 from apollo_ds.schedule.learning_rate import LearningRate
-from apollo_ds.schedule.source import SourceRun
+from apollo_ds.schedule.source_run import SourceRun
 from apollo_ds.schedule.stage import Stage
 
 
@@ -78,7 +78,7 @@ class Schedule:
         return _rate_positions(self.stages)
 
     @property
-    def source(self) -> SourceRun | None:
+    def source_run(self) -> SourceRun | None:
         """The run that has trained the first stage, where another than this one has."""
         return self.stages[0].source
 

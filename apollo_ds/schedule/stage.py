@@ -8,7 +8,7 @@ from apollo_ds.models.layer_map import PLACEMENTS, LayerMap
 from apollo_ds.models.shape import ModelShape
 from apollo_ds.schedule.depth import DepthDistribution
 from apollo_ds.schedule.layer_drop import LayerDrop
-from apollo_ds.schedule.source import SourceRun
+from apollo_ds.schedule.source_run import SourceRun
 from apollo_ds.schedule.triggers import Trigger
 
 MomentRule = Literal["map", "map_scaled", "zero_new", "reset", "keep_index"]

@@ -9,8 +9,8 @@ from apollo_ds.engine.engine import Engine
 from apollo_ds.engine.hardware import peak_memory_bytes
 from apollo_ds.engine.processes import Processes
 from apollo_ds.growth.stage_model import build_for
-from apollo_ds.growth.state_map import Growth
 from apollo_ds.growth.transition import growth_into, needs_initial_values
+from apollo_ds.growth.weights_and_moments import Growth
 from apollo_ds.planning.zero import under_zero, zero_stages
 from apollo_ds.schedule.schedule import Schedule
 from apollo_ds.schedule.stage import Stage

@@ -9,7 +9,7 @@ import torch
 
 from apollo_ds.engine.engine import StepResult
 from apollo_ds.engine.processes import Processes
-from apollo_ds.planning.accounting import remaining_flops, step_flops
+from apollo_ds.planning.step_flops import remaining_flops, step_flops
 from apollo_ds.schedule.schedule import Schedule, StepPlan
 from apollo_ds.schedule.totals import Totals
 from apollo_ds.training.console import RunConsole

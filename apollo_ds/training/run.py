@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a run came to."""
+    """The totals and the last held-out loss of a finished run."""
 
     totals: Totals
     loss: float
@@ -41,7 +41,7 @@ def run(recipe_path: Path, overrides: Sequence[str]) -> None:
         SystemExit: the run was asked to stop, and has saved; with `errors.EXIT_STOPPED`.
     """
     recipe = load_recipe(recipe_path, overrides)
-    recipe.micro_batch(int(os.environ.get("WORLD_SIZE", "1")))
+    recipe.micro_batch(int(os.environ.get("WORLD_SIZE", "1")))  # raises if the ranks do not divide the batch
     if recipe_path == DEFAULT_RECIPE and not any(override.startswith("data=") for override in overrides):
         recipe = recipe.model_copy(update={"data": default_text_folder(recipe.model)})
         prepare_default_text(recipe.data, recipe.model)
@@ -51,18 +51,18 @@ def run(recipe_path: Path, overrides: Sequence[str]) -> None:
 
 
 def check_text(recipe: Recipe) -> None:
-    """Compare the recipe's text with its model and its source, and on the first rank with its hashes.
+    """Check that the text fits the model and the source run. The first rank also checks the hashes of the text.
 
     Raises:
-        UserError: it is not there, is damaged, or does not fit.
+        UserError: the text is missing, damaged, or does not fit.
     """
     corpus = Corpus.open(recipe.data)
     corpus.check_fits(recipe.model, whole_words=recipe.masking == "whole_word")
-    source = recipe.schedule().source
+    source = recipe.schedule().source_run
     if source and source.tokenizer not in (None, corpus.tokenizer_hash):
         raise UserError(
             f"method.source: {source.folder} was trained with another tokenizer than {corpus.tokenizer_folder}; "
-            "prepare the text with the source's, as `apollo-prep build --tokenizer` takes it"
+            "prepare the text with the source's tokenizer: `apollo-prep build --tokenizer FOLDER`"
         )
     if os.environ.get("RANK", "0") == "0":
         corpus.verify()
@@ -104,20 +104,20 @@ def train(
     """Train a recipe to its end, or go on with it where its folder has a checkpoint. All ranks together.
 
     The command line, benchmarks and tests start a run by this. With `concludes` it exports the model, draws the
-    report and prints the closing table. After an error this process should end: the engine is still there.
+    report and prints the closing table. After an error the engine is not freed, so the process should end.
 
     Raises:
         Stopped: a signal asked to stop, and the run has saved.
         UserError: the folder is in use or cannot be written to, or training goes wrong time and again.
     """
     folder = RunFolder(recipe.out)
-    recipe = processes.of_first(recipe)  # a source that still trains may have saved while the ranks looked at it
+    recipe = processes.of_first(recipe)  # a source in training may have saved between the ranks' reads
     processes.on_first(folder.claim)
     try:
         trainer = make_trainer(recipe, processes, console, stop)
         try:
             trainer.train()
-        except Stopped:  # after another error nothing is closed: ranks that failed too may not answer
+        except Stopped:  # only then: closing needs all ranks, and one that failed would make it hang
             trainer.close()
             raise
         trainer.close()
@@ -134,7 +134,7 @@ def make_trainer(
     console: "RunConsole | None" = None,
     stop: StopRequest | None = None,
 ) -> "Trainer":
-    """The trainer of a run, at its first step or its last checkpoint; its folder is made and its configuration written.
+    """Make the run folder, write its configuration, and build the trainer at the first step or the last checkpoint.
 
     Raises:
         UserError: the folder cannot be written to, or a stage cannot be made from the one before it.

@@ -7,8 +7,8 @@ from dataclasses import asdict
 from math import isnan
 from typing import Self
 
-from apollo_ds.checkpoint.files import newest_sound
-from apollo_ds.checkpoint.position import Course, LossMemory, Position
+from apollo_ds.checkpoint.find import newest_sound
+from apollo_ds.checkpoint.progress import Course, LossMemory, Progress
 from apollo_ds.checkpoint.save import discard_from, repair_latest
 from apollo_ds.checkpoint.saved_state import SavedState, state_of
 from apollo_ds.checkpoint.writer import CheckpointWriter
@@ -34,8 +34,8 @@ from apollo_ds.training.prefetch import Prefetcher
 from apollo_ds.training.rank_batches import RankBatches
 from apollo_ds.training.recorder import StepRecorder
 
-_UPDATES_MEASURED = 20
-"""Steps after a growth whose update is compared with the weights: the growth's shock, if there is one."""
+_STEPS_WATCHED_AFTER_GROWTH = 20
+"""For so many steps after a growth the update is recorded relative to the weights, so that a shock shows."""
 
 
 class Trainer:
@@ -50,7 +50,7 @@ class Trainer:
         stop: StopRequest,
         peak_flops: float,
     ) -> None:
-        """`peak_flops` is what all ranks together could do in a second; it matters for the utilisation only."""
+        """`peak_flops` is the operations a second of all ranks together. It is used to report the utilisation only."""
         self.recipe = recipe
         self.processes = processes
         self.batches = RankBatches(recipe, processes, source)
@@ -66,7 +66,7 @@ class Trainer:
 
     def _start_or_resume(self) -> None:
         saved = self._newest_checkpoint()
-        self._take_course(saved)
+        self._restore_course(saved)
         self.loss_watch = LossWatch(
             saved.memory if saved else LossMemory(),
             most_bad_steps=self.recipe.bad_steps,
@@ -74,11 +74,11 @@ class Trainer:
             overflow_is_usual=precision(self.recipe.deepspeed) == "fp16",
         )
         self._make_engine(saved)
-        self._open_records(saved)  # only now: the run's clock starts with them
+        self._open_records(saved)  # last: this starts the run's clock
         self._announce(saved)
 
     def _newest_checkpoint(self) -> SavedState | None:
-        """The newest checkpoint that is whole; those that are not are told."""
+        """The newest checkpoint that is whole. Tells of newer ones that are damaged, and points `latest` at it."""
         newest, complaints = newest_sound(self.folder.checkpoints)
         if newest and self.processes.is_first:
             repair_latest(newest)
@@ -86,8 +86,8 @@ class Trainer:
             self.console.say(f"[yellow]{complaint}; going back to the checkpoint before it[/]")
         return SavedState(newest) if newest else None
 
-    def _take_course(self, saved: SavedState | None) -> None:
-        """The schedule, as far as stages have ended early; the stage; what it has measured so far."""
+    def _restore_course(self, saved: SavedState | None) -> None:
+        """Set the schedule, with the stages that have ended early; the current stage; and what it has measured."""
         planned = self.recipe.schedule()
         self.schedule = planned.with_stage_steps(saved.course.stage_steps) if saved else planned
         self.stage = saved.course.stage if saved else 0
@@ -104,8 +104,8 @@ class Trainer:
         )
 
     def _make_engine(self, saved: SavedState | None) -> None:
-        """The engine of the stage: filled from the checkpoint, from the source of the run, or initialised."""
-        source = self.schedule.source
+        """Build the stage's engine, and fill it from the checkpoint, or from the source run if there is one."""
+        source = self.schedule.source_run
         state = saved or (state_of(source) if source else None)
         self.engine = self.engines.build(self.schedule, self.stage, initialised=state is None)
         if state:
@@ -120,7 +120,7 @@ class Trainer:
                 f"(saved by {saved.saved_by} ranks, now {ranks})"
             )
             return
-        source = self.schedule.source
+        source = self.schedule.source_run
         self.metrics.write(
             "start",
             step=0,
@@ -167,10 +167,10 @@ class Trainer:
                 if evaluating:
                     self._evaluate()
                     self._end_stage_if_due()
-                ending = last or stopping or done in self.schedule.first_steps
-                if saving or ending:
+                waiting = last or stopping or done in self.schedule.first_steps  # the stage may just have ended early
+                if saving or waiting:
                     self._save()
-                if ending:
+                if waiting:
                     self.writer.finish()
                 if stopping:
                     self.consensus.stop(done)
@@ -181,7 +181,7 @@ class Trainer:
         batches = prefetcher.batches(self.schedule, step)
         waited = time.perf_counter() - before
         plans = [self.schedule.at(step, micro_step) for micro_step in range(len(batches))]
-        grown_lately = self.stage > 0 and step - self.schedule.first_steps[self.stage] < _UPDATES_MEASURED
+        grown_lately = self.stage > 0 and step - self.schedule.first_steps[self.stage] < _STEPS_WATCHED_AFTER_GROWTH
         self.recorder.add(plans, self.engine.train_step(batches, plans, grown_lately), waited)
 
     @property
@@ -202,7 +202,7 @@ class Trainer:
         loss_before = self._held_out_loss()
         self.watchdog.progress("growth")
         self.engine, record = self.engines.grow(self.engine, self.schedule, self.stage, stage)
-        self.stage = stage
+        self.stage = stage  # now: the loss after the growth is the new stage's
         record |= {"step": self.totals.step, "loss_before": loss_before, "loss_after": self._held_out_loss()}
         self.metrics.write("growth", **record)
         self.console.growth(record)
@@ -221,10 +221,10 @@ class Trainer:
             self.metrics.write("stage_end", step=self.totals.step, stage=self.stage, because=repr(trigger))
 
     def _gradient_agreement(self) -> float:
-        """See `gradient_agreement`, on the batches of the step just done."""
+        """See `gradient_agreement`, on the first micro-batch of the last step, cut to what all layers have room for."""
         batch = self._read_batches(self.schedule, self.totals.step - 1)[0]
-        room = self.recipe.micro_batch(self.processes.world_size)  # for all layers
-        inputs, positions, labels = (tensor[:room] for tensor in batch)
+        most = self.recipe.micro_batch(self.processes.world_size)
+        inputs, positions, labels = (tensor[:most] for tensor in batch)
         stage = self.schedule.stages[self.stage]
         return gradient_agreement(self.engine.capture(), stage, (inputs, positions, labels), self.processes)
 
@@ -250,25 +250,28 @@ class Trainer:
         """Begin to write a checkpoint."""
         self.metrics.write("checkpoint", step=self.totals.step)
         course = Course(self.stage, self.schedule.stage_steps, deepcopy(self.evidence))
-        position = Position(self.totals, course, self.metrics.flush(), deepcopy(self.loss_watch.memory))
-        self.writer.begin(self.engine.capture(), position)
+        metrics_bytes = self.metrics.flush()
+        progress = Progress(self.totals, course, metrics_bytes, deepcopy(self.loss_watch.memory))
+        self.writer.begin(self.engine.capture(), progress)
 
     def _roll_back(self, trouble: Diverged) -> None:
-        """Go back to the last good checkpoint, and past the data that came after it."""
+        """Start again from the last good checkpoint, and skip the data read between it and the trouble."""
         self.writer.finish()
-        folder, unit = self.folder.checkpoints, self.recipe.global_batch_size * self.recipe.seq_len
-        rollback = plan_rollback(trouble, self.loss_watch.memory, folder, self.schedule, unit)
+        folder, tokens_per_batch = self.folder.checkpoints, self.recipe.global_batch_size * self.recipe.seq_len
+        rollback = plan_rollback(trouble, self.loss_watch.memory, folder, self.schedule, tokens_per_batch)
         self.console.say(f"[bold red]{rollback}[/]")
-        reached = self.totals
+        totals_at_trouble = self.totals
         self.engine.close()
         self.metrics.close()
         self.processes.on_first(lambda: discard_from(folder, trouble.first))
         self._start_or_resume()
-        self._note(rollback, reached)
+        self._apply_and_record(rollback, totals_at_trouble)  # after the restart, which makes the loss memory anew
 
-    def _note(self, rollback: Rollback, reached: Totals) -> None:
+    def _apply_and_record(self, rollback: Rollback, totals_at_trouble: Totals) -> None:
         rollback.apply(self.loss_watch.memory)
-        lost = {f"lost_{key}": getattr(reached, key) - getattr(self.totals, key) for key in ("flops", "seconds")}
+        lost = {
+            f"lost_{key}": getattr(totals_at_trouble, key) - getattr(self.totals, key) for key in ("flops", "seconds")
+        }
         self.metrics.write("rollback", step=rollback.to, **asdict(rollback), **lost)
 
     def _read_batches(self, schedule: Schedule, step: int) -> list[Batch]:

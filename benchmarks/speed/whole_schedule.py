@@ -3,7 +3,7 @@
 from typing import Any
 
 from apollo_ds.engine.processes import Processes
-from apollo_ds.planning.accounting import step_flops
+from apollo_ds.planning.step_flops import step_flops
 from speed.contestants import ours
 from speed.pacing import Paced
 from speed.settings import Setting, recipe_of

@@ -7,13 +7,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from apollo_ds.writer.save_checkpointd_state import SavedState
 from ranks import pool
 from recipes import tiny
 from runs import train, trained
 
-from apollo_ds.checkpoint import save as checkpoint
-from apollo_ds.checkpoint.files import verify
-from apollo_ds.checkpoint.saved_state import SavedState
+from apollo_ds.checkpoint import writer
+from apollo_ds.checkpoint.find import verify
 from apollo_ds.config.recipe import Recipe
 from apollo_ds.config.run_folder import RunFolder
 from apollo_ds.engine.processes import Processes
@@ -43,7 +43,7 @@ def train_past_a_slow_disk(processes: Processes, recipe: Recipe) -> list[int]:
     run = make_trainer(recipe, processes)
     disk_answers = threading.Event()
     meanwhile = []
-    save, add = checkpoint.save, run.recorder.add
+    save, add = writer.save_checkpoint, run.recorder.add
 
     def slow_save(*arguments: object) -> None:
         disk_answers.wait(60)
@@ -57,11 +57,11 @@ def train_past_a_slow_disk(processes: Processes, recipe: Recipe) -> list[int]:
                 disk_answers.set()
 
     run.recorder.add = add_and_note
-    checkpoint.save = slow_save
+    writer.save_checkpoint = slow_save
     try:
         run.train()
     finally:
-        checkpoint.save = save
+        writer.save_checkpoint = save
         run.close()
     return meanwhile
 

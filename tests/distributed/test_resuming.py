@@ -11,7 +11,7 @@ from ranks import pool
 from recipes import tiny, zero
 from runs import events, losses, train, trained
 
-from apollo_ds.checkpoint.files import verify
+from apollo_ds.checkpoint.find import verify
 from apollo_ds.config.recipe import Recipe
 from apollo_ds.engine.engine import Engine
 from apollo_ds.engine.processes import Processes

@@ -15,13 +15,14 @@ from recipes import tiny, write, zero
 from runs import events, train, train_with_interruptions, trained
 
 from apollo_ds.__main__ import main
-from apollo_ds.config.load import read_source, resolve
+from apollo_ds.config.load import load_resolved, resolve
 from apollo_ds.config.recipe import Recipe
 from apollo_ds.config.run_folder import RunFolder
+from apollo_ds.config.source_run import read_source
 from apollo_ds.errors import UserError
 from apollo_ds.growth.transition import check_growths
-from apollo_ds.planning.accounting import step_flops
 from apollo_ds.planning.plan import plan
+from apollo_ds.planning.step_flops import step_flops
 
 NARROW = {"hidden_size": 16, "num_heads": 1, "intermediate_size": 32}
 SOURCE_STEPS, STEPS = 12, 10
@@ -90,7 +91,7 @@ def test_a_source_grows_before_the_first_step(case: str, tmp_path: Path) -> None
     started = events(run, "start")[0]
     assert started["source"] == str(small.out / "checkpoints" / f"step-{SOURCE_STEPS}")
     assert started["source_flops"] == total["source_flops"] == spent["flops"]
-    assert read_source(run.out).spent.flops == pytest.approx(used + spent["flops"])
+    assert read_source(run.out, load_resolved).spent.flops == pytest.approx(used + spent["flops"])
 
 
 def test_a_run_cut_short_goes_on_as_if_it_had_not_been(own_source: Path, tmp_path: Path) -> None:
@@ -160,7 +161,7 @@ def test_a_source_that_trains_another_model_as_yet(tmp_path: Path) -> None:
 
 def test_a_run_that_is_not_finished_may_be_a_source(own_source: Path, tmp_path: Path) -> None:
     shutil.rmtree(own_source / "checkpoints" / f"step-{SOURCE_STEPS}")
-    given = from_source("bert", tmp_path / "run", own_source).schedule().source
+    given = from_source("bert", tmp_path / "run", own_source).schedule().source_run
     assert str(given) == f"{own_source}, step 10 of {SOURCE_STEPS}"
 
 

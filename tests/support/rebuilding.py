@@ -8,15 +8,15 @@ import torch
 from engines import offload, train_steps, whole_state
 from recipes import zero
 
-from apollo_ds.checkpoint import save as checkpoint
-from apollo_ds.checkpoint.position import Course, LossMemory, Position
+from apollo_ds.checkpoint.progress import Course, LossMemory, Progress
+from apollo_ds.checkpoint.save import save_checkpoint
 from apollo_ds.checkpoint.saved_state import SavedState
 from apollo_ds.config.recipe import Recipe
 from apollo_ds.engine.engine import Engine
 from apollo_ds.engine.processes import Processes
 from apollo_ds.engine.side_channel import SideChannel
-from apollo_ds.growth.state_map import no_growth
 from apollo_ds.growth.transition import growth_into
+from apollo_ds.growth.weights_and_moments import no_growth
 from apollo_ds.models.families import FAMILIES
 from apollo_ds.models.pretraining import build
 from apollo_ds.schedule.totals import Totals
@@ -40,8 +40,8 @@ def save_and_go_on(processes: Processes, recipe: Recipe, folder: Path, more: int
     before, after = recipe.schedule().stages
     engine.restore(state, growth_into(after, before, seed=0))
     train_steps(processes, engine, recipe, range(5, SAVED_AT))
-    position = Position(Totals(step=SAVED_AT), Course(1, [5, 15]), metrics_bytes=0, memory=LossMemory())
-    checkpoint.save(folder, engine.capture(), position, SideChannel(processes))
+    progress = Progress(Totals(step=SAVED_AT), Course(1, [5, 15]), metrics_bytes=0, memory=LossMemory())
+    save_checkpoint(folder, engine.capture(), progress, SideChannel(processes))
     losses = train_steps(processes, engine, recipe, range(SAVED_AT, SAVED_AT + more))
     engine.close()
     return losses

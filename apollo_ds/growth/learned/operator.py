@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from apollo_ds.errors import UserError
-from apollo_ds.growth.between_stages import width_between
+from apollo_ds.growth.depth_and_width import width_between
 from apollo_ds.growth.state import Shape
 from apollo_ds.models.axes import Dimensions
 from apollo_ds.models.families import family_of

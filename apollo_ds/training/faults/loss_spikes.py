@@ -1,13 +1,13 @@
 """Telling when training goes wrong: steps without a finite gradient, and losses that leave the range of those before.
 
 The verdict is a function of the losses in their order, and what it needs is part of every checkpoint. So all ranks
-come to the same verdict at the same step, in a resumed run too.
+come to the same verdict at the same step, in a resumed run too. What follows from it is in `rollback.py`.
 """
 
 from math import inf, isfinite
 from statistics import median
 
-from apollo_ds.checkpoint.position import LossMemory
+from apollo_ds.checkpoint.progress import LossMemory
 
 _WINDOW = 128
 _FEWEST = 32

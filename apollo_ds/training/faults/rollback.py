@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from apollo_ds.checkpoint.files import newest_sound, step_of
-from apollo_ds.checkpoint.position import LossMemory
+from apollo_ds.checkpoint.find import newest_sound, step_of
+from apollo_ds.checkpoint.progress import LossMemory
 from apollo_ds.errors import UserError
 from apollo_ds.schedule.schedule import Schedule
 from apollo_ds.training.faults.loss_spikes import Diverged

@@ -2,6 +2,7 @@
 
 SIGTERM, SIGUSR1 and SIGINT (Ctrl-C) on any one rank lead all of them to finish the step after the one they are in, to
 save, and to exit with `errors.EXIT_STOPPED`. The same signal a second time ends its process at once.
+How the ranks agree to stop is in `consensus.py`.
 """
 
 import os

@@ -8,7 +8,7 @@ from growths import depth_map, grown, loss, randomised, shape
 from hypothesis import given
 from hypothesis import strategies as st
 
-from apollo_ds.growth.state_map import Growth
+from apollo_ds.growth.weights_and_moments import Growth
 from apollo_ds.models.layer_map import LAYER_MAPS, duplicate_middle, duplicate_top, interpolate, stack
 from apollo_ds.models.pretraining import build
 

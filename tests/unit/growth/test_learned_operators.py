@@ -9,12 +9,12 @@ from hypothesis import strategies as st
 from operators import FAMILY_NAMES, OPERATORS, between, shape, small_weights
 from torch import Tensor
 
-from apollo_ds.growth.between_stages import width_between
-from apollo_ds.growth.depth import DepthMap
+from apollo_ds.growth.depth_and_width import width_between
+from apollo_ds.growth.depth_map import DepthMap
 from apollo_ds.growth.learned.ligo import LiGO
 from apollo_ds.growth.learned.mango import Mango
 from apollo_ds.growth.learned.operator import LearnedOperator, combine
-from apollo_ds.growth.width import WidthMap
+from apollo_ds.growth.width_map import WidthMap
 from apollo_ds.models.families import FAMILIES
 from apollo_ds.models.layer_map import LAYER_MAPS
 from apollo_ds.models.shape import ModelShape

@@ -6,9 +6,9 @@ import pytest
 import torch
 from growths import batch, depth_map, grown, loss, randomised, shape
 
-from apollo_ds.growth.between_stages import width_between
-from apollo_ds.growth.state_map import Growth
-from apollo_ds.growth.width import AxisMap, WidthMap
+from apollo_ds.growth.depth_and_width import width_between
+from apollo_ds.growth.weights_and_moments import Growth
+from apollo_ds.growth.width_map import AxisMap, WidthMap
 from apollo_ds.models.families import FAMILIES
 from apollo_ds.models.pretraining import PretrainingModel, build
 

@@ -9,7 +9,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from apollo_ds.growth.stage_model import build_for
 from apollo_ds.methods import METHODS, Run
 from apollo_ds.models.pretraining import PretrainingModel
-from apollo_ds.planning.accounting import step_flops
+from apollo_ds.planning.step_flops import step_flops
 
 
 @pytest.mark.parametrize("family", ["bert", "gpt2"])

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from apollo_ds.config.recipe import Recipe
 from apollo_ds.errors import UserError
-from apollo_ds.growth.between_stages import growth_between
+from apollo_ds.growth.depth_and_width import growth_between
 from apollo_ds.planning.plan import print_plan
 
 LAYERS = {"name": "apollo", "layers": [1, 3, 6], "grow_at": [0.25, 0.5]}

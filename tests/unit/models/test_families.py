@@ -19,10 +19,10 @@ from torch.utils.flop_counter import FlopCounterMode
 import apollo_ds
 from apollo_ds.config.load import DEFAULT_RECIPE, load_recipe
 from apollo_ds.data.demo import default_text_folder
-from apollo_ds.growth.between_stages import width_between
-from apollo_ds.growth.depth import DepthMap
-from apollo_ds.growth.state_map import Growth
-from apollo_ds.growth.width import AxisMap, WidthMap
+from apollo_ds.growth.depth_and_width import width_between
+from apollo_ds.growth.depth_map import DepthMap
+from apollo_ds.growth.weights_and_moments import Growth
+from apollo_ds.growth.width_map import AxisMap, WidthMap
 from apollo_ds.models import families
 from apollo_ds.models.axes import OUT
 from apollo_ds.models.families import FAMILIES, PRESETS

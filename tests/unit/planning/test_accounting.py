@@ -7,7 +7,7 @@ import pytest
 
 from apollo_ds.methods import METHODS, Run
 from apollo_ds.models.families import PRESETS
-from apollo_ds.planning.accounting import expected_step_flops, step_flops
+from apollo_ds.planning.step_flops import expected_step_flops, step_flops
 from apollo_ds.schedule.learning_rate import LearningRate
 from apollo_ds.schedule.schedule import Schedule
 

@@ -8,8 +8,8 @@ from apollo_ds.config.recipe import Recipe
 from apollo_ds.methods import METHODS
 from apollo_ds.models.families import PRESETS
 from apollo_ds.models.flops import parameters
-from apollo_ds.planning.accounting import step_flops
 from apollo_ds.planning.plan import plan
+from apollo_ds.planning.step_flops import step_flops
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -5,7 +5,7 @@ import random
 
 import pytest
 
-from apollo_ds.checkpoint.position import LossMemory
+from apollo_ds.checkpoint.progress import LossMemory
 from apollo_ds.training.faults.loss_spikes import Diverged, LossWatch
 
 

@@ -37,7 +37,7 @@ class LossMemory:
 
 
 @dataclass(frozen=True)
-class Position:
+class Progress:
     """Where in a run a state belongs."""
 
     totals: Totals

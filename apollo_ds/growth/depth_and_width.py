@@ -1,9 +1,9 @@
 """The growth from one stage of a schedule to the next."""
 
 from apollo_ds.errors import UserError
-from apollo_ds.growth.depth import DepthMap
-from apollo_ds.growth.state_map import Growth
-from apollo_ds.growth.width import AxisMap, WidthMap
+from apollo_ds.growth.depth_map import DepthMap
+from apollo_ds.growth.weights_and_moments import Growth
+from apollo_ds.growth.width_map import AxisMap, WidthMap
 from apollo_ds.models.axes import Axis
 from apollo_ds.models.layer_map import LAYER_MAPS
 from apollo_ds.models.pretraining import frozen_names

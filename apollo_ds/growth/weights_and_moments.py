@@ -7,9 +7,9 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from apollo_ds.growth.depth import DepthMap
+from apollo_ds.growth.depth_map import DepthMap
 from apollo_ds.growth.state import COHORT, WEIGHT, Counters
-from apollo_ds.growth.width import WidthMap
+from apollo_ds.growth.width_map import WidthMap
 from apollo_ds.schedule.stage import MomentRule
 
 
