@@ -29,7 +29,7 @@ lint: environment
 	$(BIN)/lint-imports
 
 check: lint
-	$(BIN)/pytest tests/unit
+	$(BIN)/pytest --numprocesses auto tests/unit
 
 test: check
 	$(BIN)/pytest tests/distributed

@@ -32,6 +32,7 @@ setup(
         "test": [
             "pytest",
             "pytest-timeout",
+            "pytest-xdist",
             "hypothesis",
             "megatron-core",
             "ruff",

@@ -7,13 +7,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from apollo_ds.writer.save_checkpointd_state import SavedState
 from ranks import pool
 from recipes import tiny
 from runs import train, trained
 
 from apollo_ds.checkpoint import writer
 from apollo_ds.checkpoint.find import verify
+from apollo_ds.checkpoint.saved_state import SavedState
 from apollo_ds.config.recipe import Recipe
 from apollo_ds.config.run_folder import RunFolder
 from apollo_ds.engine.processes import Processes

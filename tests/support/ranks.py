@@ -41,14 +41,19 @@ def _serve(rank: int, world_size: int, port: int, pipe: Connection) -> None:
     torch.set_num_threads(1)
     processes = Processes.join()
     known = 0
-    while (call := pipe.recv()) is not None:
-        function, arguments = call
-        if len(sys.modules) != known:  # what is imported stays: no engine's garbage collection has to look at it
-            known = len(sys.modules)
-            gc.collect()
-            gc.freeze()
+    while True:
         try:
+            call = pipe.recv()  # imports the test's module
+            if call is None:
+                break
+            if len(sys.modules) != known:  # what is imported stays: no engine's garbage collection has to look at it
+                known = len(sys.modules)
+                gc.collect()
+                gc.freeze()
+            function, arguments = call
             pipe.send((True, function(processes, *arguments)))
+        except (EOFError, BrokenPipeError):  # the tests are gone
+            break
         except BaseException:
             pipe.send((False, traceback.format_exc()))
     processes.leave()
