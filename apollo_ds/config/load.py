@@ -49,7 +49,7 @@ def load_resolved(path: Path) -> Recipe:
         raise UserError(f"{path}: damaged; it holds no recipe")
     try:
         values = with_defaults(values)
-    except (KeyError, TypeError):
+    except (KeyError, TypeError, AttributeError):
         raise UserError(f"{path}: damaged; its recipe lacks a model or a method") from None
     return resolve(values, str(path))
 

@@ -49,5 +49,5 @@ def read_recorded(path: Path) -> dict[str, Any]:
     """
     try:
         return with_defaults(yaml.safe_load(path.read_text())["recipe"])
-    except (OSError, yaml.YAMLError, TypeError, KeyError, ValueError):
+    except (OSError, yaml.YAMLError, TypeError, KeyError, ValueError, AttributeError):
         raise UserError(f"{path}: damaged; remove the run folder or choose another with out=...") from None

@@ -76,7 +76,7 @@ class RunFolder:
                 )
 
     def claim(self, patience: float = _SECONDS_TO_LET_GO) -> None:
-        """Keep other jobs out for as long as this process lives, whatever ends it.
+        """Keep other jobs out until `release`, or until this process ends, whatever ends it.
 
         A job that is about to stop, because it was told to or its launcher died, is waited for.
 

@@ -15,12 +15,15 @@ from data_prep.errors import Busy, DataError
 from data_prep.options import Options
 
 _TIMEOUT_SECONDS = 600
-_FOLDERS = {"bpe": Path("data/docs"), "wordpiece": Path("data/docs-wordpiece")}
+_DEFAULT, _DEFAULT_OF_MASKED = Path("data/docs"), Path("data/docs-wordpiece")
 
 
-def default_text_folder(shape: ModelShape) -> Path:
-    """Where the default text for a model is: a masked model reads another tokenizer's."""
-    return _FOLDERS[_tokenizer(shape)]
+def default_text_folder(folder: Path, shape: ModelShape) -> Path:
+    """The folder that a recipe names, or that beside it if it is the default one and the model is masked.
+
+    A masked model reads another tokenizer's text.
+    """
+    return _DEFAULT_OF_MASKED if folder == _DEFAULT and family_of(shape).is_masked else folder
 
 
 def prepare_default_text(folder: Path, shape: ModelShape) -> None:

@@ -2,7 +2,8 @@
 
 import resource
 import time
-from functools import cache
+from dataclasses import dataclass
+from functools import cache, cached_property
 
 import torch
 
@@ -10,6 +11,27 @@ from apollo_ds.engine.processes import Processes
 
 _SIDE = {"cuda": 8192, "cpu": 512}
 _REPEATS = 20
+
+
+@dataclass(frozen=True)
+class Utilisation:
+    """How much of what the hardware can do is used, by all ranks together."""
+
+    processes: Processes
+    precision: str
+    """fp32, bf16 or fp16."""
+    stated: float | None
+    """Operations a second of one rank at best; measured at the first use if None."""
+
+    def of(self, flops_per_second: float) -> float:
+        """Operations a second of all ranks, as a fraction of the best. All ranks together, at the first use."""
+        return flops_per_second / self._peak
+
+    @cached_property
+    def _peak(self) -> float:
+        if self.stated is not None:
+            return self.stated * self.processes.world_size
+        return measured_peak(self.processes, self.precision)
 
 
 def measured_peak(processes: Processes, precision: str) -> float:

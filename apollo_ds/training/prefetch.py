@@ -6,6 +6,7 @@ from typing import Self
 
 from apollo_ds.models.pretraining import Batch
 from apollo_ds.schedule.schedule import Schedule
+from apollo_ds.training.faults.loss_spikes import Diverged
 
 Reader = Callable[[Schedule, int], list[Batch]]
 """This rank's micro-batches of a step, on its device."""
@@ -32,5 +33,7 @@ class Prefetcher:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self._thread.shutdown(cancel_futures=True)
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        # After an error a reader that hangs would hold up the message. After a divergence training goes on.
+        goes_on = kind is None or issubclass(kind, Diverged)
+        self._thread.shutdown(wait=goes_on, cancel_futures=True)

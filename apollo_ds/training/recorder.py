@@ -8,6 +8,7 @@ from statistics import fmean
 import torch
 
 from apollo_ds.engine.engine import StepResult
+from apollo_ds.engine.hardware import Utilisation
 from apollo_ds.engine.processes import Processes
 from apollo_ds.planning.step_flops import remaining_flops, step_flops
 from apollo_ds.schedule.schedule import Schedule, StepPlan
@@ -32,16 +33,15 @@ class StepRecorder:
         metrics: Metrics | NoMetrics,
         console: RunConsole,
         watch: LossWatch,
-        peak_flops: float,
+        utilisation: Utilisation,
     ) -> None:
-        """`peak_flops` is what all ranks together could do in a second."""
         self.totals = totals
         self.schedule = schedule
         self.processes = processes
         self.metrics = metrics
         self.console = console
         self.watch = watch
-        self.peak_flops = peak_flops
+        self.utilisation = utilisation
         self.times = StepTimes(processes)
         self._seconds_before, self._flops_before = totals.seconds, totals.flops
         self._flops_flushed = totals.flops
@@ -89,7 +89,7 @@ class StepRecorder:
         tokens = sum(self.schedule.global_batch_size * plan.seq_len for plan, *_ in self._pending)
         tokens_per_second = tokens / (now - self._flushed)
         flops = self.totals.flops - self._flops_flushed
-        utilisation = flops / (now - self._flushed) / self.peak_flops
+        utilisation = self.utilisation.of(flops / (now - self._flushed))
         for (plan, depth, _, totals), loss, norm in zip(self._pending, mean_losses, norms, strict=True):
             self.watch.see(totals.step, plan.stage, loss, norm)
             record = {

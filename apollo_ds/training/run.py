@@ -43,18 +43,20 @@ def run(recipe_path: Path, overrides: Sequence[str]) -> None:
     recipe = load_recipe(recipe_path, overrides)
     recipe.micro_batch(int(os.environ.get("WORLD_SIZE", "1")))  # raises if the ranks do not divide the batch
     if recipe_path == DEFAULT_RECIPE and not any(override.startswith("data=") for override in overrides):
-        recipe = recipe.model_copy(update={"data": default_text_folder(recipe.model)})
+        recipe = recipe.model_copy(update={"data": default_text_folder(recipe.data, recipe.model)})
         prepare_default_text(recipe.data, recipe.model)
     check_text(recipe)
     RunFolder(recipe.out).check(recipe)
+    if os.environ.get("RANK", "0") == "0":
+        Corpus.open(recipe.data).verify()  # last: it may take a while, and a rank that refuses ends the others
     _run_on_this_rank(recipe)
 
 
 def check_text(recipe: Recipe) -> None:
-    """Check that the text fits the model and the source run. The first rank also checks the hashes of the text.
+    """Check that the text fits the model and the source run.
 
     Raises:
-        UserError: the text is missing, damaged, or does not fit.
+        UserError: the text is missing or does not fit.
     """
     corpus = Corpus.open(recipe.data)
     corpus.check_fits(recipe.model, whole_words=recipe.masking == "whole_word")
@@ -64,8 +66,6 @@ def check_text(recipe: Recipe) -> None:
             f"method.source: {source.folder} was trained with another tokenizer than {corpus.tokenizer_folder}; "
             "prepare the text with the source's tokenizer: `apollo-prep build --tokenizer FOLDER`"
         )
-    if os.environ.get("RANK", "0") == "0":
-        corpus.verify()
 
 
 def _run_on_this_rank(recipe: Recipe) -> None:
@@ -81,13 +81,11 @@ def _run_on_this_rank(recipe: Recipe) -> None:
         processes.on_first(stop.check_launcher)
         train(recipe, processes, console, stop, concludes=True)
     except Stopped as stopped:
-        stop.ignore()
         console.say(f"[yellow]{stopped}[/]; run the same command to resume")
         sys.exit(EXIT_STOPPED)
     except Exception as error:
-        console.stop()
         if processes.world_size > 1:
-            leave_at_once(error, processes)
+            leave_at_once(error, processes, console)
         raise
     finally:
         console.stop()
@@ -104,7 +102,8 @@ def train(
     """Train a recipe to its end, or go on with it where its folder has a checkpoint. All ranks together.
 
     The command line, benchmarks and tests start a run by this. With `concludes` it exports the model, draws the
-    report and prints the closing table. After an error the engine is not freed, so the process should end.
+    report and prints the closing table. After an error that is not a
+    `UserError` the engine is not freed, so the process should end.
 
     Raises:
         Stopped: a signal asked to stop, and the run has saved.
@@ -117,7 +116,9 @@ def train(
         trainer = make_trainer(recipe, processes, console, stop)
         try:
             trainer.train()
-        except Stopped:  # only then: closing needs all ranks, and one that failed would make it hang
+        except (Stopped, UserError) as end:  # all ranks have these. After others, closing could wait for a failed rank
+            if stop and isinstance(end, Stopped):
+                stop.ignore()
             trainer.close()
             raise
         trainer.close()
@@ -139,9 +140,7 @@ def make_trainer(
     Raises:
         UserError: the folder cannot be written to, or a stage cannot be made from the one before it.
     """
-    from apollo_ds.config.deepspeed import precision
     from apollo_ds.data.batches import BatchSource
-    from apollo_ds.engine.hardware import measured_peak
     from apollo_ds.growth.transition import check_growths
     from apollo_ds.training.console import RunConsole
     from apollo_ds.training.trainer import Trainer
@@ -153,9 +152,7 @@ def make_trainer(
     source = BatchSource(corpus, recipe.model, recipe.seq_len, recipe.seed, recipe.masking == "whole_word")
     console = console or RunConsole(recipe.schedule(), shown=False)
     console.start(recipe, processes.world_size, processes.device.type)
-    stated = recipe.peak_flops and recipe.peak_flops * processes.world_size
-    peak_flops = stated or measured_peak(processes, precision(recipe.deepspeed))
-    trainer = Trainer(recipe, processes, source, console, stop or StopRequest(), peak_flops)
+    trainer = Trainer(recipe, processes, source, console, stop or StopRequest())
     if stop:
         stop.listen()  # only now: a compiler that DeepSpeed starts would die of a signal
     return trainer

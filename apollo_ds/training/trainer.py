@@ -16,6 +16,7 @@ from apollo_ds.config.deepspeed import precision
 from apollo_ds.config.recipe import Recipe
 from apollo_ds.config.run_folder import RunFolder
 from apollo_ds.data.batches import BatchSource
+from apollo_ds.engine.hardware import Utilisation
 from apollo_ds.engine.processes import Processes
 from apollo_ds.models.pretraining import Batch
 from apollo_ds.schedule.schedule import Schedule
@@ -39,7 +40,10 @@ _STEPS_WATCHED_AFTER_GROWTH = 20
 
 
 class Trainer:
-    """One run on one rank, from its first step or its last checkpoint to its end. Use it in a `with` statement."""
+    """One run on one rank, from its first step or its last checkpoint to its end.
+
+    A `with` statement closes it whatever ends it: for a process that lives on. `run.train` says when that may wait.
+    """
 
     def __init__(
         self,
@@ -48,14 +52,11 @@ class Trainer:
         source: BatchSource,
         console: RunConsole,
         stop: StopRequest,
-        peak_flops: float,
     ) -> None:
-        """`peak_flops` is the operations a second of all ranks together. It is used to report the utilisation only."""
         self.recipe = recipe
         self.processes = processes
         self.batches = RankBatches(recipe, processes, source)
         self.console = console
-        self.peak_flops = peak_flops
         self.folder = RunFolder(recipe.out)
         self.engines = StageEngines(recipe, processes)
         self.last_loss = float("nan")
@@ -100,7 +101,13 @@ class Trainer:
             self.metrics = Metrics(self.folder.path, saved.metrics_bytes if saved else 0, totals)
             self.metrics.describe(self.recipe.plain())
         self.recorder = StepRecorder(
-            totals, self.schedule, self.processes, self.metrics, self.console, self.loss_watch, self.peak_flops
+            totals,
+            self.schedule,
+            self.processes,
+            self.metrics,
+            self.console,
+            self.loss_watch,
+            Utilisation(self.processes, precision(self.recipe.deepspeed), self.recipe.peak_flops),
         )
 
     def _make_engine(self, saved: SavedState | None) -> None:

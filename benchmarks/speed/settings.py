@@ -75,6 +75,6 @@ def source_of(recipe: Recipe) -> BatchSource:
 
 def _text(shape: ModelShape) -> Path:
     """The English that every machine has, prepared once for all models that read the same tokenizer's."""
-    folder = default_text_folder(shape)
+    folder = default_text_folder(Path("data/docs"), shape)
     prepare_default_text(folder, shape.model_copy(update={"vocab_size": _VOCABULARY}))
     return folder

@@ -5,6 +5,7 @@ loss while the small weights stay fixed. The growth out of that stage makes the 
 A new operator is a file here with a subclass of `LearnedOperator` in it.
 """
 
+from functools import cache
 from importlib import import_module
 from inspect import getmembers, isabstract, isclass
 from pkgutil import iter_modules
@@ -13,6 +14,7 @@ from apollo_ds.growth.learned.operator import LearnedOperator
 from apollo_ds.schedule.stage import LearnedGrowth, Stage
 
 
+@cache
 def find_operators() -> dict[str, type[LearnedOperator]]:
     """The operators in this package's files, by name."""
     found: dict[str, type[LearnedOperator]] = {}

@@ -7,9 +7,10 @@ from typing import NoReturn
 
 from apollo_ds.engine.processes import Processes
 from apollo_ds.errors import EXIT_USER_ERROR, UserError
+from apollo_ds.training.console import RunConsole
 
 
-def leave_at_once(error: Exception, processes: Processes) -> NoReturn:
+def leave_at_once(error: Exception, processes: Processes, console: RunConsole) -> NoReturn:
     """Print an error and end this process. The launcher then ends the other ranks.
 
     It does not leave the process group first: that could take until NCCL's time limit, because ranks that wait in a
@@ -17,12 +18,15 @@ def leave_at_once(error: Exception, processes: Processes) -> NoReturn:
     the exit code is 2. Anything else is a traceback and exit code 1.
     """
     is_mistake = isinstance(error, UserError)
-    if not is_mistake:
-        lines = traceback.format_exc().splitlines()
-        sys.stderr.write("".join(f"[rank {processes.rank}] {line}\n" for line in lines))
-    elif processes.is_first:
-        sys.stderr.write(f"apollo-ds: {error}\n")
-    sys.stdout.flush()
-    sys.stderr.flush()
-    processes.remove_shared_memory()
-    os._exit(EXIT_USER_ERROR if is_mistake else 1)
+    try:
+        console.stop()
+        if not is_mistake:
+            lines = traceback.format_exc().splitlines()
+            sys.stderr.write("".join(f"[rank {processes.rank}] {line}\n" for line in lines))
+        elif processes.is_first:
+            sys.stderr.write(f"apollo-ds: {error}\n")
+        sys.stdout.flush()
+        sys.stderr.flush()
+        processes.remove_shared_memory()
+    finally:
+        os._exit(EXIT_USER_ERROR if is_mistake else 1)

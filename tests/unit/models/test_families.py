@@ -297,4 +297,4 @@ def test_the_demo_recipe_needs_no_more_than_the_name(family: Family, monkeypatch
     usual, recipe = (load_recipe(DEFAULT_RECIPE, words) for words in ([], [f"model.family={family.name}"]))
     assert {**recipe.model.model_dump(), "family": usual.model.family}.items() >= usual.model.model_dump().items()
     assert replace(recipe.schedule().stages[-1], shape=usual.model) == usual.schedule().stages[-1]
-    assert default_text_folder(recipe.model).name == ("docs-wordpiece" if family.is_masked else "docs")
+    assert default_text_folder(recipe.data, recipe.model).name == ("docs-wordpiece" if family.is_masked else "docs")

@@ -5,9 +5,11 @@ from typing import NoReturn
 import pytest
 import torch
 import torch.distributed as dist
+from recipes import tiny
 
 from apollo_ds.engine.processes import Processes
 from apollo_ds.errors import EXIT_USER_ERROR, UserError
+from apollo_ds.training.console import RunConsole
 from apollo_ds.training.faults.crash import leave_at_once
 
 
@@ -37,12 +39,13 @@ def test_a_mistake_is_one_line_of_the_first_rank_and_the_rest_a_traceback(
 ) -> None:
     monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
     monkeypatch.setenv("MASTER_PORT", "29500")
+    console = RunConsole(tiny("gpt2", "unused").schedule(), shown=False)
     monkeypatch.setattr("os._exit", leaves)
     monkeypatch.setattr(dist, "destroy_process_group", would_wait)
     with pytest.raises(SystemExit) as left:
         try:
             raise error
         except Exception as caught:
-            leave_at_once(caught, Processes(rank, 2, torch.device("cpu")))
+            leave_at_once(caught, Processes(rank, 2, torch.device("cpu")), console)
     assert left.value.code == code
     assert capsys.readouterr().err.splitlines()[-1:] == told
