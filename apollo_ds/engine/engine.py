@@ -286,10 +286,11 @@ class Engine:
             self.cohorts = CohortCorrection(counters.births, layout.flat_tensors(self.deepspeed))
 
     def close(self) -> None:
-        """Free everything the engine holds."""
-        tear_down(self.deepspeed)
-        del self.deepspeed, self.model, self.frozen_layers, self.cohorts, self.frozen_parameters
-        return_freed_memory()
+        """Free everything the engine holds. A second call does nothing: a growth that failed has closed it already."""
+        if hasattr(self, "deepspeed"):
+            tear_down(self.deepspeed)
+            del self.deepspeed, self.model, self.frozen_layers, self.cohorts, self.frozen_parameters
+            return_freed_memory()
 
 
 def _parameter_groups(model: TrainableModel, weight_decay: float) -> list[dict[str, Any]]:

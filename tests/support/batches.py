@@ -3,18 +3,17 @@
 import torch
 from recipes import tiny
 
+from apollo_ds.models.families import FAMILIES
 from apollo_ds.models.loss import IGNORED
 from apollo_ds.models.pretraining import Batch, PretrainingModel, build
-
-FAMILIES = ["bert", "roberta_prelayernorm", "gpt2"]
 
 
 def model_and_batch(family: str, samples: int) -> tuple[PretrainingModel, Batch]:
     """Six layers of random weights, and samples of which one scored position in seven has no label."""
-    shape = tiny("gpt2" if family == "gpt2" else "bert", "unused").model.model_copy(update={"family": family})
+    shape = tiny(family, "unused").model
     random = torch.Generator().manual_seed(0)
     ids = torch.randint(shape.vocab_size, (samples, 32), generator=random)
-    scored = 32 if family == "gpt2" else 5
+    scored = FAMILIES[family].scored_positions(32)
     labels = torch.randint(shape.vocab_size, (samples, scored), generator=random)
     labels.flatten()[::7] = IGNORED
     return build(shape, 6, seed=1), (ids, torch.arange(scored).expand(samples, scored), labels)

@@ -10,6 +10,7 @@ from tempfile import mkdtemp
 from rich.console import Console
 
 from apollo_ds.data.corpus import Corpus
+from apollo_ds.models.families import FAMILIES
 from data_prep import sources
 from data_prep.build import build
 from data_prep.options import Options
@@ -43,7 +44,7 @@ def corpus(family: str, real: bool = False) -> Corpus:
     folder = Path(mkdtemp(prefix="apollo-ds-corpus-"))
     text = folder / "text.jsonl"
     (write_real_text if real else write_text)(text)
-    kind = "bpe" if family == "gpt2" else "wordpiece"
+    kind = "wordpiece" if FAMILIES[family].is_masked else "bpe"
     options = Options(
         sources=sources.parse([str(text)]), tokenizer=kind, vocab_size=VOCAB_SIZE, validation_fraction=0.1
     )
