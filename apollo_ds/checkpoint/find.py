@@ -1,4 +1,8 @@
-"""The checkpoints in a run's folder: which there are, and which are whole. Nothing here imports torch."""
+"""The checkpoints in a run's folder: which there are, which are whole, and which one is resumed.
+
+Each rank decides by `newest_sound`: `Trainer._newest_checkpoint` when a run starts or goes on, `plan_rollback` when it
+goes back, and `read_source` when another run starts from it. Nothing here imports torch.
+"""
 
 import json
 from math import inf

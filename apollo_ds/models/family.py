@@ -1,4 +1,5 @@
-"""What the package must know of a model family. Each file of `models/families` holds one `Family`.
+"""What the package must know of a model family. Each file of `models/families` holds one `Family`, and
+is found by lying there.
 
 The model itself is a class of `transformers`, unmodified. A family says where the class keeps its parts, what the
 dimensions of its parameters mean, and what it costs. Nothing here imports torch or transformers until a model is
