@@ -1,9 +1,9 @@
-"""What the package must know of a model family. Each file of `models/families` holds one `Family`, and
-is found by lying there.
+"""What the package must know of a model family.
 
-The model itself is a class of `transformers`, unmodified. A family says where the class keeps its parts, what the
-dimensions of its parameters mean, and what it costs. Nothing here imports torch or transformers until a model is
-built, so that a mistake in a recipe is reported within a second.
+Each file of `models/families` holds one `Family`. A new file is found without being listed anywhere. The model
+itself is a class of `transformers`, unmodified. A family says where the class keeps its parts, what the dimensions of
+its parameters mean, and what it costs. Nothing here imports torch or transformers until a model is built, so that a
+mistake in a recipe is reported within a second.
 """
 
 import re
