@@ -10,28 +10,7 @@ from recipes import tiny
 from apollo_ds.config.recipe import Recipe
 from apollo_ds.engine.processes import Processes
 from apollo_ds.experiments.events import read_metrics
-from apollo_ds.schedule.totals import Totals
 from apollo_ds.training.run import make_trainer
-
-
-def step(number: int) -> dict[str, float]:
-    return {
-        "step": number,
-        "loss": 5 - number / 10,
-        "lr": 1e-3,
-        "grad_norm": 1.5,
-        "depth": 3,
-        "unique_layers": 1,
-        "tokens_per_second": 1e4,
-        "tokens": totals(number).tokens,
-        "flops": totals(number).flops,
-        "seconds": totals(number).seconds,
-    }
-
-
-def totals(number: int) -> Totals:
-    return Totals(step=number, tokens=number * 1000, flops=number * 1e15, seconds=number * 10.0)
-
 
 _EVALUATION_SECONDS = 2.0
 

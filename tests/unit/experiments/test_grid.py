@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 import yaml
 from grids import GRID, NAMES, write_grid
-from histories import write_run
 from hypothesis import given
 from hypothesis import strategies as st
 from project import PROJECT
@@ -146,31 +145,6 @@ def test_text_stays_as_it_is() -> None:
     assert word("learning_rate", "2e-3") == "learning_rate=2e-3"
     assert word("learning_rate", 1e-05) == "learning_rate=1.0e-05"
     assert word("masking", "token") == "masking=token"
-
-
-# A launcher that notes what it was given and ends as a file named after the run's folder says; without one, it leaves
-# the run complete.
-LAUNCHER = """
-out=${@: -1}; out=${out#out=}; name=${out##*/}; here=%s
-echo "$name" >> "$here/started"
-if [ -f "$here/$name.sh" ]; then . "$here/$name.sh"; fi
-mkdir -p "$(dirname "$out")"
-cp -rT "$here/complete/$name" "$out"
-"""
-
-
-@pytest.fixture
-def sweep(tmp_path: Path) -> Sweep:
-    """Four runs, and a launcher that knows what each would leave."""
-    grid = Grid.read(write_grid(tmp_path))
-    for cell in grid.cells:
-        made = RunFolder(write_run(tmp_path / "complete" / cell.name, [(40, 3.0), (100, 2.0)]))
-        made.create(load_recipe(grid.recipe, cell.words))
-        made.report.mkdir()
-        (made.report / "report.md").write_text("done")
-    launcher = tmp_path / "launcher.sh"
-    launcher.write_text(LAUNCHER % tmp_path)
-    return Sweep(grid, launcher)
 
 
 def test_without_a_launcher_nothing_starts(tmp_path: Path) -> None:
