@@ -17,5 +17,6 @@ def test_a_method_under_zero_3_resumes_in_each_stage(method: str, tmp_path: Path
     stops = middles(whole)
     sharded = small_run(method, tmp_path / "sharded", save_every=1, deepspeed=zero(3))
     pool(2).run(train_with_interruptions, sharded, stops)
-    assert [event["step"] for event in events(sharded, "resume")] == stops
+    # The step in which it dies has not been saved yet.
+    assert [event["step"] for event in events(sharded, "resume")] == [stop - 1 for stop in stops]
     assert torch.allclose(torch.tensor(losses(sharded)), torch.tensor(losses(whole)), atol=1e-4, rtol=0)
