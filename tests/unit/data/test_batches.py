@@ -14,19 +14,14 @@ from apollo_ds.data.batches import BatchSource
 from apollo_ds.data.corpus import Corpus
 from apollo_ds.data.token_stream import TokenStream
 from apollo_ds.errors import UserError
+from apollo_ds.models.families import FAMILIES
 from apollo_ds.models.loss import IGNORED
 from apollo_ds.models.shape import ModelShape
 from data_prep.shards import ShardWriter
 
 CLS, SEP, MASK = 1, 2, 3
-
-
 SPECIAL = [0, CLS, SEP, MASK]
-
-
 VOCAB_SIZE = 100_000
-
-
 BLOCK = 32
 
 
@@ -87,7 +82,7 @@ def pinned(tensor: Tensor) -> Tensor:
     return torch.empty_strided(tensor.size(), tensor.stride(), dtype=tensor.dtype).copy_(tensor)
 
 
-@pytest.mark.parametrize("family", ["bert", "roberta_prelayernorm", "gpt2"])
+@pytest.mark.parametrize("family", FAMILIES)
 def test_batches_can_be_pinned(family: str, text: Corpus) -> None:
     batches = source(text, family)
     for batch in (*batches.micro_batches(0, BLOCK, 8, 4, 0, 1), *batches.validation_batches(8, 4, 0, 1)):
