@@ -1,6 +1,6 @@
 # make pretrain     a fresh machine: environment, text, training, report
 # make check        what a contributor runs all day: lint, types, imports, unit tests; no second process, three minutes
-# make test         all that must hold at each landing: the check, then tests on real ranks, launchers and SLURM
+# make test         all that must hold at each landing: the check, and tests on real ranks, launchers and SLURM
 # make acceptance   what takes longer: grids, kills at random, full examples; its record is tests/acceptance/record.md
 # make evidence     what growing saves, at the smallest size: half an hour on two cores; benchmarks/evidence/README.md
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
@@ -10,7 +10,7 @@ ifeq ($(DS_ACCELERATOR),)
 unexport DS_ACCELERATOR
 endif
 
-.PHONY: environment pretrain lint check test acceptance evidence clean
+.PHONY: environment pretrain lint check test all-tests acceptance evidence clean
 
 environment: .venv/installed
 
@@ -31,8 +31,12 @@ lint: environment
 check: lint
 	$(BIN)/pytest --numprocesses auto tests/unit
 
-test: check
-	$(BIN)/pytest tests/distributed
+test: environment
+	$(MAKE) --jobs 2 --output-sync lint all-tests
+
+# Files with ranks first, so that short ones fill the end. More than two would need the memory for more ranks.
+all-tests: environment
+	$(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder tests/distributed tests/unit
 
 acceptance: environment
 	$(BIN)/pytest tests/acceptance

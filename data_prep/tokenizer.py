@@ -89,9 +89,9 @@ def facts(folder: Path, name: str) -> TokenizerFacts:
     Raises:
         DataError: neither WordPiece nor BPE, or special tokens missing.
     """
-    from transformers import AutoTokenizer
+    from transformers import PreTrainedTokenizerFast  # AutoTokenizer would import torch, for two seconds
 
-    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(folder)
     kind = type(tokenizer.backend_tokenizer.model).__name__.lower()
     if kind not in TRAINERS:
         raise DataError(f"{name}: a {kind} tokenizer: give a WordPiece or BPE one")

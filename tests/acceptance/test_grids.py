@@ -1,10 +1,14 @@
 """Every number of ranks with every ZeRO stage, and many rebuilds: what a landing proves for a few of them."""
 
+from itertools import product
+from math import nan
 from pathlib import Path
 
 import pytest
 import torch
 from corpora import corpus
+from places import assert_places_agree
+from poison import assert_poison_changes_nothing
 from ranks import pool
 from rebuilding import (
     CONFIGURATIONS,
@@ -44,16 +48,28 @@ def test_many_rebuilds_leave_no_memory_behind(stage: int) -> None:
         assert sizes[-1] < 1.03 * sizes[1], sizes
 
 
+@pytest.mark.parametrize("world_size", [1, 2])
 @pytest.mark.parametrize("configuration", CONFIGURATIONS)
-def test_identity_growth_on_one_rank_is_exact(configuration: str) -> None:
+def test_identity_growth_is_exact(configuration: str, world_size: int) -> None:
     method = {"name": "apollo", "layers": [3, 6], "grow_at": [0.9]}
     recipe = tiny("bert", "unused", method=method, deepspeed=CONFIGURATIONS[configuration])
     (plain, plain_state), (rebuilt, rebuilt_state) = (
-        pool(1).run(train_and_perhaps_rebuild, recipe, rebuild)[0] for rebuild in (False, True)
+        pool(world_size).run(train_and_perhaps_rebuild, recipe, rebuild)[0] for rebuild in (False, True)
     )
     assert plain == rebuilt
     for name, tensor in plain_state.items():
         assert torch.equal(tensor, rebuilt_state[name]), name
+
+
+@pytest.mark.parametrize("family", ["bert", "gpt2"])
+def test_zero_stages_and_rank_counts_agree_across_growth(family: str, tmp_path: Path) -> None:
+    assert_places_agree(family, [*product((1, 2), range(4))], tmp_path, steps=50)
+
+
+@pytest.mark.parametrize("stage", range(4))
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_poisoned_loss_on_one_rank_leaves_all_ranks_as_they_were(stage: int, precision: str) -> None:
+    assert_poison_changes_nothing(stage, precision, nan)
 
 
 @pytest.mark.parametrize("family", ["bert", "gpt2"])

@@ -1,4 +1,4 @@
-"""Every method, trained end to end on real text by two ranks, and cut short in each of its stages."""
+"""Every method, trained end to end on real text by two ranks, and cut short in one of its stages."""
 
 from pathlib import Path
 
@@ -9,22 +9,23 @@ from ranks import pool
 from recipes import zero
 from runs import events, losses, train, train_with_interruptions, trained
 
-SHARDED = ("bert2bert", "mslt", "compound_grow", "mango", "swe")
-"""Methods that freeze, widen, learn a growth or untie layers: each in another way where weights are sharded."""
+SHARDED = ("mslt", "mango", "swe")
+"""Methods that freeze, learn a growth or untie layers: each in another way where weights are sharded."""
 
 
 @pytest.mark.parametrize("method", CASES)
-def test_a_method_trains_through_its_stages_and_resumes_in_each(method: str, tmp_path: Path) -> None:
+def test_a_method_trains_through_its_stages_and_resumes(method: str, tmp_path: Path) -> None:
     whole, cut = (small_run(method, tmp_path / name) for name in ("whole", "cut"))
     pool(2).run(train, whole)
-    done, stops = events(whole, "step"), middles(whole)
+    done, stages = events(whole, "step"), middles(whole)
+    stop = stages[len(stages) // 2]
     assert [event["step"] for event in done] == list(range(1, 25))
     assert {event["stage"] for event in done} == set(range(len(whole.schedule().stages)))
     assert events(whole, "eval")[-1]["loss"] < events(whole, "eval")[0]["loss"]
 
-    pool(2).run(train_with_interruptions, cut, stops)
+    pool(2).run(train_with_interruptions, cut, [stop])
     assert trained(cut) == trained(whole)
     if method in SHARDED:
         sharded = small_run(method, tmp_path / "sharded", deepspeed=zero(3))
-        pool(2).run(train_with_interruptions, sharded, stops[-1:])
+        pool(2).run(train_with_interruptions, sharded, stages[-1:])
         assert torch.allclose(torch.tensor(losses(sharded)), torch.tensor(losses(whole)), atol=1e-4, rtol=0)

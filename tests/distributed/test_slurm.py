@@ -20,7 +20,7 @@ from apollo_ds.config.recipe import Recipe
 from apollo_ds.experiments.events import read_metrics
 
 pytestmark = needs_slurm
-STEPS = 400
+STEPS = 200
 METHODS = ("scratch", "stackbert", "apollo")
 
 
@@ -52,12 +52,12 @@ def jobs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Jobs]:
         lines = folder / "lines.txt"
         lines.write_text("".join(f"method={name} out={folder / name}\n" for name in METHODS))
         words = (short, f"@{lines}", "seed=7")
-        from_list = submit(cluster, folder / "list-%a.log", *words, options=("--array=2",))
+        from_list = submit(cluster, folder / "list-%a.log", *words, options=("--nodes=1", "--array=2"))
 
         write_grid(folder, short)
         todo = folder / "todo.txt"
         todo.write_text("".join(listed(folder)))
-        from_sweep = submit(cluster, folder / "sweep-%a.log", f"@{todo}", options=("--array=3",))
+        from_sweep = submit(cluster, folder / "sweep-%a.log", f"@{todo}", options=("--nodes=1", "--array=3"))
 
         wait_for_steps(cluster, requeued, cut, folder / "cut.log", 20)
         cluster.command("scancel", "--signal=USR1", requeued)

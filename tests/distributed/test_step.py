@@ -20,12 +20,13 @@ from apollo_ds.engine.processes import Processes
 from apollo_ds.models.pretraining import build
 from apollo_ds.planning.micro_batch import micro_batch_of
 
+SCRATCH = {"method": "scratch", "eval_every": 100, "save_every": 100}
 
-@pytest.mark.parametrize("family", ["bert", "gpt2"])
-@pytest.mark.parametrize(("stage", "precision"), [(1, "fp32"), (3, "bf16")])
-def test_an_engine_trains_alike_with_logits_in_chunks(stage: int, precision: str, family: str, tmp_path: Path) -> None:
+
+@pytest.mark.parametrize(("family", "stage", "precision"), [("gpt2", 1, "fp32"), ("bert", 3, "bf16")])
+def test_an_engine_trains_alike_with_logits_in_chunks(family: str, stage: int, precision: str, tmp_path: Path) -> None:
     at_once, in_chunks = (
-        tiny(family, tmp_path / name, steps=12, micro_batch_size=8, deepspeed=zero(stage, precision))
+        tiny(family, tmp_path / name, **SCRATCH, steps=4, micro_batch_size=8, deepspeed=zero(stage, precision))
         for name in ("at once", "in chunks")
     )
     pool(2).run(train, at_once)
@@ -39,8 +40,11 @@ ACCUMULATED = {"zero0": zero(0), "zero1": zero(1), "zero2-offload": offload(2), 
 
 @pytest.mark.parametrize("configuration", ACCUMULATED.values(), ids=ACCUMULATED)
 def test_training_does_not_depend_on_how_many_samples_go_at_once(configuration: dict[str, Any], tmp_path: Path) -> None:
+    model = {**tiny("bert", "unused").model.model_dump(), "num_layers": 3}
+    grown = {"model": model, "method": {"name": "apollo", "layers": [1, 3], "grow_at": [0.5]}, "steps": 8}
+
     def at_once(samples: int) -> Recipe:
-        return tiny("bert", tmp_path / str(samples), micro_batch_size=samples, deepspeed=configuration)
+        return tiny("bert", tmp_path / str(samples), **grown, micro_batch_size=samples, deepspeed=configuration)
 
     accumulated, whole = at_once(1), at_once(4)
     schedule = accumulated.schedule()
@@ -57,8 +61,8 @@ def test_training_does_not_depend_on_how_many_samples_go_at_once(configuration: 
 def test_checkpointed_activations_train_shared_layers_alike(family: str, zero_stage: int, tmp_path: Path) -> None:
     shape = {**tiny(family, "unused").model.model_dump(), "dropout": 0.1}
     plain, checkpointed = (
-        tiny(family, tmp_path / str(flag), model=shape, activation_checkpointing=flag, deepspeed=zero(zero_stage))
-        for flag in (False, True)
+        tiny(family, tmp_path / str(on), steps=8, model=shape, activation_checkpointing=on, deepspeed=zero(zero_stage))
+        for on in (False, True)
     )
     for recipe in (plain, checkpointed):
         pool(2).run(train, recipe)
@@ -73,7 +77,7 @@ def offloaded(processes: Processes, recipe: Recipe) -> list[float]:
     engine = Engine(model, recipe.engine_options(processes.world_size), processes)
     _, batch = model_and_batch("bert", 4)
     plan = recipe.schedule().at(0)
-    depths = [1, 6, 3, 5, 2, 4, 6, 1]
+    depths = [1, 6, 3, 5, 2]
     results = [
         float(engine.train_step([batch], [replace(plan, layer_map=(0,) * depth, learning_rate=1e-3)]).loss)
         for depth in depths
@@ -113,8 +117,7 @@ def work_of_steps(processes: Processes, recipe: Recipe, depths: list[int]) -> li
     return found
 
 
-@pytest.mark.parametrize("family", ["bert", "gpt2"])
-@pytest.mark.parametrize("stage", [0, 1])
+@pytest.mark.parametrize(("family", "stage"), [("bert", 0), ("gpt2", 1)])
 def test_a_drawn_depth_costs_its_layers_and_nothing_else(family: str, stage: int) -> None:
     """Operation for operation: the same as at a fixed depth, and as many more for each layer that runs more."""
     recipe = tiny(family, "unused", deepspeed=zero(stage))

@@ -84,15 +84,15 @@ def rebuild_often(processes: Processes, recipe: Recipe, times: int) -> list[int]
 def train_and_perhaps_rebuild(
     processes: Processes, recipe: Recipe, rebuild: bool
 ) -> tuple[list[float], dict[str, torch.Tensor]]:
-    """Four steps, perhaps a growth from 3 to 3 layers, ten more steps."""
+    """Three steps, perhaps a growth from 3 to 3 layers, five more steps."""
     engine = Engine(build(recipe.model, 3, seed=1), recipe.engine_options(processes.world_size), processes)
-    losses = train_steps(processes, engine, recipe, range(4))
+    losses = train_steps(processes, engine, recipe, range(3))
     if rebuild:
         state = engine.capture()
         engine.close()
         engine = Engine(build(recipe.model, 3, seed=2), recipe.engine_options(processes.world_size), processes)
         engine.restore(state, no_growth(3, f"model.{FAMILIES[recipe.model.family].blocks}", recipe.model.family))
-    losses += train_steps(processes, engine, recipe, range(4, 14))
+    losses += train_steps(processes, engine, recipe, range(3, 8))
     result = whole_state(processes, engine)
     engine.close()
     return losses, result
