@@ -32,7 +32,7 @@ check: lint
 	$(BIN)/pytest --numprocesses auto tests/unit
 
 test: environment
-	$(MAKE) --jobs 2 --output-sync lint all-tests
+	$(MAKE) --jobs 2 lint all-tests
 
 # Files with ranks first, so that short ones fill the end. More than two would need the memory for more ranks.
 all-tests: environment
