@@ -10,13 +10,19 @@ ifeq ($(DS_ACCELERATOR),)
 unexport DS_ACCELERATOR
 endif
 
+# pip would compile every file of torch and transformers, for a minute; most are never imported. The others are compiled
+# when they are imported first, here, so that their files are there for shells in which Python may not write any.
+export PYTHONDONTWRITEBYTECODE :=
+IMPORTED := apollo_ds.engine.engine apollo_ds.training.trainer apollo_ds.experiments.report apollo_ds.finetune.command
+
 .PHONY: environment pretrain lint check test all-tests acceptance evidence clean
 
 environment: .venv/installed
 
 .venv/installed: constraints.txt setup.py
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[test]'
+	$(BIN)/pip install --quiet --no-compile --constraint constraints.txt --editable '.[test]'
+	$(BIN)/python -c 'import sys, importlib; [importlib.import_module(name) for name in sys.argv[1:]]' $(IMPORTED)
 	touch $@
 
 pretrain: environment

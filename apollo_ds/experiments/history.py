@@ -142,9 +142,13 @@ class RunHistory:
         return {event["step"]: event for event in self.steps}
 
 
+_YAML = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+"""In C where it is installed: a comparison reads hundreds of files."""
+
+
 def _read_config(path: Path) -> dict[str, Any]:
     try:
-        config = yaml.safe_load(path.read_text())
+        config = yaml.load(path.read_text(), Loader=_YAML)
         config["recipe"] = with_defaults(config["recipe"])
     except (OSError, yaml.YAMLError, TypeError, KeyError):
         raise UserError(f"{path}: missing or damaged; the run cannot be shown without its recipe") from None

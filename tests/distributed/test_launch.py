@@ -4,9 +4,7 @@ One run goes through all of it, and ends as one that nothing disturbed.
 """
 
 import json
-import math
 import os
-import shutil
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -28,7 +26,7 @@ from apollo_ds.config.recipe import Recipe
 from apollo_ds.errors import EXIT_STOPPED
 from apollo_ds.experiments.events import read_metrics
 
-STEPS = 240
+STEPS = 200
 
 
 @dataclass(frozen=True)
@@ -191,25 +189,9 @@ def test_the_run_folder_is_complete(recipe: Recipe, finished: Started) -> None:
     assert AutoTokenizer.from_pretrained(folder / "export")("the cat sees the bird")["input_ids"]
 
 
-def test_a_finished_run_trains_nothing_and_a_wrong_key_is_said_once(
-    recipe: Recipe, words: tuple[str, str], finished: Started, tmp_path: Path
-) -> None:
-    """Both are started at once, the first by DeepSpeed's launcher on a single rank."""
-    assert finished.code == 0, finished.output
-    copy = recipe.model_copy(update={"out": Path(shutil.copytree(recipe.out, tmp_path / "run"))})
-    again = start("deepspeed", "--master_port", free_port(), SCRIPT, words[0], f"out={copy.out}")
-    other = ("--num_accelerators", "2", SCRIPT, words[0], "stpes=3")
-    mistaken = start("deepspeed", "--master_port", free_port(), *other)
-
-    code, output = finish(again)
-    assert code == 0, output
-    assert trained(copy) == trained(recipe)
-    assert events(copy, "resume")[-1]["ranks"] == 1
-    last, end = events(copy, "eval")[-1], events(copy, "end")[-1]
-    assert math.isfinite(end["loss"])
-    assert f"{last['loss']:.4f} nats per token" in output
-
-    code, output = finish(mistaken)
+def test_a_wrong_key_is_said_once(words: tuple[str, str]) -> None:
+    others = ("--num_accelerators", "2", SCRIPT, words[0], "stpes=3")
+    code, output = finish(start("deepspeed", "--master_port", free_port(), *others))
     assert code == 2, output
     sentence = f"apollo-ds: {words[0]}: unknown key stpes; did you mean steps?"
     assert output.splitlines().count(sentence) == 1, output

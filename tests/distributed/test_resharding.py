@@ -39,7 +39,7 @@ def save(family: str, moments: str, folder: Path) -> Saved:
     return Saved(recipe, folder, torch.tensor(pool(2).run(save_and_go_on, recipe, folder, MORE)[0]))
 
 
-@pytest.mark.parametrize(("world_size", "stage"), [(1, 3), (2, 0), (4, 2)])
+@pytest.mark.parametrize(("world_size", "stage"), [(1, 3), (2, 0)])
 def test_a_state_saved_on_two_ranks_continues_elsewhere(saved: Saved, world_size: int, stage: int) -> None:
     other = saved.recipe.model_copy(update={"deepspeed": zero(stage), "micro_batch_size": 2})
     equal, losses = pool(world_size).run(load_and_go_on, other, saved.folder, MORE)[0]

@@ -1,26 +1,22 @@
-"""launch/pretrain.sbatch on a real SLURM: stopped, queued again, gone on with; and arrays. All jobs run at once."""
+"""launch/pretrain.sbatch on a real SLURM: stopped, queued again, gone on with; and an array. Both run at once."""
 
 from collections.abc import Iterator
-from contextlib import redirect_stdout
 from dataclasses import dataclass
-from io import StringIO
 from pathlib import Path
 
 import pytest
 import slurm
-import yaml
 from launching import last_saved
 from ranks import pool
 from recipes import tiny, write
 from runs import events, train, trained
 from slurm_jobs import needs_slurm, submit, wait_for_completion, wait_for_requeue, wait_for_steps
 
-from apollo_ds.__main__ import main
 from apollo_ds.config.recipe import Recipe
 from apollo_ds.experiments.events import read_metrics
 
 pytestmark = needs_slurm
-STEPS = 200
+STEPS = 150
 METHODS = ("scratch", "stackbert", "apollo")
 
 
@@ -34,7 +30,6 @@ class Jobs:
     """What `requeued` trains."""
     requeued: str
     from_list: str
-    from_sweep: str
 
     def log(self, name: str) -> Path:
         return self.folder / f"{name}.log"
@@ -42,7 +37,7 @@ class Jobs:
 
 @pytest.fixture(scope="module")
 def jobs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Jobs]:
-    """A job that is signalled and has gone back to the queue, and a task each of two arrays."""
+    """A job that is signalled and has gone back to the queue, and a task of an array."""
     folder = tmp_path_factory.mktemp("slurm")
     cut = tiny("gpt2", folder / "cut", steps=STEPS, save_every=STEPS, eval_every=100, log_every=10)
     short = write(tiny("gpt2", folder / "unused"), folder / "short.yaml")
@@ -54,28 +49,10 @@ def jobs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Jobs]:
         words = (short, f"@{lines}", "seed=7")
         from_list = submit(cluster, folder / "list-%a.log", *words, options=("--nodes=1", "--array=2"))
 
-        write_grid(folder, short)
-        todo = folder / "todo.txt"
-        todo.write_text("".join(listed(folder)))
-        from_sweep = submit(cluster, folder / "sweep-%a.log", f"@{todo}", options=("--nodes=1", "--array=3"))
-
         wait_for_steps(cluster, requeued, cut, folder / "cut.log", 20)
         cluster.command("scancel", "--signal=USR1", requeued)
         wait_for_requeue(cluster, requeued, 1)
-        yield Jobs(cluster, folder, cut, requeued, from_list, from_sweep)
-
-
-def write_grid(folder: Path, recipe: str) -> None:
-    columns = {"method": ["scratch", {"name": "apollo", "layers": [3, 6], "grow_at": [0.5]}], "seed": [1, 2]}
-    grid = {"recipe": recipe, "grid": columns, "out": str(folder / "sweep")}
-    (folder / "grid.yaml").write_text(yaml.safe_dump(grid))
-
-
-def listed(folder: Path) -> list[str]:
-    """The lines of the runs that are left of the sweep."""
-    with redirect_stdout(StringIO()) as printed:
-        main(["sweep", str(folder / "grid.yaml"), "--list"])
-    return printed.getvalue().splitlines(keepends=True)
+        yield Jobs(cluster, folder, cut, requeued, from_list)
 
 
 def test_a_job_that_is_signalled_goes_on_as_if_nothing_had_happened(jobs: Jobs, tmp_path: Path) -> None:
@@ -100,9 +77,3 @@ def test_an_array_trains_one_line_of_the_list_each(jobs: Jobs) -> None:
     assert not (jobs.folder / "apollo").exists()
     assert "stackbert  gpt2 6x32" in jobs.log("list-2").read_text()
     assert "seed 7" in jobs.log("list-2").read_text()
-
-
-def test_an_array_trains_what_a_sweep_lists(jobs: Jobs) -> None:
-    wait_for_completion(jobs.cluster, f"{jobs.from_sweep}_3", jobs.log("sweep-3"))
-    lines = (jobs.folder / "todo.txt").read_text().splitlines(keepends=True)
-    assert listed(jobs.folder) == lines[:2] + lines[3:]

@@ -3,16 +3,13 @@
 import os
 import signal
 import subprocess
-import sys
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from grids import GRID, NAMES, write_grid
 from histories import write_run
-from launching import environment
 from project import PROJECT
 
 from apollo_ds.__main__ import main
@@ -153,27 +150,5 @@ def test_one_run_alone_can_be_chosen(sweep: Sweep, tmp_path: Path) -> None:
             sweep.run(number)
 
 
-@pytest.fixture
-def _nothing_left_in_shared_memory() -> Iterator[None]:
-    """DeepSpeed's CPU all-reduce leaves its buffers behind."""
-    shared = Path("/dev/shm")
-    before = set(shared.glob("deepspeed_allreduce_buffer_*"))
-    yield
-    for buffer in set(shared.glob("deepspeed_allreduce_buffer_*")) - before:
-        buffer.unlink(missing_ok=True)
-
-
-def test_a_run_through_the_real_launcher(tmp_path: Path, _nothing_left_in_shared_memory: None) -> None:
-    small = {"steps": 4, "eval_every": 2, "save_every": 4, "method.layers": [2, 6], "method.grow_at": [0.5]}
-    path = write_grid(tmp_path, {"method": ["apollo"], "seed": [1]}, set=small)
-    shell = {key: value for key, value in environment().items() if key != "MASTER_PORT"}
-    command = [sys.executable, "-m", "apollo_ds", "sweep", str(path)]
-
-    def swept() -> str:
-        done = subprocess.run(command, cwd=PROJECT, env=shell, capture_output=True, text=True, timeout=300, check=False)
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout
-
-    assert "finished" in swept()
-    assert (tmp_path / "sweep" / "apollo,seed=1" / "export" / "config.json").is_file()
-    assert "1/1  apollo,seed=1: complete" in swept().splitlines()
+def test_a_sweep_s_launcher_is_the_one_of_the_project(sweep: Sweep) -> None:
+    assert Sweep(sweep.grid).launcher == PROJECT / "launch" / "pretrain.sh"

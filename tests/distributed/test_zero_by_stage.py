@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import pytest
 import torch
 from ranks import pool
 from recipes import tiny, zero
@@ -16,11 +15,8 @@ def stages_of(recipe: Recipe, ranks: int) -> list[int]:
     return zero_stages(recipe, recipe.schedule().stages, ranks)
 
 
-@pytest.mark.parametrize(("stage", "precision", "difference"), [(1, "fp32", 1e-4), (3, "bf16", 2e-2)])
-def test_a_run_whose_stages_differ_trains_alike_and_goes_on_alike(
-    stage: int, precision: str, difference: float, tmp_path: Path
-) -> None:
-    config = zero(stage, precision)
+def test_a_run_whose_stages_differ_trains_alike_and_goes_on_alike(tmp_path: Path) -> None:
+    config = zero(3, "bf16")
     alike, whole, cut = (
         tiny("gpt2", tmp_path / name, steps=8, save_every=3, deepspeed=config, zero_by_stage=name != "alike")
         for name in ("alike", "whole", "cut")
@@ -31,6 +27,6 @@ def test_a_run_whose_stages_differ_trains_alike_and_goes_on_alike(
     pool(2).run(train, cut)
     under = [event["zero_stage"] for event in (*events(whole, "start"), *events(whole, "growth"))]
     assert under == stages_of(whole, ranks=2)
-    assert under[0] < under[-1] == stage
-    assert torch.allclose(torch.tensor(losses(whole)), torch.tensor(losses(alike)), atol=difference, rtol=0)
+    assert under[0] < under[-1] == 3
+    assert torch.allclose(torch.tensor(losses(whole)), torch.tensor(losses(alike)), atol=2e-2, rtol=0)
     assert trained(cut) == trained(whole)

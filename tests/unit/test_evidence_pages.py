@@ -5,10 +5,17 @@ from pathlib import Path
 
 import downstream
 import pytest
+from matplotlib.figure import Figure
 from page import DOWNSTREAM, QUESTIONS, write
 from project import PROJECT
 
 EVIDENCE = PROJECT / "benchmarks" / "evidence"
+
+
+@pytest.fixture(autouse=True)
+def _no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Drawing them takes longer than all else, and nothing here looks at them."""
+    monkeypatch.setattr(Figure, "savefig", lambda *arguments, **options: None)
 
 
 @pytest.mark.parametrize("question", QUESTIONS)

@@ -1,0 +1,40 @@
+"""The README's example as a newcomer runs it: every family by its name over the default recipe, on its default text."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from launching import SCRIPT, finish, start
+from transformers import AutoConfig, AutoTokenizer, pipeline
+
+from apollo_ds.experiments.events import read_metrics
+from apollo_ds.models.families import FAMILIES
+
+
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_default_recipe_learns_its_text_and_leaves_a_model(
+    family: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("launching.TIMEOUT_SECONDS", 1500)
+    out = tmp_path / "run"
+    code, output = finish(start("bash", SCRIPT, f"out={out}", f"model.family={family}"))
+    assert code == 0, output
+    recorded = read_metrics(out / "metrics.jsonl")
+    first, last = recorded[0], recorded[-1]
+    assert (first["event"], last["event"]) == ("start", "end")
+    assert last["loss"] < first["unigram_entropy"] - 1
+    growth = next(event for event in recorded if event["event"] == "growth")
+    assert growth["loss_after"] == pytest.approx(growth["loss_before"], abs=1e-3)
+    assert (out / "report" / "report.md").is_file()
+
+    tokenizer = AutoTokenizer.from_pretrained(out / "export")
+    masked = FAMILIES[family].is_masked
+    assert AutoConfig.from_pretrained(out / "export").num_hidden_layers == growth["to"]
+    torch.manual_seed(0)
+    if masked:
+        filled = pipeline("fill-mask", model=str(out / "export"))(f"return the {tokenizer.mask_token} of the list")
+        assert len({guess["token_str"] for guess in filled}) == 5
+    else:
+        written = pipeline("text-generation", model=str(out / "export"))("The function returns", max_new_tokens=20)
+        assert len(written[0]["generated_text"]) > len("The function returns") + 20
