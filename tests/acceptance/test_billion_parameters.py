@@ -1,4 +1,7 @@
-"""A growth to a billion parameters: no rank ever holds much more than its share of the state."""
+"""A growth to a billion parameters: no rank ever holds much more than its share of the state.
+
+The file's name makes it the first: the ranks that later tests keep alive would leave too little memory.
+"""
 
 import psutil
 import pytest
