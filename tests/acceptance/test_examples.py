@@ -23,13 +23,14 @@ def test_the_default_recipe_learns_its_text_and_leaves_a_model(
     recorded = read_metrics(out / "metrics.jsonl")
     first, last = recorded[0], recorded[-1]
     assert (first["event"], last["event"]) == ("start", "end")
-    assert last["loss"] < first["unigram_entropy"] - 0.2
+    masked = FAMILIES[family].is_masked
+    learned = 0.2 if masked else 1.0  # masked models begin slowly: 600 steps are few
+    assert last["loss"] < first["unigram_entropy"] - learned
     growth = next(event for event in recorded if event["event"] == "growth")
     assert growth["loss_after"] == pytest.approx(growth["loss_before"], abs=0.1)
     assert (out / "report" / "report.md").is_file()
 
     tokenizer = AutoTokenizer.from_pretrained(out / "export")
-    masked = FAMILIES[family].is_masked
     assert AutoConfig.from_pretrained(out / "export").num_hidden_layers == growth["to"]
     torch.manual_seed(0)
     if masked:

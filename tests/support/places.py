@@ -17,6 +17,6 @@ def assert_places_agree(family: str, places: list[tuple[int, int]], folder: Path
         curves[world_size, stage] = torch.tensor(losses(recipe))
     reference = curves[places[0]]
     assert len(reference) == steps
-    assert reference[-1] < reference[0] - 0.3
+    assert reference[-1] < reference[0] - 0.5
     for place, curve in curves.items():
         assert torch.allclose(curve, reference, atol=1e-4, rtol=0), place

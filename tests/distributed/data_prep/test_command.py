@@ -5,6 +5,7 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -89,6 +90,16 @@ def test_inspect_shows_masks_where_the_tokenizer_has_one(tmp_path: Path) -> None
     assert printed.count("the first of them under masking: ") == 2
     assert printed.count("to predict: ") == 2
     assert "[MASK]" in printed
+
+
+def test_a_build_with_its_own_tokenizer_imports_no_torch(tmp_path: Path) -> None:
+    """Which would take two seconds of it."""
+    source = write_jsonl(tmp_path / "a.jsonl", make_texts(20))
+    program = "import sys; from data_prep.__main__ import main; main(); print('torch' in sys.modules)"
+    options = ["--source", source, "--tokenizer", "bpe", "--vocab-size", "300", "--out", tmp_path / "out"]
+    words = [sys.executable, "-c", program, "build", *map(str, options)]
+    done = subprocess.run(words, check=True, capture_output=True, text=True, timeout=120)
+    assert done.stdout.splitlines()[-1] == "False"
 
 
 def test_mistakes_are_one_sentence_and_code_2(tmp_path: Path) -> None:
