@@ -5,11 +5,14 @@ from typing import Any
 import torch
 
 from apollo_ds.methods import METHODS, Run
-from apollo_ds.models.families import family_of
+from apollo_ds.models.families import PRESETS, family_of
 from apollo_ds.models.shape import ModelShape
 from apollo_ds.schedule.learning_rate import LearningRate
 from apollo_ds.schedule.schedule import Schedule
 from apollo_ds.schedule.stage import Stage
+
+BATCH, SEQ_LEN = 8, 128
+"""Of `bert_base_schedule`, in samples and tokens."""
 
 
 def shape(family: str, layers: int = 4, **changes: Any) -> ModelShape:
@@ -23,6 +26,13 @@ def stages(method: str, family: str, steps: int = 400, **options: Any) -> list[S
 
 def schedule(planned: list[Stage]) -> Schedule:
     return Schedule(tuple(planned), 4, LearningRate("cosine", 1e-3, warmup_fraction=0.1), seed=1)
+
+
+def bert_base_schedule(
+    method: str = "apollo", steps: int = 400, seed: int = 42, policy: Any = "cosine", **options: Any
+) -> Schedule:
+    planned = METHODS[method](name=method, **options).stages(Run(PRESETS["bert-base"], steps, SEQ_LEN))
+    return Schedule(tuple(planned), BATCH, LearningRate(policy, 1e-3, warmup_fraction=1 / 40), seed)
 
 
 def batch(of: ModelShape, seq_len: int = 16) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

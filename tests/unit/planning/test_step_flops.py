@@ -1,24 +1,11 @@
 """Operations of a schedule's steps: those that are expected are the mean of those that are drawn."""
 
 from statistics import mean
-from typing import Any
 
 import pytest
+from planned import bert_base_schedule as schedule
 
-from apollo_ds.methods import METHODS, Run
-from apollo_ds.models.families import PRESETS
 from apollo_ds.planning.step_flops import expected_step_flops, step_flops
-from apollo_ds.schedule.learning_rate import LearningRate
-from apollo_ds.schedule.schedule import Schedule
-
-BATCH, SEQ_LEN = 8, 128
-
-
-def schedule(
-    method: str = "apollo", steps: int = 400, seed: int = 42, policy: Any = "cosine", **options: Any
-) -> Schedule:
-    stages = METHODS[method](name=method, **options).stages(Run(PRESETS["bert-base"], steps, SEQ_LEN))
-    return Schedule(tuple(stages), BATCH, LearningRate(policy, 1e-3, warmup_fraction=1 / 40), seed)
 
 
 @pytest.mark.parametrize("sampler", ["lvps", "es", "us", "fs", "none"])

@@ -1,25 +1,14 @@
 """The schedule: what a step does is a pure function of its number."""
 
 from dataclasses import replace
-from typing import Any
 
 import pytest
+from planned import BATCH, SEQ_LEN
+from planned import bert_base_schedule as schedule
 
 from apollo_ds.errors import UserError
-from apollo_ds.methods import METHODS, Run
-from apollo_ds.models.families import PRESETS
-from apollo_ds.schedule.learning_rate import LearningRate
 from apollo_ds.schedule.schedule import Schedule
 from apollo_ds.schedule.stage import Stage
-
-BATCH, SEQ_LEN = 8, 128
-
-
-def schedule(
-    method: str = "apollo", steps: int = 400, seed: int = 42, policy: Any = "cosine", **options: Any
-) -> Schedule:
-    stages = METHODS[method](name=method, **options).stages(Run(PRESETS["bert-base"], steps, SEQ_LEN))
-    return Schedule(tuple(stages), BATCH, LearningRate(policy, 1e-3, warmup_fraction=1 / 40), seed)
 
 
 def test_each_stage_begins_where_the_one_before_it_ends() -> None:
