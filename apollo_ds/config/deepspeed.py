@@ -15,27 +15,25 @@ _DECIDED_ELSEWHERE = {
 }
 
 
-def check_deepspeed(config: Mapping[str, Any], source: str) -> None:
+def check_deepspeed(config: Mapping[str, Any]) -> None:
     """Look for what would contradict the recipe.
 
     Raises:
-        UserError: something does; names `source` and the key.
+        UserError: something does; names the key.
     """
     for key, instead in _DECIDED_ELSEWHERE.items():
         if key in config:
-            raise UserError(f"{source}: deepspeed.{key} is set by the recipe's {instead}; remove it")
+            raise UserError(f"deepspeed.{key} is set by the recipe's {instead}; remove it")
     for key in ("zero_optimization", "bf16", "fp16"):
         if not isinstance(config.get(key, {}), dict):
-            raise UserError(f"{source}: deepspeed.{key} must be a mapping, not {config[key]!r}")
+            raise UserError(f"deepspeed.{key} must be a mapping, not {config[key]!r}")
     enabled = config.get("bf16", {}).get("enabled", False)
     if not isinstance(enabled, bool) and enabled != "auto":
-        raise UserError(f"{source}: deepspeed.bf16.enabled: choose true, false or auto, not {enabled!r}")
+        raise UserError(f"deepspeed.bf16.enabled: choose true, false or auto, not {enabled!r}")
     if "torch_autocast" in config:
-        raise UserError(f"{source}: deepspeed.torch_autocast is not supported; use bf16 or fp16")
+        raise UserError("deepspeed.torch_autocast is not supported; use bf16 or fp16")
     if config.get("zero_optimization", {}).get("round_robin_gradients"):
-        raise UserError(
-            f"{source}: deepspeed.zero_optimization.round_robin_gradients must be off: it hides which rank owns what"
-        )
+        raise UserError("deepspeed.zero_optimization.round_robin_gradients must be off: it hides which rank owns what")
 
 
 Precision = Literal["fp32", "bf16", "fp16"]

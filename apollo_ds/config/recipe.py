@@ -2,84 +2,135 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import (
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     NonNegativeFloat,
     NonNegativeInt,
     PositiveFloat,
     PositiveInt,
+    model_validator,
 )
 
-from apollo_ds.config.deepspeed import settle
+from apollo_ds.config.deepspeed import check_deepspeed, settle, zero_stage
 from apollo_ds.engine.options import EngineOptions
 from apollo_ds.errors import UserError
-from apollo_ds.methods import Method, Run
-from apollo_ds.models.families import AnyShape
+from apollo_ds.methods import AnyMethod, Run
+from apollo_ds.models.families import AnyShape, family_of, preset
+from apollo_ds.models.shape import ModelShape
 from apollo_ds.schedule.learning_rate import LearningRate, Policy
 from apollo_ds.schedule.schedule import Schedule
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Beta = Annotated[float, Field(ge=0, lt=1)]
 
+MAY_CHANGE = "may change on resume"
+"""Marks a key that decides neither the order of the data nor the schedule, so that a run goes on with another value."""
+
+
+def _sizes(model: Any) -> Any:
+    """The sizes of a preset, where a recipe gives its name."""
+    return model if isinstance(model, Mapping | ModelShape) else preset(str(model))
+
 
 class Recipe(BaseModel):
     """A run, checked and complete. Field names are the recipe's keys."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     was: ClassVar[Mapping[str, Any]] = {}
     """Values of keys that an older version did not record, where they differ from today's defaults."""
 
-    model: AnyShape
-    method: Method
-    data: Path
-    out: Path
+    model: Annotated[AnyShape, BeforeValidator(_sizes)]
+    """The model at the end of the run: the name of a preset, such as `bert-base`, or a mapping of its sizes."""
+    method: AnyMethod
+    """How the model grows: a method's name, a mapping of its name and options, or a list: a method that makes the
+    stages, and methods that change them, such as `[deep_jump, pld]`."""
+    data: Annotated[Path, MAY_CHANGE]
+    """Folder of the prepared text, as `apollo-prep build` writes it. The text itself must stay the same."""
+    out: Annotated[Path, MAY_CHANGE]
+    """Folder of the run: its checkpoints, metrics, report and exported model."""
     steps: PositiveInt
+    """Optimizer steps of the whole run, all stages together."""
     seed: NonNegativeInt = 42
+    """What the first weights, the order of the text, the masks and the drawn depths follow from."""
     seq_len: PositiveInt = 128
+    """Tokens of a sample, at most `model.max_position_embeddings`."""
     masking: Literal["token", "whole_word"] = "token"
     """What the masking of a masked model chooses: tokens one by one, or all tokens of a word together."""
     global_batch_size: PositiveInt
-    micro_batch_size: PositiveInt
+    """Samples of a step, over all ranks. The number of ranks must divide it."""
+    micro_batch_size: Annotated[PositiveInt, MAY_CHANGE]
     """Samples a rank processes at once when all layers run, at most; the rest of its share is accumulated."""
-    activation_checkpointing: bool = False
+    activation_checkpointing: Annotated[bool, MAY_CHANGE] = False
     """Whether layers keep only their input, and the backward computes the rest again."""
-    compile_blocks: bool = False
-    """Whether `torch.compile` compiles the layers, each by itself."""
-    zero_by_stage: bool = False
+    compile_blocks: Annotated[bool, MAY_CHANGE] = False
+    """Whether `torch.compile` compiles the layers, each by itself. Not under ZeRO 3."""
+    zero_by_stage: Annotated[bool, MAY_CHANGE] = False
     """Whether smaller stages train under lower ZeRO stages: each under the lowest at which a rank holds no more than in
     the largest stage under the ZeRO stage of `deepspeed`. No effect if that is 0 or offloads."""
     learning_rate: PositiveFloat
+    """The peak of the schedule."""
     lr_schedule: Policy | None = None
-    """By default the method's own: cosine for most."""
+    """How the learning rate falls after its warm-up. By default the method's own: cosine for most."""
     warmup_fraction: Fraction = 0.025
+    """The first part of the run, in which the learning rate rises from zero."""
     decay_fraction: Fraction = 0.1
     """The last part of the run, in which the `wsd` schedule decays."""
     final_lr_fraction: Fraction = 0.0
+    """The learning rate at the end, as a part of the peak; not for `constant`."""
     weight_decay: NonNegativeFloat = 0.01
+    """AdamW's, of matrices and embeddings; biases and normalisations have none."""
     adam_betas: tuple[Beta, Beta] = (0.9, 0.999)
+    """Decay rates of Adam's first and second moments, per step."""
     adam_epsilon: PositiveFloat = 1e-8
-    eval_every: PositiveInt
-    eval_samples: PositiveInt = 256
-    save_every: PositiveInt
-    keep_checkpoints: PositiveInt = 3
-    keep_every: NonNegativeInt = 0
+    """What Adam adds to the square root of the second moment."""
+    eval_every: Annotated[PositiveInt, MAY_CHANGE]
+    """Steps from one evaluation on held-out text to the next."""
+    eval_samples: Annotated[PositiveInt, MAY_CHANGE] = 256
+    """Held-out samples of `seq_len` tokens that an evaluation reads, the same each time."""
+    save_every: Annotated[PositiveInt, MAY_CHANGE]
+    """Steps from one checkpoint to the next."""
+    keep_checkpoints: Annotated[PositiveInt, MAY_CHANGE] = 3
+    """How many of the newest checkpoints stay."""
+    keep_every: Annotated[NonNegativeInt, MAY_CHANGE] = 0
     """Checkpoints whose step it divides stay for good; 0: none do."""
-    log_every: PositiveInt = 10
-    hang_seconds: PositiveFloat = 1800.0
+    log_every: Annotated[PositiveInt, MAY_CHANGE] = 10
+    """Steps from one line in the terminal to the next where it is no terminal, such as a log file."""
+    hang_seconds: Annotated[PositiveFloat, MAY_CHANGE] = 1800.0
     """After this many seconds without progress, a rank prints its stack, and the job ends with exit code 70."""
-    peak_flops: PositiveFloat | None = None
+    peak_flops: Annotated[PositiveFloat | None, MAY_CHANGE] = None
     """Operations a second of one rank at best, for the utilisation; measured at the start if not stated."""
-    bad_steps: PositiveInt = 10
+    bad_steps: Annotated[PositiveInt, MAY_CHANGE] = 10
     """After this many steps in a row without a finite gradient, the run goes back to its last good checkpoint."""
-    spike_deviations: PositiveFloat = 10.0
+    spike_deviations: Annotated[PositiveFloat, MAY_CHANGE] = 10.0
     """A loss this many robust deviations above the median is a spike; see `training.faults.loss_spikes`."""
-    deepspeed: dict[str, Any] = Field(default_factory=dict)
-    """DeepSpeed's own configuration, as it stands in the JSON file that the recipe names."""
+    deepspeed: Annotated[dict[str, Any], MAY_CHANGE] = Field(default_factory=dict)
+    """DeepSpeed's own configuration: the path of a JSON file, such as `ds_configs/zero1.json`, or a mapping."""
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        check_deepspeed(self.deepspeed)
+        self.schedule()  # raises a UserError, as the others here do
+        if self.seq_len > self.model.max_position_embeddings:
+            raise UserError(
+                f"seq_len {self.seq_len} is longer than "
+                f"model.max_position_embeddings {self.model.max_position_embeddings}"
+            )
+        if self.masking == "whole_word" and not family_of(self.model).is_masked:
+            raise UserError(f"masking: {self.model.family} has no masks, so no whole_word; remove it")
+        if self.compile_blocks and zero_stage(self.deepspeed) == 3:
+            raise UserError("compile_blocks: ZeRO 3 moves weights inside each layer; use stage 1 or 2 with it")
+        return self
+
+    @classmethod
+    def may_change(cls) -> set[str]:
+        """The keys with whose other values a run may go on."""
+        return {key for key, field in cls.model_fields.items() if MAY_CHANGE in field.metadata}
 
     def schedule(self) -> Schedule:
         """The stages of the run.
@@ -137,4 +188,4 @@ class Recipe(BaseModel):
 
     def plain(self) -> dict[str, Any]:
         """The recipe as YAML holds it."""
-        return {**self.model_dump(mode="json"), "method": self.method.model_dump(mode="json")}
+        return self.model_dump(mode="json")

@@ -17,26 +17,6 @@ from apollo_ds.config.recorded import read_recorded
 from apollo_ds.data.corpus import Corpus
 from apollo_ds.errors import UserError
 
-# What may change between the starts of one run, since it changes neither data order nor schedule.
-_MAY_CHANGE = {
-    "data",
-    "out",
-    "micro_batch_size",
-    "activation_checkpointing",
-    "compile_blocks",
-    "deepspeed",
-    "zero_by_stage",
-    "eval_every",
-    "eval_samples",
-    "save_every",
-    "keep_checkpoints",
-    "keep_every",
-    "log_every",
-    "hang_seconds",
-    "peak_flops",
-    "bad_steps",
-    "spike_deviations",
-}
 _SECONDS_TO_LET_GO = 60.0
 _PACKAGES = ("torch", "deepspeed", "transformers", "datasets", "tensorboard", "numpy")
 
@@ -68,8 +48,8 @@ class RunFolder:
             return
         before = read_recorded(self.config)
         now = recipe.plain()
-        for key in sorted(before.keys() | now.keys()):
-            if key not in _MAY_CHANGE and before.get(key) != now.get(key):
+        for key in sorted((before.keys() | now.keys()) - Recipe.may_change()):
+            if before.get(key) != now.get(key):
                 raise UserError(
                     f"{self.config}: this run was started with {key}{_difference(before.get(key), now.get(key))}; "
                     f"use the same recipe, or another folder with out=..."

@@ -1,13 +1,16 @@
 """Growth methods, one file each: a new file with a `Method` in it is all that a new method takes."""
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 from importlib import import_module
 from inspect import getmembers, isabstract, isclass
 from pkgutil import iter_modules
-from typing import Any
+from typing import Annotated, Any, Self
 
-from apollo_ds.errors import UserError
+from pydantic import BeforeValidator, model_validator
+
+from apollo_ds.by_name import ByName
 from apollo_ds.methods._base import GrowingMethod, MapName, Method, Modifier, Run, SamplerName, split_steps
+from apollo_ds.schedule.learning_rate import Policy
 from apollo_ds.schedule.stage import Stage
 
 
@@ -24,28 +27,47 @@ def find_methods() -> dict[str, type[Method]]:
 METHODS = find_methods()
 
 
+_COMBINATION = "_combination"
+
+
+def _options(given: Any) -> Any:
+    """A method's options, where a recipe gives its name alone; a combination's, where it gives a list of methods."""
+    if isinstance(given, str):
+        return {"name": given}
+    if isinstance(given, Mapping) and "parts" in given:  # as a resolved recipe has it
+        given = given["parts"]
+    if not isinstance(given, list):
+        return given
+    if not given:
+        raise ValueError("the list is empty; name at least one method")
+    return _options(given[0]) if len(given) == 1 else {"name": _COMBINATION, "parts": given}
+
+
+_Part = Annotated[Method, ByName("name", lambda: METHODS), BeforeValidator(_options)]
+
+
 class Combination(Method):
     """A method, and what is laid over its stages: a list in the recipe."""
 
-    parts: tuple[Any, ...]
+    parts: tuple[_Part, ...]
+    """The first makes the stages. Each of the others changes them."""
 
+    @model_validator(mode="before")
     @classmethod
-    def of(cls, methods: Iterable[Method]) -> Method:
-        """One method from several; a single one stays what it is.
+    def _is_called_after_its_parts(cls, options: Mapping[str, Any]) -> dict[str, Any]:
+        named = [_options(part) for part in options["parts"]]
+        names = [part.get("name") if isinstance(part, Mapping) else getattr(part, "name", part) for part in named]
+        return {**options, "name": "+".join(str(name) for name in names)}
 
-        Raises:
-            UserError: one after the first makes stages of its own.
-        """
-        first, *others = methods
-        if not others:
-            return first
-        for other in others:
+    @model_validator(mode="after")
+    def _only_the_first_makes_stages(self) -> Self:
+        for other in self.parts[1:]:
             if not isinstance(other, Modifier):
-                raise UserError(f"method: {other.name} makes its own stages, so it can only stand first in the list")
-        return cls(name="+".join(part.name for part in (first, *others)), parts=(first, *others))
+                raise ValueError(f"{other.name} makes its own stages, so it can only stand first in the list")
+        return self
 
     @property
-    def lr_schedule(self) -> Any:
+    def lr_schedule(self) -> Policy:
         """That of the first."""
         return self.parts[0].lr_schedule
 
@@ -54,12 +76,19 @@ class Combination(Method):
         first, *others = self.parts
         stages = first.stages(run)
         for other in others:
+            assert isinstance(other, Modifier)
             stages = other.modify(stages, run)
         return stages
 
 
+BY_METHOD = ByName("name", lambda: {**METHODS, _COMBINATION: Combination})
+AnyMethod = Annotated[Method, BY_METHOD, BeforeValidator(_options)]
+"""What `method` of a recipe may be: a name, a mapping of a name and options, or a list of these."""
+
 __all__ = [
+    "BY_METHOD",
     "METHODS",
+    "AnyMethod",
     "Combination",
     "GrowingMethod",
     "MapName",

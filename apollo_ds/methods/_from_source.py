@@ -1,6 +1,9 @@
 """Methods that start from a smaller model: one that they train first, or one that another run has trained."""
 
-from pydantic import Field, ValidationInfo, field_validator
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
 
 from apollo_ds.errors import UserError
 from apollo_ds.methods._base import Method, Run, divided
@@ -9,10 +12,15 @@ from apollo_ds.schedule.source_run import SourceRun
 from apollo_ds.schedule.stage import Stage
 
 
+def _read(source: Any, info: ValidationInfo) -> Any:
+    """The run that a recipe names by its folder, read by what `config.load` gives the validation as its context."""
+    return info.context(Path(source)) if isinstance(source, str) and info.context else source
+
+
 class FromSource(Method):
     """What such methods have in common."""
 
-    source: SourceRun | None = None
+    source: Annotated[SourceRun | None, BeforeValidator(_read)] = None
     """The run that has trained the smaller model, where one has. A recipe names its folder."""
     source_fraction: float = Field(default_factory=lambda given: 0.0 if given["source"] else 0.25, ge=0, lt=1)
     """The part of the run's steps that trains the source: a quarter, or none where `source` is given."""

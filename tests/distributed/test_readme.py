@@ -9,6 +9,7 @@ from recipes import tiny
 from runs import events, train
 
 from apollo_ds import methods
+from apollo_ds.config.recipe import Recipe
 from apollo_ds.engine.processes import Processes
 
 README = PROJECT / "README.md"
@@ -18,6 +19,7 @@ def train_with_a_new_file(processes: Processes, folder: Path, out: Path) -> list
     """Train the method in a folder beside the package's own; the layers at each growth."""
     methods.__path__.append(str(folder))
     methods.METHODS.update(methods.find_methods())
+    Recipe.model_rebuild(force=True)
     try:
         recipe = tiny("gpt2", out, method="halves")
         train(processes, recipe)
@@ -25,6 +27,7 @@ def train_with_a_new_file(processes: Processes, folder: Path, out: Path) -> list
     finally:
         methods.__path__.pop()
         del methods.METHODS["halves"]
+        Recipe.model_rebuild(force=True)
 
 
 def test_the_readme_s_method_trains(tmp_path: Path) -> None:

@@ -6,8 +6,7 @@ from inspect import getmembers, isabstract, isclass
 from pkgutil import iter_modules
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, SerializeAsAny
-
+from apollo_ds.by_name import ByName
 from apollo_ds.errors import UserError
 from apollo_ds.models.family import Family
 from apollo_ds.models.shape import ModelShape
@@ -44,11 +43,13 @@ def shape_class_of(sizes: Mapping[str, Any]) -> type[ModelShape]:
     return family.shape_class if family else ModelShape
 
 
-def _shape(value: Any) -> Any:
-    return shape_class_of(value)(**value) if isinstance(value, Mapping) else value
+def shape_classes() -> dict[str, type[ModelShape]]:
+    """The class of each family's sizes."""
+    return {name: family.shape_class for name, family in FAMILIES.items()}
 
 
-AnyShape = Annotated[SerializeAsAny[ModelShape], BeforeValidator(_shape)]
+BY_FAMILY = ByName("family", shape_classes)
+AnyShape = Annotated[ModelShape, BY_FAMILY]
 """A shape of any family, as a field of a pydantic model that is written and read with all of the family's sizes."""
 
 
@@ -63,4 +64,15 @@ def preset(name: str) -> ModelShape:
     return PRESETS[name]
 
 
-__all__ = ["FAMILIES", "PRESETS", "AnyShape", "Family", "family_of", "find_families", "preset", "shape_class_of"]
+__all__ = [
+    "BY_FAMILY",
+    "FAMILIES",
+    "PRESETS",
+    "AnyShape",
+    "Family",
+    "family_of",
+    "find_families",
+    "preset",
+    "shape_class_of",
+    "shape_classes",
+]

@@ -77,7 +77,7 @@ def test_a_missing_deepspeed_file_is_named(recipe_file: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "expected"), [("{", "not valid JSON: "), ("[1]", "deepspeed: Input should be a valid dictionary")]
+    ("content", "expected"), [("{", "not valid JSON: "), ("[1]", "deepspeed: must be a mapping, not [1]")]
 )
 def test_a_damaged_deepspeed_file_is_refused(content: str, expected: str, recipe_file: Path) -> None:
     damaged = recipe_file.with_name("damaged.json")

@@ -76,8 +76,9 @@ def test_the_recipes_that_come_with_the_package_load(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
-def test_a_resolved_recipe_is_read_back_as_it_was(path: Path) -> None:
-    recipe = load_recipe(path)
+@pytest.mark.parametrize("overrides", [[], ["method=[deep_jump, {name: pld, theta: 0.4}]"]], ids=len)
+def test_a_resolved_recipe_is_read_back_as_it_was(path: Path, overrides: list[str]) -> None:
+    recipe = load_recipe(path, overrides)
     assert resolve(yaml.safe_load(yaml.safe_dump(recipe.plain())), "test") == recipe
 
 
@@ -107,6 +108,16 @@ def test_a_recorded_sprout_without_its_first_layers_had_one() -> None:
         ("method=apolo", "stackbert, staged, swe, not 'apolo'"),
         ("method=", "stackbert, staged, swe, not None"),
         ("method.name=[apollo]", "method: choose one of apollo, bert2bert, "),
+        ("method={nam: apollo}", "method.name is missing; choose one of apollo, bert2bert"),
+        ("method=[]", "method: the list is empty; name at least one method"),
+        ("method=[pld, apollo]", "method: apollo makes its own stages, so it can only stand first in the list"),
+        ("method=[apollo, dlp]", "method[1]: choose one of apollo, bert2bert, compound_grow, decreasing_drop, deep_ju"),
+        ("method=[apollo, {name: pld, thta: 1}]", "unknown key method[1].thta; did you mean method[1].theta?"),
+        ("method=[apollo, {name: pld, theta: 9}]", "method[1].theta: Input should be less than or equal to 1, not 9"),
+        ("model={fam: bert}", "model.family is missing; choose one of bert, gpt2, roberta_prelayernorm"),
+        ("model=3", "model: there is no preset '3'; choose one of bert-small"),
+        ("out=", "out: must be a path, not None"),
+        ("deepspeed=[1]", "deepspeed: must be a mapping, not [1]"),
         ("method.sampler=lvsp", "method.sampler: choose one of lvps, es, us, fs, none, not 'lvsp'"),
         ("method.layers=[1, 3, 2, 4]", "method.layers: must increase from at least 1 to the model's 4, not [1, 3, 2"),
         ("method.layers=[1, 2, 2, 4]", "method.layers: must increase"),

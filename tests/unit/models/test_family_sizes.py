@@ -1,11 +1,13 @@
 """A family may have sizes of its own: each has a default, is read from a recipe, and is recorded with it."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from pydantic import Field, PositiveInt
 
 from apollo_ds.config.load import DEFAULT_RECIPE, load_recipe, resolve
+from apollo_ds.config.recipe import Recipe
 from apollo_ds.config.recorded import with_defaults
 from apollo_ds.errors import UserError
 from apollo_ds.models.families import FAMILIES
@@ -28,9 +30,19 @@ class Grouped(Gpt2):
     shape_class = GroupedShape
 
 
-@pytest.fixture(autouse=True)
-def grouped(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(FAMILIES, "grouped", Grouped())
+@pytest.fixture(autouse=True, scope="module")
+def grouped() -> Iterator[None]:
+    FAMILIES["grouped"] = Grouped()
+    _rebuild()
+    yield
+    del FAMILIES["grouped"]
+    _rebuild()
+
+
+def _rebuild() -> None:
+    """Let the models of pydantic that hold a shape know the families that there are now."""
+    for kind in (SourceRun, Recipe):
+        kind.model_rebuild(force=True)
 
 
 def test_a_recipe_that_names_the_family_alone_has_its_sizes() -> None:

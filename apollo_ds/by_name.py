@@ -1,0 +1,46 @@
+"""A pydantic field whose class is chosen by a name in its value, from classes that are found at run time."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import BaseModel, GetCoreSchemaHandler
+from pydantic_core import CoreSchema, core_schema
+
+UNKNOWN_NAME = "unknown_name"
+"""The type of pydantic's error where no class has the name."""
+
+
+@dataclass(frozen=True)
+class ByName:
+    """Makes a discriminated union of a field: `Annotated[Method, ByName("name", find)]`.
+
+    In the place of an error (`loc`) a class stands as `name:apollo`, which no key is called.
+    """
+
+    key: str
+    """The key of the value that holds the name."""
+    classes: Callable[[], Mapping[str, type[BaseModel]]]
+    """The classes by name, asked when the schema is built; `model_rebuild` asks again. A name that begins with "_" is
+    for a value of the package's own making: messages do not offer it."""
+
+    def __get_pydantic_core_schema__(self, _source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        classes = self.classes()
+        return core_schema.tagged_union_schema(
+            {self.tag(name): handler.generate_schema(kind) for name, kind in classes.items()},
+            discriminator=self._tag_of,
+            custom_error_type=UNKNOWN_NAME,
+            custom_error_message=f"choose one of {', '.join(name for name in classes if name[0] != '_')}",
+            custom_error_context={"key": self.key},
+        )
+
+    def tag(self, name: str) -> str:
+        """What a class is called within the place of an error."""
+        return f"{self.key}:{name}"
+
+    def _tag_of(self, value: Any) -> str | None:
+        if isinstance(value, Mapping):
+            name = value.get(self.key)
+        else:  # an instance: of several names that share its class, any serves
+            name = next((name for name, kind in self.classes().items() if type(value) is kind), None)
+        return None if name is None else self.tag(str(name))
