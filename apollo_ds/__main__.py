@@ -1,4 +1,4 @@
-"""The command line: `apollo-ds plan | train | export | compare | sweep | finetune`."""
+"""The command line: `apollo-ds plan | train | keys | export | compare | sweep | finetune`."""
 
 import argparse
 import json
@@ -49,6 +49,11 @@ def _parser() -> argparse.ArgumentParser:
     training = commands.add_parser("train", help="train a recipe on this process's rank, as launch/pretrain.sh does")
     _add_recipe(training)
     training.set_defaults(command=_train)
+
+    telling = commands.add_parser("keys", help="what a recipe may hold: every key, its type, default and meaning")
+    telling.add_argument("word", nargs="?", default="", help="only the keys with this in their names, such as learning")
+    telling.add_argument("--markdown", action="store_true", help="print the page docs/keys.md")
+    telling.set_defaults(command=_keys)
 
     exporting = commands.add_parser("export", help="write a checkpoint as a transformers model")
     exporting.add_argument("run", type=Path, help="run folder")
@@ -122,6 +127,15 @@ def _train(options: argparse.Namespace) -> None:
     from apollo_ds.training.run import run
 
     run(*split_recipe(options.words))
+
+
+def _keys(options: argparse.Namespace) -> None:
+    from apollo_ds.config.keys import markdown, print_keys
+
+    if options.markdown:
+        print(markdown(), end="")
+    else:
+        print_keys(options.word, Console())
 
 
 def _export(options: argparse.Namespace) -> None:

@@ -100,7 +100,7 @@ class Recipe(BaseModel):
     keep_every: Annotated[NonNegativeInt, MAY_CHANGE] = 0
     """Checkpoints whose step it divides stay for good; 0: none do."""
     log_every: Annotated[PositiveInt, MAY_CHANGE] = 10
-    """Steps from one line in the terminal to the next where it is no terminal, such as a log file."""
+    """Steps after which the losses since the last time are read from the device, recorded and shown."""
     hang_seconds: Annotated[PositiveFloat, MAY_CHANGE] = 1800.0
     """After this many seconds without progress, a rank prints its stack, and the job ends with exit code 70."""
     peak_flops: Annotated[PositiveFloat | None, MAY_CHANGE] = None

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Annotated, Any, ClassVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic_core import CoreSchema, core_schema
 
 from apollo_ds.errors import UserError
 from apollo_ds.models.layer_map import LAYER_MAPS
@@ -70,19 +71,26 @@ class Modifier(Method):
         return self.modify([self.stage(run, run.steps, run.shape.num_layers)], run)
 
 
-def one_of(known: Collection[str]) -> AfterValidator:
-    """A check that a text is one of the known names, however many there will be."""
+@dataclass(frozen=True)
+class OneOf:
+    """Checks that a text is one of the known names, however many there will be."""
 
-    def check(name: str) -> str:
-        if name not in known:
-            raise ValueError(f"choose one of {', '.join(known)}, not {name!r}")
+    known: Collection[str]
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_after_validator_function(self._check, handler(source))
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        return {**handler(schema), "enum": list(self.known)}
+
+    def _check(self, name: str) -> str:
+        if name not in self.known:
+            raise ValueError(f"choose one of {', '.join(self.known)}, not {name!r}")
         return name
 
-    return AfterValidator(check)
 
-
-MapName = Annotated[str, one_of(LAYER_MAPS)]
-SamplerName = Annotated[str, one_of(SAMPLERS)]
+MapName = Annotated[str, OneOf(LAYER_MAPS)]
+SamplerName = Annotated[str, OneOf(SAMPLERS)]
 
 
 class GrowingMethod(Method):

@@ -3,13 +3,16 @@
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
+from pydantic import BeforeValidator, Field, ValidationInfo, WithJsonSchema, field_validator
 
 from apollo_ds.errors import UserError
 from apollo_ds.methods._base import Method, Run, divided
 from apollo_ds.models.shape import why_not_grown
 from apollo_ds.schedule.source_run import SourceRun
 from apollo_ds.schedule.stage import Stage
+
+_FOLDER = {"anyOf": [{"type": "string", "format": "path"}, {"type": "null"}], "default": None}
+"""What a recipe gives for a source run."""
 
 
 def _read(source: Any, info: ValidationInfo) -> Any:
@@ -20,7 +23,7 @@ def _read(source: Any, info: ValidationInfo) -> Any:
 class FromSource(Method):
     """What such methods have in common."""
 
-    source: Annotated[SourceRun | None, BeforeValidator(_read)] = None
+    source: Annotated[SourceRun | None, BeforeValidator(_read), WithJsonSchema(_FOLDER)] = None
     """The run that has trained the smaller model, where one has. A recipe names its folder."""
     source_fraction: float = Field(default_factory=lambda given: 0.0 if given["source"] else 0.25, ge=0, lt=1)
     """The part of the run's steps that trains the source: a quarter, or none where `source` is given."""

@@ -16,6 +16,7 @@ class SharingMethod(GrowingMethod):
     """Stages of increasing layer counts, each run at depths drawn up to the target."""
 
     sampler: SamplerName = "lvps"
+    """The distribution that a step's depth is drawn from; `schedule.depth` explains them."""
     deep_end: float = Field(default=0.0, ge=0, lt=1)
     """The last part of each stage that shares layers runs at full depth only, as the network will after its growth."""
     shared_rate: float = Field(default=0.0, ge=0)

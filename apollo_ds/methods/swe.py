@@ -21,6 +21,7 @@ class Swe(GrowingMethod):
     unshare_at: float = Field(default=0.1, gt=0, lt=1)
     """Fraction of the run at which the layers part at the latest."""
     adaptive: bool = False
+    """Whether the layers may part sooner, where the gradients of neighbouring occurrences disagree."""
 
     def stages(self, run: Run) -> list[Stage]:
         """Shared and unshared."""

@@ -15,14 +15,21 @@ class ModelShape(BaseModel):
     """Values of keys that an older version did not record, where they differ from today's defaults."""
 
     family: str
-    """The name of a file in `models/families`."""
+    """The kind of model: the name of a file in `models/families`."""
     num_layers: PositiveInt
+    """Layers at the end of the run."""
     hidden_size: PositiveInt
+    """Width of the residual stream, in units."""
     num_heads: PositiveInt
+    """Attention heads of a layer; must divide `hidden_size`."""
     intermediate_size: PositiveInt
+    """Width of the feed-forward part, in units; usually four times `hidden_size`."""
     vocab_size: PositiveInt
+    """Rows of the token embedding, at least the tokenizer's."""
     max_position_embeddings: PositiveInt = 512
+    """Rows of the position embedding: the most tokens a sample may have."""
     dropout: float = Field(default=0.0, ge=0, lt=1)
+    """Probability that a value is dropped, after the embeddings, in attention and after each branch."""
     initializer_range: float = Field(default=0.02, gt=0)
     """Standard deviation of fresh matrices. The default is BERT's and GPT-2's own, for a hidden size of 768 or more. A
     narrow BERT may need about hidden_size ** -0.5 (0.09 at 128), or its attention learns nothing for thousands of

@@ -1,0 +1,170 @@
+"""Every key of a recipe: what it means, its type and its default, as the classes that check it say."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import BaseModel
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from apollo_ds.config.recipe import Recipe
+from apollo_ds.errors import UserError
+from apollo_ds.methods import METHODS
+from apollo_ds.models.families import FAMILIES, PRESETS, shape_classes
+from apollo_ds.models.shape import ModelShape
+
+_HEADINGS = ("key", "type", "default", "meaning")
+_INTRODUCTION = (
+    "A recipe is a YAML file of these keys. The command line takes them as `key=value`, such as `steps=500` or "
+    "`method.jump_at=0.7`. A key with ↻ may have another value when a run is resumed. `apollo-ds keys` prints all of "
+    "this, `apollo-ds keys learning` the keys whose names have `learning` in them, `apollo-ds keys sprout` a method's."
+)
+_NAMES = {"integer": "whole number", "boolean": "true or false", "string": "text", "object": "mapping", "null": "none"}
+_BOUNDS = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
+
+
+@dataclass(frozen=True)
+class Key:
+    """A key as a reader wants to know it; all of it text."""
+
+    name: str
+    type: str
+    default: str
+    meaning: str
+    may_change: bool = False
+
+    @property
+    def cells(self) -> tuple[str, str, str, str]:
+        """What stands below `_HEADINGS`."""
+        return (f"{self.name} ↻" if self.may_change else self.name), self.type, self.default, self.meaning
+
+
+@dataclass(frozen=True)
+class Section:
+    """Keys that belong together."""
+
+    title: str
+    text: str
+    keys: Sequence[Key]
+
+    def having(self, word: str) -> "Section":
+        """Those keys whose names have a word in them; all, if the section is called so."""
+        return (
+            self
+            if word in (self.title, self.title.split()[-1])
+            else Section(self.title, self.text, [k for k in self.keys if word in k.name])
+        )
+
+
+def sections() -> Iterator[Section]:
+    """The recipe's own keys, the sizes of a model, and the options of each method."""
+    yield Section("A recipe", "", _keys(Recipe, "", Recipe.may_change()))
+    presets = f"Presets: {', '.join(f'`{name}`' for name in PRESETS)}."
+    families = f"Families: {', '.join(f'`{name}`' for name in FAMILIES)}."
+    yield Section("model", f"{presets} {families}", _keys(ModelShape, "model."))
+    for name, shape in shape_classes().items():
+        own = [key for key in _keys(shape, "model.") if key.name.removeprefix("model.") not in ModelShape.model_fields]
+        if own:
+            yield Section(f"model of the family {name}", "", own)
+    for name, method in METHODS.items():
+        summary = " ".join((method.__doc__ or "").split("\n\n")[0].split())
+        yield Section(f"method {name}", summary, [key for key in _keys(method, "method.") if key.name != "method.name"])
+
+
+def print_keys(word: str, console: Console) -> None:
+    """Print the keys whose names have a word in them, for people; all of them for an empty word.
+
+    Raises:
+        UserError: there are none.
+    """
+    found = [section.having(word) for section in sections()]
+    if not any(section.keys for section in found):
+        raise UserError(f"keys: no key has {word!r} in its name; `apollo-ds keys` prints all of them")
+    for section in found:
+        if not section.keys:
+            continue
+        console.print(f"[bold]{section.title}[/]")
+        if section.text:
+            console.print(section.text, markup=False, highlight=False)
+        table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+        for heading in _HEADINGS:
+            table.add_column(heading, no_wrap=heading == "key")
+        for key in section.keys:
+            table.add_row(*(Text(cell) for cell in key.cells))
+        console.print(table)
+
+
+def markdown() -> str:
+    """The page docs/keys.md."""
+    lines = ["# The keys of a recipe", "", _INTRODUCTION, ""]
+    for section in sections():
+        lines += [f"## {section.title}", "", *([section.text, ""] if section.text else [])]
+        if section.keys:
+            rows = [_HEADINGS, ("---",) * len(_HEADINGS), *(_escaped(key) for key in section.keys)]
+            lines += [*(f"| {' | '.join(row)} |" for row in rows), ""]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _escaped(key: Key) -> tuple[str, ...]:
+    name, *others = key.cells
+    word, _, mark = name.partition(" ")
+    return (f"`{word}` {mark}".rstrip(), *(cell.replace("|", "\\|") for cell in others))
+
+
+def _keys(kind: type[BaseModel], prefix: str, may_change: set[str] | None = None) -> list[Key]:
+    schema = kind.model_json_schema()
+    return [
+        Key(
+            name=prefix + name,
+            type=_type(schema["properties"][name]),
+            default=_default(schema["properties"][name], field.is_required()),
+            meaning=_meaning(kind, name),
+            may_change=name in (may_change or ()),
+        )
+        for name, field in kind.model_fields.items()
+    ]
+
+
+def _meaning(kind: type[BaseModel], name: str) -> str:
+    """What a field's own class says of it, or the nearest class above that says something."""
+    bases = [base for base in kind.__mro__ if issubclass(base, BaseModel)]
+    above = [base.model_fields[name] for base in bases if name in base.model_fields]
+    said = next((field.description for field in above if field.description), "")
+    return " ".join(said.split())
+
+
+def _type(schema: Mapping[str, Any]) -> str:
+    """A type in words, such as `whole number > 0`."""
+    if "oneOf" in schema or "discriminator" in schema:
+        return "name or mapping"
+    if "anyOf" in schema:
+        return " or ".join(_type(option) for option in schema["anyOf"])
+    if "enum" in schema or "const" in schema:
+        return ", ".join(str(value) for value in schema.get("enum", [schema.get("const")]))
+    if schema["type"] == "array":
+        inside = schema.get("prefixItems")
+        return f"list of {len(inside)}: {_type(inside[0])}" if inside else f"list of: {_type(schema['items'])}"
+    name = schema.get("format", _NAMES.get(schema["type"], schema["type"]))
+    bounds = [f"{sign} {schema[bound]:g}" for bound, sign in _BOUNDS.items() if bound in schema]
+    return " ".join([str(name), ", ".join(bounds)]).rstrip()
+
+
+def _default(schema: Mapping[str, Any], is_required: bool) -> str:
+    if is_required:
+        return "must be given"
+    if schema.get("type") == "object":
+        return "empty"
+    if "default" not in schema:
+        return "depends"
+    return _value(schema["default"])
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, list):
+        return f"[{', '.join(_value(part) for part in value)}]"
+    if isinstance(value, bool) or value is None:
+        return {None: "none", True: "true", False: "false"}[value]
+    return f"{value:g}" if isinstance(value, float) else str(value)
