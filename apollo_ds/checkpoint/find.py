@@ -11,6 +11,10 @@ from typing import Any
 
 import xxhash
 
+from apollo_ds.errors import UserError
+
+FORMAT = 2
+"""What a checkpoint's files hold. docs/upgrading.md says which versions write and read which format."""
 PARTIAL = ".partial"
 """Suffix of the names of incomplete files and folders."""
 
@@ -61,12 +65,20 @@ def read_manifest(folder: Path) -> dict[str, Any]:
 
     Raises:
         DamagedCheckpoint: the manifest is missing or is not JSON.
+        UserError: another version wrote it in a format that this one does not read.
     """
     path = folder / "manifest.json"
     try:
-        return json.loads(path.read_text())
-    except (OSError, json.JSONDecodeError):
+        manifest = json.loads(path.read_text())
+        written = manifest.get("format")
+    except (OSError, ValueError, AttributeError):
         raise DamagedCheckpoint(f"{path}: missing or damaged") from None
+    if written != FORMAT:
+        raise UserError(
+            f"{path}: has format {written}, and this version of apollo_ds reads format {FORMAT}; "
+            "use the version that the run's config.yaml names, or another folder with out=..."
+        )
+    return manifest
 
 
 def hash_of(path: Path) -> str:

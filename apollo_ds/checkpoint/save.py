@@ -16,13 +16,12 @@ from typing import Any, TypeVar
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 
-from apollo_ds.checkpoint.find import PARTIAL, complete_checkpoints, hash_of, step_of
+from apollo_ds.checkpoint.find import FORMAT, PARTIAL, complete_checkpoints, hash_of, step_of
 from apollo_ds.checkpoint.progress import Progress
 from apollo_ds.engine.side_channel import SideChannel
 from apollo_ds.errors import UserError
 from apollo_ds.growth.state import ShardedState
 
-_FORMAT = 2
 _Result = TypeVar("_Result")
 
 
@@ -39,7 +38,7 @@ def save_checkpoint(folder: Path, state: ShardedState, progress: Progress, chann
         on_all_ranks(channel, partial, lambda: _make_empty(partial) if is_first else None)
         hashes = on_all_ranks(channel, partial, lambda: _write_rank(partial / _rank_file(rank), state))
         manifest = {
-            "format": _FORMAT,
+            "format": FORMAT,
             "course": asdict(progress.course),
             "totals": asdict(progress.totals),
             "counters": asdict(state.counters),

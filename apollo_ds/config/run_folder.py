@@ -18,7 +18,7 @@ from apollo_ds.data.corpus import Corpus
 from apollo_ds.errors import UserError
 
 _SECONDS_TO_LET_GO = 60.0
-_PACKAGES = ("torch", "deepspeed", "transformers", "datasets", "tensorboard", "numpy")
+_PACKAGES = ("apollo_ds", "torch", "deepspeed", "transformers", "datasets", "tensorboard", "numpy")
 
 
 class RunFolder:
