@@ -11,6 +11,7 @@ setup(
     install_requires=[
         "torch",
         "deepspeed",
+        "megatron-core",
         "transformers",
         "tokenizers",
         "datasets",
@@ -34,7 +35,6 @@ setup(
             "pytest-timeout",
             "pytest-xdist",
             "hypothesis",
-            "megatron-core",
             "ruff",
             "mypy",
             "import-linter",
