@@ -34,6 +34,7 @@ lint: environment
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/codespell
 
 check: lint
 	$(BIN)/pytest --numprocesses auto tests/unit

@@ -38,6 +38,7 @@ setup(
             "ruff",
             "mypy",
             "import-linter",
+            "codespell",
             "types-PyYAML",
         ],
     },
