@@ -13,7 +13,8 @@ endif
 # pip would compile every file of torch and transformers, for a minute; most are never imported. The others are compiled
 # when they are imported first, here, so that their files are there for shells in which Python may not write any.
 export PYTHONDONTWRITEBYTECODE :=
-IMPORTED := apollo_ds.engine.engine apollo_ds.training.trainer apollo_ds.experiments.report apollo_ds.finetune.command
+IMPORTED := apollo_ds.engine.engine apollo_ds.training.trainer apollo_ds.experiments.report apollo_ds.finetune.command \
+    data_prep.indexed
 
 .PHONY: environment pretrain lint check test all-tests acceptance evidence clean
 
@@ -33,6 +34,7 @@ lint: environment
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/codespell
 
 check: lint
 	$(BIN)/pytest --numprocesses auto tests/unit

@@ -6,10 +6,10 @@
 `preparation` makes shards from one JSON-lines file, each time in a fresh process, and counts the processor time from
 its start, imports included, so that a rate is that of one core however many threads work: with `apollo-prep build`;
 with `datasets.map(tokenize)` and `map(group_texts)`, as the example scripts of transformers do; and document by
-document into megatron-core's writer, as Megatron's preprocessing does. `reading` compares samples with slices of a
-numpy.memmap, `training` with what training takes; `masking` compares with `DataCollatorForLanguageModeling`;
-these three also count processor time, on one thread. `full-size` opens a made-up set of 5 billion tokens in fresh
-processes.
+document into megatron-core's writer, as Megatron's preprocessing does. `reading` compares samples with those of
+megatron-core's reader and with slices of a numpy.memmap, `training` with what training takes; `masking` compares with
+`DataCollatorForLanguageModeling`; these three also count processor time, on one thread. `full-size` opens a made-up
+set of 5 billion tokens in fresh processes.
 
 The text is wikipedia.parquet and books.parquet in APOLLO_DS_CORPORA; books are cut into documents of 30,000
 characters. Preparation is measured once, for it is long; all other figures are medians.

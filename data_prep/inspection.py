@@ -1,7 +1,7 @@
 """What is in a folder of shards, for a person to look at."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -10,9 +10,11 @@ from rich.console import Console
 from tokenizers import Tokenizer
 
 from data_prep.masking import MASKED_FRACTION, Masking, word_continuations
-from data_prep.shards import Shard
 from data_prep.summary import summarize
 from data_prep.verify import read_manifest, verify
+
+if TYPE_CHECKING:
+    from data_prep.indexed import Split
 
 PICTURE = "lengths.png"
 SAMPLES = 3
@@ -23,21 +25,23 @@ Lengths = npt.NDArray[np.int32]
 
 
 def inspect(folder: Path, console: Console) -> None:
-    """Check the hashes, then show counts, document lengths (also as a picture in the folder) and samples.
+    """Check the shards, then show counts, document lengths (also as a picture in the folder) and samples.
 
     Raises:
         DataError: a file is missing or damaged.
     """
     verify(folder)
+    from data_prep.indexed import open_split  # takes seconds
+
     console.print(f"{folder}: every file is as it was written", highlight=False, soft_wrap=True)
     manifest = read_manifest(folder)
     summarize(manifest, console)
-    shards = {name: Shard.open(folder / name) for name in manifest["splits"]}
-    lengths = {name: shard.lengths for name, shard in shards.items()}
+    splits = {name: open_split(folder / name) for name in manifest["splits"]}
+    lengths = {name: split.sequence_lengths for name, split in splits.items()}
     _show_lengths(lengths["train"], console)
     _draw_lengths(lengths, folder / PICTURE)
     console.print(f"the same as a picture: {folder / PICTURE}", highlight=False, soft_wrap=True)
-    _show_samples(shards["train"].tokens, folder, manifest, console)
+    _show_samples(splits["train"], folder, manifest, console)
 
 
 def _edges(lengths: Lengths) -> npt.NDArray[np.int64]:
@@ -72,23 +76,32 @@ def _draw_lengths(lengths: dict[str, Lengths], path: Path) -> None:
     figure.savefig(path, dpi=150)
 
 
-def _show_samples(tokens: npt.NDArray[Any], folder: Path, manifest: dict[str, Any], console: Console) -> None:
+def _show_samples(split: "Split", folder: Path, manifest: dict[str, Any], console: Console) -> None:
     """Show windows of the training stream at places drawn with a fixed seed, for BERT also as they are masked."""
     path = folder / manifest["tokenizer"]["path"] / "tokenizer.json"
     tokenizer = Tokenizer.from_file(str(path))
     random = np.random.default_rng(0)
-    last = max(len(tokens) - SAMPLE_TOKENS, 0)
+    last = max(manifest["splits"]["train"]["tokens"] - SAMPLE_TOKENS, 0)
     starts = random.integers(last, size=SAMPLES, endpoint=True)
-    for start in starts:
-        text = tokenizer.decode(tokens[start : start + SAMPLE_TOKENS].tolist(), skip_special_tokens=False)
+    windows = [_window(split, int(start)) for start in starts]
+    for start, window in zip(starts, windows, strict=True):
+        text = tokenizer.decode(window.tolist(), skip_special_tokens=False)
         console.print(f"[bold]training tokens {start:,} to {start + SAMPLE_TOKENS:,}[/bold]", highlight=False)
         console.print(text, markup=False, highlight=False)
     if manifest["tokenizer"]["mask"] is None:
         return
-    window = tokens[starts[0] : starts[0] + SAMPLE_TOKENS].astype(np.int64)[None, :]
-    _show_masked(window, "token", None, tokenizer, manifest["tokenizer"], random, console)
+    sample = windows[0].astype(np.int64)[None, :]
+    _show_masked(sample, "token", None, tokenizer, manifest["tokenizer"], random, console)
     if continues := word_continuations(path):
-        _show_masked(window, "whole_word", continues, tokenizer, manifest["tokenizer"], random, console)
+        _show_masked(sample, "whole_word", continues, tokenizer, manifest["tokenizer"], random, console)
+
+
+def _window(split: "Split", start: int) -> npt.NDArray[Any]:
+    """The tokens from a place of the stream on, of as many documents as they are in."""
+    ends = np.cumsum(split.sequence_lengths, dtype=np.int64)
+    first, last = np.searchsorted(ends, [start, start + SAMPLE_TOKENS - 1], side="right")
+    inside = start - int(ends[first] - split.sequence_lengths[first])
+    return np.concatenate(split[first : last + 1])[inside : inside + SAMPLE_TOKENS]
 
 
 def _show_masked(

@@ -9,7 +9,6 @@ from data_prep import parts
 from data_prep.choose import Choice
 from data_prep.encode import token_dtype
 from data_prep.parts import Documents, Job
-from data_prep.shards import ShardWriter
 from data_prep.sources import Part
 
 COUNTED_AT_ONCE = 1 << 22
@@ -27,6 +26,8 @@ def merge(job: Job, plan: list[Part], documents: Documents, choice: Choice, out:
     Returns:
         The manifest's `splits`, and `unigram_entropy` in nats a token of the training split.
     """
+    from data_prep.indexed import ShardWriter  # takes seconds
+
     train, validation = (ShardWriter(out / name, job.vocab_size) for name in ("train", "validation"))
     first = 0
     for part, count in zip(plan, documents.counts, strict=True):

@@ -21,7 +21,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
 
 
 def verify(folder: Path) -> None:
-    """Check every shard and the tokenizer against the hashes in the manifest.
+    """Check every shard and the tokenizer against the hashes in the manifest, and that megatron-core reads the shards.
 
     Raises:
         DataError: a file is missing or damaged; the message names it.
@@ -37,6 +37,10 @@ def verify(folder: Path) -> None:
         raise DataError(
             f"{path}: missing or not these shards' tokenizer: restore it, or remove {folder} and build again"
         )
+    from data_prep.indexed import open_split  # takes seconds
+
+    for name in manifest["splits"]:
+        open_split(folder / name)
 
 
 def verify_once(folder: Path) -> None:

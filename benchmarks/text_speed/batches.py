@@ -20,25 +20,37 @@ _RECIPE = Path("launch/recipes/bert-small-cpu.yaml")
 
 
 def reading(seq_len: str) -> dict[str, float]:
-    """Microseconds a sample of tokens, on one core, against slices at as many random places."""
+    """Microseconds a sample of tokens, on one core, against other readers at as many random places.
+
+    megatron-core's reader is spared to look up where a sample is and to join pieces: each is within a document.
+    """
     import numpy as np
 
+    from data_prep.indexed import open_split
+
     length = int(seq_len)
-    stream = _source(length, "gpt2").train
+    stream, split = _source(length, "gpt2").train, open_split(shards() / "train")
     memmap = np.memmap(shards() / "train.bin", np.uint16, "r")
     array = np.asarray(memmap)
-    starts = np.random.default_rng(0).integers(len(memmap) - length, size=(500, BATCH)).tolist()
+    random = np.random.default_rng(0)
+    starts = random.integers(len(memmap) - length, size=(500, BATCH)).tolist()
+    documents = random.choice(np.flatnonzero(split.sequence_lengths > length), size=(500, BATCH))
+    offsets = random.integers(split.sequence_lengths[documents] - length)
+    places = np.stack([documents, offsets], axis=-1).tolist()
     functions: dict[str, Callable[[int], object]] = {
         "TokenStream.read": lambda i: stream.read((i * BATCH + np.arange(BATCH)) * length, length),
+        "IndexedDataset.get": lambda i: np.stack([split.get(d, o, length) for d, o in places[i]]).astype(np.int64),
         "numpy.memmap slices": lambda i: np.stack([memmap[s : s + length] for s in starts[i]]).astype(np.int64),
         "array slices": lambda i: np.stack([array[s : s + length] for s in starts[i]]).astype(np.int64),
     }
     seconds = _seconds_each(BATCH, functions, times=100)
-    ours, memmap_slices, array_slices = (1e6 * of for of in seconds.values())
+    ours, dataset, memmap_slices, array_slices = (1e6 * of for of in seconds.values())
     return {
         "TokenStream.read, us": ours,
+        "IndexedDataset.get, us": dataset,
         "numpy.memmap slices, us": memmap_slices,
         "array slices, us": array_slices,
+        "in IndexedDataset.get": ours / dataset,
         "in memmap slices": ours / memmap_slices,
         "in array slices": ours / array_slices,
     }

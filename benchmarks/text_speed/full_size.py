@@ -35,17 +35,15 @@ def full_size(seq_len: str) -> dict[str, float]:
 
 def _simulate(folder: Path) -> None:
     """Write an index of 7 million documents, and tokens that are a hole in the file system."""
-    from array import array
-
     import numpy as np
 
-    from data_prep.shards import ShardWriter
+    from data_prep.indexed import ShardWriter
 
-    lengths = np.random.default_rng(0).geometric(_DOCUMENTS / _TOKENS, _DOCUMENTS).astype(np.int32)
-    writer = ShardWriter(folder / "train", VOCABULARY)
-    writer.bin.truncate(2 * int(lengths.sum(dtype=np.int64)))
-    writer.lengths = array("i", lengths.tobytes())
-    writer.write_index()
+    lengths = np.random.default_rng(0).geometric(_DOCUMENTS / _TOKENS, _DOCUMENTS)
+    builder = ShardWriter(folder / "train", VOCABULARY).builder
+    builder.data_file.truncate(2 * int(lengths.sum()))
+    builder.sequence_lengths, builder.document_indices = lengths.tolist(), list(range(_DOCUMENTS + 1))
+    builder.finalize(str(folder / "train.idx"))
 
 
 def _measured(folder: str, seq_len: str) -> dict[str, float]:

@@ -14,6 +14,8 @@ import pytest
 from prep_command import command, kill_and_run_again, run, shards
 from texts import make_texts, write_jsonl
 
+from apollo_ds.data.corpus import Corpus
+
 
 def test_killed_three_times(tmp_path: Path) -> None:
     options: list[str | Path] = ["--tokenizer", "wordpiece", "--vocab-size", "1000", "--deduplicate", "exact"]
@@ -92,14 +94,32 @@ def test_inspect_shows_masks_where_the_tokenizer_has_one(tmp_path: Path) -> None
     assert "[MASK]" in printed
 
 
-def test_a_build_with_its_own_tokenizer_imports_no_torch(tmp_path: Path) -> None:
-    """Which would take two seconds of it."""
+def test_only_writing_and_checking_shards_imports_torch(tmp_path: Path) -> None:
+    """megatron-core and torch take seconds: no mistake, no encoding process and no later start waits for them."""
+    program = """
+import sys
+from pathlib import Path
+import data_prep.pool
+from apollo_ds.data.corpus import Corpus
+from apollo_ds.data.token_stream import TokenStream
+from data_prep.__main__ import main
+folder = Path(sys.argv.pop())
+try:
+    main()
+except SystemExit as stop:
+    print(stop.code)
+Corpus.open(folder).verify()
+TokenStream(folder, "train", 16, seed=1)
+print(sorted({"torch", "megatron"} & set(sys.modules)))
+"""
     source = write_jsonl(tmp_path / "a.jsonl", make_texts(20))
-    program = "import sys; from data_prep.__main__ import main; main(); print('torch' in sys.modules)"
-    options = ["--source", source, "--tokenizer", "bpe", "--vocab-size", "300", "--out", tmp_path / "out"]
-    words = [sys.executable, "-c", program, "build", *map(str, options)]
-    done = subprocess.run(words, check=True, capture_output=True, text=True, timeout=120)
-    assert done.stdout.splitlines()[-1] == "False"
+    out = tmp_path / "out"
+    options = ["--tokenizer", "bpe", "--vocab-size", "300", "--source"]
+    assert run("build", "--out", out, *options, source).returncode == 0
+    Corpus.open(out).verify()
+    mistake = ["build", "--out", str(tmp_path / "new"), *options, str(tmp_path / "none.jsonl"), str(out)]
+    done = subprocess.run([sys.executable, "-c", program, *mistake], check=True, capture_output=True, text=True)
+    assert done.stdout == "2\n[]\n"
 
 
 def test_mistakes_are_one_sentence_and_code_2(tmp_path: Path) -> None:

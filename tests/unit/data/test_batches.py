@@ -17,7 +17,7 @@ from apollo_ds.errors import UserError
 from apollo_ds.models.families import FAMILIES
 from apollo_ds.models.loss import IGNORED
 from apollo_ds.models.shape import ModelShape
-from data_prep.shards import ShardWriter
+from data_prep.indexed import ShardWriter
 
 CLS, SEP, MASK = 1, 2, 3
 SPECIAL = [0, CLS, SEP, MASK]

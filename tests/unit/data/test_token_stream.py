@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from apollo_ds.data import token_stream
 from apollo_ds.data.token_stream import TokenStream
 from apollo_ds.rng import Stream, permute, random_bits
-from data_prep.shards import ShardWriter
+from data_prep.indexed import ShardWriter
 
 BLOCK = 16
 

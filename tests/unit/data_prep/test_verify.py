@@ -36,6 +36,16 @@ def test_a_flipped_byte_and_a_missing_file_are_named(folder: Path, name: str) ->
         verify(folder)
 
 
+def test_shards_that_megatron_core_does_not_read_are_refused_though_the_manifest_lists_them(folder: Path) -> None:
+    index, manifest = folder / "train.idx", files.read_json(folder / "manifest.json")
+    index.write_bytes(b"TNTIDX" + index.read_bytes()[6:])
+    manifest["splits"]["train"]["files"]["train.idx"] = files.describe(index)
+    files.write_json(folder / "manifest.json", manifest)
+    for _ in range(2):
+        with pytest.raises(DataError, match=r"train\.idx: missing, damaged, or not an index of Megatron's"):
+            verify_once(folder)
+
+
 def test_what_was_found_sound_is_not_read_again_until_it_changes(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     verify_once(folder)
     read: list[Path] = []

@@ -1,0 +1,85 @@
+"""Shards through megatron-core: its builder writes them, and its reader checks them and shows what is in them.
+
+megatron-core imports torch and half of Megatron, which takes seconds. Functions that need this module import it
+themselves, so that nothing else waits for it.
+"""
+
+import struct
+import warnings
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from data_prep import files
+from data_prep.encode import token_dtype
+from data_prep.errors import DataError
+from data_prep.shards import TOKEN_TYPES
+
+with warnings.catch_warnings(action="ignore"):  # of optional packages, such as apex, that nothing here needs
+    from megatron.core.datasets.indexed_dataset import IndexedDataset, IndexedDatasetBuilder
+
+
+class Split(IndexedDataset):
+    """megatron-core's reader of a split. Its arrays are only valid for as long as the split is."""
+
+    def __del__(self) -> None:
+        with suppress(AttributeError):  # of a reader that could not be opened: it would be told in the terminal
+            super().__del__()
+
+
+def open_split(prefix: Path) -> Split:
+    """Open `PREFIX.bin` and `PREFIX.idx`, and check that the index describes the tokens, one sequence a document.
+
+    Raises:
+        DataError: the index is damaged, of other tokens, or of documents of several sequences.
+    """
+    index, tokens = prefix.with_suffix(".idx"), prefix.with_suffix(".bin")
+    mend = f"restore both, or remove {prefix.parent} and build again"
+    try:
+        split = Split(str(prefix))
+    except (AssertionError, IndexError, OSError, OverflowError, ValueError, struct.error) as error:
+        raise DataError(f"{index}: missing, damaged, or not an index of Megatron's: {mend}") from error
+    dtype = split.index.dtype
+    if dtype not in TOKEN_TYPES.values():
+        raise DataError(f"{index}: tokens of type {dtype.__name__}, not uint16 or int32: {mend}")
+    bounds = np.append(0, np.cumsum(split.sequence_lengths, dtype=np.int64)) * np.dtype(dtype).itemsize
+    size = tokens.stat().st_size
+    is_whole = bounds[-1] == size and np.array_equal(split.index.sequence_pointers, bounds[:-1])
+    if not is_whole or (np.diff(bounds) < 1).any():
+        raise DataError(f"{index}: its documents do not add up to the {size:,} bytes of {tokens.name}: {mend}")
+    if not np.array_equal(split.document_indices, np.arange(len(split) + 1)):
+        raise DataError(
+            f"{index}: has documents of several sequences, as Megatron's own preprocessing may write: "
+            "make the shards by apollo-prep build"
+        )
+    return split
+
+
+class ShardWriter:
+    """Writes a split, one document after the other."""
+
+    def __init__(self, prefix: Path, vocab_size: int) -> None:
+        self.prefix = prefix
+        self.builder = IndexedDatasetBuilder(str(prefix.with_suffix(".bin")), token_dtype(vocab_size))
+
+    def add(self, tokens: npt.NDArray[Any], ends: npt.NDArray[np.int64], copies: npt.NDArray[np.int64]) -> None:
+        """Write the documents of a part, each as often as `copies` says; `ends` are their ends in `tokens`."""
+        tokens = np.asarray(tokens)  # plain arrays slice faster than mapped ones
+        starts = np.concatenate([[0], ends[:-1]])
+        chosen = np.repeat(np.arange(len(ends)), copies)
+        for start, end in zip(starts[chosen].tolist(), ends[chosen].tolist(), strict=True):
+            self.builder.add_document(tokens[start:end], [end - start])
+
+    def close(self) -> dict[str, Any]:
+        """Write the index, read it again, and return the split's entry in the manifest."""
+        paths = [self.prefix.with_suffix(suffix) for suffix in (".bin", ".idx")]
+        self.builder.finalize(str(paths[1]))
+        split = open_split(self.prefix)
+        return {
+            "documents": len(split),
+            "tokens": int(split.sequence_lengths.sum(dtype=np.int64)),
+            "files": {path.name: files.describe(path) for path in paths},
+        }
