@@ -25,9 +25,7 @@ from data_prep.options import Options
 from data_prep.parts import Documents, Job
 from data_prep.pool import encode_all
 from data_prep.sources import Part
-from data_prep.verify import read_manifest
-
-FORMAT = 1
+from data_prep.verify import FORMAT, read_manifest
 
 
 def build(options: Options, out: Path, workers: int, console: Console) -> dict[str, Any]:

@@ -7,17 +7,30 @@ from typing import Any
 from data_prep import files
 from data_prep.errors import DataError
 
+FORMAT = 1
+"""What a folder of shards holds. docs/upgrading.md says which versions write and read which format."""
+
 
 def read_manifest(folder: Path) -> dict[str, Any]:
     """Read the manifest of a folder of shards.
 
     Raises:
-        DataError: no such folder, or preparation did not finish there.
+        DataError: no such folder, preparation did not finish there, the manifest is damaged or of another format.
     """
     path = folder / "manifest.json"
-    if not path.exists():
+    if not path.is_file():
         raise DataError(f"{path}: not found: make the shards by apollo-prep build --out {folder}")
-    return files.read_json(path)
+    try:
+        manifest: dict[str, Any] = files.read_json(path)
+        written = manifest.get("format")
+    except (ValueError, AttributeError):
+        raise DataError(f"{path}: damaged: restore it, or remove {folder} and build again") from None
+    if written != FORMAT:
+        raise DataError(
+            f"{path}: has format {written}, and this version reads format {FORMAT}: use the version that wrote it, "
+            "or build the text again in another folder"
+        )
+    return manifest
 
 
 def verify(folder: Path) -> None:

@@ -1,6 +1,5 @@
 """A folder of prepared text, as its manifest describes it. Reading a manifest imports no heavy package."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ from apollo_ds.models.families import family_of
 from apollo_ds.models.shape import ModelShape
 from data_prep.errors import DataError
 from data_prep.masking import word_continuations
-from data_prep.verify import verify_once
+from data_prep.verify import read_manifest, verify_once
 
 
 @dataclass(frozen=True)
@@ -25,18 +24,17 @@ class Corpus:
         """Read the manifest.
 
         Raises:
-            UserError: there is none, or it is damaged.
+            UserError: there is none, it is damaged, or another version made it in another format.
         """
-        path = folder / "manifest.json"
-        if not path.is_file():
+        if not (folder / "manifest.json").is_file():
             raise UserError(
                 f"data: {folder} holds no prepared text; make it with "
                 f"`apollo-prep build --source docs --tokenizer wordpiece --out {folder}`, or name another folder"
             )
         try:
-            return cls(folder, json.loads(path.read_text()))
-        except json.JSONDecodeError as error:
-            raise UserError(f"{path}: damaged ({error}); build the folder again") from None
+            return cls(folder, read_manifest(folder))
+        except DataError as error:
+            raise UserError(f"data: {error}") from None
 
     @property
     def tokenizer_folder(self) -> Path:

@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 from texts import write_jsonl
 
+from apollo_ds.data.corpus import Corpus
+from apollo_ds.errors import UserError
 from data_prep import files
 from data_prep.errors import DataError
 from data_prep.verify import verify, verify_once
@@ -34,6 +36,15 @@ def test_a_flipped_byte_and_a_missing_file_are_named(folder: Path, name: str) ->
     (folder / name).unlink()
     with pytest.raises(DataError, match=f"{name}: missing or"):
         verify(folder)
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"format": 2}', "{}"])
+def test_a_manifest_that_is_damaged_or_of_another_format_is_named(content: str, folder: Path) -> None:
+    (folder / "manifest.json").write_text(content)
+    with pytest.raises(DataError, match=r"manifest\.json: (damaged: restore it|has format (2|None), and this version)"):
+        verify(folder)
+    with pytest.raises(UserError, match=r"data: .*manifest\.json: (damaged: restore it|has format (2|None), and this)"):
+        Corpus.open(folder)
 
 
 def test_shards_that_megatron_core_does_not_read_are_refused_though_the_manifest_lists_them(folder: Path) -> None:
