@@ -113,7 +113,9 @@ def test_a_missing_data_folder_is_named_with_the_command_that_makes_it(recipe_fi
 
 def test_a_damaged_manifest_is_named(recipe_file: str, tmp_path: Path, capsys: Capture) -> None:
     (tmp_path / "manifest.json").write_text("{")
-    assert error_line(capsys, "train", recipe_file, f"data={tmp_path}").startswith(f"data: {tmp_path}/manifest.json: damaged")
+    assert error_line(capsys, "train", recipe_file, f"data={tmp_path}").startswith(
+        f"data: {tmp_path}/manifest.json: damaged"
+    )
 
 
 def test_a_tokenizer_of_another_size_is_refused(recipe_file: str, capsys: Capture) -> None:
