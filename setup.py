@@ -1,25 +1,53 @@
-"""Packages and dependencies. Versions are pinned in constraints.txt: `pip install -c constraints.txt -e .`"""
+"""Packages and dependencies. Tested versions are pinned in constraints.txt: `pip install -c constraints.txt .`"""
+
+import re
+from pathlib import Path
 
 from setuptools import find_packages, setup
 
+# A wheel has the recipes and DeepSpeed files of the checkout's top in here; apollo_ds/config/packaged.py finds them.
+FILES = {"launch/recipes": "*.yaml", "ds_configs": "*.json"}
+PACKAGED = {f"apollo_ds.packaged.{folder.replace('/', '.')}": folder for folder in FILES}
+
 setup(
     name="apollo_ds",
-    version="0.1.0",
+    version=re.findall(r'^__version__ = "(.+)"$', Path("apollo_ds/__init__.py").read_text(), re.MULTILINE)[0],
     description="Pretrain Transformers for a fraction of the compute by growing them while they train",
+    long_description=Path("README.md").read_text(),
+    long_description_content_type="text/markdown",
+    license_files=["LICENSE"],
+    classifiers=[
+        "Development Status :: 4 - Beta",
+        "Environment :: Console",
+        "Intended Audience :: Science/Research",
+        "Operating System :: POSIX :: Linux",
+        "Programming Language :: Python :: 3",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+        "Typing :: Typed",
+    ],
     python_requires=">=3.11",
-    packages=find_packages(include=["apollo_ds", "apollo_ds.*", "data_prep", "data_prep.*"]),
+    packages=[*find_packages(include=["apollo_ds", "apollo_ds.*", "data_prep", "data_prep.*"]), *PACKAGED],
+    package_dir=PACKAGED,
+    package_data={
+        "apollo_ds": ["py.typed"],
+        "data_prep": ["py.typed"],
+        **{package: [FILES[folder]] for package, folder in PACKAGED.items()},
+    },
     install_requires=[
-        "torch",
-        "deepspeed",
-        "megatron-core",
-        "transformers",
+        "torch>=2.13",
+        # The engine uses private parts of it. Another version than these is warned of when a run starts.
+        "deepspeed>=0.19.8,<0.20",
+        "megatron-core>=0.16",
+        "transformers>=5.0",
         "tokenizers",
         "datasets",
         "tensorboard",
-        "pydantic",
+        "packaging",
+        "pydantic>=2.7",
         "pyyaml",
         "rich",
         "matplotlib",
+        "numpy>=2",
         "rensa",
         "safetensors",
         "xxhash",

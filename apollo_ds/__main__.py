@@ -9,8 +9,10 @@ from pathlib import Path
 
 from rich.console import Console
 
-from apollo_ds.config.load import DEFAULT_RECIPE, load_recipe, load_resolved
-from apollo_ds.errors import EXIT_USER_ERROR, UserError
+from apollo_ds import __version__
+from apollo_ds.config.load import load_recipe, load_resolved
+from apollo_ds.config.packaged import DEFAULT_RECIPE, split_recipe
+from apollo_ds.errors import EXIT_INTERRUPTED, EXIT_USER_ERROR, UserError
 from apollo_ds.finetune.options import add_options
 from apollo_ds.planning.forecast import forecast, forecast_in_words
 from apollo_ds.planning.plan import plan, print_plan
@@ -31,10 +33,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if os.environ.get("RANK", "0") == "0":
             print(f"apollo-ds: {error}", file=sys.stderr)
         sys.exit(EXIT_USER_ERROR)
+    except KeyboardInterrupt:
+        sys.exit(EXIT_INTERRUPTED)
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="apollo-ds", description=__doc__)
+    parser.add_argument("--version", action="version", version=f"apollo-ds {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     planning = commands.add_parser("plan", help="show a recipe's stages and their cost; starts nothing")
@@ -46,8 +51,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     planning.set_defaults(command=_plan)
 
-    training = commands.add_parser("train", help="train a recipe on this process's rank, as launch/pretrain.sh does")
+    training = commands.add_parser("train", help="train a recipe on every GPU of this machine, or on two CPU ranks")
     _add_recipe(training)
+    training.add_argument("--ranks", type=int, help="how many processes; default: one for each GPU, or two")
+    # DeepSpeed's launcher adds it; the rank comes from the environment.
+    training.add_argument("--local_rank", help=argparse.SUPPRESS)
     training.set_defaults(command=_train)
 
     telling = commands.add_parser("keys", help="what a recipe may hold: every key, its type, default and meaning")
@@ -88,23 +96,8 @@ def _add_recipe(parser: argparse.ArgumentParser) -> None:
         "words",
         nargs="*",
         metavar="RECIPE key=value",
-        help=f"a YAML file ({DEFAULT_RECIPE} by default) and overrides",
+        help=f"a YAML file, or the name of one of the package's ({DEFAULT_RECIPE.stem} by default), and overrides",
     )
-    # DeepSpeed's launcher adds it; the rank comes from the environment.
-    parser.add_argument("--local_rank", help=argparse.SUPPRESS)
-
-
-def split_recipe(words: Sequence[str]) -> tuple[Path, list[str]]:
-    """The recipe's path, the default one if none is named, and the overrides.
-
-    Raises:
-        UserError: more than one recipe is named.
-    """
-    overrides = [word for word in words if "=" in word]
-    recipes = [word for word in words if "=" not in word]
-    if len(recipes) > 1:
-        raise UserError(f"one recipe at a time, not {' and '.join(recipes)}; overrides are written key=value")
-    return Path(recipes[0]) if recipes else DEFAULT_RECIPE, overrides
 
 
 def _plan(options: argparse.Namespace) -> None:
@@ -124,9 +117,9 @@ def _plan(options: argparse.Namespace) -> None:
 
 
 def _train(options: argparse.Namespace) -> None:
-    from apollo_ds.training.run import run
+    from apollo_ds.training.start import train_by_command
 
-    run(*split_recipe(options.words))
+    sys.exit(train_by_command(options.words, options.ranks))
 
 
 def _keys(options: argparse.Namespace) -> None:

@@ -1,4 +1,4 @@
-"""The one exception that is the user's to fix."""
+"""What a caller of the package has to know of: the user's mistakes, and other ends of a run than its own."""
 
 
 class UserError(Exception):
@@ -9,9 +9,19 @@ class UserError(Exception):
     """
 
 
+class Stopped(Exception):
+    """The run was asked to stop, and has saved. The same call goes on with it."""
+
+
+class RunFailed(Exception):
+    """A rank died or hung. The message says how; the same call goes on from the last checkpoint."""
+
+
 EXIT_USER_ERROR = 2
 """A `UserError`."""
 EXIT_HANG = 70
 """EX_SOFTWARE of sysexits.h: a rank made no progress."""
 EXIT_STOPPED = 75
 """EX_TEMPFAIL of sysexits.h: the run was told to stop and has saved a checkpoint. The same command resumes it."""
+EXIT_INTERRUPTED = 130
+"""As a shell reports a process that Ctrl-C has ended."""

@@ -20,7 +20,8 @@ from statistics import fmean, stdev
 os.environ.setdefault("DS_ACCELERATOR", "cpu")
 os.environ.setdefault("GOMP_SPINCOUNT", "0")
 
-from apollo_ds.config.load import DEFAULT_RECIPE, load_recipe
+from apollo_ds.config.load import load_recipe
+from apollo_ds.config.packaged import DEFAULT_RECIPE
 from apollo_ds.data.demo import prepare_default_text
 from apollo_ds.engine.processes import Processes
 from apollo_ds.methods import METHODS

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-"exec" "${0%/*}/start.sh" "$0" "$@"
-# Bash runs the line above and stops there: start.sh hands this file to DeepSpeed's launcher. The launcher runs it with
-# Python on each rank, to which that line is a string, and what follows the program.
+"exec" "env" "PATH=${0%/*}/../.venv/bin:$PATH" "python3" "$0" "$@"
+# Bash runs the line above and stops there: it starts Python, that of the project's environment if there is one, with
+# this file. To Python, also on each rank that DeepSpeed's launcher starts, that line is a string.
 import sys
 
 from apollo_ds.__main__ import main

@@ -11,20 +11,22 @@ from pydantic import ValidationError
 
 from apollo_ds.config.complaint import complaint
 from apollo_ds.config.overrides import apply_override, read_json, read_mapping
+from apollo_ds.config.packaged import find_recipe
 from apollo_ds.config.recipe import Recipe
 from apollo_ds.config.recorded import with_defaults
 from apollo_ds.config.source_run import source_of
 from apollo_ds.errors import UserError
 
-DEFAULT_RECIPE = Path("launch/recipes/demo.yaml")
 
-
-def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
+def load_recipe(path: Path | str, overrides: Sequence[str] = ()) -> Recipe:
     """Read a recipe, apply `key=value` overrides (dotted keys reach inside), and check all of it.
+
+    The recipe is a file, or one of the package's by its name, such as `bert-base`.
 
     Raises:
         UserError: the file is missing or not a mapping, or a key or value is wrong.
     """
+    path = find_recipe(path)
     values = read_mapping(path, "recipe")
     if isinstance(values.get("deepspeed"), str):
         values["deepspeed"] = read_json(values["deepspeed"], path)

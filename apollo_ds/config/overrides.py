@@ -6,6 +6,7 @@ from typing import Any
 
 import yaml
 
+from apollo_ds.config.packaged import find_deepspeed
 from apollo_ds.errors import UserError
 from apollo_ds.models.families import preset
 
@@ -29,20 +30,19 @@ def read_mapping(path: Path, what: str) -> dict[str, Any]:
     return values
 
 
-def read_json(name: str, recipe: Path | str) -> dict[str, Any]:
-    """A DeepSpeed file, named relative to the working directory or to the recipe's project.
+def read_json(name: str, recipe: Path | None = None) -> dict[str, Any]:
+    """A DeepSpeed file that a recipe or the command line names; `packaged.find_deepspeed` says where it is looked for.
 
     Raises:
         UserError: it is not there, or is not JSON.
     """
-    candidates = [Path(name), Path(__file__).resolve().parents[2] / name]
-    for candidate in candidates:
-        if candidate.is_file():
-            try:
-                return json.loads(candidate.read_text())
-            except json.JSONDecodeError as error:
-                raise UserError(f"{candidate}: not valid JSON: {error}") from None
-    raise UserError(f"{recipe}: deepspeed: there is no file {name}")
+    found = find_deepspeed(name, recipe)
+    if found is None:
+        raise UserError(f"{recipe or 'command line'}: deepspeed: there is no file {name}")
+    try:
+        return json.loads(found.read_text())
+    except json.JSONDecodeError as error:
+        raise UserError(f"{found}: not valid JSON: {error}") from None
 
 
 def apply_override(values: dict[str, Any], override: str) -> None:
@@ -59,7 +59,7 @@ def apply_override(values: dict[str, Any], override: str) -> None:
     except yaml.YAMLError:
         raise UserError(f"{key}: {text!r} is not a YAML value") from None
     if key == "deepspeed" and isinstance(value, str):
-        value = read_json(value, "command line")
+        value = read_json(value)
     *parents, last = key.split(".")
     target = values
     for parent in parents:

@@ -3,6 +3,7 @@
 import logging
 import os
 import re
+import sys
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ import torch
 import torch.distributed as dist
 
 from apollo_ds.engine.stale_builds import remove_stale_locks
+from apollo_ds.engine.tested_versions import doubt_of_deepspeed
 from apollo_ds.errors import UserError
 
 _Value = TypeVar("_Value")
@@ -44,6 +46,8 @@ class Processes:
         }.items():
             os.environ.setdefault(name, alone)
         os.environ.setdefault("MASTER_PORT", "29500")
+        if os.environ["RANK"] == "0" and (doubt := doubt_of_deepspeed()):
+            print(f"apollo-ds warns: {doubt}", file=sys.stderr)
         _quieten()
         import deepspeed
         from deepspeed.accelerator import get_accelerator

@@ -1,20 +1,21 @@
 """A training run from recipe to report, on one of its ranks."""
 
 import os
-import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
-from apollo_ds.config.load import DEFAULT_RECIPE, load_recipe
+from apollo_ds.config.load import load_recipe
+from apollo_ds.config.packaged import DEFAULT_RECIPE, find_recipe
 from apollo_ds.config.recipe import Recipe
 from apollo_ds.config.run_folder import RunFolder
 from apollo_ds.data.corpus import Corpus
 from apollo_ds.data.demo import default_text_folder, prepare_default_text
-from apollo_ds.errors import EXIT_STOPPED, UserError
+from apollo_ds.errors import Stopped, UserError
+from apollo_ds.experiments.events import read_metrics
 from apollo_ds.schedule.totals import Totals
-from apollo_ds.training.faults.stop_signal import Stopped, StopRequest
+from apollo_ds.training.faults.stop_signal import StopRequest
 
 if TYPE_CHECKING:
     from apollo_ds.engine.processes import Processes
@@ -24,32 +25,49 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Outcome:
-    """The totals and the last held-out loss of a finished run."""
+    """What a finished run has come to."""
 
+    folder: Path
+    """The run's: its checkpoints, `export/` with the model, `report/`."""
     totals: Totals
     loss: float
     """The last held-out loss, in nats per token."""
 
+    @classmethod
+    def read(cls, folder: Path) -> Self:
+        """That of a finished run, as its folder has it."""
+        end = read_metrics(RunFolder(folder).metrics)[-1]
+        return cls(folder, Totals(**{field.name: end[field.name] for field in fields(Totals)}), end["loss"])
 
-def run(recipe_path: Path, overrides: Sequence[str]) -> None:
-    """Train a recipe as the command line does, on the rank that the environment names.
 
-    Everything that can be checked before torch is imported is checked before.
+def prepare(recipe_name: Path, overrides: Sequence[str], ranks: int) -> Recipe:
+    """Check all of a run that can be checked before torch is imported; prepare the default recipe's text.
 
     Raises:
         UserError: something is wrong with the recipe, the data, the number of ranks or the run folder.
-        SystemExit: the run was asked to stop, and has saved; with `errors.EXIT_STOPPED`.
     """
-    recipe = load_recipe(recipe_path, overrides)
-    recipe.micro_batch(int(os.environ.get("WORLD_SIZE", "1")))  # raises if the ranks do not divide the batch
-    if recipe_path == DEFAULT_RECIPE and not any(override.startswith("data=") for override in overrides):
+    recipe = load_recipe(recipe_name, overrides)
+    recipe.micro_batch(ranks)  # raises if they do not divide the batch
+    is_default = find_recipe(recipe_name).resolve() == DEFAULT_RECIPE
+    if is_default and not any(override.startswith("data=") for override in overrides):
         recipe = recipe.model_copy(update={"data": default_text_folder(recipe.data, recipe.model)})
         prepare_default_text(recipe.data, recipe.model)
     check_text(recipe)
     RunFolder(recipe.out).check(recipe)
+    return recipe
+
+
+def run(recipe_name: Path, overrides: Sequence[str]) -> Outcome:
+    """Train a recipe from its file to its report, on the rank that the environment names.
+
+    Raises:
+        UserError: something is wrong with the recipe, the data, the number of ranks or the run folder.
+        Stopped: the run was asked to stop, and has saved.
+    """
+    recipe = prepare(recipe_name, overrides, int(os.environ.get("WORLD_SIZE", "1")))
     if os.environ.get("RANK", "0") == "0":
         Corpus.open(recipe.data).verify()  # last: it may take a while, and a rank that refuses ends the others
-    _run_on_this_rank(recipe)
+    return _run_on_this_rank(recipe)
 
 
 def check_text(recipe: Recipe) -> None:
@@ -68,21 +86,21 @@ def check_text(recipe: Recipe) -> None:
         )
 
 
-def _run_on_this_rank(recipe: Recipe) -> None:
+def _run_on_this_rank(recipe: Recipe) -> Outcome:
+    stop = StopRequest()
+    stop.hold()  # first: the imports take seconds
     from apollo_ds.engine.processes import Processes
     from apollo_ds.training.console import RunConsole
     from apollo_ds.training.faults.crash import leave_at_once
 
-    stop = StopRequest()
-    stop.hold()
     processes = Processes.join()
     console = RunConsole(recipe.schedule(), shown=processes.is_first)
     try:
         processes.on_first(stop.check_launcher)
-        train(recipe, processes, console, stop, concludes=True)
+        return train(recipe, processes, console, stop, concludes=True)
     except Stopped as stopped:
         console.say(f"[yellow]{stopped}[/]; run the same command to resume")
-        sys.exit(EXIT_STOPPED)
+        raise
     except Exception as error:
         if processes.world_size > 1:
             leave_at_once(error, processes, console)
@@ -101,7 +119,7 @@ def train(
 ) -> Outcome:
     """Train a recipe to its end, or go on with it where its folder has a checkpoint. All ranks together.
 
-    The command line, benchmarks and tests start a run by this. With `concludes` it exports the model, draws the
+    Ranks (`run`), benchmarks and tests train by this. With `concludes` it exports the model, draws the
     report and prints the closing table. After an error that is not a
     `UserError` the engine is not freed, so the process should end.
 
@@ -124,7 +142,7 @@ def train(
         trainer.close()
         if concludes:
             processes.on_first(lambda: _conclude(trainer))
-        return Outcome(trainer.totals, trainer.last_loss)
+        return Outcome(recipe.out, trainer.totals, trainer.last_loss)
     finally:
         folder.release()
 

@@ -15,7 +15,8 @@ from transformers import AutoTokenizer, PreTrainedModel
 
 from apollo_ds.checkpoint.export import export
 from apollo_ds.checkpoint.saved_state import SavedState
-from apollo_ds.config.load import DEFAULT_RECIPE, load_recipe
+from apollo_ds.config.load import load_recipe
+from apollo_ds.config.packaged import DEFAULT_RECIPE
 from apollo_ds.config.recipe import Recipe
 from apollo_ds.data.batches import BatchSource
 from apollo_ds.data.corpus import Corpus

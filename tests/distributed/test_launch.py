@@ -121,11 +121,9 @@ def test_the_script_is_bash_and_python() -> None:
     assert for_bash.startswith("#!/usr/bin/env bash\n")
     assert "import sys" in python
     subprocess.run(["bash", "-n"], input=f'{for_bash}"$@"\n', text=True, check=True)
-    for name in ("start.sh", "pretrain.sbatch"):
-        subprocess.run(["bash", "-n", PROJECT / "launch" / name], check=True)
+    subprocess.run(["bash", "-n", PROJECT / "launch" / "pretrain.sbatch"], check=True)
     compile(script, SCRIPT, "exec")
     assert os.access(PROJECT / SCRIPT, os.X_OK)
-    assert os.access(PROJECT / "launch" / "start.sh", os.X_OK)
 
 
 def test_a_kill_leaves_the_last_checkpoint(killed: Started) -> None:

@@ -13,7 +13,8 @@ from runs import events, train, trained
 
 from apollo_ds.config.recipe import Recipe
 from apollo_ds.engine.processes import Processes
-from apollo_ds.training.faults.stop_signal import Stopped, StopRequest
+from apollo_ds.errors import Stopped
+from apollo_ds.training.faults.stop_signal import StopRequest
 from apollo_ds.training.run import make_trainer
 
 

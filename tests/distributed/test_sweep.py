@@ -62,7 +62,7 @@ def sweep(tmp_path: Path) -> Sweep:
         (made.report / "report.md").write_text("done")
     launcher = tmp_path / "launcher.sh"
     launcher.write_text(LAUNCHER % tmp_path)
-    return Sweep(grid, launcher)
+    return Sweep(grid, ("bash", str(launcher)))
 
 
 def started(folder: Path) -> list[str]:
@@ -148,7 +148,3 @@ def test_one_run_alone_can_be_chosen(sweep: Sweep, tmp_path: Path) -> None:
     for number in (0, 5):
         with pytest.raises(UserError, match=rf"^--number {number}: the grid has the runs 1 to 4$"):
             sweep.run(number)
-
-
-def test_a_sweep_s_launcher_is_the_one_of_the_project(sweep: Sweep) -> None:
-    assert Sweep(sweep.grid).launcher == PROJECT / "launch" / "pretrain.sh"

@@ -1,4 +1,4 @@
-"""Kill -9 at random: of a rank or a launcher, at any time; after each, the same command. Nothing may be different.
+"""Kill -9 at random: of a rank or the launcher, at any time; after each, the same command. Nothing may be different.
 
 python tests/support/chaos.py --kills 50 --out benchmarks/results/chaos.md
 """
@@ -12,7 +12,7 @@ from pathlib import Path
 from tempfile import mkdtemp
 
 import psutil
-from launching import SCRIPT, environment
+from launching import SCRIPT, environment, rank_of
 from project import PROJECT
 from recipes import tiny, write
 from runs import trained
@@ -86,26 +86,13 @@ def _wait(process: "subprocess.Popen[bytes]", seconds: float) -> None:
 
 
 def _processes(started: "subprocess.Popen[bytes]") -> list[tuple[str, psutil.Process]]:
-    """The job's processes with what they are: start.sh, DeepSpeed's runner and node launcher, and ranks."""
+    """The job's processes with what they are: the launcher, and ranks."""
     try:
         top = psutil.Process(started.pid)
-        family = [top, *top.children(recursive=True)]
-        named = [(_kind(process), process) for process in family]
+        ranks = [(rank_of(process), process) for process in top.children()]
     except psutil.Error:
         return []
-    return [(kind, process) for kind, process in named if kind]
-
-
-def _kind(process: psutil.Process) -> str | None:
-    words = process.cmdline()
-    for word in words:
-        if word.startswith("--local_rank="):
-            return f"rank {word.removeprefix('--local_rank=')}"
-    if "deepspeed.launcher.launch" in words:
-        return "node launcher"
-    if any(word.endswith("bin/deepspeed") for word in words):
-        return "runner"
-    return "start.sh" if any(word.endswith("start.sh") for word in words) else None
+    return [("launcher", top), *((f"rank {rank}", process) for rank, process in ranks if rank is not None)]
 
 
 def _starts(recipe: Recipe) -> set[str]:

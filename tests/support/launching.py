@@ -74,12 +74,16 @@ def _steps_since(out: Path, resumes: int) -> int:
 
 def ranks_of(out: Path) -> list[psutil.Process]:
     """The processes that train a run, which was started with its folder as `out=`."""
-    found = []
-    for process in psutil.process_iter(["cmdline"]):
-        words = process.info["cmdline"] or []
-        if f"out={out}" in words and any(word.startswith("--local_rank=") for word in words):
-            found.append(process)
-    return found
+    named = [p for p in psutil.process_iter(["cmdline"]) if f"out={out}" in (p.info["cmdline"] or [])]
+    return [process for process in named if rank_of(process) is not None]
+
+
+def rank_of(process: psutil.Process) -> str | None:
+    """The rank that a process is; None if it is none."""
+    try:
+        return process.environ().get("RANK")
+    except psutil.Error:
+        return None
 
 
 def last_saved(out: Path) -> int:

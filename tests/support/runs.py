@@ -8,11 +8,10 @@ import pytest
 
 from apollo_ds.config.recipe import Recipe
 from apollo_ds.engine.processes import Processes
-from apollo_ds.errors import UserError
+from apollo_ds.errors import Stopped, UserError
 from apollo_ds.experiments.events import read_metrics
 from apollo_ds.models.loss import LOGITS_AT_ONCE
 from apollo_ds.training import run as training
-from apollo_ds.training.faults.stop_signal import Stopped
 from apollo_ds.training.trainer import Trainer
 
 TIMELESS = {"seconds", "tokens_per_second", "peak_memory_bytes"}

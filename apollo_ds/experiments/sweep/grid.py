@@ -7,8 +7,9 @@ from itertools import chain, product
 from pathlib import Path
 from typing import Any, Self
 
-from apollo_ds.config.load import DEFAULT_RECIPE, load_recipe
+from apollo_ds.config.load import load_recipe
 from apollo_ds.config.overrides import read_mapping
+from apollo_ds.config.packaged import DEFAULT_RECIPE
 from apollo_ds.config.run_folder import RunFolder
 from apollo_ds.errors import UserError
 from apollo_ds.experiments.sweep.words import label, plain, word

@@ -2,9 +2,9 @@
 
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from types import FrameType
 
 from rich.console import Console
@@ -14,7 +14,7 @@ from apollo_ds.errors import EXIT_STOPPED, UserError
 from apollo_ds.experiments.history import RunHistory
 from apollo_ds.experiments.sweep.grid import Cell, Grid
 
-LAUNCHER = Path(__file__).parents[3] / "launch" / "pretrain.sh"
+COMMAND = (sys.executable, "-m", "apollo_ds", "train")
 _FAILED = 1
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)
 
@@ -22,9 +22,9 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)
 class Sweep:
     """The runs of a grid, started as a user would start them."""
 
-    def __init__(self, grid: Grid, launcher: Path = LAUNCHER) -> None:
+    def __init__(self, grid: Grid, command: Sequence[str] = COMMAND) -> None:
         self.grid = grid
-        self.launcher = launcher
+        self.command = command
         self.console = Console(highlight=False)
         self._stopping = False
         self._told = False
@@ -38,11 +38,9 @@ class Sweep:
         is 0 if all went well, 1 if a run failed, and `errors.EXIT_STOPPED` if the sweep or a run was stopped.
 
         Raises:
-            UserError: there is no such number, or no launcher.
+            UserError: there is no such number.
         """
         cells = self._chosen(number)
-        if not self.launcher.is_file():
-            raise UserError(f"{self.launcher}: not found; sweep runs from a checkout of the project")
         failed: dict[str, int] = {}
         with self._signals_caught():
             for position, cell in enumerate(cells):
@@ -74,7 +72,7 @@ class Sweep:
         if self._stopping:
             return EXIT_STOPPED
         self._say(f"{position}  {cell.name}")
-        command = ["bash", str(self.launcher), str(self.grid.recipe), *cell.words]
+        command = [*self.command, str(self.grid.recipe), *cell.words]
         # A session of its own: what a terminal sends to all its processes reaches it through this one, and so once.
         self._running = subprocess.Popen(command, start_new_session=True)
         if self._stopping and not self._told:  # the signal came between the look above and the start

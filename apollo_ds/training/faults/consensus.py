@@ -4,8 +4,8 @@ from enum import IntEnum
 
 from apollo_ds.engine.processes import Processes
 from apollo_ds.engine.side_channel import SideChannel
-from apollo_ds.errors import UserError
-from apollo_ds.training.faults.stop_signal import Stopped, StopRequest
+from apollo_ds.errors import Stopped, UserError
+from apollo_ds.training.faults.stop_signal import StopRequest
 
 
 class _Wish(IntEnum):

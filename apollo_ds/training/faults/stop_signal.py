@@ -17,12 +17,9 @@ import psutil
 from apollo_ds.errors import UserError
 
 _SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
-_STARTED_BY = "APOLLO_DS_STARTED_BY"
+STARTED_BY = "APOLLO_DS_STARTED_BY"
+"""The variable in which `training/launch.py` tells its ranks its own process id."""
 _SECONDS_BETWEEN_LOOKS = 1.0
-
-
-class Stopped(Exception):
-    """The run was asked to stop, and has saved. The message says after which step, and who asked."""
 
 
 class StopRequest:
@@ -45,8 +42,10 @@ class StopRequest:
 
         SLURM sends it to all of them, and a compiler that DeepSpeed has started would die of it.
         """
-        signal.signal(signal.SIGUSR1, signal.SIG_IGN)
         signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])  # blocked, it waits, even if ignored
+        if signal.SIGUSR1 in signal.sigpending():  # `training/launch.py` has it blocked from the start
+            self._note(signal.SIGUSR1)
+        signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # one that is pending already is forgotten by this
 
     def listen(self) -> None:
         """Heed signals, and watch the launchers above this process. Call it from the main thread."""
@@ -64,6 +63,9 @@ class StopRequest:
 
     def _on_signal(self, number: int, _frame: FrameType | None) -> None:
         signal.signal(number, signal.SIG_DFL)
+        self._note(number)
+
+    def _note(self, number: int) -> None:
         self.reason = f"{signal.Signals(number).name} on {socket.gethostname()}"
 
     def _watch(self, launchers: list[int]) -> None:
@@ -75,11 +77,11 @@ class StopRequest:
 def _launchers() -> list[int]:
     """The processes that started this rank. When one of them dies, nobody is left to stop the run.
 
-    launch/start.sh tells its own process id, and it ends when DeepSpeed's launchers do. Where a user started those
-    directly, they are the ancestors of this process that were given the same script.
+    `training/launch.py` tells its own process id. DeepSpeed's launchers are the ancestors of this process that were
+    given the same script.
     """
-    if _STARTED_BY in os.environ:
-        return [int(os.environ[_STARTED_BY])]
+    if STARTED_BY in os.environ:
+        return [int(os.environ[STARTED_BY])]
     found = []
     try:
         for ancestor in psutil.Process().parents():
@@ -91,9 +93,11 @@ def _launchers() -> list[int]:
     return found
 
 
-def _is_alive(pid: int) -> bool:
+def _is_alive(launcher: int) -> bool:
+    """Whether it is; a process that is younger than this one has only got its number."""
     try:
-        process = psutil.Process(pid)
-        return sys.argv[0] in process.cmdline() and process.status() != psutil.STATUS_ZOMBIE
+        process = psutil.Process(launcher)
+        is_older = process.create_time() <= psutil.Process().create_time()
+        return is_older and process.status() != psutil.STATUS_ZOMBIE
     except psutil.Error:
         return False

@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 import apollo_ds
-from apollo_ds.config.load import DEFAULT_RECIPE, load_recipe
+from apollo_ds.config.load import load_recipe
+from apollo_ds.config.packaged import DEFAULT_RECIPE
 from apollo_ds.data.demo import default_text_folder
 from apollo_ds.growth.depth_and_width import width_between
 from apollo_ds.growth.depth_map import DepthMap

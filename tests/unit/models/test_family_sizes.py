@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 from pydantic import Field, PositiveInt
 
-from apollo_ds.config.load import DEFAULT_RECIPE, load_recipe, resolve
+from apollo_ds.config.load import load_recipe, resolve
+from apollo_ds.config.packaged import DEFAULT_RECIPE
 from apollo_ds.config.recipe import Recipe
 from apollo_ds.config.recorded import with_defaults
 from apollo_ds.errors import UserError

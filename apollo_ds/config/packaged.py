@@ -1,0 +1,50 @@
+"""The recipes and DeepSpeed files that come with the package, and where a file that the user names is looked for."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from apollo_ds.errors import UserError
+
+_PACKAGE = Path(__file__).resolve().parents[1]
+_INSTALLED = _PACKAGE / "packaged"  # setup.py has them copied there; a checkout has them at its top
+_ROOT = _INSTALLED if _INSTALLED.is_dir() else _PACKAGE.parent
+_RECIPES = _ROOT / "launch" / "recipes"
+
+DEFAULT_RECIPE = _RECIPES / "demo.yaml"
+
+
+def find_recipe(name: Path | str) -> Path:
+    """The file of a recipe, which may be one of the package's: `launch/recipes/bert-base.yaml`, or `bert-base`.
+
+    Raises:
+        UserError: it is a bare word that names neither.
+    """
+    candidates = (Path(name), _ROOT / name, _RECIPES / f"{name}.yaml")
+    found = next((candidate for candidate in candidates if candidate.is_file()), Path(name))
+    if str(name) == found.stem and not found.exists():
+        known = ", ".join(sorted(path.stem for path in _RECIPES.glob("*.yaml")))
+        raise UserError(f"{name}: there is no such recipe; name a YAML file, or one of {known}")
+    return found
+
+
+def find_deepspeed(name: str, recipe: Path | None = None) -> Path | None:
+    """A DeepSpeed file by its path, from the working directory, the recipe's folder or one above it.
+
+    What comes with the package is looked at last.
+    """
+    above = recipe.resolve().parents if recipe else ()
+    candidates = (folder / name for folder in (Path(), *above, _ROOT))
+    return next((candidate for candidate in candidates if candidate.is_file()), None)
+
+
+def split_recipe(words: Sequence[str]) -> tuple[Path, list[str]]:
+    """What a command line names: the recipe, the default one if there is none, and the overrides.
+
+    Raises:
+        UserError: more than one recipe is named.
+    """
+    overrides = [word for word in words if "=" in word]
+    recipes = [word for word in words if "=" not in word]
+    if len(recipes) > 1:
+        raise UserError(f"one recipe at a time, not {' and '.join(recipes)}; overrides are written key=value")
+    return Path(recipes[0]) if recipes else DEFAULT_RECIPE, overrides

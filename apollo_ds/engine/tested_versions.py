@@ -1,0 +1,21 @@
+"""Whether the DeepSpeed that is installed is one that was tested. The engine uses private parts of it."""
+
+from importlib import metadata
+
+from packaging.requirements import Requirement
+
+
+def doubt_of_deepspeed() -> str | None:
+    """One sentence if setup.py's range does not hold the installed version; None if it does, or nothing is installed."""
+    try:
+        stated = [Requirement(text) for text in metadata.requires("apollo_ds") or ()]
+    except metadata.PackageNotFoundError:  # a checkout that is only on the path
+        return None
+    installed = metadata.version("deepspeed")
+    for requirement in stated:
+        if requirement.name == "deepspeed" and not requirement.specifier.contains(installed, prereleases=True):
+            return (
+                f"DeepSpeed {installed} was not tested, and private parts of it are used; "
+                f"if anything goes wrong, use `pip install '{requirement}'`"
+            )
+    return None

@@ -1,0 +1,203 @@
+"""Starting the ranks of a run on this machine, and ending them together.
+
+Each rank is a process of its own that runs `apollo-ds train` with RANK in its environment. The process that starts them
+waits for them, and passes on signals to stop. If it is killed, they notice (`faults/stop_signal.py`).
+"""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import IO
+
+from apollo_ds.errors import UserError
+from apollo_ds.training.faults.stop_signal import STARTED_BY
+from apollo_ds.training.gpus import visible_gpus
+
+SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT, signal.SIGHUP)
+_CPU_RANKS = 2
+_SECONDS_BETWEEN_LOOKS = 0.1
+# When a rank has failed, the others mostly fail too, and say why. Those that wait for it in vain are ended.
+_MEASURES = ((5.0, signal.SIGTERM), (35.0, signal.SIGKILL))
+SIGNALLED = 128
+"""What shells add to the number of the signal that ended a process, to make an exit code."""
+
+_Rank = subprocess.Popen[bytes]
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """How many ranks a run has on this machine, and on what."""
+
+    count: int
+    on_gpus: bool
+
+    @classmethod
+    def of_this_machine(cls, wanted: int | None = None) -> "Ranks":
+        """One on each GPU, or two on the CPU; or as many as are wanted.
+
+        Raises:
+            UserError: there cannot be so many.
+        """
+        gpus = 0 if os.environ.get("DS_ACCELERATOR") == "cpu" else visible_gpus()
+        if wanted is None:
+            wanted = gpus or _CPU_RANKS
+        if wanted < 1:
+            raise UserError(f"ranks: must be at least 1, not {wanted}")
+        if 0 < gpus < wanted:
+            raise UserError(f"ranks: {wanted} are more than this machine's {gpus} GPUs; use at most {gpus}")
+        return cls(wanted, gpus > 0)
+
+    def environments(self) -> list[dict[str, str]]:
+        """The environment of each."""
+        shared = self._shared()
+        return [{**shared, "RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(self.count)]
+
+    def _shared(self) -> dict[str, str]:
+        environment = {
+            **os.environ,
+            **dict.fromkeys(("WORLD_SIZE", "LOCAL_WORLD_SIZE", "LOCAL_SIZE"), str(self.count)),
+            "MASTER_ADDR": "127.0.0.1",
+            "MASTER_PORT": os.environ.get("MASTER_PORT") or _free_port(),
+            STARTED_BY: str(os.getpid()),
+            # This Python's ninja comes first: with another, DeepSpeed's extension would be compiled anew.
+            "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]),
+        }
+        package = Path(__file__).resolve().parents[2]
+        if package.name not in ("site-packages", "dist-packages"):  # a checkout, which this process found somehow
+            environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(package), os.environ.get("PYTHONPATH")]))
+        if not self.on_gpus:
+            environment |= {"DS_ACCELERATOR": "cpu", "GOMP_SPINCOUNT": "0"}
+            environment.setdefault("OMP_NUM_THREADS", "1")
+        return environment
+
+
+@dataclass(frozen=True)
+class End:
+    """How the ranks ended."""
+
+    code: int
+    """Of the first that ended with another exit code than 0; 128 and the signal's number if a signal ended it."""
+    was_asked: bool
+    """Whether this process had a signal to stop."""
+
+
+def launch(
+    words: Sequence[str],
+    ranks: Ranks,
+    signals: Sequence[signal.Signals] = SIGNALS,
+    output: IO[str] | None = None,
+    meanwhile: Callable[[], None] = lambda: None,
+) -> End:
+    """Run `apollo-ds train WORDS` on all ranks and wait for their end; `meanwhile` is called again and again.
+
+    At one of the signals the ranks save and end; the same one again kills them. What they print goes to `output`, or to
+    where this process prints.
+    """
+    command = [sys.executable, "-u", "-P", "-m", "apollo_ds", "train", *words]
+    started: list[_Rank] = []
+    with _noted(signals) as heard:
+        try:
+            with _blocked(signal.SIGUSR1):  # so that a rank that is still starting keeps it until it listens
+                for environment in ranks.environments():
+                    started.append(_start(command, environment, output))
+            code = _wait(started, heard, meanwhile)
+        except BaseException:
+            _tell(started, signal.SIGUSR1)
+            raise
+    return End(code, bool(heard))
+
+
+def _start(command: Sequence[str], environment: dict[str, str], output: IO[str] | None) -> _Rank:
+    """In a group of its own: what a terminal sends to all of its processes reaches it through this one, and so once."""
+    return subprocess.Popen(
+        command,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=output,
+        stderr=subprocess.STDOUT if output else None,
+        process_group=0,
+    )
+
+
+def _wait(started: Sequence[_Rank], heard: Sequence[int], meanwhile: Callable[[], None]) -> int:
+    code, failed_at = 0, 0.0
+    measures = iter(_MEASURES)
+    patience, measure = next(measures)
+    heeded: list[int] = []
+    while _running(started):
+        if not code and (code := _first_failure(started)):
+            failed_at = time.monotonic()
+        if code and time.monotonic() - failed_at > patience:
+            _tell(started, measure)
+            patience, measure = next(measures, (float("inf"), measure))
+        for number in heard[len(heeded) :]:
+            if number in heeded:
+                _tell(started, signal.SIGKILL)
+            elif not heeded:
+                _tell(started, signal.SIGUSR1)
+            heeded.append(number)
+        meanwhile()
+        time.sleep(_SECONDS_BETWEEN_LOOKS)
+    meanwhile()
+    code = code or _first_failure(started)
+    return code if code >= 0 else SIGNALLED - code
+
+
+def _running(ranks: Sequence[_Rank]) -> list[_Rank]:
+    return [rank for rank in ranks if rank.poll() is None]
+
+
+def _first_failure(ranks: Sequence[_Rank]) -> int:
+    return next((rank.returncode for rank in ranks if rank.returncode), 0)
+
+
+def _tell(ranks: Sequence[_Rank], number: signal.Signals) -> None:
+    for rank in ranks:
+        rank.send_signal(number)  # does nothing once it has ended
+
+
+@contextmanager
+def _noted(signals: Sequence[signal.Signals]) -> Iterator[list[int]]:
+    """A list to which signals are added as they come, except those that are ignored, as nohup lets SIGHUP be."""
+    heard: list[int] = []
+
+    def note(number: int, _frame: FrameType | None) -> None:
+        heard.append(number)
+
+    if threading.current_thread() is not threading.main_thread():  # others have no signals
+        yield heard
+        return
+    before = {number: signal.getsignal(number) for number in signals}
+    caught = [number for number, handler in before.items() if handler != signal.SIG_IGN]
+    for number in caught:
+        signal.signal(number, note)
+    try:
+        yield heard
+    finally:
+        for number in caught:
+            signal.signal(number, before[number])
+
+
+@contextmanager
+def _blocked(number: signal.Signals) -> Iterator[None]:
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [number])
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _free_port() -> str:
+    """Where the ranks meet, so that several runs may share the machine."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return str(probe.getsockname()[1])

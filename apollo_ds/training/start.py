@@ -1,0 +1,99 @@
+"""How a run is started: by a command or by a call, which start its ranks, and on each of these."""
+
+import os
+import signal
+from collections.abc import Sequence
+from pathlib import Path
+from tempfile import NamedTemporaryFile
+from typing import IO
+
+from apollo_ds.config.packaged import split_recipe
+from apollo_ds.errors import EXIT_HANG, EXIT_STOPPED, EXIT_USER_ERROR, RunFailed, Stopped, UserError
+from apollo_ds.training.launch import SIGNALLED, Ranks, launch
+from apollo_ds.training.run import Outcome, prepare, run
+
+_COMPLAINT = "apollo-ds: "
+"""How the line begins in which a rank says what is wrong."""
+
+
+def train_by_command(words: Sequence[str], ranks: int | None = None) -> int:
+    """Train on all ranks of this machine, or as the rank that this process already is; the exit code.
+
+    Raises:
+        UserError: something is wrong with the recipe, the data, the number of ranks or the run folder.
+    """
+    name, overrides = split_recipe(words)
+    if _is_rank(ranks):
+        try:
+            run(name, overrides)
+        except Stopped:
+            return EXIT_STOPPED
+        return 0
+    chosen = Ranks.of_this_machine(ranks)
+    prepare(name, overrides, chosen.count)
+    return launch([str(name), *overrides], chosen).code
+
+
+def train(*words: str | Path, ranks: int | None = None) -> Outcome:
+    """Train as `apollo-ds train RECIPE key=value ...` does, and print what it prints.
+
+    The ranks are processes of their own: one for each GPU of this machine, or two on the CPU, or as many as `ranks`
+    says. In a process that is a rank already (RANK is in the environment, as under torchrun) it trains on that one.
+    Ctrl-C, or a notebook's interrupt, lets the run save before the `KeyboardInterrupt` goes on; a second one ends it at
+    once. The same call resumes a run that was stopped or has failed.
+
+    Raises:
+        UserError: something is wrong with the recipe, the data, the number of ranks or the run folder.
+        Stopped: a signal to a rank asked it to stop, and it has saved.
+        RunFailed: a rank died or hung.
+    """
+    name, overrides = split_recipe([str(word) for word in words])
+    if _is_rank(ranks):
+        return run(name, overrides)
+    chosen = Ranks.of_this_machine(ranks)
+    folder = prepare(name, overrides, chosen.count).out
+    # A file, not a pipe: a rank can still write to it when this process has died.
+    with NamedTemporaryFile("w", prefix="apollo-ds-", suffix=".log") as log, open(log.name, "rb") as written:
+        echo = _Echo(written)
+        end = launch([str(name), *overrides], chosen, (signal.SIGINT,), log.file, echo.more)
+    if end.was_asked:
+        raise KeyboardInterrupt
+    if end.code:
+        raise _exception(end.code, echo.complaint)
+    return Outcome.read(folder)
+
+
+def _is_rank(ranks: int | None) -> bool:
+    if "RANK" in os.environ and ranks is not None:
+        raise UserError("ranks: cannot be chosen here, since RANK is set: this process is one of a run's ranks already")
+    return "RANK" in os.environ
+
+
+class _Echo:
+    """Prints what ranks write, a line at a time, but keeps a complaint to itself."""
+
+    def __init__(self, written: IO[bytes]) -> None:
+        self.complaint = ""
+        self._written = written
+        self._begun = b""
+
+    def more(self) -> None:
+        """Print the lines that have come since the last time."""
+        *lines, self._begun = (self._begun + self._written.read()).split(b"\n")
+        for line in (line.decode(errors="replace") for line in lines):
+            if line.startswith(_COMPLAINT):
+                self.complaint = line.removeprefix(_COMPLAINT)
+            else:
+                print(line, flush=True)
+
+
+def _exception(code: int, complaint: str) -> Exception:
+    if code == EXIT_USER_ERROR and complaint:
+        return UserError(complaint)
+    if code == EXIT_STOPPED:
+        return Stopped("a signal asked the run to stop, and it has saved; the same call resumes it")
+    if code == EXIT_HANG:
+        return RunFailed("a rank hung, and printed where; the same call resumes the run")
+    if code > SIGNALLED:
+        return RunFailed(f"a rank was ended by {signal.Signals(code - SIGNALLED).name}; the same call resumes the run")
+    return RunFailed(f"a rank ended with code {code}, and printed why; the same call resumes the run")
