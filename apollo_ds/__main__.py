@@ -170,7 +170,7 @@ def _sweep(options: argparse.Namespace) -> None:
         raise UserError(f"--jobs {options.jobs}: give at least 1")
     grid = Grid.read(options.grid)
     if not options.list:
-        sys.exit(Sweep(grid, options.jobs).run(options.number))
+        sys.exit(Sweep(grid, jobs=options.jobs).run(options.number))
     print("".join(f"{line}\n" for line in grid.lines([c for c in known_cells(grid) if not c.is_complete])), end="")
     if awaits_others(grid):
         print("further_seeds: their runs are listed once all of these are complete", file=sys.stderr)

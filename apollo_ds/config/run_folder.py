@@ -141,21 +141,16 @@ def _difference(before: Any, now: Any, prefix: str = "") -> str:
 def _circumstances() -> dict[str, Any]:
     return {
         "versions": {"python": platform.python_version(), **{name: version(name) for name in _PACKAGES}},
-        "git_commit": _git_commit(),
+        "git_commit": _git("describe", "--always", "--dirty", "--abbrev=40"),
+        "git_diff": _git_diff(),
         "ranks": int(os.environ.get("WORLD_SIZE", "1")),
     }
 
 
-def _git_commit() -> str | None:
-    """The commit of the code that runs, marked if the tree differs from it."""
-    try:
-        described = subprocess.run(
-            ["git", "describe", "--always", "--dirty", "--abbrev=40"],
-            cwd=Path(__file__).parent,
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    return described.stdout.strip()
+def _git_diff() -> str | None:
+    """A hash of how the code that runs differs from its commit; None where it does not, or where there is no git.
+
+    It is that of what `git diff HEAD` prints, in the whole repository, and then of each file of this package that git
+    does not know, its path and its content. Without such files `git diff HEAD | sha256sum` begins with it.
+    """
+    changed, new = _git("diff", "HEAD"), _git("ls-files", "--others", "--exclude-standard", "-z", "--", str(_PACKAGE))

@@ -7,8 +7,6 @@ from itertools import chain, product
 from pathlib import Path
 from typing import Any, Self
 
-import yaml
-
 from apollo_ds.config.load import DEFAULT_RECIPE, load_recipe
 from apollo_ds.config.overrides import read_mappings
 from apollo_ds.config.run_folder import RunFolder
@@ -177,12 +175,10 @@ def _check_grid(where: str, fixed: Mapping[str, Any], grid: Mapping[str, Any]) -
 
 def _check_further_seeds(where: str, seeds: Sequence[Any], grid: Mapping[str, Any]) -> None:
     if not all(isinstance(seed, int) for seed in seeds):
-        raise UserError(f"{where}: further_seeds: must be a list of seeds, not {yaml.safe_dump(seeds).strip()}")
+        raise UserError(f"{where}: further_seeds: must be a list of seeds, not {seeds}")
     missing = [key for key in _NEEDED if key not in grid]
     if seeds and missing:
-        raise UserError(
-            f"{where}: further_seeds: needs {' and '.join(missing)} in the grid, to choose the best rate of"
-        )
+        raise UserError(f"{where}: further_seeds: run at the best learning rate; list {' and '.join(missing)} in grid")
 
 
 def _check_folders(path: Path, cells: Sequence[Cell]) -> None:

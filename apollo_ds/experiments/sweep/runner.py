@@ -27,7 +27,7 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)
 class Sweep:
     """The runs of a grid, started as a user would start them."""
 
-    def __init__(self, grid: Grid, jobs: int = 1, launcher: Path = LAUNCHER) -> None:
+    def __init__(self, grid: Grid, launcher: Path = LAUNCHER, jobs: int = 1) -> None:
         self.grid = grid
         self.jobs = jobs
         self.launcher = launcher
@@ -51,6 +51,8 @@ class Sweep:
         chosen = self._chosen(number) if number is not None else []
         if not self.launcher.is_file():
             raise UserError(f"{self.launcher}: not found; sweep runs from a checkout of the project")
+        self._failed.clear()
+        self._environments = SimpleQueue()
         for environment in divide(visible_gpus(), self.jobs):
             self._environments.put(environment)
         with self._signals_caught():
@@ -162,7 +164,7 @@ class Sweep:
             self._say(str(error))
 
     def _say(self, line: str) -> None:
-        self.console.print(line, markup=False)
+        self.console.print(line, markup=False, soft_wrap=True)
 
 
 def _numbered(cells: Sequence[Cell]) -> list[tuple[str, Cell]]:
