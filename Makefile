@@ -13,6 +13,7 @@ endif
 # pip would compile every file of torch and transformers, for a minute; most are never imported. The others are compiled
 # when they are imported first, here, so that their files are there for shells in which Python may not write any.
 export PYTHONDONTWRITEBYTECODE :=
+EVIDENCE := benchmarks/evidence/order/gpt2-tiny.yaml benchmarks/evidence/factors/gpt2-tiny.yaml
 IMPORTED := apollo_ds.engine.engine apollo_ds.training.trainer apollo_ds.experiments.report apollo_ds.finetune.command
 
 .PHONY: environment pretrain lint check test all-tests acceptance evidence clean
@@ -48,7 +49,9 @@ acceptance: environment
 	$(BIN)/pytest tests/acceptance
 
 evidence: environment
-	$(BIN)/python benchmarks/evidence/evidence.py --again order/gpt2-tiny factors/gpt2-tiny
+	for grid in $(EVIDENCE); do $(BIN)/apollo-ds sweep $$grid --jobs 2 || exit; done
+	$(BIN)/python benchmarks/evidence/evidence.py record --anew $(EVIDENCE)
+	$(BIN)/python benchmarks/evidence/evidence.py pages
 
 clean:
 	rm -rf .venv data/docs data/docs-wordpiece runs/demo

@@ -35,6 +35,8 @@ setup(
             "pytest-xdist",
             "hypothesis",
             "megatron-core",
+            "pandas",
+            "pyarrow",
             "ruff",
             "mypy",
             "import-linter",
