@@ -133,11 +133,11 @@ def _missing(path: Path, runs: Sequence[RunHistory]) -> list[str]:
 def _in_words(runs: Sequence[RunHistory], device: str) -> str:
     recipe, shape = runs[0].recipe, runs[0].recipe["model"]
     steps, ranks = mode(run.recipe["steps"] for run in runs), mode(run.config["ranks"] for run in runs)
-    devices = f"one {device}" if ranks == 1 else f"{ranks} {device}s"
+    precision, devices = runs[0].start.get("precision", "fp32"), f"one {device}" if ranks == 1 else f"{ranks} {device}s"
     return (
         f"{shape['family']}, {shape['num_layers']} layers x {shape['hidden_size']}, vocabulary "
         f"{shape['vocab_size']:,}; {steps:,} steps of {recipe['global_batch_size']} x {recipe['seq_len']} "
-        f"tokens of `{recipe['data']}`; {len(runs)} runs in {runs[0].start.get('precision', 'fp32')}, each on {devices}. "
+        f"tokens of `{recipe['data']}`; {len(runs)} runs in {precision}, each on {devices}. "
         f"Held-out losses are of {recipe['eval_samples']:,} x {recipe['seq_len']} tokens, the same for all "
         "runs, means over seeds where there are several, ± their standard deviation. *Less scratch's* is the mean "
         "difference from scratch with the same seed, ± its standard deviation."
