@@ -2,7 +2,7 @@
 # make check        what a contributor runs all day: lint, types, imports, unit tests; no second process, three minutes
 # make test         all that must hold at each landing: the check, and tests on real ranks, launchers and SLURM
 # make acceptance   what takes longer: grids, kills at random, full examples; its record is tests/acceptance/record.md
-# make evidence     what growing saves, at the smallest size: half an hour on two cores; benchmarks/evidence/README.md
+# make evidence     what growing saves, at the smallest size: 45 minutes on two cores; benchmarks/evidence/README.md
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 export DS_ACCELERATOR ?= $(shell nvidia-smi -L >/dev/null 2>&1 || echo cpu)

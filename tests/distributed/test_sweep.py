@@ -16,7 +16,7 @@ from apollo_ds.__main__ import main
 from apollo_ds.config.load import load_recipe
 from apollo_ds.config.run_folder import RunFolder
 from apollo_ds.errors import UserError
-from apollo_ds.experiments.sweep.grid import Grid
+from apollo_ds.experiments.sweep.grid import Cell, Grid
 from apollo_ds.experiments.sweep.runner import Sweep
 
 
@@ -56,13 +56,17 @@ def sweep(tmp_path: Path) -> Sweep:
     """Four runs, and a launcher that knows what each would leave."""
     grid = Grid.read(write_grid(tmp_path))
     for cell in grid.cells:
-        made = RunFolder(write_run(tmp_path / "complete" / cell.name, [(40, 3.0), (100, 2.0)]))
-        made.create(load_recipe(grid.recipe, cell.words))
-        made.report.mkdir()
-        (made.report / "report.md").write_text("done")
+        will_leave(tmp_path, grid.recipe, cell, 2.0)
     launcher = tmp_path / "launcher.sh"
     launcher.write_text(LAUNCHER % tmp_path)
     return Sweep(grid, launcher)
+
+
+def will_leave(folder: Path, recipe: Path, cell: Cell, end: float) -> None:
+    made = RunFolder(write_run(folder / "complete" / cell.name, [(40, 3.0), (100, end)]))
+    made.create(load_recipe(recipe, cell.words))
+    made.report.mkdir()
+    (made.report / "report.md").write_text("done")
 
 
 def started(folder: Path) -> list[str]:
@@ -193,6 +197,28 @@ def test_jobs_have_their_own_gpus(sweep: Sweep, tmp_path: Path, monkeypatch: pyt
     assert sorted((tmp_path / "gpus").read_text().splitlines()) == ["0,1", "0,1", "2,3", "2,3"]
     with pytest.raises(UserError, match=r"^--jobs 6: there are only 5 GPUs"):
         Sweep(sweep.grid, sweep.launcher, jobs=6).run()
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_further_seeds_are_trained_behind_the_grid(
+    jobs: int, sweep: Sweep, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    grid = Grid.read(write_grid(tmp_path, {"learning_rate": [0.001, 0.002], "seed": [1]}, further_seeds=[2, 3]))
+    (part,) = grid.parts
+    for rate, end in ((0.001, 2.5), (0.002, 2.0)):
+        for seed in (1, 2, 3):
+            will_leave(tmp_path, grid.recipe, part.cell({"learning_rate": rate, "seed": seed}), end)
+    with pytest.raises(
+        UserError, match="the grid has the runs 1 to 2; its further seeds follow when these are complete"
+    ):
+        Sweep(grid, sweep.launcher).run(3)
+    assert Sweep(grid, sweep.launcher, jobs).run() == 0
+    own = [cell.name for cell in grid.cells]
+    further = [f"learning_rate=0.002,seed={seed}" for seed in (2, 3)]
+    assert (sorted(started(tmp_path)[:2]), sorted(started(tmp_path)[2:])) == (own, further)
+    assert f"4/4  {further[1]}: done" in capsys.readouterr().out
+    assert Sweep(grid, sweep.launcher).run(4) == 0
+    assert capsys.readouterr().out == f"4/4  {further[1]}: complete\n"
 
 
 def test_one_run_alone_can_be_chosen(sweep: Sweep, tmp_path: Path) -> None:

@@ -148,6 +148,19 @@ def test_what_was_recorded_stays_until_its_run_comes_anew(runs: Path) -> None:
         record(path, anew=True)
 
 
+def test_a_recorded_run_gets_the_keys_that_recipes_have_got_since_then(runs: Path) -> None:
+    path = question(runs) / "tiny.yaml"
+    common = path.with_suffix("") / "common.yaml"
+    written = common.read_text()
+    assert "bad_steps: 10\n" in written
+    common.write_text(written.replace("bad_steps: 10\n", ""))
+    assert "bad_steps" not in read(path.with_suffix(""))[0].recipe  # what is read depends on no default
+    shutil.rmtree(runs)
+    run_of(runs, "scratch", 0.1, 1, 5.0)
+    record(path, anew=False)
+    assert [run.recipe["bad_steps"] for run in read(path.with_suffix(""))] == [10] * 8
+
+
 def test_a_line_of_the_csv_is_a_run(runs: Path) -> None:
     lines = (question(runs) / "tiny" / "runs.csv").read_text().splitlines()
     assert lines[0].startswith("id,seed,commit,diff,loss,flops,seconds,learning_rate,method.name,")

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from project import PROJECT
 
+from apollo_ds.__main__ import main
 from apollo_ds.config.load import load_recipe
 from apollo_ds.config.run_folder import RunFolder
 from apollo_ds.errors import UserError
@@ -112,7 +113,8 @@ def complete(folder: Path, method: str, rate: float, end: float) -> None:
 
 def test_further_seeds_follow_at_the_best_rate_of_each_recipe(tmp_path: Path) -> None:
     known = {"grid": {"method": ["scratch"], "learning_rate": [0.2], "seed": [2]}}
-    grid = Grid.parse(write_grid(tmp_path, RATES, known, further_seeds=[2, 3]))
+    path = write_grid(tmp_path, RATES, known, further_seeds=[2, 3])
+    grid = Grid.parse(path)
     own = [cell.name for cell in grid.cells]
     for method, rate, end in (("scratch", 0.1, 5.0), ("scratch", 0.2, 4.0), ("stackbert", 0.1, 4.5)):
         complete(grid.out, method, rate, end)
@@ -124,6 +126,13 @@ def test_further_seeds_follow_at_the_best_rate_of_each_recipe(tmp_path: Path) ->
     assert not awaits_others(grid)
     assert [cell.name for cell in known_cells(grid)] == own + further
     assert known_cells(grid)[-1].words[-2:] == ("seed=3", f"out={grid.out}/{further[-1]}")
+
+
+def test_a_list_says_that_more_will_follow(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    main(["sweep", str(write_grid(tmp_path, RATES, further_seeds=[2])), "--list"])
+    listed, told = capsys.readouterr()
+    assert listed.count("\n") == 4
+    assert told == "further_seeds: their runs are listed once all of these are complete\n"
 
 
 @pytest.mark.parametrize(
