@@ -2,7 +2,7 @@
 # make check        what a contributor runs all day: lint, types, imports, unit tests; no second process, three minutes
 # make test         all that must hold at each landing: the check, and tests on real ranks, launchers and SLURM
 # make acceptance   what takes longer: grids, kills at random, full examples; its record is tests/acceptance/record.md
-# make evidence     what growing saves, at the smallest size: half an hour on two cores; benchmarks/evidence/README.md
+# make evidence     what growing saves, at the smallest size: 45 minutes on two cores; benchmarks/evidence/README.md
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 export DS_ACCELERATOR ?= $(shell nvidia-smi -L >/dev/null 2>&1 || echo cpu)
@@ -13,6 +13,7 @@ endif
 # pip would compile every file of torch and transformers, for a minute; most are never imported. The others are compiled
 # when they are imported first, here, so that their files are there for shells in which Python may not write any.
 export PYTHONDONTWRITEBYTECODE :=
+EVIDENCE := benchmarks/evidence/order/gpt2-tiny.yaml benchmarks/evidence/factors/gpt2-tiny.yaml
 IMPORTED := apollo_ds.engine.engine apollo_ds.training.trainer apollo_ds.experiments.report apollo_ds.finetune.command \
     data_prep.indexed
 
@@ -50,7 +51,9 @@ acceptance: environment
 	$(BIN)/pytest tests/acceptance
 
 evidence: environment
-	$(BIN)/python benchmarks/evidence/evidence.py --again order/gpt2-tiny factors/gpt2-tiny
+	for grid in $(EVIDENCE); do $(BIN)/apollo-ds sweep $$grid --jobs 2 || exit; done
+	$(BIN)/python benchmarks/evidence/evidence.py record --anew $(EVIDENCE)
+	$(BIN)/python benchmarks/evidence/evidence.py pages
 
 clean:
 	rm -rf .venv data/docs data/docs-wordpiece runs/demo

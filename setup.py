@@ -63,6 +63,8 @@ setup(
             "pytest-timeout",
             "pytest-xdist",
             "hypothesis",
+            "pandas",
+            "pyarrow",
             "ruff",
             "mypy",
             "import-linter",

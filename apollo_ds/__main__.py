@@ -83,6 +83,7 @@ def _parser() -> argparse.ArgumentParser:
     choosing = sweeping.add_mutually_exclusive_group()
     choosing.add_argument("--list", action="store_true", help="list incomplete runs for launch/pretrain.sbatch")
     choosing.add_argument("--number", type=int, metavar="N", help="the N-th run alone")
+    choosing.add_argument("--jobs", type=int, default=1, metavar="N", help="train N runs at a time; default 1")
     sweeping.set_defaults(command=_sweep)
 
     tuning = commands.add_parser("finetune", help="fine-tune a model on a GLUE-style task or SQuAD over several seeds")
@@ -168,14 +169,18 @@ def _compare(options: argparse.Namespace) -> None:
 
 
 def _sweep(options: argparse.Namespace) -> None:
+    from apollo_ds.experiments.sweep.further import awaits_others, known_cells
     from apollo_ds.experiments.sweep.grid import Grid
-    from apollo_ds.experiments.sweep.runner import Sweep, is_complete
+    from apollo_ds.experiments.sweep.runner import Sweep
 
+    if options.jobs < 1:
+        raise UserError(f"--jobs {options.jobs}: give at least 1")
     grid = Grid.read(options.grid)
-    if options.list:
-        print("".join(f"{line}\n" for line in grid.lines([c for c in grid.cells if not is_complete(c)])), end="")
-        return
-    sys.exit(Sweep(grid).run(options.number))
+    if not options.list:
+        sys.exit(Sweep(grid, jobs=options.jobs).run(options.number))
+    print("".join(f"{line}\n" for line in grid.lines([c for c in known_cells(grid) if not c.is_complete])), end="")
+    if awaits_others(grid):
+        print("further_seeds: their runs are listed once all of these are complete", file=sys.stderr)
 
 
 def _finetune(options: argparse.Namespace) -> None:

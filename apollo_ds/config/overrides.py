@@ -17,17 +17,29 @@ def read_mapping(path: Path, what: str) -> dict[str, Any]:
     Raises:
         UserError: it is not there, cannot be read, or holds something else.
     """
+    values, *others = read_mappings(path, what)
+    if others:
+        raise UserError(f"{path}: a {what} is one YAML document, without a line of ---")
+    return values
+
+
+def read_mappings(path: Path, what: str) -> list[dict[str, Any]]:
+    """The same for a file of several YAML documents, of which there is at least one.
+
+    Raises:
+        UserError: it is not there, cannot be read, or holds something else.
+    """
     try:
-        values = yaml.safe_load(path.read_text())
+        documents = list(yaml.safe_load_all(path.read_text())) or [None]
     except FileNotFoundError:
         raise UserError(f"{path}: there is no such {what}") from None
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(values, dict):
+    if not all(isinstance(values, dict) for values in documents):
         raise UserError(f"{path}: a {what} is a mapping of keys to values")
-    return values
+    return documents
 
 
 def read_json(name: str, recipe: Path | None = None) -> dict[str, Any]:

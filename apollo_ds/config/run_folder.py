@@ -1,6 +1,7 @@
 """A run's folder: its resolved recipe, where its files lie, and whether a recipe may go on in it."""
 
 import fcntl
+import hashlib
 import os
 import platform
 import socket
@@ -18,6 +19,7 @@ from apollo_ds.data.corpus import Corpus
 from apollo_ds.errors import UserError
 
 _SECONDS_TO_LET_GO = 60.0
+_PACKAGE = Path(__file__).parents[1]
 _PACKAGES = ("apollo_ds", "torch", "deepspeed", "transformers", "datasets", "tensorboard", "numpy")
 
 
@@ -119,23 +121,34 @@ def _difference(before: Any, now: Any, prefix: str = "") -> str:
 
 
 def _circumstances() -> dict[str, Any]:
+    described = _git("describe", "--always", "--dirty", "--abbrev=40")
     return {
         "versions": {"python": platform.python_version(), **{name: version(name) for name in _PACKAGES}},
-        "git_commit": _git_commit(),
+        "git_commit": described.decode().strip() if described else None,
+        "git_diff": git_diff(),
         "ranks": int(os.environ.get("WORLD_SIZE", "1")),
     }
 
 
-def _git_commit() -> str | None:
-    """The commit of the code that runs, marked if the tree differs from it."""
+def git_diff() -> str | None:
+    """A hash of how the code that runs differs from its commit; None where it does not, or where there is no git.
+
+    It is of what `git diff HEAD` prints, which is the whole repository's, and of the path and content of each file of
+    this package that git does not know. Without such files it is the beginning of `git diff HEAD | sha256sum`.
+    """
+    changed, unknown = _git("diff", "HEAD"), _git("ls-files", "--others", "--exclude-standard", "-z")
+    new = [_PACKAGE / os.fsdecode(name) for name in (unknown or b"").split(b"\0") if name]
+    if not changed and not new:
+        return None
+    digest = hashlib.sha256(changed or b"")
+    for path in filter(Path.is_file, new):
+        digest.update(os.fsencode(path.relative_to(_PACKAGE)) + b"\0" + path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def _git(*words: str) -> bytes | None:
+    """What git prints in this package; None where there is no git, or no repository."""
     try:
-        described = subprocess.run(
-            ["git", "describe", "--always", "--dirty", "--abbrev=40"],
-            cwd=Path(__file__).parent,
-            capture_output=True,
-            text=True,
-            check=True,
-        )
+        return subprocess.run(["git", *words], cwd=_PACKAGE, capture_output=True, check=True).stdout
     except (OSError, subprocess.CalledProcessError):
         return None
-    return described.stdout.strip()

@@ -19,8 +19,8 @@ from types import FrameType
 from typing import IO
 
 from apollo_ds.errors import UserError
+from apollo_ds.gpus import visible_gpus
 from apollo_ds.training.faults.stop_signal import STARTED_BY
-from apollo_ds.training.gpus import visible_gpus
 
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT, signal.SIGHUP)
 _CPU_RANKS = 2
@@ -47,7 +47,7 @@ class Ranks:
         Raises:
             UserError: there cannot be so many.
         """
-        gpus = 0 if os.environ.get("DS_ACCELERATOR") == "cpu" else visible_gpus()
+        gpus = len(visible_gpus())
         if wanted is None:
             wanted = gpus or _CPU_RANKS
         if wanted < 1:

@@ -1,39 +1,32 @@
-"""A question's page, made from the runs that are kept beside it."""
+"""A question's page, made from the records beside it."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from math import prod
+from io import BytesIO
 from pathlib import Path
 from statistics import fmean, mode, stdev
 from typing import Any
 
-import xxhash
-import yaml
 from matplotlib.figure import Figure
+from PIL import Image
+from questions import conclusion
+from records import AFTER_GROWTH, read
+from table import is_table
 
 from apollo_ds.errors import UserError
 from apollo_ds.experiments.compare import tables
 from apollo_ds.experiments.compare.comparison import Comparison
-from apollo_ds.experiments.compare.figures import draw
+from apollo_ds.experiments.compare.figures import draw_losses
 from apollo_ds.experiments.compare.groups import Group, check_comparable, group_runs
 from apollo_ds.experiments.compare.measures import Spread, Target
 from apollo_ds.experiments.compare.text import NOTHING, Table
 from apollo_ds.experiments.compare.tuning import at_the_edge, best_rates, end, rate
 from apollo_ds.experiments.history import RunHistory
 from apollo_ds.experiments.style import GREY, line_style, new_figure
+from apollo_ds.experiments.sweep.grid import Grid
 
 PAPERS_RATE = 1e-4
 """The learning rate of Apollo's paper and scripts, for every method."""
-QUESTIONS = ("order", "factors", "methods", "recipe")
-"""The folders of those that sweeps answer, in their order."""
-DOWNSTREAM = "downstream"
-"""The folder of the one that fine-tuning answers."""
-AFTER_GROWTH = 10
-"""Steps over whose gradients a growth's mean is taken."""
-_INDEX = """Each page has a question's tables, pictures, commands and raw results. `make evidence` runs the first two
-questions' smallest size anew; `python benchmarks/evidence/evidence.py` runs what has no results yet of the first four,
-and `python benchmarks/evidence/downstream.py --glue FOLDER` of the last. The models and runs are small, because two CPU
-cores made them: what they show need not hold for larger ones."""
 _OF_RATES = (
     "One seed looked for the rate; where there are three, the other two followed at that rate. The first seed is one "
     "of the three, so a rate that it favoured by chance makes a recipe's mean look a little better than it is."
@@ -45,53 +38,21 @@ _CURVES = 8
 _CAPTIONS = {"curves": "Held-out loss against training cost", "ends": "Where each recipe ended: cost and held-out loss"}
 
 
-def needs_gpu(grid: str) -> bool:
-    """Whether a grid of this name is one for a GPU."""
-    return grid.split("+")[0].endswith("-gpu")
-
-
 def write(folder: Path) -> None:
-    """Write README.md: the question, the conclusion, and what was run, with tables and pictures for each scale."""
+    """Write README.md: the question, the conclusion, and what was run, with tables and pictures for each grid."""
     lines = [(folder / "question.md").read_text().rstrip(), "", *conclusion(folder), ""]
-    by_scale: dict[str, list[Path]] = {}
-    for grid in sorted(folder.glob("*.yaml")):
-        if any(grid.with_suffix("").glob("*/metrics.jsonl")):
-            by_scale.setdefault(grid.stem.split("+")[0], []).append(grid)
-    for scale, grids in by_scale.items():
-        lines += _scale(folder, scale, grids)
+    for grid in sorted(folder.glob("*.yaml"), key=lambda path: path.stem):
+        if is_table(grid.with_suffix("")):
+            lines += _grid(grid)
     (folder / "README.md").write_text("\n".join(lines).rstrip() + "\n")
 
 
-def write_index(folder: Path) -> None:
-    """Write README.md above the questions: what each of them came to."""
-    lines = ["# What growing really saves", "", _INDEX, ""]
-    for name in (*QUESTIONS, DOWNSTREAM):
-        title = (folder / name / "question.md").read_text().split("\n")[0].removeprefix("# ")
-        lines += [f"## [{title}]({name}/README.md)", "", conclusion(folder / name)[0], ""]
-    (folder / "README.md").write_text("\n".join(lines).rstrip() + "\n")
-
-
-def conclusion(folder: Path) -> list[str]:
-    """What a question came to: three sentences, and below an empty line what else its runs show.
-
-    Where the last line of conclusion.md names other results than are there, it is said after the three.
-    """
-    path = folder / "conclusion.md"
-    if not path.is_file():
-        return ["Not answered yet."]
-    text, _, written_for = path.read_text().rstrip().partition("\n\nOf results ")
-    short, _, rest = text.partition("\n\n")
-    if written_for != (now := results_hash(folder)):
-        short += f"\n\n*This was written for other results than these, {now}.*"
-    return [short, "", rest] if rest else [short]
-
-
-def results_hash(folder: Path) -> str:
-    """Of all results that are kept of a question."""
-    digest = xxhash.xxh3_64()
-    for path in sorted((*folder.rglob("metrics.jsonl"), *folder.rglob("results.json"))):
-        digest.update(path.read_bytes())
-    return digest.hexdigest()
+def save(figure: Figure, path: Path) -> None:
+    """Write a picture with a palette, for a third of the bytes: 256 colours, none far from what was drawn."""
+    drawn = BytesIO()
+    figure.savefig(drawn, dpi=150)
+    palette = Image.open(drawn).convert("RGB").quantize(256, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+    palette.save(path, optimize=True)
 
 
 def by_recipe(runs: Sequence[RunHistory]) -> list[Group]:
@@ -99,15 +60,12 @@ def by_recipe(runs: Sequence[RunHistory]) -> list[Group]:
     return [replace(group, name=group.runs[0].folder.name.split(",learning_rate=")[0]) for group in group_runs(runs)]
 
 
-def _scale(folder: Path, scale: str, grids: Sequence[Path]) -> list[str]:
-    grids = sorted(grids, key=lambda grid: (grid.stem != scale, grid.stem))
-    paths = [path.parent for grid in grids for path in sorted(grid.with_suffix("").glob("*/metrics.jsonl"))]
-    runs, left_out = _of_one_text([RunHistory.read(path) for path in paths])
+def _grid(path: Path) -> list[str]:
+    name, record = path.stem, path.with_suffix("")
+    runs, left_out = _of_one_text(read(record))
     groups = by_recipe(runs)
-    names = " ".join(f"{folder.name}/{grid.stem}" for grid in grids)
-    lines = [f"## {scale}", "", _in_words(runs, "GPU" if needs_gpu(scale) else "CPU core"), ""]
-    lines += ["```console", f"$ python benchmarks/evidence/evidence.py --again {names}", "```", ""]
-    lines += [line for grid in grids for line in _missing(grid)]
+    lines = [f"## {name}", "", _in_words(runs, "GPU" if name.endswith("-gpu") else "CPU core"), ""]
+    lines += [*_commands(path), *_missing(path, runs)]
     if left_out:
         lines += [f"**Left out, because their text or model was another: {', '.join(left_out)}.**", ""]
     of_paper = sorted((group for group in groups if rate(group) == PAPERS_RATE), key=end)
@@ -134,50 +92,53 @@ def _scale(folder: Path, scale: str, grids: Sequence[Path]) -> list[str]:
         lines += ["At equal FLOPs, as parts of what it took:", ""]
         lines += tables.budget_table(best, comparison.target).markdown()
     shown = [group for group in best[:_CURVES] if group is not comparison.baseline] + [comparison.baseline]
-    curves = draw(shown, comparison.baseline, comparison.target)["loss_against_flops.png"]
-    for name, figure in (("ends", _ends(comparison)), ("curves", curves)):
-        figure.savefig(folder / f"{scale}-{name}.png", dpi=150)
-        lines += [f"![{_CAPTIONS[name]}]({scale}-{name}.png)", ""]
+    curves = draw_losses(shown, "flops", comparison.target if len(shown) > 1 else None)
+    for picture, figure in (("ends", _ends(comparison)), ("curves", curves)):
+        save(figure, record / f"{picture}.png")
+        lines += [f"![{_CAPTIONS[picture]}]({name}/{picture}.png)", ""]
     if len(rates) > 1:
         lines += ["Final held-out loss at every rate that was tried:", "", *_every_rate(groups, best, rates).markdown()]
-    links = ", ".join(f"[{grid.stem}]({grid.stem}) ([sweep]({grid.name}))" for grid in grids)
-    return [*lines, f"Raw results, a folder a run: {links}.", ""]
+    return [*lines, f"The grid is [{path.name}]({path.name}), its record [{name}/runs.csv]({name}/runs.csv).", ""]
+
+
+def _commands(path: Path) -> list[str]:
+    grid = f"benchmarks/evidence/{path.parent.name}/{path.name}"
+    sweep = f"$ apollo-ds sweep {grid}"
+    record = f"$ python benchmarks/evidence/evidence.py record {grid}"
+    return ["```console", sweep, record, "$ python benchmarks/evidence/evidence.py pages", "```", ""]
 
 
 def _of_one_text(runs: Sequence[RunHistory]) -> tuple[list[RunHistory], list[str]]:
-    """Those that can be compared with the first, and the grids of the others: a machine's own text may change."""
-    kept, left_out = [runs[0]], set()
+    """Those that can be compared with the first, and the names of the others: a machine's own text may change."""
+    kept, left_out = [runs[0]], []
     for run in runs[1:]:
         try:
             check_comparable([runs[0], run])
             kept.append(run)
         except UserError:
-            left_out.add(f"`{run.folder.parent.name}`")
-    return kept, sorted(left_out)
+            left_out.append(f"`{run.folder}`")
+    return kept, left_out
 
 
-def _missing(grid: Path) -> list[str]:
-    """A line where runs of a grid have no results."""
-    columns = yaml.safe_load(grid.read_text())["grid"]
-    expected = prod(len(column) for column in columns.values())
-    seeds = [f",seed={seed}" for seed in columns["seed"]]
-    found = sum(path.parent.name.endswith(tuple(seeds)) for path in grid.with_suffix("").glob("*/metrics.jsonl"))
-    if found >= expected:
+def _missing(path: Path, runs: Sequence[RunHistory]) -> list[str]:
+    """A line where the record has not all runs of a grid."""
+    expected = {cell.name for cell in Grid.parse(path).cells}
+    missing = expected - {run.folder.name for run in runs}
+    if not missing:
         return []
-    return [
-        f"**Of the {expected} runs of `{grid.stem}` {expected - found} are not here: they failed or were not made.**",
-        "",
-    ]
+    told = f"Of the {len(expected)} runs of `{path.stem}` {len(missing)} are not here: they failed or were not made."
+    return [f"**{told}**", ""]
 
 
 def _in_words(runs: Sequence[RunHistory], device: str) -> str:
     recipe, shape = runs[0].recipe, runs[0].recipe["model"]
-    steps = mode(run.recipe["steps"] for run in runs)
+    steps, ranks = mode(run.recipe["steps"] for run in runs), mode(run.config["ranks"] for run in runs)
+    precision, devices = runs[0].start.get("precision", "fp32"), f"one {device}" if ranks == 1 else f"{ranks} {device}s"
     return (
         f"{shape['family']}, {shape['num_layers']} layers x {shape['hidden_size']}, vocabulary "
         f"{shape['vocab_size']:,}; {steps:,} steps of {recipe['global_batch_size']} x {recipe['seq_len']} "
-        f"tokens of `{recipe['data']}`; {len(runs)} runs in {runs[0].start.get('precision', 'fp32')}, each on one "
-        f"{device}. Held-out losses are of {recipe['eval_samples']:,} x {recipe['seq_len']} tokens, the same for all "
+        f"tokens of `{recipe['data']}`; {len(runs)} runs in {precision}, each on {devices}. "
+        f"Held-out losses are of {recipe['eval_samples']:,} x {recipe['seq_len']} tokens, the same for all "
         "runs, means over seeds where there are several, ± their standard deviation. *Less scratch's* is the mean "
         "difference from scratch with the same seed, ± its standard deviation."
     )
@@ -212,7 +173,7 @@ def _results(groups: Sequence[Group]) -> Table:
             tables.loss_spread([run.final.loss for run in group.shown]),
             NOTHING if group is scratch else _difference(group, scratch),
             _per_growth([_loss_changes(run) for run in group.shown], max),
-            _per_growth([_gradients(run) for run in group.shown], fmean),
+            _per_growth([[growth["gradient"] for growth in run.growths] for run in group.shown], fmean),
         ]
         for group in groups
     ]
@@ -231,15 +192,6 @@ def _difference(group: Group, scratch: Group) -> str:
 def _loss_changes(run: RunHistory) -> list[float | None]:
     pairs = [(growth["loss_before"], growth["loss_after"]) for growth in run.growths]
     return [None if None in pair else abs(pair[1] - pair[0]) for pair in pairs]
-
-
-def _gradients(run: RunHistory) -> list[float | None]:
-    """Mean gradient norm of the steps after each growth; None where one is not finite."""
-    means: list[float | None] = []
-    for growth in run.growths:
-        norms = [e["grad_norm"] for e in run.steps if growth["step"] < e["step"] <= growth["step"] + AFTER_GROWTH]
-        means.append(None if None in norms or not norms else fmean(norms))
-    return means
 
 
 def _per_growth(values: Sequence[Sequence[float | None]], combine: Callable[[list[float]], float]) -> str:

@@ -16,7 +16,7 @@ from apollo_ds.__main__ import main
 from apollo_ds.config.load import load_recipe
 from apollo_ds.config.run_folder import RunFolder
 from apollo_ds.errors import UserError
-from apollo_ds.experiments.sweep.grid import Grid
+from apollo_ds.experiments.sweep.grid import Cell, Grid
 from apollo_ds.experiments.sweep.runner import Sweep
 
 
@@ -56,13 +56,17 @@ def sweep(tmp_path: Path) -> Sweep:
     """Four runs, and a launcher that knows what each would leave."""
     grid = Grid.read(write_grid(tmp_path))
     for cell in grid.cells:
-        made = RunFolder(write_run(tmp_path / "complete" / cell.name, [(40, 3.0), (100, 2.0)]))
-        made.create(load_recipe(grid.recipe, cell.words))
-        made.report.mkdir()
-        (made.report / "report.md").write_text("done")
+        will_leave(tmp_path, grid.recipe, cell, 2.0)
     launcher = tmp_path / "launcher.sh"
     launcher.write_text(LAUNCHER % tmp_path)
     return Sweep(grid, ("bash", str(launcher)))
+
+
+def will_leave(folder: Path, recipe: Path, cell: Cell, end: float) -> None:
+    made = RunFolder(write_run(folder / "complete" / cell.name, [(40, 3.0), (100, end)]))
+    made.create(load_recipe(recipe, cell.words))
+    made.report.mkdir()
+    (made.report / "report.md").write_text("done")
 
 
 def started(folder: Path) -> list[str]:
@@ -114,18 +118,22 @@ def test_a_run_that_was_stopped_stops_the_sweep(
     (tmp_path / f"{NAMES[1]}.sh").write_text("exit 75")
     assert sweep.run() == 75
     assert started(tmp_path) == list(NAMES[:2])
-    assert f"stopped at {NAMES[1]}; run the same command to resume" in capsys.readouterr().out
+    assert capsys.readouterr().out.splitlines()[-2:] == [
+        f"2/4  {NAMES[1]}: stopped",
+        "stopped; run the same command to resume",
+    ]
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_a_signal_reaches_the_run_once_and_starts_no_other(
-    number: signal.Signals, sweep: Sweep, tmp_path: Path
-) -> None:
-    saving = 'trap \'echo saved >> "$here/saved"; exit 75\' TERM; touch "$here/ready"; while :; do sleep 0.05; done'
-    (tmp_path / f"{NAMES[0]}.sh").write_text(saving)
+SAVING = """
+trap 'echo "$name" >> "$here/saved"; exit 75' TERM; echo "$name" >> "$here/ready"; while :; do sleep 0.05; done
+"""
+
+
+def run_and_send(sweep: Sweep, number: signal.Signals, ready: Path, runs: int) -> int:
+    """The exit code of a sweep to which a signal is sent once so many runs are ready for it."""
 
     def send() -> None:
-        while not (tmp_path / "ready").exists():
+        while not ready.exists() or len(ready.read_text().splitlines()) < runs:
             time.sleep(0.02)
         os.kill(os.getpid(), number)
 
@@ -133,13 +141,86 @@ def test_a_signal_reaches_the_run_once_and_starts_no_other(
     thread = threading.Thread(target=send)
     thread.start()
     try:
-        assert sweep.run() == 75
+        code = sweep.run()
         assert signal.getsignal(number) == signal.SIG_DFL
+        return code
     finally:
         thread.join()
         signal.signal(number, inherited)
-    assert (tmp_path / "saved").read_text() == "saved\n"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_reaches_the_run_once_and_starts_no_other(
+    number: signal.Signals, sweep: Sweep, tmp_path: Path
+) -> None:
+    (tmp_path / f"{NAMES[0]}.sh").write_text(SAVING)
+    assert run_and_send(sweep, number, tmp_path / "ready", 1) == 75
+    assert (tmp_path / "saved").read_text().splitlines() == [NAMES[0]]
     assert started(tmp_path) == [NAMES[0]]
+
+
+def test_a_signal_reaches_each_of_several_jobs_once_and_starts_no_other(sweep: Sweep, tmp_path: Path) -> None:
+    for name in NAMES[:2]:
+        (tmp_path / f"{name}.sh").write_text(SAVING)
+    assert run_and_send(Sweep(sweep.grid, sweep.command, jobs=2), signal.SIGINT, tmp_path / "ready", 2) == 75
+    assert sorted((tmp_path / "saved").read_text().splitlines()) == list(NAMES[:2])
+    assert sorted(started(tmp_path)) == list(NAMES[:2])
+
+
+def test_several_jobs_train_at_once_past_one_that_fails(
+    sweep: Sweep, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Each of the first two waits for the other; the second then fails, and the others go on in what it leaves free."""
+    for name, other, end in ((*NAMES[:2], ""), (*NAMES[1::-1], "exit 3")):
+        waits = f"echo of {name}; touch $here/{name}.up; until [ -f $here/{other}.up ]; do sleep 0.05; done"
+        (tmp_path / f"{name}.sh").write_text(f"{waits}\n{end}")
+    assert Sweep(sweep.grid, sweep.command, jobs=2).run() == 1
+    assert sorted(started(tmp_path)) == sorted(NAMES)
+    printed = capsys.readouterr().out.splitlines()
+    failed = f"with exit code 3; see {sweep.grid.cells[1].folder}/log"
+    assert f"2/4  {NAMES[1]}: failed {failed}" in printed
+    assert printed[-1] == f"failed: {NAMES[1]}, {failed}"
+    for number in (1, 3, 4):
+        assert f"{number}/4  {NAMES[number - 1]}: done" in printed
+    assert (sweep.grid.cells[0].folder / "log").read_text() == f"of {NAMES[0]}\n"
+
+
+def test_jobs_have_their_own_gpus(sweep: Sweep, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "nvidia-smi").write_text(
+        "#!/bin/sh\n" + "".join(f"echo 'GPU {gpu}: a GPU (UUID: GPU-{gpu})'\n" for gpu in range(5))
+    )
+    (tmp_path / "nvidia-smi").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.delenv("DS_ACCELERATOR", raising=False)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    for name in NAMES:
+        (tmp_path / f"{name}.sh").write_text('echo "$CUDA_VISIBLE_DEVICES" >> "$here/gpus"; sleep 0.3')
+    assert Sweep(sweep.grid, sweep.command, jobs=2).run() == 0
+    assert sorted((tmp_path / "gpus").read_text().splitlines()) == ["0,1", "0,1", "2,3", "2,3"]
+    with pytest.raises(UserError, match=r"^--jobs 6: there are only 5 GPUs"):
+        Sweep(sweep.grid, sweep.command, jobs=6).run()
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_further_seeds_are_trained_behind_the_grid(
+    jobs: int, sweep: Sweep, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    grid = Grid.read(write_grid(tmp_path, {"learning_rate": [0.001, 0.002], "seed": [1]}, further_seeds=[2, 3]))
+    (part,) = grid.parts
+    for rate, end in ((0.001, 2.5), (0.002, 2.0)):
+        for seed in (1, 2, 3):
+            will_leave(tmp_path, grid.recipe, part.cell({"learning_rate": rate, "seed": seed}), end)
+    with pytest.raises(
+        UserError, match="the grid has the runs 1 to 2; its further seeds follow when these are complete"
+    ):
+        Sweep(grid, sweep.command).run(3)
+    assert Sweep(grid, sweep.command, jobs).run() == 0
+    own = [cell.name for cell in grid.cells]
+    further = [f"learning_rate=0.002,seed={seed}" for seed in (2, 3)]
+    assert (sorted(started(tmp_path)[:2]), sorted(started(tmp_path)[2:])) == (own, further)
+    assert f"4/4  {further[1]}: done" in capsys.readouterr().out
+    assert Sweep(grid, sweep.command).run(4) == 0
+    assert capsys.readouterr().out == f"4/4  {further[1]}: complete\n"
 
 
 def test_one_run_alone_can_be_chosen(sweep: Sweep, tmp_path: Path) -> None:

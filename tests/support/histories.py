@@ -42,7 +42,7 @@ def write_run(
     """A run of ten steps for each pair of (TFLOPs so far, held-out loss), in 1 / `speed` seconds for each TFLOP.
 
     Before `growth_at` one layer runs at depths 1 and 3 by turns; from then on three layers do. The growth's losses are
-    4.0625 and 4.125. `config` is put beside the recipe, `changes` into it.
+    4.0625 and 4.125. The norm of a step's gradient is its number. `config` is put beside the recipe, `changes` into it.
     """
     folder.mkdir(parents=True)
     lines: list[dict[str, Any]] = [{"event": "start", "step": 0, **(start or {})}]
@@ -57,7 +57,8 @@ def write_run(
             flops = spent + (cost - spent) * (i + 1) / STEPS_BETWEEN
             step = {"step": done + 1, "stage": int(grown and growth_at is not None), "unique_layers": 3 if grown else 1}
             used = {"flops": flops * TERA, "tokens": (done + 1) * TOKENS_PER_STEP, "seconds": flops / speed}
-            lines.append({"event": "step", **step, "depth": 3 if grown else (1, 3)[i % 2], "loss": 5.0, **used})
+            measured = {"depth": 3 if grown else (1, 3)[i % 2], "loss": 5.0, "grad_norm": float(done + 1)}
+            lines.append({"event": "step", **step, **measured, **used})
         used = {"flops": cost * TERA, "seconds": cost / speed}
         lines.append({"event": "eval", "step": (part + 1) * STEPS_BETWEEN, **used, "loss": loss})
         spent = cost

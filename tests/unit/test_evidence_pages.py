@@ -1,31 +1,42 @@
-"""The pages of evidence say what the runs that are kept say."""
+"""The pages of evidence say what the records give."""
 
+import re
 import shutil
 from pathlib import Path
+from types import ModuleType
 
 import downstream
+import page
 import pytest
-from matplotlib.figure import Figure
-from page import DOWNSTREAM, QUESTIONS, write
 from project import PROJECT
+from questions import DOWNSTREAM, QUESTIONS, write_index
 
 EVIDENCE = PROJECT / "benchmarks" / "evidence"
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture
 def _no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Drawing them takes longer than all else, and nothing here looks at them."""
-    monkeypatch.setattr(Figure, "savefig", lambda *arguments, **options: None)
+    for module in (page, downstream):
+        monkeypatch.setattr(module, "save", lambda *arguments: None)
 
 
-@pytest.mark.parametrize("question", QUESTIONS)
-def test_the_pages_are_what_their_results_make(question: str, tmp_path: Path) -> None:
-    shutil.copytree(EVIDENCE / question, tmp_path / question, ignore=shutil.ignore_patterns("*.png", "README.md"))
-    write(tmp_path / question)
-    assert (tmp_path / question / "README.md").read_text() == (EVIDENCE / question / "README.md").read_text()
+@pytest.mark.usefixtures("_no_pictures")
+@pytest.mark.parametrize(("question", "of"), [*((name, page) for name in QUESTIONS), (DOWNSTREAM, downstream)])
+def test_a_page_is_what_its_records_make(question: str, of: ModuleType, tmp_path: Path) -> None:
+    copy = tmp_path / "evidence" / question
+    shutil.copytree(EVIDENCE / question, copy, ignore=shutil.ignore_patterns("*.png", "README.md"))
+    of.write(copy)
+    assert (copy / "README.md").read_text() == (EVIDENCE / question / "README.md").read_text()
 
 
-def test_the_page_of_fine_tuning_is_what_its_results_make(tmp_path: Path) -> None:
-    shutil.copytree(EVIDENCE / DOWNSTREAM, tmp_path, ignore=shutil.ignore_patterns("README.md"), dirs_exist_ok=True)
-    downstream.write(tmp_path, [downstream.Plan.read(path) for path in sorted((EVIDENCE / DOWNSTREAM).glob("*.yaml"))])
-    assert (tmp_path / "README.md").read_text() == (EVIDENCE / DOWNSTREAM / "README.md").read_text()
+def test_the_index_is_what_the_conclusions_make(tmp_path: Path) -> None:
+    shutil.copytree(EVIDENCE, tmp_path / "evidence", ignore=shutil.ignore_patterns("*.png", "README.md"))
+    write_index(tmp_path / "evidence")
+    assert (tmp_path / "evidence" / "README.md").read_text() == (EVIDENCE / "README.md").read_text()
+
+
+def test_what_a_page_links_to_is_there() -> None:
+    for text in EVIDENCE.rglob("README.md"):
+        for link in re.findall(r"\]\(([^)#:]+)\)", text.read_text()):
+            assert (text.parent / link).exists(), f"{text}: {link}"

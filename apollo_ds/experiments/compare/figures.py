@@ -37,7 +37,7 @@ def draw(groups: Sequence[Group], baseline: Group, target: Target | None) -> dic
     """The figures by the name of their file."""
     compares = len(groups) > 1
     figures = {
-        f"loss_against_{name}.png": _losses(groups, currency, target if compares else None)
+        f"loss_against_{name}.png": draw_losses(groups, currency, target if compares else None)
         for name, currency in (("flops", "flops"), ("tokens", "tokens"), ("time", "seconds"))
     }
     if compares and target:
@@ -78,7 +78,7 @@ def _draw_band(axes: Axes, points: Sequence[_Point], look: dict[str, Any], label
         axes.fill_between(x, mean - deviation, mean + deviation, color=look["color"], alpha=0.2, linewidth=0)
 
 
-def _losses(groups: Sequence[Group], currency: str, target: Target | None) -> Figure:
+def draw_losses(groups: Sequence[Group], currency: str, target: Target | None) -> Figure:
     """Held-out loss over what was spent; a growth is an open circle."""
     figure, axes = new_figure()
     spent = [getattr(run.final.cost, currency) for group in groups for run in group.shown]

@@ -8,13 +8,17 @@ from pathlib import Path
 from typing import Any, Self
 
 from apollo_ds.config.load import load_recipe
-from apollo_ds.config.overrides import read_mapping
+from apollo_ds.config.overrides import read_mappings
 from apollo_ds.config.packaged import DEFAULT_RECIPE
 from apollo_ds.config.run_folder import RunFolder
 from apollo_ds.errors import UserError
+from apollo_ds.experiments.history import RunHistory
 from apollo_ds.experiments.sweep.words import label, plain, word
 
-_KEYS = ("recipe", "set", "grid", "out")
+_KEYS = ("recipe", "set", "grid", "further_seeds", "out")
+_OF_EACH_PART = ("set", "grid", "further_seeds")
+_NEEDED = ("learning_rate", "seed")
+"""What must be among a grid's keys for further seeds at the best learning rate."""
 
 
 @dataclass(frozen=True)
@@ -27,40 +31,91 @@ class Cell:
     words: tuple[str, ...]
     """The overrides of the recipe, `out` among them, none with white space in it unless a text has some."""
 
+    @property
+    def is_complete(self) -> bool:
+        """Whether the run came to its end, with its model and its report."""
+        folder = RunFolder(self.folder)
+        if not (folder.exists and folder.metrics.is_file() and (folder.report / "report.md").is_file()):
+            return False
+        return RunHistory.read(self.folder).finished
+
+
+@dataclass(frozen=True)
+class Part:
+    """A document of a sweep's file: all combinations of its grid's values."""
+
+    fixed: Mapping[str, Any]
+    combinations: tuple[Mapping[str, Any], ...]
+    further_seeds: tuple[int, ...]
+    out: Path
+
+    @property
+    def cells(self) -> list[Cell]:
+        """Its runs, the last key's values changing fastest."""
+        return [self.cell(combination) for combination in self.combinations]
+
+    def cell(self, combination: Mapping[str, Any]) -> Cell:
+        """The run of some values of the grid's keys."""
+        name = ",".join(label(key, value) for key, value in combination.items())
+        folder = self.out / name
+        # A dotted key reaches into what a shorter one sets.
+        settings = sorted({**self.fixed, **combination}.items(), key=lambda setting: setting[0].count("."))
+        words = [word(key, value) for key, value in settings]
+        return Cell(name, folder, (*words, f"out={folder}"))
+
 
 @dataclass(frozen=True)
 class Grid:
     """A sweep: a recipe, and its runs in the order in which they are to be done."""
 
     recipe: Path
-    cells: tuple[Cell, ...]
+    out: Path
+    """The folder of all runs' folders."""
+    parts: tuple[Part, ...]
 
     @classmethod
     def read(cls, path: Path) -> Self:
         """Read a sweep's file, and check every recipe that follows from it, and every folder that is there already.
 
-        The runs are all combinations of the grid's values, the last key's changing fastest.
-
         Raises:
-            UserError: the file cannot be read or has an unknown key, the grid is empty, two runs would have the same
-                folder, a recipe is wrong, or a folder holds another recipe's run.
+            UserError: the file is wrong (`parse`), a recipe is, or a folder holds another recipe's run.
         """
-        values = _read(path)
-        recipe = Path(_typed(path, "recipe", values.get("recipe", str(DEFAULT_RECIPE)), str))
-        fixed = {str(key): plain(value) for key, value in _typed(path, "set", values.get("set", {}), dict).items()}
-        grid = _typed(path, "grid", values.get("grid", {}), dict)
-        out = Path(_typed(path, "out", values.get("out"), str))
-        _check_keys(path, fixed, grid)
-        combinations = product(*([(str(key), plain(value)) for value in column] for key, column in grid.items()))
-        cells = tuple(_cell(out, fixed, combination) for combination in combinations)
-        _check_folders(path, cells)
-        for cell in cells:
+        grid = cls.parse(path)
+        for cell in grid.cells:
             try:
-                checked = load_recipe(recipe, cell.words)
+                checked = load_recipe(grid.recipe, cell.words)
                 RunFolder(checked.out).check(checked)
             except UserError as error:
                 raise UserError(f"{path}: {cell.name}: {error}") from None
-        return cls(recipe, cells)
+        return grid
+
+    @classmethod
+    def parse(cls, path: Path) -> Self:
+        """Read a sweep's file and nothing that it names.
+
+        It has one YAML document or more. Each has runs of its own. What the first sets holds for the others too, but
+        for the keys that they set, or list in their grid.
+
+        Raises:
+            UserError: it cannot be read or has an unknown key, a grid is empty, or two runs would have the same folder.
+        """
+        documents = read_mappings(path, "sweep")
+        first = documents[0]
+        recipe = Path(_typed(str(path), "recipe", first.get("recipe", str(DEFAULT_RECIPE)), str))
+        out = Path(_typed(str(path), "out", first.get("out"), str))
+        parts: list[Part] = []
+        for number, values in enumerate(documents):
+            where = f"{path}: document {number + 1}" if number else str(path)
+            _check_keys(where, values, _OF_EACH_PART if number else _KEYS)
+            parts.append(_part(where, values, out, parts[0].fixed if parts else {}))
+        grid = cls(recipe, out, tuple(parts))
+        _check_folders(path, grid.cells)
+        return grid
+
+    @property
+    def cells(self) -> list[Cell]:
+        """The runs of all parts, without those whose learning rate follows from the others."""
+        return [cell for part in self.parts for cell in part.cells]
 
     def lines(self, cells: Sequence[Cell]) -> list[str]:
         """The recipe and the overrides of some runs, a line each, which launch/pretrain.sbatch takes as @LIST.
@@ -75,34 +130,56 @@ class Grid:
         return [" ".join(line) for line in lines]
 
 
-def _read(path: Path) -> dict[str, Any]:
-    values = read_mapping(path, "sweep")
-    for key in values:
-        if key not in _KEYS:
-            (near,) = difflib.get_close_matches(str(key), _KEYS, n=1, cutoff=0.0)
-            raise UserError(f"{path}: unknown key {key}; did you mean {near}?")
-    return values
+def _part(where: str, values: Mapping[str, Any], out: Path, inherited: Mapping[str, Any]) -> Part:
+    fixed = {str(key): plain(value) for key, value in _typed(where, "set", values.get("set", {}), dict).items()}
+    grid = {str(key): column for key, column in _typed(where, "grid", values.get("grid", {}), dict).items()}
+    _check_grid(where, fixed, grid)
+    seeds = _typed(where, "further_seeds", values.get("further_seeds", []), list)
+    _check_further_seeds(where, seeds, grid)
+    columns = ([(key, plain(value)) for value in column] for key, column in grid.items())
+    combinations = tuple(dict(combination) for combination in product(*columns))
+    kept = {key: value for key, value in inherited.items() if key not in grid}
+    return Part({**kept, **fixed}, combinations, tuple(seeds), out)
 
 
-def _typed(path: Path, key: str, value: Any, kind: type) -> Any:
+_EXPECTED: dict[Any, str] = {dict: "a mapping of the recipe's keys", list: "a list", str: "a path"}
+
+
+def _typed(where: str, key: str, value: Any, kind: type) -> Any:
     if value is None:
-        raise UserError(f"{path}: {key} is missing")
+        raise UserError(f"{where}: {key} is missing")
     if not isinstance(value, kind):
-        expected = "a mapping of the recipe's keys" if kind is dict else "a path"
-        raise UserError(f"{path}: {key}: must be {expected}, not {value!r}")
+        raise UserError(f"{where}: {key}: must be {_EXPECTED[kind]}, not {value!r}")
     return value
 
 
-def _check_keys(path: Path, fixed: Mapping[str, Any], grid: Mapping[str, Any]) -> None:
+def _check_keys(where: str, values: Mapping[str, Any], known: Sequence[str]) -> None:
+    for key in values:
+        if key in _KEYS and key not in known:
+            raise UserError(f"{where}: {key}: stands in the first document, for all")
+        if key not in known:
+            (near,) = difflib.get_close_matches(str(key), known, n=1, cutoff=0.0)
+            raise UserError(f"{where}: unknown key {key}; did you mean {near}?")
+
+
+def _check_grid(where: str, fixed: Mapping[str, Any], grid: Mapping[str, Any]) -> None:
     if not grid:
-        raise UserError(f"{path}: grid: is empty; list values of at least one of the recipe's keys")
+        raise UserError(f"{where}: grid: is empty; list values of at least one of the recipe's keys")
     for key, column in grid.items():
         if not isinstance(column, list) or not column:
-            raise UserError(f"{path}: grid.{key}: must be a list of values, not {column!r}")
+            raise UserError(f"{where}: grid.{key}: must be a list of values, not {column!r}")
         if key in fixed:
-            raise UserError(f"{path}: {key} stands in both set and grid; remove one")
+            raise UserError(f"{where}: {key} stands in both set and grid; remove one")
     if "out" in {*fixed, *grid}:
-        raise UserError(f"{path}: out: every run has its own; name the sweep's folder by the key `out` of this file")
+        raise UserError(f"{where}: out: every run has its own; name the sweep's folder by the key `out` of this file")
+
+
+def _check_further_seeds(where: str, seeds: Sequence[Any], grid: Mapping[str, Any]) -> None:
+    if not all(isinstance(seed, int) for seed in seeds):
+        raise UserError(f"{where}: further_seeds: must be a list of seeds, not {seeds}")
+    missing = [key for key in _NEEDED if key not in grid]
+    if seeds and missing:
+        raise UserError(f"{where}: further_seeds: run at the best learning rate; list {' and '.join(missing)} in grid")
 
 
 def _check_folders(path: Path, cells: Sequence[Cell]) -> None:
@@ -111,12 +188,3 @@ def _check_folders(path: Path, cells: Sequence[Cell]) -> None:
         if cell.folder in seen:
             raise UserError(f"{path}: grid: two runs would have the folder {cell.folder}; no value may come twice")
         seen.add(cell.folder)
-
-
-def _cell(out: Path, fixed: Mapping[str, Any], combination: Sequence[tuple[str, Any]]) -> Cell:
-    name = ",".join(label(key, value) for key, value in combination)
-    folder = out / name
-    # A dotted key reaches into what a shorter one sets.
-    settings = sorted([*fixed.items(), *combination], key=lambda setting: setting[0].count("."))
-    words = [word(key, value) for key, value in settings]
-    return Cell(name, folder, (*words, f"out={folder}"))

@@ -1,18 +1,24 @@
-"""Running a sweep: one run after another through the launcher, past what fails, until told to stop."""
+"""Running a sweep: so many runs at a time through the launcher, past what fails, until told to stop."""
 
+import os
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from queue import SimpleQueue
+from threading import RLock
 from types import FrameType
+from typing import IO
 
 from rich.console import Console
 
-from apollo_ds.config.run_folder import RunFolder
 from apollo_ds.errors import EXIT_STOPPED, UserError
-from apollo_ds.experiments.history import RunHistory
+from apollo_ds.experiments.sweep.further import awaits_others, further_cells, known_cells
 from apollo_ds.experiments.sweep.grid import Cell, Grid
+from apollo_ds.gpus import divide, visible_gpus
 
 COMMAND = (sys.executable, "-m", "apollo_ds", "train")
 _FAILED = 1
@@ -22,64 +28,107 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)
 class Sweep:
     """The runs of a grid, started as a user would start them."""
 
-    def __init__(self, grid: Grid, command: Sequence[str] = COMMAND) -> None:
+    def __init__(self, grid: Grid, command: Sequence[str] = COMMAND, jobs: int = 1) -> None:
         self.grid = grid
+        self.jobs = jobs
         self.command = command
         self.console = Console(highlight=False)
+        self._environments: SimpleQueue[dict[str, str]] = SimpleQueue()
+        """What each job that is free adds to the environment of the run that it starts."""
+        self._lock = RLock()
         self._stopping = False
-        self._told = False
-        """Whether the run that goes on has been told to stop."""
-        self._running: subprocess.Popen[bytes] | None = None
+        self._running: set[subprocess.Popen[bytes]] = set()
+        self._failed: dict[str, str] = {}
 
     def run(self, number: int | None = None) -> int:
         """Do all runs that are not complete, or only the `number`-th, counted from 1; returns the exit code.
 
-        At SIGINT, SIGTERM, SIGUSR1 or SIGHUP the run is told to save and end, and no other is started. The exit code
+        At SIGINT, SIGTERM, SIGUSR1 or SIGHUP the runs are told to save and end, and no other is started. The exit code
         is 0 if all went well, 1 if a run failed, and `errors.EXIT_STOPPED` if the sweep or a run was stopped.
 
         Raises:
-            UserError: there is no such number.
+            UserError: there is no such number, or no GPU for each job.
         """
-        cells = self._chosen(number)
-        failed: dict[str, int] = {}
+        chosen = self._chosen(number) if number is not None else []
+        self._failed.clear()
+        self._environments = SimpleQueue()
+        for environment in divide(visible_gpus(), self.jobs):
+            self._environments.put(environment)
         with self._signals_caught():
-            for position, cell in enumerate(cells):
-                code = self._run(cell, f"{position + 1 if number is None else number}/{len(self.grid.cells)}")
-                if self._stopping or code == EXIT_STOPPED:
-                    self._say(f"stopped at {cell.name}; run the same command to resume")
-                    return EXIT_STOPPED
-                if code:
-                    failed[cell.name] = code
+            if chosen:
+                self._run_all(chosen)
+            else:
+                cells = self.grid.cells
+                self._run_all(_numbered(cells))
+                self._run_all(_numbered([*cells, *further_cells(self.grid)])[len(cells) :])
+        if self._stopping:
+            self._say("stopped; run the same command to resume")
+            return EXIT_STOPPED
         if number is None:
             self._compare()
-        for name, code in failed.items():
-            self._say(f"failed: {name}, with exit code {code}")
-        return _FAILED if failed else 0
+        for name, how in self._failed.items():
+            self._say(f"failed: {name}, {how}")
+        return _FAILED if self._failed else 0
 
-    def _chosen(self, number: int | None) -> Sequence[Cell]:
-        cells = self.grid.cells
-        if number is None:
-            return cells
+    def _chosen(self, number: int) -> list[tuple[str, Cell]]:
+        cells = known_cells(self.grid)
         if not 1 <= number <= len(cells):
-            raise UserError(f"--number {number}: the grid has the runs 1 to {len(cells)}")
-        return [cells[number - 1]]
+            later = "; its further seeds follow when these are complete" if awaits_others(self.grid) else ""
+            raise UserError(f"--number {number}: the grid has the runs 1 to {len(cells)}{later}")
+        return [_numbered(cells)[number - 1]]
 
-    def _run(self, cell: Cell, position: str) -> int:
-        """Start or resume a run and wait for its end; its exit code, 0 if there was nothing to do."""
-        if is_complete(cell):
-            self._say(f"{position}  {cell.name}: complete")
-            return 0
+    def _run_all(self, cells: Sequence[tuple[str, Cell]]) -> None:
+        with ThreadPoolExecutor(self.jobs) as pool:
+            for done in [pool.submit(self._run, cell, f"{number}  {cell.name}") for number, cell in cells]:
+                done.result()
+
+    def _run(self, cell: Cell, name: str) -> None:
+        """Start or resume a run, wait for its end, and say what came of it; nothing if the sweep is to stop."""
         if self._stopping:
-            return EXIT_STOPPED
-        self._say(f"{position}  {cell.name}")
-        command = [*self.command, str(self.grid.recipe), *cell.words]
-        # A session of its own: what a terminal sends to all its processes reaches it through this one, and so once.
-        self._running = subprocess.Popen(command, start_new_session=True)
-        if self._stopping and not self._told:  # the signal came between the look above and the start
-            self._running.terminate()
-        code = self._running.wait()
-        self._running = None
-        return code
+            return
+        if cell.is_complete:
+            self._say(f"{name}: complete")
+            return
+        self._say(name)
+        code = self._wait_for(cell)
+        if code == EXIT_STOPPED:
+            self._say(f"{name}: stopped")
+            with self._lock:
+                if not self._stopping:  # a second SIGTERM would keep the others from saving
+                    self._stop()
+        elif code:
+            self._failed[cell.name] = f"with exit code {code}" + (f"; see {_log(cell)}" if self.jobs > 1 else "")
+            self._say(f"{name}: failed {self._failed[cell.name]}")
+        else:
+            self._say(f"{name}: done")
+
+    def _wait_for(self, cell: Cell) -> int:
+        environment = self._environments.get()
+        try:
+            with ExitStack() as stack:
+                output = stack.enter_context(_opened(_log(cell))) if self.jobs > 1 else None
+                with self._lock:
+                    if self._stopping:
+                        return EXIT_STOPPED
+                    # A session of its own: what a terminal sends to all processes reaches it once, through this one.
+                    started = subprocess.Popen(
+                        self._command(cell),
+                        start_new_session=True,
+                        env={**os.environ, **environment},
+                        stdout=output,
+                        stderr=subprocess.STDOUT if output else None,
+                    )
+                    self._running.add(started)
+                code = started.wait()
+                with self._lock:
+                    self._running.discard(started)
+                return code
+        finally:
+            self._environments.put(environment)
+
+    def _command(self, cell: Cell) -> list[str]:
+        alone = ["--ranks", "1"] if self.jobs > 1 and not visible_gpus() else []
+        return [*self.command, *alone, str(self.grid.recipe), *cell.words]
 
     @contextmanager
     def _signals_caught(self) -> Iterator[None]:
@@ -93,18 +142,20 @@ class Sweep:
             for number in caught:
                 signal.signal(number, before[number])
 
-    def _stop(self, _number: int, _frame: FrameType | None) -> None:
-        self._stopping = True
-        if self._running:
-            self._told = True
-            self._running.terminate()
+    def _stop(self, _number: int | None = None, _frame: FrameType | None = None) -> None:
+        """Start no other run, and tell those that go on to save and end."""
+        with self._lock:
+            self._stopping = True
+            for started in self._running:
+                started.terminate()
 
     def _compare(self) -> None:
         """Print what the complete runs came to at each recipe's best rate; the first one's recipe is the baseline."""
         from apollo_ds.experiments.compare.comparison import Comparison
         from apollo_ds.experiments.compare.page import print_comparison
 
-        complete = [cell.folder for cell in self.grid.cells if is_complete(cell)]
+        cells = [*self.grid.cells, *further_cells(self.grid)]
+        complete = [cell.folder for cell in cells if cell.is_complete]
         if not complete:
             return
         try:
@@ -113,12 +164,21 @@ class Sweep:
             self._say(str(error))
 
     def _say(self, line: str) -> None:
-        self.console.print(line, markup=False)
+        self.console.print(line, markup=False, soft_wrap=True)
 
 
-def is_complete(cell: Cell) -> bool:
-    """Whether a run came to its end, with its model and its report."""
-    folder = RunFolder(cell.folder)
-    if not (folder.exists and folder.metrics.is_file() and (folder.report / "report.md").is_file()):
-        return False
-    return RunHistory.read(cell.folder).finished
+def _numbered(cells: Sequence[Cell]) -> list[tuple[str, Cell]]:
+    return [(f"{number}/{len(cells)}", cell) for number, cell in enumerate(cells, start=1)]
+
+
+def _log(cell: Cell) -> Path:
+    """Where a run's output goes that would mix with others' in a terminal."""
+    return cell.folder / "log"
+
+
+def _opened(path: Path) -> IO[bytes]:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path.open("ab")
+    except OSError as error:
+        raise UserError(f"out: cannot write to {path}: {error.strerror}") from None

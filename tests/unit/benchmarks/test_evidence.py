@@ -1,22 +1,26 @@
-"""The pages of evidence: which runs they are made from, and that they say what the runs that are kept say."""
+"""Records of runs, the pages made from them, and that the pages say what the records do."""
 
 import json
 import re
 import shutil
 from pathlib import Path
+from typing import Any
 
 import page as pages
 import pytest
+import table
 import yaml
-from evidence import further_seeds, looks_for_rates, thinned
-from histories import rows, write_run
-from page import DOWNSTREAM, QUESTIONS, by_recipe, conclusion, results_hash, write
+from histories import recipe, rows, write_run
+from hypothesis import given
+from hypothesis import strategies as st
+from page import by_recipe, write
 from project import PROJECT
+from questions import DOWNSTREAM, QUESTIONS, conclusion, results_hash
+from records import of_folder, read, record
 
-from apollo_ds.experiments.compare.stages import stage_parts
+from apollo_ds.errors import UserError
 from apollo_ds.experiments.compare.tuning import best_rates
 from apollo_ds.experiments.history import RunHistory
-from apollo_ds.experiments.sweep.grid import Cell
 
 EVIDENCE = PROJECT / "benchmarks" / "evidence"
 
@@ -36,17 +40,22 @@ BEFORE_SPROUT = ("gpt2-long", "gpt2-bytes", "gpt2-wide", "bert-chars")
 """Runs of before it had a name, when it had one layer."""
 
 
-def run_of(folder: Path, method: str, rate: float, seed: int, end: float | None) -> Path:
+GRID: dict[str, Any] = {
+    "grid": {"method": ["scratch", "stackbert"], "learning_rate": [0.1, 0.2, 0.4], "seed": [1]},
+    "further_seeds": [2, 3],
+}
+
+
+def run_of(folder: Path, method: str, rate: float, seed: int, end: float | None, **changes: Any) -> Path:
     name = f"{method},learning_rate={rate:g},seed={seed}"
-    return write_run(
-        folder / name, [(1.0, 6.0), (2.0, end)], method, learning_rate=rate, seed=seed, global_batch_size=8
-    )
+    given = {"learning_rate": rate, "seed": seed, "global_batch_size": 8, **changes}
+    return write_run(folder / name, [(1.0, 6.0), (2.0, end)], method, **given)
 
 
 @pytest.fixture
 def runs(tmp_path: Path) -> Path:
     """One seed of scratch at three rates and of stackbert at two; seeds 2 and 3 of some."""
-    folder = tmp_path / "question" / "tiny"
+    folder = tmp_path / "runs"
     for method, rate, seed, end in (
         ("scratch", 0.1, 1, 5.0),
         ("scratch", 0.1, 2, 5.25),
@@ -61,57 +70,116 @@ def runs(tmp_path: Path) -> Path:
     return folder
 
 
-def read(folder: Path) -> list[RunHistory]:
-    return [RunHistory.read(path) for path in sorted(folder.iterdir())]
+def question(runs: Path, *documents: dict[str, Any]) -> Path:
+    """A question's folder with a grid of some documents, and the record of its runs."""
+    folder = runs.parent / "question"
+    folder.mkdir(exist_ok=True)
+    (folder / "question.md").write_text("# Who wins?\n")
+    first, *others = documents or (GRID,)
+    (folder / "tiny.yaml").write_text(yaml.safe_dump_all([{**first, "out": str(runs)}, *others], sort_keys=False))
+    record(folder / "tiny.yaml", anew=True)
+    return folder
+
+
+def test_a_record_has_all_that_a_page_is_made_from(runs: Path) -> None:
+    """Of a run that grows, of one whose losses were no finite numbers, and of options that are nested and differ."""
+    shutil.rmtree(runs)
+    losses = [(1.0, 6.0), (2.0, None), (3.0, 5.1)]
+    start = {"precision": "bf16", "unigram_entropy": 6.81762463}
+    parts = {"name": "apollo+pld", "parts": [{"name": "apollo", "layers": [1, 3]}, {"name": "pld", "seed": "1e3"}]}
+    git = {"git_commit": "0123e5", "git_diff": "00ff"}
+    write_run(runs / "a,seed=7", losses, "stackbert", growth_at=12, start=start, config=git)
+    write_run(runs / "b", losses[:1], parts, data="1e-3", deepspeed={"zero_optimization": {}}, adam_betas=[0.9, 1])
+    path = question(runs) / "tiny.yaml"
+    of_record, of_runs = read(path.with_suffix("")), [of_folder(folder) for folder in sorted(runs.iterdir())]
+    assert [run.folder.name for run in of_record] == ["a,seed=7", "b"]
+    for there, here in zip(of_record, of_runs, strict=True):
+        assert json.dumps(there.config, sort_keys=True) == json.dumps(here.config, sort_keys=True)
+        assert (there.curve, there.evals[0]["loss"], there.finished) == (here.curve, here.evals[0]["loss"], True)
+        assert there.start == {key: value for key, value in here.start.items() if key not in ("event", "step")}
+        assert len(there.growths) == len(here.growths)
+        for at, growth in zip(there.growths, here.growths, strict=True):
+            assert (
+                at.items() >= {key: growth[key] for key in ("step", "from", "to", "loss_before", "loss_after")}.items()
+            )
+            assert at["gradient"] == growth["gradient"]
+            assert there.cost_at(at["step"]) == here.cost_at(growth["step"])
+
+
+def test_the_gradient_of_a_growth_is_the_mean_of_the_ten_steps_after_it(runs: Path) -> None:
+    folder = write_run(runs / "grows", [(1.0, 6.0), (3.0, 5.0)], "stackbert", growth_at=5)
+    assert [growth["gradient"] for growth in of_folder(folder).growths] == [10.5]  # of 6 to 15
+    text = (folder / "metrics.jsonl").read_text().replace('"grad_norm": 7.0', '"grad_norm": null')
+    (folder / "metrics.jsonl").write_text(text)
+    assert [growth["gradient"] for growth in of_folder(folder).growths] == [None]
+
+
+TEXTS = st.text(st.characters(min_codepoint=32, max_codepoint=126))
+VALUES = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | TEXTS | st.lists(st.integers())
+
+
+@given(st.lists(st.dictionaries(st.sampled_from("abcd"), VALUES), min_size=1, max_size=3))
+def test_rows_come_back_as_they_were(tmp_path_factory: pytest.TempPathFactory, given: list[dict[str, Any]]) -> None:
+    folder = tmp_path_factory.mktemp("rows")
+    lines = [{"id": number, **row} for number, row in enumerate(given)]
+    table.write_rows(folder, lines, ["id"])
+    assert [repr(sorted(row.items())) for row in table.read_rows(folder)] == [
+        repr(sorted(row.items())) for row in lines
+    ]
+
+
+def test_what_was_recorded_stays_until_its_run_comes_anew(runs: Path) -> None:
+    path = question(runs) / "tiny.yaml"
+    shutil.rmtree(runs)
+    run_of(runs, "scratch", 0.1, 1, 4.0)
+    unfinished = run_of(runs, "scratch", 0.1, 2, 4.0)
+    text = (unfinished / "metrics.jsonl").read_text().replace('"event": "end"', '"event": "checkpoint"')
+    (unfinished / "metrics.jsonl").write_text(text)
+    told = record(path, anew=False)
+    assert told == f"{path.with_suffix('')}: 8 runs, 1 of them from their folders; 1 not finished and left out"
+    finals = {run.folder.name: run.final.loss for run in read(path.with_suffix(""))}
+    assert (finals["scratch,learning_rate=0.1,seed=1"], finals["scratch,learning_rate=0.1,seed=2"]) == (4.0, 5.25)
+    record(path, anew=True)
+    assert len(read(path.with_suffix(""))) == 1
+    shutil.rmtree(runs)
+    with pytest.raises(
+        UserError, match=r"none of its runs is finished; train them with `apollo-ds sweep .*tiny\.yaml`"
+    ):
+        record(path, anew=True)
+
+
+def test_a_recorded_run_gets_the_keys_that_recipes_have_got_since_then(runs: Path) -> None:
+    path = question(runs) / "tiny.yaml"
+    common = path.with_suffix("") / "common.yaml"
+    written = common.read_text()
+    assert "bad_steps: 10\n" in written
+    common.write_text(written.replace("bad_steps: 10\n", ""))
+    assert "bad_steps" not in read(path.with_suffix(""))[0].recipe  # what is read depends on no default
+    shutil.rmtree(runs)
+    run_of(runs, "scratch", 0.1, 1, 5.0)
+    record(path, anew=False)
+    assert [run.recipe["bad_steps"] for run in read(path.with_suffix(""))] == [10] * 8
+
+
+def test_a_line_of_the_csv_is_a_run(runs: Path) -> None:
+    lines = (question(runs) / "tiny" / "runs.csv").read_text().splitlines()
+    assert lines[0].startswith("id,seed,commit,diff,loss,flops,seconds,learning_rate,method.name,")
+    assert lines[1].startswith('"scratch,learning_rate=0.1,seed=1",1,,,5.0,2000000000000.0,2.0,0.1,scratch,')
+    assert len(lines) == 9
 
 
 def test_a_rate_with_more_seeds_is_preferred_to_one_lucky_run(runs: Path) -> None:
     best = {
         group.name: (group.runs[0].recipe["learning_rate"], len(group.shown))
-        for group in best_rates(by_recipe(read(runs)))
+        for group in best_rates(by_recipe([RunHistory.read(path) for path in sorted(runs.iterdir())]))
     }
     assert best == {"scratch": (0.1, 3), "stackbert": (0.2, 2)}
 
 
-def test_further_seeds_go_to_the_best_rate_and_for_scratch_to_the_best_two(runs: Path) -> None:
-    for path in list(runs.iterdir()):
-        if not path.name.endswith("seed=1"):
-            shutil.rmtree(path)
-    cells = [
-        Cell(path.name, Path("runs") / path.name, ("steps=20", "seed=1", f"out=runs/{path.name}"))
-        for path in sorted(runs.iterdir())
-    ]
-    further = further_seeds(cells, runs)
-    assert {cell.name for cell in further} == {
-        f"{name},seed={seed}"
-        for name in ("scratch,learning_rate=0.1", "scratch,learning_rate=0.2", "stackbert,learning_rate=0.1")
-        for seed in (2, 3)
-    }
-    for cell in further:
-        seed = cell.name[-1]
-        assert cell.words == ("steps=20", f"seed={seed}", f"out=runs/{cell.name}")
-        assert cell.folder == Path("runs") / cell.name
-
-
-@pytest.mark.parametrize(
-    ("names", "expected"),
-    [
-        (["a,learning_rate=0.0001,seed=1", "a,learning_rate=0.002,seed=1"], True),
-        (["a,learning_rate=0.0001,seed=1", "b,learning_rate=0.0001,seed=1"], False),
-        (["a,learning_rate=0.002,seed=1", "a,learning_rate=0.002,seed=2"], False),
-    ],
-)
-def test_rates_are_looked_for_with_one_seed(names: list[str], expected: bool) -> None:
-    assert looks_for_rates(names) is expected
-
-
 def test_a_recipe_at_the_paper_s_rate_alone_is_in_its_protocol_only(runs: Path) -> None:
-    folder = runs.parent
-    (folder / "question.md").write_text("# Who wins?\n")
-    (folder / "tiny.yaml").write_text("grid: {method: [scratch, stackbert], learning_rate: [0.1, 0.2, 0.4], seed: [1]}")
-    (folder / "tiny+paper.yaml").write_text("grid: {method: [scratch, apollo], learning_rate: [0.0001], seed: [1]}")
-    run_of(folder / "tiny+paper", "scratch", 1e-4, 1, 5.9)
-    run_of(folder / "tiny+paper", "apollo", 1e-4, 1, 5.8)
+    run_of(runs, "scratch", 1e-4, 1, 5.9)
+    run_of(runs, "apollo", 1e-4, 1, 5.8)
+    folder = question(runs, GRID, {"grid": {"method": ["scratch", "apollo"], "learning_rate": [0.0001], "seed": [1]}})
     write(folder)
     of_paper, tuned = (folder / "README.md").read_text().split("### The tuned protocol")
     assert [row["final held-out loss"] for row in rows(of_paper, "less scratch's")] == ["5.8000", "5.9000"]
@@ -122,10 +190,8 @@ def test_a_recipe_at_the_paper_s_rate_alone_is_in_its_protocol_only(runs: Path) 
 
 
 def test_a_page_pairs_runs_with_scratch_by_their_seeds(runs: Path) -> None:
-    folder = runs.parent
-    (folder / "question.md").write_text("# Who wins?\n")
+    folder = question(runs)
     (folder / "conclusion.md").write_text(f"**Nobody.**\n\nOf results {results_hash(folder)}\n")
-    (folder / "tiny.yaml").write_text("grid: {method: [scratch, stackbert], learning_rate: [0.1, 0.2, 0.4], seed: [1]}")
     write(folder)
     page = (folder / "README.md").read_text()
     assert "Of the 6 runs of `tiny` 1 are not here" in page
@@ -138,53 +204,38 @@ def test_a_page_pairs_runs_with_scratch_by_their_seeds(runs: Path) -> None:
     every = {row["recipe"]: row for row in rows(page, "0.4")}
     assert every["scratch"]["0.4"] == "5.7500"
     assert every["stackbert"]["0.4"] == "-"
-    assert {path.name for path in folder.glob("*.png")} == {"tiny-ends.png", "tiny-curves.png"}
+    assert {path.name for path in folder.rglob("*.png")} == {"ends.png", "curves.png"}
 
 
 def test_runs_of_another_text_are_left_out_and_told(runs: Path) -> None:
     """The text that every machine has is another after an update of it."""
-    folder = runs.parent
-    (folder / "question.md").write_text("# Who wins?\n")
-    for name, rate in (("tiny", 0.1), ("tiny+more", 0.8)):
-        (folder / f"{name}.yaml").write_text(f"grid: {{method: [scratch], learning_rate: [{rate}], seed: [1]}}")
-    other = run_of(folder / "tiny+more", "scratch", 0.8, 1, 1.0)
+    other = run_of(runs, "scratch", 0.8, 1, 1.0)
     config = yaml.safe_load((other / "config.yaml").read_text())
     (other / "config.yaml").write_text(yaml.safe_dump({**config, "held_out": "another"}))
+    folder = question(runs)
     write(folder)
     page = (folder / "README.md").read_text()
-    assert "**Left out, because their text or model was another: `tiny+more`.**" in page
+    assert f"**Left out, because their text or model was another: `{other.name}`.**" in page
     assert "1.0000" not in page
 
 
 def test_a_longer_run_from_scratch_is_not_what_all_is_compared_with(runs: Path) -> None:
-    longer = [run_of(runs, "scratch", 0.3, seed, 1.0) for seed in (1, 2, 3)]
-    for path in longer:
-        config = yaml.safe_load((path / "config.yaml").read_text())
-        config["recipe"]["steps"] *= 2
-        (path / "config.yaml").write_text(yaml.safe_dump(config))
-    groups = by_recipe(read(runs))
+    for seed in (1, 2, 3):
+        run_of(runs, "scratch", 0.3, seed, 1.0, steps=2 * recipe()["steps"])
+    groups = by_recipe([RunHistory.read(path) for path in sorted(runs.iterdir())])
     baseline = pages._scratch(groups)
     assert baseline.flat["steps"] == min(group.flat["steps"] for group in groups)
 
 
 def test_a_conclusion_of_other_results_is_told(runs: Path) -> None:
+    folder = question(runs)
     written = "**Nobody.**\n\nBut nearly.\n\nAnd late."
-    (runs.parent / "conclusion.md").write_text(f"{written}\n\nOf results {results_hash(runs.parent)}\n")
-    assert "\n".join(conclusion(runs.parent)) == written
+    (folder / "conclusion.md").write_text(f"{written}\n\nOf results {results_hash(folder)}\n")
+    assert "\n".join(conclusion(folder)) == written
     run_of(runs, "apollo", 0.1, 1, 5.0)
-    told = f"*This was written for other results than these, {results_hash(runs.parent)}.*"
-    assert "\n".join(conclusion(runs.parent)) == written.replace("\n\n", f"\n\n{told}\n\n", 1)
-
-
-def test_what_is_kept_of_a_run_is_what_its_page_needs(tmp_path: Path) -> None:
-    folder = write_run(tmp_path / "run", [(1.0, 6.0), (2.0, 5.5), (3.0, 5.0)], "stackbert", growth_at=12)
-    kept = [json.loads(line) for line in thinned(folder / "metrics.jsonl")]
-    assert [e["event"] for e in kept if e["event"] != "step"] == ["start", "eval", "growth", "eval", "eval", "end"]
-    # Every tenth, that of the growth, and the ten whose gradients the page has.
-    assert [e["step"] for e in kept if e["event"] == "step"] == [10, *range(12, 23), 30]
-    (folder / "metrics.jsonl").write_text("".join(json.dumps(event) + "\n" for event in kept))
-    (group,) = by_recipe([RunHistory.read(folder)])
-    assert [(part.layers, part.steps) for part in stage_parts(group)] == [(1, 12), (3, 18)]
+    record(folder / "tiny.yaml", anew=False)
+    told = f"*This was written for other results than these, {results_hash(folder)}.*"
+    assert "\n".join(conclusion(folder)) == written.replace("\n\n", f"\n\n{told}\n\n", 1)
 
 
 @pytest.mark.parametrize("row", HEADLINE, ids=lambda row: row["recipe"])
@@ -209,14 +260,13 @@ def test_the_readme_s_table_is_the_page_s(row: dict[str, str]) -> None:
 def test_the_readme_says_of_each_run_s_model_what_it_was() -> None:
     for row in HEADLINE:
         scale, _, told = row["run"].removeprefix("`").partition("` ")
-        runs = sorted((EVIDENCE / "recipe" / scale).glob("*/config.yaml"))
-        shape = yaml.safe_load(runs[0].read_text())["recipe"]["model"]
+        shape = read(EVIDENCE / "recipe" / scale)[0].recipe["model"]
         assert told.endswith(f"{shape['num_layers']} x {shape['hidden_size']}")
 
 
-@pytest.mark.parametrize("question", [*QUESTIONS, DOWNSTREAM])
-def test_the_conclusions_are_three_sentences_of_the_results_that_are_there(question: str) -> None:
-    short = conclusion(EVIDENCE / question)[0]
+@pytest.mark.parametrize("name", [*QUESTIONS, DOWNSTREAM])
+def test_the_conclusions_are_three_sentences_of_the_results_that_are_there(name: str) -> None:
+    short = conclusion(EVIDENCE / name)[0]
     assert "was written for other results" not in short
     assert len(re.findall(r"[.!?](?=\**(?:\s|$))", short)) == 3
 

@@ -6,21 +6,23 @@ from typing import Any
 import pytest
 import yaml
 from grids import GRID, NAMES, write_grid
+from histories import write_run
 from hypothesis import given
 from hypothesis import strategies as st
 from project import PROJECT
 
+from apollo_ds.__main__ import main
 from apollo_ds.config.load import load_recipe
 from apollo_ds.config.run_folder import RunFolder
 from apollo_ds.errors import UserError
+from apollo_ds.experiments.sweep.further import awaits_others, further_cells, known_cells
 from apollo_ds.experiments.sweep.grid import Grid
-from apollo_ds.experiments.sweep.runner import Sweep
 from apollo_ds.experiments.sweep.words import compact, word
 
 
-def mistake(folder: Path, grid: Any = GRID, **others: Any) -> str:
+def mistake(folder: Path, grid: Any = GRID, *documents: dict[str, Any], **others: Any) -> str:
     with pytest.raises(UserError) as caught:
-        Grid.read(write_grid(folder, grid, **others))
+        Grid.read(write_grid(folder, grid, *documents, **others))
     return str(caught.value).removeprefix(f"{folder / 'grid.yaml'}: ")
 
 
@@ -54,6 +56,81 @@ def test_names_hold_no_slash_bracket_or_white_space(tmp_path: Path) -> None:
     )
     names = [cell.name for cell in grid.cells]
     assert names == [f"method.layers={layers},deepspeed=ds_configs_zero1.json" for layers in ("1-3-6", "2-3-6")]
+
+
+def test_a_further_document_has_what_the_first_sets_but_for_its_own_keys(tmp_path: Path) -> None:
+    longer = {"grid": {"method": ["scratch"], "steps": [24, 48]}}
+    slower = {"set": {"learning_rate": 0.5, "steps": 6}, "grid": {"seed": [9]}}
+    path = write_grid(tmp_path, GRID, longer, slower, set={"steps": 12, "eval_every": 3, "learning_rate": 0.25})
+    grid = Grid.read(path)
+    assert [cell.name for cell in grid.cells] == [*NAMES, "scratch,steps=24", "scratch,steps=48", "seed=9"]
+    recipes = [load_recipe(grid.recipe, cell.words) for cell in grid.cells]
+    assert [recipe.steps for recipe in recipes] == [12, 12, 12, 12, 24, 48, 6]
+    assert [recipe.learning_rate for recipe in recipes] == [*[0.25] * 6, 0.5]
+    assert {recipe.eval_every for recipe in recipes} == {3}
+    assert {cell.folder.parent for cell in grid.cells} == {tmp_path / "sweep"}
+
+
+@pytest.mark.parametrize(
+    ("document", "expected"),
+    [
+        ({"out": "x", "grid": {"seed": [3]}}, "document 2: out: stands in the first document, for all"),
+        ({"gird": {"seed": [3]}}, "document 2: unknown key gird; did you mean grid?"),
+        ({"set": {"steps": 6}}, "document 2: grid: is empty; list values of at least one of the recipe's keys"),
+        ({"grid": {"method": ["scratch"], "seed": [2]}}, "grid: two runs would have the folder {sweep}/scratch,seed=2"),
+        ({"grid": {"seed": [3]}, "further_seeds": 2}, "document 2: further_seeds: must be a list, not 2"),
+        (
+            {"grid": {"seed": [3]}, "further_seeds": ["a"]},
+            "document 2: further_seeds: must be a list of seeds, not ['a']",
+        ),
+        (
+            {"grid": {"seed": [3]}, "further_seeds": [4]},
+            "document 2: further_seeds: run at the best learning rate; list learning_rate in grid",
+        ),
+    ],
+)
+def test_a_mistake_in_a_further_document_is_one_sentence(
+    document: dict[str, Any], expected: str, tmp_path: Path
+) -> None:
+    told = mistake(tmp_path, GRID, document)
+    assert told.replace(str(tmp_path / "grid.yaml: "), "").startswith(expected.format(sweep=tmp_path / "sweep"))
+
+
+RATES: dict[str, Any] = {"method": ["scratch", "stackbert"], "learning_rate": [0.1, 0.2], "seed": [1]}
+
+
+def complete(folder: Path, method: str, rate: float, end: float) -> None:
+    """A run of such a grid that came to its end."""
+    made = write_run(folder / f"{method},learning_rate={rate},seed=1", [(1.0, 6.0), (2.0, end)], method)
+    config = yaml.safe_load((made / "config.yaml").read_text())
+    config["recipe"] |= {"learning_rate": rate, "seed": 1}
+    (made / "config.yaml").write_text(yaml.safe_dump(config))
+    (made / "report").mkdir()
+    (made / "report" / "report.md").write_text("done")
+
+
+def test_further_seeds_follow_at_the_best_rate_of_each_recipe(tmp_path: Path) -> None:
+    known = {"grid": {"method": ["scratch"], "learning_rate": [0.2], "seed": [2]}}
+    path = write_grid(tmp_path, RATES, known, further_seeds=[2, 3])
+    grid = Grid.parse(path)
+    own = [cell.name for cell in grid.cells]
+    for method, rate, end in (("scratch", 0.1, 5.0), ("scratch", 0.2, 4.0), ("stackbert", 0.1, 4.5)):
+        complete(grid.out, method, rate, end)
+    assert awaits_others(grid)
+    assert [cell.name for cell in known_cells(grid)] == own
+    further = ["scratch,learning_rate=0.2,seed=3", *(f"stackbert,learning_rate=0.1,seed={seed}" for seed in (2, 3))]
+    assert [cell.name for cell in further_cells(grid)] == further  # as if the fourth had failed
+    complete(grid.out, "stackbert", 0.2, 4.6)
+    assert not awaits_others(grid)
+    assert [cell.name for cell in known_cells(grid)] == own + further
+    assert known_cells(grid)[-1].words[-2:] == ("seed=3", f"out={grid.out}/{further[-1]}")
+
+
+def test_a_list_says_that_more_will_follow(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    main(["sweep", str(write_grid(tmp_path, RATES, further_seeds=[2])), "--list"])
+    listed, told = capsys.readouterr()
+    assert listed.count("\n") == 4
+    assert told == "further_seeds: their runs are listed once all of these are complete\n"
 
 
 @pytest.mark.parametrize(
@@ -145,9 +222,3 @@ def test_text_stays_as_it_is() -> None:
     assert word("learning_rate", "2e-3") == "learning_rate=2e-3"
     assert word("learning_rate", 1e-05) == "learning_rate=1.0e-05"
     assert word("masking", "token") == "masking=token"
-
-
-def test_without_a_launcher_nothing_starts(tmp_path: Path) -> None:
-    sweep = Sweep(Grid.read(write_grid(tmp_path)), tmp_path / "nowhere.sh")
-    with pytest.raises(UserError, match=r"nowhere\.sh: not found; sweep runs from a checkout"):
-        sweep.run()

@@ -1,0 +1,34 @@
+"""The runs of a sweep that follow from its others: more seeds at the best learning rate of each recipe."""
+
+from apollo_ds.experiments.compare.groups import group_runs
+from apollo_ds.experiments.compare.tuning import best_rates
+from apollo_ds.experiments.history import RunHistory
+from apollo_ds.experiments.sweep.grid import Cell, Grid, Part
+
+
+def known_cells(grid: Grid) -> list[Cell]:
+    """A grid's own runs, and behind them those that follow once all of these are complete: a number stays a run's."""
+    return [*grid.cells, *([] if awaits_others(grid) else further_cells(grid))]
+
+
+def awaits_others(grid: Grid) -> bool:
+    """Whether runs will follow that cannot be told yet, because some of the grid's are not complete."""
+    return not all(cell.is_complete for part in grid.parts if part.further_seeds for cell in part.cells)
+
+
+def further_cells(grid: Grid) -> list[Cell]:
+    """Each recipe's runs with the further seeds, chosen by its runs that are complete; a recipe with none has none."""
+    known = {cell.folder for cell in grid.cells}
+    found = {cell.folder: cell for part in grid.parts if part.further_seeds for cell in _of_part(part)}
+    return [cell for folder, cell in found.items() if folder not in known]
+
+
+def _of_part(part: Part) -> list[Cell]:
+    complete = {
+        cell.folder: combination
+        for cell, combination in zip(part.cells, part.combinations, strict=True)
+        if cell.is_complete
+    }
+    best = best_rates(group_runs([RunHistory.read(folder) for folder in complete]))
+    chosen = [complete[group.runs[0].folder] for group in best]
+    return [part.cell({**combination, "seed": seed}) for combination in chosen for seed in part.further_seeds]

@@ -1,0 +1,60 @@
+"""The questions that the evidence answers, what each came to, and the index above their pages."""
+
+from pathlib import Path
+
+import xxhash
+
+HERE = Path(__file__).parent
+QUESTIONS = ("order", "factors", "methods", "recipe")
+"""The folders of those that sweeps answer, in their order."""
+DOWNSTREAM = "downstream"
+"""The folder of the one that fine-tuning answers."""
+_INDEX = """Each page has a question's tables, pictures, commands and records. The models and runs are small, because
+two CPU cores made them: what they show need not hold for larger ones.
+
+A question is a folder with `question.md`, `conclusion.md` and grids. A grid is a file GRID.yaml, which
+`apollo-ds sweep` trains, and a folder GRID with its record: `runs.csv` (a line a run), `common.yaml` (what all runs
+have in common) and `curves.parquet` (a line an evaluation or growth). Pages and figures are made from the records
+alone; run folders are not kept.
+
+```console
+$ apollo-ds sweep GRID.yaml --jobs 2                          # train what has not been trained; again to resume
+$ python benchmarks/evidence/evidence.py record GRID.yaml     # its finished runs become its record
+$ python benchmarks/evidence/evidence.py pages                # every page and figure from the records
+$ python benchmarks/evidence/downstream.py --glue FOLDER      # fine-tune for the last question, and record it
+```
+
+`make evidence` does the first three for the smallest size of the first two questions."""
+
+
+def write_index(folder: Path) -> None:
+    """Write README.md above the questions: what each of them came to."""
+    lines = ["# What growing really saves", "", _INDEX, ""]
+    for name in (*QUESTIONS, DOWNSTREAM):
+        title = (folder / name / "question.md").read_text().split("\n")[0].removeprefix("# ")
+        short = conclusion(folder / name)[0].replace("](../", "](")  # a link from one folder below
+        lines += [f"## [{title}]({name}/README.md)", "", short, ""]
+    (folder / "README.md").write_text("\n".join(lines).rstrip() + "\n")
+
+
+def conclusion(folder: Path) -> list[str]:
+    """What a question came to: three sentences, and below an empty line what else its runs show.
+
+    Where the last line of conclusion.md names other results than are there, it is said after the three.
+    """
+    path = folder / "conclusion.md"
+    if not path.is_file():
+        return ["Not answered yet."]
+    text, _, written_for = path.read_text().rstrip().partition("\n\nOf results ")
+    short, _, rest = text.partition("\n\n")
+    if written_for != (now := results_hash(folder)):
+        short += f"\n\n*This was written for other results than these, {now}.*"
+    return [short, "", rest] if rest else [short]
+
+
+def results_hash(folder: Path) -> str:
+    """Of all runs that a question has a record of, and what they came to."""
+    digest = xxhash.xxh3_64()
+    for path in sorted(folder.glob("*/runs.csv")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
