@@ -51,7 +51,7 @@ acceptance: environment
 	$(BIN)/pytest tests/acceptance
 
 evidence: environment
-	for grid in $(EVIDENCE); do $(BIN)/apollo-ds sweep $$grid --jobs 2 || exit; done
+	for grid in $(EVIDENCE); do DS_ACCELERATOR=cpu $(BIN)/apollo-ds sweep $$grid --jobs 2 || exit; done
 	$(BIN)/python benchmarks/evidence/evidence.py record --anew $(EVIDENCE)
 	$(BIN)/python benchmarks/evidence/evidence.py pages
 

@@ -51,6 +51,8 @@ def divide(gpus: Sequence[str], jobs: int) -> list[dict[str, str]]:
     if not gpus or jobs == 1:
         return [{} for _ in range(jobs)]
     if len(gpus) < jobs:
-        raise UserError(f"--jobs {jobs}: there are only {len(gpus)} GPUs, and a run needs one; use --jobs {len(gpus)}")
+        raise UserError(
+            f"--jobs {jobs}: each run needs a GPU, and this machine has {len(gpus)}; use --jobs {len(gpus)}"
+        )
     each = len(gpus) // jobs
     return [{"CUDA_VISIBLE_DEVICES": ",".join(gpus[job * each : (job + 1) * each])} for job in range(jobs)]

@@ -21,7 +21,7 @@ from table import Row, flat, is_table, nested, read_rows, write_rows
 
 from apollo_ds.config.recorded import with_defaults
 from apollo_ds.errors import UserError
-from apollo_ds.experiments.history import Event, RunHistory
+from apollo_ds.experiments.history import Event, NotYetEvaluated, RunHistory
 from apollo_ds.experiments.sweep.grid import Grid
 
 AFTER_GROWTH = 10
@@ -60,7 +60,7 @@ def record(path: Path, anew: bool) -> str:
         UserError: the file is wrong, a run folder is damaged, or none is finished.
     """
     folders = sorted(path.parent for path in Grid.parse(path).out.glob("*/metrics.jsonl"))
-    found = {folder.name: run for folder in folders if (run := of_folder(folder)).finished}
+    found = {folder.name: run for folder in folders if (run := _finished(folder))}
     if not found:
         raise UserError(f"{path}: none of its runs is finished; train them with `apollo-ds sweep {path}`")
     record = path.with_suffix("")
@@ -72,11 +72,20 @@ def record(path: Path, anew: bool) -> str:
     return f"{record}: {len(runs)} runs, {len(found)} of them from their folders{told}"
 
 
+def _finished(folder: Path) -> RunHistory | None:
+    try:
+        run = of_folder(folder)
+    except NotYetEvaluated:
+        return None
+    return run if run.finished else None
+
+
 def of_folder(folder: Path) -> RunHistory:
     """A run folder's history, each growth with the mean gradient after it.
 
     Raises:
-        UserError: it is damaged, or holds no held-out loss yet.
+        UserError: it is damaged.
+        NotYetEvaluated: it holds no held-out loss yet.
     """
     run = RunHistory.read(folder)
     return replace(run, growths=[{**growth, "gradient": _gradient(run, growth["step"])} for growth in run.growths])

@@ -167,12 +167,13 @@ def test_a_signal_reaches_each_of_several_jobs_once_and_starts_no_other(sweep: S
     assert sorted(started(tmp_path)) == list(NAMES[:2])
 
 
-def test_several_jobs_train_at_once_past_one_that_fails(
-    sweep: Sweep, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_several_jobs_train_at_once_on_a_rank_each_past_one_that_fails(
+    sweep: Sweep, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each of the first two waits for the other; the second then fails, and the others go on in what it leaves free."""
+    monkeypatch.setenv("DS_ACCELERATOR", "cpu")
     for name, other, end in ((*NAMES[:2], ""), (*NAMES[1::-1], "exit 3")):
-        waits = f"echo of {name}; touch $here/{name}.up; until [ -f $here/{other}.up ]; do sleep 0.05; done"
+        waits = f"echo of {name} with $1 $2; touch $here/{name}.up; until [ -f $here/{other}.up ]; do sleep 0.05; done"
         (tmp_path / f"{name}.sh").write_text(f"{waits}\n{end}")
     assert Sweep(sweep.grid, sweep.command, jobs=2).run() == 1
     assert sorted(started(tmp_path)) == sorted(NAMES)
@@ -182,7 +183,7 @@ def test_several_jobs_train_at_once_past_one_that_fails(
     assert printed[-1] == f"failed: {NAMES[1]}, {failed}"
     for number in (1, 3, 4):
         assert f"{number}/4  {NAMES[number - 1]}: done" in printed
-    assert (sweep.grid.cells[0].folder / "log").read_text() == f"of {NAMES[0]}\n"
+    assert (sweep.grid.cells[0].folder / "log").read_text() == f"of {NAMES[0]} with --ranks 1\n"
 
 
 def test_jobs_have_their_own_gpus(sweep: Sweep, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -197,7 +198,7 @@ def test_jobs_have_their_own_gpus(sweep: Sweep, tmp_path: Path, monkeypatch: pyt
         (tmp_path / f"{name}.sh").write_text('echo "$CUDA_VISIBLE_DEVICES" >> "$here/gpus"; sleep 0.3')
     assert Sweep(sweep.grid, sweep.command, jobs=2).run() == 0
     assert sorted((tmp_path / "gpus").read_text().splitlines()) == ["0,1", "0,1", "2,3", "2,3"]
-    with pytest.raises(UserError, match=r"^--jobs 6: there are only 5 GPUs"):
+    with pytest.raises(UserError, match=r"^--jobs 6: each run needs a GPU, and this machine has 5; use --jobs 5$"):
         Sweep(sweep.grid, sweep.command, jobs=6).run()
 
 

@@ -106,5 +106,5 @@ def test_gpus_are_divided_evenly_among_jobs(gpus: list[str], jobs: int, expected
 
 
 def test_more_jobs_than_gpus_are_refused() -> None:
-    with pytest.raises(UserError, match=r"^--jobs 3: there are only 2 GPUs, and a run needs one; use --jobs 2$"):
+    with pytest.raises(UserError, match=r"^--jobs 3: each run needs a GPU, and this machine has 2; use --jobs 2$"):
         divide(["0", "1"], 3)

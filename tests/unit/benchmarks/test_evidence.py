@@ -135,8 +135,9 @@ def test_what_was_recorded_stays_until_its_run_comes_anew(runs: Path) -> None:
     unfinished = run_of(runs, "scratch", 0.1, 2, 4.0)
     text = (unfinished / "metrics.jsonl").read_text().replace('"event": "end"', '"event": "checkpoint"')
     (unfinished / "metrics.jsonl").write_text(text)
+    write_run(runs / "begun", [], finished=False)
     told = record(path, anew=False)
-    assert told == f"{path.with_suffix('')}: 8 runs, 1 of them from their folders; 1 not finished and left out"
+    assert told == f"{path.with_suffix('')}: 8 runs, 1 of them from their folders; 2 not finished and left out"
     finals = {run.folder.name: run.final.loss for run in read(path.with_suffix(""))}
     assert (finals["scratch,learning_rate=0.1,seed=1"], finals["scratch,learning_rate=0.1,seed=2"]) == (4.0, 5.25)
     record(path, anew=True)
