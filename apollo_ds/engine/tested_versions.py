@@ -6,7 +6,7 @@ from packaging.requirements import Requirement
 
 
 def doubt_of_deepspeed() -> str | None:
-    """One sentence if setup.py's range does not hold the installed version; None if it does, or nothing is installed."""
+    """One sentence if the installed version is not in setup.py's range; None if it is, or no range is known."""
     try:
         stated = [Requirement(text) for text in metadata.requires("apollo_ds") or ()]
     except metadata.PackageNotFoundError:  # a checkout that is only on the path

@@ -72,7 +72,7 @@ def test_a_rank_for_each_gpu(listed: list[str]) -> None:
     assert len({shell["MASTER_PORT"] for shell in environments}) == 1
     assert all("DS_ACCELERATOR" not in shell for shell in environments)
     assert Ranks.of_this_machine(3) == Ranks(3, on_gpus=True)
-    with pytest.raises(UserError, match="^ranks: 5 are more than this machine's 4 GPUs; use at most 4$"):
+    with pytest.raises(UserError, match=r"^ranks: 5 are more than this machine's 4 GPUs; use at most 4$"):
         Ranks.of_this_machine(5)
 
 
@@ -80,7 +80,7 @@ def test_two_ranks_without_a_gpu_or_as_many_as_wanted(listed: list[str], monkeyp
     assert visible_gpus() == 0
     assert Ranks.of_this_machine() == Ranks(2, on_gpus=False)
     assert Ranks.of_this_machine(5) == Ranks(5, on_gpus=False)
-    with pytest.raises(UserError, match="^ranks: must be at least 1, not 0$"):
+    with pytest.raises(UserError, match=r"^ranks: must be at least 1, not 0$"):
         Ranks.of_this_machine(0)
     monkeypatch.delenv("OMP_NUM_THREADS")
     assert all(
