@@ -79,3 +79,13 @@ def test_a_signal_at_the_start_waits_and_is_not_for_compilers() -> None:
     compiler, before, after = ended.stdout.splitlines()
     assert (compiler, before) == ("built", "None")
     assert after.startswith("SIGUSR1")
+
+
+def test_a_signal_that_came_before_the_start_is_not_forgotten() -> None:
+    program = (
+        "import os, signal; from apollo_ds.training.faults.stop_signal import StopRequest\n"
+        "signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1]); os.kill(os.getpid(), signal.SIGUSR1)\n"
+        "r = StopRequest(); r.hold(); print(r.reason)"
+    )
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
+    assert ended.stdout.startswith("SIGUSR1 on ")

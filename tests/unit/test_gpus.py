@@ -28,7 +28,7 @@ def listed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     monkeypatch.setattr("apollo_ds.gpus.subprocess.run", run)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    monkeypatch.delenv("DS_ACCELERATOR")
+    monkeypatch.delenv("DS_ACCELERATOR", raising=False)
     return printed
 
 
@@ -82,7 +82,7 @@ def test_two_ranks_without_a_gpu_or_as_many_as_wanted(listed: list[str], monkeyp
     assert Ranks.of_this_machine(5) == Ranks(5, on_gpus=False)
     with pytest.raises(UserError, match=r"^ranks: must be at least 1, not 0$"):
         Ranks.of_this_machine(0)
-    monkeypatch.delenv("OMP_NUM_THREADS")
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     assert all(
         (shell["DS_ACCELERATOR"], shell["GOMP_SPINCOUNT"], shell["OMP_NUM_THREADS"]) == ("cpu", "0", "1")
         for shell in Ranks(2, on_gpus=False).environments()
