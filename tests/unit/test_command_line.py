@@ -154,9 +154,12 @@ def test_whole_words_need_a_tokenizer_that_tells_where_they_start(
 
 
 def test_ranks_must_divide_the_batch(recipe_file: str, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    sentence = "global_batch_size: 3 ranks do not divide 8; use a multiple of 3"
+    assert sentence in error_line(capsys, "train", recipe_file, "--ranks", "3")
+    monkeypatch.setenv("RANK", "0")
     monkeypatch.setenv("WORLD_SIZE", "3")
-    line = error_line(capsys, "train", recipe_file)
-    assert "global_batch_size: 3 ranks do not divide 8; use a multiple of 3" in line
+    assert sentence in error_line(capsys, "train", recipe_file)
+    assert error_line(capsys, "train", recipe_file, "--ranks", "3").startswith("ranks: cannot be chosen here")
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,6 @@ from apollo_ds.config.load import load_recipe
 from apollo_ds.config.run_folder import RunFolder
 from apollo_ds.errors import UserError
 from apollo_ds.experiments.sweep.grid import Grid
-from apollo_ds.experiments.sweep.runner import Sweep
 from apollo_ds.experiments.sweep.words import compact, word
 
 
@@ -145,9 +144,3 @@ def test_text_stays_as_it_is() -> None:
     assert word("learning_rate", "2e-3") == "learning_rate=2e-3"
     assert word("learning_rate", 1e-05) == "learning_rate=1.0e-05"
     assert word("masking", "token") == "masking=token"
-
-
-def test_without_a_launcher_nothing_starts(tmp_path: Path) -> None:
-    sweep = Sweep(Grid.read(write_grid(tmp_path)), tmp_path / "nowhere.sh")
-    with pytest.raises(UserError, match=r"nowhere\.sh: not found; sweep runs from a checkout"):
-        sweep.run()
