@@ -54,6 +54,8 @@ def prepare(recipe_name: Path, overrides: Sequence[str], ranks: int) -> Recipe:
         prepare_default_text(recipe.data, recipe.model)
     check_text(recipe)
     RunFolder(recipe.out).check(recipe)
+    if os.environ.get("RANK", "0") == "0":
+        Corpus.open(recipe.data).verify()  # last: it may take a while, and a rank that refuses ends the others
     return recipe
 
 
@@ -64,10 +66,7 @@ def run(recipe_name: Path, overrides: Sequence[str]) -> Outcome:
         UserError: something is wrong with the recipe, the data, the number of ranks or the run folder.
         Stopped: the run was asked to stop, and has saved.
     """
-    recipe = prepare(recipe_name, overrides, int(os.environ.get("WORLD_SIZE", "1")))
-    if os.environ.get("RANK", "0") == "0":
-        Corpus.open(recipe.data).verify()  # last: it may take a while, and a rank that refuses ends the others
-    return _run_on_this_rank(recipe)
+    return _run_on_this_rank(prepare(recipe_name, overrides, int(os.environ.get("WORLD_SIZE", "1"))))
 
 
 def check_text(recipe: Recipe) -> None:
