@@ -25,7 +25,7 @@ from data_prep.options import Options
 from data_prep.parts import Documents, Job
 from data_prep.pool import encode_all
 from data_prep.sources import Part
-from data_prep.verify import FORMAT, read_manifest
+from data_prep.verify import FORMAT, note_verified, read_manifest
 
 
 def build(options: Options, out: Path, workers: int, console: Console) -> dict[str, Any]:
@@ -48,6 +48,7 @@ def build(options: Options, out: Path, workers: int, console: Console) -> dict[s
         work.mkdir(parents=True, exist_ok=True)
         with files.locked(work):
             files.write_json(out / "manifest.json", _make(options, out, work, workers, console))
+            note_verified(out)  # megatron-core has just read the shards, and their hashes have been computed
             shutil.rmtree(work)
     except Exception as error:
         if not _is_disk_full(error):

@@ -7,6 +7,7 @@ from typing import Any
 from data_prep import files
 from data_prep.errors import DataError
 
+_NOTE = Path("cache", "verified.json")
 FORMAT = 1
 """What a folder of shards holds. docs/upgrading.md says which versions write and read which format."""
 
@@ -64,14 +65,18 @@ def verify_once(folder: Path) -> None:
     Raises:
         DataError: a file is missing or damaged; the message names it.
     """
-    note = folder / "cache" / "verified.json"
     with suppress(OSError, ValueError):
-        if files.read_json(note) == _stamps(folder):
+        if files.read_json(folder / _NOTE) == _stamps(folder):
             return
     verify(folder)
+    note_verified(folder)
+
+
+def note_verified(folder: Path) -> None:
+    """Note that the files are sound as they are now, for `verify_once`; nothing where the folder is read-only."""
     with suppress(OSError):
-        note.parent.mkdir(exist_ok=True)
-        files.write_json(note, _stamps(folder))
+        (folder / _NOTE).parent.mkdir(exist_ok=True)
+        files.write_json(folder / _NOTE, _stamps(folder))
 
 
 def _stamps(folder: Path) -> dict[str, list[int]]:

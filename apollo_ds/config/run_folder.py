@@ -13,6 +13,7 @@ from typing import IO, Any
 
 import yaml
 
+from apollo_ds import __version__
 from apollo_ds.config.recipe import Recipe
 from apollo_ds.config.recorded import read_recorded
 from apollo_ds.data.corpus import Corpus
@@ -20,7 +21,7 @@ from apollo_ds.errors import UserError
 
 _SECONDS_TO_LET_GO = 60.0
 _PACKAGE = Path(__file__).parents[1]
-_PACKAGES = ("apollo_ds", "torch", "deepspeed", "transformers", "datasets", "tensorboard", "numpy")
+_PACKAGES = ("torch", "deepspeed", "transformers", "datasets", "tensorboard", "numpy")
 
 
 class RunFolder:
@@ -123,7 +124,11 @@ def _difference(before: Any, now: Any, prefix: str = "") -> str:
 def _circumstances() -> dict[str, Any]:
     described = _git("describe", "--always", "--dirty", "--abbrev=40")
     return {
-        "versions": {"python": platform.python_version(), **{name: version(name) for name in _PACKAGES}},
+        "versions": {
+            "apollo_ds": __version__,
+            "python": platform.python_version(),
+            **{name: version(name) for name in _PACKAGES},
+        },
         "git_commit": described.decode().strip() if described else None,
         "git_diff": git_diff(),
         "ranks": int(os.environ.get("WORLD_SIZE", "1")),
@@ -147,8 +152,13 @@ def git_diff() -> str | None:
 
 
 def _git(*words: str) -> bytes | None:
-    """What git prints in this package; None where there is no git, or no repository."""
+    """What git prints in this package; None where there is no git, or it does not know the package.
+
+    An installed package may lie within somebody's repository, whose commit says nothing of it.
+    """
     try:
-        return subprocess.run(["git", *words], cwd=_PACKAGE, capture_output=True, check=True).stdout
+        for command in (["ls-files", "--error-unmatch", "__init__.py"], words):
+            done = subprocess.run(["git", *command], cwd=_PACKAGE, capture_output=True, check=True)
     except (OSError, subprocess.CalledProcessError):
         return None
+    return done.stdout

@@ -21,6 +21,7 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in ("AUTHOR", "COMMITTER"):
         monkeypatch.setenv(f"GIT_{name}_NAME", "somebody")
         monkeypatch.setenv(f"GIT_{name}_EMAIL", "somebody@example.com")
+    (folder / "__init__.py").touch()
     (folder / "code.py").write_text("a = 1\n")
     (folder.parent / ".gitignore").write_text("*.log\n")
     for words in (["init", "--quiet"], ["add", "."], ["commit", "--quiet", "--message", "first"]):
@@ -28,7 +29,7 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-def recorded(folder: Path) -> tuple[str, str | None]:
+def recorded(folder: Path) -> tuple[str | None, str | None]:
     RunFolder(folder).create(tiny("gpt2", folder))
     config = yaml.safe_load((folder / "config.yaml").read_text())
     return config["git_commit"], config["git_diff"]
@@ -36,7 +37,7 @@ def recorded(folder: Path) -> tuple[str, str | None]:
 
 def test_a_run_records_its_commit_and_how_its_code_differs_from_it(package: Path, tmp_path: Path) -> None:
     commit, diff = recorded(tmp_path / "clean")
-    assert len(commit) == 40
+    assert commit is not None and len(commit) == 40
     assert diff is None
     (package / "code.py").write_text("a = 2\n")
     shown = subprocess.run(["git", "diff", "HEAD"], cwd=package, capture_output=True, check=True).stdout
@@ -61,4 +62,14 @@ def test_a_new_file_of_the_package_is_a_difference(package: Path, tmp_path: Path
 
 def test_without_git_nothing_is_recorded(package: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "")
+    assert recorded(tmp_path / "run") == (None, None)
+
+
+def test_the_repository_around_an_installed_package_is_not_its_own(
+    package: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    installed = package / "venv" / "apollo_ds"
+    installed.mkdir(parents=True)
+    (installed / "__init__.py").touch()
+    monkeypatch.setattr(run_folder, "_PACKAGE", installed)
     assert recorded(tmp_path / "run") == (None, None)

@@ -62,7 +62,9 @@ def test_manifest(make: Make, texts: list[str], tmp_path: Path) -> None:
     entropy = -sum(n / total * math.log(n / total) for n in counts.values())
     assert manifest["unigram_entropy"] == pytest.approx(entropy)
     assert np.memmap(tmp_path / "out" / "train.bin", np.uint16).tolist() == [token for ids in train for token in ids]
-    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == sorted([*SHARDS, "manifest.json", "tokenizer"])
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == sorted(
+        [*SHARDS, "cache", "manifest.json", "tokenizer"]
+    )
 
 
 def test_training_a_tokenizer(make: Make, texts: list[str], tmp_path: Path) -> None:
