@@ -11,7 +11,7 @@ PACKAGED = {f"apollo_ds.packaged.{folder.replace('/', '.')}": folder for folder 
 
 setup(
     name="apollo_ds",
-    version=re.findall(r'^__version__ = "(.+)"$', Path("apollo_ds/__init__.py").read_text(), re.MULTILINE)[0],
+    version=re.findall(r'^__version__ = "(.+)"$', Path("apollo_ds/version.py").read_text(), re.MULTILINE)[0],
     description="Pretrain Transformers for a fraction of the compute by growing them while they train",
     long_description=Path("README.md").read_text(),
     long_description_content_type="text/markdown",

@@ -10,13 +10,14 @@ What is named here is imported when it is first used, so that `import apollo_ds`
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from apollo_ds.version import __version__
+
 if TYPE_CHECKING:
     from apollo_ds.config.load import load_recipe
     from apollo_ds.errors import RunFailed, Stopped, UserError
     from apollo_ds.training.run import Outcome
     from apollo_ds.training.start import train
 
-__version__ = "0.1.0"
 __all__ = ["Outcome", "RunFailed", "Stopped", "UserError", "__version__", "load_recipe", "train"]
 
 _MODULES = {

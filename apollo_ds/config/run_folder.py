@@ -13,11 +13,11 @@ from typing import IO, Any
 
 import yaml
 
-from apollo_ds import __version__
 from apollo_ds.config.recipe import Recipe
 from apollo_ds.config.recorded import read_recorded
 from apollo_ds.data.corpus import Corpus
 from apollo_ds.errors import UserError
+from apollo_ds.version import __version__
 
 _SECONDS_TO_LET_GO = 60.0
 _PACKAGE = Path(__file__).parents[1]
