@@ -1,11 +1,14 @@
-"""The command line of the preparation, in a process of its own."""
+"""The command line of the preparation, in a process of its own or in this one."""
 
 import subprocess
 import sys
 import time
 from pathlib import Path
+from unittest.mock import patch
 
 import psutil
+
+from data_prep.__main__ import main
 
 SHARDS = ("train.bin", "train.idx", "validation.bin", "validation.idx", "tokenizer/tokenizer.json")
 
@@ -16,6 +19,16 @@ def command(*arguments: str | Path) -> list[str]:
 
 def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command(*arguments), check=False, capture_output=True, text=True, timeout=300)
+
+
+def run_here(*arguments: str | Path) -> None:
+    """The same in this process, which imports megatron-core but once, for what the command's own process is no part of.
+
+    Raises:
+        SystemExit: it fails.
+    """
+    with patch.object(sys, "argv", ["apollo-prep", *map(str, arguments)]):
+        main()
 
 
 def shards(folder: Path) -> dict[str, bytes]:
