@@ -12,7 +12,7 @@ from apollo_ds.schedule.totals import Totals
 class SourceRun(BaseModel):
     """What a run must know of its source. It is part of the recipe in the run's own folder."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
     folder: Path
     checkpoint: Path
