@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TypeAlias
 
 from rich.console import Console
 
@@ -37,11 +38,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(EXIT_INTERRUPTED)
 
 
+_Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="apollo-ds", description=__doc__)
     parser.add_argument("--version", action="version", version=f"apollo-ds {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    _add_training(commands)
+    _add_results(commands)
+    return parser
 
+
+def _add_training(commands: _Commands) -> None:
+    """The commands for a recipe."""
     planning = commands.add_parser("plan", help="show a recipe's stages and their cost; starts nothing")
     _add_recipe(planning)
     planning.add_argument("--json", action="store_true", help="print JSON instead of a table")
@@ -63,6 +73,17 @@ def _parser() -> argparse.ArgumentParser:
     telling.add_argument("--markdown", action="store_true", help="print the page docs/keys.md")
     telling.set_defaults(command=_keys)
 
+    sweeping = commands.add_parser("sweep", help="train every recipe of a grid; run it again to resume")
+    sweeping.add_argument("grid", type=Path, metavar="GRID.yaml", help="the grid: the keys recipe, set, grid and out")
+    choosing = sweeping.add_mutually_exclusive_group()
+    choosing.add_argument("--list", action="store_true", help="list incomplete runs for launch/pretrain.sbatch")
+    choosing.add_argument("--number", type=int, metavar="N", help="the N-th run alone")
+    choosing.add_argument("--jobs", type=int, default=1, metavar="N", help="train N runs at a time; default 1")
+    sweeping.set_defaults(command=_sweep)
+
+
+def _add_results(commands: _Commands) -> None:
+    """The commands for what runs have left."""
     exporting = commands.add_parser("export", help="write a checkpoint as a transformers model")
     exporting.add_argument("run", type=Path, help="run folder")
     exporting.add_argument("folder", type=Path, help="where to write")
@@ -78,18 +99,9 @@ def _parser() -> argparse.ArgumentParser:
     comparing.add_argument("--out", type=Path, metavar="FOLDER", help="where to write a page and figures")
     comparing.set_defaults(command=_compare)
 
-    sweeping = commands.add_parser("sweep", help="train every recipe of a grid; run it again to resume")
-    sweeping.add_argument("grid", type=Path, metavar="GRID.yaml", help="the grid: the keys recipe, set, grid and out")
-    choosing = sweeping.add_mutually_exclusive_group()
-    choosing.add_argument("--list", action="store_true", help="list incomplete runs for launch/pretrain.sbatch")
-    choosing.add_argument("--number", type=int, metavar="N", help="the N-th run alone")
-    choosing.add_argument("--jobs", type=int, default=1, metavar="N", help="train N runs at a time; default 1")
-    sweeping.set_defaults(command=_sweep)
-
     tuning = commands.add_parser("finetune", help="fine-tune a model on a GLUE-style task or SQuAD over several seeds")
     add_options(tuning)
     tuning.set_defaults(command=_finetune)
-    return parser
 
 
 def _add_recipe(parser: argparse.ArgumentParser) -> None:

@@ -16,7 +16,6 @@ from project import PROJECT
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-import apollo_ds
 from apollo_ds.config.load import load_recipe
 from apollo_ds.config.packaged import DEFAULT_RECIPE
 from apollo_ds.data.demo import default_text_folder
@@ -83,7 +82,7 @@ def test_a_family_is_one_file_of_its_name() -> None:
 def test_no_other_module_names_a_family() -> None:
     names = {*FAMILIES, *PRESETS}
     imported = re.compile(rf"models\.families(\.| import .*\b)({'|'.join(FAMILIES)})\b")
-    package = Path(apollo_ds.__path__[0])
+    package = PROJECT / "apollo_ds"
     for path in package.rglob("*.py"):
         if path.parent == package / "models" / "families":
             continue
