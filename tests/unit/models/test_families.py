@@ -4,7 +4,6 @@ import ast
 import re
 from collections.abc import Iterable
 from dataclasses import replace
-from pathlib import Path
 from pkgutil import iter_modules
 from typing import Any
 
