@@ -117,6 +117,10 @@ def _plan(options: argparse.Namespace) -> None:
     recipe = load_recipe(*split_recipe(options.words))
     planned = plan(recipe)
     if options.ranks is not None:
+        if options.ranks < 1:
+            raise UserError(f"--ranks: must be at least 1, not {options.ranks}")
+        if not 0 < options.utilisation <= 1:
+            raise UserError(f"--utilisation: must be above 0 and at most 1, such as 0.4, not {options.utilisation:g}")
         if recipe.peak_flops is None:
             raise UserError("peak_flops: give the operations per second of one rank, for example peak_flops=9.9e14")
         planned["forecast"] = forecast(recipe, planned["total"], options.ranks, recipe.peak_flops, options.utilisation)

@@ -84,7 +84,7 @@ def print_keys(word: str, console: Console) -> None:
     Raises:
         UserError: there are none.
     """
-    found = [section.having(word) for section in sections()]
+    found = [section.having(word.lower()) for section in sections()]
     if not any(section.keys for section in found):
         raise UserError(f"keys: no key has {word!r} in its name; `apollo-ds keys` prints all of them")
     for section in found:

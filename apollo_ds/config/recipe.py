@@ -40,7 +40,7 @@ def _sizes(model: Any) -> Any:
 class Recipe(BaseModel):
     """A run, checked and complete. Field names are the recipe's keys."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     was: ClassVar[Mapping[str, Any]] = {}
     """Values of keys that an older version did not record, where they differ from today's defaults."""

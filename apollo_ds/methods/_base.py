@@ -29,7 +29,7 @@ class Run:
 class Method(BaseModel):
     """Options of a method (its fields, which a recipe may set) and the stages they lead to."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     name: str
 

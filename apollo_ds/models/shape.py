@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
 class ModelShape(BaseModel):
     """What decides a model's parameters and cost. `num_layers` is the depth it is being trained for."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     was: ClassVar[Mapping[str, Any]] = {}
     """Values of keys that an older version did not record, where they differ from today's defaults."""

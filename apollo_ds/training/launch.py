@@ -50,8 +50,8 @@ class Ranks:
         gpus = len(visible_gpus())
         if wanted is None:
             wanted = gpus or _CPU_RANKS
-        if wanted < 1:
-            raise UserError(f"ranks: must be at least 1, not {wanted}")
+        if type(wanted) is not int or wanted < 1:
+            raise UserError(f"ranks: must be a whole number of at least 1, not {wanted!r}")
         if 0 < gpus < wanted:
             raise UserError(f"ranks: {wanted} are more than this machine's {gpus} GPUs; use at most {gpus}")
         return cls(wanted, gpus > 0)

@@ -80,7 +80,7 @@ def test_two_ranks_without_a_gpu_or_as_many_as_wanted(listed: list[str], monkeyp
     assert visible_gpus() == []
     assert Ranks.of_this_machine() == Ranks(2, on_gpus=False)
     assert Ranks.of_this_machine(5) == Ranks(5, on_gpus=False)
-    with pytest.raises(UserError, match=r"^ranks: must be at least 1, not 0$"):
+    with pytest.raises(UserError, match=r"^ranks: must be a whole number of at least 1, not 0$"):
         Ranks.of_this_machine(0)
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     assert all(

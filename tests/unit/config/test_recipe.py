@@ -156,7 +156,18 @@ def test_whole_words_are_for_bert(recipe_file: Path) -> None:
 
 @pytest.mark.parametrize(
     "override",
-    ["seed=-1", "adam_betas=[0.9, 1.5]", "model.dropout=1.5", "model.dropout=-0.1", "warmup_fraction=2.5"],
+    [
+        "seed=-1",
+        "adam_betas=[0.9, 1.5]",
+        "model.dropout=1.5",
+        "model.dropout=-0.1",
+        "warmup_fraction=2.5",
+        "learning_rate=.inf",
+        "weight_decay=1e999",
+        "model.initializer_range=.inf",
+        "peak_flops=.nan",
+        "method.noise=.inf",
+    ],
 )
 def test_a_number_that_training_cannot_use_is_refused(override: str, recipe_file: Path) -> None:
     assert override.partition("=")[0] in complaint(recipe_file, override)

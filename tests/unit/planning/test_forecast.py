@@ -33,3 +33,20 @@ def test_time_needs_a_peak(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["plan", BERT_BASE, "--ranks", "8"])
     assert "peak_flops" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (("--ranks", "0"), "--ranks: must be at least 1, not 0"),
+        (("--ranks", "-2"), "--ranks: must be at least 1, not -2"),
+        (("--ranks", "8", "--utilisation", "40"), "--utilisation: must be above 0 and at most 1, such as 0.4, not 40"),
+        (("--ranks", "8", "--utilisation", "0"), "--utilisation: must be above 0 and at most 1, such as 0.4, not 0"),
+    ],
+)
+def test_a_forecast_of_nothing_is_refused(
+    words: tuple[str, ...], expected: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(["plan", BERT_BASE, "peak_flops=5e14", *words])
+    assert (caught.value.code, capsys.readouterr().err) == (2, f"apollo-ds: {expected}\n")
