@@ -15,9 +15,10 @@ setup(
     description="Pretrain Transformers for a fraction of the compute by growing them while they train",
     long_description=Path("README.md").read_text(),
     long_description_content_type="text/markdown",
+    license="Apache-2.0",
     license_files=["LICENSE"],
     classifiers=[
-        "Development Status :: 4 - Beta",
+        "Development Status :: 3 - Alpha",
         "Environment :: Console",
         "Intended Audience :: Science/Research",
         "Operating System :: POSIX :: Linux",

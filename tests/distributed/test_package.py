@@ -52,24 +52,21 @@ def wheel(sdist: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_wheel_holds_the_code_and_the_files_that_it_names(wheel: Path) -> None:
     held = set(zipfile.ZipFile(wheel).namelist())
     rooms = ("apollo_ds", "data_prep")
-    code = {
-        str(path.relative_to(PROJECT))
-        for room in ("apollo_ds", "data_prep")
-        for path in PROJECT.glob(f"{room}/**/*.py")
-    }
+    code = {str(path.relative_to(PROJECT)) for room in rooms for path in PROJECT.glob(f"{room}/**/*.py")}
     files = {f"apollo_ds/packaged/{path.relative_to(PROJECT)}" for path in (PROJECT / "ds_configs").glob("*.json")}
     files |= {f"apollo_ds/packaged/{path.relative_to(PROJECT)}" for path in (PROJECT / "launch").glob("recipes/*.yaml")}
-    typed = {f"{room}/py.typed" for room in rooms if (PROJECT / room / "py.typed").exists()}
+    typed = {f"{room}/py.typed" for room in rooms}
     described = {name for name in held if ".dist-info/" in name}
     assert held - described == code | files | typed
-    assert any(name.endswith("entry_points.txt") for name in described)
+    for needed in ("entry_points.txt", "LICENSE"):
+        assert any(name.endswith(needed) for name in described)
 
 
 def test_the_sdist_holds_what_a_reader_looks_for(sdist: Path) -> None:
     with tarfile.open(sdist) as archive:
         held = {name.partition("/")[2] for name in archive.getnames()}
-    optional = [name for name in ("LICENSE", "CHANGELOG.md", "CITATION.cff") if (PROJECT / name).exists()]
-    assert {"README.md", "setup.py", "pyproject.toml", "constraints.txt", *optional} <= held
+    told = {"README.md", "LICENSE", "CHANGELOG.md", "CITATION.cff"}
+    assert {*told, "setup.py", "pyproject.toml", "constraints.txt"} <= held
     assert not any(name.startswith(("tests/", "benchmarks/")) for name in held)
 
 
