@@ -19,8 +19,12 @@ class RunFailed(Exception):
 
 EXIT_USER_ERROR = 2
 """A `UserError`."""
-EXIT_HANG = 70
-"""EX_SOFTWARE of sysexits.h: a rank made no progress."""
+EXIT_OWN_FAULT = 70
+"""EX_SOFTWARE of sysexits.h: an error that is no mistake of the user's. One line names the file with the traceback."""
+EXIT_LOST_RANK = 76
+"""EX_PROTOCOL of sysexits.h: another rank was gone. How that one ended is what matters."""
+EXIT_HANG = 124
+"""As `timeout` reports it: a rank made no progress."""
 EXIT_STOPPED = 75
 """EX_TEMPFAIL of sysexits.h: the run was told to stop and has saved a checkpoint. The same command resumes it."""
 EXIT_INTERRUPTED = 130

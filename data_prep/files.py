@@ -1,11 +1,11 @@
-"""Files that are complete or absent, their hashes, and a lock."""
+"""Files that are complete or absent, their hashes, JSON that knows its own hash, and a lock."""
 
 import fcntl
 import hashlib
 import json
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,31 +15,87 @@ import xxhash
 from data_prep.errors import Busy
 
 BLOCK_BYTES = 1 << 22
+UNFINISHED = ".tmp"
+"""Suffix of the names of files that are being written."""
+HASH = "hash"
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Where to write a file that takes its place in one step: whoever looks sees all of it or none.
 
+    It is on disk before it has its name. A link of that name is replaced; what it names is left alone.
     Processes that write the same file at the same time do not disturb each other.
     """
-    unfinished = path.with_name(f"{path.name}.{socket.gethostname()}-{os.getpid()}.tmp")
+    unfinished = path.with_name(f"{path.name}.{socket.gethostname()}-{os.getpid()}{UNFINISHED}")
+    unfinished.unlink(missing_ok=True)  # of a process of this number that was killed
     try:
         yield unfinished
+        sync(unfinished)
         unfinished.replace(path)
+        sync(path.parent)
     finally:
         unfinished.unlink(missing_ok=True)
 
 
+def sync(path: Path) -> None:
+    """Wait until a file's content, or a folder's list of names, is on disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file in one step."""
+    with replacing(path) as unfinished:
+        unfinished.write_text(text, encoding="utf-8")
+
+
 def write_json(path: Path, value: Any) -> None:
     """Write a JSON file in one step."""
-    with replacing(path) as unfinished:
-        unfinished.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
+    write_text(path, json.dumps(value, indent=1) + "\n")
 
 
 def read_json(path: Path) -> Any:
-    """Read a JSON file."""
-    return json.loads(path.read_text(encoding="utf-8"))
+    """Read a JSON file.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is not JSON.
+    """
+    try:
+        return json.loads(path.read_bytes())
+    except RecursionError:
+        raise ValueError("brackets within brackets, thousands deep") from None
+
+
+def write_hashed(path: Path, values: Mapping[str, Any]) -> None:
+    """Write a mapping as JSON in one step, with a hash of itself as the last key."""
+    write_json(path, {**values, HASH: hash_of_values(values)})
+
+
+def read_hashed(path: Path) -> tuple[dict[str, Any], bool]:
+    """A mapping from a JSON file, and whether the file has a hash of it, as `write_hashed` writes.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is not a mapping in JSON, or differs from its hash.
+    """
+    values = read_json(path)
+    if not isinstance(values, dict):
+        raise ValueError("not a mapping")
+    if HASH not in values:
+        return values, False
+    if values.pop(HASH) != hash_of_values(values):
+        raise ValueError("differs from its hash")
+    return values, True
+
+
+def hash_of_values(values: Mapping[str, Any]) -> str:
+    """The 128-bit XXH3 hash of a mapping that JSON can hold; neither the order of keys nor white space matters."""
+    return xxhash.xxh3_128_hexdigest(json.dumps(values, sort_keys=True, separators=(",", ":")).encode())
 
 
 @contextmanager
