@@ -150,7 +150,8 @@ def _keys(options: argparse.Namespace) -> None:
 
 def _export(options: argparse.Namespace) -> None:
     from apollo_ds.checkpoint.export import export
-    from apollo_ds.checkpoint.find import DamagedCheckpoint, newest_sound, verify
+    from apollo_ds.checkpoint.find import newest_sound, verify
+    from apollo_ds.checkpoint.manifest import DamagedCheckpoint
     from apollo_ds.checkpoint.saved_state import SavedState
     from apollo_ds.config.run_folder import RunFolder
     from apollo_ds.data.corpus import Corpus
@@ -169,7 +170,7 @@ def _export(options: argparse.Namespace) -> None:
         raise UserError(f"{damage}; choose another with --step") from None
     recipe = load_resolved(folder.config)
     state = SavedState(chosen)
-    stage = recipe.schedule().stages[state.course.stage]
+    stage = recipe.schedule().stages[state.manifest.course.stage]
     export(state, stage, Corpus.open(recipe.data).tokenizer_folder, options.folder)
     print(f"{chosen} written to {options.folder} as a transformers model")
 

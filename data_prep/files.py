@@ -1,6 +1,7 @@
 """Files that are complete or absent, their hashes, JSON that knows its own hash, and a lock."""
 
 import fcntl
+import glob
 import hashlib
 import json
 import os
@@ -36,6 +37,12 @@ def replacing(path: Path) -> Iterator[Path]:
         sync(path.parent)
     finally:
         unfinished.unlink(missing_ok=True)
+
+
+def remove_unfinished(path: Path) -> None:
+    """Remove what processes that were killed while they wrote a file have left. Nobody may be writing it."""
+    for left in path.parent.glob(f"{glob.escape(path.name)}.*{UNFINISHED}"):
+        left.unlink(missing_ok=True)
 
 
 def sync(path: Path) -> None:

@@ -8,10 +8,10 @@ from transformers.initialization import no_init_weights
 from transformers.utils.logging import disable_progress_bar
 
 from apollo_ds.checkpoint.saved_state import SavedState
+from apollo_ds.growth.counters import WEIGHT
 from apollo_ds.growth.depth_map import DepthMap
 from apollo_ds.growth.learned import operator_of
 from apollo_ds.growth.learned.transitions import OutOfLearning
-from apollo_ds.growth.state import WEIGHT
 from apollo_ds.growth.weights_and_moments import Growth, StateMap
 from apollo_ds.models.families import family_of
 from apollo_ds.schedule.stage import Stage

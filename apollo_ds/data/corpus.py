@@ -52,6 +52,11 @@ class Corpus:
         return self.manifest["splits"]["validation"]["files"]["validation.bin"]["xxh3"]
 
     @property
+    def train_hash(self) -> str:
+        """The hash of the training tokens."""
+        return self.manifest["splits"]["train"]["files"]["train.bin"]["xxh3"]
+
+    @property
     def vocab_size(self) -> int:
         """Number of token ids."""
         return self.manifest["tokenizer"]["vocab_size"]

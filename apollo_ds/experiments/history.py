@@ -8,9 +8,7 @@ from math import inf, isfinite
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from apollo_ds.config.recorded import with_defaults
+from apollo_ds.config.recorded import read_recorded
 from apollo_ds.errors import UserError
 from apollo_ds.experiments.events import read_metrics
 
@@ -142,17 +140,8 @@ class RunHistory:
         return {event["step"]: event for event in self.steps}
 
 
-_YAML = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-"""In C where it is installed: a comparison reads hundreds of files."""
-
-
 def _read_config(path: Path) -> dict[str, Any]:
-    try:
-        config = yaml.load(path.read_text(), Loader=_YAML)
-        config["recipe"] = with_defaults(config["recipe"])
-    except (OSError, yaml.YAMLError, TypeError, KeyError):
-        raise UserError(f"{path}: missing or damaged; the run cannot be shown without its recipe") from None
-    return config
+    return read_recorded(path).model_dump(exclude_none=True)
 
 
 def recorded_loss(recorded: float | None) -> float:

@@ -127,7 +127,7 @@ def train(
         UserError: the folder is in use or cannot be written to, or training goes wrong time and again.
     """
     folder = RunFolder(recipe.out)
-    recipe = processes.of_first(recipe)  # a source in training may have saved between the ranks' reads
+    recipe = processes.on_first(lambda: recipe)  # a source in training may have saved between the ranks' reads
     processes.on_first(folder.claim)
     try:
         trainer = make_trainer(recipe, processes, console, stop)
@@ -183,7 +183,7 @@ def _conclude(trainer: "Trainer") -> None:
 
     folder, totals, corpus = trainer.folder, trainer.totals, Corpus.open(trainer.recipe.data)
     last = SavedState(folder.checkpoints / f"step-{totals.step}")
-    export(last, trainer.schedule.stages[last.course.stage], corpus.tokenizer_folder, folder.export)
+    export(last, trainer.schedule.stages[last.manifest.course.stage], corpus.tokenizer_folder, folder.export)
     page = write_report(folder.path, folder.report)
     trainer.console.finish(
         {
