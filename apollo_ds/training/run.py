@@ -15,7 +15,7 @@ from apollo_ds.data.demo import default_text_folder, prepare_default_text
 from apollo_ds.errors import Stopped, UserError
 from apollo_ds.experiments.events import read_metrics
 from apollo_ds.schedule.totals import Totals
-from apollo_ds.training.faults.stop_signal import StopRequest
+from apollo_ds.training.faults.stop_signal import STARTED_BY, StopRequest
 
 if TYPE_CHECKING:
     from apollo_ds.engine.processes import Processes
@@ -54,8 +54,9 @@ def prepare(recipe_name: Path, overrides: Sequence[str], ranks: int) -> Recipe:
         prepare_default_text(recipe.data, recipe.model)
     check_text(recipe)
     RunFolder(recipe.out).check(recipe)
-    if os.environ.get("RANK", "0") == "0":
-        Corpus.open(recipe.data).verify()  # last: it may take a while, and a rank that refuses ends the others
+    # Last: it may take a while, and a rank that refuses ends the others. What a launcher has checked, its ranks do not.
+    if os.environ.get("RANK", "0") == "0" and STARTED_BY not in os.environ:
+        Corpus.open(recipe.data).verify(full=recipe.verify == "full")
     return recipe
 
 
