@@ -27,7 +27,7 @@ from apollo_ds.training.faults.consensus import Consensus
 from apollo_ds.training.faults.loss_spikes import Diverged, LossWatch
 from apollo_ds.training.faults.rollback import Rollback, plan_rollback
 from apollo_ds.training.faults.stop_signal import StopRequest
-from apollo_ds.training.faults.watchdog import Watchdog
+from apollo_ds.training.faults.watchdog import Limit, Watchdog
 from apollo_ds.training.gradient_agreement import gradient_agreement
 from apollo_ds.training.growing import StageEngines
 from apollo_ds.training.metrics import Metrics, NoMetrics
@@ -52,6 +52,7 @@ class Trainer:
         source: BatchSource,
         console: RunConsole,
         stop: StopRequest,
+        watchdog: Watchdog,
     ) -> None:
         self.recipe = recipe
         self.processes = processes
@@ -62,10 +63,11 @@ class Trainer:
         self.last_loss = float("nan")
         self.consensus = Consensus(processes, stop)
         self.writer = CheckpointWriter(self.folder.checkpoints, processes, recipe.keep_checkpoints, recipe.keep_every)
-        self.watchdog = Watchdog(processes.rank, recipe.hang_seconds)
+        self.watchdog = watchdog
         self._start_or_resume()
 
     def _start_or_resume(self) -> None:
+        self.watchdog.progress("looking for a checkpoint", Limit.SETUP)
         saved = self._newest_checkpoint()
         self._restore_course(saved)
         self.loss_watch = LossWatch(
@@ -114,8 +116,10 @@ class Trainer:
         """Build the stage's engine, and fill it from the checkpoint, or from the source run if there is one."""
         source = self.schedule.source_run
         state = saved or (state_of(source) if source else None)
+        self.watchdog.progress("building the model", Limit.SETUP)
         self.engine = self.engines.build(self.schedule, self.stage, initialised=state is None)
         if state:
+            self.watchdog.progress("reading the checkpoint", Limit.SETUP)
             self.engine.restore(state)
 
     def _announce(self, saved: SavedState | None) -> None:
@@ -255,6 +259,7 @@ class Trainer:
 
     def _save(self) -> None:
         """Begin to write a checkpoint."""
+        self.watchdog.progress("saving", Limit.SAVE)
         self.metrics.write("checkpoint", step=self.totals.step)
         course = Course(self.stage, self.schedule.stage_steps, deepcopy(self.evidence))
         metrics_bytes = self.metrics.flush()
@@ -263,6 +268,7 @@ class Trainer:
 
     def _roll_back(self, trouble: Diverged) -> None:
         """Start again from the last good checkpoint, and skip the data read between it and the trouble."""
+        self.watchdog.progress("saving", Limit.SAVE)
         self.writer.finish()
         folder, tokens_per_batch = self.folder.checkpoints, self.recipe.global_batch_size * self.recipe.seq_len
         rollback = plan_rollback(trouble, self.loss_watch.memory, folder, self.schedule, tokens_per_batch)
@@ -292,8 +298,8 @@ class Trainer:
 
     def close(self) -> None:
         """Finish all files and free the engine. All ranks together."""
+        self.watchdog.progress("closing", Limit.SAVE)
         self.writer.close()
         self.consensus.close()
-        self.watchdog.close()
         self.metrics.close()
         self.engine.close()
