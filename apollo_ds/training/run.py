@@ -187,7 +187,7 @@ def make_trainer(
     watchdog = watchdog or Watchdog(processes.rank)
     trainer = Trainer(recipe, processes, source, console, stop or StopRequest(), watchdog)
     if stop:
-        stop.listen()  # only now: a compiler that DeepSpeed starts would die of a signal
+        stop.listen()  # only now: there is a state to save
     return trainer
 
 
