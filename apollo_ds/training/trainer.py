@@ -27,7 +27,7 @@ from apollo_ds.training.faults.consensus import Consensus
 from apollo_ds.training.faults.loss_spikes import Diverged, LossWatch
 from apollo_ds.training.faults.rollback import Rollback, plan_rollback
 from apollo_ds.training.faults.stop_signal import StopRequest
-from apollo_ds.training.faults.watchdog import Watchdog
+from apollo_ds.training.faults.watchdog import Limit, Watchdog
 from apollo_ds.training.gradient_agreement import gradient_agreement
 from apollo_ds.training.growing import StageEngines
 from apollo_ds.training.metrics import Metrics, NoMetrics
@@ -53,6 +53,7 @@ class Trainer:
         source: BatchSource,
         console: RunConsole,
         stop: StopRequest,
+        watchdog: Watchdog,
     ) -> None:
         self.recipe = recipe
         self.processes = processes
@@ -66,7 +67,8 @@ class Trainer:
         self.writer = CheckpointWriter(
             self.folder.checkpoints, self.run_id, processes, recipe.keep_checkpoints, recipe.keep_every
         )
-        self.watchdog = Watchdog(processes.rank, recipe.hang_seconds)
+        self.watchdog = watchdog
+        self.watchdog.progress("looking for a checkpoint", Limit.SETUP)
         self._start_or_resume(find_start(self.folder, self.run_id, processes, console))
 
     def _start_or_resume(self, choice: Choice | None) -> None:
@@ -115,8 +117,10 @@ class Trainer:
             state = SavedState(choice.folder, choice.manifest)
         elif source:
             state = source_state(source, self.processes)
+        self.watchdog.progress("building the model", Limit.SETUP)
         self.engine = self.engines.build(self.schedule, self.stage, initialised=state is None)
         if state:
+            self.watchdog.progress("reading the checkpoint", Limit.SETUP)
             self.engine.restore(state)
 
     def _announce(self, choice: Choice | None) -> None:
@@ -247,6 +251,7 @@ class Trainer:
         Raises:
             UserError: the metrics up to here cannot be written; on every rank.
         """
+        self.watchdog.progress("saving", Limit.SAVE)
         self.metrics.write("checkpoint", step=self.totals.step)
         self.metrics.flush()
         self.processes.on_first(self.metrics.check)
@@ -257,6 +262,7 @@ class Trainer:
 
     def _roll_back(self, trouble: Diverged) -> None:
         """Start again from the last good checkpoint, and skip the data read between it and the trouble."""
+        self.watchdog.progress("saving", Limit.SAVE)
         self.writer.finish()
         folder, tokens_per_batch = self.folder.checkpoints, self.recipe.global_batch_size * self.recipe.seq_len
         choice = find_start(self.folder, self.run_id, self.processes, self.console, before=trouble.first)
@@ -289,8 +295,8 @@ class Trainer:
 
     def close(self) -> None:
         """Finish all files and free the engine. All ranks together."""
+        self.watchdog.progress("closing", Limit.SAVE)
         self.writer.close()
         self.consensus.close()
-        self.watchdog.close()
         self.metrics.close()
         self.engine.close()
