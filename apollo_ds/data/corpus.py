@@ -8,6 +8,7 @@ from apollo_ds.errors import UserError
 from apollo_ds.models.families import family_of
 from apollo_ds.models.shape import ModelShape
 from data_prep.errors import DataError
+from data_prep.files import sha256
 from data_prep.masking import word_continuations
 from data_prep.verify import read_manifest, verify_once
 
@@ -98,6 +99,16 @@ class Corpus:
             verify_once(self.folder)
         except DataError as error:
             raise UserError(f"data: {error}") from None
+
+    def verify_tokenizer(self) -> None:
+        """Compare the tokenizer's files with their hashes in the manifest.
+
+        Raises:
+            UserError: one is missing or differs; names it.
+        """
+        path = self.tokenizer_folder / "tokenizer.json"
+        if not path.is_file() or sha256(path) != self.tokenizer_hash:
+            raise UserError(f"data: {path}: missing or not this text's tokenizer; restore it, or build the text again")
 
     def check_fits(self, shape: ModelShape, whole_words: bool = False) -> None:
         """Compare with the model that is to be trained, and with the masking of whole words if that is wanted.
