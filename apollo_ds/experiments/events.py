@@ -89,14 +89,14 @@ class _Step(_Event):
 
 
 class _Evaluation(_Event):
-    step: NonNegativeInt
+    step: PositiveInt
     loss: float | None
-    flops: float
-    seconds: float
+    flops: PositiveFloat
+    seconds: PositiveFloat
 
 
 class _Growth(_Event):
-    step: NonNegativeInt
+    step: PositiveInt
     before: PositiveInt = Field(alias="from")
     to: PositiveInt
     loss_before: float | None
