@@ -59,11 +59,6 @@ class Corpus:
         return self.manifest.shards["validation.bin"].xxh3
 
     @property
-    def train_hash(self) -> str:
-        """The hash of the training tokens."""
-        return self.manifest["splits"]["train"]["files"]["train.bin"]["xxh3"]
-
-    @property
     def vocab_size(self) -> int:
         """Number of token ids."""
         return self.manifest.tokenizer.vocab_size
@@ -133,6 +128,16 @@ class Corpus:
             raise UserError(f"data: {self.folder}: is being built anew: start again when that has ended")
         if sentence := told_of_no_hash(self.folder, manifest):
             print(f"data: {sentence}", file=sys.stderr)
+
+    def verify_tokenizer(self) -> None:
+        """Compare the tokenizer's files with their hashes in the manifest.
+
+        Raises:
+            UserError: one is missing or differs; names it.
+        """
+        path = self.tokenizer_folder / "tokenizer.json"
+        if not path.is_file() or sha256(path) != self.tokenizer_hash:
+            raise UserError(f"data: {path}: missing or not this text's tokenizer; restore it, or build the text again")
 
     def check_fits(self, shape: ModelShape, whole_words: bool = False) -> None:
         """Compare with the model that is to be trained, and with the masking of whole words if that is wanted.

@@ -8,11 +8,11 @@ from math import inf, isfinite
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel, ConfigDict, PositiveInt, ValidationError
+
 from apollo_ds.config.recorded import read_recorded
 from apollo_ds.errors import UserError
-from apollo_ds.experiments.events import read_metrics
-
-Event = dict[str, Any]
+from apollo_ds.experiments.events import Event, read_history
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ class RunHistory:
         """
         if not (folder / "metrics.jsonl").is_file():
             raise UserError(f"{folder}: not a run folder; it has no metrics.jsonl")
-        events = read_metrics(folder / "metrics.jsonl")
+        events = read_history(folder / "metrics.jsonl")
         kinds = ("step", "eval", "growth")
         steps, evals, growths = ([e for e in events if e["event"] == kind] for kind in kinds)
         # "detour" is what earlier versions called it.
@@ -140,8 +140,42 @@ class RunHistory:
         return {event["step"]: event for event in self.steps}
 
 
+class _Model(BaseModel):
+    """What is read of a model's shape; it may hold more."""
+
+    model_config = ConfigDict(strict=True)
+
+    num_layers: PositiveInt
+
+
+class _Method(BaseModel):
+    """The same of a method."""
+
+    model_config = ConfigDict(strict=True)
+
+    name: str
+
+
+class _Recipe(BaseModel):
+    """The same of a recipe."""
+
+    model_config = ConfigDict(strict=True, allow_inf_nan=False)
+
+    model: _Model
+    method: _Method
+    data: str
+    steps: PositiveInt
+    seed: int
+    learning_rate: float
+
+
 def _read_config(path: Path) -> dict[str, Any]:
-    return read_recorded(path).model_dump(exclude_none=True)
+    recorded = read_recorded(path)
+    try:
+        _Recipe.model_validate(recorded.recipe)
+    except ValidationError:
+        raise UserError(f"{path}: damaged; its recipe is none of a run") from None
+    return recorded.model_dump(exclude_none=True)
 
 
 def recorded_loss(recorded: float | None) -> float:

@@ -194,13 +194,11 @@ def make_trainer(
 
 def _conclude(trainer: "Trainer") -> None:
     """Export the model, draw the report and print the closing table."""
-    from apollo_ds.checkpoint.export import export
-    from apollo_ds.checkpoint.saved_state import SavedState
     from apollo_ds.experiments.report import write_report
+    from apollo_ds.training.export_run import export_run
 
     folder, totals, corpus = trainer.folder, trainer.totals, Corpus.open(trainer.recipe.data)
-    last = SavedState(folder.checkpoints / f"step-{totals.step}")
-    export(last, trainer.schedule.stages[last.manifest.course.stage], corpus.tokenizer_folder, folder.export)
+    export_run(folder, folder.export, totals.step)
     page = write_report(folder.path, folder.report)
     trainer.console.finish(
         {
