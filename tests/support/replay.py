@@ -10,7 +10,8 @@ import time
 from pathlib import Path
 from tempfile import mkdtemp
 
-import rows_of_state  # noqa: F401 - both add their cases
+import rows_of_names  # noqa: F401 - adds its cases
+import rows_of_state  # noqa: F401 - adds its cases
 from rows import CASES, Case
 from run_bench import Bench
 

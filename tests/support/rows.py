@@ -28,8 +28,13 @@ def case(row: str, title: str) -> Callable[[Callable[[Bench], Judged]], Callable
     return add
 
 
-def damaged(row: str, title: str, step: int, *words: str, refuses: bool | None = None) -> Callable[..., object]:
-    """A case that does something to a run saved after `step`, and trains on: it ends equal, or refuses, or either."""
+def damaged(
+    row: str, title: str, step: int, *words: str, refuses: bool | None = None, names: str = ""
+) -> Callable[..., object]:
+    """A case that does something to a run saved after `step`, and trains on: it ends equal, or refuses, or either.
+
+    Where it refuses, its sentence has `names` in it.
+    """
 
     def decorate(harm: Callable[[Bench], object]) -> None:
         def judge(bench: Bench) -> Judged:
@@ -37,7 +42,8 @@ def damaged(row: str, title: str, step: int, *words: str, refuses: bool | None =
             harm(bench)
             done = bench.train(*words)
             equal = done.code == 0 and "Traceback" not in done.output and bench.is_calm
-            return done, (done.refused and refuses is not False) or (equal and not refuses)
+            named = done.refused and names in done.sentences[0]
+            return done, (named and refuses is not False) or (equal and not refuses)
 
         case(row, title)(judge)
 

@@ -11,17 +11,24 @@ from rows import Judged, case, damaged
 from run_bench import Bench, edit, ended, flip
 
 
-@damaged("A9", "train.bin truncated before the start", 25, refuses=True)
+@damaged("A9", "train.bin truncated before the start", 25, refuses=True, names="train.bin")
 def _(bench: Bench) -> None:
     os.truncate(bench.text / "train.bin", 1000)
 
 
-@damaged("A9", "a flipped bit in train.bin with the same time of change, verify=full", 25, "verify=full", refuses=True)
+@damaged(
+    "A9",
+    "a flipped bit in train.bin, its time as it was, verify=full",
+    25,
+    "verify=full",
+    refuses=True,
+    names="train.bin",
+)
 def _(bench: Bench) -> None:
     flip(bench.text / "train.bin")
 
 
-@damaged("A9", "a flipped bit in the manifest of the text", 25, refuses=True)
+@damaged("A9", "a flipped bit in the manifest of the text", 25, refuses=True, names="manifest.json")
 def _(bench: Bench) -> None:
     flip(bench.text / "manifest.json", 60)
 
@@ -32,7 +39,7 @@ def _(bench: Bench) -> Judged:
     running = bench.train_until(2)
     os.truncate(bench.text / "train.bin", 0)
     done = ended(running)
-    return done, done.refused
+    return done, done.refused and "train.bin" in done.sentences[0]
 
 
 @damaged("B1", "a folder step-10-good", 25, refuses=False)

@@ -118,8 +118,8 @@ def _other_text(bench: Bench) -> Path:
     folder = bench.place / "other-text"
     if not folder.exists():
         write_real_text(bench.place / "other.jsonl")
-        words = ["--source", str(bench.place / "other.jsonl"), "--tokenizer", "bpe", "--vocab-size", "300"]
-        subprocess.run([sys.executable, "-m", "data_prep", "build", *words, "--out", folder], check=True)
+        words = ["--source", bench.place / "other.jsonl", "--tokenizer", "bpe", "--vocab-size", "300", "--out", folder]
+        subprocess.run([sys.executable, "-m", "data_prep", "build", *words], check=True, capture_output=True)
     return folder
 
 
@@ -193,26 +193,26 @@ def _(bench: Bench) -> Judged:
 def _(bench: Bench) -> Judged:
     bench.begin(0)
     done = ended(in_namespace("mount -t tmpfs -o size=64m none /dev/shm", bench.command()))
-    return done, (done.refused and "/dev/shm" in done.output) or (done.code == 0 and bench.is_calm)
+    return done, done.refused and "/dev/shm" in done.sentences[0]  # by luck it may go on, with cut buffers
 
 
-@damaged("A8", "metrics.jsonl cut in half", 25, refuses=True)
+@damaged("A8", "metrics.jsonl cut in half", 25, refuses=True, names="metrics.jsonl")
 def _(bench: Bench) -> None:
     os.truncate(bench.run / "metrics.jsonl", 3000)
 
 
-@damaged("A8", "metrics.jsonl deleted", 25, refuses=True)
+@damaged("A8", "metrics.jsonl deleted", 25, refuses=True, names="metrics.jsonl")
 def _(bench: Bench) -> None:
     (bench.run / "metrics.jsonl").unlink()
 
 
-@damaged("A8", "one digit of metrics.jsonl changed", 25, refuses=True)
+@damaged("A8", "one digit of metrics.jsonl changed", 25, refuses=True, names="metrics.jsonl")
 def _(bench: Bench) -> None:
     metrics = bench.run / "metrics.jsonl"
     metrics.write_text(metrics.read_text().replace('"lr": 0.00', '"lr": 0.01', 1))
 
 
-@damaged("A8", "one digit of metrics.jsonl of a finished run changed", STEPS, refuses=True)
+@damaged("A8", "one digit of metrics.jsonl of a finished run changed", STEPS, refuses=True, names="metrics.jsonl")
 def _(bench: Bench) -> None:
     metrics = bench.run / "metrics.jsonl"
     metrics.write_text(metrics.read_text().replace('"lr": 0.00', '"lr": 0.01', 1))
