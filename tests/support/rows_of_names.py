@@ -10,6 +10,8 @@ from pathlib import Path
 from rows import Judged, case, damaged
 from run_bench import Bench, edit, ended, flip
 
+from apollo_ds.checkpoint.find import hash_of
+
 
 @damaged("A9", "train.bin truncated before the start", 25, refuses=True, names="train.bin")
 def _(bench: Bench) -> None:
@@ -157,15 +159,12 @@ def _(bench: Bench) -> Judged:
         return done, (equal or done.refused) and [path.name for path in precious.parent.iterdir()] == [precious.name]
 
 
-@damaged("B4", "a manifest names ../step-20/rank-00001.safetensors, with a right hash", 25)
+@damaged("B4", "a manifest names a file of another step by ../, with right hashes", 25)
 def _(bench: Bench) -> None:
     def change(values: dict) -> None:  # type: ignore[type-arg]
-        digest = values["files"].pop("rank-00001.safetensors")
-        values["files"]["../elsewhere/rank-00001.safetensors"] = digest
+        del values["files"]["rank-00001.safetensors"]
+        values["files"]["../step-20/rank-00001.safetensors"] = hash_of(bench.checkpoint(20) / "rank-00001.safetensors")
 
-    elsewhere = bench.run / "checkpoints" / "elsewhere"
-    elsewhere.mkdir()
-    shutil.copy(bench.checkpoint(25) / "rank-00001.safetensors", elsewhere)
     edit(bench.checkpoint(25) / "manifest.json", change, rehash=True)
 
 
