@@ -1,6 +1,7 @@
 """Files that are complete or absent, their hashes, JSON that knows its own hash, and a lock."""
 
 import fcntl
+import glob
 import hashlib
 import json
 import os
@@ -44,7 +45,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
 def remove_unfinished(path: Path) -> None:
     """Remove what processes that were killed have left of their own of a file. Nobody else may be writing it."""
-    for left_over in path.parent.glob(f"{path.name}.*{UNFINISHED}"):
+    for left_over in path.parent.glob(f"{glob.escape(path.name)}.*{UNFINISHED}"):
         left_over.unlink(missing_ok=True)
 
 
