@@ -39,8 +39,8 @@ def read_history(path: Path) -> list[Event]:
             _check_follows(last, event)
         except ValueError:  # a ValidationError is one
             raise _damaged(path, number) from None
-        if event["event"] == "step":
-            last = event
+        if event["event"] in ("step", "eval"):
+            last = {**last, **event}
         events.append(event)
     return events
 
@@ -54,7 +54,7 @@ def _check_follows(last: Event, event: Event) -> None:
     match event["event"]:
         case "step":
             sound = all(event[key] > last[key] for key in ("step", "tokens", "flops"))
-            sound = sound and event["seconds"] >= last["seconds"]
+            sound = sound and event["seconds"] >= last["seconds"] * _ROUNDED
         case "eval":
             sound = event["step"] == last["step"] and isclose(event["flops"], last["flops"], rel_tol=1e-6)
             sound = sound and event["seconds"] >= last["seconds"] * _ROUNDED
