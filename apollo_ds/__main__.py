@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -13,14 +12,15 @@ from rich.console import Console
 from apollo_ds import __version__
 from apollo_ds.config.load import load_recipe
 from apollo_ds.config.packaged import DEFAULT_RECIPE, split_recipe
-from apollo_ds.errors import EXIT_INTERRUPTED, EXIT_USER_ERROR, UserError
+from apollo_ds.errors import EXIT_INTERRUPTED, UserError
 from apollo_ds.finetune.options import add_options
 from apollo_ds.planning.forecast import forecast, forecast_in_words
 from apollo_ds.planning.plan import plan, print_plan
+from apollo_ds.training.faults.last_words import say_last_words
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run a command. A `UserError` becomes one line on the first rank, and exit code 2 on every rank."""
+    """Run a command. An error becomes one line on one rank, and an exit code that says whose it is (`errors.py`)."""
     parser = _parser()
     options, overrides = parser.parse_known_args(arguments)
     if any(word.startswith("-") or "=" not in word for word in overrides) or (overrides and "words" not in options):
@@ -30,12 +30,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     command: Callable[[argparse.Namespace], None] = options.command
     try:
         command(options)
-    except UserError as error:
-        if os.environ.get("RANK", "0") == "0":
-            print(f"apollo-ds: {error}", file=sys.stderr)
-        sys.exit(EXIT_USER_ERROR)
     except KeyboardInterrupt:
         sys.exit(EXIT_INTERRUPTED)
+    except Exception as error:
+        sys.exit(say_last_words(error))
 
 
 _Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"

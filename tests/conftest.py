@@ -16,8 +16,7 @@ os.environ.update(
     OMP_NUM_THREADS="1",
     HF_HUB_OFFLINE="1",
     TOKENIZERS_PARALLELISM="false",
-    # Launchers find this Python's ninja first. With another one here, each would compile DeepSpeed's extension anew.
-    PATH=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+    PATH=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",  # tests start `deepspeed` by its name
 )
 
 

@@ -15,10 +15,10 @@ from apollo_ds.checkpoint.find import hash_of
 from apollo_ds.checkpoint.saved_state import SavedState
 from apollo_ds.data.corpus import Corpus
 from apollo_ds.errors import UserError
+from apollo_ds.growth.counters import WEIGHT
 from apollo_ds.growth.depth_map import DepthMap
 from apollo_ds.growth.learned import operator_of
 from apollo_ds.growth.learned.transitions import OutOfLearning
-from apollo_ds.growth.state import WEIGHT
 from apollo_ds.growth.weights_and_moments import Growth, StateMap
 from apollo_ds.models.families import family_of
 from apollo_ds.schedule.stage import Stage

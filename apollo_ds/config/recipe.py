@@ -52,6 +52,9 @@ class Recipe(BaseModel):
     stages, and methods that change them, such as `[deep_jump, pld]`."""
     data: Annotated[Path, MAY_CHANGE]
     """Folder of the prepared text, as `apollo-prep build` writes it. The text itself must stay the same."""
+    verify: Annotated[Literal["quick", "full"], MAY_CHANGE] = "quick"
+    """What is read of the prepared text before a run starts. `quick`: all files but the tokens are compared with their
+    hashes, and the tokens only where their size or time of change differs; `full`: the tokens too, each time."""
     out: Annotated[Path, MAY_CHANGE]
     """Folder of the run: its checkpoints, metrics, report and exported model."""
     steps: PositiveInt
@@ -102,7 +105,12 @@ class Recipe(BaseModel):
     log_every: Annotated[PositiveInt, MAY_CHANGE] = 10
     """Steps after which the losses since the last time are read from the device, recorded and shown."""
     hang_seconds: Annotated[PositiveFloat, MAY_CHANGE] = 1800.0
-    """After this many seconds without progress, a rank prints its stack, and the job ends with exit code 70."""
+    """After this many seconds without progress in a step, an evaluation or a growth, a rank prints its stack, and the
+    job ends with exit code 124."""
+    setup_hang_seconds: Annotated[PositiveFloat, MAY_CHANGE] = 900.0
+    """The same for each part of a start, such as imports, meeting the other ranks, or reading a checkpoint."""
+    save_hang_seconds: Annotated[PositiveFloat, MAY_CHANGE] = 1800.0
+    """The same for what waits for the disk: a checkpoint, and at the end the export and the report."""
     peak_flops: Annotated[PositiveFloat | None, MAY_CHANGE] = None
     """Operations a second of one rank at best, for the utilisation; measured at the start if not stated."""
     bad_steps: Annotated[PositiveInt, MAY_CHANGE] = 10

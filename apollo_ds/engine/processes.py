@@ -9,16 +9,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 
-from apollo_ds.engine.stale_builds import remove_stale_locks
 from apollo_ds.engine.tested_versions import doubt_of_deepspeed
 from apollo_ds.errors import UserError
 
 _Value = TypeVar("_Value")
+_PATIENCE = timedelta(days=7)
+"""torch's own limit for a rank that does not answer: longer than any of `training/faults/watchdog.py`, which judges."""
 _CPU_BF16 = re.compile(r"\b(avx512_bf16|amx_bf16|bf16)\b")
 
 
@@ -36,8 +37,14 @@ class Processes:
         return self.rank == 0
 
     @classmethod
-    def join(cls) -> "Processes":
-        """Join the other ranks by the launcher's environment variables; without them, this process is the only rank."""
+    def join(cls, report: Callable[[str], None] = lambda doing: None) -> "Processes":
+        """Join the other ranks by the launcher's environment variables; without them, this process is the only rank.
+
+        `report` hears what is being done.
+
+        Raises:
+            UserError: another process has the port at which the ranks would meet.
+        """
         for name, alone in {
             "RANK": "0",
             "LOCAL_RANK": "0",
@@ -53,12 +60,21 @@ class Processes:
         from deepspeed.accelerator import get_accelerator
 
         _quieten_deepspeed()
+        # Without it, DeepSpeed compiles an all-reduce for inference, and maps 69 MB of /dev/shm a rank for it.
+        deepspeed.ops.__compatible_ops__ = {}
         accelerator = get_accelerator()
-        if accelerator.device_name() == "cpu":
-            remove_stale_locks()
-        else:
+        if accelerator.device_name() != "cpu":
             accelerator.set_device(int(os.environ["LOCAL_RANK"]))
-        deepspeed.init_distributed(verbose=False, timeout=timedelta(minutes=30))
+        report("joining the other ranks")
+        try:
+            deepspeed.init_distributed(verbose=False, timeout=_PATIENCE)
+        except dist.DistNetworkError as error:
+            if "EADDRINUSE" not in str(error):
+                raise
+            raise UserError(
+                f"MASTER_PORT: another process of this machine has the port {os.environ['MASTER_PORT']}; "
+                "set MASTER_PORT to a free one, or give `deepspeed --master_port`"
+            ) from None
         device = torch.device(accelerator.current_device_name())
         return cls(rank=dist.get_rank(), world_size=dist.get_world_size(), device=device)
 
@@ -88,41 +104,36 @@ class Processes:
         if self.world_size > 1:
             dist.barrier()
 
-    def on_first(self, action: Callable[[], None]) -> None:
-        """Let the first rank do something while the others wait.
+    def on_first(self, action: Callable[[], _Value]) -> _Value:
+        """What an action of the first rank returns, on every rank; it must be something that can be pickled.
 
         Raises:
             UserError: the action raised it, or a file could not be read or written; on every rank.
         """
-        failure: list[str | None] = [None]
+        outcome: list[Any] = [None, None]
         if self.is_first:
             try:
-                action()
+                outcome[0] = action()
             except (UserError, OSError) as error:
-                failure = [str(error)]
+                outcome[1] = str(error)
         if self.world_size > 1:
-            dist.broadcast_object_list(failure, src=0)
-        if failure[0] is not None:
-            raise UserError(failure[0])
+            dist.broadcast_object_list(outcome, src=0)
+        if outcome[1] is not None:
+            raise UserError(outcome[1])
+        return outcome[0]
 
-    def of_first(self, value: _Value) -> _Value:
-        """The first rank's value, on every rank; it must be one that can be pickled."""
-        values = [value]
+    def of_all(self, value: _Value) -> list[_Value]:
+        """Every rank's value, by rank, on every rank; it must be one that can be pickled."""
+        values: list[Any] = [value]
         if self.world_size > 1:
-            dist.broadcast_object_list(values, src=0)
-        return values[0]
+            values = [None] * self.world_size
+            dist.all_gather_object(values, value)
+        return values
 
     def leave(self) -> None:
         """Part from the other ranks, which all do so."""
         if dist.is_initialized():
             dist.destroy_process_group()
-        self.remove_shared_memory()
-
-    def remove_shared_memory(self) -> None:
-        """Remove what DeepSpeed's CPU all-reduce leaves behind."""
-        address, port = os.environ["MASTER_ADDR"], os.environ["MASTER_PORT"]
-        buffer = f"deepspeed_allreduce_buffer_{os.getuid()}_{address}_{port}_{self.rank}"
-        Path("/dev/shm", buffer).unlink(missing_ok=True)
 
 
 def _quieten() -> None:

@@ -1,6 +1,5 @@
 """What a run recorded, read from its folder alone."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -9,10 +8,9 @@ from math import inf, isfinite
 from pathlib import Path
 from typing import Any
 
-import yaml
-from pydantic import BaseModel, ConfigDict, PositiveInt
+from pydantic import BaseModel, ConfigDict, PositiveInt, ValidationError
 
-from apollo_ds.config.recorded import with_defaults
+from apollo_ds.config.recorded import read_recorded
 from apollo_ds.errors import UserError
 from apollo_ds.experiments.events import Event, read_history
 
@@ -142,10 +140,6 @@ class RunHistory:
         return {event["step"]: event for event in self.steps}
 
 
-_YAML = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-"""In C where it is installed: a comparison reads hundreds of files."""
-
-
 class _Model(BaseModel):
     """What is read of a model's shape; it may hold more."""
 
@@ -176,14 +170,12 @@ class _Recipe(BaseModel):
 
 
 def _read_config(path: Path) -> dict[str, Any]:
+    recorded = read_recorded(path)
     try:
-        config = yaml.load(path.read_text(), Loader=_YAML)
-        config["recipe"] = with_defaults(config["recipe"])
-        _Recipe.model_validate(config["recipe"])
-        json.dumps(config["recipe"], sort_keys=True)  # as runs are told apart: YAML holds more than JSON
-    except (OSError, yaml.YAMLError, TypeError, KeyError, ValueError, AttributeError, RecursionError):
-        raise UserError(f"{path}: missing or damaged; the run cannot be shown without its recipe") from None
-    return config
+        _Recipe.model_validate(recorded.recipe)
+    except ValidationError:
+        raise UserError(f"{path}: damaged; its recipe is none of a run") from None
+    return recorded.model_dump(exclude_none=True)
 
 
 def recorded_loss(recorded: float | None) -> float:

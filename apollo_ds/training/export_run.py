@@ -2,13 +2,13 @@
 
 from pathlib import Path
 
-import yaml
-
 from apollo_ds.checkpoint.export import export
-from apollo_ds.checkpoint.find import DamagedCheckpoint, newest_sound, read_manifest, verify
+from apollo_ds.checkpoint.find import newest_sound, verify
+from apollo_ds.checkpoint.manifest import DamagedCheckpoint
 from apollo_ds.checkpoint.saved_state import SavedState
 from apollo_ds.config.load import load_resolved
 from apollo_ds.config.recipe import Recipe
+from apollo_ds.config.recorded import read_recorded
 from apollo_ds.config.run_folder import RunFolder
 from apollo_ds.data.corpus import Corpus
 from apollo_ds.errors import UserError
@@ -26,20 +26,19 @@ def export_run(run: RunFolder, folder: Path, step: int | None = None) -> Path:
     """
     if not run.exists:
         raise UserError(f"{run.path}: not a run folder; it has no config.yaml")
-    recipe = load_resolved(run.config)
+    recorded, recipe = read_recorded(run.config), load_resolved(run.config)
     text = _text_of(run, recipe)
     for _ in range(_ATTEMPTS):
         chosen = _choose(run, step)
         try:
-            verify(chosen)
-            state = SavedState(chosen)
+            state = SavedState(chosen, verify(chosen, recorded.run))
         except (DamagedCheckpoint, OSError, UserError) as damage:
             if chosen.is_dir():
                 raise UserError(f"{damage}; choose another with --step") from None
             continue
-        stage = recipe.schedule().stages[state.course.stage]
+        stage = recipe.schedule().stages[state.manifest.course.stage]
         own = folder.resolve() == run.export.resolve()
-        export(state, stage, text, folder, read_manifest(chosen).get("run"), own)
+        export(state, stage, text, folder, state.manifest.run, own)
         return chosen
     raise UserError(
         f"{run.checkpoints}: the run removes its checkpoints faster than they are read; export when it has ended, or "
@@ -63,7 +62,7 @@ def _text_of(run: RunFolder, recipe: Recipe) -> Corpus:
         there = "" if recipe.data.is_absolute() else ", or run the command in the folder that the run was started in"
         raise UserError(f"data: {recipe.data} is gone, and the model's tokenizer with it; restore it{there}")
     text = Corpus.open(recipe.data)
-    recorded = yaml.safe_load(run.config.read_text()).get("tokenizer")
+    recorded = read_recorded(run.config).tokenizer
     if recorded not in (None, text.tokenizer_hash):
         raise UserError(
             f"data: {text.tokenizer_folder} is not the tokenizer that {run.path} was trained with; restore the text "

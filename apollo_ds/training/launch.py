@@ -18,7 +18,7 @@ from pathlib import Path
 from types import FrameType
 from typing import IO
 
-from apollo_ds.errors import UserError
+from apollo_ds.errors import EXIT_HANG, EXIT_LOST_RANK, EXIT_OWN_FAULT, EXIT_STOPPED, EXIT_USER_ERROR, UserError
 from apollo_ds.gpus import visible_gpus
 from apollo_ds.training.faults.stop_signal import STARTED_BY
 
@@ -26,9 +26,18 @@ SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT, signal.SIGHUP)
 _CPU_RANKS = 2
 _SECONDS_BETWEEN_LOOKS = 0.1
 # When a rank has failed, the others mostly fail too, and say why. Those that wait for it in vain are ended.
-_MEASURES = ((5.0, signal.SIGTERM), (35.0, signal.SIGKILL))
-SIGNALLED = 128
+_MEASURES = ((5.0, signal.SIGTERM), (10.0, signal.SIGKILL))
+_SIGNALLED = 128
 """What shells add to the number of the signal that ended a process, to make an exit code."""
+_WHY = {
+    signal.SIGKILL: ", as the kernel does when memory runs out; the same command resumes",
+    signal.SIGBUS: ": a file that it had mapped was cut short, such as the text in the folder of `data`, or a disk or "
+    "/dev/shm is full; mend that, and the same command resumes",
+    signal.SIGSEGV: ", a fault in a library that is not written in Python; the same command resumes",
+    signal.SIGABRT: " by a library that could not go on, and mostly says above why; the same command resumes",
+    signal.SIGILL: ": a library was built for another processor; install it anew on this machine",
+}
+_TOLD_BY_RANKS = (EXIT_USER_ERROR, EXIT_OWN_FAULT, EXIT_STOPPED, EXIT_HANG)
 
 _Rank = subprocess.Popen[bytes]
 
@@ -68,8 +77,6 @@ class Ranks:
             "MASTER_ADDR": "127.0.0.1",
             "MASTER_PORT": os.environ.get("MASTER_PORT") or _free_port(),
             STARTED_BY: str(os.getpid()),
-            # This Python's ninja comes first: with another, DeepSpeed's extension would be compiled anew.
-            "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]),
         }
         package = Path(__file__).resolve().parents[2]
         if package.name not in ("site-packages", "dist-packages"):  # a checkout, which this process found somehow
@@ -85,9 +92,11 @@ class End:
     """How the ranks ended."""
 
     code: int
-    """Of the first that ended with another exit code than 0; 128 and the signal's number if a signal ended it."""
+    """Of the first that failed by itself, not for want of another; 128 and the signal's number if a signal ended it."""
     was_asked: bool
     """Whether this process had a signal to stop."""
+    words: str | None = None
+    """A sentence for an end of which no rank can have told."""
 
 
 def launch(
@@ -109,11 +118,15 @@ def launch(
             with _blocked(signal.SIGUSR1):  # so that a rank that is still starting keeps it until it listens
                 for environment in ranks.environments():
                     started.append(_start(command, environment, output))
-            code = _wait(started, heard, meanwhile)
+            cause = _wait(started, heard, meanwhile)
         except BaseException:
             _tell(started, signal.SIGUSR1)
             raise
-    return End(code, bool(heard))
+    if cause is None:
+        return End(0, bool(heard))
+    code = cause.returncode
+    words = None if len(heard) > 1 and code == -signal.SIGKILL else _words(started.index(cause), code)
+    return End(code if code >= 0 else _SIGNALLED - code, bool(heard), words)
 
 
 def _start(command: Sequence[str], environment: dict[str, str], output: IO[str] | None) -> _Rank:
@@ -128,17 +141,21 @@ def _start(command: Sequence[str], environment: dict[str, str], output: IO[str] 
     )
 
 
-def _wait(started: Sequence[_Rank], heard: Sequence[int], meanwhile: Callable[[], None]) -> int:
-    code, failed_at = 0, 0.0
-    measures = iter(_MEASURES)
-    patience, measure = next(measures)
+def _wait(started: Sequence[_Rank], heard: Sequence[int], meanwhile: Callable[[], None]) -> _Rank | None:
+    """Wait for the end of all ranks; returns the one that failed by itself, if any did."""
+    failed: list[_Rank] = []
+    failed_at = 0.0
+    measures = list(_MEASURES)
     heeded: list[int] = []
-    while _running(started):
-        if not code and (code := _first_failure(started)):
-            failed_at = time.monotonic()
-        if code and time.monotonic() - failed_at > patience:
-            _tell(started, measure)
-            patience, measure = next(measures, (float("inf"), measure))
+    while True:
+        running = _running(started)
+        if len(measures) == len(_MEASURES):  # those that are told to end fail for that
+            failed += [rank for rank in started if rank.returncode and rank not in failed]
+        if not running:
+            break
+        failed_at = failed_at or (time.monotonic() if failed else 0.0)
+        if failed and measures and time.monotonic() - failed_at > measures[0][0]:
+            _tell(started, measures.pop(0)[1])
         for number in heard[len(heeded) :]:
             if number in heeded:
                 _tell(started, signal.SIGKILL)
@@ -148,16 +165,23 @@ def _wait(started: Sequence[_Rank], heard: Sequence[int], meanwhile: Callable[[]
         meanwhile()
         time.sleep(_SECONDS_BETWEEN_LOOKS)
     meanwhile()
-    code = code or _first_failure(started)
-    return code if code >= 0 else SIGNALLED - code
+    return next((rank for rank in failed if rank.returncode != EXIT_LOST_RANK), failed[0] if failed else None)
+
+
+def _words(rank: int, code: int) -> str | None:
+    """A sentence for the first cause of a run's end, unless ranks tell of such ends themselves."""
+    if code in _TOLD_BY_RANKS:
+        return None
+    if code == EXIT_LOST_RANK:
+        return "the ranks lost their connection to each other; the same command resumes"
+    if code > 0:
+        return f"rank {rank} ended with exit code {code}; the same command resumes"
+    number = signal.Signals(-code)
+    return f"rank {rank} was ended by {number.name}{_WHY.get(number, '; the same command resumes')}"
 
 
 def _running(ranks: Sequence[_Rank]) -> list[_Rank]:
     return [rank for rank in ranks if rank.poll() is None]
-
-
-def _first_failure(ranks: Sequence[_Rank]) -> int:
-    return next((rank.returncode for rank in ranks if rank.returncode), 0)
 
 
 def _tell(ranks: Sequence[_Rank], number: signal.Signals) -> None:

@@ -1,7 +1,7 @@
 """A training run from recipe to report, on one of its ranks."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
@@ -15,7 +15,8 @@ from apollo_ds.data.demo import default_text_folder, prepare_default_text
 from apollo_ds.errors import Stopped, UserError
 from apollo_ds.experiments.events import read_metrics
 from apollo_ds.schedule.totals import Totals
-from apollo_ds.training.faults.stop_signal import StopRequest
+from apollo_ds.training.faults.stop_signal import STARTED_BY, StopRequest
+from apollo_ds.training.faults.watchdog import Limit, Watchdog
 
 if TYPE_CHECKING:
     from apollo_ds.engine.processes import Processes
@@ -40,13 +41,18 @@ class Outcome:
         return cls(folder, Totals(**{field.name: end[field.name] for field in fields(Totals)}), end["loss"])
 
 
-def prepare(recipe_name: Path, overrides: Sequence[str], ranks: int) -> Recipe:
+def prepare(
+    recipe_name: Path, overrides: Sequence[str], ranks: int, on_recipe: Callable[[Recipe], None] = lambda recipe: None
+) -> Recipe:
     """Check all of a run that can be checked before torch is imported; prepare the default recipe's text.
+
+    `on_recipe` gets the recipe as soon as it is read.
 
     Raises:
         UserError: something is wrong with the recipe, the data, the number of ranks or the run folder.
     """
     recipe = load_recipe(recipe_name, overrides)
+    on_recipe(recipe)
     recipe.micro_batch(ranks)  # raises if they do not divide the batch
     is_default = find_recipe(recipe_name).resolve() == DEFAULT_RECIPE
     if is_default and not any(override.startswith("data=") for override in overrides):
@@ -54,8 +60,9 @@ def prepare(recipe_name: Path, overrides: Sequence[str], ranks: int) -> Recipe:
         prepare_default_text(recipe.data, recipe.model)
     check_text(recipe)
     RunFolder(recipe.out).check(recipe)
-    if os.environ.get("RANK", "0") == "0":
-        Corpus.open(recipe.data).verify()  # last: it may take a while, and a rank that refuses ends the others
+    # Last: it may take a while, and a rank that refuses ends the others. What a launcher has checked, its ranks do not.
+    if os.environ.get("RANK", "0") == "0" and STARTED_BY not in os.environ:
+        Corpus.open(recipe.data).verify(full=recipe.verify == "full")
     return recipe
 
 
@@ -66,7 +73,13 @@ def run(recipe_name: Path, overrides: Sequence[str]) -> Outcome:
         UserError: something is wrong with the recipe, the data, the number of ranks or the run folder.
         Stopped: the run was asked to stop, and has saved.
     """
-    return _run_on_this_rank(prepare(recipe_name, overrides, int(os.environ.get("WORLD_SIZE", "1"))))
+    watchdog = Watchdog(int(os.environ.get("RANK", "0")))
+    watchdog.start()
+    try:
+        recipe = prepare(recipe_name, overrides, int(os.environ.get("WORLD_SIZE", "1")), watchdog.heed)
+        return _run_on_this_rank(recipe, watchdog)
+    finally:
+        watchdog.close()
 
 
 def check_text(recipe: Recipe) -> None:
@@ -85,25 +98,25 @@ def check_text(recipe: Recipe) -> None:
         )
 
 
-def _run_on_this_rank(recipe: Recipe) -> Outcome:
+def _run_on_this_rank(recipe: Recipe, watchdog: Watchdog) -> Outcome:
     stop = StopRequest()
     stop.hold()  # first: the imports take seconds
+    watchdog.progress("importing torch and DeepSpeed", Limit.SETUP)
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # as it is imported; else it warns of each lost connection
     from apollo_ds.engine.processes import Processes
     from apollo_ds.training.console import RunConsole
     from apollo_ds.training.faults.crash import leave_at_once
 
-    processes = Processes.join()
+    processes = Processes.join(lambda doing: watchdog.progress(doing, Limit.SETUP))
     console = RunConsole(recipe.schedule(), shown=processes.is_first)
     try:
         processes.on_first(stop.check_launcher)
-        return train(recipe, processes, console, stop, concludes=True)
+        return train(recipe, processes, console, stop, watchdog, concludes=True)
     except Stopped as stopped:
         console.say(f"[yellow]{stopped}[/]; run the same command to resume")
         raise
     except Exception as error:
-        if processes.world_size > 1:
-            leave_at_once(error, processes, console)
-        raise
+        leave_at_once(error, console, recipe.out)
     finally:
         console.stop()
         processes.leave()
@@ -114,6 +127,7 @@ def train(
     processes: "Processes",
     console: "RunConsole | None" = None,
     stop: StopRequest | None = None,
+    watchdog: Watchdog | None = None,
     concludes: bool = False,
 ) -> Outcome:
     """Train a recipe to its end, or go on with it where its folder has a checkpoint. All ranks together.
@@ -127,10 +141,10 @@ def train(
         UserError: the folder is in use or cannot be written to, or training goes wrong time and again.
     """
     folder = RunFolder(recipe.out)
-    recipe = processes.of_first(recipe)  # a source in training may have saved between the ranks' reads
+    recipe = processes.on_first(lambda: recipe)  # a source in training may have saved between the ranks' reads
     processes.on_first(folder.claim)
     try:
-        trainer = make_trainer(recipe, processes, console, stop)
+        trainer = make_trainer(recipe, processes, console, stop, watchdog)
         try:
             trainer.train()
         except (Stopped, UserError) as end:  # all ranks have these. After others, closing could wait for a failed rank
@@ -140,6 +154,7 @@ def train(
             raise
         trainer.close()
         if concludes:
+            trainer.watchdog.progress("export and report", Limit.SAVE)
             processes.on_first(lambda: _conclude(trainer))
         return Outcome(recipe.out, trainer.totals, trainer.last_loss)
     finally:
@@ -151,6 +166,7 @@ def make_trainer(
     processes: "Processes",
     console: "RunConsole | None" = None,
     stop: StopRequest | None = None,
+    watchdog: Watchdog | None = None,
 ) -> "Trainer":
     """Make the run folder, write its configuration, and build the trainer at the first step or the last checkpoint.
 
@@ -169,9 +185,10 @@ def make_trainer(
     source = BatchSource(corpus, recipe.model, recipe.seq_len, recipe.seed, recipe.masking == "whole_word")
     console = console or RunConsole(recipe.schedule(), shown=False)
     console.start(recipe, processes.world_size, processes.device.type)
-    trainer = Trainer(recipe, processes, source, console, stop or StopRequest())
+    watchdog = watchdog or Watchdog(processes.rank)
+    trainer = Trainer(recipe, processes, source, console, stop or StopRequest(), watchdog)
     if stop:
-        stop.listen()  # only now: a compiler that DeepSpeed starts would die of a signal
+        stop.listen()  # only now: there is a state to save
     return trainer
 
 

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from tempfile import NamedTemporaryFile
@@ -9,7 +10,7 @@ from typing import IO
 
 from apollo_ds.config.packaged import split_recipe
 from apollo_ds.errors import EXIT_HANG, EXIT_STOPPED, EXIT_USER_ERROR, RunFailed, Stopped, UserError
-from apollo_ds.training.launch import SIGNALLED, Ranks, launch
+from apollo_ds.training.launch import End, Ranks, launch
 from apollo_ds.training.run import Outcome, prepare, run
 
 _COMPLAINT = "apollo-ds: "
@@ -31,7 +32,10 @@ def train_by_command(words: Sequence[str], ranks: int | None = None) -> int:
         return 0
     chosen = Ranks.of_this_machine(ranks)
     prepare(name, overrides, chosen.count)
-    return launch([str(name), *overrides], chosen).code
+    end = launch([str(name), *overrides], chosen)
+    if end.words:
+        print(f"{_COMPLAINT}{end.words}", file=sys.stderr)
+    return end.code
 
 
 def train(*words: str | Path, ranks: int | None = None) -> Outcome:
@@ -45,7 +49,7 @@ def train(*words: str | Path, ranks: int | None = None) -> Outcome:
     Raises:
         UserError: something is wrong with the recipe, the data, the number of ranks or the run folder.
         Stopped: a signal to a rank asked it to stop, and it has saved.
-        RunFailed: a rank died or hung.
+        RunFailed: a rank died or hung, or met a fault of this program's own.
     """
     name, overrides = split_recipe([str(word) for word in words])
     if _is_rank(ranks):
@@ -59,7 +63,7 @@ def train(*words: str | Path, ranks: int | None = None) -> Outcome:
     if end.was_asked:
         raise KeyboardInterrupt
     if end.code:
-        raise _exception(end.code, echo.complaint)
+        raise _exception(end, echo.complaint)
     return Outcome.read(folder)
 
 
@@ -87,13 +91,11 @@ class _Echo:
                 print(line, flush=True)
 
 
-def _exception(code: int, complaint: str) -> Exception:
-    if code == EXIT_USER_ERROR and complaint:
+def _exception(end: End, complaint: str) -> Exception:
+    if end.code == EXIT_USER_ERROR and complaint:
         return UserError(complaint)
-    if code == EXIT_STOPPED:
+    if end.code == EXIT_STOPPED:
         return Stopped("a signal asked the run to stop, and it has saved; the same call resumes it")
-    if code == EXIT_HANG:
+    if end.code == EXIT_HANG:
         return RunFailed("a rank hung, and printed where; the same call resumes the run")
-    if code > SIGNALLED:
-        return RunFailed(f"a rank was ended by {signal.Signals(code - SIGNALLED).name}; the same call resumes the run")
-    return RunFailed(f"a rank ended with code {code}, and printed why; the same call resumes the run")
+    return RunFailed(end.words or complaint or f"a rank ended with exit code {end.code}, and printed why")

@@ -7,6 +7,8 @@ from pathlib import Path
 from launching import environment
 from recipes import tiny, write
 
+from apollo_ds.errors import EXIT_LOST_RANK, EXIT_OWN_FAULT
+
 _PROGRAM = """
 import sys, time
 import torch.distributed as dist
@@ -21,19 +23,20 @@ step = Engine.train_step
 def fail(engine, batches, plans, *rest):
     dist.destroy_process_group = waits_as_nccl_does
     if plans[0].step == 2 and engine.processes.rank == 1:
-        raise RuntimeError("out of memory")
+        raise RuntimeError("as it happens")
     return step(engine, batches, plans, *rest)
 Engine.train_step = fail
 main(["train", *sys.argv[1:]])
 """
 
 
-def test_a_failing_rank_is_not_held_up_by_the_others(tmp_path: Path) -> None:
-    recipe = write(tiny("gpt2", tmp_path / "run", method="scratch", peak_flops=1e9), tmp_path / "recipe.yaml")
+def test_a_fault_is_told_once_and_ends_all_at_once(tmp_path: Path) -> None:
+    """Of two ranks that nothing launched: the one that fails names its log, and the other one ends for want of it."""
+    recipe = tiny("gpt2", tmp_path / "run", method="scratch", peak_flops=1e9)
     shared = {**environment(), "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1"}
     ranks = [
         subprocess.Popen(
-            [sys.executable, "-c", _PROGRAM, recipe],
+            [sys.executable, "-c", _PROGRAM, write(recipe, tmp_path / "recipe.yaml")],
             env={**shared, "RANK": str(rank), "LOCAL_RANK": str(rank)},
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
@@ -42,9 +45,14 @@ def test_a_failing_rank_is_not_held_up_by_the_others(tmp_path: Path) -> None:
         for rank in range(2)
     ]
     try:
-        _, printed = ranks[1].communicate(timeout=120)
+        printed = [rank.communicate(timeout=120)[1] for rank in ranks]
     finally:
         for rank in ranks:
             rank.kill()
-    assert ranks[1].wait() == 1
-    assert printed.count("[rank 1] RuntimeError: out of memory") == 1
+    assert [rank.returncode for rank in ranks] == [EXIT_LOST_RANK, EXIT_OWN_FAULT]
+    (log,) = recipe.out.glob("*.log")
+    assert printed[0] == ""
+    assert "(RuntimeError: as it happens)" in printed[1]
+    assert str(log) in printed[1]
+    assert printed[1].count("\n") == 1
+    assert "in fail" in log.read_text()

@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,12 +15,9 @@ from apollo_ds.experiments.events import read_metrics
 
 
 @pytest.fixture
-def shell() -> Iterator[dict[str, str]]:
-    """A user's shell in which the package can be imported; a rank that is killed leaves shared memory behind."""
-    variables = environment()
-    yield {**variables, "PYTHONPATH": str(PROJECT)}
-    for buffer in Path("/dev/shm").glob(f"deepspeed_allreduce_buffer_*_{variables['MASTER_PORT']}_*"):
-        buffer.unlink(missing_ok=True)
+def shell() -> dict[str, str]:
+    """A user's shell in which the package can be imported."""
+    return {**environment(), "PYTHONPATH": str(PROJECT)}
 
 
 def call(program: str, folder: Path, shell: dict[str, str], *words: str) -> "subprocess.Popen[str]":

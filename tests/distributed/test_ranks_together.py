@@ -65,14 +65,28 @@ def test_the_ranks_are_started_alike(play: Play, tmp_path: Path) -> None:
 
 
 def test_the_code_is_that_of_the_first_that_fails(play: Play) -> None:
-    assert play("[ $RANK = 0 ] && sleep 0.3 && exit 3; exit 2").code == 2
-
-
-def test_a_rank_that_a_signal_ends_has_a_shell_s_code(play: Play) -> None:
-    assert play("[ $RANK = 0 ] || kill -9 $$").code == 128 + signal.SIGKILL
+    assert play("[ $RANK = 0 ] && sleep 0.3 && exit 3; exit 2") == End(2, was_asked=False)
 
 
 _WAITS = "ready; for i in {1..600}; do sleep 0.05; done; exit 1"
+
+
+@pytest.mark.parametrize(
+    ("first", "then", "code", "words"),
+    [
+        ("exit 76", "kill -9 $$", 137, "rank 1 was ended by SIGKILL, as the kernel does when memory runs out; "),
+        ("kill -BUS $$", "exit 76", 135, "rank 0 was ended by SIGBUS: a file that it had mapped was cut short, "),
+        ("exit 76", "exit 70", 70, None),
+        ("exit 76", "exit 76", 76, "the ranks lost their connection to each other; "),
+        ("exit 76", _WAITS, 76, "the ranks lost their connection to each other; "),
+        ("exit 1", "exit 76", 1, "rank 0 ended with exit code 1; "),
+    ],
+)
+def test_the_cause_comes_before_its_consequences(play: Play, first: str, then: str, code: int, words: str) -> None:
+    """Whether the rank that was lost or the ones that lost it end first."""
+    end = play(f"[ $RANK = 0 ] && {{ {first}; }}; sleep 0.2; {then}")
+    assert end.code == code
+    assert end.words is None if words is None else end.words.startswith(words)
 
 
 @pytest.mark.parametrize(
@@ -84,7 +98,7 @@ _WAITS = "ready; for i in {1..600}; do sleep 0.05; done; exit 1"
     ],
 )
 def test_when_one_rank_has_failed_the_other(other: str, noted: str, play: Play, tmp_path: Path) -> None:
-    assert play(f"[ $RANK = 1 ] && sleep 0.3 && exit 70; {other}").code == 70
+    assert play(f"[ $RANK = 1 ] && sleep 0.3 && exit 124; {other}").code == 124
     assert (tmp_path / "end").read_text() == noted
 
 

@@ -15,38 +15,42 @@ from apollo_ds.config.recipe import Recipe
 from apollo_ds.engine.processes import Processes
 from apollo_ds.errors import EXIT_HANG
 from apollo_ds.experiments.events import read_metrics
+from apollo_ds.training.faults import watchdog
 from apollo_ds.training.run import make_trainer
 
 _PROGRAM = """
 import sys, time
 from apollo_ds.training.faults import watchdog
 watchdog._GRACE_SECONDS = 0.5
-watch = watchdog.Watchdog(rank=3, limit=0.5)
+watch = watchdog.Watchdog(rank=3)
+watch._seconds = dict.fromkeys(watchdog.Limit, 60.0) | {{watchdog.Limit.{limit}: 0.5}}
+watch.start()
 def stuck_in_a_function():
     {hang}
 for step in range(5):
-    watch.progress(f"step {{step}}")
+    watch.progress(f"step {{step}}", watchdog.Limit.{limit})
     time.sleep(0.2)
 stuck_in_a_function()
 """
 
 
 @pytest.mark.parametrize(
-    ("hang", "code"),
+    ("hang", "limit", "code"),
     [
-        pytest.param("time.sleep(60)", EXIT_HANG, id="waiting"),
+        pytest.param("time.sleep(60)", "STEP", EXIT_HANG, id="waiting"),
+        pytest.param("time.sleep(60)", "SETUP", EXIT_HANG, id="waiting in set-up"),
         # A regular expression that takes for ever does not let other threads run.
-        pytest.param("import re; re.match('(a+)+b', 'a' * 60)", 1, id="holding the interpreter"),
+        pytest.param("import re; re.match('(a+)+b', 'a' * 60)", "SAVE", 1, id="holding the interpreter"),
     ],
 )
-def test_a_process_without_progress_prints_its_stack_and_ends(hang: str, code: int) -> None:
-    program = [sys.executable, "-c", _PROGRAM.format(hang=hang)]
+def test_a_process_without_progress_prints_its_stack_and_ends(hang: str, limit: str, code: int) -> None:
+    program = [sys.executable, "-c", _PROGRAM.format(hang=hang, limit=limit)]
     ended = subprocess.run(program, capture_output=True, text=True, timeout=60, check=False)
     assert ended.returncode == code, ended.stderr
     assert "stuck_in_a_function" in ended.stderr
     if code == EXIT_HANG:
         assert "[rank 3] no progress for" in ended.stderr
-        assert "in step 4; on" in ended.stderr
+        assert f"in step 4 ({watchdog.Limit[limit]} is 0.5); on" in ended.stderr
 
 
 _RANKS = """

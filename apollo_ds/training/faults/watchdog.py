@@ -7,54 +7,71 @@ import sys
 import tempfile
 import threading
 import time
+from enum import StrEnum
 
+from apollo_ds.config.recipe import Recipe
 from apollo_ds.errors import EXIT_HANG
 
 _GRACE_SECONDS = 10.0
 """Between a rank's stack and its exit. Others print theirs meanwhile: the launcher kills them once one has exited."""
 
 
-class Watchdog:
-    """A thread that ends the process, after printing all its stacks, when no progress was reported for long enough."""
+class Limit(StrEnum):
+    """The recipe's key for how long something may go on without progress."""
 
-    def __init__(self, rank: int, limit: float) -> None:
+    SETUP = "setup_hang_seconds"
+    STEP = "hang_seconds"
+    SAVE = "save_hang_seconds"
+
+
+class Watchdog:
+    """A thread that ends the process, after printing all its stacks, when no progress was reported for long enough.
+
+    Nothing is watched until `start`.
+    """
+
+    def __init__(self, rank: int) -> None:
         self.rank = rank
-        self.limit = limit
-        self._last = time.monotonic()
-        self._doing = "start"
+        self._seconds: dict[Limit, float] = {limit: Recipe.model_fields[limit].default for limit in Limit}
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
+        self.progress("start", Limit.SETUP)
+
+    def start(self) -> None:
+        """Watch this process from now on, with the recipe's default limits until `heed`."""
         self._thread.start()
 
-    def progress(self, doing: str) -> None:
-        """Report that this rank is alive and begins to do something, such as `step 12`."""
-        self._doing = doing
-        self._last = time.monotonic()
+    def heed(self, recipe: Recipe) -> None:
+        """Keep to a recipe's limits."""
+        self._seconds = {limit: getattr(recipe, limit) for limit in Limit}
+
+    def progress(self, doing: str, limit: Limit = Limit.STEP) -> None:
+        """Report that this rank is alive and begins to do something, such as `step 12`, which may take so long."""
+        self._now = doing, limit, time.monotonic()
 
     def close(self) -> None:
         """Stop watching."""
         self._over.set()
-        self._thread.join()
+        if self._thread.is_alive():
+            self._thread.join()
         faulthandler.cancel_dump_traceback_later()
 
     def _watch(self) -> None:
-        while not self._over.wait(min(1.0, self.limit / 10)):
+        while not self._over.wait(min(1.0, self._seconds[self._now[1]] / 10)):
+            doing, limit, since = self._now
+            seconds, silent = self._seconds[limit], time.monotonic() - since
             # In case the rank hangs while it holds the interpreter's lock, so that this thread cannot run either.
-            faulthandler.dump_traceback_later(self.limit + _GRACE_SECONDS, exit=True)
-            silent = time.monotonic() - self._last
-            if silent > self.limit:
-                self._report(silent)
+            faulthandler.dump_traceback_later(seconds + _GRACE_SECONDS, exit=True)
+            if silent > seconds:
+                self._report(f"no progress for {silent:.0f} s in {doing} ({limit} is {seconds:g})")
                 time.sleep(_GRACE_SECONDS)
                 os._exit(EXIT_HANG)
 
-    def _report(self, silent: float) -> None:
+    def _report(self, what: str) -> None:
         with tempfile.TemporaryFile("w+") as stacks:
             faulthandler.dump_traceback(stacks)
             stacks.seek(0)
-            lines = [
-                f"no progress for {silent:.0f} s in {self._doing}; on {socket.gethostname()}, process {os.getpid()}:",
-                *stacks.read().splitlines(),
-            ]
+            lines = [f"{what}; on {socket.gethostname()}, process {os.getpid()}:", *stacks.read().splitlines()]
         # At once, so that ranks do not write into each other's lines.
         sys.stderr.write("".join(f"[rank {self.rank}] {line}\n" for line in lines))
         sys.stderr.flush()

@@ -107,7 +107,7 @@ def test_a_run_without_its_recipe_is_named(content: str | None, tmp_path: Path) 
     (folder / "config.yaml").unlink()
     if content is not None:
         (folder / "config.yaml").write_text(content)
-    with pytest.raises(UserError, match=r"config\.yaml: missing or damaged"):
+    with pytest.raises(UserError, match=r"config\.yaml: missing, damaged"):
         RunHistory.read(folder)
 
 

@@ -1,5 +1,6 @@
-"""How a rank that fails leaves: what it says, its exit code, and that it does not wait for the others."""
+"""How a process that cannot go on ends: what it says, on which rank, and its exit code."""
 
+from pathlib import Path
 from typing import NoReturn
 
 import pytest
@@ -7,10 +8,12 @@ import torch
 import torch.distributed as dist
 from recipes import tiny
 
-from apollo_ds.engine.processes import Processes
-from apollo_ds.errors import EXIT_USER_ERROR, UserError
+from apollo_ds.errors import EXIT_LOST_RANK, EXIT_OWN_FAULT, EXIT_USER_ERROR, UserError
 from apollo_ds.training.console import RunConsole
+from apollo_ds.training.faults import last_words
 from apollo_ds.training.faults.crash import leave_at_once
+
+_GLOO = "[/pytorch/third_party/gloo/gloo/transport/tcp/pair.cc:553] Connection closed by peer [127.0.0.1]:55017."
 
 
 def leaves(code: int) -> NoReturn:
@@ -21,31 +24,76 @@ def would_wait(*_: object) -> NoReturn:
     raise AssertionError("waits for the other ranks")
 
 
+@pytest.fixture
+def rank_1(monkeypatch: pytest.MonkeyPatch) -> dist.Store:
+    """This process as a rank that has joined another; returns what they count by."""
+    for name, value in {"RANK": "1", "WORLD_SIZE": "2"}.items():
+        monkeypatch.setenv(name, value)
+    store = dist.HashStore()
+    monkeypatch.setattr(last_words, "_common_store", lambda: store)
+    return store
+
+
 @pytest.mark.parametrize(
-    ("error", "rank", "code", "told"),
+    ("error", "code", "said"),
     [
-        (UserError("the disk is full"), 0, EXIT_USER_ERROR, ["apollo-ds: the disk is full"]),
-        (UserError("the disk is full"), 1, EXIT_USER_ERROR, []),
-        (RuntimeError("out of memory"), 1, 1, ["[rank 1] RuntimeError: out of memory"]),
+        (UserError("the disk is full"), EXIT_USER_ERROR, "apollo-ds: the disk is full"),
+        (FileNotFoundError(2, "No such file", "text.bin"), EXIT_USER_ERROR, "apollo-ds: text.bin: "),
+        (torch.OutOfMemoryError("CUDA out of memory."), EXIT_USER_ERROR, "apollo-ds: the memory is used up: lower"),
+        (RuntimeError(_GLOO), EXIT_LOST_RANK, "apollo-ds: another rank is gone"),
+        (dist.DistNetworkError("Broken pipe"), EXIT_LOST_RANK, "apollo-ds: another rank is gone"),
+        (ZeroDivisionError("by zero"), EXIT_OWN_FAULT, "apollo-ds: this is a fault of apollo-ds's own (ZeroDivision"),
     ],
 )
-def test_a_mistake_is_one_line_of_the_first_rank_and_the_rest_a_traceback(
+def test_a_failed_rank_says_one_line_if_none_has_and_does_not_wait(
     error: Exception,
-    rank: int,
     code: int,
-    told: list[str],
+    said: str,
+    rank_1: dist.Store,
+    tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
-    monkeypatch.setenv("MASTER_PORT", "29500")
     console = RunConsole(tiny("gpt2", "unused").schedule(), shown=False)
     monkeypatch.setattr("os._exit", leaves)
     monkeypatch.setattr(dist, "destroy_process_group", would_wait)
-    with pytest.raises(SystemExit) as left:
-        try:
-            raise error
-        except Exception as caught:
-            leave_at_once(caught, Processes(rank, 2, torch.device("cpu")), console)
-    assert left.value.code == code
-    assert capsys.readouterr().err.splitlines()[-1:] == told
+    for lines in (1, 0):  # the second time, the store has that it was told
+        with pytest.raises(SystemExit) as left:
+            leave_at_once(error, console, tmp_path)
+        assert left.value.code == code
+        printed = capsys.readouterr().err.splitlines()
+        assert len(printed) == lines
+        assert all(line.startswith(said) for line in printed)
+    logs = [path.read_text() for path in tmp_path.iterdir()]
+    assert ["ZeroDivisionError: by zero" in log for log in logs] == [True] * (code == EXIT_OWN_FAULT)
+
+
+def test_a_lost_rank_is_left_to_a_launcher_of_ours(
+    rank_1: dist.Store, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv(last_words.STARTED_BY, "1")
+    assert last_words.say_last_words(RuntimeError(_GLOO), has_joined=True) == EXIT_LOST_RANK
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(("rank", "said"), [("0", "apollo-ds: no such file\n"), ("1", "")])
+def test_where_the_first_rank_has_not_come_up_only_it_tells(
+    rank: str, said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, value in {"RANK": rank, "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "9"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(last_words, "_SECONDS_TO_COME_UP", 0.1)
+    assert last_words.say_last_words(UserError("no such file")) == EXIT_USER_ERROR
+    assert capsys.readouterr().err == said
+
+
+def test_a_rank_that_fails_early_tells_once_the_first_is_up(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    environment = {"RANK": "1", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(store.port)}
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    for _ in range(2):
+        assert last_words.say_last_words(UserError("only here")) == EXIT_USER_ERROR
+    assert capsys.readouterr().err == "apollo-ds: only here\n"
