@@ -44,12 +44,12 @@ def export(
     """
     folder = folder.resolve()  # what a link names is replaced, not the link
     check_replaceable(folder, run, own)
-    text.verify_tokenizer()
+    text.check_tokenizer()
     tokenizer = _load_tokenizer(text.tokenizer_folder)
     model = _model(state, stage, tokenizer)
     about = {
         "run": run,
-        "step": state.totals.step,
+        "step": state.manifest.totals.step,
         "family": stage.shape.family,
         "tokenizer": text.tokenizer_hash,
         "checkpoint": hash_of(state.folder / "manifest.json"),
