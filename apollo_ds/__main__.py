@@ -10,7 +10,7 @@ from typing import TypeAlias
 from rich.console import Console
 
 from apollo_ds import __version__
-from apollo_ds.config.load import load_recipe, load_resolved
+from apollo_ds.config.load import load_recipe
 from apollo_ds.config.packaged import DEFAULT_RECIPE, split_recipe
 from apollo_ds.errors import EXIT_INTERRUPTED, UserError
 from apollo_ds.finetune.options import add_options
@@ -147,28 +147,10 @@ def _keys(options: argparse.Namespace) -> None:
 
 
 def _export(options: argparse.Namespace) -> None:
-    from apollo_ds.checkpoint.export import export
-    from apollo_ds.checkpoint.find import DamagedCheckpoint, newest_sound, verify
-    from apollo_ds.checkpoint.saved_state import SavedState
     from apollo_ds.config.run_folder import RunFolder
-    from apollo_ds.data.corpus import Corpus
+    from apollo_ds.training.export_run import export_run
 
-    folder = RunFolder(options.run)
-    if not folder.exists:
-        raise UserError(f"{options.run}: not a run folder; it has no config.yaml")
-    newest, _ = newest_sound(folder.checkpoints)
-    chosen = folder.checkpoints / f"step-{options.step}" if options.step is not None else newest
-    if chosen is None or not chosen.is_dir():
-        saved = sorted(path.name for path in folder.checkpoints.glob("step-*"))
-        raise UserError(f"{folder.checkpoints}: no such checkpoint; there are {', '.join(saved) or 'none'}")
-    try:
-        verify(chosen)
-    except DamagedCheckpoint as damage:
-        raise UserError(f"{damage}; choose another with --step") from None
-    recipe = load_resolved(folder.config)
-    state = SavedState(chosen)
-    stage = recipe.schedule().stages[state.course.stage]
-    export(state, stage, Corpus.open(recipe.data).tokenizer_folder, options.folder)
+    chosen = export_run(RunFolder(options.run), options.folder, options.step)
     print(f"{chosen} written to {options.folder} as a transformers model")
 
 

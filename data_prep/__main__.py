@@ -5,6 +5,7 @@ import os
 import sys
 import time
 from pathlib import Path
+from typing import NoReturn
 
 from rich.console import Console
 
@@ -13,6 +14,7 @@ from data_prep.build import build
 from data_prep.errors import DataError
 from data_prep.inspection import inspect
 from data_prep.options import Options
+from data_prep.own_fault import sentence_of, tell_own_fault
 from data_prep.summary import summarize
 
 EXAMPLES = """examples:
@@ -30,17 +32,31 @@ WEIGHT_HELP = "write the training documents of a source W times (2: twice; 0.5: 
 
 
 def main() -> None:
-    """Run the command line; a mistake in the input ends it with one sentence and exit code 2."""
+    """Run the command line.
+
+    A mistake in the input, and what the machine lacks, end it with one sentence and exit code 2, a fault of its own
+    with one line and 70.
+    """
     arguments = _parser().parse_args()
-    console = Console()
     try:
-        arguments.run(arguments, console)
+        arguments.run(arguments, Console())
+        sys.stdout.flush()
     except DataError as error:
-        print(f"apollo-prep: {error}", file=sys.stderr)
-        sys.exit(2)
+        _end(f"apollo-prep: {error}", 2)
     except KeyboardInterrupt:
-        print("apollo-prep: stopped; the same command continues", file=sys.stderr)
-        sys.exit(130)
+        _end("apollo-prep: stopped; the same command continues", 130)
+    except BrokenPipeError:  # as under `| head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what is left is written when Python ends
+        _end("apollo-prep: what read the output has ended", 2)
+    except Exception as error:
+        if sentence := sentence_of(error):
+            _end(f"apollo-prep: {sentence}", 2)
+        _end(tell_own_fault("apollo-prep", error), os.EX_SOFTWARE)
+
+
+def _end(line: str, code: int) -> NoReturn:
+    print(line, file=sys.stderr)
+    sys.exit(code)
 
 
 def _parser() -> argparse.ArgumentParser:

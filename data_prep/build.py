@@ -1,11 +1,12 @@
 """Sources to a folder of shards, in steps that a killed run leaves where they were.
 
-The steps: plan the parts, make the tokenizer, encode every part, choose documents, merge, and write the
-manifest last. What is finished is kept in OUT/work until then, so that the same command continues.
+The steps: plan the parts, make the tokenizer, encode every part, choose documents, merge, and write the manifest
+last, once all that it lists is on disk. What is finished is kept in OUT/work until then, so that the same command
+continues.
 """
 
-import errno
 import json
+import os
 import shutil
 from collections import Counter
 from collections.abc import Iterator
@@ -20,15 +21,17 @@ from rich.console import Console
 from data_prep import files, parts, readers, sources, tokenizer
 from data_prep.choose import Choice, choose
 from data_prep.errors import DataError
+from data_prep.manifest import FORMAT, NAME, UNHASHED, Manifest, read_manifest, write_manifest
 from data_prep.merge import merge
 from data_prep.options import Options
+from data_prep.own_fault import sentence_of
 from data_prep.parts import Documents, Job
 from data_prep.pool import encode_all
 from data_prep.sources import Part
-from data_prep.verify import FORMAT, note_verified, read_manifest
+from data_prep.verify import check_tokenizer, note_verified, verify
 
 
-def build(options: Options, out: Path, workers: int, console: Console) -> dict[str, Any]:
+def build(options: Options, out: Path, workers: int, console: Console) -> Manifest:
     """Make the shards, or finish making them; those that are there already are left as they are.
 
     Args:
@@ -39,62 +42,71 @@ def build(options: Options, out: Path, workers: int, console: Console) -> dict[s
     Returns:
         The manifest.
     Raises:
-        DataError: input that cannot be used, other work in `out`, or a full disk.
+        DataError: input that cannot be used, other work in `out`, or a disk that is full or fails.
     """
-    if (out / "manifest.json").exists():
+    if os.path.lexists(out / NAME):
         return _finished(options, out, console)
     work = out.resolve() / "work"
     try:
         work.mkdir(parents=True, exist_ok=True)
         with files.locked(work):
-            files.write_json(out / "manifest.json", _make(options, out, work, workers, console))
-            note_verified(out)  # megatron-core has just read the shards, and their hashes have been computed
-            shutil.rmtree(work)
+            if os.path.lexists(out / NAME):  # another process has finished since
+                return _finished(options, out, console)
+            files.remove_unfinished(out / NAME)
+            manifest = _make(options, out, work, workers, console)
+            write_manifest(out, manifest)
+            note_verified(out, manifest)  # megatron-core has just read the shards, and their hashes have been computed
+            _remove(work)
     except Exception as error:
-        if not _is_disk_full(error):
+        sentence = sentence_of(error, out)
+        if sentence is None:
             raise
-        raise DataError(f"{out}: the disk is full: free some space and run the same command again") from error
-    return read_manifest(out)
+        raise DataError(sentence) from error
+    return manifest
 
 
-def _is_disk_full(error: Exception) -> bool:
-    if isinstance(error, OSError):
-        return error.errno in (errno.ENOSPC, errno.EDQUOT)
-    return "No space left on device" in str(error)  # tokenizers are written by Rust, whose errors are plain ones
-
-
-def _finished(options: Options, out: Path, console: Console) -> dict[str, Any]:
+def _finished(options: Options, out: Path, console: Console) -> Manifest:
     manifest = read_manifest(out)
-    _refuse_others(manifest["options"], options, out)
-    shutil.rmtree(out / "work", ignore_errors=True)
-    stamps = [source["stamp"] for source in manifest["sources"]]
+    _refuse_others(manifest.options, options, out)
+    if manifest.format == UNHASHED:
+        manifest = verify(out).with_hashes(_describe_files(out / manifest.tokenizer.path))
+        write_manifest(out, manifest)
+        note_verified(out, manifest)
+        console.print(f"{out}: every file is as it was written; the manifest now has a hash of itself", soft_wrap=True)
+    _remove(out / "work")
+    stamps = [source.stamp for source in manifest.sources]
     if stamps != [sources.stamp(source) for source in options.sources]:
         console.print(f"{out}: the sources have changed since it was made: remove it to make it again", soft_wrap=True)
     return manifest
+
+
+def _remove(work: Path) -> None:
+    """Remove what is no longer needed; what cannot be removed now is at the next call."""
+    shutil.rmtree(work, ignore_errors=True)
 
 
 def _refuse_others(made_with: dict[str, Any], options: Options, out: Path) -> None:
     """Raise a DataError where the work in `out` was begun with other options."""
     wanted = json.loads(json.dumps(asdict(options)))
     for key, value in made_with.items():
-        if wanted[key] != value:
+        if wanted.get(key) != value:
             raise DataError(
-                f"{out}: was begun with {key} {value}, not {wanted[key]}: "
+                f"{out}: was begun with {key} {value}, not {wanted.get(key)}: "
                 "run with the former, give another --out, or remove the folder"
             )
 
 
-def _make(options: Options, out: Path, work: Path, workers: int, console: Console) -> dict[str, Any]:
+def _make(options: Options, out: Path, work: Path, workers: int, console: Console) -> Manifest:
     """Take each step that is not done, and return the manifest."""
     begun = work / "options.json"
     if begun.exists():
-        _refuse_others(files.read_json(begun), options, out)
+        _refuse_others(_read_options(begun), options, out)
     with console.status("looking at the sources"):
         plan = [part for source in options.sources for part in sources.plan(source, options.text_column, work)]
     with console.status(f"tokenizer: {options.tokenizer}"):
         folder = _make_tokenizer(options, plan, work)
         facts = tokenizer.facts(folder, options.tokenizer)
-    files.write_json(begun, asdict(options))
+    files.write_hashed(begun, asdict(options))
     sha256 = files.sha256(folder / "tokenizer.json")
     job = Job(
         folder=work / f"parts-{sha256[:16]}",
@@ -112,14 +124,41 @@ def _make(options: Options, out: Path, work: Path, workers: int, console: Consol
         choice = _choose(options, job, plan, documents)
         described = _describe_sources(options, job, plan, documents, choice)
         shards = merge(job, plan, documents, choice, out)
-        shutil.copytree(folder, out / "tokenizer", dirs_exist_ok=True)
-    return {
+        saved = _copy_tokenizer(folder, out / "tokenizer")
+    values = {
         "format": FORMAT,
-        "tokenizer": {"path": "tokenizer", "sha256": sha256, **asdict(facts)},
+        "tokenizer": {"path": "tokenizer", "sha256": sha256, "files": saved, **asdict(facts)},
         "sources": described,
         **shards,
-        "options": asdict(options),
+        "options": json.loads(json.dumps(asdict(options))),
     }
+    manifest = Manifest.model_validate(values)
+    check_tokenizer(out, manifest)
+    return manifest
+
+
+def _read_options(path: Path) -> dict[str, Any]:
+    try:
+        return files.read_hashed(path)[0]
+    except ValueError:
+        raise DataError(f"{path}: damaged: remove {path.parent} and run the same command again") from None
+
+
+def _copy_tokenizer(folder: Path, target: Path) -> dict[str, files.Description]:
+    """Copy the files of a tokenizer, and describe them. Files of other names may be a user's, and stay."""
+    target.mkdir(exist_ok=True)
+    for path in _files_of(folder):
+        files.remove_unfinished(target / path.name)
+        files.copy(path, target / path.name)
+    return _describe_files(folder)
+
+
+def _describe_files(folder: Path) -> dict[str, files.Description]:
+    return {path.name: files.describe(path) for path in _files_of(folder)}
+
+
+def _files_of(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
 
 
 def _make_tokenizer(options: Options, plan: list[Part], work: Path) -> Path:
@@ -144,7 +183,10 @@ def _make_tokenizer(options: Options, plan: list[Part], work: Path) -> Path:
         tokenizer.train(options.tokenizer, texts, options.vocab_size, unfinished)
     else:
         tokenizer.load(options.tokenizer, unfinished)
-    return unfinished.rename(folder)
+    files.sync_folder(unfinished)
+    unfinished.rename(folder)
+    files.sync(work)
+    return folder
 
 
 def _choose(options: Options, job: Job, plan: list[Part], documents: Documents) -> Choice:

@@ -7,3 +7,7 @@ class DataError(Exception):
 
 class Busy(DataError):
     """Another process works in the folder."""
+
+
+class Missing(DataError):
+    """The folder holds no shards."""

@@ -1,14 +1,16 @@
 """Files that are complete or absent, their hashes, JSON that knows its own hash, and a lock."""
 
 import fcntl
+import glob
 import hashlib
 import json
 import os
+import shutil
 import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import xxhash
 
@@ -18,6 +20,9 @@ BLOCK_BYTES = 1 << 22
 UNFINISHED = ".tmp"
 """Suffix of the names of files that are being written."""
 HASH = "hash"
+
+Description: TypeAlias = dict[str, int | str]
+"""The size of a file, `bytes`, and its 64-bit XXH3 hash, `xxh3`."""
 
 
 @contextmanager
@@ -38,6 +43,18 @@ def replacing(path: Path) -> Iterator[Path]:
         unfinished.unlink(missing_ok=True)
 
 
+def remove_unfinished(path: Path) -> None:
+    """Remove what processes that were killed have left of their own of a file. Nobody else may be writing it."""
+    for left_over in path.parent.glob(f"{glob.escape(path.name)}.*{UNFINISHED}"):
+        left_over.unlink(missing_ok=True)
+
+
+def copy(source: Path, target: Path) -> None:
+    """Copy a file's content in one step."""
+    with replacing(target) as unfinished:
+        shutil.copyfile(source, unfinished)
+
+
 def sync(path: Path) -> None:
     """Wait until a file's content, or a folder's list of names, is on disk."""
     descriptor = os.open(path, os.O_RDONLY)
@@ -45,6 +62,13 @@ def sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def sync_folder(folder: Path) -> None:
+    """Wait until a folder's files and their names are on disk."""
+    for path in folder.iterdir():
+        sync(path)
+    sync(folder)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -113,8 +137,8 @@ def locked(folder: Path) -> Iterator[None]:
         yield
 
 
-def describe(path: Path) -> dict[str, int | str]:
-    """The size of a file and its 64-bit XXH3 hash, as the manifest lists them."""
+def describe(path: Path) -> Description:
+    """The size of a file and its hash, as the manifest lists them."""
     digest = xxhash.xxh3_64()
     with path.open("rb") as file:
         while block := file.read(BLOCK_BYTES):
@@ -127,9 +151,9 @@ def key(value: Any) -> str:
     return xxhash.xxh3_128_hexdigest(json.dumps(value).encode())
 
 
-def matches(path: Path, description: dict[str, int | str]) -> bool:
+def matches(path: Path, description: Description) -> bool:
     """Whether a file is there and is the one described."""
-    return path.exists() and describe(path) == description
+    return path.is_file() and describe(path) == description
 
 
 def sha256(path: Path) -> str:

@@ -74,9 +74,11 @@ class ShardWriter:
             self.builder.add_document(tokens[start:end], [end - start])
 
     def close(self) -> dict[str, Any]:
-        """Write the index, read it again, and return the split's entry in the manifest."""
+        """Write the index, read it again once it is on disk, and return the split's entry in the manifest."""
         paths = [self.prefix.with_suffix(suffix) for suffix in (".bin", ".idx")]
         self.builder.finalize(str(paths[1]))
+        for path in paths:
+            files.sync(path)
         split = open_split(self.prefix)
         return {
             "documents": len(split),

@@ -9,9 +9,12 @@ from matplotlib.figure import Figure
 from rich.console import Console
 from tokenizers import Tokenizer
 
+from data_prep import files
+from data_prep.manifest import Manifest
 from data_prep.masking import MASKED_FRACTION, Masking, word_continuations
+from data_prep.own_fault import sentence_of
 from data_prep.summary import summarize
-from data_prep.verify import read_manifest, verify
+from data_prep.verify import told_of_no_hash, verify
 
 if TYPE_CHECKING:
     from data_prep.indexed import Split
@@ -30,17 +33,21 @@ def inspect(folder: Path, console: Console) -> None:
     Raises:
         DataError: a file is missing or damaged.
     """
-    verify(folder)
+    manifest = verify(folder)
     from data_prep.indexed import open_split  # takes seconds
 
     console.print(f"{folder}: every file is as it was written", highlight=False, soft_wrap=True)
-    manifest = read_manifest(folder)
+    if sentence := told_of_no_hash(folder, manifest):
+        console.print(sentence, highlight=False, soft_wrap=True)
     summarize(manifest, console)
-    splits = {name: open_split(folder / name) for name in manifest["splits"]}
+    splits = {name: open_split(folder / name) for name in manifest.splits}
     lengths = {name: split.sequence_lengths for name, split in splits.items()}
     _show_lengths(lengths["train"], console)
-    _draw_lengths(lengths, folder / PICTURE)
-    console.print(f"the same as a picture: {folder / PICTURE}", highlight=False, soft_wrap=True)
+    try:
+        _draw_lengths(lengths, folder / PICTURE)
+        console.print(f"the same as a picture: {folder / PICTURE}", highlight=False, soft_wrap=True)
+    except OSError as error:
+        console.print(f"no picture: {sentence_of(error, folder)}", highlight=False, soft_wrap=True)
     _show_samples(splits["train"], folder, manifest, console)
 
 
@@ -73,27 +80,32 @@ def _draw_lengths(lengths: dict[str, Lengths], path: Path) -> None:
         panel.set(xscale="log", xlabel="tokens a document", ylabel=f"% of {what}")
         panel.spines[["top", "right"]].set_visible(False)
     panels[0].legend(frameon=False)
-    figure.savefig(path, dpi=150)
+    with files.replacing(path) as unfinished:
+        figure.savefig(unfinished, dpi=150, format="png")
 
 
-def _show_samples(split: "Split", folder: Path, manifest: dict[str, Any], console: Console) -> None:
+def _show_samples(split: "Split", folder: Path, manifest: Manifest, console: Console) -> None:
     """Show windows of the training stream at places drawn with a fixed seed, for BERT also as they are masked."""
-    path = folder / manifest["tokenizer"]["path"] / "tokenizer.json"
+    path = folder / manifest.tokenizer_json
     tokenizer = Tokenizer.from_file(str(path))
     random = np.random.default_rng(0)
-    last = max(manifest["splits"]["train"]["tokens"] - SAMPLE_TOKENS, 0)
+    last = max(manifest.splits["train"].tokens - SAMPLE_TOKENS, 0)
     starts = random.integers(last, size=SAMPLES, endpoint=True)
     windows = [_window(split, int(start)) for start in starts]
     for start, window in zip(starts, windows, strict=True):
         text = tokenizer.decode(window.tolist(), skip_special_tokens=False)
         console.print(f"[bold]training tokens {start:,} to {start + SAMPLE_TOKENS:,}[/bold]", highlight=False)
         console.print(text, markup=False, highlight=False)
-    if manifest["tokenizer"]["mask"] is None:
+    facts = manifest.tokenizer
+    if facts.mask is None or facts.cls is None:
         return
     sample = windows[0].astype(np.int64)[None, :]
-    _show_masked(sample, "token", None, tokenizer, manifest["tokenizer"], random, console)
-    if continues := word_continuations(path):
-        _show_masked(sample, "whole_word", continues, tokenizer, manifest["tokenizer"], random, console)
+    continuations = {"token": None, "whole_word": word_continuations(path)}
+    for name, continues in continuations.items():
+        if name == "token" or continues:
+            masking = Masking.of(facts.vocab_size, facts.mask, facts.special, continues)
+            console.print(f"[bold]the first of them under masking: {name}[/bold]", highlight=False)
+            _show_masked(sample, masking, facts.cls, tokenizer, random, console)
 
 
 def _window(split: "Split", start: int) -> npt.NDArray[Any]:
@@ -106,23 +118,20 @@ def _window(split: "Split", start: int) -> npt.NDArray[Any]:
 
 def _show_masked(
     window: npt.NDArray[np.int64],
-    name: str,
-    continues: list[int] | None,
+    masking: Masking,
+    cls: int,
     tokenizer: Tokenizer,
-    facts: dict[str, Any],
     random: np.random.Generator,
     console: Console,
 ) -> None:
     """Show a sample, shape (1, tokens), as a BERT model sees it, and what it is to predict, by training's own rule."""
-    masking = Masking.of(facts["vocab_size"], facts["mask"], facts["special"], continues)
     shown = window.copy()
-    shown[:, 0] = facts["cls"]
+    shown[:, 0] = cls
     bits = random.integers(2**64, size=shown.shape, dtype=np.uint64)
     chosen = masking.choose(shown, bits, max(1, round(MASKED_FRACTION * shown.size)))
     masking.show(shown, chosen, random.random(chosen.shape), ignored=-1)
-    console.print(f"[bold]the first of them under masking: {name}[/bold]", highlight=False)
     console.print(tokenizer.decode(shown[0].tolist(), skip_special_tokens=False), markup=False, highlight=False)
     words, seen = ([str(tokenizer.id_to_token(int(i))) for i in sample[0, chosen[0]]] for sample in (window, shown))
-    mask = tokenizer.id_to_token(facts["mask"])
+    mask = tokenizer.id_to_token(masking.mask_token)
     told = [word if see == mask else f"{word} (shown: {see})" for word, see in zip(words, seen, strict=True)]
     console.print(f"to predict: {', '.join(told)}", markup=False, highlight=False)

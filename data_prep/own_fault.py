@@ -28,19 +28,20 @@ _OF_RUST = re.compile(r"\(os error (\d+)\)")  # its libraries raise plain except
 _OF_NUMPY = re.compile(r"\d+ requested and \d+ written")
 
 
-def sentence_of(error: BaseException) -> str | None:
-    """One sentence for an error of the machine: of a file, the disk or the memory. None for any other."""
-    if isinstance(error, MemoryError):
-        return _SENTENCES[errno.ENOMEM]
+def sentence_of(error: BaseException, place: Path | None = None) -> str | None:
+    """One sentence for an error of the machine: of a file, the disk or the memory. None for any other.
+
+    `place` is named where the error names no file.
+    """
     number = _number_of(error)
-    if number is None and not isinstance(error, OSError):
-        return None
-    if number is None:
+    if number is not None:
+        sentence = _SENTENCES.get(number, f"{os.strerror(number)}: mend that and run the same command again")
+    elif isinstance(error, OSError):
         sentence = _first_line(error)
     else:
-        sentence = _SENTENCES.get(number, f"{os.strerror(number)}: mend that and run the same command again")
-    name = getattr(error, "filename", None)
-    return sentence if name is None else f"{os.fsdecode(name) if isinstance(name, bytes) else name}: {sentence}"
+        return None
+    name = getattr(error, "filename", None) or place
+    return f"{os.fsdecode(name)}: {sentence}" if isinstance(name, str | bytes | Path) else sentence
 
 
 def tell_own_fault(program: str, error: BaseException, folder: Path | None = None) -> str:
@@ -73,6 +74,8 @@ def _write_traceback(program: str, error: BaseException, folder: Path | None) ->
 
 def _number_of(error: BaseException) -> int | None:
     """The system's number of an error, as `errno` names it."""
+    if isinstance(error, MemoryError):
+        return errno.ENOMEM
     if isinstance(error, OSError) and error.errno is not None:
         return error.errno
     if of_rust := _OF_RUST.search(str(error)):

@@ -59,11 +59,11 @@ class Documents:
 
 def is_done(job: Job, part: Part) -> bool:
     """Whether the files of a part are complete and those that were written."""
-    marker = job.path(part, ".json")
-    if not marker.exists():
+    try:
+        marker, is_hashed = files.read_hashed(job.path(part, ".json"))
+    except (FileNotFoundError, ValueError):  # none, or damaged
         return False
-    expected = files.read_json(marker)["files"]
-    return all(files.matches(job.path(part, suffix), expected[suffix]) for suffix in job.contents)
+    return is_hashed and all(files.matches(job.path(part, s), marker["files"][s]) for s in job.contents)
 
 
 def encode_part(job: Job, part: Part) -> None:
@@ -99,7 +99,7 @@ def encode_part(job: Job, part: Part) -> None:
     if job.near:
         np.save(job.path(part, ".npy"), np.frombuffer(signatures, np.uint32).reshape(-1, near.PERMUTATIONS))
     contents = {suffix: files.describe(job.path(part, suffix)) for suffix in job.contents}
-    files.write_json(job.path(part, ".json"), {"files": contents, "dropped": dropped})
+    files.write_hashed(job.path(part, ".json"), {"files": contents, "dropped": dropped})
 
 
 def load_documents(job: Job, plan: list[Part]) -> Documents:
@@ -115,7 +115,7 @@ def load_documents(job: Job, plan: list[Part]) -> Documents:
 
 def load_dropped(job: Job, part: Part) -> Counter[str]:
     """How many documents cleaning left out of a finished part, by reason."""
-    return Counter(files.read_json(job.path(part, ".json"))["dropped"])
+    return Counter(files.read_hashed(job.path(part, ".json"))[0]["dropped"])
 
 
 def load_tokens(job: Job, part: Part) -> npt.NDArray[Any]:

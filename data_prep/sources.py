@@ -166,8 +166,6 @@ def _hub_spans(source: Source) -> Iterator[Span]:
 def _gather_docs(column: str, work: Path) -> Path:
     path = work / f"docs-{prose.fingerprint()[:16]}.jsonl"
     if not path.exists():
-        unfinished = path.with_suffix(".tmp")
-        with unfinished.open("w", encoding="utf-8") as file:
+        with files.replacing(path) as unfinished, unfinished.open("w", encoding="utf-8") as file:
             file.writelines(json.dumps({column: text}) + "\n" for text in prose.documents())
-        unfinished.replace(path)
     return path

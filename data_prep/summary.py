@@ -1,23 +1,23 @@
 """The counts of a manifest, as a person reads them."""
 
-from typing import Any
-
 from rich.console import Console
 from rich.table import Table
 
+from data_prep.manifest import Manifest
 
-def summarize(manifest: dict[str, Any], console: Console) -> None:
+
+def summarize(manifest: Manifest, console: Console) -> None:
     """Print the sources, the splits and the tokenizer of a folder of shards."""
     table = Table("source", "documents", "MB", "dropped", box=None, pad_edge=False, header_style="bold")
-    for source in manifest["sources"]:
-        reasons = source["dropped"].items()
+    for source in manifest.sources:
+        reasons = source.dropped.items()
         dropped = ", ".join(f"{count:,} {reason.replace('_', ' ')}" for reason, count in reasons if count)
-        table.add_row(source["name"], f"{source['documents']:,}", f"{source['bytes'] / 1e6:,.1f}", dropped or "none")
+        table.add_row(source.name, f"{source.documents:,}", f"{source.bytes / 1e6:,.1f}", dropped or "none")
     console.print(table)
     table = Table("split", "documents", "tokens", box=None, pad_edge=False, header_style="bold")
-    for name, split in manifest["splits"].items():
-        table.add_row(name, f"{split['documents']:,}", f"{split['tokens']:,}")
+    for name, split in manifest.splits.items():
+        table.add_row(name, f"{split.documents:,}", f"{split.tokens:,}")
     console.print(table)
-    kind, size = manifest["tokenizer"]["kind"], manifest["tokenizer"]["vocab_size"]
-    entropy = manifest["unigram_entropy"]
+    kind, size = manifest.tokenizer.kind, manifest.tokenizer.vocab_size
+    entropy = manifest.unigram_entropy
     console.print(f"{kind} of {size:,} tokens; unigram entropy {entropy:.4f} nats a token", highlight=False)

@@ -1,88 +1,109 @@
 """Are the shards those that were written?"""
 
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from data_prep import files
 from data_prep.errors import DataError
+from data_prep.manifest import NAME, UNHASHED, FileEntry, Manifest, read_manifest
 
 _NOTE = Path("cache", "verified.json")
-FORMAT = 1
-"""What a folder of shards holds. docs/upgrading.md says which versions write and read which format."""
 
 
-def read_manifest(folder: Path) -> dict[str, Any]:
-    """Read the manifest of a folder of shards.
+def verify(folder: Path) -> Manifest:
+    """Check every file against its hash, and that megatron-core reads the shards.
 
+    Returns:
+        The manifest.
     Raises:
-        DataError: no such folder, preparation did not finish there, the manifest is damaged or of another format.
+        DataError: a file is missing or damaged; the message names it.
     """
-    path = folder / "manifest.json"
-    if not path.is_file():
-        raise DataError(f"{path}: not found: make the shards by apollo-prep build --out {folder}")
-    try:
-        manifest: dict[str, Any] = files.read_json(path)
-        written = manifest.get("format")
-    except (ValueError, AttributeError):
-        raise DataError(f"{path}: damaged: restore it, or remove {folder} and build again") from None
-    if written != FORMAT:
-        raise DataError(
-            f"{path}: has format {written}, and this version reads format {FORMAT}: use the version that wrote it, "
-            "or build the text again in another folder"
-        )
+    manifest = read_manifest(folder)
+    stamps = _stamps(folder, manifest)
+    _compare(folder, manifest.shards)
+    check_tokenizer(folder, manifest)
+    from data_prep.indexed import open_split  # takes seconds
+
+    for name in manifest.splits:
+        open_split(folder / name)
+    _note(folder, stamps)
     return manifest
 
 
-def verify(folder: Path) -> None:
-    """Check every shard and the tokenizer against the hashes in the manifest, and that megatron-core reads the shards.
+def verify_once(folder: Path) -> Manifest:
+    """Check as `verify` does, but not the tokens again while the shards have the sizes and times they then had.
 
+    All else is small, and is compared with its hashes each time. Where the folder cannot be written to, nothing can be
+    noted, and the whole check is made each time.
+
+    Returns:
+        The manifest.
     Raises:
         DataError: a file is missing or damaged; the message names it.
     """
     manifest = read_manifest(folder)
-    for split in manifest["splits"].values():
-        for name, expected in split["files"].items():
-            path = folder / name
-            if not files.matches(path, expected):
-                raise DataError(f"{path}: missing or damaged: restore it, or remove {folder} and build again")
-    path = folder / manifest["tokenizer"]["path"] / "tokenizer.json"
-    if not path.exists() or files.sha256(path) != manifest["tokenizer"]["sha256"]:
+    with suppress(OSError, ValueError):
+        if files.read_json(folder / _NOTE) == _stamps(folder, manifest):
+            _compare(folder, {name: file for name, file in manifest.shards.items() if name.endswith(".idx")})
+            check_tokenizer(folder, manifest)
+            return manifest
+    return verify(folder)
+
+
+def note_verified(folder: Path, manifest: Manifest) -> None:
+    """Note that the files are sound as they are now, for `verify_once`."""
+    _note(folder, _stamps(folder, manifest))
+
+
+def check_tokenizer(folder: Path, manifest: Manifest) -> None:
+    """Check that the files of the tokenizer are those that are listed, and no others.
+
+    Raises:
+        DataError: one is missing, damaged, or not listed, though `transformers` might read it.
+    """
+    path = folder / manifest.tokenizer_json
+    if not path.is_file() or files.sha256(path) != manifest.tokenizer.sha256:
         raise DataError(
             f"{path}: missing or not these shards' tokenizer: restore it, or remove {folder} and build again"
         )
-    from data_prep.indexed import open_split  # takes seconds
-
-    for name in manifest["splits"]:
-        open_split(folder / name)
-
-
-def verify_once(folder: Path) -> None:
-    """Check as `verify` does, but not again for as long as all files have the sizes and times they then had.
-
-    Where the folder cannot be written to, nothing can be noted, and the check is made each time.
-
-    Raises:
-        DataError: a file is missing or damaged; the message names it.
-    """
-    with suppress(OSError, ValueError):
-        if files.read_json(folder / _NOTE) == _stamps(folder):
-            return
-    verify(folder)
-    note_verified(folder)
+    if manifest.format == UNHASHED:
+        return
+    listed = manifest.tokenizer.files
+    _compare(path.parent, listed)
+    for other in sorted(path.parent.iterdir()):
+        if other.name not in listed and not other.name.startswith("."):
+            raise DataError(f"{other}: not a file of these shards' tokenizer: move it to another place")
 
 
-def note_verified(folder: Path) -> None:
-    """Note that the files are sound as they are now, for `verify_once`; nothing where the folder is read-only."""
+def told_of_no_hash(folder: Path, manifest: Manifest) -> str | None:
+    """One sentence where the manifest is of before it had a hash."""
+    if manifest.format != UNHASHED:
+        return None
+    return (
+        f"{folder / NAME}: has no hash of itself, since an earlier version wrote it, so damage in it would go "
+        "unnoticed: run the same `apollo-prep build` again, which checks every file and adds it"
+    )
+
+
+def _compare(folder: Path, listed: Mapping[str, FileEntry]) -> None:
+    for name, file in listed.items():
+        path = folder / name
+        if not files.matches(path, file.model_dump()):
+            raise DataError(f"{path}: missing or damaged: restore it, or remove {folder} and build again")
+
+
+def _stamps(folder: Path, manifest: Manifest) -> dict[str, Any]:
+    """The manifest's hash, and the size in bytes and the time of change in nanoseconds of each shard that is there."""
+    paths = (folder / name for name in manifest.shards)
+    status = {path.name: path.stat() for path in paths if path.exists()}
+    return {"manifest": manifest.hash, "shards": {name: [s.st_size, s.st_mtime_ns] for name, s in status.items()}}
+
+
+def _note(folder: Path, stamps: dict[str, Any]) -> None:
+    """Note what was found sound; nothing where the folder is read-only."""
     with suppress(OSError):
         (folder / _NOTE).parent.mkdir(exist_ok=True)
-        files.write_json(folder / _NOTE, _stamps(folder))
-
-
-def _stamps(folder: Path) -> dict[str, list[int]]:
-    """The size in bytes and the time of change in nanoseconds of the manifest and all that it lists."""
-    manifest = read_manifest(folder)
-    listed = [name for split in manifest["splits"].values() for name in split["files"]]
-    names = ["manifest.json", *listed, f"{manifest['tokenizer']['path']}/tokenizer.json"]
-    status = {name: (folder / name).stat() for name in names}
-    return {name: [s.st_size, s.st_mtime_ns] for name, s in status.items()}
+        files.remove_unfinished(folder / _NOTE)
+        files.write_json(folder / _NOTE, stamps)

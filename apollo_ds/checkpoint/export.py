@@ -1,32 +1,84 @@
-"""From a checkpoint to a plain `transformers` model with its tokenizer."""
+"""From a checkpoint to a plain `transformers` model with its tokenizer, in a folder that is whole or not there."""
 
 from pathlib import Path
+from typing import Any
 
 import torch
-from transformers import AutoTokenizer
+from safetensors import SafetensorError
+from transformers import AutoTokenizer, PreTrainedModel
 from transformers.initialization import no_init_weights
 from transformers.utils.logging import disable_progress_bar
 
+from apollo_ds.checkpoint.export_folder import check_replaceable, keep_foreign, replacing_folder
+from apollo_ds.checkpoint.export_manifest import write_export_manifest
+from apollo_ds.checkpoint.find import hash_of
 from apollo_ds.checkpoint.saved_state import SavedState
+from apollo_ds.data.corpus import Corpus
+from apollo_ds.errors import UserError
+from apollo_ds.growth.counters import WEIGHT
 from apollo_ds.growth.depth_map import DepthMap
 from apollo_ds.growth.learned import operator_of
 from apollo_ds.growth.learned.transitions import OutOfLearning
-from apollo_ds.growth.state import WEIGHT
 from apollo_ds.growth.weights_and_moments import Growth, StateMap
 from apollo_ds.models.families import family_of
 from apollo_ds.schedule.stage import Stage
 
 
-@torch.no_grad()
-def export(state: SavedState, stage: Stage, tokenizer_folder: Path, folder: Path) -> None:
+def export(
+    state: SavedState, stage: Stage, text: Corpus, folder: Path, run: str | None = None, own: bool = False
+) -> None:
     """Write the model in fp32, of the shape and the greatest depth that its stage trains; `from_pretrained` loads it.
 
-    Layers that are still shared are written at each position they run at.
+    The folder appears, or takes an earlier export's place, when it is complete and on disk; an error leaves all as it
+    was.
+
+    Args:
+        state: the weights.
+        stage: what trained them.
+        text: where the tokenizer is.
+        folder: where to write.
+        run: which run it is of; an earlier export of the same one is replaced.
+        own: whether the folder is the run's own `export`; then what is there is replaced, whatever it says.
+    Raises:
+        UserError: the tokenizer's files are damaged, or the folder holds something else or cannot be written to.
     """
+    folder = folder.resolve()  # what a link names is replaced, not the link
+    check_replaceable(folder, run, own)
+    text.check_tokenizer()
+    tokenizer = _load_tokenizer(text.tokenizer_folder)
+    model = _model(state, stage, tokenizer)
+    about = {
+        "run": run,
+        "step": state.manifest.totals.step,
+        "family": stage.shape.family,
+        "tokenizer": text.tokenizer_hash,
+        "checkpoint": hash_of(state.folder / "manifest.json"),
+    }
+    try:
+        with replacing_folder(folder) as unfinished:
+            _write(model, tokenizer, unfinished)
+            write_export_manifest(unfinished, **about)
+            keep_foreign(folder, unfinished)
+    except (OSError, SafetensorError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise UserError(f"{folder}: cannot be written: {reason}; free space, or name another folder") from None
+
+
+def _write(model: PreTrainedModel, tokenizer: Any, folder: Path) -> None:
+    disable_progress_bar()
+    model.save_pretrained(folder)
+    try:
+        tokenizer.save_pretrained(folder)
+    except Exception as error:  # of no class of its own: so the tokenizers library tells of a full disk
+        raise OSError(str(error)) from error
+
+
+@torch.no_grad()
+def _model(state: SavedState, stage: Stage, tokenizer: Any) -> PreTrainedModel:
+    """The plain model. Layers that are still shared are in it at each position they run at."""
     family = family_of(stage.shape)
     shape = stage.shape.model_copy(update={"num_layers": stage.evaluation_depth})
     config = family.config(shape)
-    tokenizer = AutoTokenizer.from_pretrained(tokenizer_folder)
     if not family.counts_positions_from_padding:
         config.pad_token_id = tokenizer.pad_token_id
     config.bos_token_id = tokenizer.bos_token_id
@@ -44,6 +96,16 @@ def export(state: SavedState, stage: Stage, tokenizer_folder: Path, folder: Path
         weight = placement.apply(f"model.{name}", WEIGHT, old, state.counters)
         if weight is not None:
             parameter.copy_(weight)
-    disable_progress_bar()
-    model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
+    return model
+
+
+def _load_tokenizer(folder: Path) -> Any:
+    """A saved tokenizer.
+
+    Raises:
+        UserError: transformers cannot read it.
+    """
+    try:
+        return AutoTokenizer.from_pretrained(folder)
+    except Exception as error:  # damaged files raise anything in transformers
+        raise UserError(f"{folder}: cannot be read as a tokenizer ({type(error).__name__}); restore it") from None

@@ -1,88 +1,97 @@
-"""The checkpoints in a run's folder: which there are, which are whole, and which one is resumed.
+"""The checkpoints in a run's folder: which there are, which are sound, and which is the newest of these.
 
-Each rank decides by `newest_sound`: `Trainer._newest_checkpoint` when a run starts or goes on, `plan_rollback` when it
-goes back, and `read_source` when another run starts from it. Nothing here imports torch.
+A run's own are chosen by all of its ranks together (`choose.py`). `newest_sound` is for other commands and for the run
+that another one starts from. Nothing here imports torch.
 """
 
-import json
 from math import inf
 from pathlib import Path
-from typing import Any
 
 import xxhash
 
-from apollo_ds.errors import UserError
+from apollo_ds.checkpoint.coverage import check_coverage
+from apollo_ds.checkpoint.manifest import DamagedCheckpoint, Manifest, is_checkpoint, read_manifest, step_of
 
-FORMAT = 2
-"""What a checkpoint's files hold. docs/upgrading.md says which versions write and read which format."""
-PARTIAL = ".partial"
-"""Suffix of the names of incomplete files and folders."""
-
-
-class DamagedCheckpoint(Exception):
-    """A checkpoint that cannot be used; the message names the file."""
+SET_ASIDE = ".damaged"
+"""Suffix of the names that damaged checkpoints get, so that they are neither resumed nor removed."""
 
 
-def step_of(checkpoint: Path) -> int:
-    """The step that a checkpoint was written after."""
-    return int(checkpoint.name.removeprefix("step-"))
+def checkpoints_in(folder: Path) -> list[Path]:
+    """Folders with the name of a finished checkpoint, newest first. What is in them may be damaged."""
+    return sorted(filter(is_checkpoint, folder.glob("step-*")), key=step_of, reverse=True)
 
 
-def complete_checkpoints(folder: Path) -> list[Path]:
-    """Finished checkpoints, newest first."""
-    finished = [path for path in folder.glob("step-*") if path.suffix != PARTIAL]
-    return sorted(finished, key=step_of, reverse=True)
+def has_traces(folder: Path) -> bool:
+    """Whether there has ever been a finished checkpoint, as far as what is left tells."""
+    aside = any(SET_ASIDE in path.name for path in folder.glob("step-*"))
+    return aside or bool(checkpoints_in(folder)) or (folder / "latest").exists()
 
 
-def verify(folder: Path) -> None:
-    """Compare every file with its hash.
+def verify(checkpoint: Path, run: str | None = None) -> Manifest:
+    """Check all of a checkpoint; returns its manifest.
+
+    Args:
+        checkpoint: its folder.
+        run: which run it must be of, as the run's config.yaml has it; None: any.
+    Raises:
+        DamagedCheckpoint: it is damaged, or is another run's.
+        UserError: a later version wrote it.
+    """
+    manifest = manifest_of(checkpoint, run)
+    check_files(checkpoint, list(manifest.files), manifest)
+    check_coverage(checkpoint, manifest)
+    return manifest
+
+
+def manifest_of(checkpoint: Path, run: str | None) -> Manifest:
+    """The same for the manifest alone.
+
+    Raises:
+        DamagedCheckpoint: it is damaged, or is another run's.
+        UserError: a later version wrote it.
+    """
+    manifest = read_manifest(checkpoint)
+    if None not in (run, manifest.run) and manifest.run != run:
+        raise DamagedCheckpoint(f"{checkpoint}: is a checkpoint of another run")
+    return manifest
+
+
+def check_files(checkpoint: Path, names: list[str], manifest: Manifest) -> None:
+    """Compare some of a checkpoint's files with their hashes.
 
     Raises:
         DamagedCheckpoint: a file is missing or differs.
     """
-    for name, expected in read_manifest(folder)["files"].items():
-        path = folder / name
-        if not path.is_file() or hash_of(path) != expected:
+    for name in names:
+        path = checkpoint / name
+        try:
+            is_same = hash_of(path) == manifest.files[name]
+        except OSError:
+            is_same = False
+        if not is_same:
             raise DamagedCheckpoint(f"{path}: missing or damaged")
 
 
-def newest_sound(folder: Path, before: float = inf) -> tuple[Path | None, list[str]]:
-    """The newest undamaged checkpoint of a step below `before`, and what is wrong with each newer one."""
+def newest_sound(folder: Path, before: float = inf, run: str | None = None) -> tuple[Path | None, list[str]]:
+    """The newest sound checkpoint of a step below `before`, and what is wrong with each newer one.
+
+    Raises:
+        UserError: a later version wrote one of them.
+    """
     complaints: list[str] = []
-    for candidate in complete_checkpoints(folder):
+    for candidate in checkpoints_in(folder):
         if step_of(candidate) >= before:
             continue
         try:
-            verify(candidate)
+            verify(candidate, run)
             return candidate, complaints
         except DamagedCheckpoint as damage:
             complaints.append(str(damage))
     return None, complaints
 
 
-def read_manifest(folder: Path) -> dict[str, Any]:
-    """A checkpoint's manifest: totals, counters, and the files with their hashes.
-
-    Raises:
-        DamagedCheckpoint: the manifest is missing or is not JSON.
-        UserError: another version wrote it in a format that this one does not read.
-    """
-    path = folder / "manifest.json"
-    try:
-        manifest = json.loads(path.read_text())
-        written = manifest.get("format")
-    except (OSError, ValueError, AttributeError):
-        raise DamagedCheckpoint(f"{path}: missing or damaged") from None
-    if written != FORMAT:
-        raise UserError(
-            f"{path}: has format {written}, and this version of apollo_ds reads format {FORMAT}; "
-            "use the version that the run's config.yaml names, or another folder with out=..."
-        )
-    return manifest
-
-
 def hash_of(path: Path) -> str:
-    """The hash of a file, as manifests list it."""
+    """The 128-bit XXH3 hash of a file, as manifests list it."""
     digest = xxhash.xxh3_128()
     with path.open("rb") as file:
         while chunk := file.read(1 << 24):

@@ -44,5 +44,7 @@ class Progress:
     course: Course
     metrics_bytes: int
     """Length of the metrics file at this step, to which a resumed run cuts it back."""
+    metrics_hash: str
+    """The 128-bit XXH3 hash of so much of it."""
     memory: LossMemory
     """What the watch over the loss remembers."""

@@ -6,34 +6,31 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from apollo_ds.checkpoint.find import DamagedCheckpoint, read_manifest, verify
-from apollo_ds.checkpoint.progress import Course, LossMemory
+from apollo_ds.checkpoint.manifest import DamagedCheckpoint, Manifest, read_manifest
 from apollo_ds.errors import UserError
-from apollo_ds.growth.state import Counters, Shape, dtype_of
-from apollo_ds.schedule.source_run import SourceRun
-from apollo_ds.schedule.totals import Totals
-from apollo_ds.schedule.triggers import Evidence
+from apollo_ds.growth.state import Shape, dtype_of
 
 
 class SavedState:
     """A state on disk, written by any number of ranks, read by any other number without communication."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, manifest: Manifest | None = None) -> None:
+        """Open a checkpoint that has been verified; its manifest is read if it is not given.
+
+        Raises:
+            UserError: a file cannot be read.
+        """
         self.folder = folder
-        manifest = read_manifest(folder)
-        self.totals = Totals(**manifest["totals"])
-        course = manifest["course"]
-        self.course = Course(**{**course, "evidence": Evidence(**course["evidence"])})
-        self.metrics_bytes: int = manifest["metrics_bytes"]
-        self.memory = LossMemory(**manifest.get("memory", {}))
-        counters = manifest["counters"]
-        self.counters = Counters(**{**counters, "births": tuple(counters["births"])})
-        self.saved_by: int = len(manifest["files"])
-        self._files = [safe_open(folder / name, framework="pt") for name in manifest["files"]]
-        self._slices: list[dict[str, Any]] = [json.loads(file.metadata()["slices"]) for file in self._files]
+        try:
+            self.manifest = manifest or read_manifest(folder)
+            self._files = [safe_open(folder / name, framework="pt") for name in sorted(self.manifest.files)]
+            self._slices: list[dict[str, Any]] = [json.loads(file.metadata()["slices"]) for file in self._files]
+        except (OSError, SafetensorError, DamagedCheckpoint) as error:
+            raise UserError(f"{folder}: cannot be read ({error}); run the same command again") from None
+        self.counters = self.manifest.counters
 
     def names(self) -> Iterator[str]:
         """See `State`."""
@@ -56,16 +53,3 @@ class SavedState:
 
     def release(self, name: str, tensor: str) -> None:
         """See `State`; the files are not in memory."""
-
-
-def state_of(source: SourceRun) -> SavedState:
-    """The state that a source has come to.
-
-    Raises:
-        UserError: its checkpoint is damaged or gone.
-    """
-    try:
-        verify(source.checkpoint)
-    except DamagedCheckpoint as damage:
-        raise UserError(f"method.source: {damage}; restore it, or begin again in another folder with out=...") from None
-    return SavedState(source.checkpoint)

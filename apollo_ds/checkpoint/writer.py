@@ -4,7 +4,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 from apollo_ds.checkpoint.progress import Progress
-from apollo_ds.checkpoint.save import on_all_ranks, prune, save_checkpoint
+from apollo_ds.checkpoint.prune import Pruner
+from apollo_ds.checkpoint.save import on_all_ranks, save_checkpoint
 from apollo_ds.engine.processes import Processes
 from apollo_ds.engine.side_channel import SideChannel
 from apollo_ds.growth.state import ShardedState
@@ -13,10 +14,10 @@ from apollo_ds.growth.state import ShardedState
 class CheckpointWriter:
     """Writes one checkpoint at a time, all ranks together, then removes those that need not be kept."""
 
-    def __init__(self, folder: Path, processes: Processes, keep: int, keep_every: int) -> None:
+    def __init__(self, folder: Path, run: str, processes: Processes, keep: int, keep_every: int) -> None:
         self.folder = folder
-        self.keep = keep
-        self.keep_every = keep_every
+        self.run = run
+        self._pruner = Pruner(folder, keep, keep_every)
         self._channel = SideChannel(processes)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
         self._in_flight: Future[None] | None = None
@@ -49,13 +50,9 @@ class CheckpointWriter:
         return str(error) if error else None
 
     def _write(self, state: ShardedState, progress: Progress) -> None:
-        save_checkpoint(self.folder, state, progress, self._channel)
+        saved = save_checkpoint(self.folder, state, progress, self.run, self._channel)
         is_first = self._channel.processes.is_first
-        on_all_ranks(
-            self._channel,
-            self.folder,
-            lambda: prune(self.folder, self.keep, self.keep_every) if is_first else None,
-        )
+        on_all_ranks(self._channel, self.folder, lambda: self._pruner.prune(saved) if is_first else None)
 
     def close(self) -> None:
         """Let what has begun come to its end, well or not, and free the thread. All ranks together."""

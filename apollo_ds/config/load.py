@@ -13,7 +13,7 @@ from apollo_ds.config.complaint import complaint
 from apollo_ds.config.overrides import apply_override, read_json, read_mapping
 from apollo_ds.config.packaged import find_recipe
 from apollo_ds.config.recipe import Recipe
-from apollo_ds.config.recorded import with_defaults
+from apollo_ds.config.recorded import read_recorded
 from apollo_ds.config.source_run import source_of
 from apollo_ds.errors import UserError
 
@@ -39,16 +39,9 @@ def load_resolved(path: Path) -> Recipe:
     """Read the recipe part of a run folder's config.yaml, which an earlier version may have written.
 
     Raises:
-        UserError: it has none, or a key or value is wrong.
+        UserError: it is missing or damaged, or a key or value is wrong.
     """
-    values = read_mapping(path, "recipe").get("recipe")
-    if not isinstance(values, dict):
-        raise UserError(f"{path}: damaged; it holds no recipe")
-    try:
-        values = with_defaults(values)
-    except (KeyError, TypeError, AttributeError):
-        raise UserError(f"{path}: damaged; its recipe lacks a model or a method") from None
-    return resolve(values, str(path))
+    return resolve(read_recorded(path).recipe, str(path))
 
 
 def resolve(values: Mapping[str, Any], file: str) -> Recipe:

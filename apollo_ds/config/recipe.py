@@ -52,6 +52,9 @@ class Recipe(BaseModel):
     stages, and methods that change them, such as `[deep_jump, pld]`."""
     data: Annotated[Path, MAY_CHANGE]
     """Folder of the prepared text, as `apollo-prep build` writes it. The text itself must stay the same."""
+    verify: Annotated[Literal["quick", "full"], MAY_CHANGE] = "quick"
+    """What is read of the prepared text before a run starts. `quick`: all files but the tokens are compared with their
+    hashes, and the tokens only where their size or time of change differs; `full`: the tokens too, each time."""
     out: Annotated[Path, MAY_CHANGE]
     """Folder of the run: its checkpoints, metrics, report and exported model."""
     steps: PositiveInt

@@ -1,17 +1,75 @@
-"""A recipe as a run folder recorded it, perhaps long ago: keys that came later have what the run did then."""
+"""A run's config.yaml, perhaps written long ago: its recipe, which text it reads, and what it was run with.
+
+In a recipe, keys that came later have what the run did then.
+"""
 
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict
 from pydantic_core import to_jsonable_python
 
 from apollo_ds.config.recipe import Recipe
 from apollo_ds.errors import UserError
 from apollo_ds.methods import METHODS
 from apollo_ds.models.families import shape_class_of
+from data_prep import files
+
+_YAML = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+"""In C where it is installed: a comparison reads hundreds of files."""
+
+
+class Recorded(BaseModel):
+    """What config.yaml holds. Earlier versions did not write the keys that may be None."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    recipe: dict[str, Any]
+    """As `with_defaults` completes it."""
+    run: str | None = None
+    """A hash of what must stay the same in the run: the keys of its recipe that may not change, and its text."""
+    tokenizer: str | None = None
+    """The hash of the text's tokenizer; see `Corpus`."""
+    held_out: str | None = None
+    """The hash of the held-out tokens."""
+    train: str | None = None
+    """The hash of the training tokens."""
+    versions: dict[str, str] | None = None
+    git_commit: str | None = None
+    git_diff: str | None = None
+    """How the code differed from the commit, as a hash; see `run_folder.git_diff`."""
+    ranks: int | None = None
+
+
+def read_recorded(path: Path) -> Recorded:
+    """What a run's config.yaml holds.
+
+    Raises:
+        UserError: it is missing or damaged, or was changed since the run wrote it.
+    """
+    try:
+        values = yaml.load(path.read_bytes(), Loader=_YAML)
+        if not isinstance(values, dict) or not isinstance(values.get("recipe"), dict):
+            raise TypeError
+        if values.pop(files.HASH, None) not in (None, files.hash_of_values(values)):
+            raise ValueError
+        return Recorded.model_validate({**values, "recipe": with_defaults(values["recipe"])})
+    except (OSError, yaml.YAMLError, TypeError, KeyError, ValueError, AttributeError, RecursionError):
+        raise UserError(
+            f"{path}: missing, damaged, or changed since the run wrote it; restore it, or choose another folder with "
+            "out=..."
+        ) from None
+
+
+def write_recorded(path: Path, values: Mapping[str, Any]) -> None:
+    """Write config.yaml in one step, with a hash of what it holds.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    files.write_text(path, yaml.safe_dump({**values, files.HASH: files.hash_of_values(values)}, sort_keys=False))
 
 
 def with_defaults(recorded: Mapping[str, Any]) -> dict[str, Any]:
@@ -39,15 +97,3 @@ def _defaults(kind: type[BaseModel]) -> dict[str, Any]:
         k: field for k, field in kind.model_fields.items() if not field.is_required() and not field.default_factory
     }
     return {key: to_jsonable_python(field.default) for key, field in fixed.items()}
-
-
-def read_recorded(path: Path) -> dict[str, Any]:
-    """The recipe part of config.yaml.
-
-    Raises:
-        UserError: it is damaged.
-    """
-    try:
-        return with_defaults(yaml.safe_load(path.read_text())["recipe"])
-    except (OSError, yaml.YAMLError, TypeError, KeyError, ValueError, AttributeError):
-        raise UserError(f"{path}: damaged; remove the run folder or choose another with out=...") from None

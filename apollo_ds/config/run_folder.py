@@ -11,13 +11,13 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import IO, Any
 
-import yaml
-
+from apollo_ds.checkpoint.find import has_traces
 from apollo_ds.config.recipe import Recipe
-from apollo_ds.config.recorded import read_recorded
+from apollo_ds.config.recorded import read_recorded, write_recorded
 from apollo_ds.data.corpus import Corpus
 from apollo_ds.errors import UserError
 from apollo_ds.version import __version__
+from data_prep import files
 
 _SECONDS_TO_LET_GO = 60.0
 _PACKAGE = Path(__file__).parents[1]
@@ -42,21 +42,40 @@ class RunFolder:
         return self.config.is_file()
 
     def check(self, recipe: Recipe) -> None:
-        """Refuse to go on with a run that another recipe made.
+        """Refuse to go on with a run that another recipe or another text made.
 
         Raises:
-            UserError: a key that matters differs; names it, both values, and the ways out.
+            UserError: a key that matters, the tokenizer or the text differs; names it and the ways out.
         """
         if not self.exists:
+            if has_traces(self.checkpoints):
+                raise UserError(
+                    f"{self.config}: is missing, but there are checkpoints, and nothing tells which recipe and text "
+                    "made them; restore it, or use another folder with out=..."
+                )
             return
-        before = read_recorded(self.config)
-        now = recipe.plain()
+        recorded, now = read_recorded(self.config), recipe.plain()
+        before = recorded.recipe
         for key in sorted((before.keys() | now.keys()) - Recipe.may_change()):
             if before.get(key) != now.get(key):
                 raise UserError(
                     f"{self.config}: this run was started with {key}{_difference(before.get(key), now.get(key))}; "
                     f"use the same recipe, or another folder with out=..."
                 )
+        for key, (name, is_now) in _text(Corpus.open(recipe.data)).items():
+            if getattr(recorded, key) not in (None, is_now):
+                raise UserError(
+                    f"data: {recipe.data} is not the text that the run in {self.path} was started with: {name} "
+                    "differs; name that text's folder, or use another folder for the run with out=..."
+                )
+
+    def run_id(self) -> str:
+        """Which run this is: the same in config.yaml and in each checkpoint.
+
+        Raises:
+            UserError: config.yaml is missing or damaged.
+        """
+        return str(read_recorded(self.config).run)
 
     def claim(self, patience: float = _SECONDS_TO_LET_GO) -> None:
         """Keep other jobs out until `release`, or until this process ends, whatever ends it.
@@ -84,6 +103,8 @@ class RunFolder:
                         "stop it, or use another folder with out=..."
                     ) from None
                 time.sleep(0.2)
+        for path in (self.config, self.checkpoints / "latest"):
+            files.remove_unfinished(path)
         self._lock.truncate(0)
         self._lock.write(f"process {os.getpid()} on {socket.gethostname()}\n")
         self._lock.flush()
@@ -97,19 +118,35 @@ class RunFolder:
     def create(self, recipe: Recipe) -> None:
         """Make the folder and write config.yaml: the recipe, which text it reads, and what it is run with.
 
+        What says which run it is stays as it is. Call it while the folder is claimed: only then is nobody else's
+        recipe in between.
+
         Raises:
-            UserError: the folder cannot be written to, or the recipe's text is not there.
+            UserError: the run there is another one, the folder cannot be written to, or the recipe's text is not there.
         """
-        corpus = Corpus.open(recipe.data)
-        text = {"tokenizer": corpus.tokenizer_hash, "held_out": corpus.held_out_hash}
+        self.check(recipe)
+        text = {key: value for key, (_, value) in _text(Corpus.open(recipe.data)).items()}
+        run = read_recorded(self.config).run if self.exists else None
+        config = {"recipe": recipe.plain(), "run": run or _identity(recipe, text), **text, **_circumstances()}
         try:
             self.checkpoints.mkdir(parents=True, exist_ok=True)
-            partial = self.config.with_suffix(".partial")
-            config = {"recipe": recipe.plain(), **text, **_circumstances()}
-            partial.write_text(yaml.safe_dump(config, sort_keys=False))
-            partial.rename(self.config)
+            write_recorded(self.config, config)
         except OSError as error:
             raise UserError(f"out: cannot write to {self.path}: {error.strerror}") from None
+
+
+def _text(corpus: Corpus) -> dict[str, tuple[str, str]]:
+    """What tells a text from others, by its key in config.yaml: what it is in words, and its hash."""
+    return {
+        "tokenizer": ("its tokenizer", corpus.tokenizer_hash),
+        "held_out": ("its held-out text", corpus.held_out_hash),
+        "train": ("its training text", corpus.train_hash),
+    }
+
+
+def _identity(recipe: Recipe, text: dict[str, str]) -> str:
+    fixed = {key: value for key, value in recipe.plain().items() if key not in Recipe.may_change()}
+    return files.hash_of_values({"recipe": fixed, "text": text})
 
 
 def _difference(before: Any, now: Any, prefix: str = "") -> str:

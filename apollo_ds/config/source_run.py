@@ -4,14 +4,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from apollo_ds.checkpoint.find import newest_sound, read_manifest
+from apollo_ds.checkpoint.find import newest_sound
+from apollo_ds.checkpoint.manifest import read_manifest
 from apollo_ds.config.recipe import Recipe
 from apollo_ds.config.recorded import read_recorded
 from apollo_ds.errors import UserError
 from apollo_ds.schedule.source_run import SourceRun
-from apollo_ds.schedule.totals import Totals
 
 Load = Callable[[Path], Recipe]
 """`config.load.load_resolved`, which reads the recipe of a run's config.yaml, and may have to read its source too."""
@@ -26,7 +24,7 @@ def source_of(folder: Path, out: Path, load: Load) -> SourceRun | dict[str, Any]
     config = out / "config.yaml"
     if not config.is_file():
         return read_source(folder, load)
-    method = read_recorded(config)["method"]
+    method = read_recorded(config).recipe["method"]
     known = method.get("parts", [method])[0].get("source")
     return known if known and known["folder"] == str(folder) else read_source(folder, load)
 
@@ -40,25 +38,25 @@ def read_source(folder: Path, load: Load) -> SourceRun:
     config = folder / "config.yaml"
     if not config.is_file():
         raise UserError(f"method.source: {folder} is not a run folder: it has no config.yaml; name a run's")
-    schedule = load(config).schedule()
-    checkpoint, complaints = newest_sound(folder / "checkpoints")
+    schedule, recorded = load(config).schedule(), read_recorded(config)
+    checkpoint, complaints = newest_sound(folder / "checkpoints", run=recorded.run)
     if checkpoint is None:
         found = "; ".join(complaints) or "there is none"
         raise UserError(f"method.source: {folder} has no sound checkpoint ({found}); let the run save one")
     manifest = read_manifest(checkpoint)
-    stage, last = manifest["course"]["stage"], len(schedule.stages) - 1
+    stage, last = manifest.course.stage, len(schedule.stages) - 1
     if stage < last:
         raise UserError(
             f"method.source: {checkpoint} is of stage {stage + 1} of {last + 1}, which trains another model than "
             "the last; let the run reach its last stage"
         )
-    spent = Totals(**manifest["totals"])
+    spent = manifest.totals
     return SourceRun(
         folder=folder,
         checkpoint=checkpoint,
         step=spent.step,
         steps=schedule.total_steps,
         shape=schedule.stages[-1].shape.model_copy(update={"num_layers": schedule.stages[-1].unique_layers}),
-        tokenizer=yaml.safe_load(config.read_text()).get("tokenizer"),
+        tokenizer=recorded.tokenizer,
         spent=spent + schedule.source_run.spent if schedule.source_run else spent,
     )

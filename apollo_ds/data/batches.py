@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from apollo_ds.data.corpus import Corpus
 from apollo_ds.data.token_stream import TokenStream
+from apollo_ds.errors import UserError
 from apollo_ds.models.families import family_of
 from apollo_ds.models.loss import IGNORED
 from apollo_ds.models.pretraining import Batch
@@ -75,11 +76,20 @@ class BatchSource:
     def _samples(self, stream: TokenStream, positions: NDArray[np.int64], seq_len: int, seed: int) -> Batch:
         """The samples that start at token positions of the run."""
         if self.family.is_masked:
-            return self._masked(stream.read(positions, seq_len), positions, seed)
-        tokens = torch.from_numpy(stream.read(positions, seq_len + 1))
+            return self._masked(self._read(stream, positions, seq_len), positions, seed)
+        tokens = torch.from_numpy(self._read(stream, positions, seq_len + 1))
         inputs, targets = tokens[:, :-1].contiguous(), tokens[:, 1:].contiguous()
         # Rows of their own: a pinned copy has the strides of its source, and PyTorch writes into no shared memory.
         return inputs, torch.arange(seq_len).repeat(len(positions), 1), targets
+
+    def _read(self, stream: TokenStream, positions: NDArray[np.int64], length: int) -> NDArray[np.int64]:
+        tokens = stream.read(positions, length)
+        if tokens.min() < 0 or tokens.max() >= self.shape.vocab_size:
+            raise UserError(
+                f"data: {stream.prefix}.bin: damaged: holds a token that the tokenizer lacks: restore it, or remove "
+                f"{self.corpus.folder} and build again"
+            )
+        return tokens
 
     def _masked(self, tokens: NDArray[np.int64], positions: NDArray[np.int64], seed: int) -> Batch:
         """BERT's samples, masked by numbers drawn from where they stand; [CLS] takes the place of the first token."""

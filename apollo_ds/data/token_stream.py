@@ -8,11 +8,13 @@ from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
+import xxhash
 from numpy.typing import NDArray
 
 from apollo_ds.errors import UserError
 from apollo_ds.rng import Stream, permute, random_bits
 from data_prep import files
+from data_prep.errors import DataError
 from data_prep.shards import Shard
 
 _CACHED_FROM_DOCUMENTS = 1 << 20  # a million documents are put in order in a fifth of a second
@@ -25,12 +27,15 @@ class TokenStream:
     """A split's documents, shuffled anew each epoch and joined end to end.
 
     Raises:
-        UserError: the split holds less than one block.
+        UserError: the split holds less than one block, or its files do not belong together.
     """
 
     def __init__(self, folder: Path, split: str, block: int, seed: int) -> None:
         self.prefix = folder / split
-        self.shard = Shard.open(self.prefix)
+        try:
+            self.shard = Shard.open(self.prefix)
+        except DataError as error:
+            raise UserError(f"data: {error}") from None
         self.block = block
         self.seed = seed
         tokens = len(self.shard.tokens)
@@ -122,23 +127,42 @@ def _document_order(stream: TokenStream, epoch: int) -> Integers:
     their places in that stream. The order of many documents is kept beside them, where the folder can be written
     to, and mapped into memory, so that the ranks of a node share it.
     """
-    if len(stream.shard.lengths) < _CACHED_FROM_DOCUMENTS:
+    documents = len(stream.shard.lengths)
+    if documents < _CACHED_FROM_DOCUMENTS:
         return _shuffle_documents(stream, epoch)
     text = files.describe(stream.prefix.with_suffix(".idx"))["xxh3"]
     own = f"{stream.prefix.name}-seed{stream.seed}-"
-    path = stream.prefix.parent / "cache" / f"{own}epoch{epoch}-{text}.npy"
-    with suppress(OSError, ValueError, EOFError):  # absent, or cut short by a crash of the machine
-        return np.load(path, mmap_mode="r")
+    path = stream.prefix.parent / "cache" / f"{own}epoch{epoch}-{text}.order"
+    with suppress(OSError, ValueError):  # absent, or damaged
+        return _load_order(path, documents)
     order = _shuffle_documents(stream, epoch)
-    with suppress(OSError):  # a folder that cannot be written to
+    with suppress(OSError, ValueError):  # a folder that cannot be written to
         path.parent.mkdir(exist_ok=True)
         with files.replacing(path) as unfinished, unfinished.open("wb") as file:
-            np.save(file, order)
+            file.write(order.data)
+            file.write(_hash(order))
         for other in path.parent.glob(f"{own}*"):
             if other != path:
                 other.unlink(missing_ok=True)
-        return np.load(path, mmap_mode="r")
+        return _load_order(path, documents)
     return order
+
+
+def _load_order(path: Path, documents: int) -> Integers:
+    """Map an order that was kept; the last 8 bytes of its file are the hash of the others.
+
+    Raises:
+        OSError: it is not there.
+        ValueError: it is damaged.
+    """
+    content = np.memmap(path, np.int64, "r")
+    if len(content) != 2 * documents + 1 or _hash(content[:-1]) != content[-1:].tobytes():
+        raise ValueError("differs from its hash")
+    return content[:-1].reshape(2, documents)
+
+
+def _hash(numbers: Integers) -> bytes:
+    return xxhash.xxh3_64_digest(numbers.data)
 
 
 def _shuffle_documents(stream: TokenStream, epoch: int) -> Integers:

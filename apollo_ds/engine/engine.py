@@ -20,8 +20,9 @@ from apollo_ds.engine.malloc import keep_freed_memory, return_freed_memory, trim
 from apollo_ds.engine.options import EngineOptions
 from apollo_ds.engine.processes import Processes
 from apollo_ds.engine.teardown import tear_down
+from apollo_ds.growth.counters import WEIGHT, Counters
 from apollo_ds.growth.stage_model import TrainableModel
-from apollo_ds.growth.state import WEIGHT, Counters, Shape, ShardedState, Slice, State, dtype_of
+from apollo_ds.growth.state import Shape, ShardedState, Slice, State, dtype_of
 from apollo_ds.growth.weights_and_moments import StateMap
 from apollo_ds.models.layer_map import LayerMap
 from apollo_ds.models.loss import IGNORED

@@ -13,7 +13,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from apollo_ds.growth.state import COHORT, MOMENTS, WEIGHT
+from apollo_ds.growth.counters import COHORT, MOMENTS, WEIGHT
 
 
 @dataclass(frozen=True)

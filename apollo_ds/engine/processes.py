@@ -9,13 +9,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 
 from apollo_ds.engine.tested_versions import doubt_of_deepspeed
 from apollo_ds.errors import UserError
+from data_prep.own_fault import sentence_of
 
 _Value = TypeVar("_Value")
 _PATIENCE = timedelta(days=7)
@@ -104,29 +105,31 @@ class Processes:
         if self.world_size > 1:
             dist.barrier()
 
-    def on_first(self, action: Callable[[], None]) -> None:
-        """Let the first rank do something while the others wait.
+    def on_first(self, action: Callable[[], _Value]) -> _Value:
+        """What an action of the first rank returns, on every rank; it must be something that can be pickled.
 
         Raises:
             UserError: the action raised it, or a file could not be read or written; on every rank.
         """
-        failure: list[str | None] = [None]
+        outcome: list[Any] = [None, None]
         if self.is_first:
             try:
-                action()
+                outcome[0] = action()
             except (UserError, OSError) as error:
-                failure = [str(error)]
+                outcome[1] = str(error) if isinstance(error, UserError) else sentence_of(error)
         if self.world_size > 1:
-            dist.broadcast_object_list(failure, src=0)
-        if failure[0] is not None:
-            raise UserError(failure[0])
+            dist.broadcast_object_list(outcome, src=0)
+        if outcome[1] is not None:
+            raise UserError(outcome[1])
+        return outcome[0]
 
-    def of_first(self, value: _Value) -> _Value:
-        """The first rank's value, on every rank; it must be one that can be pickled."""
-        values = [value]
+    def of_all(self, value: _Value) -> list[_Value]:
+        """Every rank's value, by rank, on every rank; it must be one that can be pickled."""
+        values: list[Any] = [value]
         if self.world_size > 1:
-            dist.broadcast_object_list(values, src=0)
-        return values[0]
+            values = [None] * self.world_size
+            dist.all_gather_object(values, value)
+        return values
 
     def leave(self) -> None:
         """Part from the other ranks, which all do so."""

@@ -1,22 +1,146 @@
 """Reading what a run has recorded. Nothing here imports torch."""
 
 import json
+from collections.abc import Iterator
+from math import isclose
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveFloat, PositiveInt
+
 from apollo_ds.errors import UserError
 
+Event = dict[str, Any]
+_ROUNDED = 1 - 1e-6
+"""Numbers are recorded with nine digits."""
 
-def read_metrics(path: Path) -> list[dict[str, Any]]:
+
+def read_metrics(path: Path) -> list[Event]:
     """All events of a run, in order; a last line that a crash cut short is left out.
 
     Raises:
-        UserError: a line is damaged.
+        UserError: it cannot be read, or a line is no event.
+    """
+    return [event for _, event in _numbered(path)]
+
+
+def read_history(path: Path) -> list[Event]:
+    """The same, each with what tables and figures need of it, and in an order in which a run can record them.
+
+    Raises:
+        UserError: it cannot be read, or a line is no event, lacks something, or cannot follow the one before.
     """
     events = []
-    for number, line in enumerate(path.read_bytes().split(b"\n")[:-1], start=1):
+    last: Event = {"step": 0, "tokens": 0, "flops": 0, "seconds": 0}
+    for number, event in _numbered(path):
         try:
-            events += [json.loads(line)] if line else []
-        except ValueError:
-            raise UserError(f"{path}: line {number} is damaged; restore the file, or remove that line") from None
+            if event["event"] in _KINDS:
+                _KINDS[event["event"]].model_validate(event)
+            _check_follows(last, event)
+        except ValueError:  # a ValidationError is one
+            raise _damaged(path, number) from None
+        if event["event"] in ("step", "eval"):
+            last = {**last, **event}
+        events.append(event)
     return events
+
+
+def _check_follows(last: Event, event: Event) -> None:
+    """Compare an event with the step before it.
+
+    Raises:
+        ValueError: it cannot follow it.
+    """
+    match event["event"]:
+        case "step":
+            sound = all(event[key] > last[key] for key in ("step", "tokens", "flops"))
+            sound = sound and event["seconds"] >= last["seconds"] * _ROUNDED
+        case "eval":
+            sound = event["step"] == last["step"] and isclose(event["flops"], last["flops"], rel_tol=1e-6)
+            sound = sound and event["seconds"] >= last["seconds"] * _ROUNDED
+        case "growth":
+            sound = event["step"] == last["step"]
+        case _:
+            sound = True
+    if not sound:
+        raise ValueError("cannot follow the step before it")
+
+
+def _numbered(path: Path) -> Iterator[tuple[int, Event]]:
+    try:
+        lines = path.read_bytes().split(b"\n")[:-1]
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror}") from None
+    for number, line in enumerate(lines, start=1):
+        try:
+            event = json.loads(line) if line else None
+        except (ValueError, RecursionError):
+            raise _damaged(path, number) from None
+        if event is None and not line:
+            continue
+        if not isinstance(event, dict) or not isinstance(event.get("event"), str):
+            raise _damaged(path, number)
+        yield number, event
+
+
+def _damaged(path: Path, number: int) -> UserError:
+    return UserError(f"{path}: line {number} is damaged; restore the file, or remove that line")
+
+
+class _Event(BaseModel):
+    """What is read of an event; it may hold more."""
+
+    model_config = ConfigDict(strict=True, allow_inf_nan=False)
+
+
+class _Step(_Event):
+    step: PositiveInt
+    stage: NonNegativeInt
+    unique_layers: PositiveInt
+    depth: PositiveFloat
+    loss: float | None
+    tokens: PositiveInt
+    flops: PositiveFloat
+    seconds: PositiveFloat
+
+
+class _Evaluation(_Event):
+    step: PositiveInt
+    loss: float | None
+    flops: PositiveFloat
+    seconds: PositiveFloat
+
+
+class _Growth(_Event):
+    step: PositiveInt
+    before: PositiveInt = Field(alias="from")
+    to: PositiveInt
+    loss_before: float | None
+    loss_after: float | None
+    seconds: float
+
+
+class _Rollback(_Event):
+    went_wrong_at: int
+    to: int
+    lost_flops: float = 0
+    lost_seconds: float = 0
+
+
+class _Start(_Event):
+    source: str | None = None
+    source_flops: float = 0
+    source_tokens: float = 0
+    source_seconds: float = 0
+    precision: str | None = None
+    unigram_entropy: float | None = None
+
+
+_KINDS: dict[str, type[_Event]] = {
+    "start": _Start,
+    "step": _Step,
+    "eval": _Evaluation,
+    "growth": _Growth,
+    "rollback": _Rollback,
+    "detour": _Rollback,  # what earlier versions called it
+}

@@ -8,13 +8,11 @@ from math import inf, isfinite
 from pathlib import Path
 from typing import Any
 
-import yaml
+from pydantic import BaseModel, ConfigDict, PositiveInt, ValidationError
 
-from apollo_ds.config.recorded import with_defaults
+from apollo_ds.config.recorded import read_recorded
 from apollo_ds.errors import UserError
-from apollo_ds.experiments.events import read_metrics
-
-Event = dict[str, Any]
+from apollo_ds.experiments.events import Event, read_history
 
 
 @dataclass(frozen=True)
@@ -78,7 +76,7 @@ class RunHistory:
         """
         if not (folder / "metrics.jsonl").is_file():
             raise UserError(f"{folder}: not a run folder; it has no metrics.jsonl")
-        events = read_metrics(folder / "metrics.jsonl")
+        events = read_history(folder / "metrics.jsonl")
         kinds = ("step", "eval", "growth")
         steps, evals, growths = ([e for e in events if e["event"] == kind] for kind in kinds)
         # "detour" is what earlier versions called it.
@@ -142,17 +140,42 @@ class RunHistory:
         return {event["step"]: event for event in self.steps}
 
 
-_YAML = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-"""In C where it is installed: a comparison reads hundreds of files."""
+class _Model(BaseModel):
+    """What is read of a model's shape; it may hold more."""
+
+    model_config = ConfigDict(strict=True)
+
+    num_layers: PositiveInt
+
+
+class _Method(BaseModel):
+    """The same of a method."""
+
+    model_config = ConfigDict(strict=True)
+
+    name: str
+
+
+class _Recipe(BaseModel):
+    """The same of a recipe."""
+
+    model_config = ConfigDict(strict=True, allow_inf_nan=False)
+
+    model: _Model
+    method: _Method
+    data: str
+    steps: PositiveInt
+    seed: int
+    learning_rate: float
 
 
 def _read_config(path: Path) -> dict[str, Any]:
+    recorded = read_recorded(path)
     try:
-        config = yaml.load(path.read_text(), Loader=_YAML)
-        config["recipe"] = with_defaults(config["recipe"])
-    except (OSError, yaml.YAMLError, TypeError, KeyError):
-        raise UserError(f"{path}: missing or damaged; the run cannot be shown without its recipe") from None
-    return config
+        _Recipe.model_validate(recorded.recipe)
+    except ValidationError:
+        raise UserError(f"{path}: damaged; its recipe is none of a run") from None
+    return recorded.model_dump(exclude_none=True)
 
 
 def recorded_loss(recorded: float | None) -> float:

@@ -7,6 +7,8 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from data_prep.files import replacing
+
 COLOURS = ("#000000", "#d55e00", "#0072b2", "#009e73", "#cc79a7", "#7f6000", "#56b4e9")
 DASHES = ("-", "--", "-.", ":", (0, (6, 1.5, 1, 1.5, 1, 1.5)))
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
@@ -43,9 +45,10 @@ def line_style(number: int) -> dict[str, Any]:
 
 
 def save_figure(figure: Figure, path: Path) -> None:
-    """Write it as a picture for pages, and as a drawing for papers with the suffix .pdf."""
-    figure.savefig(path, dpi=200)
-    figure.savefig(path.with_suffix(".pdf"))
+    """Write it as a picture for pages, and as a drawing for papers with the suffix .pdf, each in one step."""
+    for kind in ("png", "pdf"):
+        with replacing(path.with_suffix(f".{kind}")) as unfinished:
+            figure.savefig(unfinished, dpi=200, format=kind)
 
 
 def axis_of(currency: str, largest: float) -> tuple[str, float]:

@@ -1,6 +1,7 @@
 """The model that is fine-tuned: where it is, its tokenizer made ready for sentences and pairs, and its weights."""
 
 import copy
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,12 +15,13 @@ from tokenizers.processors import TemplateProcessing
 from transformers import AutoConfig, AutoTokenizer, BatchEncoding, PretrainedConfig, PreTrainedModel
 from transformers.utils.logging import disable_progress_bar, set_verbosity_error
 
+from apollo_ds.checkpoint.export_folder import READ_BY_TRANSFORMERS
+from apollo_ds.checkpoint.export_manifest import NAME, DamagedExport, read_export_manifest, verify_export
 from apollo_ds.checkpoint.find import hash_of
 from apollo_ds.config.run_folder import RunFolder
 from apollo_ds.errors import UserError
 from apollo_ds.finetune.positions import counts_positions_from_padding, most_tokens
 
-_READ_BY_TRANSFORMERS = {".json", ".safetensors", ".bin", ".txt", ".model"}
 _ROWS = 1000
 
 
@@ -42,17 +44,19 @@ class Pretrained:
         """Read the configuration and the tokenizer of an exported folder, a run's folder, or any other checkpoint.
 
         Raises:
-            UserError: there is no such model, or its tokenizer is missing or not its own or has no token to pad with.
+            UserError: there is no such model, it is damaged, or its tokenizer is missing or not its own or has no token
+                to pad with.
         """
         set_verbosity_error()
         disable_progress_bar()
         source = _source(name)
+        _verify(name, source)
         try:
             config = AutoConfig.from_pretrained(source)
             tokenizer = AutoTokenizer.from_pretrained(source)
             counts_from_padding = counts_positions_from_padding(config)
-        except (OSError, ValueError) as error:
-            reason = str(error).strip().splitlines()[0]
+        except Exception as error:  # damaged files raise anything in transformers
+            reason = _first_line(error)
             raise UserError(f"{name}: no model with a tokenizer that transformers can load there ({reason})") from None
         _check(name, tokenizer, config)
         _make_ready(name, tokenizer)
@@ -61,11 +65,16 @@ class Pretrained:
         return cls(name, source, config, tokenizer, most_tokens(config, counts_from_padding))
 
     def identity(self) -> str:
-        """A hash of the files in the model's folder; of a model on the hub its name and commit."""
+        """A hash of the files in the model's folder; of a model on the hub its name and commit.
+
+        An export's manifest is left out: results of a model that an earlier version exported without one, or that is
+        exported again from the same checkpoint, are still that model's.
+        """
         folder = Path(self.source)
         if not folder.is_dir():
             return f"{self.source}@{self.config._commit_hash}"
-        files = sorted(path for path in folder.iterdir() if path.suffix in _READ_BY_TRANSFORMERS)
+        left_out = () if read_export_manifest(folder) is None else (NAME,)
+        files = sorted(p for p in folder.iterdir() if p.suffix in READ_BY_TRANSFORMERS and p.name not in left_out)
         return xxhash.xxh3_128_hexdigest("".join(f"{path.name} {hash_of(path)} " for path in files).encode())
 
     def encode(self, *columns: list[str], **options: Any) -> BatchEncoding:
@@ -102,8 +111,8 @@ class Pretrained:
                 output_loading_info=True,
                 ignore_mismatched_sizes=True,
             )
-        except (OSError, ValueError) as error:
-            reason = str(error).strip().splitlines()[0]
+        except Exception as error:  # as above
+            reason = _first_line(error)
             raise UserError(f"{self.name}: cannot be loaded as {auto_class} ({reason})") from None
         absent = {*loaded["missing_keys"], *(key for key, *_ in loaded["mismatched_keys"])}
         body = sorted(key for key in absent if key.startswith(f"{model.base_model_prefix}.") and ".pooler." not in key)
@@ -128,6 +137,30 @@ def _source(name: str) -> str:
     if run.exists:
         raise UserError(f"{name}: this run has no exported model; write it with `apollo-ds export {name} {run.export}`")
     raise UserError(f"{name}: neither a run nor a model: it has no config.yaml and no config.json")
+
+
+def _verify(name: str, source: str) -> None:
+    """Compare an export's files with its manifest, before anything reads them."""
+    folder = Path(source)
+    if not folder.is_dir():
+        return
+    run = name if source != name else "RUN"
+    try:
+        manifest = verify_export(folder)
+    except DamagedExport as damage:
+        fix = f"remove {source} and write it again with `apollo-ds export {run} {source}`"
+        raise UserError(f"{damage}; {fix}") from None
+    if manifest is None and source != name:
+        print(
+            f"apollo-ds: {source}: an earlier version wrote it without hashes, so that damage could go unnoticed; "
+            f"write it again with `apollo-ds export {name} {source}`",
+            file=sys.stderr,
+        )
+
+
+def _first_line(error: Exception) -> str:
+    """What an error says, in one line."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
 def _check(name: str, tokenizer: Any, config: PretrainedConfig) -> None:

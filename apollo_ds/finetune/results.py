@@ -1,7 +1,6 @@
 """The results of a task: results.json, which grows by one training at a time, and what it comes to."""
 
 import fcntl
-import json
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -11,9 +10,11 @@ from statistics import median
 from tempfile import TemporaryFile
 from typing import Any, Self
 
+from pydantic import BaseModel, ConfigDict, Field
+
 from apollo_ds.errors import UserError
 from apollo_ds.finetune.settings import Settings
-from data_prep.files import write_json
+from data_prep.files import read_hashed, write_hashed
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,7 @@ class Results:
                 self.values["runs"] = [runs[key] for key in sorted(runs)]
                 rates = self.rates()
                 found = {"rates": [asdict(rate) for rate in rates], "best": asdict(self.best(rates))}
-                write_json(self.path, {**self.values, **found})
+                write_hashed(self.path, {**self.values, **found})
         except OSError as error:
             raise UserError(f"{self.path}: cannot be written: {error.strerror}") from None
 
@@ -134,16 +135,57 @@ def _check_writable(folder: Path) -> None:
         raise UserError(f"--out: cannot write to {folder}: {error.strerror}; name another folder") from None
 
 
+class _Epoch(BaseModel):
+    """What is read of an epoch; it may hold more."""
+
+    model_config = ConfigDict(strict=True)
+
+    epoch: int
+    loss: float | None
+    metrics: dict[str, float]
+
+
+class _Run(BaseModel):
+    """The same of a training."""
+
+    model_config = ConfigDict(strict=True)
+
+    learning_rate: float
+    seed: int
+    epochs: list[_Epoch] = Field(min_length=1)
+    final: dict[str, float]
+
+
+class _Recorded(BaseModel):
+    """All that results.json holds. An unknown key may be that of the hash, damaged."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    settings: dict[str, Any]
+    metrics: list[str]
+    runs: list[_Run]
+    task: Any = None
+    model: Any = None
+    sizes: Any = None
+    baseline: Any = None
+    machine: Any = None
+    rates: Any = None
+    best: Any = None
+
+
 def _read(path: Path, settings: Settings) -> list[dict[str, Any]]:
-    """The trainings in a file; none if it is not there."""
-    if not path.is_file():
+    """The trainings in a file; none if it is not there. Earlier versions wrote it without a hash."""
+    if not path.exists():
         return []
     try:
-        values = json.loads(path.read_text())
-        before, runs = dict(values["settings"]), list(values["runs"])
-        for run in runs:
-            _ = _key(run), run["final"], run["epochs"]
-    except (ValueError, KeyError, TypeError):
+        values, _ = read_hashed(path)
+        recorded = _Recorded.model_validate(values)
+        measured = [metrics for run in recorded.runs for metrics in (run.final, *(one.metrics for one in run.epochs))]
+        if any(not metrics.keys() >= set(recorded.metrics) for metrics in measured):
+            raise ValueError("a metric is missing")
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror}") from None
+    except ValueError:  # a ValidationError is one
         raise UserError(f"{path}: damaged; remove it, or use another folder with --out") from None
-    settings.check(before, str(path))
-    return runs
+    settings.check(recorded.settings, str(path))
+    return values["runs"]

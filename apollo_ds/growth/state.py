@@ -4,34 +4,17 @@ A state is a set of named parameters, each with its fp32 weight and Adam moments
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Protocol
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from apollo_ds.growth.counters import COHORT, Counters
+
 Shape = tuple[int, ...]
 _ELEMENTS_AT_ONCE = 1 << 24
-WEIGHT, MOMENTS, COHORT = "weight", ("exp_avg", "exp_avg_sq"), "cohort"
-
-
-@dataclass(frozen=True)
-class Counters:
-    """The part of the training state that is not tensors."""
-
-    adam_step: int = 0
-    """Adam's step counter, which its bias correction uses."""
-    births: tuple[int, ...] = (0,)
-    """The counter at which each cohort of coordinates began, so that their age is `adam_step - birth`.
-
-    Where there are several cohorts, the state holds for each coordinate which one it belongs to."""
-    loss_scaler: dict[str, float] = field(default_factory=dict)
-
-    @property
-    def tensors(self) -> tuple[str, ...]:
-        """Names of the tensors that the state holds of each parameter."""
-        return (WEIGHT, *MOMENTS, COHORT) if len(self.births) > 1 else (WEIGHT, *MOMENTS)
 
 
 def dtype_of(tensor: str) -> torch.dtype:

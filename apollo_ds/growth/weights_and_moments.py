@@ -7,8 +7,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from apollo_ds.growth.counters import COHORT, WEIGHT, Counters
 from apollo_ds.growth.depth_map import DepthMap
-from apollo_ds.growth.state import COHORT, WEIGHT, Counters
 from apollo_ds.growth.width_map import WidthMap
 from apollo_ds.schedule.stage import MomentRule
 

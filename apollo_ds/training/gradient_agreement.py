@@ -7,8 +7,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from apollo_ds.engine.processes import Processes
+from apollo_ds.growth.counters import WEIGHT
 from apollo_ds.growth.depth_map import DepthMap
-from apollo_ds.growth.state import WEIGHT, State
+from apollo_ds.growth.state import State
 from apollo_ds.models.pretraining import Batch, build
 from apollo_ds.schedule.stage import Stage
 

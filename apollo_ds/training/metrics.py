@@ -8,6 +8,9 @@ from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import xxhash
+
+from apollo_ds.errors import UserError
 from apollo_ds.schedule.totals import Totals
 
 if TYPE_CHECKING:
@@ -53,9 +56,12 @@ class Metrics:
         self.path = folder / "metrics.jsonl"
         self._file = self.path.open("a+b", buffering=0)
         self._file.seek(0)
-        # After a crash of the machine the file may be shorter than the checkpoint knew it.
-        self._file.truncate(self._file.read(keep_bytes).rfind(b"\n") + 1)
+        kept = self._file.read(keep_bytes)
+        self._file.truncate(len(kept))
         self._file.seek(0, 2)
+        self._digest = xxhash.xxh3_128(kept)
+        self.bytes = len(kept)
+        """Length of metrics.jsonl, without a line that could not be written whole."""
         self._tensorboard = SummaryWriter(str(folder), purge_step=totals.step + 1)
         # Each axis in a folder of its own: what TensorBoard forgets when a run is resumed, it forgets by one axis.
         self._by_axis = {
@@ -82,6 +88,22 @@ class Metrics:
     def _append(self, line: bytes) -> None:
         if self._file.write(line) < len(line):  # the file is not buffered, and the disk took what it could
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        self.bytes += len(line)
+        self._digest.update(line)
+
+    @property
+    def hash(self) -> str:
+        """The 128-bit XXH3 hash of so many bytes."""
+        return self._digest.hexdigest()
+
+    def check(self) -> None:
+        """Check that all that was recorded could be written.
+
+        Raises:
+            UserError: it could not.
+        """
+        if self.failure:
+            raise UserError(self.failure)
 
     def _attempt(self, action: Callable[[], object]) -> None:
         if self.failure:
@@ -105,12 +127,11 @@ class Metrics:
             text = f"{values['from']} -> {values['to']} layers, held-out loss {values['loss_before']:.4f} -> "
             self._tensorboard.add_text("growth", f"{text}{values['loss_after']:.4f}", values["step"])
 
-    def flush(self) -> int:
-        """Put everything on disk; returns the length of metrics.jsonl in bytes."""
+    def flush(self) -> None:
+        """Put everything on disk."""
         self._attempt(lambda: os.fsync(self._file.fileno()))
         for writer in self._writers:
             self._attempt(writer.flush)
-        return self._file.tell()
 
     def close(self) -> None:
         """Flush and close."""
@@ -135,13 +156,17 @@ class NoMetrics:
     """What the other ranks record: nothing."""
 
     failure: str | None = None
+    bytes = 0
+    hash = ""
 
     def write(self, event: str, **values: Any) -> None:
         """See `Metrics`."""
 
-    def flush(self) -> int:
+    def flush(self) -> None:
         """See `Metrics`."""
-        return 0
+
+    def check(self) -> None:
+        """See `Metrics`."""
 
     def close(self) -> None:
         """See `Metrics`."""

@@ -15,7 +15,7 @@ from apollo_ds.data.demo import default_text_folder, prepare_default_text
 from apollo_ds.errors import Stopped, UserError
 from apollo_ds.experiments.events import read_metrics
 from apollo_ds.schedule.totals import Totals
-from apollo_ds.training.faults.stop_signal import StopRequest
+from apollo_ds.training.faults.stop_signal import STARTED_BY, StopRequest
 from apollo_ds.training.faults.watchdog import Limit, Watchdog
 
 if TYPE_CHECKING:
@@ -60,8 +60,9 @@ def prepare(
         prepare_default_text(recipe.data, recipe.model)
     check_text(recipe)
     RunFolder(recipe.out).check(recipe)
-    if os.environ.get("RANK", "0") == "0":
-        Corpus.open(recipe.data).verify()  # last: it may take a while, and a rank that refuses ends the others
+    # Last: it may take a while, and a rank that refuses ends the others. What a launcher has checked, its ranks do not.
+    if os.environ.get("RANK", "0") == "0" and STARTED_BY not in os.environ:
+        Corpus.open(recipe.data).verify(full=recipe.verify == "full")
     return recipe
 
 
@@ -140,7 +141,7 @@ def train(
         UserError: the folder is in use or cannot be written to, or training goes wrong time and again.
     """
     folder = RunFolder(recipe.out)
-    recipe = processes.of_first(recipe)  # a source in training may have saved between the ranks' reads
+    recipe = processes.on_first(lambda: recipe)  # a source in training may have saved between the ranks' reads
     processes.on_first(folder.claim)
     try:
         trainer = make_trainer(recipe, processes, console, stop, watchdog)
@@ -193,13 +194,11 @@ def make_trainer(
 
 def _conclude(trainer: "Trainer") -> None:
     """Export the model, draw the report and print the closing table."""
-    from apollo_ds.checkpoint.export import export
-    from apollo_ds.checkpoint.saved_state import SavedState
     from apollo_ds.experiments.report import write_report
+    from apollo_ds.training.export_run import export_run
 
     folder, totals, corpus = trainer.folder, trainer.totals, Corpus.open(trainer.recipe.data)
-    last = SavedState(folder.checkpoints / f"step-{totals.step}")
-    export(last, trainer.schedule.stages[last.course.stage], corpus.tokenizer_folder, folder.export)
+    export_run(folder, folder.export, totals.step)
     page = write_report(folder.path, folder.report)
     trainer.console.finish(
         {

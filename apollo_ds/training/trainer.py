@@ -7,10 +7,10 @@ from dataclasses import asdict
 from math import isnan
 from typing import Self
 
-from apollo_ds.checkpoint.find import newest_sound
+from apollo_ds.checkpoint.choose import Choice, source_state
 from apollo_ds.checkpoint.progress import Course, LossMemory, Progress
-from apollo_ds.checkpoint.save import discard_from, repair_latest
-from apollo_ds.checkpoint.saved_state import SavedState, state_of
+from apollo_ds.checkpoint.prune import discard_from
+from apollo_ds.checkpoint.saved_state import SavedState
 from apollo_ds.checkpoint.writer import CheckpointWriter
 from apollo_ds.config.deepspeed import precision
 from apollo_ds.config.recipe import Recipe
@@ -34,6 +34,7 @@ from apollo_ds.training.metrics import Metrics, NoMetrics
 from apollo_ds.training.prefetch import Prefetcher
 from apollo_ds.training.rank_batches import RankBatches
 from apollo_ds.training.recorder import StepRecorder
+from apollo_ds.training.resume import find_start, record_resume, record_start
 
 _STEPS_WATCHED_AFTER_GROWTH = 20
 """For so many steps after a growth the update is recorded relative to the weights, so that a shock shows."""
@@ -62,46 +63,38 @@ class Trainer:
         self.engines = StageEngines(recipe, processes)
         self.last_loss = float("nan")
         self.consensus = Consensus(processes, stop)
-        self.writer = CheckpointWriter(self.folder.checkpoints, processes, recipe.keep_checkpoints, recipe.keep_every)
+        self.run_id = processes.on_first(self.folder.run_id)
+        self.writer = CheckpointWriter(
+            self.folder.checkpoints, self.run_id, processes, recipe.keep_checkpoints, recipe.keep_every
+        )
         self.watchdog = watchdog
-        self._start_or_resume()
-
-    def _start_or_resume(self) -> None:
         self.watchdog.progress("looking for a checkpoint", Limit.SETUP)
-        saved = self._newest_checkpoint()
-        self._restore_course(saved)
+        self._start_or_resume(find_start(self.folder, self.run_id, processes, console))
+
+    def _start_or_resume(self, choice: Choice | None) -> None:
+        self._restore_course(choice)
         self.loss_watch = LossWatch(
-            saved.memory if saved else LossMemory(),
+            choice.manifest.memory if choice else LossMemory(),
             most_bad_steps=self.recipe.bad_steps,
             deviations=self.recipe.spike_deviations,
             overflow_is_usual=precision(self.recipe.deepspeed) == "fp16",
         )
-        self._make_engine(saved)
-        self._open_records(saved)  # last: this starts the run's clock
-        self._announce(saved)
+        self._make_engine(choice)
+        self._open_records(choice)  # last: this starts the run's clock
+        self._announce(choice)
 
-    def _newest_checkpoint(self) -> SavedState | None:
-        """The newest checkpoint that is whole. Tells of newer ones that are damaged, and points `latest` at it."""
-        newest, complaints = newest_sound(self.folder.checkpoints)
-        if newest and self.processes.is_first:
-            repair_latest(newest)
-        for complaint in complaints:
-            self.console.say(f"[yellow]{complaint}; going back to the checkpoint before it[/]")
-        return SavedState(newest) if newest else None
-
-    def _restore_course(self, saved: SavedState | None) -> None:
+    def _restore_course(self, choice: Choice | None) -> None:
         """Set the schedule, with the stages that have ended early; the current stage; and what it has measured."""
         planned = self.recipe.schedule()
-        self.schedule = planned.with_stage_steps(saved.course.stage_steps) if saved else planned
-        self.stage = saved.course.stage if saved else 0
-        self.evidence = saved.course.evidence if saved else Evidence()
+        course = choice.manifest.course if choice else None
+        self.schedule = planned.with_stage_steps(course.stage_steps) if course else planned
+        self.stage = course.stage if course else 0
+        self.evidence = course.evidence if course else Evidence()
 
-    def _open_records(self, saved: SavedState | None) -> None:
-        totals = saved.totals if saved else Totals()
+    def _open_records(self, choice: Choice | None) -> None:
+        totals = choice.manifest.totals if choice else Totals()
         self.metrics: Metrics | NoMetrics = NoMetrics()
-        if self.processes.is_first:
-            self.metrics = Metrics(self.folder.path, saved.metrics_bytes if saved else 0, totals)
-            self.metrics.describe(self.recipe.plain())
+        self.processes.on_first(lambda: self._open_metrics(choice.manifest.metrics_bytes if choice else 0, totals))
         self.recorder = StepRecorder(
             totals,
             self.schedule,
@@ -112,37 +105,32 @@ class Trainer:
             Utilisation(self.processes, precision(self.recipe.deepspeed), self.recipe.peak_flops),
         )
 
-    def _make_engine(self, saved: SavedState | None) -> None:
+    def _open_metrics(self, keep_bytes: int, totals: Totals) -> None:
+        self.metrics = Metrics(self.folder.path, keep_bytes, totals)
+        self.metrics.describe(self.recipe.plain())
+
+    def _make_engine(self, choice: Choice | None) -> None:
         """Build the stage's engine, and fill it from the checkpoint, or from the source run if there is one."""
         source = self.schedule.source_run
-        state = saved or (state_of(source) if source else None)
+        state: SavedState | None = None
+        if choice:
+            state = SavedState(choice.folder, choice.manifest)
+        elif source:
+            state = source_state(source, self.processes)
         self.watchdog.progress("building the model", Limit.SETUP)
         self.engine = self.engines.build(self.schedule, self.stage, initialised=state is None)
         if state:
             self.watchdog.progress("reading the checkpoint", Limit.SETUP)
             self.engine.restore(state)
 
-    def _announce(self, saved: SavedState | None) -> None:
-        ranks, zero_stage = self.processes.world_size, self.engines.zero_stages(self.schedule)[self.stage]
-        if saved:
-            self.metrics.write("resume", step=self.totals.step, ranks=ranks, zero_stage=zero_stage)
-            self.console.say(
-                f"resume {saved.folder} in stage {self.stage + 1} of {len(self.schedule.stages)} "
-                f"(saved by {saved.saved_by} ranks, now {ranks})"
-            )
-            return
-        source = self.schedule.source_run
-        self.metrics.write(
-            "start",
-            step=0,
-            ranks=ranks,
-            precision=precision(self.recipe.deepspeed),
-            zero_stage=zero_stage,
-            unigram_entropy=self.batches.source.corpus.unigram_entropy,
-            **(source.cost if source else {}),
-        )
-        if source:
-            self.console.say(f"start from {source}")
+    def _announce(self, choice: Choice | None) -> None:
+        zero_stage = self.engines.zero_stages(self.schedule)[self.stage]
+        if choice:
+            record_resume(choice, self.schedule, self.processes.world_size, zero_stage, self.metrics, self.console)
+        else:
+            record_start(self.recipe, self.batches.source.corpus, self.processes.world_size, zero_stage, self.metrics)
+            if self.schedule.source_run:
+                self.console.say(f"start from {self.schedule.source_run}")
 
     def train(self) -> None:
         """Run every step that is left.
@@ -258,12 +246,18 @@ class Trainer:
         return self.engine.evaluate(batches(), stage.map_to(stage.evaluation_depth))
 
     def _save(self) -> None:
-        """Begin to write a checkpoint."""
+        """Begin to write a checkpoint.
+
+        Raises:
+            UserError: the metrics up to here cannot be written; on every rank.
+        """
         self.watchdog.progress("saving", Limit.SAVE)
         self.metrics.write("checkpoint", step=self.totals.step)
+        self.metrics.flush()
+        self.processes.on_first(self.metrics.check)
         course = Course(self.stage, self.schedule.stage_steps, deepcopy(self.evidence))
-        metrics_bytes = self.metrics.flush()
-        progress = Progress(self.totals, course, metrics_bytes, deepcopy(self.loss_watch.memory))
+        recorded = (self.metrics.bytes, self.metrics.hash)
+        progress = Progress(self.totals, course, *recorded, deepcopy(self.loss_watch.memory))
         self.writer.begin(self.engine.capture(), progress)
 
     def _roll_back(self, trouble: Diverged) -> None:
@@ -271,13 +265,16 @@ class Trainer:
         self.watchdog.progress("saving", Limit.SAVE)
         self.writer.finish()
         folder, tokens_per_batch = self.folder.checkpoints, self.recipe.global_batch_size * self.recipe.seq_len
-        rollback = plan_rollback(trouble, self.loss_watch.memory, folder, self.schedule, tokens_per_batch)
+        choice = find_start(self.folder, self.run_id, self.processes, self.console, before=trouble.first)
+        to = choice.manifest.totals.step if choice else 0
+        rollback = plan_rollback(trouble, self.loss_watch.memory, folder, to, self.schedule, tokens_per_batch)
         self.console.say(f"[bold red]{rollback}[/]")
         totals_at_trouble = self.totals
         self.engine.close()
+        self.metrics.write("discard", step=trouble.first)
         self.metrics.close()
         self.processes.on_first(lambda: discard_from(folder, trouble.first))
-        self._start_or_resume()
+        self._start_or_resume(choice)
         self._apply_and_record(rollback, totals_at_trouble)  # after the restart, which makes the loss memory anew
 
     def _apply_and_record(self, rollback: Rollback, totals_at_trouble: Totals) -> None:

@@ -112,7 +112,7 @@ def write(folder: Path, runs: Sequence[RunHistory]) -> None:
 
 def _row(run: RunHistory) -> Row:
     git = {column: run.config[key] for key, column in _GIT.items() if run.config.get(key)}
-    config = {key: value for key, value in run.config.items() if key != "recipe" and key not in _GIT}
+    config = {key: value for key, value in run.config.items() if key not in ("recipe", "run", *_GIT)}
     start = {key: value for key, value in run.start.items() if key not in ("event", "step")}
     recipe = {key: value for key, value in run.recipe.items() if key != "out"}
     last = {key: run.evals[-1][key] for key in ("loss", "flops", "seconds")}

@@ -7,6 +7,7 @@ from chaos import chaos
 
 
 @pytest.mark.timeout(1200)
-def test_a_run_that_is_killed_at_random_ends_as_one_that_was_not(tmp_path: Path) -> None:
-    said = chaos(tmp_path, kills=3, steps=300, seed=1)
-    assert len(said) == 3
+@pytest.mark.parametrize("ranks", [1, 2, 3])
+def test_a_run_that_is_killed_at_random_ends_as_one_that_was_not(ranks: int, tmp_path: Path) -> None:
+    said = chaos(tmp_path, kills=2, steps=300, seed=ranks, ranks=ranks)
+    assert len(said) == 2

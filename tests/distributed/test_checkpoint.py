@@ -45,9 +45,9 @@ def train_past_a_slow_disk(processes: Processes, recipe: Recipe) -> list[int]:
     meanwhile = []
     save, add = writer.save_checkpoint, run.recorder.add
 
-    def slow_save(*arguments: object) -> None:
+    def slow_save(*arguments: object) -> Path:
         disk_answers.wait(60)
-        save(*arguments)
+        return save(*arguments)
 
     def add_and_note(*arguments: object) -> None:
         add(*arguments)
@@ -77,8 +77,8 @@ def test_training_goes_on_while_a_checkpoint_is_written(tmp_path: Path) -> None:
         files = [recipe.out / "checkpoints" / name / "rank-00001.safetensors" for recipe in (whole, slow)]
         assert files[0].read_bytes() == files[1].read_bytes()
         saved = SavedState(files[1].parent)
-        recorded = (slow.out / "metrics.jsonl").read_bytes()[: saved.metrics_bytes].splitlines()
-        assert json.loads(recorded[-1]) == {"event": "checkpoint", "step": saved.totals.step}
+        recorded = (slow.out / "metrics.jsonl").read_bytes()[: saved.manifest.metrics_bytes].splitlines()
+        assert json.loads(recorded[-1]) == {"event": "checkpoint", "step": saved.manifest.totals.step}
 
 
 def test_the_newest_few_and_every_so_many_steps_are_kept(tmp_path: Path) -> None:

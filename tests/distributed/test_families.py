@@ -56,13 +56,13 @@ def test_a_run_cut_short_goes_on_as_if_it_had_not_been(whole: Recipe, tmp_path: 
 
 def test_the_exported_model_has_the_trainer_s_held_out_loss(whole: Recipe, tmp_path: Path) -> None:
     family, text = family_of(whole.model), Corpus.open(whole.data)
-    export(SavedState(last_checkpoint(whole)), whole.schedule().stages[-1], text.tokenizer_folder, tmp_path)
+    export(SavedState(last_checkpoint(whole)), whole.schedule().stages[-1], text, tmp_path / "model")
     head = "AutoModelForMaskedLM" if family.is_masked else "AutoModelForCausalLM"
-    loaded = getattr(transformers, head).from_pretrained(tmp_path).eval()
+    loaded = getattr(transformers, head).from_pretrained(tmp_path / "model").eval()
     assert type(loaded) is family.model_class()
-    assert AutoTokenizer.from_pretrained(tmp_path).vocab_size == whole.model.vocab_size
+    assert AutoTokenizer.from_pretrained(tmp_path / "model").vocab_size == whole.model.vocab_size
     assert held_out_loss(loaded, whole) == pytest.approx(events(whole, "eval")[-1]["loss"], abs=1e-6)
-    tuned = Pretrained.open(str(tmp_path)).build("AutoModelForSequenceClassification", {}, seed=1)
+    tuned = Pretrained.open(str(tmp_path / "model")).build("AutoModelForSequenceClassification", {}, seed=1)
     for name, weight in loaded.get_submodule(family.blocks).named_parameters():
         assert torch.equal(weight, tuned.get_submodule(family.blocks).get_parameter(name)), name
 

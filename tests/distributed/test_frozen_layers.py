@@ -14,8 +14,8 @@ from apollo_ds.config.recipe import Recipe
 from apollo_ds.data.batches import BatchSource
 from apollo_ds.engine.engine import Engine
 from apollo_ds.engine.processes import Processes
+from apollo_ds.growth.counters import WEIGHT
 from apollo_ds.growth.stage_model import build_for
-from apollo_ds.growth.state import WEIGHT
 from apollo_ds.models.flops import trainable_parameters
 
 

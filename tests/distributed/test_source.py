@@ -17,6 +17,7 @@ from runs import events, train, train_with_interruptions, trained
 from apollo_ds.__main__ import main
 from apollo_ds.config.load import load_resolved, resolve
 from apollo_ds.config.recipe import Recipe
+from apollo_ds.config.recorded import write_recorded
 from apollo_ds.config.run_folder import RunFolder
 from apollo_ds.config.source_run import read_source
 from apollo_ds.errors import UserError
@@ -174,7 +175,7 @@ def break_checkpoints(folder: Path) -> None:
     ("harm", "message"),
     [
         (shutil.rmtree, "is not a run folder: it has no config.yaml"),
-        (lambda folder: (folder / "config.yaml").write_text("{}"), "config.yaml: damaged; it holds no recipe"),
+        (lambda folder: (folder / "config.yaml").write_text("{}"), "config.yaml: missing, damaged, or changed"),
         (break_checkpoints, r"has no sound checkpoint \(.*rank-00001.safetensors: missing or damaged"),
         (lambda folder: shutil.rmtree(folder / "checkpoints"), r"has no sound checkpoint \(there is none\)"),
     ],
@@ -191,7 +192,8 @@ def test_a_folder_that_is_no_source(
 
 def test_another_tokenizer(own_source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     config = yaml.safe_load((own_source / "config.yaml").read_text())
-    (own_source / "config.yaml").write_text(yaml.safe_dump({**config, "tokenizer": "another"}))
+    del config["hash"]
+    write_recorded(own_source / "config.yaml", {**config, "tokenizer": "another"})
     with pytest.raises(SystemExit) as caught:
         main(["train", write(from_source("bert", tmp_path / "run", own_source), tmp_path / "recipe.yaml")])
     assert caught.value.code == 2

@@ -43,8 +43,8 @@ def test_growth_in_bf16_leaves_the_held_out_loss_unchanged(in_bf16: Recipe) -> N
 
 def test_a_run_before_its_last_growth_exports_at_full_depth(in_bf16: Recipe, tmp_path: Path) -> None:
     saved = SavedState(in_bf16.out / "checkpoints" / "step-5")
-    stage = in_bf16.schedule().stages[saved.course.stage]
-    export(saved, stage, corpus("bert").tokenizer_folder, tmp_path / "model")
+    stage = in_bf16.schedule().stages[saved.manifest.course.stage]
+    export(saved, stage, corpus("bert"), tmp_path / "model")
     model = AutoModelForMaskedLM.from_pretrained(tmp_path / "model")
     first, *others = (list(layer.parameters()) for layer in model.bert.encoder.layer)
     assert len(others) == 5

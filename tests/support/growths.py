@@ -5,8 +5,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from apollo_ds.growth.counters import COHORT, Counters
 from apollo_ds.growth.depth_map import DepthMap
-from apollo_ds.growth.state import COHORT, Counters
 from apollo_ds.growth.weights_and_moments import Growth
 from apollo_ds.models.families import FAMILIES
 from apollo_ds.models.pretraining import PretrainingModel, build

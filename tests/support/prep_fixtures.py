@@ -11,6 +11,7 @@ from texts import make_texts
 
 from data_prep import tokenizer
 from data_prep.build import build
+from data_prep.manifest import Manifest
 from data_prep.options import Options
 from data_prep.sources import parse
 
@@ -30,10 +31,10 @@ def tokenizers(tmp_path_factory: pytest.TempPathFactory, texts: list[str]) -> di
 
 
 @pytest.fixture
-def make(tokenizers: dict[str, Path]) -> Callable[..., dict[str, Any]]:
+def make(tokenizers: dict[str, Path]) -> Callable[..., Manifest]:
     """Builds shards with the given options, quietly, and returns the manifest."""
 
-    def run(out: Path, *sources: str | Path, workers: int = 1, **options: Any) -> dict[str, Any]:
+    def run(out: Path, *sources: str | Path, workers: int = 1, **options: Any) -> Manifest:
         defaults = {
             "weights": {},
             "tokenizer": str(tokenizers["wordpiece"]),

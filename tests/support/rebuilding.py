@@ -40,8 +40,10 @@ def save_and_go_on(processes: Processes, recipe: Recipe, folder: Path, more: int
     before, after = recipe.schedule().stages
     engine.restore(state, growth_into(after, before, seed=0))
     train_steps(processes, engine, recipe, range(5, SAVED_AT))
-    progress = Progress(Totals(step=SAVED_AT), Course(1, [5, 15]), metrics_bytes=0, memory=LossMemory())
-    save_checkpoint(folder, engine.capture(), progress, SideChannel(processes))
+    progress = Progress(
+        Totals(step=SAVED_AT), Course(1, [5, 15]), metrics_bytes=0, metrics_hash="", memory=LossMemory()
+    )
+    save_checkpoint(folder, engine.capture(), progress, "run", SideChannel(processes))
     losses = train_steps(processes, engine, recipe, range(SAVED_AT, SAVED_AT + more))
     engine.close()
     return losses

@@ -150,7 +150,12 @@ def test_whole_words_need_a_tokenizer_that_tells_where_they_start(
     recipe_file: str, tmp_path: Path, capsys: Capture
 ) -> None:
     data = shutil.copytree(corpus("bert").folder, tmp_path / "data")
-    shutil.copy(corpus("gpt2").tokenizer_folder / "tokenizer.json", data / "tokenizer")
+    path = data / "tokenizer" / "tokenizer.json"
+    shutil.copy(corpus("gpt2").tokenizer_folder / path.name, path)
+    manifest, hashes = read_manifest(data), {path.name: files.describe(path)}
+    of_tokenizer = {"sha256": files.sha256(path), "files": {**manifest.tokenizer.model_dump()["files"], **hashes}}
+    tokenizer = TokenizerEntry.model_validate({**manifest.tokenizer.model_dump(), **of_tokenizer})
+    write_manifest(data, manifest.model_copy(update={"tokenizer": tokenizer}))
     line = error_line(capsys, "train", recipe_file, f"data={data}", "masking=whole_word")
     assert line.endswith("tokenizer.json: masking: whole_word needs a WordPiece tokenizer; use masking=token")
 

@@ -18,6 +18,7 @@ from apollo_ds.experiments.compare.text import loss_text
 from apollo_ds.experiments.compare.tuning import at_the_edge
 from apollo_ds.experiments.history import RunHistory
 from apollo_ds.experiments.style import save_figure
+from data_prep.files import write_text
 
 _WIDEST = 160
 _CAPTIONS = {
@@ -62,7 +63,7 @@ def write_page(comparison: Comparison, out: Path) -> Path:
 
 
 def write_markdown(page: Path, title: str, lines: list[str], figures: Mapping[str, Figure]) -> Path:
-    """Write a page of these lines with figures below them.
+    """Write a page of these lines with figures below them, each file in one step and the page last.
 
     Raises:
         UserError: its folder cannot be written to.
@@ -74,9 +75,10 @@ def write_markdown(page: Path, title: str, lines: list[str], figures: Mapping[st
             save_figure(figure, page.with_name(name))
             caption = _CAPTIONS[name.removesuffix(".png")]
             text += [f"![{caption}]({name})", "", caption, ""]
-        page.write_text("\n".join(text))
+        write_text(page, "\n".join(text))
     except OSError as error:
-        raise UserError(f"{page.parent}: cannot be written to: {error.strerror}") from None
+        reason = error.strerror or error
+        raise UserError(f"{page.parent}: cannot be written to: {reason}; name another folder, or free space") from None
     return page
 
 

@@ -5,9 +5,9 @@ from functools import cached_property
 
 from torch import Tensor
 
+from apollo_ds.growth.counters import WEIGHT, Counters
 from apollo_ds.growth.learned.model import flat_name
 from apollo_ds.growth.learned.operator import LearnedOperator
-from apollo_ds.growth.state import WEIGHT, Counters
 
 
 @dataclass(frozen=True)

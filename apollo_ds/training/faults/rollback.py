@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from apollo_ds.checkpoint.find import newest_sound, step_of
 from apollo_ds.checkpoint.progress import LossMemory
 from apollo_ds.errors import UserError
 from apollo_ds.schedule.schedule import Schedule
@@ -33,16 +32,21 @@ class Rollback:
         )
 
 
-def plan_rollback(trouble: Diverged, memory: LossMemory, folder: Path, schedule: Schedule, unit: int) -> Rollback:
-    """Back to the newest sound checkpoint before the trouble, and past the data up to the trouble.
+def plan_rollback(
+    trouble: Diverged, memory: LossMemory, folder: Path, to: int, schedule: Schedule, unit: int
+) -> Rollback:
+    """Back to step `to`, that of the newest sound checkpoint before the trouble, and past the data up to the trouble.
 
-    Tokens are passed over in multiples of `unit`. The run has waited for all checkpoints.
-
+    Args:
+        trouble: what went wrong.
+        memory: what the watch over the loss remembers.
+        folder: the run's checkpoints, for the message.
+        to: 0 for the beginning.
+        schedule: the run's.
+        unit: tokens are passed over in multiples of it.
     Raises:
         UserError: no checkpoint was made since the run last went wrong, so passing over data has not helped.
     """
-    newest, _ = newest_sound(folder, before=trouble.first)
-    to = step_of(newest) if newest else 0
     if to <= memory.went_wrong_at:
         raise UserError(
             f"{folder}: training went wrong at step {trouble.last}: {trouble}; it had gone wrong at step "

@@ -9,8 +9,9 @@ import yaml
 from least_recipe import LEAST, complaint
 from project import PROJECT
 
-from apollo_ds.config.load import load_recipe, resolve, with_defaults
+from apollo_ds.config.load import load_recipe, resolve
 from apollo_ds.config.recipe import Recipe
+from apollo_ds.config.recorded import with_defaults
 from apollo_ds.errors import UserError
 from apollo_ds.methods import METHODS
 from apollo_ds.models.families import PRESETS

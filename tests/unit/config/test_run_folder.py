@@ -44,7 +44,7 @@ def test_a_damaged_run_folder_is_named(content: str, recipe_file: str) -> None:
     recipe = load_recipe(Path(recipe_file))
     RunFolder(recipe.out).create(recipe)
     (recipe.out / "config.yaml").write_text(content)
-    with pytest.raises(UserError, match=r"config\.yaml: damaged"):
+    with pytest.raises(UserError, match=r"config\.yaml: missing, damaged"):
         RunFolder(recipe.out).check(recipe)
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from manifests import manifest_of
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -34,7 +35,7 @@ def prepared(folder: Path, train: list[Document], validation: list[Document]) ->
         writer = ShardWriter(folder / split, VOCAB_SIZE)
         writer.add(np.concatenate(documents), np.cumsum([len(d) for d in documents]), np.ones(len(documents), np.int64))
         writer.close()
-    return Corpus(folder, {"tokenizer": {"cls": CLS, "mask": MASK, "special": SPECIAL}})
+    return Corpus(folder, manifest_of(folder, cls=CLS, mask=MASK, special=SPECIAL, vocab_size=VOCAB_SIZE))
 
 
 def numbered(tokens: int, seed: int = 0) -> list[Document]:
@@ -213,9 +214,9 @@ def test_whole_words_are_masked_whole(tmp_path: Path) -> None:
     """And as many positions as token by token, which the cost model counts on."""
     vocabulary = {f"##{i}" if i % 3 == 0 else str(i): i for i in range(4, 3000)}  # a word of one token, one of two, ...
     model = {"type": "WordPiece", "continuing_subword_prefix": "##", "vocab": vocabulary}
-    (tmp_path / "tokenizer.json").write_text(json.dumps({"model": model}))
+    (tmp_path / "tokenizer").mkdir()
+    (tmp_path / "tokenizer" / "tokenizer.json").write_text(json.dumps({"model": model}))
     numbers = prepared(tmp_path, numbered(2000), numbered(500))
-    numbers.manifest["tokenizer"]["path"] = "."
     shape = source(numbers, "bert").shape
     for whole_words in (False, True):
         batches = BatchSource(numbers, shape, BLOCK, 42, whole_words)
@@ -297,3 +298,9 @@ def test_one_block_and_one_token_are_enough(tmp_path: Path) -> None:
     corpus = prepared(tmp_path, [np.arange(10, 11 + BLOCK)], numbered(100))
     stream = TokenStream(corpus.folder, "train", BLOCK, seed=0)
     assert stream.read(np.array([5 * BLOCK]), BLOCK + 1).tolist() == [list(range(10, 11 + BLOCK))]
+
+
+def test_a_token_that_the_tokenizer_lacks_is_told_and_not_trained_on(text: Corpus) -> None:
+    shape = source(text, "gpt2").shape.model_copy(update={"vocab_size": 1000})
+    with pytest.raises(UserError, match=r"train\.bin: damaged: holds a token that the tokenizer lacks: restore it"):
+        global_batch(BatchSource(text, shape, BLOCK, 42), 0, 60)

@@ -1,5 +1,6 @@
 """Windows of the shuffled stream: equal to a reference that builds the whole stream, with documents known, cached."""
 
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 
 from apollo_ds.data import token_stream
 from apollo_ds.data.token_stream import TokenStream
+from apollo_ds.errors import UserError
 from apollo_ds.rng import Stream, permute, random_bits
 from data_prep.indexed import ShardWriter
 
@@ -100,6 +102,43 @@ def test_the_order_is_computed_once_and_kept_for_one_epoch(cached: Path, monkeyp
     with monkeypatch.context() as patch:
         patch.delattr(token_stream, "_shuffle_documents")
         assert first_samples(cached, epoch=2) == without[2]
+
+
+@pytest.mark.parametrize("place", [0, 3, 40, 95, 96, 103])
+def test_a_cached_order_with_a_flipped_bit_is_computed_anew(cached: Path, place: int) -> None:
+    expected = first_samples(cached)
+    (path,) = (cached / "cache").iterdir()
+    sound = path.read_bytes()
+    assert len(sound) == 8 * (2 * 6 + 1)
+    path.write_bytes(sound[:place] + bytes([sound[place] ^ 1]) + sound[place + 1 :])
+    assert first_samples(cached) == expected
+    assert path.read_bytes() == sound
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("train.bin", lambda content: content[:-4]),
+        ("train.bin", lambda content: b""),
+        ("train.idx", lambda content: content[:20]),
+        ("train.idx", lambda content: content[:-8]),
+        ("train.idx", lambda content: b"N" + content[1:]),
+        ("train.idx", lambda content: content[:17] + b"\x07" + content[18:]),
+        ("train.idx", lambda content: content[:23] + b"\x01" + content[24:]),
+        ("train.idx", None),
+        ("train.bin", None),
+    ],
+)
+def test_files_that_do_not_belong_together_are_named(
+    name: str, change: Callable[[bytes], bytes] | None, tmp_path: Path
+) -> None:
+    path = write(tmp_path, [30] * 10) / name
+    if change:
+        path.write_bytes(change(path.read_bytes()))
+    else:
+        path.unlink()
+    with pytest.raises(UserError, match=r"data: .*train\.idx: missing, damaged, or not of train\.bin: restore both"):
+        TokenStream(tmp_path, "train", BLOCK, seed=1)
 
 
 def test_a_cached_order_of_other_text_or_half_a_file_is_not_used(cached: Path) -> None:

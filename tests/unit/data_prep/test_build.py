@@ -15,9 +15,10 @@ from data_prep import choose, parts, pool, sources
 from data_prep.encode import Encoder
 from data_prep.errors import DataError
 from data_prep.indexed import open_split
+from data_prep.manifest import Manifest
 from data_prep.options import Options
 
-Make = Callable[..., dict[str, Any]]
+Make = Callable[..., Manifest]
 
 
 SHARDS = ("train.bin", "train.idx", "validation.bin", "validation.idx")
@@ -37,7 +38,7 @@ def test_round_trip(make: Make, texts: list[str], tokenizers: dict[str, Path], t
     """Every text is in one split, as the ids that the tokenizer gives and one end-of-document token."""
     manifest = make(tmp_path / "out", write_jsonl(tmp_path / "a.jsonl", texts), tokenizer=str(tokenizers[kind]))
     tokenizer = AutoTokenizer.from_pretrained(tmp_path / "out" / "tokenizer")
-    end = manifest["tokenizer"]["end_of_document"]
+    end = manifest.tokenizer.end_of_document
     train, validation = (documents(tmp_path / "out", split) for split in ("train", "validation"))
     expected = [[*tokenizer(text, add_special_tokens=False)["input_ids"], end] for text in texts]
     assert sorted(train + validation) == sorted(expected)
@@ -50,17 +51,17 @@ def test_round_trip(make: Make, texts: list[str], tokenizers: dict[str, Path], t
 def test_manifest(make: Make, texts: list[str], tmp_path: Path) -> None:
     manifest = make(tmp_path / "out", f"a={write_jsonl(tmp_path / 'a.jsonl', texts)}")
     train = documents(tmp_path / "out", "train")
-    assert manifest["format"] == 1
-    assert manifest["splits"]["train"]["documents"] == len(train)
-    assert manifest["splits"]["train"]["tokens"] == sum(map(len, train))
-    assert set(manifest["splits"]["train"]["files"]) == {"train.bin", "train.idx"}
-    assert manifest["sources"][0]["location"] == str(tmp_path / "a.jsonl")
-    assert (manifest["sources"][0]["name"], manifest["sources"][0]["documents"]) == ("a", len(texts))
-    assert manifest["sources"][0]["bytes"] == sum(len(text.encode()) for text in texts)
+    assert manifest.format == 2
+    assert manifest.splits["train"].documents == len(train)
+    assert manifest.splits["train"].tokens == sum(map(len, train))
+    assert set(manifest.splits["train"].files) == {"train.bin", "train.idx"}
+    assert manifest.sources[0].location == str(tmp_path / "a.jsonl")
+    assert (manifest.sources[0].name, manifest.sources[0].documents) == ("a", len(texts))
+    assert manifest.sources[0].bytes == sum(len(text.encode()) for text in texts)
     counts = Counter(token for ids in train for token in ids)
     total = sum(counts.values())
     entropy = -sum(n / total * math.log(n / total) for n in counts.values())
-    assert manifest["unigram_entropy"] == pytest.approx(entropy)
+    assert manifest.unigram_entropy == pytest.approx(entropy)
     assert np.memmap(tmp_path / "out" / "train.bin", np.uint16).tolist() == [token for ids in train for token in ids]
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == sorted(
         [*SHARDS, "cache", "manifest.json", "tokenizer"]
@@ -71,7 +72,7 @@ def test_training_a_tokenizer(make: Make, texts: list[str], tmp_path: Path) -> N
     source = write_jsonl(tmp_path / "a.jsonl", texts)
     for kind in ("wordpiece", "bpe"):
         manifest = make(tmp_path / kind, source, tokenizer=kind, vocab_size=800)
-        assert manifest["tokenizer"]["vocab_size"] == 800
+        assert manifest.tokenizer.vocab_size == 800
         make(tmp_path / "again" / kind, source, tokenizer=kind, vocab_size=800)
         assert shards(tmp_path / kind) == shards(tmp_path / "again" / kind)
 
@@ -152,12 +153,12 @@ def test_cleaning_is_counted(make: Make, texts: list[str], tmp_path: Path) -> No
     given = [*texts[:50], "", " \n", "short", texts[0], changed, "e\u0301" * 300, "\u00e9" * 300]
     source = f"s={write_jsonl(tmp_path / 'a.jsonl', given)}"
     options = {"min_characters": 10, "deduplicate": "near", "normalize": "NFC"}
-    described = make(tmp_path / "out", source, **options)["sources"][0]
-    assert described["dropped"] == {"empty": 2, "short": 1, "duplicate": 2, "near_duplicate": 1}
-    assert described["documents"] == 51
-    kept = make(tmp_path / "kept", source)["sources"][0]
-    assert kept["dropped"] == {"empty": 2, "duplicate": 0, "near_duplicate": 0}
-    assert kept["documents"] == 55
+    described = make(tmp_path / "out", source, **options).sources[0]
+    assert described.dropped == {"empty": 2, "short": 1, "duplicate": 2, "near_duplicate": 1}
+    assert described.documents == 51
+    kept = make(tmp_path / "kept", source).sources[0]
+    assert kept.dropped == {"empty": 2, "duplicate": 0, "near_duplicate": 0}
+    assert kept.documents == 55
 
 
 def test_every_source_is_held_out_by_the_hash_of_its_texts(make: Make, texts: list[str], tmp_path: Path) -> None:
@@ -169,7 +170,7 @@ def test_every_source_is_held_out_by_the_hash_of_its_texts(make: Make, texts: li
     make(tmp_path / "ba", b, a)
     assert sorted(documents(tmp_path / "ba", "validation")) == sorted(held_out)
     assert 8 < len(held_out) < 40
-    assert make(tmp_path / "few", a, b, validation_fraction=0.0)["splits"]["validation"]["documents"] == 2
+    assert make(tmp_path / "few", a, b, validation_fraction=0.0).splits["validation"].documents == 2
 
 
 def test_weights(make: Make, tokenizers: dict[str, Path], tmp_path: Path) -> None:
@@ -223,7 +224,7 @@ def test_a_mistake_told_before_the_work_may_be_corrected(make: Make, texts: list
     for mistake in ({"text_column": "body"}, {"tokenizer": "none"}):
         with pytest.raises(DataError):
             make(tmp_path / "out", source, **mistake)
-    assert make(tmp_path / "out", source)["splits"]["train"]["documents"] > 0
+    assert make(tmp_path / "out", source).splits["train"].documents > 0
 
 
 def test_one_document_is_too_few(make: Make, tmp_path: Path) -> None:

@@ -1,12 +1,20 @@
 """A run's report, made from its folder alone: tables with the right numbers, pictures with something in them."""
 
+import resource
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
+import pytest
 from histories import rows, write_run
 from matplotlib.image import imread
 
+from apollo_ds.errors import UserError
+from apollo_ds.experiments.compare.page import write_markdown
 from apollo_ds.experiments.report import write_report
+from apollo_ds.experiments.style import new_figure
 
 PICTURES = (
     "loss_against_flops.png",
@@ -76,3 +84,27 @@ def test_a_run_that_diverged_can_be_reported(tmp_path: Path) -> None:
     run = write_run(tmp_path / "run", [(10, 4.5), (20, 4.0), (50, None)])
     (row,) = rows(write_report(run, tmp_path / "report").read_text(), "recipe")
     assert row["final held-out loss"] == "not finite"
+
+
+@contextmanager
+def full_disk() -> Iterator[None]:
+    """Where no file can be longer than a thousand bytes."""
+    before, handler = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)
+
+
+def test_a_page_that_cannot_be_written_leaves_the_one_before(tmp_path: Path) -> None:
+    page = tmp_path / "report" / "report.md"
+    figures = {"depth_and_loss.png": new_figure()[0]}
+    write_markdown(page, "Before", [], figures)
+    before = {path.name: path.read_bytes() for path in page.parent.iterdir()}
+    with full_disk(), pytest.raises(UserError, match="cannot be written to: File too large; name another folder"):
+        write_markdown(page, "After", [], figures)
+    with full_disk(), pytest.raises(UserError, match="cannot be written to: File too large; name another folder"):
+        write_markdown(page, "After", ["line"] * 1000, {})
+    assert {path.name: path.read_bytes() for path in page.parent.iterdir()} == before

@@ -159,9 +159,31 @@ def test_another_model_other_data_and_damage_are_refused(data: Path, tmp_path: P
     write_separable(data, dev=12)
     line = refusal(capsys, tmp_path / "out", data, "--epochs", "1")
     assert line.startswith(f"{path}: was made with other files of the task; ")
-    path.write_text("{")
-    line = refusal(capsys, tmp_path / "out", data, "--epochs", "1")
-    assert line == f"{path}: damaged; remove it, or use another folder with --out"
+    values = results(tmp_path / "out")
+    path.write_text(json.dumps({**values, "hasi": values.pop("hash")}))
+    changed = json.loads(json.dumps(values))
+    changed["runs"][0]["final"]["accuracy"] = 1.0
+    for text in (
+        "{",
+        "[]",
+        path.read_text(),
+        json.dumps({**changed, "hash": "0"}),
+        json.dumps({**values, "runs": [3]}),
+    ):
+        path.write_text(text)
+        line = refusal(capsys, tmp_path / "out", data, "--epochs", "1")
+        assert line == f"{path}: damaged; remove it, or use another folder with --out"
+
+
+def test_results_of_an_earlier_version_have_no_hash(data: Path, tmp_path: Path, capsys: Capture) -> None:
+    finetune(tmp_path / "out", data, "--seeds", "1", "--epochs", "1")
+    path = tmp_path / "out" / "results.json"
+    values = results(tmp_path / "out")
+    del values["hash"]
+    path.write_text(json.dumps(values))
+    finetune(tmp_path / "out", data, "--seeds", "2", "--epochs", "1")
+    assert "1 of 2 trainings are complete" in capsys.readouterr().out
+    assert "hash" in results(tmp_path / "out")
 
 
 def test_several_learning_rates_are_a_grid_and_the_best_is_reported(

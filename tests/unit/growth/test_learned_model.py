@@ -10,13 +10,13 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from apollo_ds.errors import UserError
+from apollo_ds.growth.counters import Counters
 from apollo_ds.growth.learned.cost import learning_flops
 from apollo_ds.growth.learned.ligo import LiGO
 from apollo_ds.growth.learned.mango import Mango
 from apollo_ds.growth.learned.model import LearnedGrowthModel, flat_name
 from apollo_ds.growth.learned.operator import LearnedOperator
 from apollo_ds.growth.learned.transitions import IntoLearning, OutOfLearning
-from apollo_ds.growth.state import Counters
 from apollo_ds.models.families import family_of
 from apollo_ds.models.pretraining import PretrainingModel, build
 

@@ -7,7 +7,7 @@ import torch
 from growths import applied, depth_map, grown, loss, randomised, shape
 from torch import Tensor
 
-from apollo_ds.growth.state import COHORT, Counters
+from apollo_ds.growth.counters import COHORT, Counters
 from apollo_ds.growth.weights_and_moments import Growth
 from apollo_ds.growth.width_map import AxisMap, WidthMap
 from apollo_ds.models.layer_map import interpolate

@@ -7,8 +7,8 @@ import pytest
 import torch
 from planned import batch, shape, stages
 
+from apollo_ds.growth.counters import WEIGHT, Counters
 from apollo_ds.growth.depth_and_width import growth_between
-from apollo_ds.growth.state import WEIGHT, Counters
 from apollo_ds.models.families import FAMILIES
 from apollo_ds.models.pretraining import PretrainingModel, build
 from apollo_ds.schedule.stage import Stage

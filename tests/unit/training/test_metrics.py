@@ -5,6 +5,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import pytest
+import xxhash
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
@@ -39,7 +40,7 @@ def cut_after_six_and_resumed_from_three(folder: Path) -> None:
         metrics.write("step", **step(number))
         metrics.write("eval", **asdict(totals(number)), loss=float(number))
         if number == 3:
-            kept = metrics.flush()
+            kept = metrics.bytes
     metrics.close()
     metrics = Metrics(folder, keep_bytes=kept, totals=totals(3))
     metrics.write("resume", step=3, ranks=2)
@@ -74,11 +75,15 @@ def test_numbers_keep_the_digits_of_fp32(tmp_path: Path) -> None:
     assert line == '{"event": "end", "loss": 0.333333333, "step": 123456789012, "seconds": 0.3}\n'
 
 
-def test_flush_puts_all_on_disk_and_tells_how_much(tmp_path: Path) -> None:
-    metrics = Metrics(tmp_path, keep_bytes=0, totals=Totals())
-    metrics.write("step", **step(1))
-    assert metrics.flush() == (tmp_path / "metrics.jsonl").stat().st_size > 0
-    metrics.close()
+def test_length_and_hash_are_those_of_the_file_also_after_a_resume(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    for keep in (0, 40):
+        metrics = Metrics(tmp_path, keep_bytes=keep, totals=Totals())
+        metrics.write("step", **step(1))
+        metrics.flush()
+        assert metrics.bytes == path.stat().st_size > keep
+        assert metrics.hash == xxhash.xxh3_128_hexdigest(path.read_bytes())
+        metrics.close()
 
 
 def test_a_resumed_run_has_each_step_once(tmp_path: Path) -> None:

@@ -1,0 +1,102 @@
+"""An exported model's manifest.json: which checkpoint it is of, and the hashes of its files, with one of itself.
+
+It holds no times and no paths: exports of one checkpoint are the same, byte for byte. Nothing here imports torch.
+"""
+
+import json
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from apollo_ds.checkpoint.find import hash_of
+from data_prep import files
+
+NAME = "manifest.json"
+
+
+class DamagedExport(Exception):
+    """An exported model that is not what was written; the message names the file."""
+
+
+class ExportedFile(BaseModel):
+    """A file, as it was written."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    bytes: int = Field(ge=0)
+    hash: str
+    """Its 128-bit XXH3 hash."""
+
+    @classmethod
+    def of(cls, path: Path) -> Self:
+        """That of a file as it is now."""
+        return cls(bytes=path.stat().st_size, hash=hash_of(path))
+
+
+class ExportManifest(BaseModel):
+    """What an export says of itself."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    format: Literal[1] = 1
+    """docs/upgrading.md says which versions write and read which format."""
+    run: str | None
+    """Which run the model is of, as its config.yaml has it; None for a checkpoint that does not say."""
+    step: int = Field(ge=0)
+    family: str
+    tokenizer: str
+    """The hash of the text's tokenizer, as the run's config.yaml has it."""
+    checkpoint: str
+    """The hash of the checkpoint's manifest."""
+    files: dict[str, ExportedFile] = Field(min_length=1)
+    """By name: all that the export wrote beside this manifest."""
+
+    @model_validator(mode="after")
+    def _names_stay_inside(self) -> Self:
+        if any(Path(name).name != name or name in ("", "..") for name in self.files):
+            raise ValueError("files: a name that leads elsewhere")
+        return self
+
+
+def read_export_manifest(folder: Path) -> ExportManifest | None:
+    """The manifest of an exported model.
+
+    None where there is none: an earlier version exported the model, or it comes from elsewhere, perhaps with a file of
+    the same name.
+
+    Raises:
+        DamagedExport: it cannot be read, differs from its hash, or is none that this version knows.
+    """
+    path = folder / NAME
+    if not path.exists():
+        return None
+    try:
+        values, is_hashed = files.read_hashed(path)
+        if "checkpoint" not in values:  # damage would have taken this key or the hash, not both
+            return None
+        if not is_hashed:
+            raise ValueError("lacks its hash")
+        return ExportManifest.model_validate_json(json.dumps(values))
+    except (OSError, ValueError):  # a ValidationError is a ValueError
+        raise DamagedExport(f"{path}: damaged, or of a later version of apollo_ds") from None
+
+
+def verify_export(folder: Path) -> ExportManifest | None:
+    """Compare every file of an exported model with its hash; None where there is no manifest, as above.
+
+    Raises:
+        DamagedExport: a file is missing or differs.
+    """
+    manifest = read_export_manifest(folder)
+    for name, expected in manifest.files.items() if manifest else ():
+        path = folder / name
+        if not path.is_file() or ExportedFile.of(path) != expected:
+            raise DamagedExport(f"{path}: missing or damaged")
+    return manifest
+
+
+def write_export_manifest(folder: Path, **about: Any) -> None:
+    """Write the manifest of a folder that holds an exported model and nothing else."""
+    described = {path.name: ExportedFile.of(path) for path in sorted(folder.iterdir())}
+    files.write_hashed(folder / NAME, ExportManifest(files=described, **about).model_dump(mode="json"))

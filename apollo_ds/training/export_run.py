@@ -1,0 +1,71 @@
+"""A run's model as a `transformers` one: which checkpoint, which tokenizer, and where to."""
+
+from pathlib import Path
+
+from apollo_ds.checkpoint.export import export
+from apollo_ds.checkpoint.find import newest_sound, verify
+from apollo_ds.checkpoint.manifest import DamagedCheckpoint
+from apollo_ds.checkpoint.saved_state import SavedState
+from apollo_ds.config.load import load_resolved
+from apollo_ds.config.recipe import Recipe
+from apollo_ds.config.recorded import read_recorded
+from apollo_ds.config.run_folder import RunFolder
+from apollo_ds.data.corpus import Corpus
+from apollo_ds.errors import UserError
+
+_ATTEMPTS = 5
+"""A run that trains removes old checkpoints; each time that takes one away while it is read, the next is chosen."""
+
+
+def export_run(run: RunFolder, folder: Path, step: int | None = None) -> Path:
+    """Export a run's checkpoint of this step, or its newest sound one; returns which.
+
+    Raises:
+        UserError: there is no such checkpoint or it is damaged, the tokenizer is not the run's, or the folder holds
+            something else or cannot be written to.
+    """
+    if not run.exists:
+        raise UserError(f"{run.path}: not a run folder; it has no config.yaml")
+    recorded, recipe = read_recorded(run.config), load_resolved(run.config)
+    text = _text_of(run, recipe)
+    for _ in range(_ATTEMPTS):
+        chosen = _choose(run, step)
+        try:
+            state = SavedState(chosen, verify(chosen, recorded.run))
+        except (DamagedCheckpoint, OSError, UserError) as damage:
+            if chosen.is_dir():
+                raise UserError(f"{damage}; choose another with --step") from None
+            continue
+        stage = recipe.schedule().stages[state.manifest.course.stage]
+        own = folder.resolve() == run.export.resolve()
+        export(state, stage, text, folder, state.manifest.run, own)
+        return chosen
+    raise UserError(
+        f"{run.checkpoints}: the run removes its checkpoints faster than they are read; export when it has ended, or "
+        "resume it with a greater keep_checkpoints"
+    )
+
+
+def _choose(run: RunFolder, step: int | None) -> Path:
+    chosen, complaints = (run.checkpoints / f"step-{step}", []) if step is not None else newest_sound(run.checkpoints)
+    if chosen is not None and chosen.is_dir():
+        return chosen
+    if complaints:
+        raise UserError(f"{run.checkpoints}: no checkpoint is sound ({'; '.join(complaints)}); let the run save one")
+    saved = sorted(path.name for path in run.checkpoints.glob("step-*"))
+    raise UserError(f"{run.checkpoints}: no such checkpoint; there are {', '.join(saved) or 'none'}")
+
+
+def _text_of(run: RunFolder, recipe: Recipe) -> Corpus:
+    """The run's text, whose tokenizer must be the one that it was trained with."""
+    if not (recipe.data / "manifest.json").is_file():
+        there = "" if recipe.data.is_absolute() else ", or run the command in the folder that the run was started in"
+        raise UserError(f"data: {recipe.data} is gone, and the model's tokenizer with it; restore it{there}")
+    text = Corpus.open(recipe.data)
+    recorded = read_recorded(run.config).tokenizer
+    if recorded not in (None, text.tokenizer_hash):
+        raise UserError(
+            f"data: {text.tokenizer_folder} is not the tokenizer that {run.path} was trained with; restore the text "
+            "that the run read"
+        )
+    return text

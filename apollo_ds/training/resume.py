@@ -1,0 +1,128 @@
+"""What a run goes on from: a sound checkpoint and the metrics up to it, or nothing where there never was one."""
+
+import json
+from collections.abc import Iterator
+from contextlib import suppress
+from math import inf
+from pathlib import Path
+from typing import Any
+
+import xxhash
+
+from apollo_ds.checkpoint.choose import Choice, choose_checkpoint
+from apollo_ds.config.deepspeed import precision
+from apollo_ds.config.recipe import Recipe
+from apollo_ds.config.run_folder import RunFolder
+from apollo_ds.data.corpus import Corpus
+from apollo_ds.engine.processes import Processes
+from apollo_ds.errors import UserError
+from apollo_ds.schedule.schedule import Schedule
+from apollo_ds.training.console import RunConsole
+from apollo_ds.training.metrics import Metrics, NoMetrics
+
+
+def find_start(
+    folder: RunFolder, run: str, processes: Processes, console: RunConsole, before: float = inf
+) -> Choice | None:
+    """The checkpoint to go on from, of a step below `before`; None for the beginning. All ranks together.
+
+    Says what is not as it should be.
+
+    Raises:
+        UserError: nothing is sound but something is there, or the metrics are not those that the run had recorded; on
+            every rank.
+    """
+    choice = choose_checkpoint(folder.checkpoints, run, processes, before)
+    if choice is None:
+        if before == inf:
+            processes.on_first(lambda: _check_fresh(folder.metrics))
+        return None
+    manifest = choice.manifest
+    doubt = processes.on_first(lambda: _check_recorded(folder.metrics, manifest.metrics_bytes, manifest.metrics_hash))
+    for line in filter(None, (*choice.complaints, choice.doubt, doubt)):
+        console.say(f"[yellow]{line}[/]")
+    return choice
+
+
+def record_resume(
+    choice: Choice,
+    schedule: Schedule,
+    ranks: int,
+    zero_stage: int,
+    metrics: Metrics | NoMetrics,
+    console: RunConsole,
+) -> None:
+    """Record and say that a run goes on."""
+    totals, stage = choice.manifest.totals, choice.manifest.course.stage
+    metrics.write("resume", step=totals.step, ranks=ranks, zero_stage=zero_stage)
+    console.say(
+        f"resume {choice.folder} in stage {stage + 1} of {len(schedule.stages)} "
+        f"(saved by {len(choice.manifest.files)} ranks, now {ranks})"
+    )
+
+
+def record_start(recipe: Recipe, corpus: Corpus, ranks: int, zero_stage: int, metrics: Metrics | NoMetrics) -> None:
+    """Record that a run begins, and what its source had cost."""
+    source = recipe.schedule().source_run
+    metrics.write(
+        "start",
+        step=0,
+        ranks=ranks,
+        precision=precision(recipe.deepspeed),
+        zero_stage=zero_stage,
+        unigram_entropy=corpus.unigram_entropy,
+        **(source.cost if source else {}),
+    )
+
+
+def _check_recorded(path: Path, size: int, expected: str | None) -> str:
+    """Compare metrics.jsonl with what a checkpoint says of it; what comes after is not looked at.
+
+    Args:
+        path: the file.
+        size: how many bytes it had at least when the checkpoint was made.
+        expected: their hash; None where an earlier version did not record it.
+    Returns:
+        What has to be told of it; empty if nothing has.
+    Raises:
+        UserError: it is shorter or has been changed, or cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            kept = file.read(size)
+    except FileNotFoundError:
+        return f"{path}: is gone; the run goes on without the record of its steps up to here"
+    if len(kept) < size or not kept.endswith(b"\n") or expected not in (None, xxhash.xxh3_128_hexdigest(kept)):
+        raise UserError(
+            f"{path}: differs from what the run had recorded when it saved; restore it, or remove it to go on without "
+            "the record of the steps up to here"
+        )
+    return ""
+
+
+def _check_fresh(path: Path) -> None:
+    """Check that a run that has no checkpoint has never had one: two saves were begun, so the first was complete.
+
+    Raises:
+        UserError: metrics.jsonl tells of more saves than one.
+    """
+    saved: list[int] = []
+    for event in _readable(path):
+        if event.get("event") == "checkpoint":
+            saved.append(event["step"])
+        elif event.get("event") == "discard":  # a rollback to the beginning, which was cut short
+            saved = [step for step in saved if step < event["step"]]
+    if len(saved) > 1:
+        raise UserError(
+            f"{path.parent / 'checkpoints'}: is empty, but {path.name} tells of checkpoints at steps {saved[0]:,} to "
+            f"{saved[-1]:,}; restore them, or use another folder with out=..."
+        )
+
+
+def _readable(path: Path) -> Iterator[dict[str, Any]]:
+    with suppress(OSError):
+        for line in path.read_bytes().split(b"\n"):
+            with suppress(ValueError, RecursionError):
+                event = json.loads(line)
+                if isinstance(event, dict) and isinstance(event.get("step"), int):
+                    yield event

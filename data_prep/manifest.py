@@ -1,0 +1,171 @@
+"""The manifest of a folder of shards: what is in them, and the hash of every file that training or export reads."""
+
+from collections.abc import Mapping
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Literal, Self
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    JsonValue,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveInt,
+    ValidationError,
+    model_validator,
+)
+
+from data_prep import files
+from data_prep.errors import DataError, Missing
+from data_prep.own_fault import sentence_of
+
+NAME = "manifest.json"
+FORMAT = 2
+"""What a folder of shards holds. docs/upgrading.md says which versions write and read which format."""
+UNHASHED = 1
+"""The format of before: without a hash of the manifest, and of the tokenizer's files with that of one."""
+
+
+def _plain(name: str) -> str:
+    if PurePosixPath(name).name != name or "\0" in name:
+        raise ValueError("not the plain name of a file")
+    return name
+
+
+PlainName = Annotated[str, AfterValidator(_plain)]
+
+
+class _Values(BaseModel):
+    model_config = ConfigDict(strict=True, frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class FileEntry(_Values):
+    """The size of a file, and its 64-bit XXH3 hash in hexadecimal digits."""
+
+    bytes: NonNegativeInt
+    xxh3: Annotated[str, Field(pattern="^[0-9a-f]{16}$")]
+
+
+class TokenizerEntry(_Values):
+    """The folder of the shards' tokenizer, and what shards and training must know of it."""
+
+    path: PlainName
+    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+    """The hash of `tokenizer.json`, by which a run knows its tokenizer."""
+    files: dict[PlainName, FileEntry] = {}
+    kind: str
+    vocab_size: PositiveInt
+    end_of_document: NonNegativeInt
+    cls: NonNegativeInt | None
+    mask: NonNegativeInt | None
+    pad: NonNegativeInt | None
+    special: list[NonNegativeInt]
+
+    @model_validator(mode="after")
+    def _ids_are_in_the_vocabulary(self) -> Self:
+        ids = [self.end_of_document, *self.special, self.cls or 0, self.mask or 0, self.pad or 0]
+        if max(ids) >= self.vocab_size:
+            raise ValueError("a token beyond the vocabulary")
+        return self
+
+
+class SourceEntry(_Values):
+    """What a source gave, and what cleaning left out of it, by reason. `stamp` changes when the source does."""
+
+    name: str
+    location: str
+    documents: NonNegativeInt
+    bytes: NonNegativeInt
+    dropped: dict[str, NonNegativeInt]
+    stamp: str
+
+
+class SplitEntry(_Values):
+    """The tokens of one use."""
+
+    documents: PositiveInt
+    tokens: PositiveInt
+    files: dict[PlainName, FileEntry]
+
+
+class Manifest(_Values):
+    """A folder of shards. `unigram_entropy` is in nats a token; `options` are those of the build."""
+
+    format: Literal[1, 2]
+    tokenizer: TokenizerEntry
+    sources: list[SourceEntry]
+    splits: dict[str, SplitEntry]
+    unigram_entropy: NonNegativeFloat
+    options: dict[str, JsonValue]
+
+    @model_validator(mode="after")
+    def _lists_all_that_is_read(self) -> Self:
+        expected = {name: {f"{name}.bin", f"{name}.idx"} for name in ("train", "validation")}
+        if {name: set(split.files) for name, split in self.splits.items()} != expected:
+            raise ValueError("not the files of both splits")
+        if self.format == FORMAT and "tokenizer.json" not in self.tokenizer.files:
+            raise ValueError("no tokenizer.json")
+        return self
+
+    @property
+    def shards(self) -> dict[str, FileEntry]:
+        """The files of both splits, by name."""
+        return {name: file for split in self.splits.values() for name, file in split.files.items()}
+
+    def with_hashes(self, of_tokenizer: Mapping[str, files.Description]) -> Self:
+        """A manifest of before as one of today, with the hashes of the tokenizer's files."""
+        values = self.model_dump(mode="json")
+        values["tokenizer"]["files"] = dict(of_tokenizer)
+        return self.model_validate({**values, "format": FORMAT})
+
+    @property
+    def tokenizer_json(self) -> str:
+        """The place of `tokenizer.json` in the folder."""
+        return f"{self.tokenizer.path}/tokenizer.json"
+
+    @property
+    def hash(self) -> str:
+        """The hash of the manifest, and so of all that it lists."""
+        return files.hash_of_values(self.model_dump(mode="json"))
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Read the manifest of a folder of shards.
+
+    Raises:
+        Missing: there is none: no such folder, or preparation did not finish there.
+        DataError: it is damaged, cannot be read, or a later version wrote it.
+    """
+    path = folder / NAME
+    damaged = DataError(f"{path}: damaged: restore it, or remove {folder} and build again")
+    try:
+        values, is_hashed = files.read_hashed(path)
+    except FileNotFoundError:
+        raise Missing(f"{path}: not found: make the shards by apollo-prep build --out {folder}") from None
+    except (ValueError, IsADirectoryError):
+        raise damaged from None
+    except OSError as error:
+        raise DataError(sentence_of(error, path)) from None
+    try:
+        manifest = Manifest.model_validate(values)
+    except (ValidationError, RecursionError):
+        if not is_hashed:
+            raise damaged from None
+        raise _of_later_version(path, values.get("format")) from None
+    if is_hashed != (manifest.format == FORMAT):
+        raise damaged
+    return manifest
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> None:
+    """Write the manifest of a folder whose files are all on disk; with it, the folder is complete."""
+    files.write_hashed(folder / NAME, manifest.model_dump(mode="json"))
+
+
+def _of_later_version(path: Path, written: object) -> DataError:
+    return DataError(
+        f"{path}: was written by a later version, in format {written}, and this version reads formats {UNHASHED} and "
+        f"{FORMAT}: use the version that wrote it, or build the text again in another folder"
+    )
