@@ -49,7 +49,7 @@ def export(
     model = _model(state, stage, tokenizer)
     about = {
         "run": run,
-        "step": state.totals.step,
+        "step": state.manifest.totals.step,
         "family": stage.shape.family,
         "tokenizer": text.tokenizer_hash,
         "checkpoint": hash_of(state.folder / "manifest.json"),

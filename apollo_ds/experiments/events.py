@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from math import isclose
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,8 @@ from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveFloat
 from apollo_ds.errors import UserError
 
 Event = dict[str, Any]
+_ROUNDED = 1 - 1e-6
+"""Numbers are recorded with nine digits."""
 
 
 def read_metrics(path: Path) -> list[Event]:
@@ -28,19 +31,39 @@ def read_history(path: Path) -> list[Event]:
         UserError: it cannot be read, or a line is no event, lacks something, or cannot follow the one before.
     """
     events = []
-    spent: dict[str, float] = {"step": 0, "tokens": 0, "flops": 0}
+    last: Event = {"step": 0, "tokens": 0, "flops": 0, "seconds": 0}
     for number, event in _numbered(path):
         try:
             if event["event"] in _KINDS:
                 _KINDS[event["event"]].model_validate(event)
-            if event["event"] == "step":
-                spent = _risen(spent, event)
-            elif event["event"] in ("eval", "growth") and event["step"] != spent["step"]:
-                raise ValueError("of another step than the last one")
+            _check_follows(last, event)
         except ValueError:  # a ValidationError is one
             raise _damaged(path, number) from None
+        if event["event"] in ("step", "eval"):
+            last = {**last, **event}
         events.append(event)
     return events
+
+
+def _check_follows(last: Event, event: Event) -> None:
+    """Compare an event with the step before it.
+
+    Raises:
+        ValueError: it cannot follow it.
+    """
+    match event["event"]:
+        case "step":
+            sound = all(event[key] > last[key] for key in ("step", "tokens", "flops"))
+            sound = sound and event["seconds"] >= last["seconds"] * _ROUNDED
+        case "eval":
+            sound = event["step"] == last["step"] and isclose(event["flops"], last["flops"], rel_tol=1e-6)
+            sound = sound and event["seconds"] >= last["seconds"] * _ROUNDED
+        case "growth":
+            sound = event["step"] == last["step"]
+        case _:
+            sound = True
+    if not sound:
+        raise ValueError("cannot follow the step before it")
 
 
 def _numbered(path: Path) -> Iterator[tuple[int, Event]]:
@@ -62,13 +85,6 @@ def _numbered(path: Path) -> Iterator[tuple[int, Event]]:
 
 def _damaged(path: Path, number: int) -> UserError:
     return UserError(f"{path}: line {number} is damaged; restore the file, or remove that line")
-
-
-def _risen(before: dict[str, float], step: Event) -> dict[str, float]:
-    now = {key: step[key] for key in before}
-    if any(now[key] <= before[key] for key in before):
-        raise ValueError("no more than at the step before")
-    return now
 
 
 class _Event(BaseModel):
@@ -120,7 +136,7 @@ class _Start(_Event):
     unigram_entropy: float | None = None
 
 
-_KINDS = {
+_KINDS: dict[str, type[_Event]] = {
     "start": _Start,
     "step": _Step,
     "eval": _Evaluation,

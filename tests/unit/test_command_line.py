@@ -193,14 +193,6 @@ def test_a_run_folder_of_another_recipe_is_refused(
     assert "out=" in line
 
 
-def test_other_ranks_fail_silently(recipe_file: str, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("RANK", "1")
-    with pytest.raises(SystemExit) as caught:
-        main(["train", recipe_file, "stpes=3"])
-    printed = capsys.readouterr()
-    assert (caught.value.code, printed.out, printed.err) == (2, "", "")
-
-
 def test_only_a_run_folder_can_be_exported(tmp_path: Path, capsys: Capture) -> None:
     line = error_line(capsys, "export", str(tmp_path), str(tmp_path / "model"))
     assert line == f"{tmp_path}: not a run folder; it has no config.yaml"

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 _PROGRAM = "apollo-ds"
 _SECONDS_TO_ANSWER = 5.0
 _SECONDS_TO_COME_UP = 60.0
+_SECONDS_FOR_THE_CAUSE = 3.0
+"""In which DeepSpeed's launcher, which looks each second, sees how the lost rank ended, and takes that exit code."""
 _LOSSES = ("gloo/transport/", "remote process exited", "ncclRemoteError")
 """What torch says when another rank's connection has gone, in errors that have no class of their own."""
 _OUT_OF_MEMORY = "the memory is used up: lower micro_batch_size, or set activation_checkpointing=true"
@@ -34,6 +36,8 @@ def say_last_words(error: Exception, folder: Path | None = None, has_joined: boo
     """
     code = exit_code_of(error)
     is_told_of = code == EXIT_LOST_RANK and STARTED_BY in os.environ  # by `training/launch.py`, which sees all ends
+    if code == EXIT_LOST_RANK and not is_told_of:
+        time.sleep(_SECONDS_FOR_THE_CAUSE)
     if not is_told_of and _is_first_to_tell(has_joined):
         with suppress(OSError):  # nobody reads it
             sys.stdout.flush()

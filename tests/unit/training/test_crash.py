@@ -31,6 +31,7 @@ def rank_1(monkeypatch: pytest.MonkeyPatch) -> dist.Store:
         monkeypatch.setenv(name, value)
     store = dist.HashStore()
     monkeypatch.setattr(last_words, "_common_store", lambda: store)
+    monkeypatch.setattr(last_words, "_SECONDS_FOR_THE_CAUSE", 0.0)
     return store
 
 
