@@ -21,14 +21,14 @@ from rich.console import Console
 from data_prep import files, parts, readers, sources, tokenizer
 from data_prep.choose import Choice, choose
 from data_prep.errors import DataError
-from data_prep.manifest import FORMAT, NAME, UNHASHED, Manifest, read_manifest, write_manifest
+from data_prep.manifest import FORMAT, NAME, Manifest, read_manifest, write_manifest
 from data_prep.merge import merge
 from data_prep.options import Options
 from data_prep.own_fault import sentence_of
 from data_prep.parts import Documents, Job
 from data_prep.pool import encode_all
 from data_prep.sources import Part
-from data_prep.verify import check_tokenizer, note_verified, verify
+from data_prep.verify import check_tokenizer, note_verified, verify, verify_once
 
 
 def build(options: Options, out: Path, workers: int, console: Console) -> Manifest:
@@ -42,7 +42,7 @@ def build(options: Options, out: Path, workers: int, console: Console) -> Manife
     Returns:
         The manifest.
     Raises:
-        DataError: input that cannot be used, other work in `out`, or a disk that is full or fails.
+        DataError: input that cannot be used, other work or damaged shards in `out`, or a disk that is full or fails.
     """
     if os.path.lexists(out / NAME):
         return _finished(options, out, console)
@@ -68,7 +68,9 @@ def build(options: Options, out: Path, workers: int, console: Console) -> Manife
 def _finished(options: Options, out: Path, console: Console) -> Manifest:
     manifest = read_manifest(out)
     _refuse_others(manifest.options, options, out)
-    if manifest.format == UNHASHED:
+    if manifest.format == FORMAT:
+        verify_once(out)
+    else:
         manifest = verify(out).with_hashes(_describe_files(out / manifest.tokenizer.path))
         write_manifest(out, manifest)
         note_verified(out, manifest)

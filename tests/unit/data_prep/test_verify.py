@@ -33,7 +33,7 @@ def test_whole_shards_pass(folder: Path) -> None:
 @pytest.mark.parametrize(
     "name", ["train.bin", "train.idx", "validation.bin", "validation.idx", "tokenizer/tokenizer.json"]
 )
-def test_a_flipped_byte_and_a_missing_file_are_named(folder: Path, name: str) -> None:
+def test_a_flipped_byte_and_a_missing_file_are_named(make: Callable[..., Manifest], folder: Path, name: str) -> None:
     content = bytearray((folder / name).read_bytes())
     content[len(content) // 2] ^= 1
     (folder / name).write_bytes(content)
@@ -42,6 +42,8 @@ def test_a_flipped_byte_and_a_missing_file_are_named(folder: Path, name: str) ->
     (folder / name).unlink()
     with pytest.raises(DataError, match=f"{name}: missing or"):
         verify(folder)
+    with pytest.raises(DataError, match=f"{name}: missing or"):
+        make(folder, folder.parent / "a.jsonl")
 
 
 DAMAGED = r"manifest\.json: damaged: restore it, or remove .* and build again$"
