@@ -129,16 +129,6 @@ class Corpus:
         if sentence := told_of_no_hash(self.folder, manifest):
             print(f"data: {sentence}", file=sys.stderr)
 
-    def verify_tokenizer(self) -> None:
-        """Compare the tokenizer's files with their hashes in the manifest.
-
-        Raises:
-            UserError: one is missing or differs; names it.
-        """
-        path = self.tokenizer_folder / "tokenizer.json"
-        if not path.is_file() or sha256(path) != self.tokenizer_hash:
-            raise UserError(f"data: {path}: missing or not this text's tokenizer; restore it, or build the text again")
-
     def check_fits(self, shape: ModelShape, whole_words: bool = False) -> None:
         """Compare with the model that is to be trained, and with the masking of whole words if that is wanted.
 
