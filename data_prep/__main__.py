@@ -46,7 +46,7 @@ def main() -> None:
     except KeyboardInterrupt:
         _end("apollo-prep: stopped; the same command continues", 130)
     except BrokenPipeError:  # as under `| head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left is written when Python ends
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what is left is written when Python ends
         _end("apollo-prep: what read the output has ended", 2)
     except Exception as error:
         if sentence := sentence_of(error):

@@ -16,6 +16,7 @@ import torch.distributed as dist
 
 from apollo_ds.engine.tested_versions import doubt_of_deepspeed
 from apollo_ds.errors import UserError
+from data_prep.own_fault import sentence_of
 
 _Value = TypeVar("_Value")
 _PATIENCE = timedelta(days=7)
@@ -115,7 +116,7 @@ class Processes:
             try:
                 outcome[0] = action()
             except (UserError, OSError) as error:
-                outcome[1] = str(error)
+                outcome[1] = str(error) if isinstance(error, UserError) else sentence_of(error)
         if self.world_size > 1:
             dist.broadcast_object_list(outcome, src=0)
         if outcome[1] is not None:

@@ -125,8 +125,9 @@ def launch(
     if cause is None:
         return End(0, bool(heard))
     code = cause.returncode
-    words = None if len(heard) > 1 and code == -signal.SIGKILL else _words(started.index(cause), code)
-    return End(code if code >= 0 else _SIGNALLED - code, bool(heard), words)
+    was_killed_on_request = len(heard) > 1 and code == -signal.SIGKILL
+    told = None if was_killed_on_request else _words(started.index(cause), code)
+    return End(code if code >= 0 else _SIGNALLED - code, bool(heard), told)
 
 
 def _start(command: Sequence[str], environment: dict[str, str], output: IO[str] | None) -> _Rank:
