@@ -14,6 +14,8 @@ from apollo_ds.__main__ import main
 from apollo_ds.config.load import load_recipe
 from apollo_ds.config.run_folder import RunFolder
 from apollo_ds.data.corpus import Corpus
+from data_prep import files
+from data_prep.manifest import TokenizerEntry, read_manifest, write_manifest
 
 BERT_BASE = str(PROJECT / "launch" / "recipes" / "bert-base.yaml")
 
