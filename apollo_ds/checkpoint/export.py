@@ -11,7 +11,6 @@ from transformers.utils.logging import disable_progress_bar
 
 from apollo_ds.checkpoint.export_folder import check_replaceable, keep_foreign, replacing_folder
 from apollo_ds.checkpoint.export_manifest import write_export_manifest
-from apollo_ds.checkpoint.find import hash_of
 from apollo_ds.checkpoint.saved_state import SavedState
 from apollo_ds.data.corpus import Corpus
 from apollo_ds.errors import UserError
@@ -22,11 +21,10 @@ from apollo_ds.growth.learned.transitions import OutOfLearning
 from apollo_ds.growth.weights_and_moments import Growth, StateMap
 from apollo_ds.models.families import family_of
 from apollo_ds.schedule.stage import Stage
+from data_prep.files import hash_of_values
 
 
-def export(
-    state: SavedState, stage: Stage, text: Corpus, folder: Path, run: str | None = None, own: bool = False
-) -> None:
+def export(state: SavedState, stage: Stage, text: Corpus, folder: Path, own: bool = False) -> None:
     """Write the model in fp32, of the shape and the greatest depth that its stage trains; `from_pretrained` loads it.
 
     The folder appears, or takes an earlier export's place, when it is complete and on disk; an error leaves all as it
@@ -36,23 +34,22 @@ def export(
         state: the weights.
         stage: what trained them.
         text: where the tokenizer is.
-        folder: where to write.
-        run: which run it is of; an earlier export of the same one is replaced.
+        folder: where to write; an earlier export of the same run is replaced.
         own: whether the folder is the run's own `export`; then what is there is replaced, whatever it says.
     Raises:
         UserError: the tokenizer's files are damaged, or the folder holds something else or cannot be written to.
     """
     folder = folder.resolve()  # what a link names is replaced, not the link
-    check_replaceable(folder, run, own)
+    check_replaceable(folder, state.manifest.run, own)
     text.check_tokenizer()
     tokenizer = _load_tokenizer(text.tokenizer_folder)
     model = _model(state, stage, tokenizer)
     about = {
-        "run": run,
+        "run": state.manifest.run,
         "step": state.manifest.totals.step,
         "family": stage.shape.family,
         "tokenizer": text.tokenizer_hash,
-        "checkpoint": hash_of(state.folder / "manifest.json"),
+        "checkpoint": hash_of_values(state.manifest.model_dump(mode="json")),
     }
     try:
         with replacing_folder(folder) as unfinished:

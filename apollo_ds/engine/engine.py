@@ -34,7 +34,7 @@ _LARGE = 2**18
 """After a parameter of at least this many elements is restored, freed memory is given back to the system."""
 
 _Target = tuple[str, Shape, layout.OwnedSlice | None]
-"""A parameter to restore: its name, its shape, and this rank's slice, or None for one that is frozen."""
+"""Of a parameter to restore the name, the shape, and this rank's slice; None for one that is frozen."""
 
 
 @dataclass(frozen=True)
@@ -56,8 +56,7 @@ class Engine:
     """One stage's model, optimizer and shards. Close it before the next one is made."""
 
     def __init__(self, model: TrainableModel, options: EngineOptions, processes: Processes) -> None:
-        self.model = model
-        self.processes = processes
+        self.model, self.processes = model, processes
         self.seed = options.seed
         self.frozen_parameters = {
             name: self._own_share(parameter.detach().float())

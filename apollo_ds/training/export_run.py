@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from apollo_ds.checkpoint.export import export
-from apollo_ds.checkpoint.find import newest_sound, verify
+from apollo_ds.checkpoint.find import checkpoints_in, newest_sound, verify
 from apollo_ds.checkpoint.manifest import DamagedCheckpoint
 from apollo_ds.checkpoint.saved_state import SavedState
 from apollo_ds.config.load import load_resolved
@@ -27,9 +27,9 @@ def export_run(run: RunFolder, folder: Path, step: int | None = None) -> Path:
     if not run.exists:
         raise UserError(f"{run.path}: not a run folder; it has no config.yaml")
     recorded, recipe = read_recorded(run.config), load_resolved(run.config)
-    text = _text_of(run, recipe)
+    text = _text_of(run, recipe, recorded.tokenizer)
     for _ in range(_ATTEMPTS):
-        chosen = _choose(run, step)
+        chosen = _choose(run, recorded.run, step)
         try:
             state = SavedState(chosen, verify(chosen, recorded.run))
         except (DamagedCheckpoint, OSError, UserError) as damage:
@@ -38,7 +38,7 @@ def export_run(run: RunFolder, folder: Path, step: int | None = None) -> Path:
             continue
         stage = recipe.schedule().stages[state.manifest.course.stage]
         own = folder.resolve() == run.export.resolve()
-        export(state, stage, text, folder, state.manifest.run, own)
+        export(state, stage, text, folder, own)
         return chosen
     raise UserError(
         f"{run.checkpoints}: the run removes its checkpoints faster than they are read; export when it has ended, or "
@@ -46,23 +46,25 @@ def export_run(run: RunFolder, folder: Path, step: int | None = None) -> Path:
     )
 
 
-def _choose(run: RunFolder, step: int | None) -> Path:
-    chosen, complaints = (run.checkpoints / f"step-{step}", []) if step is not None else newest_sound(run.checkpoints)
+def _choose(run: RunFolder, identity: str | None, step: int | None) -> Path:
+    chosen: Path | None = run.checkpoints / f"step-{step}"
+    complaints: list[str] = []
+    if step is None:
+        chosen, complaints = newest_sound(run.checkpoints, run=identity)
     if chosen is not None and chosen.is_dir():
         return chosen
     if complaints:
         raise UserError(f"{run.checkpoints}: no checkpoint is sound ({'; '.join(complaints)}); let the run save one")
-    saved = sorted(path.name for path in run.checkpoints.glob("step-*"))
+    saved = [path.name for path in checkpoints_in(run.checkpoints)]
     raise UserError(f"{run.checkpoints}: no such checkpoint; there are {', '.join(saved) or 'none'}")
 
 
-def _text_of(run: RunFolder, recipe: Recipe) -> Corpus:
+def _text_of(run: RunFolder, recipe: Recipe, recorded: str | None) -> Corpus:
     """The run's text, whose tokenizer must be the one that it was trained with."""
     if not (recipe.data / "manifest.json").is_file():
         there = "" if recipe.data.is_absolute() else ", or run the command in the folder that the run was started in"
         raise UserError(f"data: {recipe.data} is gone, and the model's tokenizer with it; restore it{there}")
     text = Corpus.open(recipe.data)
-    recorded = read_recorded(run.config).tokenizer
     if recorded not in (None, text.tokenizer_hash):
         raise UserError(
             f"data: {text.tokenizer_folder} is not the tokenizer that {run.path} was trained with; restore the text "

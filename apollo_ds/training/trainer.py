@@ -112,10 +112,8 @@ class Trainer:
     def _make_engine(self, choice: Choice | None) -> None:
         """Build the stage's engine, and fill it from the checkpoint, or from the source run if there is one."""
         source = self.schedule.source_run
-        state: SavedState | None = None
-        if choice:
-            state = SavedState(choice.folder, choice.manifest)
-        elif source:
+        state = SavedState(choice.folder, choice.manifest) if choice else None
+        if source and not state:
             state = source_state(source, self.processes)
         self.watchdog.progress("building the model", Limit.SETUP)
         self.engine = self.engines.build(self.schedule, self.stage, initialised=state is None)

@@ -11,7 +11,9 @@ from ranks import pool
 from recipes import tiny, zero
 from runs import events, losses, train, trained
 
+from apollo_ds.checkpoint import choose
 from apollo_ds.checkpoint.find import verify
+from apollo_ds.checkpoint.manifest import DamagedCheckpoint
 from apollo_ds.config.recipe import Recipe
 from apollo_ds.engine.engine import Engine
 from apollo_ds.engine.processes import Processes
@@ -133,3 +135,82 @@ def test_a_crash_inside_a_growth_loses_nothing(where: str, call: int, whole: Rec
     pool(2).run(train_and_crash, crashed, where, call)
     pool(2).run(train, crashed)
     assert trained(crashed) == trained(whole)
+
+
+def damage_all(folder: Path) -> None:
+    for checkpoint in folder.glob("checkpoints/step-*"):
+        flip_a_bit(checkpoint / "rank-00000.safetensors")
+
+
+def lose_all(folder: Path) -> None:
+    shutil.rmtree(folder / "checkpoints")
+
+
+def change_a_digit(folder: Path) -> None:
+    metrics = folder / "metrics.jsonl"
+    metrics.write_bytes(metrics.read_bytes().replace(b'"depth": 1', b'"depth": 2', 1))
+
+
+def cut_metrics(folder: Path) -> None:
+    truncate(folder / "metrics.jsonl")
+
+
+@pytest.mark.parametrize(
+    ("harm", "said"),
+    [
+        (damage_all, "has no sound checkpoint"),
+        (lose_all, "is empty, but metrics.jsonl tells of checkpoints at steps"),
+        (change_a_digit, "metrics.jsonl: differs from what the run had recorded"),
+        (cut_metrics, "metrics.jsonl: differs from what the run had recorded"),
+    ],
+)
+def test_what_cannot_be_gone_on_from_is_told_and_nothing_is_touched(
+    harm: Callable[[Path], None], said: str, finished: Recipe
+) -> None:
+    harm(finished.out)
+    before = {path: path.read_bytes() for path in finished.out.rglob("*.*") if path.name != "config.yaml"}
+    told = pool(2).run(train, finished)
+    assert told[0] == told[1]
+    assert said in told[0]
+    assert "\n" not in told[0]
+    assert {path: path.read_bytes() for path in before} == before
+
+
+def test_a_run_goes_on_without_metrics_that_were_removed(finished: Recipe, whole: Recipe) -> None:
+    shutil.rmtree(finished.out / "checkpoints" / "step-20")
+    (finished.out / "metrics.jsonl").unlink()
+    assert pool(2).run(train, finished) == [None, None]
+    assert losses(finished) == losses(whole)[15:]
+
+
+def resume_where_a_rank_sees_less(processes: Processes, recipe: Recipe) -> str | None:
+    """As over a network, where one node still has an old list of a folder's files."""
+    with pytest.MonkeyPatch.context() as patch:
+        if processes.rank == 1:
+            patch.setattr(choose, "check_files", sees_nothing)
+        return train(processes, recipe)
+
+
+def sees_nothing(checkpoint: Path, names: list[str], manifest: object) -> None:
+    raise DamagedCheckpoint(f"{checkpoint / names[0]}: missing or damaged")
+
+
+def test_a_rank_that_sees_other_files_than_the_first_stops_all(finished: Recipe) -> None:
+    told = pool(2).run(resume_where_a_rank_sees_less, finished)
+    assert told[0] == told[1]
+    assert "step-20/rank-00001.safetensors: missing or damaged: so rank 1 on" in told[0]
+    assert not list(finished.out.glob("checkpoints/*.damaged"))
+
+
+def test_names_that_are_none_of_a_checkpoint_disturb_nothing(finished: Recipe, whole: Recipe) -> None:
+    folder = finished.out / "checkpoints"
+    shutil.copytree(folder / "step-15", folder / "step-15-good")
+    shutil.copytree(folder / "step-15", folder / "step-99")
+    shutil.rmtree(folder / "step-20")
+    (folder / "step-final").mkdir()
+    (folder / "latest").unlink()
+    (folder / "latest").mkdir()
+    assert pool(2).run(train, finished) == [None, None]
+    assert trained(finished) == trained(whole)
+    assert {"step-15-good", "step-99.damaged", "step-final", "latest.damaged"} <= {p.name for p in folder.iterdir()}
+    assert (folder / "latest").read_text() == "step-20"

@@ -4,9 +4,11 @@ import threading
 from pathlib import Path
 
 import pytest
+import yaml
 from recipes import tiny, write
 
 from apollo_ds.config.load import load_recipe
+from apollo_ds.config.recorded import write_recorded
 from apollo_ds.config.run_folder import RunFolder
 from apollo_ds.errors import UserError
 
@@ -53,3 +55,56 @@ def test_a_run_folder_that_cannot_be_made_is_named(recipe_file: str, tmp_path: P
     recipe = load_recipe(Path(recipe_file), [f"out={tmp_path / 'file' / 'run'}"])
     with pytest.raises(UserError, match=r"^out: cannot write to .*file/run: "):
         RunFolder(recipe.out).create(recipe)
+
+
+def test_a_recipe_that_another_job_has_replaced_meanwhile_is_noticed_under_the_lock(recipe_file: str) -> None:
+    """As by two jobs that have both looked at an empty folder before either had it."""
+    ours, theirs = load_recipe(Path(recipe_file)), load_recipe(Path(recipe_file), ["learning_rate=0.5"])
+    for recipe in (ours, theirs):
+        RunFolder(recipe.out).check(recipe)
+    RunFolder(ours.out).create(ours)
+    with pytest.raises(UserError, match=r"started with learning_rate 0\.003, not 0\.5; use the same"):
+        RunFolder(theirs.out).create(theirs)
+
+
+@pytest.mark.parametrize(("key", "name"), [("tokenizer", "tokenizer"), ("held_out", "held-out"), ("train", "training")])
+def test_another_text_of_the_same_size_is_refused_and_what_was_recorded_stays(
+    key: str, name: str, recipe_file: str
+) -> None:
+    recipe = load_recipe(Path(recipe_file))
+    folder = RunFolder(recipe.out)
+    folder.create(recipe)
+    values = yaml.safe_load(folder.config.read_text())
+    del values["hash"]
+    write_recorded(folder.config, {**values, key: "another"})
+    before = folder.config.read_bytes()
+    for action in (folder.check, folder.create):
+        with pytest.raises(UserError, match=rf"^data: .* is not the text that the run in .* {name}"):
+            action(recipe)
+    assert folder.config.read_bytes() == before
+
+
+def test_without_its_config_a_run_with_checkpoints_is_refused(recipe_file: str) -> None:
+    recipe = load_recipe(Path(recipe_file))
+    folder = RunFolder(recipe.out)
+    folder.create(recipe)
+    (folder.checkpoints / "step-5").mkdir()
+    folder.config.unlink()
+    with pytest.raises(UserError, match=r"config\.yaml: is missing, but there are checkpoints"):
+        folder.check(recipe)
+
+
+def test_a_changed_config_is_noticed(recipe_file: str) -> None:
+    recipe = load_recipe(Path(recipe_file))
+    folder = RunFolder(recipe.out)
+    folder.create(recipe)
+    folder.config.write_text(folder.config.read_text().replace("seed: 42", "seed: 43"))
+    with pytest.raises(UserError, match="changed since the run wrote it"):
+        folder.check(recipe)
+
+
+def test_what_a_killed_process_left_of_a_file_goes_when_the_folder_is_claimed(tmp_path: Path) -> None:
+    left = tmp_path / "config.yaml.elsewhere-1.tmp"
+    left.write_text("half")
+    RunFolder(tmp_path).claim()
+    assert not left.exists()

@@ -18,6 +18,7 @@ from apollo_ds.__main__ import main
 from apollo_ds.checkpoint import export_folder
 from apollo_ds.checkpoint.export import export
 from apollo_ds.checkpoint.export_manifest import DamagedExport, read_export_manifest, verify_export
+from apollo_ds.checkpoint.manifest import read_manifest
 from apollo_ds.checkpoint.saved_state import SavedState
 from apollo_ds.config.load import load_resolved
 from apollo_ds.config.run_folder import RunFolder
@@ -41,9 +42,10 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunFolder:
 
 def write(folder: Path, run: str | None = "one", text: Path = Path("text")) -> None:
     """Export the run's checkpoint as if its config.yaml named the run so."""
-    state = SavedState(Path("run/checkpoints/step-8"))
+    checkpoint = Path("run/checkpoints/step-8")
+    state = SavedState(checkpoint, read_manifest(checkpoint).model_copy(update={"run": run}))
     stage = load_resolved(Path("run/config.yaml")).schedule().stages[1]
-    export(state, stage, Corpus.open(text), folder, run)
+    export(state, stage, Corpus.open(text), folder)
 
 
 def refusal(action: Callable[[], object]) -> str:
@@ -190,7 +192,7 @@ def test_another_tokenizer_of_the_same_size_is_refused(run: RunFolder) -> None:
     before = path.read_bytes()
     path.write_bytes(before.replace(b'"day"', b'"dya"'))
     assert path.read_bytes() != before
-    assert refusal(lambda: export_run(run, Path("model"))).startswith(f"data: {path}: missing or not this text's")
+    assert refusal(lambda: export_run(run, Path("model"))).startswith(f"data: {path}: missing or not these shards'")
     path.write_bytes(before)
     values["tokenizer"]["sha256"] = "0" * 64
     manifest.write_text(json.dumps(values))
@@ -209,25 +211,30 @@ def test_a_checkpoint_that_is_removed_meanwhile_is_chosen_again(run: RunFolder) 
     newer, verify = run.checkpoints / "step-9", exporting.verify
     shutil.copytree(run.checkpoints / "step-8", newer)
 
-    def prune_and_verify(checkpoint: Path) -> object:
+    def prune_and_verify(checkpoint: Path, run: str | None) -> object:
         if checkpoint == newer:
             shutil.rmtree(newer)
-        return verify(checkpoint)
+        return verify(checkpoint, run)
+
+    def choose_newer(folder: Path, run: str | None) -> tuple[Path, list[str]]:
+        return newer if newer.exists() else folder / "step-8", []
 
     with (
         patch.object(exporting, "verify", prune_and_verify),
-        patch.object(exporting, "newest_sound", lambda folder: (newer if newer.exists() else folder / "step-8", [])),
+        patch.object(
+            exporting, "newest_sound", lambda folder, run: (newer if newer.exists() else folder / "step-8", [])
+        ),
     ):
         assert export_run(run, Path("model")) == run.checkpoints / "step-8"
 
-    def again(checkpoint: Path) -> object:
+    def again(checkpoint: Path, run: str | None) -> object:
         shutil.move(checkpoint, "aside")
         try:
-            return verify(checkpoint)
+            return verify(checkpoint, run)
         finally:
             shutil.move("aside", checkpoint.with_name("moved"))
 
-    def choose(folder: Path) -> tuple[Path, list[str]]:
+    def choose(folder: Path, run: str | None) -> tuple[Path, list[str]]:
         if (folder / "moved").exists():
             (folder / "moved").rename(folder / "step-8")
         return folder / "step-8", []
