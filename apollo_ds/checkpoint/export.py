@@ -49,7 +49,7 @@ def export(state: SavedState, stage: Stage, text: Corpus, folder: Path, own: boo
         "step": state.manifest.totals.step,
         "family": stage.shape.family,
         "tokenizer": text.tokenizer_hash,
-        "checkpoint": hash_of_values(state.manifest.model_dump(mode="json")),
+        "checkpoint": hash_of_values(state.manifest.files),
     }
     try:
         with replacing_folder(folder) as unfinished:

@@ -48,7 +48,7 @@ class ExportManifest(BaseModel):
     tokenizer: str
     """The hash of the text's tokenizer, as the run's config.yaml has it."""
     checkpoint: str
-    """The hash of the checkpoint's manifest."""
+    """A hash of the hashes of the checkpoint's files; its manifest has times, which differ from run to run."""
     files: dict[str, ExportedFile] = Field(min_length=1)
     """By name: all that the export wrote beside this manifest."""
 

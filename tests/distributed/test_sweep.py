@@ -64,6 +64,7 @@ def sweep(tmp_path: Path) -> Sweep:
 
 def will_leave(folder: Path, recipe: Path, cell: Cell, end: float) -> None:
     made = RunFolder(write_run(folder / "complete" / cell.name, [(40, 3.0), (100, end)]))
+    made.config.unlink()
     made.create(load_recipe(recipe, cell.words))
     made.report.mkdir()
     (made.report / "report.md").write_text("done")

@@ -5,45 +5,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-from safetensors.numpy import save_file
+from small_checkpoints import checkpoint, flip, values_of
 
-from apollo_ds.checkpoint.find import checkpoints_in, hash_of, newest_sound, verify
+from apollo_ds.checkpoint.find import checkpoints_in, newest_sound, verify
 from apollo_ds.checkpoint.manifest import FORMAT, DamagedCheckpoint, rank_file, read_manifest
 from apollo_ds.errors import UserError
-from data_prep import files
-
-SLICES = [(0, 2), (2, 4)]
-"""Where each rank's part of the four weights is."""
-
-
-def rank_content(path: Path, start: int, end: int) -> None:
-    slices = {"weight": {"shape": [2, 2], "start": start}}
-    save_file({"weight/weight": np.zeros(end - start, np.float32)}, path, {"slices": json.dumps(slices)})
-
-
-def values_of(path: Path, step: int) -> dict[str, Any]:
-    return {
-        "format": FORMAT,
-        "course": {"stage": 0, "stage_steps": [40], "evidence": {"flops": [], "losses": [], "correlations": []}},
-        "totals": {"step": step, "tokens": 10, "flops": 1.5, "seconds": 2.0},
-        "counters": {"adam_step": step, "births": [0], "loss_scaler": {}},
-        "metrics_bytes": 5,
-        "metrics_hash": "a",
-        "run": "mine",
-        "files": {file.name: hash_of(file) for file in sorted(path.glob("rank*"))},
-    }
-
-
-def checkpoint(folder: Path, step: int, slices: list[tuple[int, int]] = SLICES, **changes: Any) -> Path:
-    """A checkpoint of one small parameter."""
-    path = folder / f"step-{step}"
-    path.mkdir(parents=True)
-    for rank, (start, end) in enumerate(slices):
-        rank_content(path / rank_file(rank), start, end)
-    files.write_hashed(path / "manifest.json", {**values_of(path, step), **changes})
-    return path
 
 
 def test_the_newest_whole_one_is_taken_and_what_is_wrong_with_newer_ones_is_told(tmp_path: Path) -> None:
@@ -137,12 +104,6 @@ def test_a_later_format_is_refused_rather_than_passed_over(tmp_path: Path) -> No
     expected = f"has format {FORMAT + 1}, and this version of apollo_ds reads formats up to {FORMAT}; use"
     with pytest.raises(UserError, match=expected):
         newest_sound(tmp_path)
-
-
-def flip(path: Path) -> None:
-    content = bytearray(path.read_bytes())
-    content[-1] ^= 1
-    path.write_bytes(content)
 
 
 def cut(path: Path) -> None:

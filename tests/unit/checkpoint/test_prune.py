@@ -3,9 +3,9 @@
 from pathlib import Path
 
 import pytest
+from small_checkpoints import checkpoint, flip
 
 from apollo_ds.checkpoint.prune import Pruner, discard_from, set_aside
-from tests.unit.checkpoint.test_find import checkpoint, flip
 
 
 def names(folder: Path) -> set[str]:
