@@ -9,14 +9,19 @@ from apollo_ds.experiments.compare.figures import draw
 from apollo_ds.experiments.compare.page import sections, write_markdown
 from apollo_ds.experiments.history import RunHistory
 from apollo_ds.experiments.style import GREY, new_figure
+from data_prep import files
 
 
 def write_report(folder: Path, out: Path) -> Path:
-    """Write report.md and its figures for one run; returns the page's path.
+    """Write report.md and its figures for one run, whose folder is claimed; returns the page's path.
+
+    What an earlier process left of them when it was killed goes.
 
     Raises:
         UserError: the folder is not a run's, or `out` cannot be written to.
     """
+    for left in out.glob(f"*{files.UNFINISHED}"):
+        left.unlink(missing_ok=True)
     comparison = Comparison.of([folder])
     (run,) = comparison.baseline.runs
     figures = draw(comparison.groups, comparison.baseline, comparison.target)
