@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -41,7 +42,8 @@ def _(bench: Bench) -> Judged:
     running = bench.train_until(2)
     os.truncate(bench.text / "train.bin", 0)
     done = ended(running)
-    return done, done.refused and "train.bin" in done.sentences[0]
+    told = len(done.sentences) == 1 and "cut short" in done.sentences[0] and "Traceback" not in done.output
+    return done, told and done.code == 128 + signal.SIGBUS
 
 
 @damaged("B1", "a folder step-10-good", 25, refuses=False)
