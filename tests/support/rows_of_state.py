@@ -193,7 +193,7 @@ def _(bench: Bench) -> Judged:
 def _(bench: Bench) -> Judged:
     bench.begin(0)
     done = ended(in_namespace("mount -t tmpfs -o size=64m none /dev/shm", bench.command()))
-    return done, done.refused and "/dev/shm" in done.sentences[0]  # by luck it may go on, with cut buffers
+    return done, done.code == 0 and bench.is_calm  # nothing is kept there
 
 
 @damaged("A8", "metrics.jsonl cut in half", 25, refuses=True, names="metrics.jsonl")
@@ -201,9 +201,12 @@ def _(bench: Bench) -> None:
     os.truncate(bench.run / "metrics.jsonl", 3000)
 
 
-@damaged("A8", "metrics.jsonl deleted", 25, refuses=True, names="metrics.jsonl")
-def _(bench: Bench) -> None:
+@case("A8", "metrics.jsonl deleted")
+def _(bench: Bench) -> Judged:
+    bench.begin(25)
     (bench.run / "metrics.jsonl").unlink()
+    done = bench.train()
+    return done, done.code == 0 and "metrics.jsonl: is gone; the run goes on without" in " ".join(done.output.split())
 
 
 @damaged("A8", "one digit of metrics.jsonl changed", 25, refuses=True, names="metrics.jsonl")
