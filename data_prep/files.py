@@ -65,10 +65,10 @@ def sync(path: Path) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Wait until a folder's files and their names are on disk."""
-    for path in folder.iterdir():
-        sync(path)
-    sync(folder)
+    """Wait until all that is below a folder, with its name, is on disk; what links name is not looked at."""
+    for path in (*folder.rglob("*"), folder):
+        if not path.is_symlink():
+            sync(path)
 
 
 def write_text(path: Path, text: str) -> None:

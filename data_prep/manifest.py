@@ -47,6 +47,11 @@ class FileEntry(_Values):
     bytes: NonNegativeInt
     xxh3: Annotated[str, Field(pattern="^[0-9a-f]{16}$")]
 
+    @classmethod
+    def of(cls, path: Path) -> Self:
+        """That of a file as it is now."""
+        return cls.model_validate(files.describe(path))
+
 
 class TokenizerEntry(_Values):
     """The folder of the shards' tokenizer, and what shards and training must know of it."""

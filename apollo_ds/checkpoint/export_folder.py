@@ -56,7 +56,7 @@ def replacing_folder(folder: Path) -> Iterator[Path]:
         folder.parent.mkdir(parents=True, exist_ok=True)
         unfinished.mkdir()
         yield unfinished
-        _sync_all(unfinished)
+        files.sync_folder(unfinished)
         _swap(unfinished, folder, replaced)
         files.sync(folder.parent)
     except BaseException:
@@ -101,12 +101,6 @@ def _swap(new: Path, folder: Path, old: Path) -> None:
         if replaces:
             old.rename(folder)
         raise
-
-
-def _sync_all(folder: Path) -> None:
-    for path in (*folder.rglob("*"), folder):
-        if not path.is_symlink():
-            files.sync(path)
 
 
 def _clear_leftovers(folder: Path) -> None:

@@ -5,33 +5,18 @@ It holds no times and no paths: exports of one checkpoint are the same, byte for
 
 import json
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field
 
-from apollo_ds.checkpoint.find import hash_of
 from data_prep import files
+from data_prep.manifest import FileEntry, PlainName
 
 NAME = "manifest.json"
 
 
 class DamagedExport(Exception):
     """An exported model that is not what was written; the message names the file."""
-
-
-class ExportedFile(BaseModel):
-    """A file, as it was written."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-    bytes: int = Field(ge=0)
-    hash: str
-    """Its 128-bit XXH3 hash."""
-
-    @classmethod
-    def of(cls, path: Path) -> Self:
-        """That of a file as it is now."""
-        return cls(bytes=path.stat().st_size, hash=hash_of(path))
 
 
 class ExportManifest(BaseModel):
@@ -49,14 +34,8 @@ class ExportManifest(BaseModel):
     """The hash of the text's tokenizer, as the run's config.yaml has it."""
     checkpoint: str
     """A hash of the hashes of the checkpoint's files; its manifest has times, which differ from run to run."""
-    files: dict[str, ExportedFile] = Field(min_length=1)
+    files: dict[PlainName, FileEntry] = Field(min_length=1)
     """By name: all that the export wrote beside this manifest."""
-
-    @model_validator(mode="after")
-    def _names_stay_inside(self) -> Self:
-        if any(Path(name).name != name or name in ("", "..") for name in self.files):
-            raise ValueError("files: a name that leads elsewhere")
-        return self
 
 
 def read_export_manifest(folder: Path) -> ExportManifest | None:
@@ -91,12 +70,12 @@ def verify_export(folder: Path) -> ExportManifest | None:
     manifest = read_export_manifest(folder)
     for name, expected in manifest.files.items() if manifest else ():
         path = folder / name
-        if not path.is_file() or ExportedFile.of(path) != expected:
+        if not files.matches(path, expected.model_dump()):
             raise DamagedExport(f"{path}: missing or damaged")
     return manifest
 
 
 def write_export_manifest(folder: Path, **about: Any) -> None:
     """Write the manifest of a folder that holds an exported model and nothing else."""
-    described = {path.name: ExportedFile.of(path) for path in sorted(folder.iterdir())}
+    described = {path.name: FileEntry.of(path) for path in sorted(folder.iterdir())}
     files.write_hashed(folder / NAME, ExportManifest(files=described, **about).model_dump(mode="json"))

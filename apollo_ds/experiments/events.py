@@ -6,6 +6,7 @@ from math import isclose
 from pathlib import Path
 from typing import Any
 
+import xxhash
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveFloat, PositiveInt
 
 from apollo_ds.errors import UserError
@@ -43,6 +44,21 @@ def read_history(path: Path) -> list[Event]:
             last = {**last, **event}
         events.append(event)
     return events
+
+
+def is_as_recorded(path: Path, size: int, expected: str | None) -> bool:
+    """Whether metrics.jsonl still begins with what a run had recorded when it saved.
+
+    Args:
+        path: the file.
+        size: how many bytes it had then.
+        expected: their 128-bit XXH3 hash; None where an earlier version did not record it.
+    Raises:
+        OSError: it cannot be read.
+    """
+    with path.open("rb") as file:
+        kept = file.read(size)
+    return len(kept) == size and kept.endswith(b"\n") and expected in (None, xxhash.xxh3_128_hexdigest(kept))
 
 
 def _check_follows(last: Event, event: Event) -> None:

@@ -10,9 +10,11 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, PositiveInt, ValidationError
 
+from apollo_ds.checkpoint.find import checkpoints_in
+from apollo_ds.checkpoint.manifest import DamagedCheckpoint, read_manifest, step_of
 from apollo_ds.config.recorded import read_recorded
 from apollo_ds.errors import UserError
-from apollo_ds.experiments.events import Event, read_history
+from apollo_ds.experiments.events import Event, is_as_recorded, read_history
 
 
 @dataclass(frozen=True)
@@ -76,6 +78,7 @@ class RunHistory:
         """
         if not (folder / "metrics.jsonl").is_file():
             raise UserError(f"{folder}: not a run folder; it has no metrics.jsonl")
+        _check_recorded(folder)
         events = read_history(folder / "metrics.jsonl")
         kinds = ("step", "eval", "growth")
         steps, evals, growths = ([e for e in events if e["event"] == kind] for kind in kinds)
@@ -167,6 +170,19 @@ class _Recipe(BaseModel):
     steps: PositiveInt
     seed: int
     learning_rate: float
+
+
+def _check_recorded(folder: Path) -> None:
+    """Compare the metrics with what the newest checkpoint says of them, where there is one."""
+    for checkpoint in checkpoints_in(folder / "checkpoints"):
+        try:
+            manifest = read_manifest(checkpoint)
+        except DamagedCheckpoint:
+            continue
+        path = folder / "metrics.jsonl"
+        if not is_as_recorded(path, manifest.metrics_bytes, manifest.metrics_hash):
+            raise UserError(f"{path}: differs from what the run had recorded at step {step_of(checkpoint)}; restore it")
+        return
 
 
 def _read_config(path: Path) -> dict[str, Any]:

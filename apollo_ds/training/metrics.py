@@ -96,12 +96,13 @@ class Metrics:
         """The 128-bit XXH3 hash of so many bytes."""
         return self._digest.hexdigest()
 
-    def check(self) -> None:
-        """Check that all that was recorded could be written.
+    def secure(self) -> None:
+        """Put everything on disk, for a checkpoint to name.
 
         Raises:
-            UserError: it could not.
+            UserError: something that was recorded could not be written.
         """
+        self.flush()
         if self.failure:
             raise UserError(self.failure)
 
@@ -165,7 +166,7 @@ class NoMetrics:
     def flush(self) -> None:
         """See `Metrics`."""
 
-    def check(self) -> None:
+    def secure(self) -> None:
         """See `Metrics`."""
 
     def close(self) -> None:

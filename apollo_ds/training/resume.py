@@ -7,8 +7,6 @@ from math import inf
 from pathlib import Path
 from typing import Any
 
-import xxhash
-
 from apollo_ds.checkpoint.choose import Choice, choose_checkpoint
 from apollo_ds.config.deepspeed import precision
 from apollo_ds.config.recipe import Recipe
@@ -16,6 +14,7 @@ from apollo_ds.config.run_folder import RunFolder
 from apollo_ds.data.corpus import Corpus
 from apollo_ds.engine.processes import Processes
 from apollo_ds.errors import UserError
+from apollo_ds.experiments.events import is_as_recorded
 from apollo_ds.schedule.schedule import Schedule
 from apollo_ds.training.console import RunConsole
 from apollo_ds.training.metrics import Metrics, NoMetrics
@@ -76,23 +75,18 @@ def record_start(recipe: Recipe, corpus: Corpus, ranks: int, zero_stage: int, me
 
 
 def _check_recorded(path: Path, size: int, expected: str | None) -> str:
-    """Compare metrics.jsonl with what a checkpoint says of it; what comes after is not looked at.
+    """Compare metrics.jsonl with what a checkpoint says of it, as `is_as_recorded` does.
 
-    Args:
-        path: the file.
-        size: how many bytes it had at least when the checkpoint was made.
-        expected: their hash; None where an earlier version did not record it.
     Returns:
         What has to be told of it; empty if nothing has.
     Raises:
         UserError: it is shorter or has been changed, or cannot be read.
     """
     try:
-        with path.open("rb") as file:
-            kept = file.read(size)
+        is_sound = is_as_recorded(path, size, expected)
     except FileNotFoundError:
         return f"{path}: is gone; the run goes on without the record of its steps up to here"
-    if len(kept) < size or not kept.endswith(b"\n") or expected not in (None, xxhash.xxh3_128_hexdigest(kept)):
+    if not is_sound:
         raise UserError(
             f"{path}: differs from what the run had recorded when it saved; restore it, or remove it to go on without "
             "the record of the steps up to here"

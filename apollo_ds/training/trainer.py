@@ -247,12 +247,12 @@ class Trainer:
         """Begin to write a checkpoint.
 
         Raises:
-            UserError: the metrics up to here cannot be written; on every rank.
+            UserError: the checkpoint before it, or the metrics up to here, cannot be written; on every rank.
         """
         self.watchdog.progress("saving", Limit.SAVE)
+        self.writer.finish()  # first: that two saves are recorded must mean that one is complete
         self.metrics.write("checkpoint", step=self.totals.step)
-        self.metrics.flush()
-        self.processes.on_first(self.metrics.check)
+        self.processes.on_first(self.metrics.secure)
         course = Course(self.stage, self.schedule.stage_steps, deepcopy(self.evidence))
         recorded = (self.metrics.bytes, self.metrics.hash)
         progress = Progress(self.totals, course, *recorded, deepcopy(self.loss_watch.memory))

@@ -5,11 +5,12 @@ import subprocess
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from ranks import pool
 from recipes import tiny
-from runs import train, trained
+from runs import events, train, trained
 
 from apollo_ds.checkpoint import writer
 from apollo_ds.checkpoint.find import verify
@@ -79,6 +80,36 @@ def test_training_goes_on_while_a_checkpoint_is_written(tmp_path: Path) -> None:
         saved = SavedState(files[1].parent)
         recorded = (slow.out / "metrics.jsonl").read_bytes()[: saved.manifest.metrics_bytes].splitlines()
         assert json.loads(recorded[-1]) == {"event": "checkpoint", "step": saved.manifest.totals.step}
+
+
+def train_until_a_save_fails_late(processes: Processes, recipe: Recipe) -> str:
+    """Let the first save fail after the steps up to the second."""
+    run = make_trainer(recipe, processes)
+    second_is_due, add = threading.Event(), run.recorder.add
+
+    def fail(*_: object) -> Path:
+        second_is_due.wait(60)
+        raise UserError("the disk is full")
+
+    def add_and_note(*arguments: Any) -> None:
+        add(*arguments)
+        if run.recorder.totals.step == 4:
+            second_is_due.set()
+
+    run.recorder.add = add_and_note
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(UserError) as caught:
+        patch.setattr(writer, "save_checkpoint", fail)
+        run.train()
+    run.close()
+    return str(caught.value)
+
+
+def test_a_save_is_recorded_when_the_one_before_it_is_complete(tmp_path: Path) -> None:
+    """So that a run whose first save failed may begin anew, and one whose checkpoints are gone may not."""
+    recipe = tiny("gpt2", tmp_path / "run", save_every=2, method="scratch")
+    assert pool(2).run(train_until_a_save_fails_late, recipe) == ["the disk is full"] * 2
+    assert [event["step"] for event in events(recipe, "checkpoint")] == [2]
+    assert pool(2).run(train, recipe) == [None, None]
 
 
 def test_the_newest_few_and_every_so_many_steps_are_kept(tmp_path: Path) -> None:

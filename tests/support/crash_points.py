@@ -4,18 +4,16 @@ python tests/support/crash_points.py --out benchmarks/results/crash_points.md
 """
 
 import argparse
-import shutil
 import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import mkdtemp
 from typing import Any
 
-from faults import Fault, preload
-from forking import KILLED, Ended, in_child, load
+from faults import Fault
+from forking import KILLED, Ended, in_child, workplace
 from scenes import Scene, disturbed, operations, place_of, preparation_scene, training_scenes, undisturbed
 
 from apollo_ds.errors import EXIT_STOPPED, EXIT_USER_ERROR
@@ -162,14 +160,9 @@ def main() -> None:
     parser.add_argument("--sample", type=int, help="so many points of each scene; default: all")
     parser.add_argument("--out", type=Path, help="a page for the table")
     options = parser.parse_args()
-    preload()
     began = time.monotonic()
-    load()
-    place = Path(mkdtemp(prefix="apollo-ds-crash-"))
-    try:
+    with workplace("crash") as place:
         trials = try_points(place, options.scenes, options.sample)
-    finally:
-        shutil.rmtree(place)
     wrong = [trial for trial in trials if trial.wrong]
     rows = table(trials)
     told = f"{len(trials)} points, {len(wrong)} of them wrong, in {time.monotonic() - began:.0f} s."

@@ -15,11 +15,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from tempfile import mkdtemp
 from typing import Any
 
-from faults import preload
-from forking import Ended, in_child, load
+from forking import Ended, in_child, workplace
 from recipes import write
 from scenes import Scene, contents, small_run, training_scenes
 
@@ -192,14 +190,9 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, help="a page for the tables")
     options = parser.parse_args()
-    preload()
     began = time.monotonic()
-    load()
-    place = Path(mkdtemp(prefix="apollo-ds-flips-"))
-    try:
+    with workplace("flips") as place:
         flips = try_flips(place, options.flips, options.seed)
-    finally:
-        shutil.rmtree(place)
     wrong = [one for one in flips if one.outcome in (OTHER, TRACEBACK)]
     told = f"{len(flips)} flips, {len(wrong)} of them wrong, in {time.monotonic() - began:.0f} s."
     rows = [*table(flips, lambda one: one.command), "", *table(flips, lambda one: f"{one.command}: `{one.file}`")]

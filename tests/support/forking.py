@@ -4,17 +4,21 @@ import atexit
 import contextlib
 import gc
 import os
+import shutil
 import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from signal import SIGKILL
+from tempfile import mkdtemp
 from typing import Any
 
+from faults import preload
 from launching import free_port
 
 from apollo_ds.errors import EXIT_STOPPED, EXIT_USER_ERROR
@@ -56,6 +60,18 @@ class Ended:
         if self.code == EXIT_USER_ERROR and len(self.sentences) != 1:
             return f"{len(self.sentences)} sentences: {self.output.strip()[-300:]}"
         return ""
+
+
+@contextmanager
+def workplace(name: str) -> Iterator[Path]:
+    """An empty folder for a script of faults, whose file operations are seen and which has imported everything."""
+    preload()
+    load()
+    place = Path(mkdtemp(prefix=f"apollo-ds-{name}-"))
+    try:
+        yield place
+    finally:
+        shutil.rmtree(place)
 
 
 def load() -> None:

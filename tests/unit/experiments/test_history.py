@@ -7,9 +7,11 @@ from math import inf
 from pathlib import Path
 
 import pytest
+import xxhash
 from histories import TERA, write_run
 from hypothesis import given
 from hypothesis import strategies as st
+from small_checkpoints import checkpoint
 
 from apollo_ds.errors import UserError
 from apollo_ds.experiments.compare.comparison import Comparison
@@ -152,3 +154,18 @@ def test_flipped_bits_are_named_or_can_be_compared(tmp_path: Path) -> None:
                 named += "\n" not in str(error)
         path.write_bytes(sound)
     assert named > 100
+
+
+def test_metrics_that_were_changed_since_the_run_saved_are_not_shown(tmp_path: Path) -> None:
+    folder = write_run(tmp_path / "run", [(10, 4.5)])
+    metrics = folder / "metrics.jsonl"
+    recorded = metrics.read_bytes()
+    known = {"metrics_bytes": len(recorded), "metrics_hash": xxhash.xxh3_128_hexdigest(recorded)}
+    checkpoint(folder / "checkpoints", 10, **known)
+    (folder / "checkpoints" / "step-20").mkdir()
+    RunHistory.read(folder)
+    metrics.write_bytes(recorded + b'{"event": "end"}\n')
+    RunHistory.read(folder)
+    metrics.write_bytes(recorded.replace(b"4.5", b"3.5"))
+    with pytest.raises(UserError, match=r"metrics\.jsonl: differs from what the run had recorded at step 10"):
+        RunHistory.read(folder)

@@ -221,9 +221,7 @@ def test_a_checkpoint_that_is_removed_meanwhile_is_chosen_again(run: RunFolder) 
 
     with (
         patch.object(exporting, "verify", prune_and_verify),
-        patch.object(
-            exporting, "newest_sound", lambda folder, run: (newer if newer.exists() else folder / "step-8", [])
-        ),
+        patch.object(exporting, "newest_sound", choose_newer),
     ):
         assert export_run(run, Path("model")) == run.checkpoints / "step-8"
 
