@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # Whether the project works on one GPU, in less than nine minutes:   bash benchmarks/gpu_trial.sh
-# Four parts, each bounded, each going on past what fails; TRIAL_ONLY="runs speed" picks some:
+# Five parts, each bounded, each going on past what fails; TRIAL_ONLY="runs speed" picks some:
 #   runs         BERT and GPT-2 train through their growths
 #   precisions   ZeRO 0 to 3 in bf16, fp16 and fp32, each through a growth
+#   compiled     BERT and GPT-2 through a growth with compiled layers
 #   resume       a run is killed twice and resumed, and compared with one that was left alone
 #   speed        where a step makes the host wait, and tokens a second beside a loop by hand and the stock Trainer
 # Leaves results.json, which begins with PASS and FAIL, and logs.txt in $OUT, or in build/gpu_trial.
@@ -16,7 +17,7 @@ TRIAL_STARTED=$(date +%s) TRIAL_WORK=$(mktemp -d)
 export TRIAL_STARTED TRIAL_WORK
 trap 'rm -rf "$TRIAL_WORK"' EXIT
 mkdir -p "$OUT"
-only=" ${TRIAL_ONLY:-runs precisions resume speed} "
+only=" ${TRIAL_ONLY:-runs precisions compiled resume speed} "
 budget=${TRIAL_SECONDS:-540}
 export PYTHONPATH=$root:$root/benchmarks
 if [ -x .venv/bin/python ]; then PATH="$root/.venv/bin:$PATH"; fi
@@ -93,6 +94,16 @@ precisions() { # four at a time
     wait
 }
 
+compiled() {
+    if [ "$(left)" -le 120 ]; then return; fi
+    local family
+    for family in bert gpt; do
+        local -n words=$family
+        train "$family-compiled" 120 "${words[@]}" "${through_a_growth[@]}" save_every=24 compile_blocks=true &
+    done
+    wait
+}
+
 resume() {
     if [ "$(left)" -le 120 ]; then return; fi
     local words=("${bert[@]}" "${through_a_growth[@]}" save_every=4) kills
@@ -111,7 +122,7 @@ speed() {
     echo "$? 0" >"$TRIAL_WORK/speed.code"
 }
 
-for part in runs precisions resume speed; do
+for part in runs precisions compiled resume speed; do
     if [[ $only == *" $part "* ]]; then $part; fi
 done
 timeout 60 "$python" -m gpu_trial judge

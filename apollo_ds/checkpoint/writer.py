@@ -31,11 +31,15 @@ class CheckpointWriter:
         self.finish()
         self._in_flight = self._thread.submit(self._write, state, progress)
 
+    def tidy(self, newest: Path) -> None:
+        """Start to remove what a run that was killed had still to remove; `newest` is what it goes on from."""
+        self._in_flight = self._thread.submit(self._prune, newest)
+
     def finish(self) -> None:
         """Wait until what has begun is complete on disk.
 
         Raises:
-            UserError: it could not be written; on every rank.
+            UserError: it could not be written, or what is to go could not be removed; on every rank.
         """
         if self._in_flight is not None:
             in_flight, self._in_flight = self._in_flight, None
@@ -50,9 +54,11 @@ class CheckpointWriter:
         return str(error) if error else None
 
     def _write(self, state: ShardedState, progress: Progress) -> None:
-        saved = save_checkpoint(self.folder, state, progress, self.run, self._channel)
+        self._prune(save_checkpoint(self.folder, state, progress, self.run, self._channel))
+
+    def _prune(self, newest: Path) -> None:
         is_first = self._channel.processes.is_first
-        on_all_ranks(self._channel, self.folder, lambda: self._pruner.prune(saved) if is_first else None)
+        on_all_ranks(self._channel, self.folder, lambda: self._pruner.prune(newest) if is_first else None)
 
     def close(self) -> None:
         """Let what has begun come to its end, well or not, and free the thread. All ranks together."""

@@ -4,9 +4,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import AttentionInterface, AttentionMaskInterface
+from transformers import AttentionInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
-from transformers.masking_utils import sdpa_mask
 
 ATTENTION = "apollo_ds"
 """What a model's configuration calls it."""
@@ -35,5 +34,6 @@ def attention(
     return (scores.softmax(dim=2) @ v).view_as(query).transpose(1, 2).contiguous(), None
 
 
+# No mask is registered for it: to find out that none is needed, transformers would look at the positions, and so make
+# the host wait for the GPU in every step.
 AttentionInterface.register(ATTENTION, attention)
-AttentionMaskInterface.register(ATTENTION, sdpa_mask)

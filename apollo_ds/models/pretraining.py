@@ -33,6 +33,7 @@ class PretrainingModel(nn.Module):
         self.shape = shape
         self.family = family_of(shape)
         self.model = model
+        self._is_compiled = False
         parent, _, name = self.family.blocks.rpartition(".")
         blocks = cast(nn.ModuleList, model.get_submodule(self.family.blocks))
         setattr(model.get_submodule(parent), name, LayerView(list(blocks)))
@@ -58,7 +59,8 @@ class PretrainingModel(nn.Module):
         self.model.activation_checkpointing_enable({"use_reentrant": False})
 
     def compile_blocks(self, backend: str | Callable[..., Any] = "inductor") -> None:
-        """Compile the layers one by one, so that whatever order they run in, nothing new is compiled."""
+        """Compile the layers one by one, so that whatever order they run in, nothing new is compiled; and the loss."""
+        self._is_compiled = True
         for block in self.layers.children():
             block.compile(backend=backend)
 
@@ -88,7 +90,7 @@ class PretrainingModel(nn.Module):
             hidden = hidden.gather(1, index)
         decoder = cast(nn.Linear, self.model.get_submodule(self.family.decoder))
         rows = self.family.transform(self.model, hidden).flatten(0, 1)
-        return summed_cross_entropy(rows, decoder, labels.flatten()) / labels.numel()
+        return summed_cross_entropy(rows, decoder, labels.flatten(), self._is_compiled) / labels.numel()
 
 
 def frozen_names(shape: ModelShape, layers: int) -> Callable[[str], bool]:

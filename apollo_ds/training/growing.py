@@ -4,6 +4,8 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
+import torch
+
 from apollo_ds.config.recipe import Recipe
 from apollo_ds.engine.engine import Engine
 from apollo_ds.engine.hardware import peak_memory_bytes
@@ -29,14 +31,17 @@ class StageEngines:
 
     def build(self, schedule: Schedule, number: int, initialised: bool) -> Engine:
         """The engine of a stage; if it is not `initialised`, it is to be filled from a state."""
-        stage = schedule.stages[number]
-        model = build_for(
-            stage,
-            self.recipe.seed if initialised or needs_initial_values(stage) else None,
-            activation_checkpointing=self.recipe.activation_checkpointing,
-            compile_blocks=self.recipe.compile_blocks,
-        )
-        recipe = under_zero(self.recipe, self.zero_stages(schedule)[number])
+        stage, zero = schedule.stages[number], self.zero_stages(schedule)[number]
+        seed = self.recipe.seed if initialised or needs_initial_values(stage) else None
+        # Weights that are to be filled need not be copied from the host. Under ZeRO 3 a GPU may not hold them all.
+        with self.processes.device if seed is None and zero < 3 else torch.device("cpu"):
+            model = build_for(
+                stage,
+                seed,
+                activation_checkpointing=self.recipe.activation_checkpointing,
+                compile_blocks=self.recipe.compile_blocks,
+            )
+        recipe = under_zero(self.recipe, zero)
         return Engine(model, recipe.engine_options(self.processes.world_size), self.processes)
 
     def grow(self, engine: Engine, schedule: Schedule, old: int, new: int) -> tuple[Engine, dict[str, Any]]:

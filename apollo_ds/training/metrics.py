@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import threading
 from collections.abc import Callable
 from math import isfinite
 from pathlib import Path
@@ -62,6 +63,7 @@ class Metrics:
         self._digest = xxhash.xxh3_128(kept)
         self.bytes = len(kept)
         """Length of metrics.jsonl, without a line that could not be written whole."""
+        threading.excepthook = _tell_of_a_thread
         self._tensorboard = SummaryWriter(str(folder), purge_step=totals.step + 1)
         # Each axis in a folder of its own: what TensorBoard forgets when a run is resumed, it forgets by one axis.
         self._by_axis = {
@@ -144,6 +146,12 @@ class Metrics:
     @property
     def _writers(self) -> "list[SummaryWriter]":
         return [self._tensorboard, *self._by_axis.values()]
+
+
+def _tell_of_a_thread(ended: threading.ExceptHookArgs) -> None:
+    """Print why a thread ended, but not what TensorBoard's raises again where it is called: `Metrics` tells of that."""
+    if not (isinstance(ended.exc_value, OSError) and type(ended.thread).__module__.startswith("tensorboard.")):
+        threading.__excepthook__(ended)
 
 
 def _rounded(value: Any) -> Any:

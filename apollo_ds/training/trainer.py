@@ -81,7 +81,7 @@ class Trainer:
         )
         self._make_engine(choice)
         self._open_records(choice)  # last: this starts the run's clock
-        self._announce(choice)
+        self._begin(choice)
 
     def _restore_course(self, choice: Choice | None) -> None:
         """Set the schedule, with the stages that have ended early; the current stage; and what it has measured."""
@@ -121,10 +121,11 @@ class Trainer:
             self.watchdog.progress("reading the checkpoint", Limit.SETUP)
             self.engine.restore(state)
 
-    def _announce(self, choice: Choice | None) -> None:
+    def _begin(self, choice: Choice | None) -> None:
         zero_stage = self.engines.zero_stages(self.schedule)[self.stage]
         if choice:
             record_resume(choice, self.schedule, self.processes.world_size, zero_stage, self.metrics, self.console)
+            self.writer.tidy(choice.folder)
         else:
             record_start(self.recipe, self.batches.source.corpus, self.processes.world_size, zero_stage, self.metrics)
             if self.schedule.source_run:
@@ -144,6 +145,7 @@ class Trainer:
                 self._roll_back(trouble)
         if isnan(self.last_loss):  # nothing was left to do
             self.last_loss = self._held_out_loss()
+        self.writer.finish()
         self.metrics.write("end", **asdict(self.totals), loss=self.last_loss)
 
     def _run_steps(self) -> None:
@@ -220,15 +222,14 @@ class Trainer:
     def _gradient_agreement(self) -> float:
         """See `gradient_agreement`, on the first micro-batch of the last step, cut to what all layers have room for."""
         batch = self._read_batches(self.schedule, self.totals.step - 1)[0]
-        most = self.recipe.micro_batch(self.processes.world_size)
+        stage, most = self.schedule.stages[self.stage], self.recipe.micro_batch(self.processes.world_size)
         inputs, positions, labels = (tensor[:most] for tensor in batch)
-        stage = self.schedule.stages[self.stage]
         return gradient_agreement(self.engine.capture(), stage, (inputs, positions, labels), self.processes)
 
     def _evaluate(self) -> None:
         self.last_loss = self._held_out_loss()
-        totals, depth = self.totals, self.schedule.stages[self.stage].evaluation_depth
-        record = {**asdict(totals), "depth": depth, "loss": self.last_loss}
+        depth = self.schedule.stages[self.stage].evaluation_depth
+        record = {**asdict(self.totals), "depth": depth, "loss": self.last_loss}
         self.metrics.write("eval", **record)
         self.console.evaluation(record)
 
@@ -254,9 +255,8 @@ class Trainer:
         self.metrics.write("checkpoint", step=self.totals.step)
         self.processes.on_first(self.metrics.secure)
         course = Course(self.stage, self.schedule.stage_steps, deepcopy(self.evidence))
-        recorded = (self.metrics.bytes, self.metrics.hash)
-        progress = Progress(self.totals, course, *recorded, deepcopy(self.loss_watch.memory))
-        self.writer.begin(self.engine.capture(), progress)
+        recorded = (self.metrics.bytes, self.metrics.hash, deepcopy(self.loss_watch.memory))
+        self.writer.begin(self.engine.capture(), Progress(self.totals, course, *recorded))
 
     def _roll_back(self, trouble: Diverged) -> None:
         """Start again from the last good checkpoint, and skip the data read between it and the trouble."""

@@ -34,4 +34,5 @@ def host_waits(setting: Setting, processes: Processes, zero: int) -> list[str]:
         finally:
             torch.cuda.set_sync_debug_mode(0)
     engine.close()
-    return [f"{Path(one.filename).name}:{one.lineno}" for one in heard if "synchroniz" in str(one.message)]
+    waits = [one for one in heard if "called a synchronizing" in str(one.message)]
+    return [f"{Path(one.filename).name}:{one.lineno}" for one in waits]

@@ -38,6 +38,7 @@ SETTINGS = {
     "bert-base-512-compiled": Setting(preset("bert-base"), 512, 64, compile_blocks=True),
     "bert-large-512": Setting(preset("bert-large"), 512, 48),
     "gpt2-base-1024": Setting(preset("gpt2-base"), 1024, 32),
+    "gpt2-base-1024-compiled": Setting(preset("gpt2-base"), 1024, 32, compile_blocks=True),
 }
 
 

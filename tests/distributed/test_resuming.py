@@ -214,3 +214,12 @@ def test_names_that_are_none_of_a_checkpoint_disturb_nothing(finished: Recipe, w
     assert trained(finished) == trained(whole)
     assert {"step-15-good", "step-99.damaged", "step-final", "latest.damaged"} <= {p.name for p in folder.iterdir()}
     assert (folder / "latest").read_text() == "step-20"
+
+
+def test_what_a_killed_run_had_still_to_remove_goes(finished: Recipe) -> None:
+    folder = finished.out / "checkpoints"
+    before = sorted(path.name for path in folder.iterdir())
+    for left in ("step-1", "step-2.removed.partial", "step-21.partial"):
+        shutil.copytree(folder / "step-20", folder / left)
+    pool(2).run(train, finished)
+    assert sorted(path.name for path in folder.iterdir()) == before

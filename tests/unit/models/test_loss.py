@@ -1,5 +1,6 @@
 """The head's loss in chunks is that of all logits at once, and so are its gradients, in each precision."""
 
+from collections.abc import Iterator
 from unittest.mock import patch
 
 import pytest
@@ -9,7 +10,8 @@ from batches import FAMILIES, model_and_batch
 from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
 
-from apollo_ds.models.loss import IGNORED, LOGITS_AT_ONCE, summed_cross_entropy
+from apollo_ds.models import loss as loss_module
+from apollo_ds.models.loss import IGNORED, LOGITS_AT_ONCE, VOCABULARY_MULTIPLE, summed_cross_entropy
 
 ROWS, HIDDEN, VOCABULARY = 300, 16, 500
 
@@ -42,18 +44,36 @@ def test_a_model_s_loss_and_gradients_are_those_of_all_logits(family: str, rows:
         assert torch.allclose(ours, theirs, rtol=1e-4, atol=1e-7)
 
 
+@pytest.fixture(params=["cpu", "cuda", "compiled"])
+def way(request: pytest.FixtureRequest) -> Iterator[str]:
+    """The way of a device, on the CPU: what it computes is the same there."""
+    of_logits = {"cpu": loss_module._OF_LOGITS[request.param]}
+    multiple = {"cpu": VOCABULARY_MULTIPLE["cpu" if request.param == "cpu" else "cuda"]}
+    in_python = torch.compile(loss_module._slope, backend="aot_eager")
+    with (
+        patch.dict(loss_module._OF_LOGITS, of_logits),
+        patch.dict(VOCABULARY_MULTIPLE, multiple),
+        patch.object(loss_module, "_compiled_slope", lambda: in_python),
+    ):
+        yield request.param
+
+
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize(
     ("precision", "tolerance"),
     [(torch.float64, 1e-9), (torch.float32, 1e-5), (torch.bfloat16, 2e-2), (torch.float16, 3e-3)],
 )
-def test_gradients_of_each_precision(precision: torch.dtype, tolerance: float, bias: bool) -> None:
+def test_loss_and_gradients_of_each_precision(precision: torch.dtype, tolerance: float, bias: bool, way: str) -> None:
     hidden, decoder, labels = case(precision, bias)
     inputs = [hidden, *decoder.parameters()]
     exact = [tensor.detach().double().requires_grad_() for tensor in inputs]
     expected = F.cross_entropy(F.linear(*exact), labels, ignore_index=IGNORED, reduction="sum")
     with patch.dict(LOGITS_AT_ONCE, cpu=64 * VOCABULARY):
         found = summed_cross_entropy(hidden, decoder, labels)
+        with torch.no_grad():
+            alone = summed_cross_entropy(hidden, decoder, labels)
+    assert float(alone) == pytest.approx(float(found.detach()), rel=1e-6)
+    assert float(alone) == pytest.approx(float(expected.detach()), rel=tolerance / 10)
     for ours, theirs in zip(
         torch.autograd.grad(found / 8, inputs), torch.autograd.grad(expected / 8, exact), strict=True
     ):
@@ -72,12 +92,23 @@ def test_losses_of_half_precision_are_added_up_in_fp32(precision: torch.dtype) -
     assert float(found.detach()) == pytest.approx(float(expected.detach()), rel=1e-3)
 
 
+@pytest.mark.usefixtures("way")
 def test_a_chance_that_is_too_small_for_fp32_has_a_finite_loss() -> None:
     decoder = nn.Linear(1, 2, bias=False)
     with torch.no_grad():
         decoder.weight.copy_(torch.tensor([[0.0], [200.0]]))
     loss = summed_cross_entropy(torch.ones(1, 1), decoder, torch.tensor([0]))
     assert float(loss.detach()) == pytest.approx(200.0)
+
+
+def test_a_gpu_multiplies_by_a_matrix_of_a_size_that_it_is_fast_with(way: str) -> None:
+    hidden, decoder, labels = case(torch.float32, bias=False)
+    with profile(activities=[ProfilerActivity.CPU], record_shapes=True) as profiler:
+        summed_cross_entropy(hidden, decoder, labels).backward()
+    products = [event.input_shapes for event in profiler.events() if event.name in ("aten::mm", "aten::addmm")]
+    sizes = {size for shapes in products for shape in shapes for size in shape}
+    assert (VOCABULARY in sizes) == (way == "cpu")
+    assert (512 in sizes) == (way != "cpu")
 
 
 def multiplied(hidden: Tensor, decoder: nn.Linear, labels: Tensor) -> int:

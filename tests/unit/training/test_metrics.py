@@ -1,13 +1,16 @@
 """What a run records: JSON lines and TensorBoard scalars, each step once however often the run was cut short."""
 
+import errno
 import json
 from dataclasses import asdict
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 import xxhash
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
+from tensorboard.summary.writer.record_writer import RecordWriter
 
 from apollo_ds.experiments.events import read_metrics
 from apollo_ds.schedule.totals import Totals
@@ -167,3 +170,13 @@ def test_the_recipe_is_there_as_hyper_parameters(tmp_path: Path) -> None:
     parameters = HParamsPluginData.FromString(content).session_start_info.hparams
     assert parameters["steps"].number_value == 600
     assert parameters["method"].string_value == "{'name': 'apollo'}"
+
+
+def test_a_disk_that_tensorboard_fills_is_told_of_once(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    metrics = Metrics(tmp_path, keep_bytes=0, totals=Totals())
+    with patch.object(RecordWriter, "write", side_effect=OSError(errno.ENOSPC, "No space left on device")):
+        metrics.write("step", **step(1))
+        metrics.flush()
+    assert "No space left on device" in str(metrics.failure)
+    assert capfd.readouterr().err == ""
+    metrics.close()
