@@ -2,6 +2,7 @@
 
 import errno
 import json
+import threading
 from dataclasses import asdict
 from pathlib import Path
 from unittest.mock import patch
@@ -172,7 +173,10 @@ def test_the_recipe_is_there_as_hyper_parameters(tmp_path: Path) -> None:
     assert parameters["method"].string_value == "{'name': 'apollo'}"
 
 
-def test_a_disk_that_tensorboard_fills_is_told_of_once(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_disk_that_tensorboard_fills_is_told_of_once(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(threading, "excepthook", threading.__excepthook__)  # not pytest's
     metrics = Metrics(tmp_path, keep_bytes=0, totals=Totals())
     with patch.object(RecordWriter, "write", side_effect=OSError(errno.ENOSPC, "No space left on device")):
         metrics.write("step", **step(1))
