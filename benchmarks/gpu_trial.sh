@@ -6,7 +6,7 @@
 #   compiled     BERT and GPT-2 through a growth with compiled layers
 #   resume       a run is killed twice and resumed, and compared with one that was left alone
 #   speed        where a step makes the host wait, and tokens a second beside a loop by hand and the stock Trainer
-# Leaves results.json, which begins with PASS and FAIL, and logs.txt in $OUT, or in build/gpu_trial.
+# Leaves results.json, which begins with PASS and FAIL, results.md and logs.txt in $OUT, or in build/gpu_trial.
 # TRIAL_TINY=1 rehearses at toy size, also on a CPU. TRIAL_SECONDS is the time for all parts.
 # Where a folder .whl/ of wheels lies in the project's root, they are used: for a machine with torch and no network.
 set -uo pipefail

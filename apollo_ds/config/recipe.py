@@ -72,7 +72,7 @@ class Recipe(BaseModel):
     activation_checkpointing: Annotated[bool, MAY_CHANGE] = False
     """Whether layers keep only their input, and the backward computes the rest again."""
     compile_blocks: Annotated[bool, MAY_CHANGE] = False
-    """Whether `torch.compile` compiles the layers, each by itself. Not under ZeRO 3."""
+    """Whether `torch.compile` compiles the layers, each by itself, and on a GPU the loss. Not under ZeRO 3."""
     zero_by_stage: Annotated[bool, MAY_CHANGE] = False
     """Whether smaller stages train under lower ZeRO stages: each under the lowest at which a rank holds no more than in
     the largest stage under the ZeRO stage of `deepspeed`. No effect if that is 0 or offloads."""

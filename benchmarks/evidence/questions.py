@@ -10,7 +10,7 @@ QUESTIONS = ("order", "factors", "methods", "recipe")
 DOWNSTREAM = "downstream"
 """The folder of the one that fine-tuning answers."""
 _INDEX = """Each page has a question's tables, pictures, commands and records. The models and runs are small, because
-two CPU cores made them: what they show need not hold for larger ones.
+two CPU cores made them, but for `gpt2-books512-gpu`, of a GPU: what they show need not hold for larger ones.
 
 A question is a folder with `question.md`, `conclusion.md` and grids. A grid is a file GRID.yaml, which
 `apollo-ds sweep` trains, and a folder GRID with its record: `runs.csv` (a line a run), `common.yaml` (what all runs

@@ -5,6 +5,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from gpu_trial.page import page
 from gpu_trial.places import BY_HAND, OURS, OUT, SPEED, STARTED, STOCK, WORK
 
 Run = dict[str, Any]
@@ -23,7 +24,7 @@ _RESUMED = 2e-2
 
 
 def judge() -> bool:
-    """Write results.json and print the checks. Returns whether all of them pass."""
+    """Write results.json and results.md, and print the checks. Returns whether all of them pass."""
     runs = {code.stem: _run(code) for code in sorted(WORK.glob("*.code"))}
     found = json.loads(SPEED.read_text()) if SPEED.exists() else {}
     checks: Checks = {}
@@ -37,6 +38,7 @@ def judge() -> bool:
     seconds = time.time() - STARTED
     results = {"checks": checks, "speed_table": table, "speed": found, "runs": kept, "seconds": seconds}
     (OUT / "results.json").write_text(json.dumps(results, indent=1))
+    (OUT / "results.md").write_text(page(results))
     for check, (verdict, by) in checks.items():
         print(f"{verdict}  {check}  {json.dumps(by)[:300]}")
     for row in table:
