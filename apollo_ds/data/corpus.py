@@ -58,6 +58,11 @@ class Corpus:
         """The hash of the held-out tokens."""
         return self.manifest.shards["validation.bin"].xxh3
 
+    def sizes(self) -> dict[str, int]:
+        """Bytes of each shard, as this machine sees it; without those that it does not see."""
+        paths = [self.folder / name for name in self.manifest.shards]
+        return {path.name: path.stat().st_size for path in paths if path.is_file()}
+
     @property
     def vocab_size(self) -> int:
         """Number of token ids."""

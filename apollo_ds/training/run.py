@@ -1,6 +1,7 @@
 """A training run from recipe to report, on one of its ranks."""
 
 import os
+import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -36,9 +37,17 @@ class Outcome:
 
     @classmethod
     def read(cls, folder: Path) -> Self:
-        """That of a finished run, as its folder has it."""
-        end = read_metrics(RunFolder(folder).metrics)[-1]
-        return cls(folder, Totals(**{field.name: end[field.name] for field in fields(Totals)}), end["loss"])
+        """That of a finished run, as its folder has it.
+
+        Raises:
+            UserError: metrics.jsonl cannot be read, or does not tell of the run's end.
+        """
+        metrics = RunFolder(folder).metrics
+        try:
+            end = read_metrics(metrics)[-1]
+            return cls(folder, Totals(**{field.name: end[field.name] for field in fields(Totals)}), end["loss"])
+        except (IndexError, KeyError):
+            raise UserError(f"{metrics}: does not tell how the run ended; restore the file") from None
 
 
 def prepare(
@@ -182,6 +191,7 @@ def make_trainer(
     processes.on_first(lambda: RunFolder(recipe.out).create(recipe))
     recipe = recipe.settled(processes.computes_bf16, processes.world_size)
     corpus = Corpus.open(recipe.data)
+    _check_is_same(corpus, processes)
     source = BatchSource(corpus, recipe.model, recipe.seq_len, recipe.seed, recipe.masking == "whole_word")
     console = console or RunConsole(recipe.schedule(), shown=False)
     console.start(recipe, processes.world_size, processes.device.type)
@@ -190,6 +200,21 @@ def make_trainer(
     if stop:
         stop.listen()  # only now: there is a state to save
     return trainer
+
+
+def _check_is_same(corpus: Corpus, processes: "Processes") -> None:
+    """Check that every rank sees the text that the first one does. All ranks together.
+
+    Raises:
+        UserError: one does not; on every rank.
+    """
+    seen = processes.of_all((socket.gethostname(), corpus.manifest, corpus.sizes()))
+    for rank, (host, *text) in enumerate(seen):
+        if text != [*seen[0][1:]]:
+            raise UserError(
+                f"data: {corpus.folder}: rank {rank} on {host} sees other text there than rank 0 on {seen[0][0]}; see "
+                f"that {host} has the same files, then run the same command to resume"
+            )
 
 
 def _conclude(trainer: "Trainer") -> None:

@@ -15,6 +15,7 @@ from apollo_ds.checkpoint import choose
 from apollo_ds.checkpoint.find import verify
 from apollo_ds.checkpoint.manifest import DamagedCheckpoint
 from apollo_ds.config.recipe import Recipe
+from apollo_ds.data.corpus import Corpus
 from apollo_ds.engine.engine import Engine
 from apollo_ds.engine.processes import Processes
 from apollo_ds.training.run import make_trainer
@@ -200,6 +201,21 @@ def test_a_rank_that_sees_other_files_than_the_first_stops_all(finished: Recipe)
     assert told[0] == told[1]
     assert "step-20/rank-00001.safetensors: missing or damaged: so rank 1 on" in told[0]
     assert not list(finished.out.glob("checkpoints/*.damaged"))
+
+
+def resume_where_a_rank_has_other_text(processes: Processes, recipe: Recipe, less: int) -> str | None:
+    with pytest.MonkeyPatch.context() as patch:
+        if processes.rank == 1:
+            sizes = Corpus.sizes
+            patch.setattr(Corpus, "sizes", lambda corpus: {name: n - less for name, n in sizes(corpus).items()})
+        return train(processes, recipe)
+
+
+def test_a_rank_that_sees_other_text_than_the_first_stops_all(finished: Recipe) -> None:
+    assert pool(2).run(resume_where_a_rank_has_other_text, finished, 0) == [None, None]
+    told = pool(2).run(resume_where_a_rank_has_other_text, finished, 1)
+    assert told[0] == told[1]
+    assert f"data: {finished.data}: rank 1 on " in told[0]
 
 
 def test_names_that_are_none_of_a_checkpoint_disturb_nothing(finished: Recipe, whole: Recipe) -> None:

@@ -39,6 +39,12 @@ def test_products_give_what_fused_attention_gives(family: str) -> None:
     assert distance(products) < 1.2 * distance(fused) < 0.1
 
 
+def test_a_gpu_would_not_have_to_wait_for_a_look_at_the_positions() -> None:
+    model, batch = model_and_batch("gpt2", samples=2)
+    with patch("transformers.masking_utils.find_packed_sequence_indices", side_effect=AssertionError("looks")):
+        model(*batch)
+
+
 def test_fp32_and_long_samples_and_dropout_use_fused_attention() -> None:
     model, batch = model_and_batch("gpt2", samples=2)
     for expected, actual in zip(
