@@ -1,7 +1,7 @@
 """The summed cross-entropy of a language model's head, without all logits at once."""
 
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from math import ceil
 from typing import Any
 
@@ -29,9 +29,11 @@ def summed_cross_entropy(hidden: Tensor, decoder: nn.Linear, labels: Tensor, com
     chunks = ceil(len(hidden) * decoder.out_features / LOGITS_AT_ONCE[hidden.device.type])
     rows = ceil(len(hidden) / chunks)
     if hidden.dtype == torch.float16:
-        matrix = _filled_up(decoder.weight, decoder.bias)
+        weight, bias = _filled_up(decoder.weight, decoder.bias)
+        # The module itself where it can be: under ZeRO 3 its hooks fetch the matrix again for the backward.
+        head = decoder if weight is decoder.weight else partial(F.linear, weight=weight, bias=bias)
         pairs = zip(hidden.split(rows), labels.split(rows), strict=True)
-        losses = [checkpoint(_of_chunk, h, *matrix, part, use_reentrant=False) for h, part in pairs]
+        losses = [checkpoint(_of_chunk, h, head, part, use_reentrant=False) for h, part in pairs]
         return torch.stack(losses).sum()
     trains = torch.is_grad_enabled()
     loss: Tensor = _WithGradients.apply(hidden, decoder.weight, decoder.bias, labels, rows, trains, compiled)
@@ -47,9 +49,8 @@ def _filled_up(weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor | No
     return F.pad(weight, (0, 0, 0, missing)), F.pad(known, (0, missing), value=-torch.inf)
 
 
-def _of_chunk(hidden: Tensor, weight: Tensor, bias: Tensor | None, labels: Tensor) -> Tensor:
-    logits = F.linear(hidden, weight, bias).float()
-    return F.cross_entropy(logits, labels, ignore_index=IGNORED, reduction="sum")
+def _of_chunk(hidden: Tensor, head: Callable[[Tensor], Tensor], labels: Tensor) -> Tensor:
+    return F.cross_entropy(head(hidden).float(), labels, ignore_index=IGNORED, reduction="sum")
 
 
 class _WithGradients(torch.autograd.Function):

@@ -81,6 +81,17 @@ def test_loss_and_gradients_of_each_precision(precision: torch.dtype, tolerance:
         assert (ours - theirs).norm() < tolerance * theirs.norm()
 
 
+@pytest.mark.usefixtures("way")
+def test_in_fp16_the_head_s_hooks_run_for_the_forward_and_for_the_backward() -> None:
+    decoder, labels = nn.Linear(HIDDEN, 512, dtype=torch.float16), torch.arange(ROWS)
+    calls = []
+    decoder.register_forward_pre_hook(lambda *_: calls.append(1))
+    loss = summed_cross_entropy(torch.randn(ROWS, HIDDEN, dtype=torch.float16, requires_grad=True), decoder, labels)
+    assert len(calls) == 1
+    loss.backward()
+    assert len(calls) == 2
+
+
 @pytest.mark.parametrize("precision", [torch.bfloat16, torch.float16])
 def test_losses_of_half_precision_are_added_up_in_fp32(precision: torch.dtype) -> None:
     hidden, decoder = 40 * torch.randn(2000, HIDDEN), nn.Linear(HIDDEN, VOCABULARY)
