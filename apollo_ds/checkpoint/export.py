@@ -23,6 +23,8 @@ from apollo_ds.models.families import family_of
 from apollo_ds.schedule.stage import Stage
 from data_prep.files import hash_of_values
 
+_IN_THE_WAY = (FileExistsError, NotADirectoryError, PermissionError)
+
 
 def export(state: SavedState, stage: Stage, text: Corpus, folder: Path, own: bool = False) -> None:
     """Write the model in fp32, of the shape and the greatest depth that its stage trains; `from_pretrained` loads it.
@@ -58,7 +60,8 @@ def export(state: SavedState, stage: Stage, text: Corpus, folder: Path, own: boo
             keep_foreign(folder, unfinished)
     except (OSError, SafetensorError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise UserError(f"{folder}: cannot be written: {reason}; free space, or name another folder") from None
+        remedy = "name another folder" if isinstance(error, _IN_THE_WAY) else "free space, or name another folder"
+        raise UserError(f"{folder}: cannot be written: {reason}; {remedy}") from None
 
 
 def _write(model: PreTrainedModel, tokenizer: Any, folder: Path) -> None:

@@ -17,9 +17,10 @@ PARTIAL = ".partial"
 class Pruner:
     """Removes old checkpoints after each new one; it checks each that it counts once, its own not at all."""
 
-    def __init__(self, folder: Path, keep: int, keep_every: int) -> None:
-        """The newest `keep` stay, and those whose step `keep_every` divides (0: none)."""
+    def __init__(self, folder: Path, run: str | None, keep: int, keep_every: int) -> None:
+        """The newest `keep` of a run (None: of any) stay, and those whose step `keep_every` divides (0: none)."""
         self.folder = folder
+        self.run = run
         self.keep = keep
         self.keep_every = keep_every
         self._is_sound: dict[str, bool] = {}
@@ -42,13 +43,13 @@ class Pruner:
 
     def _counts(self, checkpoint: Path) -> bool:
         if checkpoint.name not in self._is_sound:
-            self._is_sound[checkpoint.name] = _is_sound(checkpoint)
+            self._is_sound[checkpoint.name] = _is_sound(checkpoint, self.run)
         return self._is_sound[checkpoint.name]
 
 
-def _is_sound(checkpoint: Path) -> bool:
+def _is_sound(checkpoint: Path, run: str | None) -> bool:
     try:
-        verify(checkpoint)
+        verify(checkpoint, run)
     except (DamagedCheckpoint, UserError):
         return False
     return True

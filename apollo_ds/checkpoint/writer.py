@@ -17,7 +17,7 @@ class CheckpointWriter:
     def __init__(self, folder: Path, run: str, processes: Processes, keep: int, keep_every: int) -> None:
         self.folder = folder
         self.run = run
-        self._pruner = Pruner(folder, keep, keep_every)
+        self._pruner = Pruner(folder, run, keep, keep_every)
         self._channel = SideChannel(processes)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
         self._in_flight: Future[None] | None = None

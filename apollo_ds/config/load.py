@@ -17,6 +17,9 @@ from apollo_ds.config.recorded import read_recorded
 from apollo_ds.config.source_run import source_of
 from apollo_ds.errors import UserError
 
+_LARGEST = 2**53
+"""Up to it JSON, which metrics and manifests are written in, is exact everywhere."""
+
 
 def load_recipe(path: Path | str, overrides: Sequence[str] = ()) -> Recipe:
     """Read a recipe, apply `key=value` overrides (dotted keys reach inside), and check all of it.
@@ -52,8 +55,22 @@ def resolve(values: Mapping[str, Any], file: str) -> Recipe:
     """
     out = Path(str(values.get("out")))
     try:
+        _check_numbers(values)
         return Recipe.model_validate(values, context=lambda source: source_of(source, out, load_resolved))
     except ValidationError as error:
         raise UserError(f"{file}: {complaint(error)}") from None
     except UserError as error:
         raise UserError(f"{file}: {error}") from None
+
+
+def _check_numbers(values: Any, key: str = "") -> None:
+    """Look for whole numbers that other programs cannot hold, anywhere in a recipe.
+
+    Raises:
+        UserError: one is too large; names its key.
+    """
+    if isinstance(values, int) and abs(values) > _LARGEST:
+        raise UserError(f"{key}: must be at most {_LARGEST:,}, not {values}")
+    inside = values.items() if isinstance(values, Mapping) else enumerate(values) if isinstance(values, list) else ()
+    for name, value in inside:
+        _check_numbers(value, f"{key}.{name}" if key else str(name))

@@ -1,10 +1,12 @@
 """A recipe: all that decides a run, checked and complete."""
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -27,6 +29,9 @@ from apollo_ds.schedule.schedule import Schedule
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Beta = Annotated[float, Field(ge=0, lt=1)]
+Seconds = Annotated[float, Field(gt=0, le=1e9)]
+Folder = Annotated[Path, AfterValidator(lambda path: Path(os.path.expanduser(path)))]
+"""No shell gives `~` in `out=~/runs` its meaning."""
 
 MAY_CHANGE = "may change on resume"
 """Marks a key that decides neither the order of the data nor the schedule, so that a run goes on with another value."""
@@ -50,12 +55,12 @@ class Recipe(BaseModel):
     method: AnyMethod
     """How the model grows: a method's name, a mapping of its name and options, or a list: a method that makes the
     stages, and methods that change them, such as `[deep_jump, pld]`."""
-    data: Annotated[Path, MAY_CHANGE]
+    data: Annotated[Folder, MAY_CHANGE]
     """Folder of the prepared text, as `apollo-prep build` writes it. The text itself must stay the same."""
     verify: Annotated[Literal["quick", "full"], MAY_CHANGE] = "quick"
     """What is read of the prepared text before a run starts. `quick`: all files but the tokens are compared with their
     hashes, and the tokens only where their size or time of change differs; `full`: the tokens too, each time."""
-    out: Annotated[Path, MAY_CHANGE]
+    out: Annotated[Folder, MAY_CHANGE]
     """Folder of the run: its checkpoints, metrics, report and exported model."""
     steps: PositiveInt
     """Optimizer steps of the whole run, all stages together."""
@@ -104,12 +109,12 @@ class Recipe(BaseModel):
     """Checkpoints whose step it divides stay for good; 0: none do."""
     log_every: Annotated[PositiveInt, MAY_CHANGE] = 10
     """Steps after which the losses since the last time are read from the device, recorded and shown."""
-    hang_seconds: Annotated[PositiveFloat, MAY_CHANGE] = 1800.0
+    hang_seconds: Annotated[Seconds, MAY_CHANGE] = 1800.0
     """After this many seconds without progress in a step, an evaluation or a growth, a rank prints its stack, and the
     job ends with exit code 124."""
-    setup_hang_seconds: Annotated[PositiveFloat, MAY_CHANGE] = 900.0
+    setup_hang_seconds: Annotated[Seconds, MAY_CHANGE] = 900.0
     """The same for each part of a start, such as imports, meeting the other ranks, or reading a checkpoint."""
-    save_hang_seconds: Annotated[PositiveFloat, MAY_CHANGE] = 1800.0
+    save_hang_seconds: Annotated[Seconds, MAY_CHANGE] = 1800.0
     """The same for what waits for the disk: a checkpoint, and at the end the export and the report."""
     peak_flops: Annotated[PositiveFloat | None, MAY_CHANGE] = None
     """Operations a second of one rank at best, for the utilisation; measured at the start if not stated."""

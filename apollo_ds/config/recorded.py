@@ -53,7 +53,8 @@ def read_recorded(path: Path) -> Recorded:
         values = yaml.load(path.read_bytes(), Loader=_YAML)
         if not isinstance(values, dict) or not isinstance(values.get("recipe"), dict):
             raise TypeError
-        if values.pop(files.HASH, None) not in (None, files.hash_of_values(values)):
+        digest, is_of_before = values.pop(files.HASH, None), "run" not in values  # a run had no name before the hash
+        if digest != files.hash_of_values(values) and (digest is not None or not is_of_before):
             raise ValueError
         return Recorded.model_validate({**values, "recipe": with_defaults(values["recipe"])})
     except (OSError, yaml.YAMLError, TypeError, KeyError, ValueError, AttributeError, RecursionError):

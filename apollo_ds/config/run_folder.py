@@ -6,6 +6,7 @@ import os
 import platform
 import socket
 import subprocess
+import sys
 import time
 from importlib.metadata import version
 from pathlib import Path
@@ -87,9 +88,9 @@ class RunFolder:
         """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            self._lock = (self.path / "lock").open("a+")
+            self._lock = open(self.path / "lock", "a+", opener=_not_through_a_link)  # noqa: SIM115
         except OSError as error:
-            raise UserError(f"out: cannot write to {self.path}: {error.strerror}") from None
+            raise _cannot_write(self.path, error) from None
         give_up = time.monotonic() + patience
         while True:
             try:
@@ -127,12 +128,27 @@ class RunFolder:
         self.check(recipe)
         text = {key: value for key, (_, value) in _text(Corpus.open(recipe.data)).items()}
         run = read_recorded(self.config).run if self.exists else None
+        if self.exists and run is None:
+            print(
+                f"{self.config}: an earlier version wrote it, without a hash of itself, so that damage to it could go "
+                "unnoticed; it has one now",
+                file=sys.stderr,
+            )
         config = {"recipe": recipe.plain(), "run": run or _identity(recipe, text), **text, **_circumstances()}
         try:
             self.checkpoints.mkdir(parents=True, exist_ok=True)
             write_recorded(self.config, config)
         except OSError as error:
-            raise UserError(f"out: cannot write to {self.path}: {error.strerror}") from None
+            raise _cannot_write(self.path, error) from None
+
+
+def _not_through_a_link(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NOFOLLOW, 0o666)
+
+
+def _cannot_write(folder: Path, error: OSError) -> UserError:
+    what = error.filename or folder
+    return UserError(f"out: cannot write to {what}: {error.strerror}; mend that, or use another folder with out=...")
 
 
 def _text(corpus: Corpus) -> dict[str, tuple[str, str]]:

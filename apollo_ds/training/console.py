@@ -13,6 +13,7 @@ from apollo_ds.config.recipe import Recipe
 from apollo_ds.planning.zero import zero_stages
 from apollo_ds.schedule.schedule import Schedule
 
+_LONGEST = timedelta.max.total_seconds() // 1
 _COLUMNS = (
     f"{'step':>9}  {'stage':>5}  {'depth':>8}  {'loss':>7}  {'grad':>6}  {'lr':>8}  {'tok/s':>9}  {'PFLOP':>9}  eta"
 )
@@ -66,7 +67,7 @@ class RunConsole:
                 f"{record['lr']:>8.2e}",
                 f"{tokens_per_second:>9,.0f}",
                 f"{record['flops'] / 1e15:>9.4f}",
-                str(timedelta(seconds=round(eta_seconds))),
+                str(timedelta(seconds=round(min(eta_seconds, _LONGEST)))),
             )
         )
         if self.console.is_terminal:

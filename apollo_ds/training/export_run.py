@@ -1,5 +1,6 @@
 """A run's model as a `transformers` one: which checkpoint, which tokenizer, and where to."""
 
+import sys
 from pathlib import Path
 
 from apollo_ds.checkpoint.export import export
@@ -26,6 +27,9 @@ def export_run(run: RunFolder, folder: Path, step: int | None = None) -> Path:
     """
     if not run.exists:
         raise UserError(f"{run.path}: not a run folder; it has no config.yaml")
+    for parent in folder.resolve().parents:
+        if RunFolder(parent.parent).exists and RunFolder(parent.parent).checkpoints == parent:
+            raise UserError(f"{folder}: is among a run's checkpoints, which the run removes; name another folder")
     recorded, recipe = read_recorded(run.config), load_resolved(run.config)
     text = _text_of(run, recipe, recorded.tokenizer)
     for _ in range(_ATTEMPTS):
@@ -52,6 +56,8 @@ def _choose(run: RunFolder, identity: str | None, step: int | None) -> Path:
     if step is None:
         chosen, complaints = newest_sound(run.checkpoints, run=identity)
     if chosen is not None and chosen.is_dir():
+        for complaint in complaints:
+            print(f"{complaint}; {chosen.name} is exported instead", file=sys.stderr)
         return chosen
     if complaints:
         raise UserError(f"{run.checkpoints}: no checkpoint is sound ({'; '.join(complaints)}); let the run save one")

@@ -82,7 +82,7 @@ def run(recipe_name: Path, overrides: Sequence[str]) -> Outcome:
         UserError: something is wrong with the recipe, the data, the number of ranks or the run folder.
         Stopped: the run was asked to stop, and has saved.
     """
-    watchdog = Watchdog(int(os.environ.get("RANK", "0")))
+    watchdog = Watchdog(f"rank {os.environ.get('RANK', '0')}")
     watchdog.start()
     try:
         recipe = prepare(recipe_name, overrides, int(os.environ.get("WORLD_SIZE", "1")), watchdog.heed)
@@ -195,7 +195,7 @@ def make_trainer(
     source = BatchSource(corpus, recipe.model, recipe.seq_len, recipe.seed, recipe.masking == "whole_word")
     console = console or RunConsole(recipe.schedule(), shown=False)
     console.start(recipe, processes.world_size, processes.device.type)
-    watchdog = watchdog or Watchdog(processes.rank)
+    watchdog = watchdog or Watchdog(f"rank {processes.rank}")
     trainer = Trainer(recipe, processes, source, console, stop or StopRequest(), watchdog)
     if stop:
         stop.listen()  # only now: there is a state to save

@@ -10,6 +10,7 @@ from typing import IO
 
 from apollo_ds.config.packaged import split_recipe
 from apollo_ds.errors import EXIT_HANG, EXIT_STOPPED, EXIT_USER_ERROR, RunFailed, Stopped, UserError
+from apollo_ds.training.faults.watchdog import Watchdog
 from apollo_ds.training.launch import End, Ranks, launch
 from apollo_ds.training.run import Outcome, prepare, run
 
@@ -31,7 +32,12 @@ def train_by_command(words: Sequence[str], ranks: int | None = None) -> int:
             return EXIT_STOPPED
         return 0
     chosen = Ranks.of_this_machine(ranks)
-    prepare(name, overrides, chosen.count)
+    watchdog = Watchdog("launcher")
+    watchdog.start()
+    try:
+        prepare(name, overrides, chosen.count, watchdog.heed)
+    finally:
+        watchdog.close()
     end = launch([str(name), *overrides], chosen)
     if end.words:
         print(f"{_COMPLAINT}{end.words}", file=sys.stderr)

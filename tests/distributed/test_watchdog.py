@@ -1,5 +1,6 @@
 """A rank that hangs ends the job with every rank's stack; one that is slow is named."""
 
+import os
 import subprocess
 import sys
 import time
@@ -22,7 +23,7 @@ _PROGRAM = """
 import sys, time
 from apollo_ds.training.faults import watchdog
 watchdog._GRACE_SECONDS = 0.5
-watch = watchdog.Watchdog(rank=3)
+watch = watchdog.Watchdog("rank 3")
 watch._seconds = dict.fromkeys(watchdog.Limit, 60.0) | {{watchdog.Limit.{limit}: 0.5}}
 watch.start()
 def stuck_in_a_function():
@@ -90,6 +91,15 @@ def test_a_stalled_rank_ends_the_job_with_the_stacks_of_all(tmp_path: Path) -> N
         stack = "\n".join(line for line in printed if line.startswith(f"[rank {rank}] "))
         assert "no progress for" in stack, ended.stderr
         assert ("the_stalled_rank" in stack) == (rank == 1)
+
+
+def test_a_launcher_that_hangs_before_there_are_ranks_ends_too(tmp_path: Path) -> None:
+    recipe = tiny("gpt2", tmp_path / "run", data=tmp_path, setup_hang_seconds=1)
+    os.mkfifo(tmp_path / "manifest.json")  # as on a network's folder that does not answer
+    command = [sys.executable, "-m", "apollo_ds", "train", write(recipe, tmp_path / "recipe.yaml")]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=60, env=environment(), check=False)
+    assert ended.returncode == EXIT_HANG, ended.stderr
+    assert "[launcher] no progress for" in ended.stderr
 
 
 def train_with_a_slow_rank(processes: Processes, recipe: Recipe) -> None:

@@ -66,7 +66,10 @@ class StopRequest:
         self._note(number)
 
     def _note(self, number: int) -> None:
-        self.reason = f"{signal.Signals(number).name} on {socket.gethostname()}"
+        # By this one the launcher passes on whichever it has heard.
+        passed_on = number == signal.SIGUSR1 and STARTED_BY in os.environ
+        name = "a signal to stop" if passed_on else signal.Signals(number).name
+        self.reason = f"{name} on {socket.gethostname()}"
 
     def _watch(self, launchers: list[int]) -> None:
         while all(_is_alive(launcher) for launcher in launchers):

@@ -30,8 +30,9 @@ class Watchdog:
     Nothing is watched until `start`.
     """
 
-    def __init__(self, rank: int) -> None:
-        self.rank = rank
+    def __init__(self, who: str) -> None:
+        """`who` is what its lines begin with, such as `rank 3`."""
+        self.who = who
         self._seconds: dict[Limit, float] = {limit: Recipe.model_fields[limit].default for limit in Limit}
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
@@ -73,5 +74,5 @@ class Watchdog:
             stacks.seek(0)
             lines = [f"{what}; on {socket.gethostname()}, process {os.getpid()}:", *stacks.read().splitlines()]
         # At once, so that ranks do not write into each other's lines.
-        sys.stderr.write("".join(f"[rank {self.rank}] {line}\n" for line in lines))
+        sys.stderr.write("".join(f"[{self.who}] {line}\n" for line in lines))
         sys.stderr.flush()

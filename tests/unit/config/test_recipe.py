@@ -33,6 +33,7 @@ def test_what_is_left_out_has_a_default() -> None:
         ("steps=500", "steps", 500),
         ("learning_rate=2e-3", "learning_rate", 2e-3),  # YAML 1.1 takes this for text
         ("data=/elsewhere/text", "data", Path("/elsewhere/text")),
+        ("out=~/runs", "out", Path.home() / "runs"),
         ("adam_betas=[0.8, 0.95]", "adam_betas", (0.8, 0.95)),
         ("model=gpt2-base", "model", PRESETS["gpt2-base"]),
         ("model.num_layers=6", "model", PRESETS["bert-small"].model_copy(update={"num_layers": 6})),
@@ -168,6 +169,11 @@ def test_whole_words_are_for_bert(recipe_file: Path) -> None:
         "model.initializer_range=.inf",
         "peak_flops=.nan",
         "method.noise=.inf",
+        "seed=99999999999999999999999999",
+        "steps=99999999999999999999",
+        "model.hidden_size=99999999999999999999",
+        "deepspeed.zero_optimization.reduce_bucket_size=99999999999999999999",
+        "hang_seconds=1e300",
     ],
 )
 def test_a_number_that_training_cannot_use_is_refused(override: str, recipe_file: Path) -> None:

@@ -53,7 +53,7 @@ def test_a_damaged_run_folder_is_named(content: str, recipe_file: str) -> None:
 def test_a_run_folder_that_cannot_be_made_is_named(recipe_file: str, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     recipe = load_recipe(Path(recipe_file), [f"out={tmp_path / 'file' / 'run'}"])
-    with pytest.raises(UserError, match=r"^out: cannot write to .*file/run: "):
+    with pytest.raises(UserError, match=r"^out: cannot write to .*file/run/checkpoints: "):
         RunFolder(recipe.out).create(recipe)
 
 
@@ -94,13 +94,35 @@ def test_without_its_config_a_run_with_checkpoints_is_refused(recipe_file: str) 
         folder.check(recipe)
 
 
-def test_a_changed_config_is_noticed(recipe_file: str) -> None:
+@pytest.mark.parametrize("without", ["", "hash"])
+def test_a_changed_config_is_noticed_also_without_its_hash(without: str, recipe_file: str) -> None:
     recipe = load_recipe(Path(recipe_file))
     folder = RunFolder(recipe.out)
     folder.create(recipe)
-    folder.config.write_text(folder.config.read_text().replace("seed: 42", "seed: 43"))
+    values = yaml.safe_load(folder.config.read_text())
+    values["recipe"]["seed"] = 43
+    folder.config.write_text(yaml.safe_dump({key: value for key, value in values.items() if key != without}))
     with pytest.raises(UserError, match="changed since the run wrote it"):
-        folder.check(recipe)
+        folder.check(load_recipe(Path(recipe_file), ["seed=43"]))
+
+
+def test_a_config_of_before_there_were_hashes_is_told_of(recipe_file: str, capsys: pytest.CaptureFixture[str]) -> None:
+    recipe = load_recipe(Path(recipe_file))
+    folder = RunFolder(recipe.out)
+    folder.path.mkdir()
+    folder.config.write_text(yaml.safe_dump({"recipe": recipe.plain()}))
+    folder.create(recipe)
+    assert "config.yaml: an earlier version wrote it, without a hash" in capsys.readouterr().err
+    folder.create(recipe)
+    assert capsys.readouterr().err == ""
+
+
+def test_a_lock_that_is_a_link_is_not_written_through(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("mine")
+    (tmp_path / "lock").symlink_to("notes.txt")
+    with pytest.raises(UserError, match=r"^out: cannot write to .*/lock: "):
+        RunFolder(tmp_path).claim()
+    assert (tmp_path / "notes.txt").read_text() == "mine"
 
 
 def test_what_a_killed_process_left_of_a_file_goes_when_the_folder_is_claimed(tmp_path: Path) -> None:

@@ -279,6 +279,19 @@ def test_a_foreign_manifest_is_no_export_s(tmp_path: Path) -> None:
     assert read_export_manifest(tmp_path) is None
 
 
+def test_no_export_is_written_among_checkpoints(run: RunFolder) -> None:
+    told = refusal(lambda: export_run(run, run.checkpoints / "step-9"))
+    assert told == "run/checkpoints/step-9: is among a run's checkpoints, which the run removes; name another folder"
+
+
+def test_a_damaged_newer_checkpoint_is_told_of(run: RunFolder, capsys: pytest.CaptureFixture[str]) -> None:
+    shutil.copytree(run.checkpoints / "step-8", run.checkpoints / "step-9")
+    (run.checkpoints / "step-9" / "rank-00000.safetensors").unlink()
+    export_run(run, Path("model"))
+    assert "step-9" in (told := capsys.readouterr().err)
+    assert told.endswith("; step-8 is exported instead\n")
+
+
 def test_the_command_says_what_it_did(run: RunFolder, capsys: pytest.CaptureFixture[str]) -> None:
     main(["export", "run", "model"])
     assert capsys.readouterr().out == "run/checkpoints/step-8 written to model as a transformers model\n"
