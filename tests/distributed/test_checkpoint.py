@@ -158,4 +158,8 @@ def claim(processes: Processes, recipe: Recipe) -> str | None:
 def test_a_read_only_run_folder_is_one_sentence_on_every_rank(small_disk: Path) -> None:
     recipe = tiny("gpt2", small_disk / "run")
     subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
-    assert pool(2).run(claim, recipe) == [f"out: cannot write to {recipe.out}: Read-only file system"] * 2
+    assert (
+        pool(2).run(claim, recipe)
+        == [f"out: cannot write to {recipe.out}: Read-only file system; mend that, or use another folder with out=..."]
+        * 2
+    )

@@ -60,7 +60,8 @@ def test_a_call_trains_as_the_command_does(tmp_path: Path, shell: dict[str, str]
     assert first.startswith("[] ")
     mistake, complaint = (line for line in shown if line.startswith("told: "))
     assert mistake == f"told: {path}: unknown key stpes; did you mean steps?"
-    assert complaint == f"told: out: cannot write to {nowhere}: Not a directory"  # which only ranks find out
+    only_ranks_find_out = f"told: out: cannot write to {nowhere}: Not a directory; mend that, or use another folder"
+    assert complaint == f"{only_ranks_find_out} with out=..."
     assert "apollo-ds: " not in output
     end = read_metrics(recipe.out / "metrics.jsonl")[-1]
     assert outcome == f"{recipe.out} 4 {end['loss']}"
