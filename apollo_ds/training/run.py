@@ -208,9 +208,10 @@ def _check_is_same(corpus: Corpus, processes: "Processes") -> None:
     Raises:
         UserError: one does not; on every rank.
     """
-    seen = processes.of_all((socket.gethostname(), corpus.manifest, corpus.sizes()))
-    for rank, (host, *text) in enumerate(seen):
-        if text != [*seen[0][1:]]:
+    text = (corpus.tokenizer_hash, corpus.manifest.shards, corpus.sizes())
+    seen = processes.of_all((socket.gethostname(), text))
+    for rank, (host, other) in enumerate(seen):
+        if other != seen[0][1]:
             raise UserError(
                 f"data: {corpus.folder}: rank {rank} on {host} sees other text there than rank 0 on {seen[0][0]}; see "
                 f"that {host} has the same files, then run the same command to resume"
