@@ -1,5 +1,6 @@
 """launch/pretrain.sbatch on a real SLURM: stopped, queued again, gone on with; and an array. Both run at once."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,7 +60,9 @@ def test_a_job_that_is_signalled_goes_on_as_if_nothing_had_happened(jobs: Jobs, 
     stopped_at = next(event["step"] for event in events(jobs.cut, "checkpoint"))
     assert 20 < stopped_at < STEPS
     wait_for_completion(jobs.cluster, jobs.requeued, jobs.log("cut"))
-    assert f"(2 of 2 ranks): stopped after step {stopped_at:,}, saved" in " ".join(jobs.log("cut").read_text().split())
+    told = " ".join(jobs.log("cut").read_text().split())
+    # The signal may come to one node some steps before it comes to the other.
+    assert re.search(rf"\([12] of 2 ranks\): stopped after step {stopped_at:,}, saved", told)
     assert [(event["step"], event["ranks"]) for event in events(jobs.cut, "resume")] == [(stopped_at, 2)]
     assert last_saved(jobs.cut.out) == STEPS
 
