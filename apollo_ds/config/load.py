@@ -70,7 +70,7 @@ def _check_numbers(values: Any, key: str = "") -> None:
         UserError: one is too large; names its key.
     """
     if isinstance(values, int) and abs(values) > _LARGEST:
-        raise UserError(f"{key}: must be at most {_LARGEST:,}, not {values}")
+        raise UserError(f"{key}: must be within ±{_LARGEST:,}, not {values}")
     inside = values.items() if isinstance(values, Mapping) else enumerate(values) if isinstance(values, list) else ()
     for name, value in inside:
         _check_numbers(value, f"{key}.{name}" if key else str(name))

@@ -13,7 +13,8 @@ from apollo_ds.config.recipe import Recipe
 from apollo_ds.planning.zero import zero_stages
 from apollo_ds.schedule.schedule import Schedule
 
-_LONGEST = timedelta.max.total_seconds() // 1
+_LONGEST = timedelta.max.days * 86_400
+"""Seconds, as long as dates can tell."""
 _COLUMNS = (
     f"{'step':>9}  {'stage':>5}  {'depth':>8}  {'loss':>7}  {'grad':>6}  {'lr':>8}  {'tok/s':>9}  {'PFLOP':>9}  eta"
 )

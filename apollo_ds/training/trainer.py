@@ -81,7 +81,7 @@ class Trainer:
         )
         self._make_engine(choice)
         self._open_records(choice)  # last: this starts the run's clock
-        self._begin(choice)
+        self._announce_and_tidy(choice)
 
     def _restore_course(self, choice: Choice | None) -> None:
         """Set the schedule, with the stages that have ended early; the current stage; and what it has measured."""
@@ -121,7 +121,7 @@ class Trainer:
             self.watchdog.progress("reading the checkpoint", Limit.SETUP)
             self.engine.restore(state)
 
-    def _begin(self, choice: Choice | None) -> None:
+    def _announce_and_tidy(self, choice: Choice | None) -> None:
         zero_stage = self.engines.zero_stages(self.schedule)[self.stage]
         if choice:
             record_resume(choice, self.schedule, self.processes.world_size, zero_stage, self.metrics, self.console)
