@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 from rich.console import Console
 
-from data_prep import files, parts, readers, sources, tokenizer
+from data_prep import files, given_tokenizer, parts, readers, sources, tokenizer
 from data_prep.choose import Choice, choose
 from data_prep.errors import DataError
 from data_prep.manifest import FORMAT, NAME, Manifest, read_manifest, write_manifest
@@ -79,6 +79,11 @@ def _finished(options: Options, out: Path, console: Console) -> Manifest:
     stamps = [source.stamp for source in manifest.sources]
     if stamps != [sources.stamp(source) for source in options.sources]:
         console.print(f"{out}: the sources have changed since it was made: remove it to make it again", soft_wrap=True)
+    if manifest.tokenizer.given not in (None, _stamp_of_tokenizer(options)):
+        console.print(
+            f"{out}: the tokenizer {options.tokenizer} has changed since it was made: remove it to make it again",
+            soft_wrap=True,
+        )
     return manifest
 
 
@@ -106,6 +111,7 @@ def _make(options: Options, out: Path, work: Path, workers: int, console: Consol
     with console.status("looking at the sources"):
         plan = [part for source in options.sources for part in sources.plan(source, options.text_column, work)]
     with console.status(f"tokenizer: {options.tokenizer}"):
+        given = _stamp_of_tokenizer(options)  # before it is read, so that a change meanwhile is noticed
         folder = _make_tokenizer(options, plan, work)
         facts = tokenizer.facts(folder, options.tokenizer)
     files.write_hashed(begun, asdict(options))
@@ -129,7 +135,7 @@ def _make(options: Options, out: Path, work: Path, workers: int, console: Consol
         saved = _copy_tokenizer(folder, out / "tokenizer")
     values = {
         "format": FORMAT,
-        "tokenizer": {"path": "tokenizer", "sha256": sha256, "files": saved, **asdict(facts)},
+        "tokenizer": {"path": "tokenizer", "sha256": sha256, "files": saved, "given": given, **asdict(facts)},
         "sources": described,
         **shards,
         "options": json.loads(json.dumps(asdict(options))),
@@ -184,11 +190,15 @@ def _make_tokenizer(options: Options, plan: list[Part], work: Path) -> Path:
     if trained:
         tokenizer.train(options.tokenizer, texts, options.vocab_size, unfinished)
     else:
-        tokenizer.load(options.tokenizer, unfinished)
+        given_tokenizer.load(options.tokenizer, unfinished)
     files.sync_folder(unfinished)
     unfinished.rename(folder)
     files.sync(work)
     return folder
+
+
+def _stamp_of_tokenizer(options: Options) -> str | None:
+    return None if options.tokenizer in tokenizer.TRAINERS else given_tokenizer.stamp(options.tokenizer)
 
 
 def _choose(options: Options, job: Job, plan: list[Part], documents: Documents) -> Choice:

@@ -8,11 +8,17 @@ from pathlib import Path
 import numpy as np
 from tokenizers import Tokenizer
 
+from data_prep.errors import DataError
+
 # Every piece ends where no token of the tokenizers in `BY_WORDS` goes on: before a space or line end that follows
 # anything but white space, and between an ASCII letter and a punctuation mark. Other white space is no such place,
 # as tokenizers differ on what is white space.
 WORDS = re.compile(r"[ \n]?[A-Za-z]+(?=[ \n,.;:!?\")])|\s*\S+(?:[^\S \n]\s*\S*)*|\s+")
-BY_WORDS = {("BertNormalizer", "BertPreTokenizer"), (None, "ByteLevel")}
+BY_WORDS = (
+    ("BertNormalizer", {"type": "BertPreTokenizer"}),
+    (None, {"type": "ByteLevel", "add_prefix_space": False, "use_regex": True}),
+)
+"""Normalizers and pre-tokenizers, with all settings that decide the ids, of which `WORDS` holds."""
 
 LONGEST_CACHED = 64
 CACHED_WORDS = 1 << 20
@@ -23,6 +29,14 @@ def token_dtype(vocab_size: int) -> type[np.uint16] | type[np.int32]:
     return np.uint16 if vocab_size <= 1 << 16 else np.int32
 
 
+def plain_text(tokenizer: Tokenizer) -> Tokenizer:
+    """The tokenizer made to encode whole documents: special tokens that a text spells out are text like any other."""
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    tokenizer.encode_special_tokens = True
+    return tokenizer
+
+
 class Encoder:
     """Encodes documents without special tokens and ends each with one end-of-document token.
 
@@ -30,10 +44,7 @@ class Encoder:
     """
 
     def __init__(self, tokenizer_json: Path, vocab_size: int, end_of_document: int) -> None:
-        self.tokenizer = Tokenizer.from_file(str(tokenizer_json))
-        self.tokenizer.no_truncation()
-        self.tokenizer.no_padding()
-        self.tokenizer.encode_special_tokens = True
+        self.tokenizer = plain_text(Tokenizer.from_file(str(tokenizer_json)))
         self.words = _Words(self.tokenizer, typecode=np.dtype(token_dtype(vocab_size)).char)
         self.by_words = _is_by_words(self.tokenizer)
         self.end = array(self.words.typecode, [end_of_document]).tobytes()
@@ -52,7 +63,10 @@ class _Words(dict[str, bytes]):
         self.typecode = typecode
 
     def __missing__(self, word: str) -> bytes:
-        ids = array(self.typecode, self.tokenizer.encode(word, add_special_tokens=False).ids).tobytes()
+        try:
+            ids = array(self.typecode, self.tokenizer.encode(word, add_special_tokens=False).ids).tobytes()
+        except Exception as error:  # the library raises nothing narrower, as where there is no token for the unknown
+            raise DataError(f"the tokenizer cannot encode {word[:40]!r} ({error}): give another --tokenizer") from None
         if len(word) <= LONGEST_CACHED:
             if len(self) == CACHED_WORDS:
                 self.clear()
@@ -63,8 +77,8 @@ class _Words(dict[str, bytes]):
 def _is_by_words(tokenizer: Tokenizer) -> bool:
     """Whether a document's ids are those of its `WORDS`, one after the other."""
     settings = json.loads(tokenizer.to_str())
-    normalizer, pre_tokenizer = settings["normalizer"], settings["pre_tokenizer"]
-    types = (normalizer and normalizer["type"], pre_tokenizer and pre_tokenizer["type"])
-    if types not in BY_WORDS or not pre_tokenizer.get("use_regex", True):
+    normalizer, pre_tokenizer = settings["normalizer"], settings["pre_tokenizer"] or {}
+    deciding = {key: value for key, value in pre_tokenizer.items() if key != "trim_offsets"}
+    if (normalizer and normalizer["type"], deciding) not in BY_WORDS:
         return False
     return all(token["special"] for token in settings["added_tokens"])

@@ -1,4 +1,4 @@
-"""Tokenizers: trained on the sources, or given as a `vocab.txt` or a saved folder."""
+"""Tokenizers: trained on the sources, and what shards must know of any. `given_tokenizer` has those that are given."""
 
 import json
 from collections import Counter
@@ -20,6 +20,7 @@ END_OF_TEXT = "<|endoftext|>"
 TRAINING_BYTES = 256 << 20
 RARE_CHARACTER = 1_000_000
 SMALLEST_VOCABULARY = 300
+LARGEST_VOCABULARY = 1 << 24
 
 Texts = Callable[[], Iterator[str]]
 
@@ -54,32 +55,6 @@ def train(kind: str, texts: Texts, vocab_size: int, folder: Path) -> None:
     TRAINERS[kind](texts, vocab_size).save_pretrained(folder)
 
 
-def load(path: str, folder: Path) -> None:
-    """Save a given tokenizer where `AutoTokenizer.from_pretrained(folder)` finds it.
-
-    Args:
-        path: a `vocab.txt`, which gives BERT's tokenizer (uncased if the vocabulary is), or a saved folder.
-        folder: where to write.
-    Raises:
-        DataError: no tokenizer there, or a vocabulary without BERT's special tokens.
-    """
-    from transformers import AutoTokenizer
-
-    if Path(path).is_file():
-        vocabulary = Path(path).read_text(encoding="utf-8").splitlines()
-        missing = [token for token in BERT_SPECIAL if token not in vocabulary]
-        if missing:
-            raise DataError(f"{path}: lacks {', '.join(missing)}: add a line for each special token")
-        _bert({token: i for i, token in enumerate(vocabulary)}).save_pretrained(folder)
-    elif Path(path).is_dir():
-        try:
-            AutoTokenizer.from_pretrained(path, local_files_only=True).save_pretrained(folder)
-        except (OSError, ValueError) as error:
-            raise DataError(f"{path}: holds no tokenizer that transformers loads: save one there") from error
-    else:
-        raise DataError(f"{path}: no tokenizer there: give wordpiece, bpe, a vocab.txt or a saved folder")
-
-
 def facts(folder: Path, name: str) -> TokenizerFacts:
     """Read what shards need of a saved tokenizer.
 
@@ -87,27 +62,52 @@ def facts(folder: Path, name: str) -> TokenizerFacts:
         folder: where it was saved.
         name: what the user called it, for messages.
     Raises:
-        DataError: neither WordPiece nor BPE, or special tokens missing.
+        DataError: no token to end documents with, a special token that is not in the vocabulary, or ids that are too
+            large or not each of one token.
     """
     from transformers import PreTrainedTokenizerFast  # AutoTokenizer would import torch, for two seconds
 
     tokenizer = PreTrainedTokenizerFast.from_pretrained(folder)
     kind = type(tokenizer.backend_tokenizer.model).__name__.lower()
-    if kind not in TRAINERS:
-        raise DataError(f"{name}: a {kind} tokenizer: give a WordPiece or BPE one")
-    needed = ["sep_token", "cls_token", "mask_token", "pad_token"] if kind == "wordpiece" else ["eos_token"]
-    missing = [token for token in needed if getattr(tokenizer, token) is None]
-    if missing:
-        raise DataError(f"{name}: has no {', '.join(missing)}: add it to the tokenizer and save it again")
+    ends = ("sep_token", "eos_token") if kind == "wordpiece" else ("eos_token", "sep_token")
+    end = next((name for name in ends if getattr(tokenizer, name) is not None), None)
+    if end is None:
+        raise DataError(f"{name}: has no {' or '.join(ends)} to end documents: name one in its tokenizer_config.json")
+    strange = [token for token in tokenizer.all_special_tokens if tokenizer.convert_tokens_to_ids(token) is None]
+    if strange:
+        raise DataError(f"{name}: the special token {strange[0]!r} is not in its vocabulary: add it, or name another")
     return TokenizerFacts(
         kind=kind,
-        vocab_size=len(tokenizer),
-        end_of_document=getattr(tokenizer, f"{needed[0]}_id"),
+        vocab_size=vocabulary_size(tokenizer.get_vocab(), name),
+        end_of_document=getattr(tokenizer, f"{end}_id"),
         cls=tokenizer.cls_token_id,
         mask=tokenizer.mask_token_id,
         pad=tokenizer.pad_token_id,
         special=sorted(tokenizer.all_special_ids),
     )
+
+
+def vocabulary_size(vocabulary: dict[str, int], name: str) -> int:
+    """The greatest id and one. Ids may have gaps, so that it can be more than the number of tokens.
+
+    Args:
+        vocabulary: the id of each token.
+        name: what the user called the tokenizer, for messages.
+    Raises:
+        DataError: two tokens have one id, or an id is too large.
+    """
+    by_id: dict[int, str] = {}
+    for token, i in vocabulary.items():
+        if i in by_id:
+            raise DataError(f"{name}: the tokens {by_id[i]!r} and {token!r} have one id, {i}: give each its own")
+        by_id[i] = token
+    size = max(by_id) + 1
+    if size > LARGEST_VOCABULARY:
+        raise DataError(
+            f"{name}: the token {by_id[size - 1]!r} has the id {size - 1:,}, and a model would need as many rows: give "
+            f"ids below {LARGEST_VOCABULARY:,}"
+        )
+    return size
 
 
 def _train_wordpiece(texts: Texts, vocab_size: int) -> "PreTrainedTokenizerBase":
@@ -134,10 +134,11 @@ def _train_wordpiece(texts: Texts, vocab_size: int) -> "PreTrainedTokenizerBase"
         show_progress=False,
     )
     tokenizer.train_from_iterator(texts(), trainer)
-    return _bert(tokenizer.get_vocab())
+    return bert_tokenizer(tokenizer.get_vocab())
 
 
-def _bert(vocabulary: dict[str, int]) -> "PreTrainedTokenizerBase":
+def bert_tokenizer(vocabulary: dict[str, int]) -> "PreTrainedTokenizerBase":
+    """BERT's tokenizer with the ids of a vocabulary; uncased if that is."""
     from transformers import BertTokenizer
 
     uncased = all(token in BERT_SPECIAL or token == token.lower() for token in vocabulary)

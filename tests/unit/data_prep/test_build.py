@@ -1,6 +1,7 @@
 """Shards hold the text, are the same however they were made, and bad input is told in a sentence."""
 
 import math
+import re
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -8,15 +9,19 @@ from typing import Any
 
 import numpy as np
 import pytest
+from given_tokenizers import save
+from rich.console import Console
 from texts import make_texts, write_jsonl
 from transformers import AutoTokenizer
 
 from data_prep import choose, parts, pool, sources
+from data_prep.build import build
 from data_prep.encode import Encoder
 from data_prep.errors import DataError
 from data_prep.indexed import open_split
 from data_prep.manifest import Manifest
 from data_prep.options import Options
+from data_prep.sources import parse
 
 Make = Callable[..., Manifest]
 
@@ -236,3 +241,16 @@ def test_one_document_is_too_few(make: Make, tmp_path: Path) -> None:
 def test_defaults_are_those_of_the_command_line() -> None:
     options = Options(sources=sources.parse(["docs"]), tokenizer="bpe")
     assert (options.vocab_size, options.validation_fraction, options.text_column) == (30522, 0.01, "text")
+
+
+def test_a_tokenizer_that_changed_is_told_of(
+    make: Make, texts: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = save("byte-level BPE", texts, tmp_path / "given")
+    options = Options(parse([str(write_jsonl(tmp_path / "a.jsonl", texts))]), tokenizer=str(given))
+    told = "the tokenizer .* has changed since it was made: remove it to make it again"
+    for content, is_told in (('{"a": 1}', False), ('{"a": 2}', True)):
+        (given / "special_tokens_map.json").write_text(content)
+        for _ in range(2):
+            build(options, tmp_path / "out", workers=1, console=Console())
+            assert bool(re.search(told, capsys.readouterr().out.replace("\n", ""))) == is_told
