@@ -5,6 +5,7 @@ from apollo_ds.growth.depth_map import DepthMap
 from apollo_ds.growth.weights_and_moments import Growth
 from apollo_ds.growth.width_map import AxisMap, WidthMap
 from apollo_ds.models.axes import Axis
+from apollo_ds.models.families import family_of
 from apollo_ds.models.layer_map import LAYER_MAPS
 from apollo_ds.models.pretraining import frozen_names
 from apollo_ds.models.shape import ModelShape, why_not_grown
@@ -15,11 +16,18 @@ def growth_between(old: Stage, new: Stage, blocks: str, seed: int) -> Growth:
     """How the new stage's training state follows from the old one's.
 
     Raises:
-        UserError: the shapes differ in what cannot grow.
+        UserError: the shapes differ in what cannot grow, or the new layers would destroy a post-LN model's function.
     """
     rule = new.growth
+    grows = new.unique_layers > old.unique_layers
+    if grows and rule.new_layers == "identity" and not family_of(new.shape).is_pre_norm:
+        raise UserError(
+            f"method.new_layers: an identity's normalisations are zero, which would silence the whole of a "
+            f"{new.shape.family}, since that normalises what its layers put out; use copy, zero or silent"
+        )
     layer_map = LAYER_MAPS[rule.layer_map](old.unique_layers, new.unique_layers)
-    depth = DepthMap(layer_map, blocks, new.shape.family, rule.new_layers, rule.noise, seed)
+    share = _positions_a_layer(new) / _positions_a_layer(old)
+    depth = DepthMap(layer_map, blocks, new.shape.family, rule.new_layers, rule.noise, seed, share)
     width = width_between(old.shape, new.shape, rule.width, seed)
     return Growth(
         depth,
@@ -28,6 +36,14 @@ def growth_between(old: Stage, new: Stage, blocks: str, seed: int) -> Growth:
         marks_new=rule.rewarm == "new",
         was_frozen=frozen_names(old.shape, old.frozen_layers) if old.frozen_layers else None,
     )
+
+
+def _positions_a_layer(stage: Stage) -> float:
+    """At how many positions a layer runs in the mean, where its gradient is their sum; 1 where it is their mean."""
+    if stage.tied_gradients == "mean":
+        return 1.0
+    mean_depth = sum(depth * chance for depth, chance in stage.depths())
+    return max(1.0, mean_depth / stage.unique_layers)
 
 
 def width_between(old: ModelShape, new: ModelShape, how: WidthRule, seed: int) -> WidthMap | None:

@@ -6,6 +6,7 @@ from zlib import crc32
 import torch
 from torch import Tensor
 
+from apollo_ds.models.axes import Dimensions
 from apollo_ds.models.families import FAMILIES
 from apollo_ds.models.layer_map import LayerMap
 from apollo_ds.rng import Stream, random_bits
@@ -21,11 +22,16 @@ class DepthMap:
     - copy: the same weights;
     - zero: the same, but what writes into the residual stream is zero: a pre-LN model's function does not change;
     - silent: as freshly initialised, but what writes into the residual stream is zero: the same for pre-LN;
-    - identity: matrices are identities, normalisations and biases zero (Shen et al. 2022): the same for pre-LN;
+    - identity: normalisations and biases are zero, matrices identities (Shen et al. 2022), each of query, key and value
+      by itself: the same for pre-LN, and nothing for post-LN, whose function it would destroy. What a matrix has beyond
+      its square part is as in a copy: zeros on both sides of a feed-forward unit would stay zeros for ever;
     - random: as freshly initialised.
 
     `noise` is added to the matrices of copies: normal numbers, whose standard deviation is `noise` times the matrix's
     own. They are the same on every rank for the same seed, and differ from growth to growth.
+
+    `gradient_share` is the gradient of a layer after the growth, as a part of what the layer that it is made from had
+    before: 1/3 where that one ran at three positions, whose gradients were added up, and this one runs at one.
 
     `blocks` is the path of the block list: layer i's parameters are named `{blocks}.{i}.{rest}`.
     """
@@ -36,6 +42,7 @@ class DepthMap:
     new_layers: NewLayers = "copy"
     noise: float = 0.0
     seed: int = 0
+    gradient_share: float = 1.0
 
     def source(self, name: str) -> str:
         """The old parameter that a new one is made from."""
@@ -52,11 +59,6 @@ class DepthMap:
         """The same parameter of another layer."""
         rest = name.removeprefix(f"{self.blocks}.").partition(".")[2]
         return f"{self.blocks}.{layer}.{rest}"
-
-    def copies(self, name: str) -> int:
-        """How many new layers share the old layer that this parameter's layer is made from."""
-        index = self.layer_index(name)
-        return 1 if index is None else self.layer_map.count(self.layer_map[index])
 
     def is_new(self, name: str) -> bool:
         """Whether the parameter belongs to a new layer rather than to an old one in a new place."""
@@ -75,12 +77,23 @@ class DepthMap:
             return source
         if self.new_layers in ("silent", "random"):
             return None
-        if FAMILIES[self.family].is_normalisation(name) or source.dim() == 1:
+        family = FAMILIES[self.family]
+        if family.is_normalisation(name) or source.dim() == 1:
             return torch.zeros_like(source)
-        return torch.eye(*source.shape, dtype=source.dtype, device=source.device)
+        return _with_identities(source, family.dimensions(name))
 
     def _noise(self, name: str, like: Tensor) -> Tensor:
         """Numbers of the spread of a matrix, drawn on the CPU so that they do not depend on the device."""
         bits = random_bits(self.seed, Stream.GROWTH, len(self.layer_map), crc32(name.encode()))
         drawn = torch.randn(like.shape, generator=torch.Generator().manual_seed(int(bits) >> 1), dtype=like.dtype)
         return drawn.to(like.device) * like.std()
+
+
+def _with_identities(source: Tensor, dimensions: Dimensions) -> Tensor:
+    """A matrix whose square part is the identity, or those of its three parts if it is a fused query, key and value."""
+    weight = source.clone()
+    fused = next((i for i, d in enumerate(dimensions) if d is not None and d.axis == "qkv"), None)
+    for part in (weight,) if fused is None else weight.chunk(3, fused):
+        side = min(part.shape)
+        part[:side, :side] = torch.eye(side, dtype=weight.dtype, device=weight.device)
+    return weight

@@ -32,9 +32,11 @@ class Growth:
 
     The moments follow one of
     - map: copied like the weights, with their age;
-    - map_scaled: as the gradients will be scaled, so that they are what Adam would have had. With g_new = c g_old,
-      m_new = c m_old and v_new = c^2 v_old; c is 1/k for the k copies of a layer, taken to have had like gradients,
-      and 1/copies of each unit produced for width;
+    - map_scaled: scaled as the gradients will be. With g_new = c g_old, m_new = c m_old and v_new = c^2 v_old.
+      For width c is the share of each unit produced (`WidthMap.gradient_scale`): exact for equal copies that keep the
+      function, and nearly so for uneven ones, whose gradients a normalisation mixes.
+      For depth c is `DepthMap.gradient_share`: exact for layers that ran once beside silent new ones. The copies of a
+      layer that ran at the positions of all of them share its gradient; they are taken to have equal shares;
     - zero_new: old coordinates keep theirs; new ones start from zero, at age 0;
     - reset: all start from zero, at age 0;
     - keep_index: by the parameter's own name, whatever its weight has become, as the published Apollo code does;
@@ -108,8 +110,8 @@ class Growth:
         origin = self._origin(name, old)
         moment = self._selected(origin, old)
         if self.moments == "map_scaled":
-            if (copies := self.depth.copies(name)) > 1:
-                moment = moment / copies**power
+            if self.depth.layer_index(name) is not None:
+                moment = moment * self.depth.gradient_share**power
             if self.width is not None:
                 moment = moment * self.width.gradient_scale(origin, moment) ** power
         blank = self._blank(name, origin, moment, old)

@@ -135,7 +135,8 @@ def _effect_of_depth(old: Stage, new: Stage) -> list[str]:
     rule, a, b = new.growth, old.unique_layers, new.unique_layers
     if a == b:
         return []
-    if rule.new_layers in ("zero", "silent", "identity") and family_of(new.shape).is_pre_norm:
+    is_silent = rule.new_layers in ("zero", "silent", "identity") and family_of(new.shape).is_pre_norm
+    if is_silent and old.evaluation_depth == a:
         return []
     shared = old.evaluation_depth >= b and old.layer_map == new.layer_map == rule.layer_map == "interpolate"
     if rule.noise and rule.new_layers == "copy":

@@ -1,16 +1,21 @@
 """More layers: what each new one is, and how it learns."""
 
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import torch
 from growths import depth_map, grown, loss, randomised, shape
 from hypothesis import given
 from hypothesis import strategies as st
+from planned import stages
 
+from apollo_ds.errors import UserError
+from apollo_ds.growth.transition import check_growths
 from apollo_ds.growth.weights_and_moments import Growth
+from apollo_ds.models.families import FAMILIES
 from apollo_ds.models.layer_map import LAYER_MAPS, duplicate_middle, duplicate_top, interpolate, stack
 from apollo_ds.models.pretraining import build
+from apollo_ds.schedule.stage import NewLayers
 
 FAMILY_NAMES = ["bert", "gpt2"]
 
@@ -72,3 +77,34 @@ def test_random_new_layers_are_left_as_initialised() -> None:
     assert torch.equal(dict(large.named_parameters())[name.format(3)], fresh[name.format(3)])
     assert torch.equal(dict(large.named_parameters())[name.format(1)], dict(small.named_parameters())[name.format(1)])
     assert not states[name.format(3)]["exp_avg"].any()
+
+
+@pytest.mark.parametrize("map_name", LAYER_MAPS)
+@pytest.mark.parametrize("new_layers", get_args(NewLayers))
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_coordinate_of_every_layer_learns(family: str, new_layers: Any, map_name: str) -> None:
+    """Within three steps each has had a gradient: none that is zero on both sides of what it is multiplied with."""
+    if new_layers == "identity" and not FAMILIES[family].is_pre_norm:
+        pytest.skip("refused for a family that normalises what its layers put out")
+    small = randomised(build(shape(family, 4), 2, seed=1))
+    growth = Growth(depth_map(family, LAYER_MAPS[map_name](2, 4), new_layers=new_layers))
+    large, _ = grown(small, growth, shape(family, 4))
+    layers = {n: p for n, p in large.named_parameters() if growth.depth.layer_index(n) is not None}
+    optimizer = torch.optim.Adam(large.parameters(), lr=1e-2)
+    had = {name: torch.zeros_like(p, dtype=torch.bool) for name, p in layers.items()}
+    for _ in range(3):
+        optimizer.zero_grad()
+        loss(large, (0, 1, 2, 3)).backward()
+        for name, parameter in layers.items():
+            had[name] |= parameter.grad.abs() > 1e-12
+        optimizer.step()
+    for name, coordinates in had.items():
+        if not name.endswith("key.bias"):  # which adds the same to all scores of a query, and softmax ignores that
+            fused = name.endswith("c_attn.bias")
+            assert coordinates.view(3, -1)[[0, 2]].all() if fused else coordinates.all(), name
+
+
+def test_identities_are_refused_where_they_would_silence_the_model() -> None:
+    planned = stages("apollo", "bert", new_layers="identity")
+    with pytest.raises(UserError, match=r"method\.new_layers: an identity's normalisations are zero"):
+        check_growths(planned)

@@ -1,5 +1,6 @@
 """What becomes of Adam's moments: the rules, and what the gradients say about them."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -8,12 +9,27 @@ from growths import applied, depth_map, grown, loss, randomised, shape
 from torch import Tensor
 
 from apollo_ds.growth.counters import COHORT, Counters
+from apollo_ds.growth.depth_and_width import growth_between
 from apollo_ds.growth.weights_and_moments import Growth
 from apollo_ds.growth.width_map import AxisMap, WidthMap
-from apollo_ds.models.layer_map import interpolate
+from apollo_ds.models.families import FAMILIES
+from apollo_ds.models.layer_map import LAYER_MAPS, interpolate
 from apollo_ds.models.pretraining import build
+from apollo_ds.schedule.stage import GrowthRule, Stage
 
-FAMILY_NAMES = ["bert", "gpt2"]
+FAMILY_NAMES = list(FAMILIES)
+PRE_NORM = [name for name, family in FAMILIES.items() if family.is_pre_norm]
+
+
+def stage(family: str, layers: int, runs_at: int | None = None, **changes: Any) -> Stage:
+    """A stage of so many layers that runs at one depth, or with each layer once."""
+    depths = changes | {"depth_distribution": (*[0.0] * ((runs_at or layers) - layers), 1.0)}
+    return Stage("m", steps=1, shape=shape(family, 6), unique_layers=layers, seq_len=8, **depths)
+
+
+def growth_from(old: Stage, new: Stage, **rule: Any) -> Growth:
+    new = replace(new, growth=GrowthRule(moments="map_scaled", **rule))
+    return growth_between(old, new, f"model.{FAMILIES[new.shape.family].blocks}", seed=0)
 
 
 @pytest.mark.parametrize("family", FAMILY_NAMES)
@@ -23,7 +39,7 @@ def test_scaled_moments_of_untied_copies_add_up_to_the_tied_gradient(family: str
     loss(small, interpolate(2, 6)).backward()
     tied = {n: p.grad for n, p in small.named_parameters()}
     moments = {n: {"exp_avg": g, "exp_avg_sq": g**2} for n, g in tied.items()}
-    growth = Growth(depth_map(family, interpolate(2, 6)), moments="map_scaled")
+    growth = growth_from(stage(family, 2, runs_at=6), stage(family, 6))
     large, states = grown(small, growth, shape(family, 6), moments)
     loss(large, tuple(range(6))).backward()
     untied = {n: p.grad for n, p in large.named_parameters()}
@@ -36,9 +52,36 @@ def test_scaled_moments_of_untied_copies_add_up_to_the_tied_gradient(family: str
             assert torch.allclose(states[copy]["exp_avg_sq"], gradient**2 / len(copies) ** 2)
 
 
+@pytest.mark.parametrize(
+    ("runs_at", "tied_gradients", "share"), [(6, "sum", 1 / 3), (4, "sum", 1 / 2), (6, "mean", 1), (None, "sum", 1)]
+)
+def test_a_share_of_the_gradient_is_lost_only_where_it_was_added_up(
+    runs_at: int | None, tied_gradients: Any, share: float
+) -> None:
+    old = stage("gpt2", 2, runs_at, tied_gradients=tied_gradients)
+    assert growth_from(old, stage("gpt2", 6)).depth.gradient_share == pytest.approx(share)
+
+
+@pytest.mark.parametrize("map_name", LAYER_MAPS)
+@pytest.mark.parametrize("new_layers", ["zero", "silent", "identity"])
+@pytest.mark.parametrize("family", PRE_NORM)
+def test_scaled_moments_are_the_grown_model_s_own_gradients(family: str, new_layers: Any, map_name: str) -> None:
+    """Where new layers leave the function as it is, and no layer ran twice, the old ones' gradients stay."""
+    small = randomised(build(shape(family, 6), 2, seed=1))
+    loss(small, (0, 1)).backward()
+    moments = {n: {"exp_avg": p.grad, "exp_avg_sq": p.grad**2} for n, p in small.named_parameters()}
+    growth = growth_from(stage(family, 2), stage(family, 4), layer_map=map_name, new_layers=new_layers)
+    large, states = grown(small, growth, shape(family, 4), moments)
+    assert loss(large, (0, 1, 2, 3)).item() == pytest.approx(loss(small, (0, 1)).item(), abs=1e-6)
+    loss(large, (0, 1, 2, 3)).backward()
+    for name, parameter in large.named_parameters():
+        if not growth.depth.is_new(name):
+            assert torch.allclose(parameter.grad, states[name]["exp_avg"], atol=1e-6), name
+
+
 def moments_of(rule: Any, layer: int) -> dict[str, Tensor | None]:
     """State of one parameter after 2 -> 4 by interpolation, its moments the number of the layer, plus one."""
-    growth = Growth(depth_map("bert", interpolate(2, 4)), moments=rule)
+    growth = Growth(depth_map("bert", interpolate(2, 4), gradient_share=0.5), moments=rule)
     name = f"{growth.depth.blocks}.{{}}.output.dense.bias"
     old = {
         name.format(i): {key: torch.full((3,), i + 1.0) for key in ("weight", "exp_avg", "exp_avg_sq")}
