@@ -57,8 +57,8 @@ prepare wordpiece docs-wordpiece &
 prepare bpe docs &
 wait
 words() { "$python" -c "import json; print(json.load(open('data/$1/manifest.json'))['tokenizer']['vocab_size'])"; }
-bert=(launch/recipes/bert-base.yaml data=data/docs-wordpiece model.vocab_size="$(words docs-wordpiece)")
-gpt=(launch/recipes/gpt2-base.yaml data=data/docs model.vocab_size="$(words docs)")
+bert=(launch/recipes/bert-base.yaml data=data/docs-wordpiece model.vocab_size="$(words docs-wordpiece)" model.dropout=0)
+gpt=(launch/recipes/gpt2-base.yaml data=data/docs model.vocab_size="$(words docs)" model.dropout=0)
 through_a_growth=("${small[@]}" 'method.layers=[6,12]' 'method.grow_at=[0.5]' steps=$short eval_every=12)
 
 # train NAME SECONDS WORDS...   trains as a user does. Its log is NAME.log; NAME.code has its exit code and its seconds.

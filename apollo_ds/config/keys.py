@@ -66,7 +66,8 @@ class Section:
 def sections() -> Iterator[Section]:
     """The recipe's own keys, the sizes of a model, and the options of each method."""
     yield Section("A recipe", "", _keys(Recipe, "", Recipe.may_change()))
-    presets = f"Presets: {', '.join(f'`{name}`' for name in PRESETS)}."
+    sizes = ", ".join(f"`{name}` ({shape.num_layers} x {shape.hidden_size})" for name, shape in PRESETS.items())
+    presets = f"Presets, with their layers and hidden size: {sizes}."
     families = f"Families: {', '.join(f'`{name}`' for name in FAMILIES)}."
     yield Section("model", f"{presets} {families}", _keys(ModelShape, "model."))
     for name, shape in shape_classes().items():

@@ -11,7 +11,7 @@ class LearnedGrowthMethod(FromSource):
     """A model of half the width and half the layers trains first; then the operator; then the large model.
 
     The first has no steps where a source is given, whose sizes then stand for the divisors. The optimizer and the
-    learning rate begin anew at each, as published. All of it is the run's cost.
+    learning rate begin anew at each. All of it is the run's cost.
     """
 
     source_hidden_divisor: int = Field(default=2, ge=1)

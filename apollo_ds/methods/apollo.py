@@ -10,13 +10,13 @@ from apollo_ds.schedule.stage import Stage
 
 
 class Apollo(SharingMethod):
-    """The published schedule for 12 layers is 1, 3, 6, 12, grown after 2, 4 and 10 of 40 epochs."""
+    """The published schedule for 12 layers is 1, 3, 6, 12, grown after 2, 4 and 10 of 40 epochs; for GPT of 35."""
 
     name: Literal["apollo"] = "apollo"
     layers: list[int] | None = None
     """Unique layers of each stage; by default the divisors of the depth nearest to 1/12, 1/4, 1/2 and 1 of it."""
     grow_at: list[float] | None = None
-    """Fractions of the run at which the model grows; by default the published ones, the last of them if fewer."""
+    """Fractions of the run at which the model grows; by default those published for BERT, the last of them if fewer."""
     layer_map: MapName = "interpolate"
     """Which unique layer runs at each position; growth is exact where `growth_map` is the same."""
     draw: Literal["step", "micro_step"] = "step"

@@ -1,10 +1,11 @@
 """bert2BERT (Chen et al., ACL 2022, arXiv 2110.07143): a wide model from a narrow one, then two-stage pretraining."""
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
-from apollo_ds.methods._base import GrowingMethod, Run, divisors_near, split_steps
+from apollo_ds.methods._base import GrowingMethod, MapName, Run, divisors_near, split_steps
 from apollo_ds.methods._from_source import FromSource
 from apollo_ds.schedule.stage import GrowthRule, MomentRule, Stage, WidthRule
 
@@ -16,11 +17,14 @@ class Bert2Bert(FromSource, GrowingMethod):
     """
 
     name: Literal["bert2bert"] = "bert2bert"
+    growth_map: MapName = "stack"
+    """Which old layer each new one is made from; all are old ones unless `source` has fewer layers."""
     width: WidthRule = "aki"
     """`tiled` for function-preserving initialisation."""
     moments: MomentRule = "reset"
     prefix_fraction: float = Field(default=5 / 40, ge=0, lt=1)
     """The part of the remaining steps in which prefixes of the model are trained."""
+    was: ClassVar[Mapping[str, Any]] = {"growth_map": "interpolate"}
 
     def stages(self, run: Run) -> list[Stage]:
         """The source, the prefixes, everything."""

@@ -59,7 +59,10 @@ def duplicate_top(source: int, target: int) -> LayerMap:
 
 @grows
 def duplicate_middle(source: int, target: int) -> LayerMap:
-    """Repeat the middle layers right after themselves (MIDAS): 4 -> 6 is 0 1 2 1 2 3."""
+    """Repeat the middle layers right after themselves, as many as are added: 4 -> 6 is 0 1 2 1 2 3.
+
+    MIDAS repeats a block of fixed length by another rule: 6 -> 9 is 0 1 2 3 1 2 3 4 5 here, 0 1 2 0 1 2 3 4 5 there.
+    """
     layers = list(range(source))
     while len(layers) < target:
         block = min(len(layers), target - len(layers))

@@ -32,7 +32,9 @@ class LiGO(LearnedOperator):
     feed-forward units have a matrix in each new layer, which what consumes them shares (the attention output the
     value's). The units of BERT's head transform have their own, and so has GPT-2's last normalisation. A matrix keeps
     the old units, and the rows of the new ones are learned. Where only the width or only the depth grows, only that
-    is learned. All of this is as in the published code, which the paper's tying (by old layer) differs from.
+    is learned. This tying is that of the published code; the paper ties by old layer. Of the published code's choices
+    one is left out: it unties BERT's decoder from the embedding and widens it by a matrix of its own. Here they stay
+    one tensor, as in the model that trains.
 
     Raises:
         UserError: neither the hidden size nor the depth grows.

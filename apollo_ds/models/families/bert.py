@@ -50,7 +50,8 @@ class Bert(Family):
     residual_outputs = r"\.\d+\.(attention\.)?output\.dense\.(weight|bias)"
     normalisations = r"LayerNorm\.(weight|bias)"
     presets: ClassVar[Mapping[str, ModelShape]] = {
-        "bert-small": _preset(4, 512),
+        "bert-small": _preset(4, 512),  # of Turc et al. 2019 (arXiv 1908.08962)
+        "bert-small-12": _preset(12, 512),  # Apollo's BERT-Small, from which bert2BERT and LiGO grow BERT-base there
         "bert-base": _preset(12, 768),
         "bert-large": _preset(24, 1024),
     }

@@ -48,6 +48,7 @@ class Gpt2(Family):
     residual_outputs = r"\.c_proj\.(weight|bias)"
     normalisations = r"ln_[12f]\.(weight|bias)"
     presets: ClassVar[Mapping[str, ModelShape]] = {
+        "gpt2-small-12": _preset(12, 512),  # Apollo's GPT-Small, from which bert2BERT and LiGO grow GPT-base there
         "gpt2-base": _preset(12, 768),
         "gpt2-medium": _preset(24, 1024),
         "gpt2-large": _preset(36, 1280),

@@ -84,11 +84,32 @@ def test_a_resolved_recipe_is_read_back_as_it_was(path: Path, overrides: list[st
     assert resolve(yaml.safe_load(yaml.safe_dump(recipe.plain())), "test") == recipe
 
 
-def test_a_recorded_sprout_without_its_first_layers_had_one() -> None:
-    recorded = load_recipe(RECIPES[0], ["method=sprout"]).plain()
-    assert with_defaults(recorded)["method"]["first_layers"] == 2
-    del recorded["method"]["first_layers"]
-    assert with_defaults(recorded)["method"]["first_layers"] == 1
+@pytest.mark.parametrize("name", ["bert-base", "bert-large", "gpt2-base"])
+def test_a_recipe_named_after_a_preset_is_that_model_with_the_published_dropout(name: str) -> None:
+    assert load_recipe(name).model == PRESETS[name].model_copy(update={"dropout": 0.1})
+
+
+def test_gpt2_grows_after_2_4_and_10_of_35_epochs() -> None:
+    ends = load_recipe("gpt2-base", ["steps=3500"]).schedule().first_steps[1:]
+    assert ends == pytest.approx([200, 400, 1000], abs=1)
+
+
+@pytest.mark.parametrize("method", ["scratch", "apollo"])
+def test_a_method_s_name_takes_no_option_from_the_mapping_that_it_replaces(method: str) -> None:
+    assert load_recipe("gpt2-base", [f"method={method}"]).method == METHODS[method](name=method)
+
+
+@pytest.mark.parametrize(
+    ("method", "option", "today", "before"),
+    [("sprout", "first_layers", 2, 1), ("bert2bert", "growth_map", "stack", "interpolate")],
+)
+def test_a_recorded_method_without_an_option_has_what_it_did_then(
+    method: str, option: str, today: Any, before: Any
+) -> None:
+    recorded = load_recipe(RECIPES[0], [f"method={method}"]).plain()
+    assert with_defaults(recorded)["method"][option] == today
+    del recorded["method"][option]
+    assert with_defaults(recorded)["method"][option] == before
 
 
 @pytest.mark.parametrize(
@@ -105,7 +126,7 @@ def test_a_recorded_sprout_without_its_first_layers_had_one() -> None:
         ("lr_schedule=cosin", "lr_schedule: Input should be 'cosine', 'linear', 'wsd' or 'constant', not 'cosin'"),
         ("model.family=t5", "model.family: choose one of bert, gpt2, roberta_prelayernorm, not 't5'"),
         ("model.num_heads=7", "model: num_heads 7 does not divide hidden_size 512"),
-        ("model=bert-bas", "model: there is no preset 'bert-bas'; choose one of bert-small, bert-base"),
+        ("model=bert-bas", "model: there is no preset 'bert-bas'; choose one of bert-small, bert-small-12, bert-base"),
         ("model=", "model: "),
         ("method=apolo", "stackbert, staged, swe, not 'apolo'"),
         ("method=", "stackbert, staged, swe, not None"),

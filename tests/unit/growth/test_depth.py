@@ -35,6 +35,7 @@ def test_interpolation_changes_the_loss_where_the_counts_do_not_divide(family: s
         (duplicate_top, 3, 5, (0, 1, 2, 1, 2)),
         (duplicate_top, 6, 9, (0, 1, 2, 3, 4, 5, 3, 4, 5)),
         (duplicate_middle, 4, 6, (0, 1, 2, 1, 2, 3)),
+        (duplicate_middle, 6, 9, (0, 1, 2, 3, 1, 2, 3, 4, 5)),
         (duplicate_middle, 1, 3, (0, 0, 0)),
     ],
 )

@@ -29,7 +29,7 @@ from apollo_ds.models.family import Family
 from apollo_ds.models.flops import parameters, trainable_parameters, training_flops
 from apollo_ds.models.layer_map import LAYER_MAPS, LayerMap, interpolate
 from apollo_ds.models.pretraining import Batch, PretrainingModel, build, frozen_names
-from apollo_ds.models.shape import ModelShape
+from apollo_ds.models.shape import ModelShape, why_not_grown
 
 PUBLISHED = {
     "bert-small": 28_795_194,
@@ -280,6 +280,13 @@ def test_parameters_of_a_built_model(family: Family) -> None:
     for layers in (1, 3, 6):
         total = count(build(shape(family, 6), layers, seed=None).parameters())
         assert total == parameters(shape(family, 6), layers) == trainable_parameters(shape(family, 6), layers, 0)
+
+
+@pytest.mark.parametrize("preset", ["bert-small-12", "gpt2-small-12"])
+def test_apollo_s_small_models_can_grow_into_its_large_ones(preset: str) -> None:
+    of, base = PRESETS[preset], PRESETS[f"{preset.partition('-')[0]}-base"]
+    assert (of.num_layers, of.hidden_size, of.num_heads) == (12, 512, 8)
+    assert why_not_grown(of, base) is None
 
 
 @pytest.mark.parametrize("preset", PRESETS)
