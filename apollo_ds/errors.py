@@ -1,12 +1,32 @@
 """What a caller of the package has to know of: the user's mistakes, and other ends of a run than its own."""
 
+import reprlib
+from typing import Any
+
+_LONGEST = 1500
+"""Characters of a message; what is longer loses its middle."""
+_SHORT = reprlib.Repr()
+_SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 80
+_SHORT.maxlist = _SHORT.maxtuple = 12
+
+
+def shown(value: Any) -> str:
+    """A user's value within a message: as Python writes it, and cut where that is long."""
+    return _SHORT.repr(value)
+
 
 class UserError(Exception):
     """A mistake in the recipe, the data or the machine's set-up.
 
     Its message is one sentence that names the file or key and the fix. The command line prints it without a
-    traceback, on one rank, and exits with code 2.
+    traceback, on one rank, and exits with code 2. Whatever names and values it quotes, it stays one line of some length.
     """
+
+    def __init__(self, message: str) -> None:
+        line = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in message)
+        if len(line) > _LONGEST:
+            line = f"{line[: _LONGEST // 2]} ... {line[-_LONGEST // 2 :]}"
+        super().__init__(line)
 
 
 class Stopped(Exception):

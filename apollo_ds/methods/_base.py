@@ -6,10 +6,12 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Annotated, Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic import Field, GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
-from apollo_ds.errors import UserError
+from apollo_ds.by_name import choice
+from apollo_ds.checked import Checked
+from apollo_ds.errors import UserError, shown
 from apollo_ds.models.layer_map import LAYER_MAPS
 from apollo_ds.models.shape import ModelShape
 from apollo_ds.schedule.depth import SAMPLERS
@@ -26,10 +28,8 @@ class Run:
     seq_len: int
 
 
-class Method(BaseModel):
+class Method(Checked):
     """Options of a method (its fields, which a recipe may set) and the stages they lead to."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     name: str
 
@@ -85,7 +85,7 @@ class OneOf:
 
     def _check(self, name: str) -> str:
         if name not in self.known:
-            raise ValueError(f"choose one of {', '.join(self.known)}, not {name!r}")
+            raise ValueError(f"there is no {shown(name)}; {choice(self.known, name)}")
         return name
 
 
