@@ -39,7 +39,7 @@ class ByName:
             discriminator=self._tag_of,
             custom_error_type=UNKNOWN_NAME,
             custom_error_message="no such name",
-            custom_error_context={"key": self.key, "known": [name for name in classes if name[0] != "_"]},
+            custom_error_context={"key": self.key, "known": " ".join(name for name in classes if name[0] != "_")},
         )
 
     def tag(self, name: str) -> str:

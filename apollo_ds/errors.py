@@ -19,7 +19,8 @@ class UserError(Exception):
     """A mistake in the recipe, the data or the machine's set-up.
 
     Its message is one sentence that names the file or key and the fix. The command line prints it without a
-    traceback, on one rank, and exits with code 2. Whatever names and values it quotes, it stays one line of some length.
+    traceback, on one rank, and exits with code 2. What it quotes neither breaks the line
+    nor makes it very long.
     """
 
     def __init__(self, message: str) -> None:
@@ -47,5 +48,7 @@ EXIT_HANG = 124
 """As `timeout` reports it: a rank made no progress."""
 EXIT_STOPPED = 75
 """EX_TEMPFAIL of sysexits.h: the run was told to stop and has saved a checkpoint. The same command resumes it."""
+EXIT_UNREAD = 141
+"""As a shell reports a process whose output nobody reads any more, as in `apollo-ds keys | head -1`."""
 EXIT_INTERRUPTED = 130
 """As a shell reports a process that Ctrl-C has ended."""

@@ -106,7 +106,7 @@ def _class_of(annotation: Any) -> type[BaseModel] | None:
 
 def _unknown_name(key: str, error: ErrorDetails) -> str:
     """A method or a family that there is not. A method may stand for its name, so the key `name` is not told."""
-    given, by, known = error["input"], error["ctx"]["key"], error["ctx"]["known"]
+    given, by, known = error["input"], error["ctx"]["key"], error["ctx"]["known"].split()
     if not isinstance(given, Mapping):
         return f"{key}: there is no {shown(given)}; {choice(known, given)}"
     if by not in given:

@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Hashable, Iterator
+from json import decoder, scanner
 from typing import Any
 
 import yaml
@@ -35,7 +36,7 @@ def parse_yaml(text: str) -> list[Any]:
     except yaml.YAMLError as error:
         raise UserError(_in_words(error)) from None
     except RecursionError:
-        raise UserError(f"is nested more than {_DEEPEST} deep") from None
+        raise UserError(f"nested more than {_DEEPEST} deep") from None
 
 
 def parse_json(text: str) -> Any:
@@ -49,7 +50,7 @@ def parse_json(text: str) -> Any:
     except json.JSONDecodeError as error:
         raise UserError(f"not valid JSON: {error}") from None
     except RecursionError:
-        raise UserError(f"is nested more than {_DEEPEST} deep") from None
+        raise UserError(f"nested more than {_DEEPEST} deep") from None
 
 
 class _Loader(yaml.SafeLoader):
@@ -62,6 +63,7 @@ class _Loader(yaml.SafeLoader):
 
     def compose_document(self) -> yaml.Node:
         node = super().compose_document()
+        assert node is not None  # it is asked only where there is a document
         _check_size(node)
         return node
 
@@ -131,7 +133,7 @@ def _check_size(document: yaml.Node) -> None:
 
     def size(node: yaml.Node, depth: int) -> int:
         if depth > _DEEPEST:
-            raise _Refused(node, f"is nested more than {_DEEPEST} deep")
+            raise _Refused(node, f"nested more than {_DEEPEST} deep")
         if id(node) not in sizes:
             sizes[id(node)] = 1 + sum(size(part, depth + 1) for part in _parts(node))
         if sizes[id(node)] > _MOST_VALUES:
@@ -155,10 +157,10 @@ class _Decoder(json.JSONDecoder):
     def __init__(self) -> None:
         super().__init__(parse_constant=_refuse, parse_int=_whole)
         self.parse_object = self._object
-        self.scan_once = json.scanner.py_make_scanner(self)  # that in C does not ask `parse_object`
+        self.scan_once = scanner.py_make_scanner(self)  # that in C does not ask `parse_object`
 
     def _object(self, where: tuple[str, int], strict: bool, scan: Any, *others: Any) -> tuple[Any, int]:
-        pairs, end = json.decoder.JSONObject(where, strict, scan, None, list, *others[2:])
+        pairs, end = decoder.JSONObject(where, strict, scan, None, list, *others[2:])
         found: dict[str, Any] = {}
         for key, value in pairs:
             if key in found:

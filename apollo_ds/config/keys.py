@@ -14,8 +14,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from apollo_ds.config.recipe import Recipe
 from apollo_ds.config.complaint import number
+from apollo_ds.config.recipe import Recipe
 from apollo_ds.errors import UserError
 from apollo_ds.methods import METHODS
 from apollo_ds.models.families import FAMILIES, PRESETS, shape_classes

@@ -11,6 +11,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from apollo_ds.config.complaint import complaint
+from apollo_ds.config.effects import check_effects
 from apollo_ds.config.overrides import apply_override, read_deepspeed, read_mapping
 from apollo_ds.config.packaged import find_recipe
 from apollo_ds.config.recipe import Recipe
@@ -39,7 +40,9 @@ def load_recipe(path: Path | str, overrides: Sequence[str] = (), given_in: str =
     except UserError as error:
         raise UserError(f"{given_in}: {error}") from None
     try:
-        return _checked(values)
+        recipe = _checked(values)
+        check_effects(recipe.method, recipe.as_method_sees_it())
+        return recipe
     except UserError as error:
         blamed = path if not overrides or _complaint_of_file(path) == str(error) else given_in
         raise UserError(f"{blamed}: {error}") from None
@@ -59,7 +62,8 @@ def _read(path: Path) -> dict[str, Any]:
 def _complaint_of_file(path: Path) -> str | None:
     """What is wrong with a recipe's file by itself, for what an override has not made wrong."""
     try:
-        _checked(_read(path))
+        recipe = _checked(_read(path))
+        check_effects(recipe.method, recipe.as_method_sees_it())
     except UserError as error:
         return str(error)
     return None

@@ -90,7 +90,7 @@ def _value(key: str, last: str, text: str) -> Any:
     try:
         values = parse_yaml(text)
     except UserError as error:
-        why = "" if str(error).startswith(NOT_YAML) else f", since {error}"
+        why = "" if str(error).startswith(NOT_YAML) else f": {error}"
         raise UserError(f"{key}: {shown(text)} is not a YAML value{why}") from None
     if len(values) > 1:
         raise UserError(f"{key}: {shown(text)} is not a YAML value but several documents")

@@ -154,13 +154,17 @@ class Recipe(Checked):
         """The keys with whose other values a run may go on."""
         return {key for key, field in cls.model_fields.items() if MAY_CHANGE in field.metadata}
 
+    def as_method_sees_it(self) -> Run:
+        """What a method may know of the run."""
+        return Run(shape=self.model, steps=self.steps, seq_len=self.seq_len)
+
     def schedule(self) -> Schedule:
         """The stages of the run.
 
         Raises:
             UserError: the method's options do not fit the model or the number of steps.
         """
-        run = Run(shape=self.model, steps=self.steps, seq_len=self.seq_len)
+        run = self.as_method_sees_it()
         learning_rate = LearningRate(
             policy=self.lr_schedule or self.method.lr_schedule,
             peak=self.learning_rate,

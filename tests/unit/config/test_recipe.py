@@ -136,7 +136,10 @@ def test_a_recorded_sprout_without_its_first_layers_had_one() -> None:
         ("deepspeed.gradient_accumulation_steps=8", "is set by the recipe's micro_batch_size; remove it"),
         ("deepspeed.optimizer.type=Adam", "deepspeed.optimizer is set by the recipe's weight_decay"),
         ("deepspeed.scheduler.type=WarmupLR", "deepspeed.scheduler is set by the recipe's lr_schedule; remove it"),
-        ("deepspeed.zero_optimization.round_robin_gradients=true", "round_robin_gradients changes which rank owns what"),
+        (
+            "deepspeed.zero_optimization.round_robin_gradients=true",
+            "round_robin_gradients changes which rank owns what",
+        ),
         ("deepspeed.torch_autocast.enabled=true", "deepspeed.torch_autocast is not supported; use bf16 or fp16"),
         ("deepspeed.zero_optimization=3", "deepspeed.zero_optimization"),
         ("deepspeed.zero_optimization=", "deepspeed.zero_optimization"),
