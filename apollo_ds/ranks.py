@@ -26,10 +26,16 @@ class RankOf:
         if "RANK" not in os.environ:
             return None
         count = _number("WORLD_SIZE", 1, default=1)
-        rank = _number("RANK", 0, count - 1)
-        _number("LOCAL_RANK", 0, default=0 if count == 1 else None)
+        return cls(_number("RANK", 0, count - 1), count)
+
+    def check_meeting(self) -> None:
+        """See that the environment tells which GPU is this rank's, and where the ranks meet.
+
+        Raises:
+            UserError: a variable is missing or is none of the numbers that it may be.
+        """
+        _number("LOCAL_RANK", 0, default=0 if self.count == 1 else None)
         _number("MASTER_PORT", 1, _LARGEST_PORT, default=1)
-        return cls(rank, count)
 
 
 def _number(name: str, least: int, most: int | None = None, default: int | None = None) -> int:

@@ -71,9 +71,10 @@ def settle(config: Mapping[str, Any], computes_bf16: bool, world_size: int) -> d
     - A single rank under ZeRO 1 or 2 without offload has nothing to shard or send. In fp32 it trains under ZeRO 0,
       which keeps no second copy of the weights. In half precision communication does not overlap with the backward:
       that would cost copies and, on a GPU, a wait for the device.
+    - What training does not use, and is switched off, is left away: DeepSpeed does not take all of it.
     - DeepSpeed's throughput timer is off unless the configuration sets it, since it waits for the device in every step.
     """
-    settled = {"timers": {"throughput": {"enabled": False}}, **config}
+    settled = {"timers": {"throughput": {"enabled": False}}, **without_refused(config)}
     if config.get("bf16", {}).get("enabled") == "auto":
         settled["bf16"] = {**config["bf16"], "enabled": computes_bf16}
     if world_size > 1 or offloads(config) or zero_stage(config) not in (1, 2):

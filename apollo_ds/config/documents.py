@@ -61,6 +61,16 @@ class _Loader(yaml.SafeLoader):
         for first, known in yaml.SafeLoader.yaml_implicit_resolvers.items()
     }
 
+    _depth = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        self._depth += 1
+        if self._depth > _DEEPEST:
+            raise UserError(f"nested more than {_DEEPEST} deep")
+        node = super().compose_node(parent, index)
+        self._depth -= 1
+        return node
+
     def compose_document(self) -> yaml.Node:
         node = super().compose_document()
         assert node is not None  # it is asked only where there is a document
@@ -128,7 +138,7 @@ def _take_as_written(value: yaml.Node) -> None:
 
 
 def _check_size(document: yaml.Node) -> None:
-    """Refuse a document whose aliases make it very large, or endless, and one that is nested too deeply."""
+    """Refuse a document whose aliases make it very large, or endless."""
     sizes: dict[int, int] = {}
 
     def size(node: yaml.Node, depth: int) -> int:
@@ -157,10 +167,10 @@ class _Decoder(json.JSONDecoder):
     def __init__(self) -> None:
         super().__init__(parse_constant=_refuse, parse_int=_whole)
         self.parse_object = self._object
-        self.scan_once = scanner.py_make_scanner(self)  # that in C does not ask `parse_object`
+        self.scan_once = scanner.py_make_scanner(self)  # type: ignore[attr-defined]  # in C it asks no other
 
     def _object(self, where: tuple[str, int], strict: bool, scan: Any, *others: Any) -> tuple[Any, int]:
-        pairs, end = decoder.JSONObject(where, strict, scan, None, list, *others[2:])
+        pairs, end = decoder.JSONObject(where, strict, scan, None, list, *others[2:])  # type: ignore[attr-defined]
         found: dict[str, Any] = {}
         for key, value in pairs:
             if key in found:

@@ -33,8 +33,8 @@ class DeepJump(SharingMethod):
         """See `Method`."""
         if self.first_layers >= run.shape.num_layers:
             raise UserError(
-                f"method.first_layers: {self.first_layers} are not fewer than the model's {run.shape.num_layers} layers, so "
-                "that nothing would grow; use fewer, or method=scratch"
+                f"method.first_layers: {self.first_layers} are all of the model's {run.shape.num_layers} layers, "
+                "so that nothing would grow; use fewer, or method=scratch"
             )
 
     def stages(self, run: Run) -> list[Stage]:

@@ -82,6 +82,7 @@ def run(recipe_name: Path, overrides: Sequence[str]) -> Outcome:
         Stopped: the run was asked to stop, and has saved.
     """
     place = RankOf.this_process() or RankOf(0, 1)
+    place.check_meeting()
     watchdog = Watchdog(f"rank {place.rank}")
     watchdog.start()
     try:

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +44,8 @@ def recipe_file(tmp_path: Path) -> str:
 
 
 def planned(capsys: Capture, *arguments: str) -> dict[str, Any]:
-    main(["plan", *arguments, "--json"])
+    with suppress(SystemExit):  # of a recipe whose text is not there
+        main(["plan", *arguments, "--json"])
     return json.loads(capsys.readouterr().out)
 
 
@@ -76,7 +78,8 @@ def test_scratch_costs_what_the_plan_compares_with(capsys: Capture) -> None:
 
 
 def test_the_plan_for_people_shows_the_same(capsys: Capture) -> None:
-    main(["plan", BERT_BASE])
+    with pytest.raises(SystemExit):  # its text is not there
+        main(["plan", BERT_BASE])
     printed = capsys.readouterr().out
     for shown in ("31.5 M", "45.7 M", "67.0 M", "109.5 M", "1.77", "4.23", "7.14", "12.00", "62,500", "unchanged (3 |"):
         assert shown in printed
@@ -179,7 +182,8 @@ def test_ranks_must_divide_the_batch(recipe_file: str, capsys: Capture, monkeypa
         ("learning_rate=1e-2", "learning_rate 0.003, not 0.01"),
         ("model.hidden_size=64", "model.hidden_size 32, not 64"),
         ("method.layers=[1, 2, 6]", "method.layers [1, 3, 6], not [1, 2, 6]"),
-        ("method=scratch", "method."),
+        ("method=scratch", "method apollo, not scratch;"),
+        ("method=[apollo, pld]", "method apollo, not apollo+pld;"),
     ],
 )
 def test_a_run_folder_of_another_recipe_is_refused(
