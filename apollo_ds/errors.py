@@ -5,6 +5,7 @@ from typing import Any
 
 _LONGEST = 1500
 """Characters of a message; what is longer loses its middle."""
+_LONGEST_VALUE = 300
 _SHORT = reprlib.Repr()
 _SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 80
 _SHORT.maxlist = _SHORT.maxtuple = 12
@@ -12,7 +13,11 @@ _SHORT.maxlist = _SHORT.maxtuple = 12
 
 def shown(value: Any) -> str:
     """A user's value within a message: as Python writes it, and cut where that is long."""
-    return _SHORT.repr(value)
+    return _cut(_SHORT.repr(value), _LONGEST_VALUE)
+
+
+def _cut(text: str, longest: int) -> str:
+    return text if len(text) <= longest else f"{text[: longest // 2]} ... {text[-longest // 2 :]}"
 
 
 class UserError(Exception):
@@ -24,10 +29,10 @@ class UserError(Exception):
     """
 
     def __init__(self, message: str) -> None:
-        line = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in message)
-        if len(line) > _LONGEST:
-            line = f"{line[: _LONGEST // 2]} ... {line[-_LONGEST // 2 :]}"
-        super().__init__(line)
+        line = message
+        if not line.isprintable():
+            line = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in message)
+        super().__init__(_cut(line, _LONGEST))
 
 
 class Stopped(Exception):
