@@ -75,10 +75,10 @@ def settle(config: Mapping[str, Any], computes_bf16: bool, world_size: int) -> d
     - DeepSpeed's throughput timer is off unless the configuration sets it, since it waits for the device in every step.
     """
     settled = {"timers": {"throughput": {"enabled": False}}, **without_refused(config)}
-    if config.get("bf16", {}).get("enabled") == "auto":
-        settled["bf16"] = {**config["bf16"], "enabled": computes_bf16}
+    if settled.get("bf16", {}).get("enabled") == "auto":
+        settled["bf16"] = {**settled["bf16"], "enabled": computes_bf16}
     if world_size > 1 or offloads(config) or zero_stage(config) not in (1, 2):
         return settled
     alone = {"overlap_comm": False, "contiguous_gradients": False}
-    settled["zero_optimization"] = {**config["zero_optimization"], **alone}
+    settled["zero_optimization"] = {**settled["zero_optimization"], **alone}
     return with_zero_stage(settled, 0) if precision(settled) == "fp32" else settled

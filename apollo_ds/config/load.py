@@ -11,6 +11,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from apollo_ds.config.complaint import complaint
+from apollo_ds.config.deepspeed import check_deepspeed
 from apollo_ds.config.effects import check_effects
 from apollo_ds.config.overrides import apply_override, read_deepspeed, read_mapping
 from apollo_ds.config.packaged import find_recipe
@@ -40,9 +41,7 @@ def load_recipe(path: Path | str, overrides: Sequence[str] = (), given_in: str =
     except UserError as error:
         raise UserError(f"{given_in}: {error}") from None
     try:
-        recipe = _checked(values)
-        check_effects(recipe.method, recipe.as_method_sees_it())
-        return recipe
+        return _checked(values)
     except UserError as error:
         blamed = path if not overrides or _complaint_of_file(path) == str(error) else given_in
         raise UserError(f"{blamed}: {error}") from None
@@ -62,8 +61,7 @@ def _read(path: Path) -> dict[str, Any]:
 def _complaint_of_file(path: Path) -> str | None:
     """What is wrong with a recipe's file by itself, for what an override has not made wrong."""
     try:
-        recipe = _checked(_read(path))
-        check_effects(recipe.method, recipe.as_method_sees_it())
+        _checked(_read(path))
     except UserError as error:
         return str(error)
     return None
@@ -85,12 +83,21 @@ def resolve(values: Mapping[str, Any], file: str) -> Recipe:
         UserError: a key or value is wrong.
     """
     try:
-        return _checked(values)
+        return _validated(values)
     except UserError as error:
         raise UserError(f"{file}: {error}") from None
 
 
 def _checked(values: Mapping[str, Any]) -> Recipe:
+    """A recipe that a user has written, in which nothing stands in vain; what a run has recorded is read as it is."""
+    if isinstance(values.get("deepspeed"), dict):
+        check_deepspeed(values["deepspeed"])
+    recipe = _validated(values)
+    check_effects(recipe.method, recipe.as_method_sees_it())
+    return recipe
+
+
+def _validated(values: Mapping[str, Any]) -> Recipe:
     out = Path(os.path.expanduser(str(values.get("out"))))
     _check_numbers(values)
     try:

@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 from pydantic import BeforeValidator, Field, NonNegativeInt, PositiveInt, model_validator
 
 from apollo_ds.checked import Checked
-from apollo_ds.config.deepspeed import check_deepspeed, settle, zero_stage
+from apollo_ds.config.deepspeed import settle, zero_stage
 from apollo_ds.config.packaged import expanded
 from apollo_ds.engine.options import EngineOptions
 from apollo_ds.errors import UserError
@@ -134,7 +134,6 @@ class Recipe(Checked):
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
-        check_deepspeed(self.deepspeed)
         if self.steps * self.global_batch_size * self.seq_len > _MOST_TOKENS:
             raise UserError(f"steps: with global_batch_size and seq_len they come to more than {_MOST_TOKENS:,} tokens")
         self.schedule()  # raises a UserError, as the others here do

@@ -101,7 +101,7 @@ class Grid:
         """
         documents = read_mappings(path, "sweep")
         first = documents[0]
-        recipe = Path(_typed(str(path), "recipe", first.get("recipe", str(DEFAULT_RECIPE)), str))
+        recipe = expanded(_typed(str(path), "recipe", first.get("recipe", str(DEFAULT_RECIPE)), str))
         out = expanded(_typed(str(path), "out", first.get("out"), str))
         parts: list[Part] = []
         for number, values in enumerate(documents):

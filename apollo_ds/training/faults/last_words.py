@@ -26,7 +26,10 @@ _SECONDS_FOR_THE_CAUSE = 3.0
 """In which DeepSpeed's launcher, which looks each second, sees how the lost rank ended, and takes that exit code."""
 _LOSSES = ("gloo/transport/", "remote process exited", "ncclRemoteError")
 """What torch says when another rank's connection has gone, in errors that have no class of their own."""
-_OUT_OF_MEMORY = "the memory is used up: lower micro_batch_size, or set activation_checkpointing=true"
+_OUT_OF_MEMORY = (
+    "the memory is used up: lower micro_batch_size or set activation_checkpointing=true; where the model itself does "
+    "not fit, give it more ranks and a higher ZeRO stage, or make it smaller"
+)
 
 
 def say_last_words(error: Exception, folder: Path | None = None, has_joined: bool = False) -> int:

@@ -13,6 +13,7 @@ from deepspeed.runtime.zero.offload_config import DeepSpeedZeroOffloadOptimizerC
 from deepspeed.utils.config import DeepSpeedThroughputTimerConfig
 from pydantic import BaseModel
 
+from apollo_ds.config.deepspeed import settle
 from apollo_ds.config.deepspeed_keys import (
     REFUSED,
     Bf16,
@@ -98,5 +99,9 @@ def test_each_key_that_deepspeed_looks_for_is_taken_or_refused() -> None:
 def test_what_training_does_not_use_may_be_switched_off(off: Any) -> None:
     config = {"tensorboard": off, "zero_optimization": {"stage": 1, "zenflow": off}}
     assert without_refused(config) == {"zero_optimization": {"stage": 1}}
+    for ranks in (1, 2):  # nor does DeepSpeed see it
+        settled = settle(config, computes_bf16=True, world_size=ranks)
+        assert "tensorboard" not in settled
+        assert "zenflow" not in settled["zero_optimization"]
     with pytest.raises(UserError, match=r"^zero_optimization.zenflow is not supported here; remove it$"):
         without_refused({"zero_optimization": {"zenflow": {"enabled": True}}})
