@@ -17,6 +17,7 @@ from apollo_ds.config.overrides import apply_override, read_deepspeed, read_mapp
 from apollo_ds.config.packaged import find_recipe
 from apollo_ds.config.recipe import Recipe
 from apollo_ds.config.recorded import read_recorded
+from apollo_ds.config.run_folder import RunFolder
 from apollo_ds.config.source_run import source_of
 from apollo_ds.errors import UserError, shown
 
@@ -89,11 +90,12 @@ def resolve(values: Mapping[str, Any], file: str) -> Recipe:
 
 
 def _checked(values: Mapping[str, Any]) -> Recipe:
-    """A recipe that a user has written, in which nothing stands in vain; what a run has recorded is read as it is."""
+    """A recipe that a user has written, in which nothing stands in vain, unless its run has begun: that may go on."""
     if isinstance(values.get("deepspeed"), dict):
         check_deepspeed(values["deepspeed"])
     recipe = _validated(values)
-    check_effects(recipe.method, recipe.as_method_sees_it())
+    if not RunFolder(recipe.out).exists:
+        check_effects(recipe.method, recipe.as_method_sees_it())
     return recipe
 
 

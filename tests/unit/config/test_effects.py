@@ -1,5 +1,7 @@
 """Options of methods that a recipe sets in vain: each is refused where the recipe is read, and taken where recorded."""
 
+from pathlib import Path
+
 import pytest
 import yaml
 from recipes import tiny
@@ -102,6 +104,14 @@ def test_compound_growth_needs_samples_that_can_be_shortened(recipe: str) -> Non
 def test_a_model_that_is_too_small_for_a_method_is_told(recipe: str) -> None:
     with pytest.raises(UserError, match=r"method: stackbert with these options changes nothing for 5 layers; change"):
         load_recipe(recipe, ["method=stackbert", "model.num_layers=5"])
+
+
+def test_a_run_that_has_begun_may_go_on_with_an_option_in_vain(recipe: str, tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text("")
+    overrides = ["method=sprout", "method.noise=0.1"]
+    assert load_recipe(recipe, [*overrides, f"out={tmp_path}"])
+    with pytest.raises(UserError, match="noise"):
+        load_recipe(recipe, [*overrides, f"out={tmp_path / 'new'}"])
 
 
 def test_what_a_run_was_trained_under_is_read_whatever_its_effect(recipe: str) -> None:
