@@ -2,18 +2,20 @@
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import TypeAlias
 
 from rich.console import Console
 
 from apollo_ds import __version__
 from apollo_ds.config.load import load_recipe
-from apollo_ds.config.packaged import DEFAULT_RECIPE, split_recipe
-from apollo_ds.errors import EXIT_INTERRUPTED, UserError
+from apollo_ds.config.packaged import DEFAULT_RECIPE, expanded, split_recipe
+from apollo_ds.config.ready import check_ready, is_there, with_default_text
+from apollo_ds.errors import EXIT_INTERRUPTED, EXIT_UNREAD, UserError
 from apollo_ds.finetune.options import add_options
+from apollo_ds.gpus import usual_ranks
 from apollo_ds.planning.forecast import forecast, forecast_in_words
 from apollo_ds.planning.plan import plan, print_plan
 from apollo_ds.training.faults.last_words import say_last_words
@@ -21,6 +23,9 @@ from apollo_ds.training.faults.last_words import say_last_words
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run a command. An error becomes one line on one rank, and an exit code that says whose it is (`errors.py`)."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # the shell has closed it, as `>&-` does
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
     parser = _parser()
     options, overrides = parser.parse_known_args(arguments)
     if any(word.startswith("-") or "=" not in word for word in overrides) or (overrides and "words" not in options):
@@ -30,8 +35,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     command: Callable[[argparse.Namespace], None] = options.command
     try:
         command(options)
+        sys.stdout.flush()
     except KeyboardInterrupt:
         sys.exit(EXIT_INTERRUPTED)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes it once more as it ends
+        sys.exit(EXIT_UNREAD)
     except Exception as error:
         sys.exit(say_last_words(error))
 
@@ -72,7 +81,9 @@ def _add_training(commands: _Commands) -> None:
     telling.set_defaults(command=_keys)
 
     sweeping = commands.add_parser("sweep", help="train every recipe of a grid; run it again to resume")
-    sweeping.add_argument("grid", type=Path, metavar="GRID.yaml", help="the grid: the keys recipe, set, grid and out")
+    sweeping.add_argument(
+        "grid", type=expanded, metavar="GRID.yaml", help="the grid: the keys recipe, set, grid and out"
+    )
     choosing = sweeping.add_mutually_exclusive_group()
     choosing.add_argument("--list", action="store_true", help="list incomplete runs for launch/pretrain.sbatch")
     choosing.add_argument("--number", type=int, metavar="N", help="the N-th run alone")
@@ -83,18 +94,18 @@ def _add_training(commands: _Commands) -> None:
 def _add_results(commands: _Commands) -> None:
     """The commands for what runs have left."""
     exporting = commands.add_parser("export", help="write a checkpoint as a transformers model")
-    exporting.add_argument("run", type=Path, help="run folder")
-    exporting.add_argument("folder", type=Path, help="where to write")
+    exporting.add_argument("run", type=expanded, help="run folder")
+    exporting.add_argument("folder", type=expanded, help="where to write")
     exporting.add_argument("--step", type=int, help="step of the checkpoint, such as 200; default: the newest")
     exporting.set_defaults(command=_export)
 
     comparing = commands.add_parser("compare", help="runs at equal loss and at equal cost: tables and figures")
-    comparing.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="run folder")
+    comparing.add_argument("runs", type=expanded, nargs="+", metavar="RUN", help="run folder")
     comparing.add_argument(
         "--baseline", metavar="RUN_OR_NAME", help="run folder, or name in the table; default: the first run"
     )
     comparing.add_argument("--tuned", action="store_true", help="show each recipe only at its best learning rate")
-    comparing.add_argument("--out", type=Path, metavar="FOLDER", help="where to write a page and figures")
+    comparing.add_argument("--out", type=expanded, metavar="FOLDER", help="where to write a page and figures")
     comparing.set_defaults(command=_compare)
 
     tuning = commands.add_parser("finetune", help="fine-tune a model on a GLUE-style task or SQuAD over several seeds")
@@ -112,7 +123,8 @@ def _add_recipe(parser: argparse.ArgumentParser) -> None:
 
 
 def _plan(options: argparse.Namespace) -> None:
-    recipe = load_recipe(*split_recipe(options.words))
+    name, overrides = split_recipe(options.words)
+    recipe = load_recipe(name, overrides)
     planned = plan(recipe)
     if options.ranks is not None:
         if options.ranks < 1:
@@ -124,11 +136,14 @@ def _plan(options: argparse.Namespace) -> None:
         planned["forecast"] = forecast(recipe, planned["total"], options.ranks, recipe.peak_flops, options.utilisation)
     if options.json:
         print(json.dumps(planned, indent=2))
-        return
-    console = Console()
-    print_plan(recipe, console)
-    if options.ranks is not None:
-        console.print(forecast_in_words(planned["forecast"]))
+    else:
+        console = Console()
+        print_plan(recipe, console)
+        if options.ranks is not None:
+            console.print(forecast_in_words(planned["forecast"]))
+    sys.stdout.flush()
+    recipe, is_default_text = with_default_text(recipe, name, overrides)
+    check_ready(recipe, options.ranks or usual_ranks(), is_prepared=not is_default_text or is_there(recipe.data))
 
 
 def _train(options: argparse.Namespace) -> None:

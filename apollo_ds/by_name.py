@@ -1,6 +1,7 @@
 """A pydantic field whose class is chosen by a name in its value, from classes that are found at run time."""
 
-from collections.abc import Callable, Mapping
+import difflib
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +10,13 @@ from pydantic_core import CoreSchema, core_schema
 
 UNKNOWN_NAME = "unknown_name"
 """The type of pydantic's error where no class has the name."""
+
+
+def choice(known: Iterable[str], given: Any = None) -> str:
+    """What to do where a name is not known: the name that is meant, or all there are where none is near."""
+    names = list(known)
+    near = difflib.get_close_matches(str(given), names, n=1)
+    return f"did you mean {near[0]}?" if near else f"choose one of {', '.join(names)}"
 
 
 @dataclass(frozen=True)
@@ -30,8 +38,8 @@ class ByName:
             {self.tag(name): handler.generate_schema(kind) for name, kind in classes.items()},
             discriminator=self._tag_of,
             custom_error_type=UNKNOWN_NAME,
-            custom_error_message=f"choose one of {', '.join(name for name in classes if name[0] != '_')}",
-            custom_error_context={"key": self.key},
+            custom_error_message="no such name",
+            custom_error_context={"key": self.key, "known": " ".join(name for name in classes if name[0] != "_")},
         )
 
     def tag(self, name: str) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from apollo_ds.errors import UserError
 
+_CPU_RANKS = 2
 _GPU = re.compile(r"^GPU (\d+): .*\(UUID: (\S+)\)$", re.MULTILINE)
 
 
@@ -24,6 +25,11 @@ def visible_gpus() -> list[str]:
     uuids = dict(_GPU.findall(listed))
     chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
     return list(uuids) if chosen is None else _chosen(chosen.split(","), uuids)
+
+
+def usual_ranks() -> int:
+    """How many ranks a run has on this machine: one on each GPU, or two on the CPU."""
+    return len(visible_gpus()) or _CPU_RANKS
 
 
 def _chosen(entries: Sequence[str], uuids: dict[str, str]) -> list[str]:

@@ -1,59 +1,114 @@
-"""What pydantic finds wrong in a recipe, as one sentence that names the key in the recipe's own words."""
+"""What pydantic finds wrong in values that a user gave, as one sentence that names the key in the user's own words."""
 
 import difflib
 from collections.abc import Mapping, Sequence
+from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from apollo_ds.by_name import UNKNOWN_NAME
-from apollo_ds.config.recipe import Recipe
+from apollo_ds.by_name import UNKNOWN_NAME, choice
+from apollo_ds.errors import shown
 from apollo_ds.methods import BY_METHOD
 from apollo_ds.models.families import BY_FAMILY
 
 _UNKNOWN_KEY = ("extra_forbidden", "invalid_key")
-_IN_WORDS = {"path_type": "must be a path", "dict_type": "must be a mapping"}
+IN_WORDS = {
+    "bool_parsing": "choose true or false",
+    "bool_type": "choose true or false",
+    "dict_type": "must be a mapping",
+    "finite_number": "must be a finite number",
+    "float_parsing": "must be a number",
+    "float_type": "must be a number",
+    "greater_than": "must be greater than {gt}",
+    "greater_than_equal": "must be at least {ge}",
+    "int_from_float": "must be a whole number",
+    "int_parsing": "must be a whole number",
+    "int_parsing_size": "must be a whole number of fewer digits",
+    "int_type": "must be a whole number",
+    "less_than": "must be less than {lt}",
+    "less_than_equal": "must be at most {le}",
+    "list_type": "must be a list",
+    "model_attributes_type": "must be a mapping",
+    "model_type": "must be a mapping",
+    "none_required": "must be none",
+    "path_type": "must be a path",
+    "string_type": "must be text",
+    "string_unicode": "must be text of Unicode characters",
+    "too_long": "must have at most {max_length} parts",
+    "too_short": "must have at least {min_length} parts",
+    "tuple_type": "must be a list",
+}
+"""What takes the place of pydantic's words, by the type of its error."""
 
 
-def complaint(error: ValidationError) -> str:
-    """The first thing that is wrong. An unknown key comes before one that is missing: it may be meant for it."""
+def complaint(error: ValidationError, root: type[BaseModel], within: str = "") -> str:
+    """The first thing that is wrong with the keys of `root`, which stand `within` a key.
+
+    An unknown key comes before one that is missing: it may be meant for it.
+    """
     first = min(error.errors(), key=lambda details: details["type"] not in _UNKNOWN_KEY)
-    if first["type"] in _UNKNOWN_KEY:
+    kind = first["type"]
+    if kind in _UNKNOWN_KEY:
         *inside, unknown = first["loc"]
-        parent, kind = _place(inside)
-        (near,) = difflib.get_close_matches(str(unknown), kind.model_fields, n=1, cutoff=0.0)
+        parent, around = _place(inside, root, within)
+        near = difflib.get_close_matches(str(unknown), around.model_fields, n=1, cutoff=0.0)
         prefix = f"{parent}." if parent else ""
-        return f"unknown key {prefix}{unknown}; did you mean {prefix}{near}?"
-    key, _ = _place(first["loc"])
-    if first["type"] == "missing":
+        return f"unknown key {prefix}{unknown}" + (f"; did you mean {prefix}{near[0]}?" if near else "")
+    key, _ = _place(first["loc"], root, within)
+    if kind == "missing":
         return f"{key} is missing"
-    if first["type"] == UNKNOWN_NAME:
+    if kind == UNKNOWN_NAME:
         return _unknown_name(key, first)
-    if first["type"] == "value_error":
-        return f"{key}: {first['msg'].removeprefix('Value error, ')}"
-    return f"{key}: {_IN_WORDS.get(first['type'], first['msg'])}, not {first['input']!r}"
+    if kind == "value_error":
+        return f"{key}: {first['msg'].removeprefix('Value error, ')}".removeprefix(": ")
+    given = shown(first["input"]) if first["input"] is not None else "none"
+    if kind == "literal_error":
+        return f"{key}: {_choice_of(first)}, not {given}"
+    words = IN_WORDS.get(kind, first["msg"])
+    bounds = {name: number(bound) for name, bound in first.get("ctx", {}).items()}
+    return f"{key}: {words.format(**bounds)}, not {given}"
 
 
-def _place(loc: Sequence[int | str]) -> tuple[str, type[BaseModel]]:
+def number(value: Any) -> str:
+    """A bound for people."""
+    return f"{value:,}" if isinstance(value, int) else f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _choice_of(error: ErrorDetails) -> str:
+    known = error["ctx"]["expected"].replace(" or ", ", ").split(", ")
+    known = [name.strip("'") if name[0] == "'" else name.lower() for name in known]
+    return f"choose one of {', '.join(known)}" if len(known) > 1 else f"must be {known[0]}"
+
+
+def _place(loc: Sequence[int | str], root: type[BaseModel], within: str) -> tuple[str, type[BaseModel]]:
     """The name of a key in which pydantic found something wrong, and the class that stands there or around it."""
     classes = {by.tag(name): kind for by in (BY_METHOD, BY_FAMILY) for name, kind in by.classes().items()}
-    key = ""
-    kind: type[BaseModel] = Recipe
+    key, kind = within, root
     for part in loc:
         if part in classes:
             kind = classes[str(part)]
         elif isinstance(part, int):
             key += f"[{part}]"
-        elif part != "parts":  # a list of methods, as a recipe writes it
+        elif part in kind.model_fields:
+            key += f".{part}" if part != "parts" else ""  # a list of methods, as a recipe writes it
+            kind = _class_of(kind.model_fields[part].annotation) or kind
+        elif part != "parts":
             key += f".{part}"
     return key.removeprefix("."), kind
 
 
+def _class_of(annotation: Any) -> type[BaseModel] | None:
+    """The class of keys that an annotation has, alone or beside None."""
+    found = [kind for kind in (annotation, *get_args(annotation)) if isinstance(kind, type)]
+    return next((kind for kind in found if issubclass(kind, BaseModel)), None)
+
+
 def _unknown_name(key: str, error: ErrorDetails) -> str:
     """A method or a family that there is not. A method may stand for its name, so the key `name` is not told."""
-    given, by = error["input"], error["ctx"]["key"]
+    given, by, known = error["input"], error["ctx"]["key"], error["ctx"]["known"].split()
     if not isinstance(given, Mapping):
-        return f"{key}: {error['msg']}, not {given!r}"
+        return f"{key}: there is no {shown(given)}; {choice(known, given)}"
     if by not in given:
-        return f"{key}.{by} is missing; {error['msg']}"
-    return f"{key if by == 'name' else f'{key}.{by}'}: {error['msg']}, not {given[by]!r}"
+        return f"{key}.{by} is missing; {choice(known)}"
+    return f"{key if by == 'name' else f'{key}.{by}'}: there is no {shown(given[by])}; {choice(known, given[by])}"

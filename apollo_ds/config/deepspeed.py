@@ -3,37 +3,37 @@
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from apollo_ds.errors import UserError
+from pydantic import ValidationError
 
-# What the recipe or the engine decides; set in DeepSpeed's file too, the two could disagree.
-_DECIDED_ELSEWHERE = {
-    "train_batch_size": "global_batch_size",
-    "train_micro_batch_size_per_gpu": "micro_batch_size",
-    "gradient_accumulation_steps": "micro_batch_size",
-    "optimizer": "weight_decay, adam_betas and adam_epsilon",
-    "scheduler": "lr_schedule",
-}
+from apollo_ds.config.complaint import complaint
+from apollo_ds.config.deepspeed_keys import DeepSpeedKeys, without_refused
+from apollo_ds.errors import UserError
 
 
 def check_deepspeed(config: Mapping[str, Any]) -> None:
-    """Look for what would contradict the recipe.
+    """Look for keys that training does not use, values that are none, and what contradicts each other or the recipe.
 
     Raises:
-        UserError: something does; names the key.
+        UserError: something is wrong; names the key.
     """
-    for key, instead in _DECIDED_ELSEWHERE.items():
-        if key in config:
-            raise UserError(f"deepspeed.{key} is set by the recipe's {instead}; remove it")
-    for key in ("zero_optimization", "bf16", "fp16"):
-        if not isinstance(config.get(key, {}), dict):
-            raise UserError(f"deepspeed.{key} must be a mapping, not {config[key]!r}")
-    enabled = config.get("bf16", {}).get("enabled", False)
-    if not isinstance(enabled, bool) and enabled != "auto":
-        raise UserError(f"deepspeed.bf16.enabled: choose true, false or auto, not {enabled!r}")
-    if "torch_autocast" in config:
-        raise UserError("deepspeed.torch_autocast is not supported; use bf16 or fp16")
-    if config.get("zero_optimization", {}).get("round_robin_gradients"):
-        raise UserError("deepspeed.zero_optimization.round_robin_gradients must be off: it hides which rank owns what")
+    try:
+        keys = DeepSpeedKeys.model_validate(without_refused(config))
+    except UserError as error:
+        raise UserError(f"deepspeed.{error}") from None
+    except ValidationError as error:
+        raise UserError(complaint(error, DeepSpeedKeys, "deepspeed")) from None
+    if keys.bf16.enabled and keys.fp16.enabled:
+        raise UserError("deepspeed.bf16 and deepspeed.fp16 are both enabled; set one of them to enabled: false")
+    zero = keys.zero_optimization
+    if offloads(config) and not zero.stage:
+        raise UserError("deepspeed.zero_optimization: offloading needs a stage of 1, 2 or 3; set stage, or remove it")
+    if zero.offload_param and zero.offload_param.device != "none" and zero.stage != 3:
+        raise UserError(f"deepspeed.zero_optimization.offload_param: is for stage 3, not {zero.stage}; remove it")
+    if zero.offload_optimizer and zero.offload_optimizer.device != "none" and keys.zero_force_ds_cpu_optimizer:
+        raise UserError(
+            "deepspeed.zero_force_ds_cpu_optimizer: must be false where the optimizer is offloaded: it is the "
+            "recipe's, not DeepSpeed's"
+        )
 
 
 Precision = Literal["fp32", "bf16", "fp16"]
@@ -59,7 +59,9 @@ def with_zero_stage(config: Mapping[str, Any], stage: int) -> dict[str, Any]:
 
 def offloads(config: Mapping[str, Any]) -> bool:
     """Whether optimizer or weights live in the host's memory."""
-    return bool({"offload_optimizer", "offload_param", "cpu_offload"} & set(config.get("zero_optimization", {})))
+    zero = config.get("zero_optimization", {})
+    parts = [zero.get(key) or {} for key in ("offload_optimizer", "offload_param")]
+    return any(part.get("device", "none") != "none" for part in parts)
 
 
 def settle(config: Mapping[str, Any], computes_bf16: bool, world_size: int) -> dict[str, Any]:
@@ -69,13 +71,14 @@ def settle(config: Mapping[str, Any], computes_bf16: bool, world_size: int) -> d
     - A single rank under ZeRO 1 or 2 without offload has nothing to shard or send. In fp32 it trains under ZeRO 0,
       which keeps no second copy of the weights. In half precision communication does not overlap with the backward:
       that would cost copies and, on a GPU, a wait for the device.
+    - What training does not use, and is switched off, is left away: DeepSpeed does not take all of it.
     - DeepSpeed's throughput timer is off unless the configuration sets it, since it waits for the device in every step.
     """
-    settled = {"timers": {"throughput": {"enabled": False}}, **config}
-    if config.get("bf16", {}).get("enabled") == "auto":
-        settled["bf16"] = {**config["bf16"], "enabled": computes_bf16}
+    settled = {"timers": {"throughput": {"enabled": False}}, **without_refused(config)}
+    if settled.get("bf16", {}).get("enabled") == "auto":
+        settled["bf16"] = {**settled["bf16"], "enabled": computes_bf16}
     if world_size > 1 or offloads(config) or zero_stage(config) not in (1, 2):
         return settled
     alone = {"overlap_comm": False, "contiguous_gradients": False}
-    settled["zero_optimization"] = {**config["zero_optimization"], **alone}
+    settled["zero_optimization"] = {**settled["zero_optimization"], **alone}
     return with_zero_stage(settled, 0) if precision(settled) == "fp32" else settled

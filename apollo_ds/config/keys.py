@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from apollo_ds.config.complaint import number
 from apollo_ds.config.recipe import Recipe
 from apollo_ds.errors import UserError
 from apollo_ds.methods import METHODS
@@ -165,7 +166,7 @@ def _type(schema: Mapping[str, Any]) -> str:
         inside = schema.get("prefixItems")
         return f"list of {len(inside)}: {_type(inside[0])}" if inside else f"list of: {_type(schema['items'])}"
     name = schema.get("format", _NAMES.get(schema["type"], schema["type"]))
-    bounds = [f"{sign} {schema[bound]:g}" for bound, sign in _BOUNDS.items() if bound in schema]
+    bounds = [f"{sign} {number(schema[bound])}" for bound, sign in _BOUNDS.items() if bound in schema]
     return " ".join([str(name), ", ".join(bounds)]).rstrip()
 
 

@@ -3,6 +3,7 @@
 Nothing here imports torch, so a mistake is reported within a second.
 """
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,32 +11,61 @@ from typing import Any
 from pydantic import ValidationError
 
 from apollo_ds.config.complaint import complaint
-from apollo_ds.config.overrides import apply_override, read_json, read_mapping
+from apollo_ds.config.deepspeed import check_deepspeed
+from apollo_ds.config.effects import check_effects
+from apollo_ds.config.overrides import apply_override, read_deepspeed, read_mapping
 from apollo_ds.config.packaged import find_recipe
 from apollo_ds.config.recipe import Recipe
 from apollo_ds.config.recorded import read_recorded
+from apollo_ds.config.run_folder import RunFolder
 from apollo_ds.config.source_run import source_of
-from apollo_ds.errors import UserError
+from apollo_ds.errors import UserError, shown
 
 _LARGEST = 2**53
 """Up to it JSON, which metrics and manifests are written in, is exact everywhere."""
 
 
-def load_recipe(path: Path | str, overrides: Sequence[str] = ()) -> Recipe:
+def load_recipe(path: Path | str, overrides: Sequence[str] = (), given_in: str = "command line") -> Recipe:
     """Read a recipe, apply `key=value` overrides (dotted keys reach inside), and check all of it.
 
-    The recipe is a file, or one of the package's by its name, such as `bert-base`.
+    The recipe is a file, or one of the package's by its name, such as `bert-base`. `given_in` says where the overrides
+    stand.
 
     Raises:
         UserError: the file is missing or not a mapping, or a key or value is wrong.
     """
     path = find_recipe(path)
+    values = _read(path)
+    try:
+        for override in overrides:
+            apply_override(values, override)
+    except UserError as error:
+        raise UserError(f"{given_in}: {error}") from None
+    try:
+        return _checked(values)
+    except UserError as error:
+        blamed = path if not overrides or _complaint_of_file(path) == str(error) else given_in
+        raise UserError(f"{blamed}: {error}") from None
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """A recipe's file, with the DeepSpeed file that it names."""
     values = read_mapping(path, "recipe")
     if isinstance(values.get("deepspeed"), str):
-        values["deepspeed"] = read_json(values["deepspeed"], path)
-    for override in overrides:
-        apply_override(values, override)
-    return resolve(values, str(path))
+        try:
+            values["deepspeed"] = read_deepspeed(values["deepspeed"], path)
+        except UserError as error:
+            raise UserError(f"{path}: {error}") from None
+    return values
+
+
+def _complaint_of_file(path: Path) -> str | None:
+    """What is wrong with a recipe's file by itself, for what an override has not made wrong."""
+    try:
+        _checked(_read(path))
+    except UserError as error:
+        return str(error)
+    return None
 
 
 def load_resolved(path: Path) -> Recipe:
@@ -53,14 +83,29 @@ def resolve(values: Mapping[str, Any], file: str) -> Recipe:
     Raises:
         UserError: a key or value is wrong.
     """
-    out = Path(str(values.get("out")))
     try:
-        _check_numbers(values)
-        return Recipe.model_validate(values, context=lambda source: source_of(source, out, load_resolved))
-    except ValidationError as error:
-        raise UserError(f"{file}: {complaint(error)}") from None
+        return _validated(values)
     except UserError as error:
         raise UserError(f"{file}: {error}") from None
+
+
+def _checked(values: Mapping[str, Any]) -> Recipe:
+    """A recipe that a user has written, in which nothing stands in vain, unless its run has begun: that may go on."""
+    if isinstance(values.get("deepspeed"), dict):
+        check_deepspeed(values["deepspeed"])
+    recipe = _validated(values)
+    if not RunFolder(recipe.out).exists:
+        check_effects(recipe.method, recipe.as_method_sees_it())
+    return recipe
+
+
+def _validated(values: Mapping[str, Any]) -> Recipe:
+    out = Path(os.path.expanduser(str(values.get("out"))))
+    _check_numbers(values)
+    try:
+        return Recipe.model_validate(values, context=lambda source: source_of(source, out, load_resolved))
+    except ValidationError as error:
+        raise UserError(complaint(error, Recipe)) from None
 
 
 def _check_numbers(values: Any, key: str = "") -> None:
@@ -70,7 +115,7 @@ def _check_numbers(values: Any, key: str = "") -> None:
         UserError: one is too large; names its key.
     """
     if isinstance(values, int) and abs(values) > _LARGEST:
-        raise UserError(f"{key}: must be within ±{_LARGEST:,}, not {values}")
+        raise UserError(f"{key}: must be within ±{_LARGEST:,}, not {shown(values)}")
     inside = values.items() if isinstance(values, Mapping) else enumerate(values) if isinstance(values, list) else ()
     for name, value in inside:
         _check_numbers(value, f"{key}.{name}" if key else str(name))

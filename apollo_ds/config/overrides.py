@@ -1,14 +1,15 @@
 """Files of keys and values, and the `key=value` words of a command line that change them."""
 
-import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from apollo_ds.config.documents import NOT_YAML, PATHS, parse_json, parse_yaml
 from apollo_ds.config.packaged import find_deepspeed
-from apollo_ds.errors import UserError
+from apollo_ds.errors import UserError, shown
 from apollo_ds.models.families import preset
+
+_QUOTES = ("'", '"')
 
 
 def read_mapping(path: Path, what: str) -> dict[str, Any]:
@@ -29,20 +30,13 @@ def read_mappings(path: Path, what: str) -> list[dict[str, Any]]:
     Raises:
         UserError: it is not there, cannot be read, or holds something else.
     """
-    try:
-        documents = list(yaml.safe_load_all(path.read_text())) or [None]
-    except FileNotFoundError:
-        raise UserError(f"{path}: there is no such {what}") from None
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read: {error.strerror}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+    documents = _parsed(path, what, parse_yaml) or [None]
     if not all(isinstance(values, dict) for values in documents):
         raise UserError(f"{path}: a {what} is a mapping of keys to values")
     return documents
 
 
-def read_json(name: str, recipe: Path | None = None) -> dict[str, Any]:
+def read_deepspeed(name: str, recipe: Path | None = None) -> Any:
     """A DeepSpeed file that a recipe or the command line names; `packaged.find_deepspeed` says where it is looked for.
 
     Raises:
@@ -50,11 +44,21 @@ def read_json(name: str, recipe: Path | None = None) -> dict[str, Any]:
     """
     found = find_deepspeed(name, recipe)
     if found is None:
-        raise UserError(f"{recipe or 'command line'}: deepspeed: there is no file {name}")
+        raise UserError(f"deepspeed: there is no file {name}")
+    return _parsed(found, "DeepSpeed file", parse_json)
+
+
+def _parsed(path: Path, what: str, parse: Callable[[str], Any]) -> Any:
     try:
-        return json.loads(found.read_text())
-    except json.JSONDecodeError as error:
-        raise UserError(f"{found}: not valid JSON: {error}") from None
+        return parse(path.read_text(encoding="utf-8-sig"))
+    except FileNotFoundError:
+        raise UserError(f"{path}: there is no such {what}") from None
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: is not UTF-8 from byte {error.start} on; a {what} is a text file") from None
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
 
 
 def apply_override(values: dict[str, Any], override: str) -> None:
@@ -65,14 +69,9 @@ def apply_override(values: dict[str, Any], override: str) -> None:
     """
     key, separator, text = override.partition("=")
     if not separator or not key:
-        raise UserError(f"{override!r} is not an override; write key=value")
-    try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError:
-        raise UserError(f"{key}: {text!r} is not a YAML value") from None
-    if key == "deepspeed" and isinstance(value, str):
-        value = read_json(value)
+        raise UserError(f"{shown(override)} is not an override; write key=value")
     *parents, last = key.split(".")
+    value = _value(key, last, text)
     target = values
     for parent in parents:
         if isinstance(target.get(parent), str) and target is values:
@@ -83,10 +82,28 @@ def apply_override(values: dict[str, Any], override: str) -> None:
     target[last] = value
 
 
+def _value(key: str, last: str, text: str) -> Any:
+    """What an override's text says: a path as it is written, anything else as YAML."""
+    is_text = last in PATHS and text[:1] not in _QUOTES
+    if is_text and key in ("data", "out"):
+        return text
+    try:
+        values = parse_yaml(text)
+    except UserError as error:
+        why = "" if str(error).startswith(NOT_YAML) else f": {error}"
+        raise UserError(f"{key}: {shown(text)} is not a YAML value{why}") from None
+    if len(values) > 1:
+        raise UserError(f"{key}: {shown(text)} is not a YAML value but several documents")
+    value = values[0] if values else None
+    if is_text and not isinstance(value, dict | list | None):
+        value = text
+    return read_deepspeed(value) if key == "deepspeed" and isinstance(value, str) else value
+
+
 def _expand(key: str, name: str) -> dict[str, Any]:
     """The mapping that a name stands for, so that an override can reach inside it."""
     if key == "model":
         return preset(name).model_dump()
     if key == "method":
         return {"name": name}
-    raise UserError(f"{key}: {name!r} is not a mapping")
+    raise UserError(f"{key}: {shown(name)} is not a mapping")

@@ -1,8 +1,10 @@
 """The recipes and DeepSpeed files that come with the package, and where a file that the user names is looked for."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from apollo_ds.by_name import choice
 from apollo_ds.errors import UserError
 
 _PACKAGE = Path(__file__).resolve().parents[1]
@@ -13,17 +15,23 @@ _RECIPES = _ROOT / "launch" / "recipes"
 DEFAULT_RECIPE = _RECIPES / "demo.yaml"
 
 
+def expanded(path: Path | str) -> Path:
+    """A path with the meaning that a shell gives `~` at its beginning: none expands `out=~/runs`, or a file's text."""
+    return Path(os.path.expanduser(path))
+
+
 def find_recipe(name: Path | str) -> Path:
     """The file of a recipe, which may be one of the package's: `launch/recipes/bert-base.yaml`, or `bert-base`.
 
     Raises:
         UserError: it is a bare word that names neither.
     """
-    candidates = (Path(name), _ROOT / name, _RECIPES / f"{name}.yaml")
-    found = next((candidate for candidate in candidates if candidate.is_file()), Path(name))
-    if str(name) == found.stem and not found.exists():
-        known = ", ".join(sorted(path.stem for path in _RECIPES.glob("*.yaml")))
-        raise UserError(f"{name}: there is no such recipe; name a YAML file, or one of {known}")
+    named = expanded(name)
+    candidates = (named, _ROOT / named, _RECIPES / f"{named}.yaml")
+    found = next((candidate for candidate in candidates if candidate.is_file()), named)
+    if str(named) == found.stem and not found.exists():
+        known = sorted(path.stem for path in _RECIPES.glob("*.yaml"))
+        raise UserError(f"{name}: there is no such recipe; name a YAML file, or {choice(known, name)}")
     return found
 
 
@@ -33,7 +41,7 @@ def find_deepspeed(name: str, recipe: Path | None = None) -> Path | None:
     What comes with the package is looked at last.
     """
     above = recipe.resolve().parents if recipe else ()
-    candidates = (folder / name for folder in (Path(), *above, _ROOT))
+    candidates = (folder / expanded(name) for folder in (Path(), *above, _ROOT))
     return next((candidate for candidate in candidates if candidate.is_file()), None)
 
 

@@ -1,24 +1,14 @@
 """A recipe: all that decides a run, checked and complete."""
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    NonNegativeFloat,
-    NonNegativeInt,
-    PositiveFloat,
-    PositiveInt,
-    model_validator,
-)
+from pydantic import BeforeValidator, Field, NonNegativeInt, PositiveInt, model_validator
 
-from apollo_ds.config.deepspeed import check_deepspeed, settle, zero_stage
+from apollo_ds.checked import Checked
+from apollo_ds.config.deepspeed import settle, zero_stage
+from apollo_ds.config.packaged import expanded
 from apollo_ds.engine.options import EngineOptions
 from apollo_ds.errors import UserError
 from apollo_ds.methods import AnyMethod, Run
@@ -30,9 +20,28 @@ from apollo_ds.schedule.schedule import Schedule
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Beta = Annotated[float, Field(ge=0, lt=1)]
 Seconds = Annotated[float, Field(gt=0, le=1e9)]
-Folder = Annotated[Path, AfterValidator(lambda path: Path(os.path.expanduser(path)))]
-"""No shell gives `~` in `out=~/runs` its meaning."""
 
+
+def _usable(path: Any) -> Any:
+    """The path with the meaning that a shell gives `~` at its beginning; no shell reads `out=~/runs`."""
+    if not isinstance(path, str | Path):
+        return path
+    try:
+        longest = max((len(part.encode()) for part in Path(path).parts), default=0)
+    except UnicodeEncodeError:
+        raise ValueError(f"{path!r} is not text of Unicode characters; give the folder another name") from None
+    if not str(path):
+        raise ValueError("is empty; name a folder")
+    if "\0" in str(path) or longest > _LONGEST_NAME:
+        raise ValueError(f"the name is too long, or has a NUL in it; give one of at most {_LONGEST_NAME} bytes")
+    return expanded(path)
+
+
+_LONGEST_NAME = 255
+Folder = Annotated[Path, BeforeValidator(_usable)]
+
+_MOST_TOKENS = 2**53
+"""What metrics and manifests hold exactly."""
 MAY_CHANGE = "may change on resume"
 """Marks a key that decides neither the order of the data nor the schedule, so that a run goes on with another value."""
 
@@ -42,10 +51,8 @@ def _sizes(model: Any) -> Any:
     return model if isinstance(model, Mapping | ModelShape) else preset(str(model))
 
 
-class Recipe(BaseModel):
+class Recipe(Checked):
     """A run, checked and complete. Field names are the recipe's keys."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     was: ClassVar[Mapping[str, Any]] = {}
     """Values of keys that an older version did not record, where they differ from today's defaults."""
@@ -70,7 +77,7 @@ class Recipe(BaseModel):
     """Tokens of a sample, at most `model.max_position_embeddings`."""
     masking: Literal["token", "whole_word"] = "token"
     """What the masking of a masked model chooses: tokens one by one, or all tokens of a word together."""
-    global_batch_size: PositiveInt
+    global_batch_size: int = Field(ge=1, le=1_000_000)
     """Samples of a step, over all ranks. The number of ranks must divide it."""
     micro_batch_size: Annotated[PositiveInt, MAY_CHANGE]
     """Samples a rank processes at once when all layers run, at most; the rest of its share is accumulated."""
@@ -81,7 +88,7 @@ class Recipe(BaseModel):
     zero_by_stage: Annotated[bool, MAY_CHANGE] = False
     """Whether smaller stages train under lower ZeRO stages: each under the lowest at which a rank holds no more than in
     the largest stage under the ZeRO stage of `deepspeed`. No effect if that is 0 or offloads."""
-    learning_rate: PositiveFloat
+    learning_rate: float = Field(gt=0, le=1000)
     """The peak of the schedule."""
     lr_schedule: Policy | None = None
     """How the learning rate falls after its warm-up. By default the method's own: cosine for most."""
@@ -91,11 +98,11 @@ class Recipe(BaseModel):
     """The last part of the run, in which the `wsd` schedule decays."""
     final_lr_fraction: Fraction = 0.0
     """The learning rate at the end, as a part of the peak; not for `constant`."""
-    weight_decay: NonNegativeFloat = 0.01
+    weight_decay: float = Field(default=0.01, ge=0, le=1000)
     """AdamW's, of matrices and embeddings; biases and normalisations have none."""
     adam_betas: tuple[Beta, Beta] = (0.9, 0.999)
     """Decay rates of Adam's first and second moments, per step."""
-    adam_epsilon: PositiveFloat = 1e-8
+    adam_epsilon: float = Field(default=1e-8, ge=1e-30, le=1)
     """What Adam adds to the square root of the second moment."""
     eval_every: Annotated[PositiveInt, MAY_CHANGE]
     """Steps from one evaluation on held-out text to the next."""
@@ -116,18 +123,19 @@ class Recipe(BaseModel):
     """The same for each part of a start, such as imports, meeting the other ranks, or reading a checkpoint."""
     save_hang_seconds: Annotated[Seconds, MAY_CHANGE] = 1800.0
     """The same for what waits for the disk: a checkpoint, and at the end the export and the report."""
-    peak_flops: Annotated[PositiveFloat | None, MAY_CHANGE] = None
+    peak_flops: Annotated[float | None, Field(ge=1e6, le=1e20), MAY_CHANGE] = None
     """Operations a second of one rank at best, for the utilisation; measured at the start if not stated."""
     bad_steps: Annotated[PositiveInt, MAY_CHANGE] = 10
     """After this many steps in a row without a finite gradient, the run goes back to its last good checkpoint."""
-    spike_deviations: Annotated[PositiveFloat, MAY_CHANGE] = 10.0
+    spike_deviations: Annotated[float, Field(gt=0, le=1e9), MAY_CHANGE] = 10.0
     """A loss this many robust deviations above the median is a spike; see `training.faults.loss_spikes`."""
     deepspeed: Annotated[dict[str, Any], MAY_CHANGE] = Field(default_factory=dict)
     """DeepSpeed's own configuration: the path of a JSON file, such as `ds_configs/zero1.json`, or a mapping."""
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
-        check_deepspeed(self.deepspeed)
+        if self.steps * self.global_batch_size * self.seq_len > _MOST_TOKENS:
+            raise UserError(f"steps: with global_batch_size and seq_len they come to more than {_MOST_TOKENS:,} tokens")
         self.schedule()  # raises a UserError, as the others here do
         if self.seq_len > self.model.max_position_embeddings:
             raise UserError(
@@ -145,13 +153,17 @@ class Recipe(BaseModel):
         """The keys with whose other values a run may go on."""
         return {key for key, field in cls.model_fields.items() if MAY_CHANGE in field.metadata}
 
+    def as_method_sees_it(self) -> Run:
+        """What a method may know of the run."""
+        return Run(shape=self.model, steps=self.steps, seq_len=self.seq_len)
+
     def schedule(self) -> Schedule:
         """The stages of the run.
 
         Raises:
             UserError: the method's options do not fit the model or the number of steps.
         """
-        run = Run(shape=self.model, steps=self.steps, seq_len=self.seq_len)
+        run = self.as_method_sees_it()
         learning_rate = LearningRate(
             policy=self.lr_schedule or self.method.lr_schedule,
             peak=self.learning_rate,
@@ -176,7 +188,7 @@ class Recipe(BaseModel):
             )
         share = self.global_batch_size // world_size
         most = max(1, min(share, int(self.micro_batch_size * room)))
-        return max(d for d in range(1, most + 1) if share % d == 0)
+        return next(size for size in range(most, 0, -1) if share % size == 0)
 
     def engine_options(self, world_size: int) -> EngineOptions:
         """What the engine of one rank of so many needs.

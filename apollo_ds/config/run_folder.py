@@ -16,7 +16,7 @@ from apollo_ds.checkpoint.find import has_traces
 from apollo_ds.config.recipe import Recipe
 from apollo_ds.config.recorded import read_recorded, write_recorded
 from apollo_ds.data.corpus import Corpus
-from apollo_ds.errors import UserError
+from apollo_ds.errors import UserError, shown
 from apollo_ds.version import __version__
 from data_prep import files
 
@@ -49,6 +49,7 @@ class RunFolder:
             UserError: a key that matters, the tokenizer or the text differs; names it and the ways out.
         """
         if not self.exists:
+            self._check_place()
             if has_traces(self.checkpoints):
                 raise UserError(
                     f"{self.config}: is missing, but there are checkpoints, and nothing tells which recipe and text "
@@ -69,6 +70,14 @@ class RunFolder:
                     f"data: {recipe.data} is not the text that the run in {self.path} was started with: {name} "
                     "differs; name that text's folder, or use another folder for the run with out=..."
                 )
+
+    def _check_place(self) -> None:
+        """See that the folder can be made."""
+        nearest = next(folder for folder in (self.path, *self.path.absolute().parents) if folder.exists())
+        if not nearest.is_dir():
+            raise UserError(f"out: {nearest} is a file; move it away, or use another folder with out=...")
+        if not os.access(nearest, os.W_OK | os.X_OK):
+            raise UserError(f"out: {nearest} may not be written to by this user; use another folder with out=...")
 
     def run_id(self) -> str:
         """Which run this is: the same in config.yaml and in each checkpoint.
@@ -166,12 +175,27 @@ def _identity(recipe: Recipe, text: dict[str, str]) -> str:
 
 
 def _difference(before: Any, now: Any, prefix: str = "") -> str:
-    """The first place where two values differ: `.layers [1, 3, 6], not [1, 2, 6]`."""
+    """The first place where two values differ: `.layers [1, 3, 6], not [1, 2, 6]`; or the names of methods."""
     if isinstance(before, dict) and isinstance(now, dict):
+        for name in ("name", "family"):
+            if before.get(name) != now.get(name):
+                return f"{prefix} {before.get(name)}, not {now.get(name)}"
         for key in sorted(before.keys() | now.keys()):
             if before.get(key) != now.get(key):
                 return _difference(before.get(key), now.get(key), f"{prefix}.{key}")
-    return f"{prefix} {before}, not {now}"
+    if isinstance(before, list) and isinstance(now, list) and len(before) == len(now):
+        place, old, new = next(
+            (n, old, new) for n, (old, new) in enumerate(zip(before, now, strict=True)) if old != new
+        )
+        if isinstance(old, dict):
+            return _difference(old, new, f"{prefix}[{place}]".replace(".parts", ""))
+    return f"{prefix} {_plainly(before)}, not {_plainly(now)}"
+
+
+def _plainly(value: Any) -> str:
+    if value is None:
+        return "none"
+    return value if isinstance(value, str) else shown(value)
 
 
 def _circumstances() -> dict[str, Any]:

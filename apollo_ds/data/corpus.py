@@ -152,6 +152,19 @@ class Corpus:
         if whole_words:
             self.word_continuations()
 
+    def check_fills(self, seq_len: int) -> None:
+        """See that each split has a sample of so many tokens, and one token more: a causal model's last target.
+
+        Raises:
+            UserError: one has not.
+        """
+        for name, split in self.manifest.splits.items():
+            if split.tokens <= seq_len:
+                raise UserError(
+                    f"data: {self.folder}: {split.tokens} tokens of {name}.bin do not fill one sample of {seq_len}; "
+                    "lower seq_len, or prepare more text"
+                )
+
     def _needed(self, token: int | None) -> int:
         if token is None:
             raise UserError(

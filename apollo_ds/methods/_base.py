@@ -6,10 +6,12 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Annotated, Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic import Field, GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
-from apollo_ds.errors import UserError
+from apollo_ds.by_name import choice
+from apollo_ds.checked import Checked
+from apollo_ds.errors import UserError, shown
 from apollo_ds.models.layer_map import LAYER_MAPS
 from apollo_ds.models.shape import ModelShape
 from apollo_ds.schedule.depth import SAMPLERS
@@ -26,15 +28,16 @@ class Run:
     seq_len: int
 
 
-class Method(BaseModel):
+class Method(Checked):
     """Options of a method (its fields, which a recipe may set) and the stages they lead to."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     name: str
 
     was: ClassVar[Mapping[str, Any]] = {}
     """Values of options that an older version did not record, where they differ from today's defaults."""
+
+    fitted: ClassVar[Collection[str]] = ()
+    """Options whose default gives way to the nearest value that fits the run; `check_fits` judges any other."""
 
     @property
     def lr_schedule(self) -> Policy:
@@ -48,6 +51,17 @@ class Method(BaseModel):
         Raises:
             UserError: the options do not fit the model or the number of steps.
         """
+
+    def check_fits(self, run: Run) -> None:
+        """Refuse values that a recipe sets and that `stages` would have to replace by others.
+
+        Raises:
+            UserError: there is one.
+        """
+
+    def sets(self, name: str) -> bool:
+        """Whether a recipe gives an option another value than its default."""
+        return name in self.model_fields_set and getattr(self, name) != type(self).model_fields[name].default
 
     def stage(self, run: Run, steps: int, layers: int, **changes: Any) -> Stage:
         """A stage of so many layers, each run once, with `changes` to the fields of `Stage`."""
@@ -85,7 +99,7 @@ class OneOf:
 
     def _check(self, name: str) -> str:
         if name not in self.known:
-            raise ValueError(f"choose one of {', '.join(self.known)}, not {name!r}")
+            raise ValueError(f"there is no {shown(name)}; {choice(self.known, name)}")
         return name
 
 
@@ -104,7 +118,7 @@ class GrowingMethod(Method):
     """What a new unit is, where the model widens; `growth.width_map` explains the rules."""
     moments: MomentRule = "map"
     """What becomes of Adam's moments; `growth.weights_and_moments` explains the rules."""
-    noise: float = Field(default=0.0, ge=0)
+    noise: float = Field(default=0.0, ge=0, le=100)
     """Added to the copies' matrices, to tell them apart: its standard deviation, in units of each matrix's own."""
     rewarm: Rewarm = "none"
     """After a growth, warm up the learning rate again: of all, or of the new coordinates only."""
@@ -135,6 +149,17 @@ def divisors_near(target: int, fractions: Sequence[float]) -> list[int]:
         divisors = [d for d in range(1, target + 1) if target % d == 0]
         counts.add(min(divisors, key=lambda d: (abs(d - fraction * target), d)))
     return sorted(counts)
+
+
+def check_divides(option: str, parts: int, layers: int) -> None:
+    """Check that a number of layers can be cut into so many equal parts, as an option says.
+
+    Raises:
+        UserError: it cannot.
+    """
+    if layers % parts:
+        fitting = ", ".join(str(d) for d in range(2, layers + 1) if layers % d == 0)
+        raise UserError(f"method.{option}: {parts} does not divide the model's {layers} layers; use one of {fitting}")
 
 
 def divided(shape: ModelShape, hidden: int = 1, inner: int = 1) -> ModelShape:

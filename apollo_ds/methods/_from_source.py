@@ -1,5 +1,6 @@
 """Methods that start from a smaller model: one that they train first, or one that another run has trained."""
 
+import os
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,7 +18,7 @@ _FOLDER = {"anyOf": [{"type": "string", "format": "path"}, {"type": "null"}], "d
 
 def _read(source: Any, info: ValidationInfo) -> Any:
     """The run that a recipe names by its folder, read by what `config.load` gives the validation as its context."""
-    return info.context(Path(source)) if isinstance(source, str) and info.context else source
+    return info.context(Path(os.path.expanduser(source))) if isinstance(source, str) and info.context else source
 
 
 class FromSource(Method):

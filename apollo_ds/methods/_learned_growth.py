@@ -1,8 +1,12 @@
 """A small model, an operator learned on top of it, and the large model that it makes: LiGO and Mango."""
 
+from collections.abc import Collection
+from typing import ClassVar
+
 from pydantic import Field
 
-from apollo_ds.methods._base import Run, divisors_near, split_steps
+from apollo_ds.errors import UserError
+from apollo_ds.methods._base import Run, check_divides, divisors_near, split_steps
 from apollo_ds.methods._from_source import FromSource
 from apollo_ds.schedule.stage import LearnedGrowth, Stage
 
@@ -20,6 +24,19 @@ class LearnedGrowthMethod(FromSource):
     """The model's layers in units of the source's; the nearest that divides them is taken."""
     learning_steps: int = Field(default=100, ge=1)
     """Steps that learn the operator, but at most a twentieth of the run."""
+
+    fitted: ClassVar[Collection[str]] = ("learning_steps", "source_layers_divisor")
+
+    def check_fits(self, run: Run) -> None:
+        """See `Method`."""
+        longest = max(1, run.steps // 20)
+        if self.sets("learning_steps") and self.learning_steps > longest:
+            raise UserError(
+                f"method.learning_steps: {self.learning_steps} are more than a twentieth of {run.steps} steps; use at "
+                f"most {longest}"
+            )
+        if self.sets("source_layers_divisor"):
+            check_divides("source_layers_divisor", self.source_layers_divisor, run.shape.num_layers)
 
     def stages(self, run: Run) -> list[Stage]:
         """The source, the operator, the model."""

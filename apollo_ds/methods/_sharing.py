@@ -19,7 +19,7 @@ class SharingMethod(GrowingMethod):
     """The distribution that a step's depth is drawn from; `schedule.depth` explains them."""
     deep_end: float = Field(default=0.0, ge=0, lt=1)
     """The last part of each stage that shares layers runs at full depth only, as the network will after its growth."""
-    shared_rate: float = Field(default=0.0, ge=0)
+    shared_rate: float = Field(default=0.0, ge=0, le=10)
     """A stage's learning rate is multiplied by (its layers / its mean depth) to this power: a layer that runs at
     several positions moves all of them at once. 0 for one rate throughout."""
 

@@ -3,7 +3,7 @@
 from itertools import pairwise
 from typing import Literal
 
-from apollo_ds.errors import UserError
+from apollo_ds.errors import UserError, shown
 from apollo_ds.methods._base import MapName, Run, divisors_near, split_steps
 from apollo_ds.methods._sharing import SharingMethod
 from apollo_ds.schedule.stage import Stage
@@ -35,8 +35,12 @@ class Apollo(SharingMethod):
     def _check(self, layers: list[int], grow_at: list[float], target: int) -> None:
         increasing = all(a < b for a, b in pairwise(layers))
         if not layers or not increasing or layers[0] < 1 or layers[-1] != target:
-            raise UserError(f"method.layers: must increase from at least 1 to the model's {target}, not {layers}")
+            raise UserError(
+                f"method.layers: must increase from at least 1 to the model's {target}, not {shown(layers)}"
+            )
         if len(grow_at) != len(layers) - 1:
-            raise UserError(f"method.grow_at: {len(layers)} stages need {len(layers) - 1} fractions, not {grow_at}")
+            raise UserError(
+                f"method.grow_at: {len(layers)} stages need {len(layers) - 1} fractions, not {shown(grow_at)}"
+            )
         if sorted(set(grow_at)) != grow_at or not all(0 < f < 1 for f in grow_at):
-            raise UserError(f"method.grow_at: fractions must increase between 0 and 1, not {grow_at}")
+            raise UserError(f"method.grow_at: fractions must increase between 0 and 1, not {shown(grow_at)}")

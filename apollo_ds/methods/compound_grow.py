@@ -2,6 +2,7 @@
 
 from typing import Literal
 
+from apollo_ds.errors import UserError
 from apollo_ds.methods._base import GrowingMethod, MapName, Run, divided, divisors_near, split_steps
 from apollo_ds.schedule.stage import MomentRule, Stage, WidthRule
 
@@ -21,9 +22,18 @@ class CompoundGrow(GrowingMethod):
     width: WidthRule = "uneven"
     moments: MomentRule = "reset"
 
+    def check_fits(self, run: Run) -> None:
+        """See `Method`."""
+        longest = 2 ** (len(self._layers(run)) - 1)
+        if run.seq_len % longest:
+            raise UserError(f"method: compound_grow begins with a {longest}th of seq_len, which {longest} must divide")
+
+    def _layers(self, run: Run) -> list[int]:
+        return divisors_near(run.shape.num_layers, (1 / 4, 1 / 2))
+
     def stages(self, run: Run) -> list[Stage]:
         """Three stages, or fewer where the depth has no such divisors."""
-        layers = divisors_near(run.shape.num_layers, (1 / 4, 1 / 2))
+        layers = self._layers(run)
         parts = _PARTS[3 - len(layers) :]
         ends = [sum(parts[: number + 1]) / sum(parts) for number in range(len(parts) - 1)]
         divisors = [2**power for power in reversed(range(len(layers)))]

@@ -8,6 +8,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from apollo_ds.errors import UserError
 from apollo_ds.methods._base import Run, split_steps
 from apollo_ds.methods._sharing import SharingMethod
 from apollo_ds.schedule.learning_rate import Policy
@@ -27,6 +28,14 @@ class DeepJump(SharingMethod):
     def lr_schedule(self) -> Policy:
         """Warm-up, stable, decay."""
         return "wsd"
+
+    def check_fits(self, run: Run) -> None:
+        """See `Method`."""
+        if self.first_layers >= run.shape.num_layers:
+            raise UserError(
+                f"method.first_layers: {self.first_layers} are all of the model's {run.shape.num_layers} layers, "
+                "so that nothing would grow; use fewer, or method=scratch"
+            )
 
     def stages(self, run: Run) -> list[Stage]:
         """Before and after the jump."""

@@ -1,10 +1,11 @@
 """G_stack (Du et al., NeurIPS 2024, arXiv 2405.15319): a quarter of the layers for a while, then four of it stacked."""
 
-from typing import Literal
+from collections.abc import Collection
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from apollo_ds.methods._base import GrowingMethod, MapName, Run, divisors_near, split_steps
+from apollo_ds.methods._base import GrowingMethod, MapName, Run, check_divides, divisors_near, split_steps
 from apollo_ds.schedule.stage import MomentRule, Stage
 
 
@@ -18,6 +19,13 @@ class GStack(GrowingMethod):
     """Fraction of the run at which it does."""
     growth_map: MapName = "stack"
     moments: MomentRule = "reset"
+
+    fitted: ClassVar[Collection[str]] = ("factor",)
+
+    def check_fits(self, run: Run) -> None:
+        """See `Method`."""
+        if self.sets("factor"):
+            check_divides("factor", self.factor, run.shape.num_layers)
 
     def stages(self, run: Run) -> list[Stage]:
         """The small model and the large one."""

@@ -1,10 +1,11 @@
 """MSLT, Progressively Stacking 2.0 (Yang et al. 2020, arXiv 2011.13635): only the newest layers train, then all."""
 
-from typing import Literal
+from collections.abc import Collection
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from apollo_ds.methods._base import GrowingMethod, MapName, Run, split_steps
+from apollo_ds.methods._base import GrowingMethod, MapName, Run, check_divides, split_steps
 from apollo_ds.schedule.stage import MomentRule, Stage
 
 
@@ -21,6 +22,13 @@ class Mslt(GrowingMethod):
     """The last part of the run, in which all layers train."""
     growth_map: MapName = "duplicate_top"
     moments: MomentRule = "zero_new"
+
+    fitted: ClassVar[Collection[str]] = ("blocks",)
+
+    def check_fits(self, run: Run) -> None:
+        """See `Method`."""
+        if self.sets("blocks"):
+            check_divides("blocks", self.blocks, run.shape.num_layers)
 
     def stages(self, run: Run) -> list[Stage]:
         """Equal stages of 1, 2, ... blocks, and the joint one."""

@@ -29,7 +29,7 @@ class Pld(BlockDropping):
     name: Literal["pld"] = "pld"
     theta: float = Field(default=0.5, gt=0, le=1)
     """What the highest block's probability to run tends to."""
-    gamma: float = Field(default=100.0, gt=0)
+    gamma: float = Field(default=100.0, gt=0, le=1e6)
     """How fast, in 1 / run."""
 
     def layer_drop(self, first_progress: float, rescaled: bool) -> LayerDrop:

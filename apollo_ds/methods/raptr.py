@@ -1,8 +1,12 @@
 """RaPTr, progressive subnetworks (Panigrahi et al., ICLR 2025, arXiv 2402.05913): ever longer random sub-networks."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
+from pydantic import Field
+
+from apollo_ds.errors import UserError
+from apollo_ds.methods._base import Run
 from apollo_ds.methods._block_dropping import BlockDropping
 from apollo_ds.schedule.layer_drop import LayerDrop
 
@@ -27,8 +31,17 @@ class Raptr(BlockDropping):
     """The published lengths for 12 layers are 6, 8, 10 and 12 on average, each for a quarter of the steps."""
 
     name: Literal["raptr"] = "raptr"
-    lengths: tuple[float, ...] = (6 / 12, 8 / 12, 10 / 12, 1.0)
+    lengths: tuple[Annotated[float, Field(gt=0, le=1)], ...] = Field((6 / 12, 8 / 12, 10 / 12, 1.0), min_length=1)
     """Mean number of blocks that run, as a part of all, in equal parts of the run."""
+
+    def check_fits(self, run: Run) -> None:
+        """See `Method`."""
+        least = 2 / run.shape.num_layers
+        if self.sets("lengths") and min(self.lengths) < least:
+            raise UserError(
+                f"method.lengths: {min(self.lengths):g} of {run.shape.num_layers} layers are fewer than two, and the "
+                f"first and the last always run; use at least {least:g}"
+            )
 
     def layer_drop(self, first_progress: float, rescaled: bool) -> LayerDrop:
         """See `BlockDropping`."""

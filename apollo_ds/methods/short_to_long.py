@@ -3,7 +3,7 @@
 from dataclasses import replace
 from typing import Literal
 
-from apollo_ds.errors import UserError
+from apollo_ds.errors import UserError, shown
 from apollo_ds.methods._base import Modifier, Run
 from apollo_ds.schedule.stage import GrowthRule, Stage
 
@@ -36,8 +36,12 @@ class ShortToLong(Modifier):
         return result
 
     def _check(self, run: Run) -> None:
-        if len(self.until) != len(self.divisors) - 1 or tuple(sorted(self.until)) != self.until:
-            raise UserError(f"method.until: {len(self.divisors)} lengths need increasing fractions between them")
+        cuts = [0, *(round(fraction * run.steps) for fraction in self.until), run.steps]
+        if len(self.until) != len(self.divisors) - 1 or sorted(set(cuts)) != cuts:
+            raise UserError(
+                f"method.until: {len(self.divisors)} lengths need as many fractions between them as there are changes, "
+                f"which increase between 0 and 1 and leave each a step, not {shown(list(self.until))}"
+            )
         for divisor in self.divisors:
             if divisor < 1 or run.seq_len % divisor:
                 raise UserError(f"method.divisors: {divisor} does not divide seq_len {run.seq_len}")

@@ -3,34 +3,34 @@
 from collections.abc import Mapping
 from typing import Any, ClassVar, Self
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
+from pydantic import Field, model_validator
+
+from apollo_ds.checked import Checked
 
 
-class ModelShape(BaseModel):
+class ModelShape(Checked):
     """What decides a model's parameters and cost. `num_layers` is the depth it is being trained for."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     was: ClassVar[Mapping[str, Any]] = {}
     """Values of keys that an older version did not record, where they differ from today's defaults."""
 
     family: str
     """The kind of model: the name of a file in `models/families`."""
-    num_layers: PositiveInt
+    num_layers: int = Field(ge=1, le=10_000)
     """Layers at the end of the run."""
-    hidden_size: PositiveInt
+    hidden_size: int = Field(ge=1, le=1_000_000)
     """Width of the residual stream, in units."""
-    num_heads: PositiveInt
+    num_heads: int = Field(ge=1, le=100_000)
     """Attention heads of a layer; must divide `hidden_size`."""
-    intermediate_size: PositiveInt
+    intermediate_size: int = Field(ge=1, le=10_000_000)
     """Width of the feed-forward part, in units; usually four times `hidden_size`."""
-    vocab_size: PositiveInt
+    vocab_size: int = Field(ge=1, le=1_000_000_000)
     """Rows of the token embedding, at least the tokenizer's."""
-    max_position_embeddings: PositiveInt = 512
+    max_position_embeddings: int = Field(default=512, ge=1, le=10_000_000)
     """Rows of the position embedding: the most tokens a sample may have."""
     dropout: float = Field(default=0.0, ge=0, lt=1)
     """Probability that a value is dropped, after the embeddings, in attention and after each branch."""
-    initializer_range: float = Field(default=0.02, gt=0)
+    initializer_range: float = Field(default=0.02, gt=0, le=10)
     """Standard deviation of fresh matrices. The default is BERT's and GPT-2's own, for a hidden size of 768 or more. A
     narrow BERT may need about hidden_size ** -0.5 (0.09 at 128), or its attention learns nothing for thousands of
     steps."""

@@ -19,11 +19,10 @@ from types import FrameType
 from typing import IO
 
 from apollo_ds.errors import EXIT_HANG, EXIT_LOST_RANK, EXIT_OWN_FAULT, EXIT_STOPPED, EXIT_USER_ERROR, UserError
-from apollo_ds.gpus import visible_gpus
+from apollo_ds.gpus import usual_ranks, visible_gpus
 from apollo_ds.training.faults.stop_signal import STARTED_BY
 
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT, signal.SIGHUP)
-_CPU_RANKS = 2
 _SECONDS_BETWEEN_LOOKS = 0.1
 # When a rank has failed, the others mostly fail too, and say why. Those that wait for it in vain are ended.
 _MEASURES = ((5.0, signal.SIGTERM), (10.0, signal.SIGKILL))
@@ -58,7 +57,7 @@ class Ranks:
         """
         gpus = len(visible_gpus())
         if wanted is None:
-            wanted = gpus or _CPU_RANKS
+            wanted = usual_ranks()
         if type(wanted) is not int or wanted < 1:
             raise UserError(f"ranks: must be a whole number of at least 1, not {wanted!r}")
         if 0 < gpus < wanted:

@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from apollo_ds.config.load import load_recipe
-from apollo_ds.config.packaged import DEFAULT_RECIPE, find_recipe
+from apollo_ds.config.ready import check_ready, with_default_text
 from apollo_ds.config.recipe import Recipe
 from apollo_ds.config.run_folder import RunFolder
 from apollo_ds.data.corpus import Corpus
-from apollo_ds.data.demo import default_text_folder, prepare_default_text
+from apollo_ds.data.demo import prepare_default_text
 from apollo_ds.errors import Stopped, UserError
 from apollo_ds.experiments.events import read_metrics
+from apollo_ds.ranks import RankOf
 from apollo_ds.schedule.totals import Totals
 from apollo_ds.training.faults.stop_signal import STARTED_BY, StopRequest
 from apollo_ds.training.faults.watchdog import Limit, Watchdog
@@ -62,13 +63,11 @@ def prepare(
     """
     recipe = load_recipe(recipe_name, overrides)
     on_recipe(recipe)
-    recipe.micro_batch(ranks)  # raises if they do not divide the batch
-    is_default = find_recipe(recipe_name).resolve() == DEFAULT_RECIPE
-    if is_default and not any(override.startswith("data=") for override in overrides):
-        recipe = recipe.model_copy(update={"data": default_text_folder(recipe.data, recipe.model)})
+    recipe, is_default_text = with_default_text(recipe, recipe_name, overrides)
+    if is_default_text:
+        recipe.micro_batch(ranks)  # before the text is prepared, which takes a while
         prepare_default_text(recipe.data, recipe.model)
-    check_text(recipe)
-    RunFolder(recipe.out).check(recipe)
+    check_ready(recipe, ranks)
     # Last: it may take a while, and a rank that refuses ends the others. What a launcher has checked, its ranks do not.
     if os.environ.get("RANK", "0") == "0" and STARTED_BY not in os.environ:
         Corpus.open(recipe.data).verify(full=recipe.verify == "full")
@@ -82,29 +81,15 @@ def run(recipe_name: Path, overrides: Sequence[str]) -> Outcome:
         UserError: something is wrong with the recipe, the data, the number of ranks or the run folder.
         Stopped: the run was asked to stop, and has saved.
     """
-    watchdog = Watchdog(f"rank {os.environ.get('RANK', '0')}")
+    place = RankOf.this_process() or RankOf(0, 1)
+    place.check_meeting()
+    watchdog = Watchdog(f"rank {place.rank}")
     watchdog.start()
     try:
-        recipe = prepare(recipe_name, overrides, int(os.environ.get("WORLD_SIZE", "1")), watchdog.heed)
+        recipe = prepare(recipe_name, overrides, place.count, watchdog.heed)
         return _run_on_this_rank(recipe, watchdog)
     finally:
         watchdog.close()
-
-
-def check_text(recipe: Recipe) -> None:
-    """Check that the text fits the model and the source run.
-
-    Raises:
-        UserError: the text is missing or does not fit.
-    """
-    corpus = Corpus.open(recipe.data)
-    corpus.check_fits(recipe.model, whole_words=recipe.masking == "whole_word")
-    source = recipe.schedule().source_run
-    if source and source.tokenizer not in (None, corpus.tokenizer_hash):
-        raise UserError(
-            f"method.source: {source.folder} was trained with another tokenizer than {corpus.tokenizer_folder}; "
-            "prepare the text with the source's tokenizer: `apollo-prep build --tokenizer FOLDER`"
-        )
 
 
 def _run_on_this_rank(recipe: Recipe, watchdog: Watchdog) -> Outcome:

@@ -1,6 +1,5 @@
 """How a run is started: by a command or by a call, which start its ranks, and on each of these."""
 
-import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -10,6 +9,7 @@ from typing import IO
 
 from apollo_ds.config.packaged import split_recipe
 from apollo_ds.errors import EXIT_HANG, EXIT_STOPPED, EXIT_USER_ERROR, RunFailed, Stopped, UserError
+from apollo_ds.ranks import RankOf
 from apollo_ds.training.faults.watchdog import Watchdog
 from apollo_ds.training.launch import End, Ranks, launch
 from apollo_ds.training.run import Outcome, prepare, run
@@ -74,9 +74,10 @@ def train(*words: str | Path, ranks: int | None = None) -> Outcome:
 
 
 def _is_rank(ranks: int | None) -> bool:
-    if "RANK" in os.environ and ranks is not None:
+    is_rank = RankOf.this_process() is not None
+    if is_rank and ranks is not None:
         raise UserError("ranks: cannot be chosen here, since RANK is set: this process is one of a run's ranks already")
-    return "RANK" in os.environ
+    return is_rank
 
 
 class _Echo:

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +44,8 @@ def recipe_file(tmp_path: Path) -> str:
 
 
 def planned(capsys: Capture, *arguments: str) -> dict[str, Any]:
-    main(["plan", *arguments, "--json"])
+    with suppress(SystemExit):  # of a recipe whose text is not there
+        main(["plan", *arguments, "--json"])
     return json.loads(capsys.readouterr().out)
 
 
@@ -76,7 +78,8 @@ def test_scratch_costs_what_the_plan_compares_with(capsys: Capture) -> None:
 
 
 def test_the_plan_for_people_shows_the_same(capsys: Capture) -> None:
-    main(["plan", BERT_BASE])
+    with pytest.raises(SystemExit):  # its text is not there
+        main(["plan", BERT_BASE])
     printed = capsys.readouterr().out
     for shown in ("31.5 M", "45.7 M", "67.0 M", "109.5 M", "1.77", "4.23", "7.14", "12.00", "62,500", "unchanged (3 |"):
         assert shown in printed
@@ -162,11 +165,73 @@ def test_whole_words_need_a_tokenizer_that_tells_where_they_start(
     assert line.endswith("tokenizer.json: masking: whole_word needs a WordPiece tokenizer; use masking=token")
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["data=/nowhere/text"],
+        ["model.vocab_size=30522"],
+        ["model.max_position_embeddings=99999", "seq_len=99999"],
+        ["global_batch_size=3", "micro_batch_size=1"],
+        ["deepspeed.fp16.enabled=true"],
+        ["out={folder}/recipe.yaml"],
+        ["out={folder}/recipe.yaml/run"],
+        ["out={folder}/other", "seed=1"],
+    ],
+    ids=str,
+)
+def test_planning_says_what_training_would(words: list[str], recipe_file: str, tmp_path: Path, capsys: Capture) -> None:
+    RunFolder(tmp_path / "other").create(load_recipe(Path(recipe_file), [f"out={tmp_path / 'other'}"]))
+    words = [word.format(folder=tmp_path) for word in words]
+    refused = error_line(capsys, "train", recipe_file, *words)
+    for form in ([], ["--json"]):
+        with pytest.raises(SystemExit) as caught:
+            main(["plan", recipe_file, *words, *form])
+        printed = capsys.readouterr()
+        assert (caught.value.code, printed.err) == (2, f"apollo-ds: {refused}\n")
+        assert "stages" in printed.out if form else "1" in printed.out
+
+
+def test_the_default_text_need_not_be_there_to_plan(
+    capsys: Capture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    main(["plan", "steps=400"])
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("name", ["out", "data"])
+@pytest.mark.parametrize("text", ["2024-11-26", "no", "1e3", "null", "[1]", "a: b", "~user/x"])
+def test_a_path_on_the_command_line_is_its_text(name: str, text: str, recipe_file: str) -> None:
+    assert getattr(load_recipe(Path(recipe_file), [f"{name}={text}"]), name) == Path(text)
+
+
+@pytest.mark.parametrize(
+    ("variables", "expected"),
+    [
+        ({"RANK": "abc"}, "RANK: must be a whole number, 0 to 0, not 'abc'"),
+        ({"RANK": "9", "WORLD_SIZE": "2"}, "RANK: must be a whole number, 0 to 1, not '9'"),
+        ({"RANK": "0", "WORLD_SIZE": "0"}, "WORLD_SIZE: must be a whole number, at least 1, not '0'"),
+        ({"RANK": "0", "WORLD_SIZE": "x"}, "WORLD_SIZE: must be a whole number, at least 1, not 'x'"),
+        ({"RANK": "0", "WORLD_SIZE": "2"}, "LOCAL_RANK: is not set, though RANK is"),
+        ({"RANK": "0", "LOCAL_RANK": "-1"}, "LOCAL_RANK: must be a whole number, at least 0, not '-1'"),
+        ({"RANK": "0", "MASTER_PORT": "99999"}, "MASTER_PORT: must be a whole number, 1 to 65535, not '99999'"),
+    ],
+    ids=str,
+)
+def test_a_rank_s_environment_is_checked(
+    variables: dict[str, str], expected: str, recipe_file: str, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert error_line(capsys, "train", recipe_file).startswith(expected)
+
+
 def test_ranks_must_divide_the_batch(recipe_file: str, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
     sentence = "global_batch_size: 3 ranks do not divide 8; use a multiple of 3"
     assert sentence in error_line(capsys, "train", recipe_file, "--ranks", "3")
     monkeypatch.setenv("RANK", "0")
     monkeypatch.setenv("WORLD_SIZE", "3")
+    monkeypatch.setenv("LOCAL_RANK", "0")
     assert sentence in error_line(capsys, "train", recipe_file)
     assert error_line(capsys, "train", recipe_file, "--ranks", "3").startswith("ranks: cannot be chosen here")
 
@@ -179,7 +244,8 @@ def test_ranks_must_divide_the_batch(recipe_file: str, capsys: Capture, monkeypa
         ("learning_rate=1e-2", "learning_rate 0.003, not 0.01"),
         ("model.hidden_size=64", "model.hidden_size 32, not 64"),
         ("method.layers=[1, 2, 6]", "method.layers [1, 3, 6], not [1, 2, 6]"),
-        ("method=scratch", "method."),
+        ("method=scratch", "method apollo, not scratch;"),
+        ("method=[apollo, pld]", "method apollo, not apollo+pld;"),
     ],
 )
 def test_a_run_folder_of_another_recipe_is_refused(

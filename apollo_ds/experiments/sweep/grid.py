@@ -9,9 +9,9 @@ from typing import Any, Self
 
 from apollo_ds.config.load import load_recipe
 from apollo_ds.config.overrides import read_mappings
-from apollo_ds.config.packaged import DEFAULT_RECIPE
+from apollo_ds.config.packaged import DEFAULT_RECIPE, expanded
 from apollo_ds.config.run_folder import RunFolder
-from apollo_ds.errors import UserError
+from apollo_ds.errors import UserError, shown
 from apollo_ds.experiments.history import RunHistory
 from apollo_ds.experiments.sweep.words import label, plain, word
 
@@ -82,8 +82,8 @@ class Grid:
         """
         grid = cls.parse(path)
         for cell in grid.cells:
+            checked = load_recipe(grid.recipe, cell.words, given_in=f"{path}: {cell.name}")
             try:
-                checked = load_recipe(grid.recipe, cell.words)
                 RunFolder(checked.out).check(checked)
             except UserError as error:
                 raise UserError(f"{path}: {cell.name}: {error}") from None
@@ -101,8 +101,8 @@ class Grid:
         """
         documents = read_mappings(path, "sweep")
         first = documents[0]
-        recipe = Path(_typed(str(path), "recipe", first.get("recipe", str(DEFAULT_RECIPE)), str))
-        out = Path(_typed(str(path), "out", first.get("out"), str))
+        recipe = expanded(_typed(str(path), "recipe", first.get("recipe", str(DEFAULT_RECIPE)), str))
+        out = expanded(_typed(str(path), "out", first.get("out"), str))
         parts: list[Part] = []
         for number, values in enumerate(documents):
             where = f"{path}: document {number + 1}" if number else str(path)
@@ -149,7 +149,7 @@ def _typed(where: str, key: str, value: Any, kind: type) -> Any:
     if value is None:
         raise UserError(f"{where}: {key} is missing")
     if not isinstance(value, kind):
-        raise UserError(f"{where}: {key}: must be {_EXPECTED[kind]}, not {value!r}")
+        raise UserError(f"{where}: {key}: must be {_EXPECTED[kind]}, not {shown(value)}")
     return value
 
 
@@ -167,7 +167,7 @@ def _check_grid(where: str, fixed: Mapping[str, Any], grid: Mapping[str, Any]) -
         raise UserError(f"{where}: grid: is empty; list values of at least one of the recipe's keys")
     for key, column in grid.items():
         if not isinstance(column, list) or not column:
-            raise UserError(f"{where}: grid.{key}: must be a list of values, not {column!r}")
+            raise UserError(f"{where}: grid.{key}: must be a list of values, not {shown(column)}")
         if key in fixed:
             raise UserError(f"{where}: {key} stands in both set and grid; remove one")
     if "out" in {*fixed, *grid}:
@@ -175,8 +175,8 @@ def _check_grid(where: str, fixed: Mapping[str, Any], grid: Mapping[str, Any]) -
 
 
 def _check_further_seeds(where: str, seeds: Sequence[Any], grid: Mapping[str, Any]) -> None:
-    if not all(isinstance(seed, int) for seed in seeds):
-        raise UserError(f"{where}: further_seeds: must be a list of seeds, not {seeds}")
+    if not all(type(seed) is int for seed in seeds):
+        raise UserError(f"{where}: further_seeds: must be a list of seeds, not {shown(seeds)}")
     missing = [key for key in _NEEDED if key not in grid]
     if seeds and missing:
         raise UserError(f"{where}: further_seeds: run at the best learning rate; list {' and '.join(missing)} in grid")

@@ -6,6 +6,9 @@ from typing import Any
 
 import yaml
 
+from apollo_ds.config.documents import parse_yaml
+from apollo_ds.errors import UserError
+
 
 def word(key: str, value: Any) -> str:
     """`key=value` as an override; text stays as it is, the rest is written without white space."""
@@ -20,7 +23,7 @@ def compact(value: Any) -> str:
         return "{" + ",".join(f"{json.dumps(str(key))}:{compact(part)}" for key, part in value.items()) + "}"
     if isinstance(value, float):
         return yaml.safe_dump(value).split("\n")[0]  # YAML, unlike JSON, wants a point before an exponent
-    if isinstance(value, str) and re.fullmatch(r"[A-Za-z][\w./-]*", value, re.ASCII) and yaml.safe_load(value) == value:
+    if isinstance(value, str) and re.fullmatch(r"[A-Za-z][\w./-]*", value, re.ASCII) and parse_yaml(value) == [value]:
         return value
     return json.dumps(value)
 
@@ -30,10 +33,10 @@ def plain(value: Any) -> Any:
     if not isinstance(value, str):
         return value
     try:
-        read = yaml.safe_load(value)
-    except yaml.YAMLError:
+        read = parse_yaml(value)
+    except UserError:
         return value  # the recipe's own check tells what is wrong with it
-    return read if isinstance(read, list | dict) else value
+    return read[0] if len(read) == 1 and isinstance(read[0], list | dict) else value
 
 
 def label(key: str, value: Any) -> str:

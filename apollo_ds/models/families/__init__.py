@@ -6,8 +6,8 @@ from inspect import getmembers, isabstract, isclass
 from pkgutil import iter_modules
 from typing import Annotated, Any
 
-from apollo_ds.by_name import ByName
-from apollo_ds.errors import UserError
+from apollo_ds.by_name import ByName, choice
+from apollo_ds.errors import UserError, shown
 from apollo_ds.models.family import Family
 from apollo_ds.models.shape import ModelShape
 
@@ -33,7 +33,7 @@ def family_of(shape: ModelShape) -> Family:
         UserError: there is none of that name.
     """
     if shape.family not in FAMILIES:
-        raise UserError(f"model.family: choose one of {', '.join(FAMILIES)}, not {shape.family!r}")
+        raise UserError(f"model.family: there is no {shown(shape.family)}; {choice(FAMILIES, shape.family)}")
     return FAMILIES[shape.family]
 
 
@@ -60,7 +60,7 @@ def preset(name: str) -> ModelShape:
         UserError: there is no such preset.
     """
     if name not in PRESETS:
-        raise UserError(f"model: there is no preset {name!r}; choose one of {', '.join(PRESETS)}, or give its sizes")
+        raise UserError(f"model: there is no preset {shown(name)}; {choice(PRESETS, name)}")
     return PRESETS[name]
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from apollo_ds.errors import EXIT_LOST_RANK, EXIT_OWN_FAULT, EXIT_USER_ERROR, UserError
+from apollo_ds.ranks import RankOf
 from apollo_ds.training.faults.stop_signal import STARTED_BY
 from data_prep.own_fault import sentence_of, tell_own_fault
 
@@ -25,7 +26,10 @@ _SECONDS_FOR_THE_CAUSE = 3.0
 """In which DeepSpeed's launcher, which looks each second, sees how the lost rank ended, and takes that exit code."""
 _LOSSES = ("gloo/transport/", "remote process exited", "ncclRemoteError")
 """What torch says when another rank's connection has gone, in errors that have no class of their own."""
-_OUT_OF_MEMORY = "the memory is used up: lower micro_batch_size, or set activation_checkpointing=true"
+_OUT_OF_MEMORY = (
+    "the memory is used up: lower micro_batch_size or set activation_checkpointing=true; where the model itself does "
+    "not fit, give it more ranks and a higher ZeRO stage, or make it smaller"
+)
 
 
 def say_last_words(error: Exception, folder: Path | None = None, has_joined: bool = False) -> int:
@@ -82,8 +86,12 @@ def _is_first_to_tell(has_joined: bool) -> bool:
 
     Where it does not answer, it is gone and has told why. A rank that fails early waits for it to come up.
     """
-    is_first_rank = os.environ.get("RANK", "0") == "0"
-    if os.environ.get("WORLD_SIZE", "1") == "1" or (is_first_rank and not has_joined):
+    try:
+        place = RankOf.this_process() or RankOf(0, 1)
+    except UserError:
+        return True  # nobody knows where the ranks would meet
+    is_first_rank = place.rank == 0
+    if place.count == 1 or (is_first_rank and not has_joined):
         return True
     answer: list[bool] = []
     asking = threading.Thread(target=_ask, args=(_common_store if has_joined else _store_from_outside, answer))

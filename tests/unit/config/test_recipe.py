@@ -119,29 +119,29 @@ def test_a_recorded_method_without_an_option_has_what_it_did_then(
         ("lr=1e-3", "unknown key lr; did you mean"),
         ("model.num_layer=6", "unknown key model.num_layer; did you mean model.num_layers?"),
         ("method.sample=es", "unknown key method.sample; did you mean method.sampler?"),
-        ("steps=many", "steps: Input should be a valid integer"),
-        ("steps=0", "steps: Input should be greater than 0, not 0"),
-        ("learning_rate=-1e-4", "learning_rate: Input should be greater than 0"),
-        ("adam_betas=0.9", "adam_betas: Input should be a valid tuple"),
-        ("lr_schedule=cosin", "lr_schedule: Input should be 'cosine', 'linear', 'wsd' or 'constant', not 'cosin'"),
-        ("model.family=t5", "model.family: choose one of bert, gpt2, roberta_prelayernorm, not 't5'"),
+        ("steps=many", "steps: must be a whole number, not 'many'"),
+        ("steps=0", "steps: must be greater than 0, not 0"),
+        ("learning_rate=-1e-4", "learning_rate: must be greater than 0, not -0.0001"),
+        ("adam_betas=0.9", "adam_betas: must be a list, not 0.9"),
+        ("lr_schedule=cosin", "lr_schedule: choose one of cosine, linear, wsd, constant, not 'cosin'"),
+        ("model.family=t5", "model.family: there is no 't5'; choose one of bert, gpt2, roberta_prelayernorm"),
         ("model.num_heads=7", "model: num_heads 7 does not divide hidden_size 512"),
-        ("model=bert-bas", "model: there is no preset 'bert-bas'; choose one of bert-small, bert-small-12, bert-base"),
+        ("model=bert-bas", "model: there is no preset 'bert-bas'; did you mean bert-base?"),
         ("model=", "model: "),
-        ("method=apolo", "stackbert, staged, swe, not 'apolo'"),
-        ("method=", "stackbert, staged, swe, not None"),
-        ("method.name=[apollo]", "method: choose one of apollo, bert2bert, "),
+        ("method=apolo", "method: there is no 'apolo'; did you mean apollo?"),
+        ("method=", "method: there is no None; choose one of apollo, bert2bert"),
+        ("method.name=[apollo]", "method: there is no ['apollo']; did you mean apollo?"),
         ("method={names: apollo}", "method.name is missing; choose one of apollo, bert2bert"),
         ("method=[]", "method: the list is empty; name at least one method"),
         ("method=[pld, apollo]", "method: apollo makes its own stages, so it can only stand first in the list"),
-        ("method=[apollo, dlp]", "method[1]: choose one of apollo, bert2bert, compound_grow, decreasing_drop, deep_ju"),
+        ("method=[apollo, dlp]", "method[1]: there is no 'dlp'; choose one of apollo, bert2bert"),
         ("method=[apollo, {name: pld, thetas: 1}]", "unknown key method[1].thetas; did you mean method[1].theta?"),
-        ("method=[apollo, {name: pld, theta: 9}]", "method[1].theta: Input should be less than or equal to 1, not 9"),
+        ("method=[apollo, {name: pld, theta: 9}]", "method[1].theta: must be at most 1, not 9"),
         ("model={fam: bert}", "model.family is missing; choose one of bert, gpt2, roberta_prelayernorm"),
         ("model=3", "model: there is no preset '3'; choose one of bert-small"),
-        ("out=", "out: must be a path, not None"),
+        ("out=", "out: is empty; name a folder"),
         ("deepspeed=[1]", "deepspeed: must be a mapping, not [1]"),
-        ("method.sampler=lvsp", "method.sampler: choose one of lvps, es, us, fs, none, not 'lvsp'"),
+        ("method.sampler=lvsp", "method.sampler: there is no 'lvsp'; did you mean lvps?"),
         ("method.layers=[1, 3, 2, 4]", "method.layers: must increase from at least 1 to the model's 4, not [1, 3, 2"),
         ("method.layers=[1, 2, 2, 4]", "method.layers: must increase"),
         ("method.layers=[0, 4]", "method.layers: must increase from at least 1"),
@@ -151,24 +151,27 @@ def test_a_recorded_method_without_an_option_has_what_it_did_then(
         ("method.grow_at=[0.5, 1.0]", "method.grow_at: fractions must increase between 0 and 1"),
         ("steps=3", "stage 1 of 3 has no steps; raise `steps`"),
         ("seq_len=513", "seq_len 513 is longer than model.max_position_embeddings 512"),
-        ("masking=words", "masking: Input should be 'token' or 'whole_word', not 'words'"),
+        ("masking=words", "masking: choose one of token, whole_word, not 'words'"),
         ("deepspeed.train_batch_size=8", "deepspeed.train_batch_size is set by the recipe's global_batch_size; remove"),
         ("deepspeed.train_micro_batch_size_per_gpu=8", "is set by the recipe's micro_batch_size; remove it"),
         ("deepspeed.gradient_accumulation_steps=8", "is set by the recipe's micro_batch_size; remove it"),
         ("deepspeed.optimizer.type=Adam", "deepspeed.optimizer is set by the recipe's weight_decay"),
         ("deepspeed.scheduler.type=WarmupLR", "deepspeed.scheduler is set by the recipe's lr_schedule; remove it"),
-        ("deepspeed.zero_optimization.round_robin_gradients=true", "round_robin_gradients must be off"),
+        (
+            "deepspeed.zero_optimization.round_robin_gradients=true",
+            "round_robin_gradients changes which rank owns what",
+        ),
         ("deepspeed.torch_autocast.enabled=true", "deepspeed.torch_autocast is not supported; use bf16 or fp16"),
         ("deepspeed.zero_optimization=3", "deepspeed.zero_optimization"),
         ("deepspeed.zero_optimization=", "deepspeed.zero_optimization"),
         ("deepspeed.bf16=false", "deepspeed.bf16"),
-        ("deepspeed.bf16.enabled=maybe", "deepspeed.bf16.enabled: choose true, false or auto, not 'maybe'"),
+        ("deepspeed.bf16.enabled=maybe", "deepspeed.bf16.enabled: choose one of true, false, auto, not 'maybe'"),
     ],
 )
-def test_a_wrong_value_is_told_file_key_and_fix(override: str, expected: str, recipe_file: Path) -> None:
+def test_a_wrong_value_of_the_command_line_is_told_key_and_fix(override: str, expected: str, recipe_file: Path) -> None:
     message = complaint(recipe_file, override)
     assert expected in message
-    assert message.startswith(f"{recipe_file}: ")
+    assert message.startswith("command line: ")
 
 
 def test_whole_words_are_for_bert(recipe_file: Path) -> None:
@@ -210,7 +213,7 @@ def test_a_missing_key_is_named(key: str, tmp_path: Path) -> None:
 
 def test_a_missing_size_of_a_model_is_named(recipe_file: Path) -> None:
     message = complaint(recipe_file, "model={family: bert, num_layers: 4}")
-    assert message == f"{recipe_file}: model.hidden_size is missing"
+    assert message == "command line: model.hidden_size is missing"
 
 
 @pytest.mark.parametrize(
@@ -225,7 +228,7 @@ def test_a_missing_size_of_a_model_is_named(recipe_file: Path) -> None:
     ],
 )
 def test_an_override_that_cannot_be_applied_is_named(override: str, expected: str, recipe_file: Path) -> None:
-    assert complaint(recipe_file, override) == expected
+    assert complaint(recipe_file, override) == f"command line: {expected}"
 
 
 @pytest.mark.parametrize(
@@ -234,8 +237,8 @@ def test_an_override_that_cannot_be_applied_is_named(override: str, expected: st
         (b"", "a recipe is a mapping of keys to values"),
         (b"- steps\n- 3\n", "a recipe is a mapping of keys to values"),
         (b"steps: [1\nseed: }\n", "not valid YAML: "),
-        (b"1: 2\n", "unknown key 1; did you mean "),
-        (b"\xff\xfe\x00\x01", "not valid YAML: "),
+        (b"1: 2\n", "line 1: the key 1 is not text; quote it"),
+        (b"\xff\xfe\x00\x01", "is not UTF-8 from byte 0 on"),
     ],
 )
 def test_a_file_that_is_no_recipe_is_refused(content: bytes, expected: str, tmp_path: Path) -> None:

@@ -166,7 +166,7 @@ def test_two_runs_with_one_folder_are_refused(tmp_path: Path) -> None:
     ("grid", "expected"),
     [
         ({"stpes": [1]}, "unknown key stpes; did you mean steps?"),
-        ({"method": ["scratch", "apolo"]}, "method: choose one of"),
+        ({"method": ["scratch", "apolo"]}, "method: there is no 'apolo'; did you mean apollo?"),
         ({"method": ["[scratch"]}, "method: '[scratch' is not a YAML value"),
         ({"learning_rate": [0.1, -1]}, "learning_rate: "),
     ],

@@ -61,7 +61,7 @@ def test_a_recipe_may_give_them() -> None:
 @pytest.mark.parametrize(
     ("override", "complaint"),
     [
-        ("model.num_kv_heads=0", "model.num_kv_heads: Input should be greater than 0, not 0"),
+        ("model.num_kv_heads=0", "model.num_kv_heads: must be greater than 0, not 0"),
         ("model.num_kv_head=1", "unknown key model.num_kv_head; did you mean model.num_kv_heads"),
         ("model.num_heads=3", "model: num_heads 3 does not divide hidden_size 128"),
     ],

@@ -12,7 +12,8 @@ BERT_BASE = str(PROJECT / "launch" / "recipes" / "bert-base.yaml")
 
 def test_bert_base_on_a_node(capsys: pytest.CaptureFixture[str]) -> None:
     words = ["plan", BERT_BASE, "peak_flops=5e14", "--ranks", "8", "--utilisation", "0.4", "--json"]
-    main(words)
+    with pytest.raises(SystemExit):  # its text is not there
+        main(words)
     plan = json.loads(capsys.readouterr().out)
     expected = plan["forecast"]
     assert expected["micro_batch"] == 48
@@ -23,7 +24,8 @@ def test_bert_base_on_a_node(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_the_plan_for_people_says_it_too(capsys: pytest.CaptureFixture[str]) -> None:
-    main(["plan", BERT_BASE, "peak_flops=5e14", "--ranks", "8", "--utilisation", "0.4"])
+    with pytest.raises(SystemExit):
+        main(["plan", BERT_BASE, "peak_flops=5e14", "--ranks", "8", "--utilisation", "0.4"])
     printed = " ".join(capsys.readouterr().out.split())
     assert "8 ranks at 40% of 500 TFLOP/s: 3.13 M tokens/s, 0.36 days" in printed
     assert printed.endswith("Stages train under ZeRO 1-1-1-1.")

@@ -1,0 +1,22 @@
+"""What the classes of a recipe have in common: how they check the values of their fields."""
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationInfo, field_validator
+from pydantic_core import PydanticKnownError
+
+
+class Checked(BaseModel):
+    """Fields that a user sets: no others, each a finite number where it is one, and no `true` for a number."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_truth_for_a_number(cls, value: Any, info: ValidationInfo) -> Any:
+        """Pydantic takes `true` for 1."""
+        parts = value if isinstance(value, list | tuple) else [value]
+        kind = cls.model_fields[str(info.field_name)].annotation
+        if kind not in (bool, bool | None) and any(isinstance(part, bool) for part in parts):
+            raise PydanticKnownError("float_type")
+        return value

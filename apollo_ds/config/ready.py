@@ -1,0 +1,68 @@
+"""What a run needs beside a sound recipe: a number of ranks, a text and a folder that fit it.
+
+`apollo-ds plan` and `apollo-ds train` both ask `check_ready`, so that planning says what training would refuse. What
+takes longer than a moment is left to training; docs/reliability.md lists it.
+"""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from apollo_ds.config.deepspeed import precision
+from apollo_ds.config.packaged import DEFAULT_RECIPE, find_recipe
+from apollo_ds.config.recipe import Recipe
+from apollo_ds.config.run_folder import RunFolder
+from apollo_ds.data.corpus import Corpus
+from apollo_ds.data.demo import default_text_folder
+from apollo_ds.errors import UserError
+from apollo_ds.gpus import visible_gpus
+from data_prep.manifest import NAME
+
+
+def with_default_text(recipe: Recipe, name: Path, overrides: Sequence[str]) -> tuple[Recipe, bool]:
+    """The recipe with the folder of its text, and whether that is the default text, which training prepares."""
+    is_default = find_recipe(name).resolve() == DEFAULT_RECIPE
+    if not is_default or any(override.startswith("data=") for override in overrides):
+        return recipe, False
+    return recipe.model_copy(update={"data": default_text_folder(recipe.data, recipe.model)}), True
+
+
+def is_there(text: Path) -> bool:
+    """Whether a folder holds prepared text."""
+    return (text / NAME).is_file()
+
+
+def check_ready(recipe: Recipe, ranks: int, is_prepared: bool = True) -> None:
+    """Look for what would keep a run from starting; without `is_prepared` its text need not be there.
+
+    Raises:
+        UserError: the number of ranks, the machine, the text or the run folder does not fit the recipe.
+    """
+    recipe.micro_batch(ranks)  # raises if they do not divide the batch
+    if precision(recipe.deepspeed) == "fp16" and _is_on_cpu():
+        raise UserError("deepspeed.fp16: is for GPUs, and this machine has none that it may use; use bf16 or fp32")
+    if is_prepared:
+        check_text(recipe)
+    RunFolder(recipe.out).check(recipe)
+
+
+def check_text(recipe: Recipe) -> None:
+    """Check that the text fits the model and the source run.
+
+    Raises:
+        UserError: the text is missing or does not fit.
+    """
+    corpus = Corpus.open(recipe.data)
+    corpus.check_fits(recipe.model, whole_words=recipe.masking == "whole_word")
+    corpus.check_fills(recipe.seq_len)
+    source = recipe.schedule().source_run
+    if source and source.tokenizer not in (None, corpus.tokenizer_hash):
+        raise UserError(
+            f"method.source: {source.folder} was trained with another tokenizer than {corpus.tokenizer_folder}; "
+            "prepare the text with the source's tokenizer: `apollo-prep build --tokenizer FOLDER`"
+        )
+
+
+def _is_on_cpu() -> bool:
+    """A rank's launcher may know of other accelerators than NVIDIA's."""
+    return os.environ.get("DS_ACCELERATOR") == "cpu" if "RANK" in os.environ else not visible_gpus()

@@ -1,0 +1,53 @@
+"""Which rank of how many this process is, as its launcher's environment says."""
+
+import os
+from dataclasses import dataclass
+from typing import Self
+
+from apollo_ds.errors import UserError, shown
+
+_LARGEST_PORT = 65535
+
+
+@dataclass(frozen=True)
+class RankOf:
+    """A rank's number, and how many there are."""
+
+    rank: int
+    count: int
+
+    @classmethod
+    def this_process(cls) -> Self | None:
+        """That of this process; None where no launcher has made it a rank, by RANK.
+
+        Raises:
+            UserError: a variable is missing or is none of the numbers that it may be.
+        """
+        if "RANK" not in os.environ:
+            return None
+        count = _number("WORLD_SIZE", 1, default=1)
+        return cls(_number("RANK", 0, count - 1), count)
+
+    def check_meeting(self) -> None:
+        """See that the environment tells which GPU is this rank's, and where the ranks meet.
+
+        Raises:
+            UserError: a variable is missing or is none of the numbers that it may be.
+        """
+        _number("LOCAL_RANK", 0, default=0 if self.count == 1 else None)
+        _number("MASTER_PORT", 1, _LARGEST_PORT, default=1)
+
+
+def _number(name: str, least: int, most: int | None = None, default: int | None = None) -> int:
+    text = os.environ.get(name)
+    if text is None and default is not None:
+        return default
+    wanted = f"{least} to {most}" if most is not None else f"at least {least}"
+    if text is None:
+        raise UserError(
+            f"{name}: is not set, though RANK is; let the launcher set it, or unset RANK to start the ranks"
+        )
+    number = int(text) if text.isascii() and text.isdecimal() and len(text) < 10 else -1
+    if number < least or (most is not None and number > most):
+        raise UserError(f"{name}: must be a whole number, {wanted}, not {shown(text)}; it is the launcher's to set")
+    return number

@@ -1,0 +1,64 @@
+"""What stages come to: equal for two lists of stages that train alike, whatever rules they name without using them."""
+
+from collections.abc import Hashable, Sequence
+from dataclasses import replace
+
+from apollo_ds.models.layer_map import LAYER_MAPS
+from apollo_ds.schedule.stage import GrowthRule, Stage
+
+_NO_GROWTH = (None, None, None, None)
+
+
+def effective(stages: Sequence[Stage]) -> Sequence[Hashable]:
+    """A value for each stage, or for several that go on as if they were one."""
+    values: list[tuple[Hashable, Hashable, int]] = []
+    last: Hashable = None
+    steps = 0
+    for old, new in zip([None, *stages], stages, strict=False):
+        value, growth = _what_runs(new), _growth(old, new) if old else None
+        if values and growth == _NO_GROWTH and value == last:
+            steps += new.steps
+            values[-1] = (*values[-1][:2], steps)
+        else:
+            steps = new.steps
+            values.append((value, growth, steps))
+        last = value
+    return values
+
+
+def _what_runs(new: Stage) -> Hashable:
+    runs = tuple((new.map_to(depth), chance) for depth, chance in new.depths())
+    drops = new.layer_drop
+    once = all(len(set(layers)) == len(layers) for layers, _ in runs)
+    rest = replace(
+        new,
+        method="",
+        steps=0,
+        depth_distribution=(1.0,),
+        shallowest=None,
+        layer_map="",
+        draw=new.draw if len(runs) > 1 else "step",
+        growth=GrowthRule(),
+        tied_gradients="sum" if once else new.tied_gradients,
+        layer_drop=drops if drops and drops.expected_depth(new.unique_layers, 0.0, 1.0) < new.unique_layers else None,
+    )
+    return rest, runs
+
+
+def _growth(old: Stage, new: Stage) -> Hashable:
+    """What of a stage's rule has a use where it follows another."""
+    if old.learned_growth or new.learned_growth:
+        return None
+    rule, deeper, wider = new.growth, new.unique_layers > old.unique_layers, new.shape != old.shape
+    depth = width = moments = rewarm = None
+    if deeper:
+        layer_map = LAYER_MAPS[rule.layer_map](old.unique_layers, new.unique_layers)
+        depth = (layer_map, rule.new_layers, rule.noise if rule.new_layers == "copy" else 0.0)
+    if wider:
+        width = rule.width
+    nothing_is_new = not deeper and not wider and new.frozen_layers == old.frozen_layers
+    if not new.continues(old) and not (rule.moments == "zero_new" and nothing_is_new):
+        moments = rule.moments
+    if rule.rewarm != "none" and rule.rewarm_steps > 1:
+        rewarm = (rule.rewarm, rule.rewarm_steps)
+    return depth, width, moments, rewarm

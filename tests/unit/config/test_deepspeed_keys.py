@@ -1,0 +1,107 @@
+"""The keys of DeepSpeed's configuration that this project knows are those of the DeepSpeed that is installed."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from deepspeed.comm.config import CommsLoggerConfig
+from deepspeed.runtime.config import DeepSpeedConfig
+from deepspeed.runtime.config_utils import DeepSpeedConfigModel
+from deepspeed.runtime.precision_config import DeepSpeedBF16Config, DeepSpeedFP16Config
+from deepspeed.runtime.zero.config import DeepSpeedZeroConfig
+from deepspeed.runtime.zero.offload_config import DeepSpeedZeroOffloadOptimizerConfig, DeepSpeedZeroOffloadParamConfig
+from deepspeed.utils.config import DeepSpeedThroughputTimerConfig
+from pydantic import BaseModel
+
+from apollo_ds.config.deepspeed import settle
+from apollo_ds.config.deepspeed_keys import (
+    REFUSED,
+    Bf16,
+    CommsLogger,
+    DeepSpeedKeys,
+    Fp16,
+    Offload,
+    Throughput,
+    Zero,
+    without_refused,
+)
+from apollo_ds.errors import UserError
+
+REMOVED_OF_ZERO = {"mics_shard_size", "mics_hierarchical_params_gather", "zeropp_loco_param"}
+
+
+def refused_within(place: str) -> set[str]:
+    return {name.removeprefix(f"{place}.") for name in REFUSED if name.startswith(f"{place}.")}
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "place"),
+    [
+        (Bf16, DeepSpeedBF16Config, "bf16"),
+        (Fp16, DeepSpeedFP16Config, "fp16"),
+        (Zero, DeepSpeedZeroConfig, "zero_optimization"),
+        (Offload, DeepSpeedZeroOffloadParamConfig, "zero_optimization.offload_param"),
+        (Offload, DeepSpeedZeroOffloadOptimizerConfig, "zero_optimization.offload_optimizer"),
+        (Throughput, DeepSpeedThroughputTimerConfig, "timers.throughput"),
+        (CommsLogger, CommsLoggerConfig, "comms_logger"),
+    ],
+)
+def test_each_key_of_deepspeed_s_classes_is_taken_or_refused(
+    ours: type[BaseModel], theirs: type[DeepSpeedConfigModel], place: str
+) -> None:
+    refused = {name for name in refused_within(place) if "." not in name}
+    assert not refused & ours.model_fields.keys()
+    known = {field.alias or name for name, field in theirs.model_fields.items()}
+    assert refused - REMOVED_OF_ZERO | ours.model_fields.keys() == known
+
+
+class Asked(dict[str, Any]):
+    """Notes the keys that somebody looks for."""
+
+    def __init__(self, values: dict[str, Any]) -> None:
+        super().__init__(values)
+        self.names: set[Any] = set()
+
+    def get(self, key: str, default: Any = None) -> Any:
+        self.names.add(key)
+        return super().get(key, default)
+
+    def __getitem__(self, key: str) -> Any:
+        self.names.add(key)
+        return super().__getitem__(key)
+
+    def __contains__(self, key: object) -> bool:
+        self.names.add(key)
+        return super().__contains__(key)
+
+    def keys(self) -> Any:
+        return _Keys(self)
+
+
+class _Keys:
+    def __init__(self, asked: Asked) -> None:
+        self.asked = asked
+
+    def __contains__(self, key: object) -> bool:
+        return key in self.asked
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(dict(self.asked))
+
+
+def test_each_key_that_deepspeed_looks_for_is_taken_or_refused() -> None:
+    asked = Asked({"train_micro_batch_size_per_gpu": 1})
+    DeepSpeedConfig(asked)
+    assert asked.names == DeepSpeedKeys.model_fields.keys() | {name for name in REFUSED if "." not in name}
+
+
+@pytest.mark.parametrize("off", [False, None, {"enabled": False}])
+def test_what_training_does_not_use_may_be_switched_off(off: Any) -> None:
+    config = {"tensorboard": off, "zero_optimization": {"stage": 1, "zenflow": off}}
+    assert without_refused(config) == {"zero_optimization": {"stage": 1}}
+    for ranks in (1, 2):  # nor does DeepSpeed see it
+        settled = settle(config, computes_bf16=True, world_size=ranks)
+        assert "tensorboard" not in settled
+        assert "zenflow" not in settled["zero_optimization"]
+    with pytest.raises(UserError, match=r"^zero_optimization.zenflow is not supported here; remove it$"):
+        without_refused({"zero_optimization": {"zenflow": {"enabled": True}}})
