@@ -12,13 +12,14 @@ import transformers
 import xxhash
 from tokenizers.processors import Sequence as InTurn
 from tokenizers.processors import TemplateProcessing
-from transformers import AutoConfig, AutoTokenizer, BatchEncoding, PretrainedConfig, PreTrainedModel
+from transformers import AutoConfig, BatchEncoding, PretrainedConfig, PreTrainedModel
 from transformers.utils.logging import disable_progress_bar, set_verbosity_error
 
 from apollo_ds.checkpoint.export_folder import READ_BY_TRANSFORMERS
 from apollo_ds.checkpoint.export_manifest import NAME, DamagedExport, read_export_manifest, verify_export
 from apollo_ds.checkpoint.find import hash_of
 from apollo_ds.config.run_folder import RunFolder
+from apollo_ds.data.saved_tokenizer import greatest_id, load_tokenizer
 from apollo_ds.errors import UserError
 from apollo_ds.finetune.positions import counts_positions_from_padding, most_tokens
 
@@ -53,11 +54,11 @@ class Pretrained:
         _verify(name, source)
         try:
             config = AutoConfig.from_pretrained(source)
-            tokenizer = AutoTokenizer.from_pretrained(source)
             counts_from_padding = counts_positions_from_padding(config)
         except Exception as error:  # damaged files raise anything in transformers
             reason = _first_line(error)
-            raise UserError(f"{name}: no model with a tokenizer that transformers can load there ({reason})") from None
+            raise UserError(f"{name}: no model that transformers can load there ({reason})") from None
+        tokenizer = load_tokenizer(source)
         _check(name, tokenizer, config)
         _make_ready(name, tokenizer)
         if not counts_from_padding:  # another id for padding would move every position
@@ -166,10 +167,11 @@ def _first_line(error: Exception) -> str:
 def _check(name: str, tokenizer: Any, config: PretrainedConfig) -> None:
     if not tokenizer.is_fast:
         raise UserError(f"{name}: its tokenizer is not one of the tokenizers library; save it with a tokenizer.json")
-    if len(tokenizer) > config.vocab_size:
+    tokens = greatest_id(tokenizer) + 1
+    if tokens > config.vocab_size:
         raise UserError(
-            f"{name}: the tokenizer has {len(tokenizer)} tokens, and the model {config.vocab_size}; save the model's "
-            "own tokenizer in its folder"
+            f"{name}: the tokenizer has {tokens} tokens, and the model {config.vocab_size}; save the model's own "
+            "tokenizer in its folder"
         )
 
 
