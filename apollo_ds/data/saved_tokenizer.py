@@ -19,7 +19,7 @@ def load_tokenizer(source: str | Path, says: dict[str, Any] | None = None, by: A
     from transformers import AutoTokenizer
 
     try:
-        tokenizer = (by or AutoTokenizer).from_pretrained(source, **(says or {}))
+        tokenizer = (by or AutoTokenizer).from_pretrained(source, trust_remote_code=False, **(says or {}))
     except Exception as error:  # damaged files raise anything in transformers
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise UserError(f"{source}: cannot be read as a tokenizer ({reason}); restore it") from None

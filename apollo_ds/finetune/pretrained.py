@@ -1,6 +1,7 @@
 """The model that is fine-tuned: where it is, its tokenizer made ready for sentences and pairs, and its weights."""
 
 import copy
+import os
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -48,12 +49,13 @@ class Pretrained:
             UserError: there is no such model, it is damaged, or its tokenizer is missing or not its own or has no token
                 to pad with.
         """
+        os.environ.setdefault("DISABLE_SAFETENSORS_CONVERSION", "1")  # a service of the hub, asked without being told
         set_verbosity_error()
         disable_progress_bar()
         source = _source(name)
         _verify(name, source)
         try:
-            config = AutoConfig.from_pretrained(source)
+            config = AutoConfig.from_pretrained(source, trust_remote_code=False)
             counts_from_padding = counts_positions_from_padding(config)
         except Exception as error:  # damaged files raise anything in transformers
             reason = _first_line(error)
@@ -91,6 +93,8 @@ class Pretrained:
     def build(self, auto_class: str, config: Mapping[str, Any], seed: int) -> PreTrainedModel:
         """The model in fp32 with a head whose weights are drawn from the seed, which later draws go on from.
 
+        Weights are read from safetensors alone: other formats are pickles.
+
         Args:
             auto_class: the class of `transformers` that has the head.
             config: what the head adds to the model's configuration.
@@ -109,11 +113,15 @@ class Pretrained:
                 self.source,
                 config=whole,
                 dtype=torch.float32,
+                use_safetensors=True,
+                trust_remote_code=False,
                 output_loading_info=True,
                 ignore_mismatched_sizes=True,
             )
         except Exception as error:  # as above
             reason = _first_line(error)
+            if "safetensors" in reason:
+                reason = "there is no model.safetensors; load it and save it again with transformers, which writes one"
             raise UserError(f"{self.name}: cannot be loaded as {auto_class} ({reason})") from None
         absent = {*loaded["missing_keys"], *(key for key, *_ in loaded["mismatched_keys"])}
         body = sorted(key for key in absent if key.startswith(f"{model.base_model_prefix}.") and ".pooler." not in key)
