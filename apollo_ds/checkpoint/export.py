@@ -5,12 +5,13 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from transformers import AutoTokenizer, PreTrainedModel
+from transformers import PreTrainedModel
 from transformers.initialization import no_init_weights
 from transformers.utils.logging import disable_progress_bar
 
 from apollo_ds.checkpoint.export_folder import check_replaceable, keep_foreign, replacing_folder
 from apollo_ds.checkpoint.export_manifest import write_export_manifest
+from apollo_ds.checkpoint.export_tokenizer import exported_tokenizer
 from apollo_ds.checkpoint.saved_state import SavedState
 from apollo_ds.data.corpus import Corpus
 from apollo_ds.errors import UserError
@@ -43,9 +44,8 @@ def export(state: SavedState, stage: Stage, text: Corpus, folder: Path, own: boo
     """
     folder = folder.resolve()  # what a link names is replaced, not the link
     check_replaceable(folder, state.manifest.run, own)
-    text.check_tokenizer()
-    tokenizer = _load_tokenizer(text.tokenizer_folder)
-    model = _model(state, stage, tokenizer)
+    tokenizer = exported_tokenizer(text, stage.shape)
+    model = _model(state, stage, tokenizer, text)
     about = {
         "run": state.manifest.run,
         "step": state.manifest.totals.step,
@@ -74,15 +74,13 @@ def _write(model: PreTrainedModel, tokenizer: Any, folder: Path) -> None:
 
 
 @torch.no_grad()
-def _model(state: SavedState, stage: Stage, tokenizer: Any) -> PreTrainedModel:
+def _model(state: SavedState, stage: Stage, tokenizer: Any, text: Corpus) -> PreTrainedModel:
     """The plain model. Layers that are still shared are in it at each position they run at."""
     family = family_of(stage.shape)
     shape = stage.shape.model_copy(update={"num_layers": stage.evaluation_depth})
-    config = family.config(shape)
-    if not family.counts_positions_from_padding:
-        config.pad_token_id = tokenizer.pad_token_id
+    config = family.exported_config(shape, tokenizer.pad_token_id)
     config.bos_token_id = tokenizer.bos_token_id
-    config.eos_token_id = tokenizer.eos_token_id
+    config.eos_token_id = tokenizer.eos_token_id if family.is_masked else text.manifest.tokenizer.end_of_document
     with no_init_weights():
         model = family.model_class()(config)
     model.tie_weights()
@@ -95,17 +93,5 @@ def _model(state: SavedState, stage: Stage, tokenizer: Any) -> PreTrainedModel:
         old = {source: state.gather(source, WEIGHT, torch.device("cpu")) for source in sources}
         weight = placement.apply(f"model.{name}", WEIGHT, old, state.counters)
         if weight is not None:
-            parameter.copy_(weight)
+            parameter.copy_(family.exported_weight(name, weight, config))
     return model
-
-
-def _load_tokenizer(folder: Path) -> Any:
-    """A saved tokenizer.
-
-    Raises:
-        UserError: transformers cannot read it.
-    """
-    try:
-        return AutoTokenizer.from_pretrained(folder)
-    except Exception as error:  # damaged files raise anything in transformers
-        raise UserError(f"{folder}: cannot be read as a tokenizer ({type(error).__name__}); restore it") from None

@@ -1,5 +1,6 @@
 """The processes of a run: who they are, how they meet, and what they agree on."""
 
+import errno
 import logging
 import os
 import re
@@ -14,6 +15,7 @@ from typing import Any, TypeVar
 import torch
 import torch.distributed as dist
 
+from apollo_ds.engine.loopback import meeting_place
 from apollo_ds.engine.tested_versions import doubt_of_deepspeed
 from apollo_ds.errors import UserError
 from data_prep.own_fault import sentence_of
@@ -68,9 +70,9 @@ class Processes:
             accelerator.set_device(int(os.environ["LOCAL_RANK"]))
         report("joining the other ranks")
         try:
-            deepspeed.init_distributed(verbose=False, timeout=_PATIENCE)
-        except dist.DistNetworkError as error:
-            if "EADDRINUSE" not in str(error):
+            deepspeed.init_distributed(verbose=False, timeout=_PATIENCE, init_method=meeting_place())
+        except (dist.DistNetworkError, OSError) as error:
+            if "EADDRINUSE" not in str(error) and getattr(error, "errno", None) != errno.EADDRINUSE:
                 raise
             raise UserError(
                 f"MASTER_PORT: another process of this machine has the port {os.environ['MASTER_PORT']}; "

@@ -1,11 +1,15 @@
 """How figures look: one style, lines that can be told apart in black and white, and axes with units."""
 
+import re
+import textwrap
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.legend import Legend
 
 from data_prep.files import replacing
 
@@ -13,6 +17,12 @@ COLOURS = ("#000000", "#d55e00", "#0072b2", "#009e73", "#cc79a7", "#7f6000", "#5
 DASHES = ("-", "--", "-.", ":", (0, (6, 1.5, 1, 1.5, 1, 1.5)))
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 GREY = "#777777"
+SMALL = 8.0
+"""Points of a letter in legends and titles."""
+SMALL_ROW = 0.16
+"""Inches of a line of such letters."""
+_FILLED = 0.9
+"""Of a figure's width, for text that has to be fitted: letters are whole pixels wide, so it cannot be met exactly."""
 
 _DURATIONS = (("days", 86400.0), ("hours", 3600.0), ("minutes", 60.0), ("seconds", 1.0))
 _PREFIXES = (("E", 1e18), ("P", 1e15), ("T", 1e12), ("G", 1e9), ("M", 1e6), ("k", 1e3), ("", 1.0))
@@ -29,8 +39,37 @@ def style_axes(axes: Axes) -> Axes:
     """Axes in this project's style."""
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(alpha=0.25, linewidth=0.6)
-    axes.tick_params(labelsize=8)
+    axes.tick_params(labelsize=SMALL)
     return axes
+
+
+def legend_below(figure: Figure, handles: Sequence[Any], labels: Sequence[str], columns: int) -> None:
+    """A legend below the axes: in fewer columns, and at last in smaller letters, where it is wider than the figure."""
+
+    def drawn(columns: int, size: float) -> tuple[Legend, float]:
+        look: dict[str, Any] = {"loc": "outside lower center", "frameon": False}
+        legend = figure.legend(handles, labels, ncols=columns, fontsize=size, **look)
+        return legend, legend.get_window_extent().width / figure.bbox.width
+
+    size = SMALL
+    legend, width = drawn(columns, size)
+    while width > 1:
+        legend.remove()
+        if columns > 1:
+            columns //= 2
+        else:
+            size *= _FILLED / width
+        legend, width = drawn(columns, size)
+    figure.set_figheight(figure.get_figheight() + SMALL_ROW * -(-len(labels) // columns))
+
+
+def wrapped(figure: Figure, name: str) -> str:
+    """A name in small letters, in as many lines as the figure's width takes; broken behind commas where it can be."""
+    text = figure.text(0, 0, name, fontsize=SMALL)
+    width = text.get_window_extent().width / figure.bbox.width
+    text.remove()
+    spaced = re.sub(r",(?=\S)", ", ", name) if width > _FILLED else name
+    return textwrap.fill(spaced, max(1, int(len(name) * _FILLED**2 / width)), break_on_hyphens=False)
 
 
 def line_style(number: int) -> dict[str, Any]:

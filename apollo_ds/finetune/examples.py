@@ -1,13 +1,15 @@
 """Labelled sentences and pairs from `.tsv` and `.jsonl` files, checked line by line."""
 
 import csv
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
+
+from pydantic_core import from_json
 
 from apollo_ds.errors import UserError
+from apollo_ds.finetune.encoding import open_text
 from apollo_ds.finetune.tasks import Task
 
 Row = tuple[int, dict[str, Any]]
@@ -47,65 +49,69 @@ def read_examples(path: Path, task: Task) -> list[Example]:
     Raises:
         UserError: the file cannot be read, is empty, lacks a column, or a line is not as its task wants it.
     """
-    rows = _jsonl(path) if path.suffix == ".jsonl" else _tsv(path)
-    try:
+    with open_text(path) as file:
+        rows = _jsonl(path, file) if path.suffix == ".jsonl" else _tsv(path, file)
         examples = [_example(path, number, values, task) for number, values in rows]
-    except UnicodeDecodeError:
-        raise UserError(f"{path}: is not UTF-8 text; convert it") from None
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read: {error.strerror}") from None
     if not examples:
         raise UserError(f"{path}: holds no examples; each line after the header is one")
     return examples
 
 
-def _tsv(path: Path) -> Iterator[Row]:
+def _tsv(path: Path, file: TextIO) -> Iterator[Row]:
     """Rows of a file whose first line names the columns. Quotes are text: GLUE's files do not use them otherwise."""
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        reader = csv.reader(file, delimiter="\t", quoting=csv.QUOTE_NONE)
+    reader = csv.reader(file, delimiter="\t", quoting=csv.QUOTE_NONE)
+    try:
+        header = next(reader, [])
+        for row in reader:
+            if row and len(row) != len(header):
+                raise UserError(
+                    f"{path}: line {reader.line_num} has {len(row)} columns, and the header {len(header)}; put one "
+                    "tab between two columns and none elsewhere"
+                )
+            if row:
+                yield reader.line_num, dict(zip(header, row, strict=True))
+    except csv.Error as error:
+        raise UserError(f"{path}: line {reader.line_num}: {error}; write one example a line") from None
+
+
+def _jsonl(path: Path, file: TextIO) -> Iterator[Row]:
+    for number, line in enumerate(file, start=1):
+        if not line.strip():
+            continue
         try:
-            header = next(reader, [])
-            for row in reader:
-                if row and len(row) != len(header):
-                    raise UserError(
-                        f"{path}: line {reader.line_num} has {len(row)} columns, and the header {len(header)}; put one "
-                        "tab between two columns and none elsewhere"
-                    )
-                if row:
-                    yield reader.line_num, dict(zip(header, row, strict=True))
-        except csv.Error as error:
-            raise UserError(f"{path}: line {reader.line_num}: {error}; write one example a line") from None
-
-
-def _jsonl(path: Path) -> Iterator[Row]:
-    with path.open(encoding="utf-8-sig") as file:
-        for number, line in enumerate(file, start=1):
-            if not line.strip():
-                continue
-            try:
-                values = json.loads(line)
-            except json.JSONDecodeError as error:
-                raise UserError(f"{path}: line {number} is not JSON ({error}); write one object a line") from None
-            if not isinstance(values, dict):
-                raise UserError(f"{path}: line {number} is not a JSON object; write one object a line")
-            yield number, values
+            values = from_json(line)
+        except ValueError as error:
+            raise UserError(f"{path}: line {number} is not JSON ({error}); write one object a line") from None
+        if not isinstance(values, dict):
+            raise UserError(f"{path}: line {number} is not a JSON object; write one object a line")
+        yield number, values
 
 
 def _example(path: Path, number: int, values: dict[str, Any], task: Task) -> Example:
-    texts = tuple(str(_value(path, number, values, names)) for names in task.texts)
-    if not any(texts):
+    texts = tuple(_text(path, number, values, names) for names in task.texts)
+    if not any(text.strip() for text in texts):
         raise UserError(f"{path}: line {number} has no text; remove it")
     label = _value(path, number, values, task.label)
     return Example(texts, _class(path, number, label, task) if task.labels else _number(path, number, label, task))
 
 
 def _value(path: Path, number: int, values: dict[str, Any], names: Sequence[str]) -> Any:
-    for name in names:
-        if values.get(name) is not None:
+    present = [name for name in names if name in values]
+    for name in present:
+        if values[name] is not None:
             return values[name]
+    if present:
+        raise UserError(f"{path}: line {number}: {present[0]} is null; give it a value, or remove the line")
     where = f"line {number}" if path.suffix == ".jsonl" else "its first line"
     found = ", ".join(column[:30] for column in list(values)[:8])
     raise UserError(f"{path}: no column {' or '.join(names)} among {found}; name it so in {where}")
+
+
+def _text(path: Path, number: int, values: dict[str, Any], names: Sequence[str]) -> str:
+    text = _value(path, number, values, names)
+    if not isinstance(text, str):
+        raise UserError(f"{path}: line {number}: {str(text)[:40]} is no text for {names[0]}; write it in quotes")
+    return text
 
 
 def _class(path: Path, number: int, label: Any, task: Task) -> int:
@@ -114,7 +120,7 @@ def _class(path: Path, number: int, label: Any, task: Task) -> int:
         return task.labels.index(label)
     try:
         value = float(label)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         value = -1.0
     if value in range(len(task.labels)):
         return int(value)
@@ -126,7 +132,7 @@ def _number(path: Path, number: int, label: Any, task: Task) -> float:
     low, high = task.limits
     try:
         value = float(label)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         value = float("nan")
     if low <= value <= high:
         return value

@@ -1,6 +1,7 @@
 """The model that is fine-tuned: where it is, its tokenizer made ready for sentences and pairs, and its weights."""
 
 import copy
+import os
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -12,13 +13,14 @@ import transformers
 import xxhash
 from tokenizers.processors import Sequence as InTurn
 from tokenizers.processors import TemplateProcessing
-from transformers import AutoConfig, AutoTokenizer, BatchEncoding, PretrainedConfig, PreTrainedModel
+from transformers import AutoConfig, BatchEncoding, PretrainedConfig, PreTrainedModel
 from transformers.utils.logging import disable_progress_bar, set_verbosity_error
 
 from apollo_ds.checkpoint.export_folder import READ_BY_TRANSFORMERS
 from apollo_ds.checkpoint.export_manifest import NAME, DamagedExport, read_export_manifest, verify_export
 from apollo_ds.checkpoint.find import hash_of
 from apollo_ds.config.run_folder import RunFolder
+from apollo_ds.data.saved_tokenizer import greatest_id, load_tokenizer
 from apollo_ds.errors import UserError
 from apollo_ds.finetune.positions import counts_positions_from_padding, most_tokens
 
@@ -47,17 +49,18 @@ class Pretrained:
             UserError: there is no such model, it is damaged, or its tokenizer is missing or not its own or has no token
                 to pad with.
         """
+        os.environ.setdefault("DISABLE_SAFETENSORS_CONVERSION", "1")  # a service of the hub, asked without being told
         set_verbosity_error()
         disable_progress_bar()
         source = _source(name)
         _verify(name, source)
         try:
-            config = AutoConfig.from_pretrained(source)
-            tokenizer = AutoTokenizer.from_pretrained(source)
+            config = AutoConfig.from_pretrained(source, trust_remote_code=False)
             counts_from_padding = counts_positions_from_padding(config)
         except Exception as error:  # damaged files raise anything in transformers
             reason = _first_line(error)
-            raise UserError(f"{name}: no model with a tokenizer that transformers can load there ({reason})") from None
+            raise UserError(f"{name}: no model that transformers can load there ({reason})") from None
+        tokenizer = load_tokenizer(source)
         _check(name, tokenizer, config)
         _make_ready(name, tokenizer)
         if not counts_from_padding:  # another id for padding would move every position
@@ -90,6 +93,8 @@ class Pretrained:
     def build(self, auto_class: str, config: Mapping[str, Any], seed: int) -> PreTrainedModel:
         """The model in fp32 with a head whose weights are drawn from the seed, which later draws go on from.
 
+        Weights are read from safetensors alone: other formats are pickles.
+
         Args:
             auto_class: the class of `transformers` that has the head.
             config: what the head adds to the model's configuration.
@@ -108,11 +113,15 @@ class Pretrained:
                 self.source,
                 config=whole,
                 dtype=torch.float32,
+                use_safetensors=True,
+                trust_remote_code=False,
                 output_loading_info=True,
                 ignore_mismatched_sizes=True,
             )
         except Exception as error:  # as above
             reason = _first_line(error)
+            if "safetensors" in reason:
+                reason = "there is no model.safetensors; load it and save it again with transformers, which writes one"
             raise UserError(f"{self.name}: cannot be loaded as {auto_class} ({reason})") from None
         absent = {*loaded["missing_keys"], *(key for key, *_ in loaded["mismatched_keys"])}
         body = sorted(key for key in absent if key.startswith(f"{model.base_model_prefix}.") and ".pooler." not in key)
@@ -166,10 +175,11 @@ def _first_line(error: Exception) -> str:
 def _check(name: str, tokenizer: Any, config: PretrainedConfig) -> None:
     if not tokenizer.is_fast:
         raise UserError(f"{name}: its tokenizer is not one of the tokenizers library; save it with a tokenizer.json")
-    if len(tokenizer) > config.vocab_size:
+    tokens = greatest_id(tokenizer) + 1
+    if tokens > config.vocab_size:
         raise UserError(
-            f"{name}: the tokenizer has {len(tokenizer)} tokens, and the model {config.vocab_size}; save the model's "
-            "own tokenizer in its folder"
+            f"{name}: the tokenizer has {tokens} tokens, and the model {config.vocab_size}; save the model's own "
+            "tokenizer in its folder"
         )
 
 

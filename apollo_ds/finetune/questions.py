@@ -1,11 +1,12 @@
 """Questions about a text, as SQuAD 1.1's files hold them."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+
+from pydantic import BaseModel, ConfigDict, NonNegativeInt, ValidationError
 
 from apollo_ds.errors import UserError
+from apollo_ds.finetune.encoding import open_text
 
 
 @dataclass(frozen=True)
@@ -17,6 +18,37 @@ class Question:
     answers: tuple[tuple[int, str], ...]
 
 
+class _Values(BaseModel):
+    """What is read of a file; it may hold more."""
+
+    model_config = ConfigDict(strict=True)
+
+
+class _Answer(_Values):
+    answer_start: NonNegativeInt
+    text: str
+
+
+class _Asked(_Values):
+    question: str
+    answers: list[_Answer]
+    id: str | int | None = None
+    is_impossible: bool = False
+
+
+class _Paragraph(_Values):
+    context: str
+    qas: list[_Asked]
+
+
+class _Article(_Values):
+    paragraphs: list[_Paragraph]
+
+
+class _Squad(_Values):
+    data: list[_Article]
+
+
 def read_questions(path: Path) -> list[Question]:
     """Every question of a file, in order.
 
@@ -24,31 +56,28 @@ def read_questions(path: Path) -> list[Question]:
         UserError: it cannot be read, is not in SQuAD's format, or has questions without an answer in the text.
     """
     try:
-        articles = json.loads(path.read_text(encoding="utf-8"))["data"]
-        questions = [
-            _question(path, asked, paragraph["context"])
-            for article in articles
-            for paragraph in article["paragraphs"]
-            for asked in paragraph["qas"]
-        ]
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read: {error.strerror}") from None
-    except (ValueError, KeyError, TypeError, IndexError) as error:
-        told = f"no {error}" if isinstance(error, KeyError) else str(error)
+        with open_text(path) as file:
+            articles = _Squad.model_validate_json(file.read()).data
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        told = f"{where}: {first['msg']}" if where else first["msg"]
         raise UserError(f"{path}: is not in the format of SQuAD 1.1 ({told}); use its own files") from None
+    paragraphs = [paragraph for article in articles for paragraph in article.paragraphs]
+    questions = [_question(path, asked, paragraph.context) for paragraph in paragraphs for asked in paragraph.qas]
     if not questions:
         raise UserError(f"{path}: holds no questions; use SQuAD 1.1's own file")
     return questions
 
 
-def _question(path: Path, asked: dict[str, Any], context: str) -> Question:
-    name = asked.get("id", asked["question"])
-    if asked.get("is_impossible") or not asked["answers"]:
+def _question(path: Path, asked: _Asked, context: str) -> Question:
+    name = asked.question if asked.id is None else asked.id
+    if asked.is_impossible or not asked.answers:
         raise UserError(f"{path}: question {name} has no answer; use SQuAD 1.1, where each has one, not 2.0")
-    answers = tuple((int(answer["answer_start"]), str(answer["text"])) for answer in asked["answers"])
+    answers = tuple((answer.answer_start, answer.text) for answer in asked.answers)
     for start, text in answers:
         if not text.strip() or context[start : start + len(text)] != text:
             raise UserError(
                 f"{path}: question {name}: the text does not hold the answer {text[:40]!r} at {start}; correct it"
             )
-    return Question(asked["question"].strip(), context, answers)
+    return Question(asked.question.strip(), context, answers)

@@ -29,8 +29,6 @@ class Family(ABC):
     """Whether the model learns by filling in masked tokens. Otherwise it continues text."""
     is_pre_norm: ClassVar[bool]
     """Whether a block normalises what it reads (pre-LN), so that its branches are added to what it was given."""
-    counts_positions_from_padding: ClassVar[bool] = False
-    """Whether positions are counted from the padding token's id, so that an export must keep that id."""
     backbone: ClassVar[str]
     """Path of the model without its head."""
     blocks: ClassVar[str]
@@ -57,7 +55,24 @@ class Family(ABC):
 
     @abstractmethod
     def config(self, shape: ModelShape) -> "PretrainedConfig":
-        """The class's configuration for a shape."""
+        """The class's configuration for a shape, without a padding token.
+
+        Samples are packed without padding, and the class would give that token's embedding no gradient.
+        """
+
+    def position_ids(self, input_ids: "Tensor") -> "Tensor | None":
+        """The positions (1, seq_len) of tokens (batch, seq_len); None where the class itself counts them from 0."""
+        return None
+
+    def exported_config(self, shape: ModelShape, pad: int | None) -> "PretrainedConfig":
+        """The configuration of an exported model, whose tokenizer pads with the token of this id, if with any."""
+        config = self.config(shape)
+        config.pad_token_id = pad
+        return config
+
+    def exported_weight(self, name: str, weight: "Tensor", config: "PretrainedConfig") -> "Tensor":
+        """A trained parameter as a model with the exported configuration has it."""
+        return weight
 
     @abstractmethod
     def transform(self, model: Any, hidden: "Tensor") -> "Tensor":

@@ -84,7 +84,8 @@ class PretrainingModel(nn.Module):
         """See the class."""
         backbone = self.model.get_submodule(self.family.backbone)
         with torch.set_grad_enabled(torch.is_grad_enabled() and self.layers.first_trained == 0):
-            hidden = backbone(input_ids=input_ids, use_cache=False).last_hidden_state
+            places = self.family.position_ids(input_ids)
+            hidden = backbone(input_ids=input_ids, position_ids=places, use_cache=False).last_hidden_state
         if positions.shape[1] < hidden.shape[1]:
             index = positions.unsqueeze(-1).expand(-1, -1, hidden.shape[-1])
             hidden = hidden.gather(1, index)

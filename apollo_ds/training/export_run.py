@@ -68,6 +68,9 @@ def _choose(run: RunFolder, identity: str | None, step: int | None) -> Path:
 def _text_of(run: RunFolder, recipe: Recipe, recorded: str | None) -> Corpus:
     """The run's text, whose tokenizer must be the one that it was trained with."""
     if not (recipe.data / "manifest.json").is_file():
+        for folder in run.path.resolve().parents:
+            if (folder / recipe.data / "manifest.json").is_file():
+                raise UserError(f"data: there is no {recipe.data} in {Path.cwd()}; run the command in {folder}")
         there = "" if recipe.data.is_absolute() else ", or run the command in the folder that the run was started in"
         raise UserError(f"data: {recipe.data} is gone, and the model's tokenizer with it; restore it{there}")
     text = Corpus.open(recipe.data)

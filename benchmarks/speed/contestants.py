@@ -118,7 +118,7 @@ def _cross_entropy(hidden: Tensor, decoder: torch.nn.Linear, labels: Tensor) -> 
 def _stock_model(setting: Setting, layers: int, dropout: float) -> PreTrainedModel:
     shape = setting.shape.model_copy(update={"num_layers": layers, "dropout": dropout})
     family = family_of(shape)
-    return family.model_class()(family.config(shape))
+    return family.model_class()(family.exported_config(shape, pad=0))
 
 
 def _batches(setting: Setting, processes: Processes) -> list[Batch]:

@@ -40,6 +40,13 @@ def batch() -> tuple[Tensor, Tensor, Tensor]:
     return ids, torch.tensor([[1, 4, 6]] * 3), torch.randint(0, 31, (3, 3), generator=generator)
 
 
+def logits(model: PretrainingModel, ids: Tensor) -> Tensor:
+    """What a model that trains computes for tokens (batch, tokens): (batch, tokens, vocabulary)."""
+    places = model.family.position_ids(ids)
+    found: Tensor = model.model(input_ids=ids, position_ids=places, use_cache=False).logits
+    return found
+
+
 def loss(model: PretrainingModel, layer_map: tuple[int, ...]) -> Tensor:
     model.run_in_order(layer_map)
     return model(*batch())

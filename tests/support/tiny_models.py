@@ -10,6 +10,7 @@ from corpora import corpus
 from transformers import AutoTokenizer
 from transformers.utils.logging import disable_progress_bar
 
+from apollo_ds.models.families import FAMILIES
 from apollo_ds.models.pretraining import build
 from apollo_ds.models.shape import ModelShape
 
@@ -24,7 +25,11 @@ def exported(family: str) -> Path:
     shape = ModelShape(family=family, vocab_size=prepared.vocab_size, max_position_embeddings=POSITIONS, **values)
     disable_progress_bar()
     folder = Path(mkdtemp(prefix="apollo-ds-model-"))
-    build(shape, 2, seed=0).model.save_pretrained(folder)
+    trained, of = build(shape, 2, seed=0).model, FAMILIES[family]
+    model = of.model_class()(of.exported_config(shape, prepared.manifest.tokenizer.pad))
+    weights = {name: of.exported_weight(name, weight, model.config) for name, weight in trained.state_dict().items()}
+    model.load_state_dict(weights)
+    model.save_pretrained(folder)
     AutoTokenizer.from_pretrained(prepared.tokenizer_folder).save_pretrained(folder)
     return folder
 

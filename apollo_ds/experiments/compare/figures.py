@@ -15,7 +15,17 @@ from matplotlib.figure import Figure
 from apollo_ds.experiments.compare.groups import Group
 from apollo_ds.experiments.compare.measures import Spread, Target, saving
 from apollo_ds.experiments.history import Event, RunHistory, cost_to_reach, recorded_loss
-from apollo_ds.experiments.style import GREY, axis_of, line_style, new_figure, style_axes
+from apollo_ds.experiments.style import (
+    GREY,
+    SMALL,
+    SMALL_ROW,
+    axis_of,
+    legend_below,
+    line_style,
+    new_figure,
+    style_axes,
+    wrapped,
+)
 
 _LOSS = "held-out loss (nats per token)"
 _TARGET_LOSSES = 80
@@ -23,12 +33,9 @@ _MOST_MARKERS = 12
 _FEW = 4
 """Labels that fit into the axes."""
 _LONG_LABEL = 36
-"""Characters of a label beside which there is no room for another."""
-_LEGEND_ROW = 0.16
-"""Inches."""
-_LEGEND_FONT = 8.0
-_LEGEND_WIDTH = 0.9
-"""Of the figure's, where it has to be made smaller: letters are whole pixels wide, so it cannot be met exactly."""
+"""Characters of a label beside which there is no room for another, nor for a curve."""
+_ROW_HEIGHT = 2.1
+"""Inches of a row of panels, with a title of one line."""
 _WINDOW = 0.04
 """What is drawn of a run to either side of a growth, as a part of its steps."""
 
@@ -40,7 +47,7 @@ def draw(groups: Sequence[Group], baseline: Group, target: Target | None) -> dic
         f"loss_against_{name}.png": draw_losses(groups, currency, target if compares else None)
         for name, currency in (("flops", "flops"), ("tokens", "tokens"), ("time", "seconds"))
     }
-    if compares and target:
+    if compares and target and target.is_learned:
         figures["saving_against_loss.png"] = _savings(groups, baseline, target)
     growing = [group for group in groups if _growths_of_all(group)]
     if growing:
@@ -94,7 +101,7 @@ def draw_losses(groups: Sequence[Group], currency: str, target: Target | None) -
             if len(groups) == 1:
                 text = _layers(group.shown[0].growths[at])
                 place = (after.x, after.mean)  # below the curve, which falls
-                axes.annotate(text, place, (-6, -9), textcoords="offset points", fontsize=8, ha="right", va="top")
+                axes.annotate(text, place, (-6, -9), textcoords="offset points", fontsize=SMALL, ha="right", va="top")
     if any(_growths_of_all(group) for group in groups):
         axes.plot([], [], "o", color=GREY, markersize=7, markerfacecolor="white", label="growth")
     if target:
@@ -109,19 +116,12 @@ def draw_losses(groups: Sequence[Group], currency: str, target: Target | None) -
 
 
 def _legend(figure: Figure, axes: Axes) -> None:
-    """Within the axes if there are few labels, else below them, smaller where one is wider than the figure."""
+    """Within the axes if there are few short labels, else below them."""
     handles, labels = axes.get_legend_handles_labels()
-    if len(labels) <= _FEW:
-        axes.legend(frameon=False, fontsize=_LEGEND_FONT)
-        return
-    columns = 2 if max(map(len, labels)) <= _LONG_LABEL else 1
-    figure.set_figheight(figure.get_figheight() + _LEGEND_ROW * -(-len(labels) // columns))
-    look: dict[str, Any] = {"loc": "outside lower center", "ncols": columns, "frameon": False}
-    legend = figure.legend(handles, labels, fontsize=_LEGEND_FONT, **look)
-    width = legend.get_window_extent().width / figure.bbox.width
-    if width > 1:
-        legend.remove()
-        figure.legend(handles, labels, fontsize=_LEGEND_FONT * _LEGEND_WIDTH / width, **look)
+    if len(labels) <= _FEW and max(map(len, labels)) <= _LONG_LABEL:
+        axes.legend(frameon=False, fontsize=SMALL)
+    else:
+        legend_below(figure, handles, labels, columns=2)
 
 
 def _evaluations(group: Group, currency: str, unit: float) -> list[_Point]:
@@ -158,10 +158,10 @@ def _layers(growth: Event) -> str:
 
 
 def _savings(groups: Sequence[Group], baseline: Group, target: Target) -> Figure:
-    """Saving in FLOPs at every loss that the baseline came to, not at its last alone."""
+    """Saving in FLOPs at every loss that the baseline came to by learning, not at its last alone."""
     figure, axes = new_figure()
-    curve = baseline.mean_curve()
-    losses = np.linspace(curve[0].loss, target.loss, _TARGET_LOSSES) if np.isfinite(curve[0].loss) else np.array([])
+    highest = min(baseline.mean_curve()[0].loss, np.inf if target.unigram_entropy is None else target.unigram_entropy)
+    losses = np.linspace(highest, target.loss, _TARGET_LOSSES) if np.isfinite(highest) else np.array([])
     for number, group in enumerate(groups):
         if group is baseline:
             axes.axhline(0, color=line_style(number)["color"], linewidth=1.5, label=f"{group.name} (baseline)")
@@ -189,22 +189,27 @@ def _savings_at(group: Group, baseline: Group, loss: float) -> list[float] | Non
 def _growths(groups: Sequence[Group]) -> Figure:
     """A row of panels a recipe, a panel a growth: training loss of each step, held-out loss where it was measured."""
     columns = max(_growths_of_all(group) for group in groups)
-    figure, _ = new_figure(max(4.5, 2.4 * columns), 0.6 + 2.1 * len(groups))
+    figure, _ = new_figure(max(4.5, 2.4 * columns))
     figure.clear()
-    panels = figure.subplots(len(groups), columns, squeeze=False)
-    for row, group in zip(panels, groups, strict=True):
-        for number, axes in enumerate(row):
+    titles = [wrapped(figure, group.name) for group in groups]
+    heights = [_ROW_HEIGHT + SMALL_ROW * title.count("\n") for title in titles]
+    figure.set_figheight(sum(heights))
+    rows = figure.subfigures(len(groups), 1, squeeze=False, height_ratios=heights)[:, 0]
+    for row, group, title in zip(rows, groups, titles, strict=True):
+        row.suptitle(title, fontsize=SMALL)
+        panels = row.subplots(1, columns, squeeze=False)[0]
+        for number, axes in enumerate(panels):
             if number < _growths_of_all(group):
-                _growth(style_axes(axes), group.name, group.shown, number)
+                _growth(style_axes(axes), group.shown, number)
             else:
                 axes.set_axis_off()
-        row[0].set_ylabel("loss (nats per token)", fontsize=8)
-    handles, labels = panels[0][0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False, fontsize=8)
+        panels[0].set_ylabel("loss (nats per token)", fontsize=SMALL)
+    handles, labels = rows[0].axes[0].get_legend_handles_labels()
+    legend_below(figure, handles, labels, columns=4)
     return figure
 
 
-def _growth(axes: Axes, name: str, runs: Sequence[RunHistory], number: int) -> None:
+def _growth(axes: Axes, runs: Sequence[RunHistory], number: int) -> None:
     window = max(10, round(_WINDOW * runs[0].recipe["steps"]))
     growths = [run.growths[number] for run in runs]
     training = _by_offset(runs, number, window, lambda run: [(e["step"], e["loss"]) for e in run.steps])
@@ -219,8 +224,8 @@ def _growth(axes: Axes, name: str, runs: Sequence[RunHistory], number: int) -> N
         if losses:
             axes.plot([0], [np.mean(losses)], "o", color="black", markersize=7, markerfacecolor=face, label=label)
     axes.axvline(0, color=GREY, linewidth=0.8, linestyle=":")
-    axes.set_title(f"{name}\n{_layers(growths[0])}", fontsize=8)
-    axes.set_xlabel("steps since the growth", fontsize=8)
+    axes.set_title(_layers(growths[0]), fontsize=SMALL)
+    axes.set_xlabel("steps since the growth", fontsize=SMALL)
 
 
 def _by_offset(

@@ -38,6 +38,13 @@ class Target:
     """The mean over the baseline's finished runs, in nats per token."""
     cost: Cost
     """Where the mean of their curves first reaches that loss: their end, unless the loss rose towards it."""
+    unigram_entropy: float | None = None
+    """The loss of the best guess without context; None where an earlier version did not record it."""
+
+    @property
+    def is_learned(self) -> bool:
+        """Whether the loss says that anything was learned, so that reaching it for less is a saving."""
+        return self.unigram_entropy is None or self.loss < self.unigram_entropy
 
     @classmethod
     def of(cls, baseline: Group) -> Self | None:
@@ -46,7 +53,8 @@ class Target:
         if not finals or not all(isfinite(final.loss) for final in finals):
             return None
         loss = fmean(final.loss for final in finals)
-        return cls(loss, cost_to_reach(baseline.mean_curve(), loss) or mean_cost([final.cost for final in finals]))
+        cost = cost_to_reach(baseline.mean_curve(), loss) or mean_cost([final.cost for final in finals])
+        return cls(loss, cost, baseline.runs[0].start.get("unigram_entropy"))
 
 
 @dataclass(frozen=True)

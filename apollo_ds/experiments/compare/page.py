@@ -1,6 +1,6 @@
 """A comparison as a page and as lines in a terminal."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from math import nan
 from pathlib import Path
 from statistics import fmean
@@ -12,6 +12,7 @@ from apollo_ds.errors import UserError
 from apollo_ds.experiments.compare import tables
 from apollo_ds.experiments.compare.comparison import Comparison
 from apollo_ds.experiments.compare.figures import draw
+from apollo_ds.experiments.compare.groups import Group
 from apollo_ds.experiments.compare.measures import BUDGETS
 from apollo_ds.experiments.compare.stages import full_depth_cost
 from apollo_ds.experiments.compare.text import loss_text
@@ -87,10 +88,12 @@ def print_comparison(comparison: Comparison, console: Console) -> None:
     console.width = max(console.width, _WIDEST)  # a wrapped line is better than a cut number
     groups, baseline, target = comparison.groups, comparison.baseline, comparison.target
     console.print(tables.runs_table(groups).for_console())
-    if target and len(groups) > 1:
+    if target and len(groups) > 1 and target.is_learned:
         console.print(f"To {_target_in_words(comparison)}:", markup=False)
         console.print(tables.reach_table(groups, baseline, target).for_console())
         console.print("S = 1 - C_method / C_scratch, U = C_scratch / C_method - 1; ± is the spread over seeds.")
+        for line in _of_one_seed(groups):
+            console.print(line, markup=False)
     for remark in _remarks(comparison):
         console.print(remark, markup=False)
 
@@ -106,7 +109,8 @@ def sections(comparison: Comparison) -> list[str]:
         lines += _differences(comparison)
         lines += _at_equal_loss(comparison) + _at_equal_flops(comparison)
     if sum(len(group.runs) for group in groups) > 1:
-        lines += ["## Every run", "", *tables.every_run_table(groups, target if len(groups) > 1 else None).markdown()]
+        compared = target if target and target.is_learned and len(groups) > 1 else None
+        lines += ["## Every run", "", *tables.every_run_table(groups, compared).markdown()]
     return lines + _stages(comparison) + _growths(comparison)
 
 
@@ -117,6 +121,14 @@ def _target_in_words(comparison: Comparison) -> str:
     return f"the final held-out loss of {comparison.baseline.name}, {loss_text(loss)} nats per token{mean}"
 
 
+def _of_one_seed(groups: Sequence[Group]) -> list[str]:
+    """Whose numbers rest on one seed, where there are any such, in a sentence."""
+    names = [group.name for group in groups if len(group.shown) == 1]
+    if not names:
+        return []
+    return [f"Of one seed, so that a saving has no spread and may be chance: {' and '.join(names)}."]
+
+
 def _remarks(comparison: Comparison) -> list[str]:
     """What a reader should know before the numbers."""
     groups, baseline = comparison.groups, comparison.baseline
@@ -125,6 +137,12 @@ def _remarks(comparison: Comparison) -> list[str]:
         ended = " and ".join(f"seed {run.seed}" for run in baseline.finished)
         why = f"{ended} did not all end with a finite loss" if ended else "no run of it has come to its end"
         remarks.append(f"There is no loss of the baseline, {baseline.name}, to reach: {why}.")
+    if len(groups) > 1 and comparison.target and not comparison.target.is_learned:
+        entropy = loss_text(comparison.target.unigram_entropy)
+        remarks.append(
+            f"No saving is given: {_target_in_words(comparison)}, is not below the unigram entropy of the text, "
+            f"{entropy}, which a guess without context comes to; nothing was learned that could have cost less."
+        )
     if comparison.tried:
         remarks.append("Each recipe is shown at the learning rate, of those that were tried, at which it ends lowest.")
     for group in groups:
@@ -180,7 +198,7 @@ def _differences(comparison: Comparison) -> list[str]:
 
 
 def _at_equal_loss(comparison: Comparison) -> list[str]:
-    if comparison.target is None:
+    if comparison.target is None or not comparison.target.is_learned:
         return []
     return [
         "## At equal loss",
@@ -188,6 +206,7 @@ def _at_equal_loss(comparison: Comparison) -> list[str]:
         f"What it takes to come to {_target_in_words(comparison)}.",
         "",
         *tables.reach_table(comparison.groups, comparison.baseline, comparison.target).markdown(),
+        *(line for told in _of_one_seed(comparison.groups) for line in (told, "")),
         _OF_EQUAL_LOSS,
         "",
     ]

@@ -76,6 +76,7 @@ class Bert(Family):
             hidden_dropout_prob=shape.dropout,
             attention_probs_dropout_prob=shape.dropout,
             initializer_range=shape.initializer_range,
+            pad_token_id=None,
         )
 
     def transform(self, model: Any, hidden: "Tensor") -> "Tensor":

@@ -78,6 +78,7 @@ class Gpt2(Family):
             embd_pdrop=shape.dropout,
             attn_pdrop=shape.dropout,
             initializer_range=shape.initializer_range,
+            pad_token_id=None,
         )
 
     def transform(self, model: Any, hidden: "Tensor") -> "Tensor":

@@ -1,4 +1,8 @@
-"""RoBERTa with pre-LN (Ott et al. 2019, fairseq): masked, learned positions that count from the padding token's id."""
+"""RoBERTa with pre-LN (Ott et al. 2019, fairseq): masked, learned positions.
+
+The class leaves padding out when it counts positions, and counts from the row after the padding token's id. Training
+knows of no padding and counts from row 1, whatever the tokens are. An export moves the rows to where the class looks.
+"""
 
 from typing import TYPE_CHECKING, Any
 
@@ -11,13 +15,16 @@ if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel
 
 
+_NO_TOKEN = -1
+"""The padding id of a tokenizer without one: no token is taken for padding, and positions count from row 0."""
+
+
 class RobertaPreLayerNorm(Family):
     """`RobertaPreLayerNormForMaskedLM`."""
 
     name = "roberta_prelayernorm"
     is_masked = True
     is_pre_norm = True
-    counts_positions_from_padding = True
     backbone = "roberta_prelayernorm"
     blocks = "roberta_prelayernorm.encoder.layer"
     embeddings = ("roberta_prelayernorm.embeddings",)
@@ -55,13 +62,33 @@ class RobertaPreLayerNorm(Family):
             num_hidden_layers=shape.num_layers,
             num_attention_heads=shape.num_heads,
             intermediate_size=shape.intermediate_size,
-            max_position_embeddings=shape.max_position_embeddings + 1,  # positions count from the padding token's 0
-            pad_token_id=0,
+            max_position_embeddings=shape.max_position_embeddings + 1,  # row 0 is not used
+            pad_token_id=None,
             type_vocab_size=1,
             hidden_dropout_prob=shape.dropout,
             attention_probs_dropout_prob=shape.dropout,
             initializer_range=shape.initializer_range,
         )
+
+    def position_ids(self, input_ids: "Tensor") -> "Tensor | None":
+        """From 1 on."""
+        import torch
+
+        return torch.arange(1, input_ids.shape[1] + 1, device=input_ids.device).unsqueeze(0)
+
+    def exported_config(self, shape: ModelShape, pad: int | None) -> "PretrainedConfig":
+        """With a row of positions for each id up to the padding token's, as the class wants it."""
+        config = super().exported_config(shape, _NO_TOKEN if pad is None else pad)
+        config.max_position_embeddings = shape.max_position_embeddings + config.pad_token_id + 1
+        return config
+
+    def exported_weight(self, name: str, weight: "Tensor", config: "PretrainedConfig") -> "Tensor":
+        """The trained positions below as many rows of zeros as the configuration has room for."""
+        from torch.nn.functional import pad
+
+        if not name.endswith("position_embeddings.weight"):
+            return weight
+        return pad(weight[1:], (0, 0, config.pad_token_id + 1, 0))
 
     def transform(self, model: Any, hidden: "Tensor") -> "Tensor":
         """A linear layer, GELU and a normalisation."""

@@ -1,5 +1,6 @@
 """Runs side by side: every number on the page can be worked out by hand from the folders written here."""
 
+from io import StringIO
 from pathlib import Path
 
 import pytest
@@ -7,11 +8,13 @@ from comparisons import SCRATCH, page, row, scratch
 from histories import TERA, rows, write_run
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.console import Console
 
 from apollo_ds.errors import UserError
 from apollo_ds.experiments.compare.comparison import Comparison
+from apollo_ds.experiments.compare.figures import draw
 from apollo_ds.experiments.compare.measures import saving, speed_up
-from apollo_ds.experiments.compare.page import sections
+from apollo_ds.experiments.compare.page import print_comparison, sections
 
 
 def refusal(*folders: Path, baseline: str | None = None) -> str:
@@ -81,6 +84,30 @@ def test_a_mean_of_those_seeds_that_reach_the_loss_is_not_given(tmp_path: Path) 
     text = page([*scratch(tmp_path), reaches, misses])
     assert list(row(text, "saving S", "apollo").values())[1:3] == ["1 of 2 (others: best 2.2500)", "-"]
     assert [run["FLOPs to the loss"] for run in rows(text, "run")[3:]] == ["4e+13", "never (best 2.2500)"]
+
+
+@pytest.mark.parametrize(("entropy", "learned"), [(1.5, False), (2.0, False), (2.5, True)])
+def test_no_saving_is_given_at_a_loss_that_a_guess_without_context_has(
+    entropy: float, learned: bool, tmp_path: Path
+) -> None:
+    start = {"unigram_entropy": entropy}
+    folders = [write_run(tmp_path / name, SCRATCH, name, start=start) for name in ("scratch", "apollo")]
+    text = page(folders)
+    assert ("saving S" in text) == learned
+    assert ("## At equal loss" in text) == learned
+    assert ("No saving is given: the final held-out loss of scratch, 2.0000 nats per token, is not " in text) != learned
+    comparison = Comparison.of(folders)
+    assert ("saving_against_loss.png" in draw(comparison.groups, comparison.baseline, comparison.target)) == learned
+    console = Console(record=True, file=StringIO())
+    print_comparison(comparison, console)
+    assert ("saving S" in (told := console.export_text())) == learned
+    assert ("nothing was learned" in told) != learned
+
+
+def test_a_saving_of_one_seed_is_said_to_be(tmp_path: Path) -> None:
+    text = page([*scratch(tmp_path), write_run(tmp_path / "a", SCRATCH, "apollo")])
+    assert "\nOf one seed, so that a saving has no spread and may be chance: apollo.\n" in text
+    assert "Of one seed" not in page([*scratch(tmp_path / "b")])
 
 
 def test_a_run_whose_loss_rises_again_is_marked(tmp_path: Path) -> None:

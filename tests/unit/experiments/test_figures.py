@@ -7,16 +7,25 @@ from histories import write_run
 
 from apollo_ds.experiments.compare.figures import draw
 from apollo_ds.experiments.compare.groups import Group
+from apollo_ds.experiments.compare.measures import Target
 from apollo_ds.experiments.history import RunHistory
 
+LONG = "apollo,method.growth_map=duplicate_middle" * 3
 
-@pytest.mark.parametrize(("length", "shrinks"), [(10, False), (120, True)])
-def test_a_legend_is_no_wider_than_its_figure(length: int, shrinks: bool, tmp_path: Path) -> None:
-    run = RunHistory.read(write_run(tmp_path / "run", [(40, 4.0), (80, 2.5)]))
-    groups = [Group(f"{letter}" * length, (run,)) for letter in "abcdef"]
-    figure = draw(groups, groups[0], None)["loss_against_flops.png"]
-    (legend,) = figure.legends
-    figure.canvas.draw()
-    assert legend.get_window_extent().x0 >= 0
-    assert legend.get_window_extent().x1 <= figure.bbox.width
-    assert (legend.get_texts()[0].get_fontsize() < 8) == shrinks
+
+@pytest.mark.parametrize(
+    ("name", "count"), [("apollo", 2), ("m" * 120, 1), (LONG, 2), (LONG[: len(LONG) // 3], 2), (LONG, 8)]
+)
+def test_no_text_is_cut(name: str, count: int, tmp_path: Path) -> None:
+    run = RunHistory.read(write_run(tmp_path / "run", [(40, 4.0), (80, 2.5), (90, 2.0)], "apollo", growth_at=10))
+    groups = [Group(f"{name}{number}", (run,)) for number in range(count)]
+    figures = draw(groups, groups[0], Target.of(groups[0]))
+    assert len(figures) == (4 if count == 1 else 5)
+    for file, figure in figures.items():
+        figure.canvas.draw()
+        whole = figure.get_tightbbox()
+        assert whole.x0 >= 0 and whole.y0 >= 0, file
+        assert whole.x1 <= figure.get_figwidth() and whole.y1 <= figure.get_figheight(), file
+        for axes in figure.axes:
+            if legend := axes.get_legend():
+                assert axes.bbox.containsx(legend.get_window_extent().x0), file

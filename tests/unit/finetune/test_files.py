@@ -1,6 +1,7 @@
 """Mistakes in a task's files, the model and the options are one sentence each, before anything is trained."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from apollo_ds.__main__ import main
 from apollo_ds.errors import UserError
 from apollo_ds.finetune.command import default_folder, read, seeds_of
 from apollo_ds.finetune.examples import Example, read_examples
-from apollo_ds.finetune.questions import read_questions
+from apollo_ds.finetune.questions import Question, read_questions
 from apollo_ds.finetune.scores import answer_scores, scores
 from apollo_ds.finetune.tasks import TASKS
 
@@ -83,7 +84,9 @@ def test_the_columns_of_glue_s_own_files_are_known(
         ("rte", f"{PAIR}a\tb\n", "line 2 has 2 columns, and the header 3; put one tab between two columns"),
         ("rte", f"{PAIR}a\tb\tc\td\n", "line 2 has 4 columns, and the header 3; put one tab between two columns"),
         ("sst2", f"{SENTENCE}\t1\n", "line 2 has no text; remove it"),
-        ("sst2", f"{SENTENCE}caf\xe9\t1\n".encode("latin-1"), "is not UTF-8 text; convert it"),
+        ("sst2", f"{SENTENCE}caf\xe9\t1\n".encode("latin-1"), "is not UTF-8 text (invalid continuation byte); save"),
+        ("sst2", f"{SENTENCE}a\t1\n".encode("utf-16"), "is UTF-16, or no text; save it as UTF-8"),
+        ("sst2", f"{SENTENCE}a\t1\n".encode("utf-16-be"), "is UTF-16, or no text; save it as UTF-8"),
     ],
 )
 def test_a_mistake_in_a_table_names_the_file_the_line_and_the_fix(
@@ -100,7 +103,14 @@ def test_a_mistake_in_a_table_names_the_file_the_line_and_the_fix(
         ('{"sentence": "a", "label": 1}\n{"sentence"\n', "line 2 is not JSON"),
         ("[1]\n", "line 1 is not a JSON object; write one object a line"),
         ('{"sentence": "a"}\n', "no column label among sentence; name it so in line 1"),
-        ('{"sentence": null, "label": 1}\n', "no column sentence among sentence, label; name it so in line 1"),
+        ('{"sentence": null, "label": 1}\n', "line 1: sentence is null; give it a value, or remove the line"),
+        ('{"sentence": "a", "label": null}\n', "line 1: label is null; give it a value, or remove the line"),
+        ('{"sentence": "a", "label": NaN}\n', "line 1: the label 'nan' is none of 0 (negative), 1 (positive)"),
+        (f'{{"sentence": "a", "label": {"9" * 400}}}\n', "line 1: the label '999"),
+        ('{"sentence": NaN, "label": 1}\n', "line 1: nan is no text for sentence; write it in quotes"),
+        ('{"sentence": ["a"], "label": 1}\n', "line 1: ['a'] is no text for sentence; write it in quotes"),
+        ('{"sentence": "\\ud800", "label": 1}\n', "line 1 is not JSON"),
+        (f"{'[' * 9999}\n", "line 1 is not JSON"),
     ],
 )
 def test_a_mistake_in_json_lines_names_the_line(text: str, told: str, tmp_path: Path) -> None:
@@ -134,7 +144,11 @@ def squad_file(folder: Path, **asked: Any) -> Path:
     [
         ({"answers": []}, "question q7 has no answer; use SQuAD 1.1, where each has one, not 2.0"),
         ({"is_impossible": True}, "question q7 has no answer; use SQuAD 1.1, where each has one, not 2.0"),
-        ({"answers": [{"text": "cat"}]}, "is not in the format of SQuAD 1.1 (no 'answer_start'); use its own files"),
+        (
+            {"answers": [{"text": "cat"}]},
+            "is not in the format of SQuAD 1.1 (data.0.paragraphs.0.qas.0.answers.0.answer_start: Field required); "
+            "use its own files",
+        ),
         (
             {"answers": [{"answer_start": 3, "text": "cat"}]},
             "question q7: the text does not hold the answer 'cat' at 3; correct it",
@@ -148,11 +162,27 @@ def test_a_mistake_in_squad_names_the_question(asked: dict[str, Any], told: str,
     assert str(caught.value) == f"{path}: {told}"
 
 
-@pytest.mark.parametrize("text", ["", "[]", '{"data": 3}', '{"rows": []}'])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "[]",
+        '{"data": 3}',
+        '{"rows": []}',
+        "[" * 9999,
+        '{"data": [{"paragraphs": [{"context": "a", "qas": [[]]}]}]}',
+    ],
+)
 def test_what_is_not_squad_is_refused(text: str, tmp_path: Path) -> None:
     (tmp_path / "train.json").write_text(text)
     with pytest.raises(UserError, match=r"train\.json: is not in the format of SQuAD 1\.1 \("):
         read_questions(tmp_path / "train.json")
+
+
+def test_a_byte_order_mark_does_not_matter_in_squad(tmp_path: Path) -> None:
+    path = squad_file(tmp_path)
+    path.write_text(f"\ufeff{path.read_text()}", encoding="utf-8")
+    assert read_questions(path) == [Question("Who?", "The cat.", ((4, "cat"),))]
 
 
 def test_metrics_have_their_known_values() -> None:
@@ -195,13 +225,17 @@ def test_mistakes_about_the_model_are_one_sentence(
     assert told(f"{tmp_path}/none").startswith(f"{tmp_path}/none: no such folder; name a run, an exported model, or ")
     assert told(str(tmp_path)) == f"{tmp_path}: neither a run nor a model: it has no config.yaml and no config.json"
     assert told("data/none").startswith("data/none: no such folder; ")
-    assert told("no-such-model").startswith("no-such-model: no model with a tokenizer that transformers can load")
+    assert told("no-such-model").startswith("no-such-model: no model that transformers can load there (")
     run = tmp_path / "run"
     run.mkdir()
     (run / "config.yaml").write_text("")
     assert told(str(run)) == (
         f"{run}: this run has no exported model; write it with `apollo-ds export {run} {run}/export`"
     )
+    alone = shutil.copytree(exported("bert"), tmp_path / "alone")
+    for path in alone.glob("tokenizer*"):
+        path.unlink()
+    assert told(str(alone)) == f"{alone}: holds no tokenizer; save the model's own there, with its tokenizer.json"
     bert = str(exported("bert"))
     assert told(bert, "--max-length", "64") == (
         f"--max-length: {bert} takes at most {POSITIONS} tokens; use --max-length {POSITIONS}"

@@ -108,6 +108,21 @@ def test_a_model_without_some_of_its_weights_is_refused(tmp_path: Path) -> None:
         pretrained.build(problem.auto_class, problem.config, seed=1)
 
 
+def test_pickled_weights_and_code_beside_a_model_are_refused(tmp_path: Path) -> None:
+    folder = shutil.copytree(exported("bert"), tmp_path / "model")
+    problem = Classification.read("sst2", write_separable(tmp_path / "data"), None).problem(opened("bert"), 24)
+    (folder / "model.safetensors").unlink()
+    torch.save({}, folder / "pytorch_model.bin")
+    with pytest.raises(UserError, match=r"there is no model\.safetensors; load it and save it again"):
+        Pretrained.open(str(folder)).build(problem.auto_class, problem.config, seed=1)
+    config = json.loads((folder / "config.json").read_text())
+    config |= {"model_type": "mine", "auto_map": {"AutoConfig": "mine.Config", "AutoModel": "mine.Model"}}
+    (folder / "config.json").write_text(json.dumps(config))
+    (folder / "mine.py").write_text("raise SystemExit('ran')")
+    with pytest.raises(UserError, match=r"no model that transformers can load there"):
+        Pretrained.open(str(folder))
+
+
 def test_a_tokenizer_of_another_model_is_refused(tmp_path: Path) -> None:
     folder = shutil.copytree(exported("bert"), tmp_path / "model")
     config = json.loads((folder / "config.json").read_text())

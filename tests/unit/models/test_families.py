@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from growths import depth_map, grown, randomised
+from growths import depth_map, grown, logits, randomised
 from project import PROJECT
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
@@ -110,19 +110,23 @@ def test_only_a_masked_model_sees_what_comes_later(family: Family) -> None:
     ids = batch(model.shape)[0]
     later = ids.clone()
     later[:, -1] = 30 - later[:, -1]
-    before, after = (model.model(input_ids=tokens).logits[:, 0] for tokens in (ids, later))
+    before, after = (logits(model, tokens)[:, 0] for tokens in (ids, later))
     assert torch.allclose(before, after) != family.is_masked
 
 
 @every_family
-def test_the_padding_token_moves_positions_only_where_the_family_says(family: Family) -> None:
-    model = randomised(build(shape(family, 2), 2, seed=0)).model
-    config = family.config(shape(family, 2))
-    config.pad_token_id = 4
-    other = family.model_class()(config)
-    other.load_state_dict(model.state_dict())
-    before, after = (each.eval()(input_ids=torch.tensor([[5, 6, 7]])).logits for each in (model, other))
-    assert torch.allclose(before, after) != family.counts_positions_from_padding
+def test_no_token_is_taken_for_padding(family: Family) -> None:
+    model = randomised(build(shape(family, 2), 2, seed=0))
+    decoder, words = model.model.get_submodule(family.decoder), model.model.get_input_embeddings().weight
+    decoder.weight = nn.Parameter(decoder.weight.detach().clone())  # so that gradients come from look-ups alone
+    for token in range(model.shape.vocab_size):
+        words.grad = None
+        ids = torch.tensor([[5, token, 7]])
+        model(ids, torch.tensor([[2]]), torch.tensor([[9]])).backward()
+        assert words.grad is not None and words.grad[token].any(), token
+        with torch.no_grad():
+            words[8] = words[token]
+            assert torch.equal(logits(model, ids), logits(model, torch.tensor([[5, 8, 7]]))), token
 
 
 @every_family
@@ -147,8 +151,9 @@ def test_shared_layers_are_the_unrolled_model_s(family: Family, order: LayerMap)
         for name, weight in plain.named_parameters():
             weight.copy_(shared.model.get_parameter(source(name)))
     ids, positions, labels = batch(shared.shape)
-    logits = plain(input_ids=ids).logits.gather(1, positions[..., None].expand(-1, -1, shared.shape.vocab_size))
-    expected = F.cross_entropy(logits.flatten(0, 1), labels.flatten())
+    everywhere = plain(input_ids=ids, position_ids=family.position_ids(ids)).logits
+    scored = everywhere.gather(1, positions[..., None].expand(-1, -1, shared.shape.vocab_size))
+    expected = F.cross_entropy(scored.flatten(0, 1), labels.flatten())
     found = loss(shared, order)
     assert torch.allclose(found, expected, rtol=1e-12)
     (expected + found).backward()
@@ -254,7 +259,7 @@ def check_width_is_exact(family: Family, target: ModelShape, maps: WidthMap | No
     assert maps is not None and maps.is_exact
     large, _ = grown(small, Growth(depth_map(family.name, (0, 1)), maps), target)
     with torch.no_grad():
-        before, after = (model.model(batch(model.shape)[0]).logits for model in (small, large))
+        before, after = (logits(model, batch(model.shape)[0]) for model in (small, large))
     assert torch.allclose(before, after, atol=1e-5)
 
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from batches import FAMILIES, model_and_batch
+from growths import logits
 from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
 
@@ -36,8 +37,8 @@ def test_a_model_s_loss_and_gradients_are_those_of_all_logits(family: str, rows:
     with patch.dict(LOGITS_AT_ONCE, cpu=rows * model.shape.vocab_size):
         loss = model(ids, positions, labels)
     assert loss.dtype == torch.float32
-    logits = model.model(input_ids=ids).logits[:, : labels.shape[1]]
-    expected = F.cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="sum") / labels.numel()
+    scored = logits(model, ids)[:, : labels.shape[1]]
+    expected = F.cross_entropy(scored.flatten(0, 1), labels.flatten(), reduction="sum") / labels.numel()
     assert torch.allclose(loss, expected, rtol=1e-6)
     gradients = [torch.autograd.grad(of, parameters) for of in (loss, expected)]
     for ours, theirs in zip(*gradients, strict=True):

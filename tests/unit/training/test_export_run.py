@@ -200,6 +200,15 @@ def test_another_tokenizer_of_the_same_size_is_refused(run: RunFolder) -> None:
     assert told.startswith("data: text/tokenizer is not the tokenizer that run was trained with; restore")
 
 
+def test_text_of_a_run_from_elsewhere_is_found_where_it_was_started(
+    run: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "other").mkdir()
+    monkeypatch.chdir(tmp_path / "other")
+    told = refusal(lambda: export_run(RunFolder(Path("../run")), Path("model")))
+    assert told == f"data: there is no text in {tmp_path}/other; run the command in {tmp_path}"
+
+
 def test_text_that_is_gone_is_named_with_what_to_do(run: RunFolder) -> None:
     shutil.rmtree("text")
     told = refusal(lambda: export_run(run, Path("model")))

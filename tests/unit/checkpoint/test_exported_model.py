@@ -1,0 +1,115 @@
+"""An export computes what training computed, and each of its files says the same of it."""
+
+import json
+import logging
+import warnings
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from exports import POSITIONS, WORDS, bpe, text_of, trained, wordpiece, write_export
+from growths import logits
+from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForMaskedLM, AutoTokenizer, pipeline
+from transformers.generation import GenerationConfig
+
+from apollo_ds.finetune.positions import counts_positions_from_padding, most_tokens
+from apollo_ds.models.families import FAMILIES, family_of
+
+MASKED = [name for name, family in FAMILIES.items() if family.is_masked]
+CAUSAL = [name for name, family in FAMILIES.items() if not family.is_masked]
+LONG = " ".join(WORDS * 20)
+
+
+def loaded(folder: Path) -> Any:
+    """The model and its tokenizer, as a user loads them."""
+    is_masked = "MaskedLM" in AutoConfig.from_pretrained(folder).architectures[0]
+    auto_class = AutoModelForMaskedLM if is_masked else AutoModelForCausalLM
+    return auto_class.from_pretrained(folder).eval(), AutoTokenizer.from_pretrained(folder)
+
+
+@pytest.mark.parametrize("pad", [0, 5, None])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_exported_model_computes_what_training_did(family: str, pad: int | None, tmp_path: Path) -> None:
+    text = text_of(wordpiece(pad), tmp_path / "text")
+    model = trained(family, text.vocab_size)
+    exported, _ = loaded(write_export(model, text, tmp_path))
+    tokens = [token for token in range(text.vocab_size) if token != pad]
+    ids = torch.tensor([(2 * tokens)[:POSITIONS]])
+    with torch.no_grad():
+        assert torch.allclose(exported(input_ids=ids).logits, logits(model, ids), atol=1e-6)
+    assert most_tokens(exported.config, counts_positions_from_padding(exported.config)) == POSITIONS
+
+
+@pytest.mark.parametrize("pad", [0, 5])
+@pytest.mark.parametrize("family", MASKED)
+def test_padding_changes_nothing(family: str, pad: int, tmp_path: Path) -> None:
+    text = text_of(wordpiece(pad), tmp_path / "text")
+    model, tokenizer = loaded(write_export(trained(family, text.vocab_size), text, tmp_path))
+    short, padded = tokenizer(["the cat"], return_tensors="pt"), tokenizer(["the cat", LONG], **batch())
+    with torch.no_grad():
+        assert torch.allclose(model(**padded).logits[0, :4], model(**short).logits[0], atol=1e-6)
+
+
+def batch() -> dict[str, Any]:
+    return {"padding": True, "truncation": True, "return_tensors": "pt"}
+
+
+@pytest.mark.parametrize(
+    ("family", "kind"), [*((name, wordpiece) for name in FAMILIES), *((name, bpe) for name in CAUSAL)]
+)
+def test_every_file_says_the_same(family: str, kind: Any, tmp_path: Path) -> None:
+    text = text_of(kind(), tmp_path / "text")
+    folder = write_export(trained(family, text.vocab_size), text, tmp_path)
+    model, tokenizer = loaded(folder)
+    config = json.loads((folder / "config.json").read_text())
+    assert config["architectures"] == [family_of(trained(family, 9).shape).model_class().__name__]
+    assert config["dtype"] == "float32" == str(model.dtype).removeprefix("torch.")
+    assert model.config.num_hidden_layers == len(model.get_submodule(FAMILIES[family].blocks)) == 4
+    assert tokenizer.model_max_length == POSITIONS
+    assert len(tokenizer) == model.config.vocab_size == model.get_input_embeddings().num_embeddings
+    ids = {name: getattr(tokenizer, f"{name}_token_id") for name in ("bos", "eos", "pad")}
+    saying = [model.config]
+    if (folder / "generation_config.json").exists():
+        saying.append(GenerationConfig.from_pretrained(folder))
+    for says in saying:
+        assert {name: getattr(says, f"{name}_token_id") for name in ids} == ids
+    assert (len(saying) > 1) == (family in CAUSAL)
+    assert tokenizer.backend_tokenizer.get_vocab_size() == text.vocab_size
+    has_types = getattr(model.config, "type_vocab_size", 0) > 1
+    assert ("token_type_ids" in tokenizer("the", "cat")) == has_types
+    if family in CAUSAL:
+        assert tokenizer.eos_token_id == text.manifest.tokenizer.end_of_document
+        assert tokenizer("the cat")["input_ids"] == tokenizer("the cat", add_special_tokens=False)["input_ids"]
+
+
+@pytest.mark.parametrize("kind", [wordpiece, bpe])
+@pytest.mark.parametrize("family", CAUSAL)
+def test_text_is_generated_without_a_warning(
+    family: str, kind: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = text_of(kind(), tmp_path / "text")
+    trained_model = trained(family, text.vocab_size)
+    folder = write_export(trained_model, text, tmp_path)
+    monkeypatch.setattr(logging.getLogger("transformers"), "propagate", True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model, tokenizer = loaded(folder)
+        inputs = tokenizer(["the", "the cat sees"], padding=True, return_tensors="pt")
+        made = model.generate(**inputs, max_new_tokens=5, do_sample=False)
+        assert model(**tokenizer(LONG, truncation=True, return_tensors="pt")).logits.shape[1] == POSITIONS
+        pipe = pipeline("text-generation", model=model, tokenizer=tokenizer)
+        assert pipe("the cat", max_new_tokens=2)[0]["generated_text"].startswith("the cat")
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
+    ids = tokenizer("the", return_tensors="pt")["input_ids"]
+    first = int(logits(trained_model, ids)[0, -1].argmax())
+    assert made[0, inputs["input_ids"].shape[1]] == first  # the padding on the left moves nothing
+
+
+@pytest.mark.parametrize("family", MASKED)
+def test_masks_are_filled(family: str, tmp_path: Path) -> None:
+    text = text_of(wordpiece(), tmp_path / "text")
+    model, tokenizer = loaded(write_export(trained(family, text.vocab_size), text, tmp_path))
+    fill = pipeline("fill-mask", model=model, tokenizer=tokenizer)
+    assert len(fill("the [MASK] sees", top_k=3)) == 3
+    assert model(**tokenizer(LONG, truncation=True, return_tensors="pt")).logits.shape[1] == POSITIONS
