@@ -195,7 +195,8 @@ def test_equal_texts_are_on_the_same_side() -> None:
     rng = np.random.default_rng(0)
     hashes = rng.integers(2**64, size=(2000, 2), dtype=np.uint64)
     hashes[1000:] = hashes[:1000]
-    choice = choose.choose(hashes, np.arange(2000) // 1000, [1.0, 1.0], 0.0, deduplicate=False, signatures={})
+    lengths = np.full(2000, 7, dtype=np.int32)
+    choice = choose.choose(hashes, lengths, np.arange(2000) // 1000, [1.0, 1.0], 0.0, deduplicate=False, signatures={})
     assert (choice.held_out[:1000] == choice.held_out[1000:]).all()
     assert choice.held_out.sum() == 2
 
@@ -207,7 +208,7 @@ def test_equal_texts_are_on_the_same_side() -> None:
         ({"validation_fraction": 1.0}, "--validation-fraction 1.0: must be at least 0 and below 1"),
         ({"weights": {"b": 2}}, "--weight b: no source has that name: there are a"),
         ({"weights": {"a": 0}}, "--weight a=0: must be above 0 and below 1000"),
-        ({"text_column": "body"}, "has no text in a column 'body': choose --text-column among id, text"),
+        ({"text_column": "body"}, "line 1 has no 'body': choose --text-column among text"),
         ({"tokenizer": "none"}, "none: no tokenizer there"),
         ({"min_characters": 10_000}, "every document is empty or shorter than 10000 characters: leave it out"),
     ],

@@ -57,7 +57,7 @@ def test_whatever_is_raised_ends_in_one_line(
         ("a.jsonl", "a.jsonl/work: a file is where a folder should be: move it away, or name another place"),
         ("a.jsonl/x", "a.jsonl/x/work: a file is where a folder should be: move it away, or name another place"),
         ("taken", "taken/work: a file or folder of that name is in the way: move it away, or name another place"),
-        ("done", "done/manifest.json: damaged: restore it, or remove"),
+        ("done", "done/manifest.json: damaged, or not from apollo-prep: restore it, or build"),
     ],
 )
 def test_what_stands_where_shards_are_to_be_is_named(

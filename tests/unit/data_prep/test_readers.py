@@ -107,17 +107,17 @@ def test_hub_data_sets_are_streamed_shard_by_shard(tmp_path: Path, monkeypatch: 
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("a.txt", b"good\nb\xe9d\n", r"a\.txt: line 2 is not valid UTF-8: convert the file"),
+        ("a.txt", b"good\nb\xe9d\n", r"a\.txt: line 2 is not valid UTF-8: if the file is of LATIN1, convert it"),
         ("a.jsonl", b'{"text": "x"}\n\n{"text": "b\xe9d"}\n', r"a\.jsonl: line 3 is not valid UTF-8"),
         ("a.jsonl", b'{"text": "x"}\n{"text": \n', r"a\.jsonl: line 2 is not JSON .*: write one JSON object a line"),
-        ("a.jsonl", b'{"id": 1, "body": "x"}\n', r"'text': choose --text-column among id, body"),
-        ("a.jsonl", b'{"text": 5}\n', r"a\.jsonl: line 1 has no text in a column 'text'"),
-        ("a.jsonl", b"5\n", r"choose --text-column among none"),
+        ("a.jsonl", b'{"id": 1, "body": "x"}\n', r"line 1 has no 'text': choose --text-column among body"),
+        ("a.jsonl", b'{"text": 5}\n', r"a\.jsonl: line 1 has a number as 'text': write a text there"),
+        ("a.jsonl", b"5\n", r"line 1 is a number, not an object: write one JSON object a line"),
         ("a.txt", b"", r"a\.txt: holds no text: give a file that is not empty"),
         ("a.parquet", b"", r"a\.parquet: cannot be read \(.*\): mend or replace it"),
         ("a.jsonl.gz", gzip.compress(b'{"a": "x"}' * 99, mtime=0)[:30], r"a\.jsonl\.gz: cannot be read \(.*\): mend"),
         ("a.jsonl.zst", b"not compressed", r"a\.jsonl\.zst: cannot be read \(.*\): mend"),
-        ("a.csv", b"x", r"a\.csv: not a \.txt, \.jsonl\(\.gz, \.zst\) or \.parquet file"),
+        ("a.csv", b"x", r"a\.csv: not a file that is read: give one named \.txt, \.jsonl"),
     ],
 )
 def test_bad_files_are_named(tmp_path: Path, name: str, content: bytes, message: str) -> None:
@@ -128,7 +128,9 @@ def test_bad_files_are_named(tmp_path: Path, name: str, content: bytes, message:
 
 def test_bad_parquet_is_named(tmp_path: Path) -> None:
     path = write_parquet(tmp_path / "a.parquet", ["x"])
-    with pytest.raises(DataError, match=r"a\.parquet has no text in a column 'body': .* among title, text"):
+    with pytest.raises(
+        DataError, match=r"a\.parquet: has no column 'body': choose --text-column among title, text; it"
+    ):
         read_all(path, "body")
     text = pyarrow.Array.from_buffers(
         pyarrow.string(), 2, [None, pyarrow.py_buffer(b"\0\0\0\0\1\0\0\0\3\0\0\0"), pyarrow.py_buffer(b"ab\xe9")]
@@ -142,7 +144,7 @@ def test_bad_parquet_is_named(tmp_path: Path) -> None:
 
 
 def test_sources_that_are_nowhere(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=re.escape(f"{tmp_path}/none: no .txt")):
+    with pytest.raises(DataError, match=re.escape(f"{tmp_path}/none: no file named .txt")):
         read_all(tmp_path / "none")
 
 
