@@ -69,7 +69,7 @@ def _check_encoding(arguments: list[str]) -> None:
         try:
             argument.encode()
         except UnicodeEncodeError:
-            raise DataError(f"{argument!a}: is not UTF-8: rename the file or folder") from None
+            raise DataError(f"{argument!a} is not UTF-8: rename the file or folder") from None
 
 
 def _end(line: str, code: int) -> NoReturn:
@@ -135,8 +135,9 @@ def _weights(arguments: list[str]) -> dict[str, float]:
             number = float(weight)
         except ValueError:
             raise DataError(f"--weight {argument}: not NAME=NUMBER, such as books=2") from None
-        if weights.setdefault(name, number) != number:
+        if name in weights:
             raise DataError(f"--weight {argument}: {name} has the weight {weights[name]} already: give one")
+        weights[name] = number
     return weights
 
 

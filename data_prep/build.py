@@ -104,10 +104,10 @@ def _make(options: Options, out: Path, work: Path, workers: int, console: Consol
     if begun.exists():
         _refuse_others(_read_options(begun), options, out)
     sources.check_apart(options.sources)
-    for told in filter(None, map(sources.left_out, options.sources)):
-        console.print(told, highlight=False, soft_wrap=True)
     with console.status("looking at the sources"):
         plan = [part for source in options.sources for part in sources.plan(source, options.text_column, work)]
+    for told in filter(None, map(sources.left_out, options.sources)):
+        console.print(told, highlight=False, soft_wrap=True)
     with console.status(f"tokenizer: {options.tokenizer}"):
         folder = _make_tokenizer(options, plan, work)
         facts = tokenizer.facts(folder, options.tokenizer)
@@ -225,7 +225,7 @@ def _tell_large_shares(options: Options, shares: npt.NDArray[np.float64], consol
     """Say where far more is held out than was asked for, which few or long documents make necessary."""
     for source, share in zip(options.sources, shares, strict=True):
         if share > SLACK * options.validation_fraction:
-            told = f"{source.name}: {share:.0%} of its tokens are held out, not {options.validation_fraction:.0%}"
+            told = f"{source.name}: {share:.1%} of its tokens are held out, not {options.validation_fraction:.1%}"
             console.print(f"{told}: its documents are few or long", highlight=False, soft_wrap=True)
 
 

@@ -53,8 +53,9 @@ def remove_work(work: Path) -> None:
     """
     with suppress(OSError):
         for path in work.iterdir():
-            if _OF_WORK.fullmatch(path.name):
-                path.unlink() if path.is_file() else shutil.rmtree(path, ignore_errors=True)
+            if not _OF_WORK.fullmatch(path.name) or (path.name == "lock" and path.stat().st_size):
+                continue
+            path.unlink() if path.is_file() else shutil.rmtree(path, ignore_errors=True)
         work.rmdir()
 
 

@@ -10,7 +10,7 @@ from data_prep.lines import BUFFER_BYTES, LONGEST_TEXT_BYTES, unreadable
 from data_prep.span import Span
 
 ROWS_AT_ONCE = 64
-BYTES_AT_ONCE = 256 << 20
+BYTES_AT_ONCE = 1 << 30
 _DAMAGED = (OSError, pyarrow.ArrowException, UnicodeDecodeError)
 _IS_TEXT = (pyarrow.types.is_string, pyarrow.types.is_large_string, pyarrow.types.is_string_view)
 

@@ -80,7 +80,7 @@ def plan(source: Source, column: str, work: Path) -> list[Part]:
     groups: list[list[Span]] = []
     room = 0
     for span in _spans(source, column, work):
-        if span.size > room:
+        if not groups or span.size > room:
             groups.append([])
             room = PART_BYTES
         groups[-1].append(span)

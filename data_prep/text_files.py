@@ -31,7 +31,8 @@ class Found:
     def told(self) -> str:
         """One sentence that names some of what is left out."""
         more = ", ..." if len(self.left_out) > NAMED else ""
-        return f"{len(self.left_out):,} files were left out: {', '.join(self.left_out[:NAMED])}{more}"
+        count = "1 file was" if len(self.left_out) == 1 else f"{len(self.left_out):,} files were"
+        return f"{count} left out: {', '.join(self.left_out[:NAMED])}{more}"
 
 
 def find(location: str) -> Found:
@@ -75,7 +76,7 @@ def _add(path: str, paths: dict[Identity, str]) -> str | None:
     try:
         path.encode()
     except UnicodeEncodeError:
-        raise DataError(f"{path!a}: its name is not UTF-8: rename it, or leave it out") from None
+        raise DataError(f"{path!a} is not UTF-8: rename it, or leave it out") from None
     first = paths.setdefault((status.st_dev, status.st_ino), path)
     return None if first == path else f" (the same file as {first})"
 
