@@ -52,6 +52,7 @@ def build(options: Options, out: Path, workers: int, console: Console) -> Manife
         return _finished(options, out, console)
     work = out.resolve() / WORK
     try:
+        sources.check_outside(options.sources, out)
         check_free(out)
         work.mkdir(parents=True, exist_ok=True)
         with files.locked(work):
@@ -224,7 +225,7 @@ def _choose(options: Options, job: Job, plan: list[Part], documents: Documents) 
 def _tell_large_shares(options: Options, shares: npt.NDArray[np.float64], console: Console) -> None:
     """Say where far more is held out than was asked for, which few or long documents make necessary."""
     for source, share in zip(options.sources, shares, strict=True):
-        if share > SLACK * options.validation_fraction:
+        if share > SLACK * max(options.validation_fraction, 0.01):
             told = f"{source.name}: {share:.1%} of its tokens are held out, not {options.validation_fraction:.1%}"
             console.print(f"{told}: its documents are few or long", highlight=False, soft_wrap=True)
 

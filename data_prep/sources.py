@@ -110,6 +110,23 @@ def check_apart(sources: Sequence[Source]) -> None:
                 )
 
 
+def check_outside(sources: Sequence[Source], out: Path) -> None:
+    """Check that no source reads the folder that the build writes to: a build that goes on would find more text.
+
+    Raises:
+        DataError: `out` is in a folder of one of them.
+    """
+    for source in sources:
+        above, below, _ = source.location.partition("**")
+        if not (below or os.path.isdir(source.location)) or source.location == DOCS:
+            continue
+        if out.resolve().is_relative_to(Path(above).resolve()):
+            raise DataError(
+                f"--out {out} is in {above or '.'}, of which --source {source.name} reads all files: "
+                "name a folder outside it"
+            )
+
+
 def left_out(source: Source) -> str | None:
     """One sentence on files at a source's place that are not read, or None."""
     found = None if source.location == DOCS else text_files.find(source.location)

@@ -42,6 +42,16 @@ def test_a_file_of_another_s_is_refused_before_anything_is_made(
     assert path.read_text() == "another's"
 
 
+@pytest.mark.parametrize(("location", "out"), [("", ""), ("", "sub/out"), ("**/*.jsonl", "out"), ("link", "out")])
+def test_a_folder_among_the_text_is_refused(make: Make, source: Path, tmp_path: Path, location: str, out: str) -> None:
+    (tmp_path / "link").symlink_to(".")
+    with pytest.raises(
+        DataError, match=r"--out .* is in .*, of which --source s reads all files: name a folder outside"
+    ):
+        make(tmp_path / out, f"s={tmp_path / location}")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.jsonl", "link"]
+
+
 def test_a_link_of_another_s_is_refused(make: Make, source: Path, tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "train.bin").symlink_to("nowhere")
