@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import re
 import sys
 import time
 from pathlib import Path
@@ -15,6 +16,7 @@ from data_prep.errors import DataError
 from data_prep.inspection import inspect
 from data_prep.options import Options
 from data_prep.own_fault import sentence_of, tell_own_fault
+from data_prep.span import FORMATS
 from data_prep.summary import summarize
 
 EXAMPLES = """examples:
@@ -24,8 +26,8 @@ EXAMPLES = """examples:
 """
 
 SOURCE_HELP = (
-    "docs (the documentation on this machine), a .txt, .jsonl(.gz, .zst) or .parquet file, a folder or glob of"
-    " them, or a hub data set ID[:CONFIG]; repeatable"
+    f"docs (the documentation on this machine), a file named {FORMATS}, a folder or glob of them, or a hub data set"
+    " ID[:CONFIG]; repeatable"
 )
 DEDUPLICATE_HELP = "drop documents equal to an earlier one (exact), or also those much like one (near)"
 WEIGHT_HELP = "write the training documents of a source W times (2: twice; 0.5: half of them); repeatable"
@@ -39,8 +41,10 @@ def main() -> None:
     """
     arguments = _parser().parse_args()
     try:
-        arguments.run(arguments, Console())
-        sys.stdout.flush()
+        _check_encoding(sys.argv[1:])
+        arguments.run(arguments, _Console(markup=False))  # names of files may have brackets
+        if sys.stdout:  # not where it was closed, as by `>&-`
+            sys.stdout.flush()
     except DataError as error:
         _end(f"apollo-prep: {error}", 2)
     except KeyboardInterrupt:
@@ -54,8 +58,23 @@ def main() -> None:
         _end(tell_own_fault("apollo-prep", error), os.EX_SOFTWARE)
 
 
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        """Let the error through, which would otherwise end the command without a word."""
+        raise  # noqa: PLE0704 (within rich's `except`)
+
+
+def _check_encoding(arguments: list[str]) -> None:
+    for argument in arguments:
+        try:
+            argument.encode()
+        except UnicodeEncodeError:
+            raise DataError(f"{argument!a} is not UTF-8: rename the file or folder") from None
+
+
 def _end(line: str, code: int) -> NoReturn:
-    print(line, file=sys.stderr)
+    """Print one line, whatever is in the names of files, and end."""
+    print(re.sub(r"[\0-\x1f\x7f]", lambda control: repr(control[0])[1:-1], line), file=sys.stderr)
     sys.exit(code)
 
 
@@ -109,13 +128,16 @@ def _inspect(arguments: argparse.Namespace, console: Console) -> None:
 
 
 def _weights(arguments: list[str]) -> dict[str, float]:
-    weights = {}
+    weights: dict[str, float] = {}
     for argument in arguments:
         name, _, weight = argument.partition("=")
         try:
-            weights[name] = float(weight)
+            number = float(weight)
         except ValueError:
             raise DataError(f"--weight {argument}: not NAME=NUMBER, such as books=2") from None
+        if name in weights:
+            raise DataError(f"--weight {argument}: {name} has the weight {weights[name]} already: give one")
+        weights[name] = number
     return weights
 
 

@@ -10,6 +10,7 @@ import os
 import shutil
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -19,8 +20,9 @@ import numpy.typing as npt
 from rich.console import Console
 
 from data_prep import files, given_tokenizer, parts, readers, sources, tokenizer
-from data_prep.choose import Choice, choose
+from data_prep.choose import SLACK, Choice, choose, held_out_shares
 from data_prep.errors import DataError
+from data_prep.folder import WORK, begin_writing, check_free, remove_work
 from data_prep.manifest import FORMAT, NAME, Manifest, read_manifest, write_manifest
 from data_prep.merge import merge
 from data_prep.options import Options
@@ -44,10 +46,14 @@ def build(options: Options, out: Path, workers: int, console: Console) -> Manife
     Raises:
         DataError: input that cannot be used, other work or damaged shards in `out`, or a disk that is full or fails.
     """
+    if workers < 1:
+        raise DataError(f"--workers {workers}: must be at least 1")
     if os.path.lexists(out / NAME):
         return _finished(options, out, console)
-    work = out.resolve() / "work"
+    work = out.resolve() / WORK
     try:
+        sources.check_outside(options.sources, out)
+        check_free(out)
         work.mkdir(parents=True, exist_ok=True)
         with files.locked(work):
             if os.path.lexists(out / NAME):  # another process has finished since
@@ -56,7 +62,7 @@ def build(options: Options, out: Path, workers: int, console: Console) -> Manife
             manifest = _make(options, out, work, workers, console)
             write_manifest(out, manifest)
             note_verified(out, manifest)  # megatron-core has just read the shards, and their hashes have been computed
-            _remove(work)
+            remove_work(work)
     except Exception as error:
         sentence = sentence_of(error, out)
         if sentence is None:
@@ -75,7 +81,7 @@ def _finished(options: Options, out: Path, console: Console) -> Manifest:
         write_manifest(out, manifest)
         note_verified(out, manifest)
         console.print(f"{out}: every file is as it was written; the manifest now has a hash of itself", soft_wrap=True)
-    _remove(out / "work")
+    remove_work(out / WORK)
     stamps = [source.stamp for source in manifest.sources]
     if stamps != [sources.stamp(source) for source in options.sources]:
         console.print(f"{out}: the sources have changed since it was made: remove it to make it again", soft_wrap=True)
@@ -85,11 +91,6 @@ def _finished(options: Options, out: Path, console: Console) -> Manifest:
             soft_wrap=True,
         )
     return manifest
-
-
-def _remove(work: Path) -> None:
-    """Remove what is no longer needed; what cannot be removed now is at the next call."""
-    shutil.rmtree(work, ignore_errors=True)
 
 
 def _refuse_others(made_with: dict[str, Any], options: Options, out: Path) -> None:
@@ -108,8 +109,11 @@ def _make(options: Options, out: Path, work: Path, workers: int, console: Consol
     begun = work / "options.json"
     if begun.exists():
         _refuse_others(_read_options(begun), options, out)
+    sources.check_apart(options.sources)
     with console.status("looking at the sources"):
         plan = [part for source in options.sources for part in sources.plan(source, options.text_column, work)]
+    for told in filter(None, map(sources.left_out, options.sources)):
+        console.print(told, highlight=False, soft_wrap=True)
     with console.status(f"tokenizer: {options.tokenizer}"):
         given = _stamp_of_tokenizer(options)  # before it is read, so that a change meanwhile is noticed
         folder = _make_tokenizer(options, plan, work)
@@ -131,8 +135,10 @@ def _make(options: Options, out: Path, work: Path, workers: int, console: Consol
         documents = parts.load_documents(job, plan)
         choice = _choose(options, job, plan, documents)
         described = _describe_sources(options, job, plan, documents, choice)
+        begin_writing(out, work)
         shards = merge(job, plan, documents, choice, out)
         saved = _copy_tokenizer(folder, out / "tokenizer")
+    _tell_large_shares(options, held_out_shares(choice, documents.lengths, _origin(options, plan, documents)), console)
     values = {
         "format": FORMAT,
         "tokenizer": {"path": "tokenizer", "sha256": sha256, "files": saved, "given": given, **asdict(facts)},
@@ -146,10 +152,14 @@ def _make(options: Options, out: Path, work: Path, workers: int, console: Consol
 
 
 def _read_options(path: Path) -> dict[str, Any]:
-    try:
-        return files.read_hashed(path)[0]
-    except ValueError:
-        raise DataError(f"{path}: damaged: remove {path.parent} and run the same command again") from None
+    with suppress(ValueError):
+        options, is_hashed = files.read_hashed(path)
+        if is_hashed:
+            return options
+    raise DataError(
+        f"{path}: damaged, or not of a build: if it is of one, remove it and run the same command again; "
+        "otherwise give another --out"
+    )
 
 
 def _copy_tokenizer(folder: Path, target: Path) -> dict[str, files.Description]:
@@ -213,12 +223,21 @@ def _choose(options: Options, job: Job, plan: list[Part], documents: Documents) 
     pairs = zip(plan, documents.counts, strict=True)
     return choose(
         hashes=documents.hashes,
+        lengths=documents.lengths,
         origin=origin,
         weights=[options.weights.get(source.name, 1.0) for source in options.sources],
         fraction=options.validation_fraction,
         deduplicate=options.deduplicate is not None,
         signatures={job.path(part, ".npy"): count for part, count in pairs if count} if job.near else {},
     )
+
+
+def _tell_large_shares(options: Options, shares: npt.NDArray[np.float64], console: Console) -> None:
+    """Say where far more is held out than was asked for, which few or long documents make necessary."""
+    for source, share in zip(options.sources, shares, strict=True):
+        if share > SLACK * max(options.validation_fraction, 0.01):
+            told = f"{source.name}: {share:.1%} of its tokens are held out, not {options.validation_fraction:.1%}"
+            console.print(f"{told}: its documents are few or long", highlight=False, soft_wrap=True)
 
 
 def _origin(options: Options, plan: list[Part], documents: Documents) -> npt.NDArray[np.intp]:

@@ -45,7 +45,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
 def remove_unfinished(path: Path) -> None:
     """Remove what processes that were killed have left of their own of a file. Nobody else may be writing it."""
-    for left_over in path.parent.glob(f"{glob.escape(path.name)}.*{UNFINISHED}"):
+    for left_over in path.parent.glob(f"{glob.escape(path.name)}.*-[0-9]*{UNFINISHED}"):
         left_over.unlink(missing_ok=True)
 
 
@@ -129,7 +129,7 @@ def locked(folder: Path) -> Iterator[None]:
     Raises:
         Busy: another process has it.
     """
-    with (folder / "lock").open("w") as file:
+    with (folder / "lock").open("a") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:

@@ -53,7 +53,7 @@ def open_split(prefix: Path) -> Split:
     if not np.array_equal(split.document_indices, np.arange(len(split) + 1)):
         raise DataError(
             f"{index}: has documents of several sequences, as Megatron's own preprocessing may write: "
-            "make the shards by apollo-prep build"
+            "build the text into another folder by apollo-prep build"
         )
     return split
 

@@ -1,11 +1,13 @@
 """What is in a folder of shards, for a person to look at."""
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 from matplotlib.figure import Figure
+from PIL import Image, UnidentifiedImageError
 from rich.console import Console
 from tokenizers import Tokenizer
 
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
     from data_prep.indexed import Split
 
 PICTURE = "lengths.png"
+TITLE = "Lengths of documents, by apollo-prep inspect"
+"""Is in the picture, which is so known from another of that name."""
 SAMPLES = 3
 SAMPLE_TOKENS = 64
 BAR = 40
@@ -43,11 +47,7 @@ def inspect(folder: Path, console: Console) -> None:
     splits = {name: open_split(folder / name) for name in manifest.splits}
     lengths = {name: split.sequence_lengths for name, split in splits.items()}
     _show_lengths(lengths["train"], console)
-    try:
-        _draw_lengths(lengths, folder / PICTURE)
-        console.print(f"the same as a picture: {folder / PICTURE}", highlight=False, soft_wrap=True)
-    except OSError as error:
-        console.print(f"no picture: {sentence_of(error, folder)}", highlight=False, soft_wrap=True)
+    console.print(_draw(lengths, folder / PICTURE), highlight=False, soft_wrap=True)
     _show_samples(splits["train"], folder, manifest, console)
 
 
@@ -59,12 +59,31 @@ def _edges(lengths: Lengths) -> npt.NDArray[np.int64]:
 def _show_lengths(lengths: Lengths, console: Console) -> None:
     edges = _edges(lengths)
     counts, _ = np.histogram(lengths, edges)
-    console.print("[bold]tokens a document      documents[/bold]")
+    console.print("tokens a document      documents", style="bold", highlight=False)
     for low, high, count in zip(edges[:-1], edges[1:] - 1, counts, strict=True):
         bar = "█" * int(np.ceil(BAR * count / counts.max()))
         console.print(f"{low:>9,} to {high:>9,} {count:>11,} {bar}", highlight=False)
     quartiles = ", ".join(f"{q:,.0f}" for q in np.percentile(lengths, [25, 50, 75]))
     console.print(f"quartiles {quartiles}; longest {lengths.max():,}", highlight=False)
+
+
+def _draw(lengths: dict[str, Lengths], path: Path) -> str:
+    """Draw the picture, over none but an earlier one, and return a line that says where it is or why there is none."""
+    try:
+        if os.path.lexists(path) and not _is_ours(path):
+            return f"no picture: {path} is there already and is not from here: move it to another place"
+        _draw_lengths(lengths, path)
+    except OSError as error:
+        return f"no picture: {sentence_of(error, path.parent)}"
+    return f"the same as a picture: {path}"
+
+
+def _is_ours(path: Path) -> bool:
+    try:
+        with Image.open(path) as picture:
+            return picture.info.get("Title") == TITLE
+    except UnidentifiedImageError:
+        return False
 
 
 def _draw_lengths(lengths: dict[str, Lengths], path: Path) -> None:
@@ -81,7 +100,7 @@ def _draw_lengths(lengths: dict[str, Lengths], path: Path) -> None:
         panel.spines[["top", "right"]].set_visible(False)
     panels[0].legend(frameon=False)
     with files.replacing(path) as unfinished:
-        figure.savefig(unfinished, dpi=150, format="png")
+        figure.savefig(unfinished, dpi=150, format="png", metadata={"Title": TITLE})
 
 
 def _show_samples(split: "Split", folder: Path, manifest: Manifest, console: Console) -> None:
@@ -94,7 +113,7 @@ def _show_samples(split: "Split", folder: Path, manifest: Manifest, console: Con
     windows = [_window(split, int(start)) for start in starts]
     for start, window in zip(starts, windows, strict=True):
         text = tokenizer.decode(window.tolist(), skip_special_tokens=False)
-        console.print(f"[bold]training tokens {start:,} to {start + SAMPLE_TOKENS:,}[/bold]", highlight=False)
+        console.print(f"training tokens {start:,} to {start + SAMPLE_TOKENS:,}", style="bold", highlight=False)
         console.print(text, markup=False, highlight=False)
     facts = manifest.tokenizer
     if facts.mask is None or facts.cls is None:
@@ -104,7 +123,7 @@ def _show_samples(split: "Split", folder: Path, manifest: Manifest, console: Con
     for name, continues in continuations.items():
         if name == "token" or continues:
             masking = Masking.of(facts.vocab_size, facts.mask, facts.special, continues)
-            console.print(f"[bold]the first of them under masking: {name}[/bold]", highlight=False)
+            console.print(f"the first of them under masking: {name}", style="bold", highlight=False)
             _show_masked(sample, masking, facts.cls, tokenizer, random, console)
 
 

@@ -147,10 +147,15 @@ def read_manifest(folder: Path) -> Manifest:
         DataError: it is damaged, cannot be read, or a later version wrote it.
     """
     path = folder / NAME
-    damaged = DataError(f"{path}: damaged: restore it, or remove {folder} and build again")
+    damaged = DataError(f"{path}: damaged, or not from apollo-prep: restore it, or build the text into another folder")
     try:
         values, is_hashed = files.read_hashed(path)
     except FileNotFoundError:
+        if any(folder.glob("*.idx")) and not (folder / "work").exists():
+            raise DataError(
+                f"{folder}: has shards but no {NAME}, so they are not from apollo-prep, or not all that it made: "
+                "they stay as they are; build the text into another folder by apollo-prep build"
+            ) from None
         raise Missing(f"{path}: not found: make the shards by apollo-prep build --out {folder}") from None
     except (ValueError, IsADirectoryError):
         raise damaged from None

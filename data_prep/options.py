@@ -8,6 +8,9 @@ from data_prep.errors import DataError
 from data_prep.sources import Source
 from data_prep.tokenizer import SMALLEST_VOCABULARY
 
+LARGEST_VOCABULARY = 1 << 22
+"""Trainers set memory aside for as many tokens as are asked for."""
+
 Deduplicate = Literal["exact", "near"]
 
 
@@ -43,6 +46,10 @@ class Options:
     def __post_init__(self) -> None:
         if self.vocab_size < SMALLEST_VOCABULARY:
             raise DataError(f"--vocab-size {self.vocab_size}: must be at least {SMALLEST_VOCABULARY}")
+        if self.vocab_size > LARGEST_VOCABULARY:
+            raise DataError(f"--vocab-size {self.vocab_size}: must be at most {LARGEST_VOCABULARY}")
+        if self.min_characters < 0:
+            raise DataError(f"--min-characters {self.min_characters}: must be at least 0")
         if not 0 <= self.validation_fraction < 1:
             raise DataError(f"--validation-fraction {self.validation_fraction}: must be at least 0 and below 1")
         names = [source.name for source in self.sources]

@@ -3,19 +3,21 @@
 Parts follow from the sources alone, never from the number of workers.
 """
 
-import glob
 import json
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import astuple, dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
-from data_prep import files, prose, readers
+from data_prep import files, parquet, prose, readers, text_files
 from data_prep.errors import DataError
-from data_prep.readers import Span
+from data_prep.span import FORMATS, WHOLE, Span, compression_of, kind_of
 
+DOCS = "docs"
+"""The location of the embedded corpus."""
 PART_BYTES = 32 << 20
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+(:[\w.-]+)?")
 
@@ -78,7 +80,7 @@ def plan(source: Source, column: str, work: Path) -> list[Part]:
     groups: list[list[Span]] = []
     room = 0
     for span in _spans(source, column, work):
-        if span.size > room:
+        if not groups or span.size > room:
             groups.append([])
             room = PART_BYTES
         groups[-1].append(span)
@@ -89,37 +91,76 @@ def plan(source: Source, column: str, work: Path) -> list[Part]:
     return [Part(source.name, tuple(group)) for group in groups]
 
 
+def check_apart(sources: Sequence[Source]) -> None:
+    """Check that no text is in two sources, which would write it twice.
+
+    Raises:
+        DataError: the same file, folder of files or data set is in two of them.
+    """
+    owners: dict[text_files.Identity | str, Source] = {}
+    for source in sources:
+        read: Mapping[Any, str] = _files(source) or {source.location: source.location}
+        for identity, path in read.items():
+            first = owners.setdefault(identity, source)
+            if first is not source:
+                raise DataError(
+                    f"--source {first.name}={first.location} and --source {source.name}={source.location} both read "
+                    f"{path}, so its text would be written twice: leave it out of one; to have it twice, "
+                    f"ask for --weight {first.name}=2"
+                )
+
+
+def check_outside(sources: Sequence[Source], out: Path) -> None:
+    """Check that no source reads the folder that the build writes to: a build that goes on would find more text.
+
+    Raises:
+        DataError: `out` is in a folder of one of them.
+    """
+    for source in sources:
+        above, below, _ = source.location.partition("**")
+        if not (below or os.path.isdir(source.location)) or source.location == DOCS:
+            continue
+        if out.resolve().is_relative_to(Path(above).resolve()):
+            raise DataError(
+                f"--out {out} is in {above or '.'}, of which --source {source.name} reads all files: "
+                "name a folder outside it"
+            )
+
+
+def left_out(source: Source) -> str | None:
+    """One sentence on files at a source's place that are not read, or None."""
+    found = None if source.location == DOCS else text_files.find(source.location)
+    return f"{source.location}: {found.told}" if found and found.left_out else None
+
+
 def stamp(source: Source) -> str:
     """A hash that changes when the source does: of its files' sizes and times, or of the installed packages."""
-    if source.location == "docs":
+    if source.location == DOCS:
         return prose.fingerprint()
-    return files.key([_file_stamp(path) for path in _files(source)])
+    try:
+        return files.key([_file_stamp(path) for path in _files(source).values()])
+    except OSError:  # a folder that was there, and may not be read now
+        return ""
 
 
 def _spans(source: Source, column: str, work: Path) -> Iterator[Span]:
-    if source.location == "docs":
+    if source.location == DOCS:
         yield from _text_spans("jsonl", str(_gather_docs(column, work)), prose.fingerprint())
         return
     paths = _files(source)
     if not paths:
         yield from _hub_spans(source)
-    for path in paths:
-        kind = readers.kind_of(path)
+    for path in paths.values():
+        kind = kind_of(path)
         if kind == "parquet":
             yield from _parquet_spans(path, column)
         else:
             yield from _text_spans(str(kind), path, _file_stamp(path))
 
 
-def _files(source: Source) -> list[str]:
-    """List the files of a location: itself, those in a folder at any depth, or those that a glob matches."""
-    location = source.location
-    if os.path.isfile(location):
-        if readers.kind_of(location) is None:
-            raise DataError(f"{location}: not a .txt, .jsonl(.gz, .zst) or .parquet file")
-        return [location]
-    pattern = os.path.join(glob.escape(location), "**") if os.path.isdir(location) else location
-    return sorted(p for p in glob.glob(pattern, recursive=True) if readers.kind_of(p) and os.path.isfile(p))
+def _files(source: Source) -> dict[text_files.Identity, str]:
+    """The files of a source, in order; none for the embedded corpus and for data sets of the hub."""
+    return {} if source.location == DOCS else text_files.find(source.location).paths
 
 
 def _file_stamp(path: str) -> str:
@@ -130,8 +171,8 @@ def _file_stamp(path: str) -> str:
 def _text_spans(kind: str, path: str, stamp: str) -> Iterator[Span]:
     """Cut by bytes; a compressed file cannot be entered in the middle and is one span."""
     size = os.path.getsize(path)
-    if path.endswith((".gz", ".zst")):
-        yield Span(kind, path, 0, readers.WHOLE, size, stamp)
+    if compression_of(path):
+        yield Span(kind, path, 0, WHOLE, size, stamp)
         return
     for start in range(0, size, PART_BYTES):
         stop = min(start + PART_BYTES, size)
@@ -139,7 +180,7 @@ def _text_spans(kind: str, path: str, stamp: str) -> Iterator[Span]:
 
 
 def _parquet_spans(path: str, column: str) -> Iterator[Span]:
-    rows, size = readers.parquet_size(path, column)
+    rows, size = parquet.size(path, column)
     count = min(rows, -(-size // PART_BYTES))
     for i in range(count):
         start, stop = rows * i // count, rows * (i + 1) // count
@@ -147,8 +188,8 @@ def _parquet_spans(path: str, column: str) -> Iterator[Span]:
 
 
 def _hub_spans(source: Source) -> Iterator[Span]:
-    if not HUB_ID.fullmatch(source.location):
-        raise DataError(f"{source.location}: no .txt, .jsonl(.gz, .zst) or .parquet file there")
+    if (told := left_out(source)) or not HUB_ID.fullmatch(source.location):
+        raise DataError(f"{told or source.location}: no file named {FORMATS} there")
     from huggingface_hub import dataset_info
 
     try:

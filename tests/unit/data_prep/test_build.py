@@ -14,7 +14,7 @@ from rich.console import Console
 from texts import make_texts, write_jsonl
 from transformers import AutoTokenizer
 
-from data_prep import choose, parts, pool, sources
+from data_prep import choose, parts, pool, readers, sources
 from data_prep.build import build
 from data_prep.encode import Encoder
 from data_prep.errors import DataError
@@ -178,6 +178,38 @@ def test_every_source_is_held_out_by_the_hash_of_its_texts(make: Make, texts: li
     assert make(tmp_path / "few", a, b, validation_fraction=0.0).splits["validation"].documents == 2
 
 
+def test_of_a_text_file_little_longer_than_a_document_the_rest_is_held_out_and_told(
+    tokenizers: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(readers, "TEXT_DOCUMENT_BYTES", 5000)
+    for seed in range(4):
+        text = "\n".join(" ".join(make_texts(8, seed, words=100)).split())[:11_000]
+        (tmp_path / "a.txt").write_text(text)
+        options = Options(sources.parse([str(tmp_path / "a.txt")]), str(tokenizers["bpe"]))
+        with (console := Console(width=200)).capture() as said:
+            splits = build(options, tmp_path / str(seed), 1, console).splits
+        share = splits["validation"].tokens / (splits["train"].tokens + splits["validation"].tokens)
+        assert 0 < share < 0.5
+        assert f"a: {share:.1%} of its tokens are held out, not 1.0%: its documents are few or long" in said.get()
+
+
+def test_what_is_left_out_is_told(tokenizers: dict[str, Path], texts: list[str], tmp_path: Path) -> None:
+    folder = tmp_path / "text"
+    folder.mkdir()
+    write_jsonl(folder / "a.jsonl", texts[:5])
+    (folder / "b.csv").touch()
+    options = Options(sources.parse([str(folder)]), str(tokenizers["bpe"]))
+    with (console := Console(width=200)).capture() as said:
+        build(options, tmp_path / "out", 1, console)
+    assert f"{folder}: 1 file was left out: {folder}/b.csv\n" in said.get()
+
+
+def test_a_file_of_two_sources_is_refused(make: Make, texts: list[str], tmp_path: Path) -> None:
+    source = write_jsonl(tmp_path / "a.jsonl", texts[:5])
+    with pytest.raises(DataError, match=r"both read .*a\.jsonl, so its text would be written twice"):
+        make(tmp_path / "out", f"a={source}", f"b={source}")
+
+
 def test_weights(make: Make, tokenizers: dict[str, Path], tmp_path: Path) -> None:
     encoder = Encoder(tokenizers["wordpiece"] / "tokenizer.json", vocab_size=1000, end_of_document=3)
     texts = {name: make_texts(400, seed, words=20) for seed, name in enumerate("abc")}
@@ -200,7 +232,8 @@ def test_equal_texts_are_on_the_same_side() -> None:
     rng = np.random.default_rng(0)
     hashes = rng.integers(2**64, size=(2000, 2), dtype=np.uint64)
     hashes[1000:] = hashes[:1000]
-    choice = choose.choose(hashes, np.arange(2000) // 1000, [1.0, 1.0], 0.0, deduplicate=False, signatures={})
+    lengths = np.full(2000, 7, dtype=np.int32)
+    choice = choose.choose(hashes, lengths, np.arange(2000) // 1000, [1.0, 1.0], 0.0, deduplicate=False, signatures={})
     assert (choice.held_out[:1000] == choice.held_out[1000:]).all()
     assert choice.held_out.sum() == 2
 
@@ -212,7 +245,7 @@ def test_equal_texts_are_on_the_same_side() -> None:
         ({"validation_fraction": 1.0}, "--validation-fraction 1.0: must be at least 0 and below 1"),
         ({"weights": {"b": 2}}, "--weight b: no source has that name: there are a"),
         ({"weights": {"a": 0}}, "--weight a=0: must be above 0 and below 1000"),
-        ({"text_column": "body"}, "has no text in a column 'body': choose --text-column among id, text"),
+        ({"text_column": "body"}, "line 1 has no 'body': choose --text-column among text"),
         ({"tokenizer": "none"}, "none: no tokenizer there"),
         ({"min_characters": 10_000}, "every document is empty or shorter than 10000 characters: leave it out"),
     ],

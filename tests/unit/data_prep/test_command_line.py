@@ -1,11 +1,13 @@
 """How `apollo-prep` ends: in one sentence, whatever goes wrong."""
 
 import errno
+import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from texts import write_jsonl
+from texts import make_texts, write_jsonl
 
 from data_prep import __main__ as command
 from data_prep.errors import DataError
@@ -57,7 +59,8 @@ def test_whatever_is_raised_ends_in_one_line(
         ("a.jsonl", "a.jsonl/work: a file is where a folder should be: move it away, or name another place"),
         ("a.jsonl/x", "a.jsonl/x/work: a file is where a folder should be: move it away, or name another place"),
         ("taken", "taken/work: a file or folder of that name is in the way: move it away, or name another place"),
-        ("done", "done/manifest.json: damaged: restore it, or remove"),
+        ("x" * 256, "train.bin: the name is too long: give a shorter one"),
+        ("done", "done/manifest.json: damaged, or not from apollo-prep: restore it, or build"),
     ],
 )
 def test_what_stands_where_shards_are_to_be_is_named(
@@ -70,3 +73,63 @@ def test_what_stands_where_shards_are_to_be_is_named(
     assert ends("build", "--source", source, "--tokenizer", "bpe", "--out", tmp_path / out) == 2
     said = capsys.readouterr().err
     assert said.startswith("apollo-prep: ") and sentence in said and said.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("option", "sentence"),
+    [
+        ("--workers=0", "--workers 0: must be at least 1"),
+        ("--workers=-1", "--workers -1: must be at least 1"),
+        ("--validation-fraction=nan", "--validation-fraction nan: must be at least 0 and below 1"),
+        ("--weight=a=nan", "--weight a=nan: must be above 0 and below 1000"),
+        ("--weight=a=1 --weight=a=2", "--weight a=2: a has the weight 1.0 already: give one"),
+        ("--min-characters=-1", "--min-characters -1: must be at least 0"),
+        (f"--vocab-size={10**30}", f"--vocab-size {10**30}: must be at most 4194304"),
+        ("--source=b=\udcff.txt", r"'--source=b=\udcff.txt' is not UTF-8: rename the file or folder"),
+        ("--source=b=no\nsuch\x1b[31m", r"no\nsuch\x1b[31m: no file named .txt"),
+    ],
+)
+def test_a_value_that_cannot_be_is_told_in_one_line(
+    option: str, sentence: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = write_jsonl(tmp_path / "a.jsonl", ["one text", "another text"])
+    given = ["--source", source, "--tokenizer", "bpe", "--out", tmp_path / "out"]
+    assert ends("build", *given, *option.split(" ")) == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"apollo-prep: {sentence}") and said.count("\n") == 1
+
+
+def test_brackets_in_names_are_no_markup(
+    tmp_path: Path, tokenizers: dict[str, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "[red]books[").mkdir()
+    source = write_jsonl(tmp_path / "[red]books[" / "a.jsonl", make_texts(5))
+    (source.parent / "[").mkdir()
+    (source.parent / "[" / "b].csv").touch()
+    given = ["--source", source.parent, "--tokenizer", tokenizers["bpe"], "--out", tmp_path / "out[" / "x]"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["apollo-prep", "build", *map(str, given)])
+        command.main()
+    said = capsys.readouterr().out
+    assert f"{source.parent}: 1 file was left out: {source.parent}/[/b].csv\n" in said
+    assert "[red]books[  5 " in said and f"{tmp_path}/out[/x]/manifest.json" in said
+
+
+def test_output_that_nobody_reads_ends_in_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    monkeypatch.setattr(command.os, "dup2", lambda *_: None)  # the tests' own output stays where it is
+    monkeypatch.setattr(command, "inspect", lambda _, console: console.print("something"))
+    with suppress(BrokenPipeError), os.fdopen(writing, "w") as closed:
+        monkeypatch.setattr(sys, "stdout", closed)
+        assert ends("inspect", tmp_path) == 2
+    assert capsys.readouterr().err == "apollo-prep: what read the output has ended\n"
+
+
+def test_output_may_be_closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(command, "inspect", lambda _, console: console.print("something"))
+    monkeypatch.setattr(sys, "stdout", None)
+    monkeypatch.setattr(sys, "argv", ["apollo-prep", "inspect", str(tmp_path)])
+    command.main()

@@ -1,0 +1,66 @@
+"""The folder of shards while a build works there: which files are the build's own, and which must stay as they are."""
+
+import os
+import re
+import shutil
+from contextlib import suppress
+from pathlib import Path
+
+from data_prep import files
+from data_prep.errors import DataError
+from data_prep.manifest import NAME
+
+WORK = "work"
+_WRITTEN = ("train.bin", "train.idx", "validation.bin", "validation.idx", "tokenizer", "cache/verified.json")
+"""What a build writes beside its manifest."""
+_BEGUN = "writing.json"
+"""The file of the work that is there from when shards are written."""
+_OF_WORK = re.compile(
+    r"lock|(options|writing)\.json(\..*\.tmp)?|docs-[0-9a-f]{16}\.jsonl(\..*\.tmp)?"
+    r"|tokenizer-[0-9a-f]{32}(\.tmp)?|parts-[0-9a-f]{16}"
+)
+
+
+def check_free(out: Path) -> None:
+    """Check that a build in `out` would write over no file but its own.
+
+    Raises:
+        DataError: it would; names the files.
+    """
+    there = [name for name in _WRITTEN if _holds_something(out / name)]
+    has_begun = (out / WORK / _BEGUN).exists()  # looked at first: another process removes it once the manifest is there
+    if there and not has_begun and not os.path.lexists(out / NAME):
+        raise DataError(
+            f"{out}: holds {', '.join(there)}, which this build did not make and leaves as they are: "
+            "give another --out, or move them to another place"
+        )
+
+
+def begin_writing(out: Path, work: Path) -> None:
+    """Note that what is written to `out` from now on is the build's own.
+
+    Raises:
+        DataError: it would write over files that are not.
+    """
+    check_free(out)
+    files.write_hashed(work / _BEGUN, {})
+
+
+def remove_work(work: Path) -> None:
+    """Remove the files of a build that are no longer needed, and the folder unless it holds others.
+
+    What cannot be removed now is at the next call.
+    """
+    with suppress(OSError):
+        for path in work.iterdir():
+            if not _OF_WORK.fullmatch(path.name) or (path.name == "lock" and path.stat().st_size):
+                continue
+            path.unlink() if path.is_file() else shutil.rmtree(path, ignore_errors=True)
+        work.rmdir()
+
+
+def _holds_something(path: Path) -> bool:
+    """Whether a file is there, or a folder with some that are not hidden."""
+    if path.is_dir():
+        return any(not name.startswith(".") for name in os.listdir(path))
+    return os.path.lexists(path)

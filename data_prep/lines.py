@@ -1,0 +1,93 @@
+"""Lines of plain and compressed files in UTF-8, one at a time and none longer than a bound."""
+
+import codecs
+import io
+from collections.abc import Iterator
+
+import pyarrow
+
+from data_prep.errors import DataError
+from data_prep.span import Span, compression_of
+
+LONGEST_TEXT_BYTES = 64 << 20
+"""A line of a file, once decompressed, or a text in a parquet file may be as long: all of it is held in memory."""
+BUFFER_BYTES = 1 << 20
+HEAD_BYTES = 1 << 10
+_MARKS = {  # the longer ones first: that of UTF-32 starts with that of UTF-16
+    codecs.BOM_UTF32_LE: "UTF-32",
+    codecs.BOM_UTF32_BE: "UTF-32",
+    codecs.BOM_UTF16_LE: "UTF-16",
+    codecs.BOM_UTF16_BE: "UTF-16",
+}
+
+
+def lines(span: Span) -> Iterator[tuple[int, bytes]]:
+    """Yield `(offset, line)` for the lines that start in the span; offsets are those of decompressed bytes.
+
+    A byte order mark at the start of the file is left out.
+
+    Raises:
+        DataError: the file cannot be read, a line is too long, or the first line is not of UTF-8.
+    """
+    try:
+        with _open(span.path) as stream:
+            offset = span.start
+            if offset:
+                stream.seek(offset - 1)
+                offset += len(_next_line(stream, span.path, offset)) - 1
+            while offset < span.stop and (line := _next_line(stream, span.path, offset)):
+                if offset == 0 and b"\0" in line[:HEAD_BYTES]:  # text of UTF-16 may well be valid UTF-8
+                    raise not_utf8(span.path, offset)
+                yield offset, line.removeprefix(codecs.BOM_UTF8) if offset == 0 else line
+                offset += len(line)
+    except OSError as error:
+        raise unreadable(span.path, error) from error
+
+
+def place_of(path: str, offset: int) -> str:
+    """A file and the number, from 1, of the line at an offset of its decompressed bytes, for messages."""
+    number = 1
+    with _open(path) as stream:
+        while offset > 0 and (block := stream.read(min(offset, BUFFER_BYTES))):
+            number += block.count(b"\n")
+            offset -= len(block)
+    return f"{path}: line {number}"
+
+
+def unreadable(path: str, error: Exception) -> DataError:
+    """The error for a file that is damaged or that the system does not give."""
+    reason = next(iter(str(error).splitlines()), type(error).__name__).rstrip(".")
+    return DataError(f"{path}: cannot be read ({reason}): mend or replace it, or leave it out")
+
+
+def not_utf8(path: str, offset: int) -> DataError:
+    """The error for a line that is not UTF-8, with the encoding that the file seems to have."""
+    with _open(path) as stream:
+        encoding = _encoding_of(stream.read(HEAD_BYTES))
+    return DataError(
+        f"{place_of(path, offset)} is not valid UTF-8: if the file is of {encoding}, convert it "
+        f"(iconv -f {encoding} -t UTF-8) and run again; otherwise mend it or leave it out"
+    )
+
+
+def _open(path: str) -> io.BufferedReader:
+    return io.BufferedReader(pyarrow.input_stream(path, compression=compression_of(path)), BUFFER_BYTES)
+
+
+def _next_line(stream: io.BufferedReader, path: str, offset: int) -> bytes:
+    line = stream.readline(LONGEST_TEXT_BYTES + 1)
+    if len(line) > LONGEST_TEXT_BYTES:
+        raise DataError(
+            f"{place_of(path, offset)} is longer than {LONGEST_TEXT_BYTES >> 20} MiB, and no line may be: "
+            "break it into documents, a line each"
+        )
+    return line
+
+
+def _encoding_of(head: bytes) -> str:
+    for mark, name in _MARKS.items():
+        if head.startswith(mark):
+            return name
+    if b"\0" not in head:
+        return "LATIN1"
+    return "UTF-16LE" if head[1::2].count(0) > head[::2].count(0) else "UTF-16BE"
