@@ -40,6 +40,7 @@ SETTINGS = {
     "gpt2-base-1024": Setting(preset("gpt2-base"), 1024, 32),
     "gpt2-base-1024-compiled": Setting(preset("gpt2-base"), 1024, 32, compile_blocks=True),
 }
+"""Without dropout: a preset has none."""
 
 
 def recipe_of(
