@@ -7,18 +7,17 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
-from rich.console import Console
-
 from apollo_ds import __version__
 from apollo_ds.config.load import load_recipe
 from apollo_ds.config.packaged import DEFAULT_RECIPE, expanded, split_recipe
 from apollo_ds.config.ready import check_ready, is_there, with_default_text
-from apollo_ds.errors import EXIT_INTERRUPTED, EXIT_UNREAD, UserError
+from apollo_ds.errors import EXIT_INTERRUPTED, EXIT_USER_ERROR, UserError
 from apollo_ds.finetune.options import add_options
 from apollo_ds.gpus import usual_ranks
 from apollo_ds.planning.forecast import forecast, forecast_in_words
 from apollo_ds.planning.plan import plan, print_plan
 from apollo_ds.training.faults.last_words import say_last_words
+from data_prep.output import UNREAD, Output
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -40,7 +39,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(EXIT_INTERRUPTED)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes it once more as it ends
-        sys.exit(EXIT_UNREAD)
+        print(f"apollo-ds: {UNREAD}", file=sys.stderr)
+        sys.exit(EXIT_USER_ERROR)
     except Exception as error:
         sys.exit(say_last_words(error))
 
@@ -137,7 +137,7 @@ def _plan(options: argparse.Namespace) -> None:
     if options.json:
         print(json.dumps(planned, indent=2))
     else:
-        console = Console()
+        console = Output()
         print_plan(recipe, console)
         if options.ranks is not None:
             console.print(forecast_in_words(planned["forecast"]))
@@ -158,7 +158,7 @@ def _keys(options: argparse.Namespace) -> None:
     if options.markdown:
         print(markdown(), end="")
     else:
-        print_keys(options.word, Console())
+        print_keys(options.word, Output())
 
 
 def _export(options: argparse.Namespace) -> None:
@@ -174,7 +174,7 @@ def _compare(options: argparse.Namespace) -> None:
     from apollo_ds.experiments.compare.page import print_comparison, write_page
 
     comparison = Comparison.of(options.runs, options.baseline, options.tuned)
-    print_comparison(comparison, Console())
+    print_comparison(comparison, Output())
     if options.out is not None:
         print(write_page(comparison, options.out))
 

@@ -53,7 +53,5 @@ EXIT_HANG = 124
 """As `timeout` reports it: a rank made no progress."""
 EXIT_STOPPED = 75
 """EX_TEMPFAIL of sysexits.h: the run was told to stop and has saved a checkpoint. The same command resumes it."""
-EXIT_UNREAD = 141
-"""As a shell reports a process whose output nobody reads any more, as in `apollo-ds keys | head -1`."""
 EXIT_INTERRUPTED = 130
 """As a shell reports a process that Ctrl-C has ended."""

@@ -15,6 +15,7 @@ from data_prep.build import build
 from data_prep.errors import DataError
 from data_prep.inspection import inspect
 from data_prep.options import Options
+from data_prep.output import UNREAD, Output
 from data_prep.own_fault import sentence_of, tell_own_fault
 from data_prep.span import FORMATS
 from data_prep.summary import summarize
@@ -42,7 +43,7 @@ def main() -> None:
     arguments = _parser().parse_args()
     try:
         _check_encoding(sys.argv[1:])
-        arguments.run(arguments, _Console(markup=False))  # names of files may have brackets
+        arguments.run(arguments, Output(markup=False))  # names of files may have brackets
         if sys.stdout:  # not where it was closed, as by `>&-`
             sys.stdout.flush()
     except DataError as error:
@@ -51,17 +52,11 @@ def main() -> None:
         _end("apollo-prep: stopped; the same command continues", 130)
     except BrokenPipeError:  # as under `| head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what is left is written when Python ends
-        _end("apollo-prep: what read the output has ended", 2)
+        _end(f"apollo-prep: {UNREAD}", 2)
     except Exception as error:
         if sentence := sentence_of(error):
             _end(f"apollo-prep: {sentence}", 2)
         _end(tell_own_fault("apollo-prep", error), os.EX_SOFTWARE)
-
-
-class _Console(Console):
-    def on_broken_pipe(self) -> None:
-        """Let the error through, which would otherwise end the command without a word."""
-        raise  # noqa: PLE0704 (within rich's `except`)
 
 
 def _check_encoding(arguments: list[str]) -> None:

@@ -7,6 +7,8 @@ import tempfile
 import traceback
 from pathlib import Path
 
+from data_prep.output import UNREAD
+
 _FULL = "the disk is full: free some space and run the same command again"
 _DENIED = "may not be read or written by this user: change its permissions, or name another place"
 _SENTENCES = {
@@ -22,7 +24,7 @@ _SENTENCES = {
     errno.ENAMETOOLONG: "the name is too long: give a shorter one",
     errno.EMFILE: "too many files are open: raise the limit by `ulimit -n`",
     errno.ENOMEM: "the memory is used up: free some, or use a machine with more",
-    errno.EPIPE: "what read the output has ended",
+    errno.EPIPE: UNREAD,
 }
 _OF_RUST = re.compile(r"\(os error (\d+)\)")  # its libraries raise plain exceptions
 _OF_NUMPY = re.compile(r"\d+ requested and \d+ written")

@@ -12,8 +12,6 @@ from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
-
 from apollo_ds.config.run_folder import RunFolder
 from apollo_ds.errors import EXIT_STOPPED, UserError
 from apollo_ds.finetune.classification import Classification
@@ -23,6 +21,7 @@ from apollo_ds.finetune.results import Results
 from apollo_ds.finetune.settings import Settings
 from apollo_ds.finetune.squad import Answering
 from apollo_ds.finetune.tasks import SQUAD
+from data_prep.output import Output
 
 if TYPE_CHECKING:
     from apollo_ds.finetune.pretrained import Pretrained
@@ -48,7 +47,7 @@ def finetune(options: argparse.Namespace) -> None:
     folder = options.out or default_folder(options.model, options.task)
     about = _about(options, source, device)
     results = Results.open(folder, _settings(options, source, pretrained, device), about)
-    console = Console(highlight=False, markup=False, soft_wrap=True, stderr=options.json)
+    console = Output(highlight=False, markup=False, soft_wrap=True, stderr=options.json)
     console.print(_title(about, folder))
     try:
         _train_missing(options, source, FineTuning(pretrained, results.settings, device, console), results)
