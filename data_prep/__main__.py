@@ -1,6 +1,7 @@
 """Make memory-mapped shards of tokens from text, and look into them."""
 
 import argparse
+import io
 import os
 import re
 import sys
@@ -40,6 +41,8 @@ def main() -> None:
     with one line and 70.
     """
     arguments = _parser().parse_args()
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a terminal may lack a character that is in the text
     try:
         _check_encoding(sys.argv[1:])
         arguments.run(arguments, _Console(markup=False))  # names of files may have brackets
