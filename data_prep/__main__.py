@@ -41,9 +41,9 @@ def main() -> None:
     with one line and 70.
     """
     arguments = _parser().parse_args()
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="replace")  # a terminal may lack a character that is in the text
     try:
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            sys.stdout.reconfigure(errors="replace")  # a terminal may lack a character that is in the text
         _check_encoding(sys.argv[1:])
         arguments.run(arguments, _Console(markup=False))  # names of files may have brackets
         if sys.stdout:  # not where it was closed, as by `>&-`
