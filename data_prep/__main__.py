@@ -1,6 +1,7 @@
 """Make memory-mapped shards of tokens from text, and look into them."""
 
 import argparse
+import io
 import os
 import re
 import sys
@@ -42,6 +43,8 @@ def main() -> None:
     """
     arguments = _parser().parse_args()
     try:
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            sys.stdout.reconfigure(errors="replace")  # a terminal may lack a character that is in the text
         _check_encoding(sys.argv[1:])
         arguments.run(arguments, Output(markup=False))  # names of files may have brackets
         if sys.stdout:  # not where it was closed, as by `>&-`

@@ -12,8 +12,9 @@ from data_prep.span import FORMATS, kind_of
 NAMED = 5
 _EVERYTHING_BELOW = "**"
 
-Identity = tuple[int, int]
-"""The device and the number of a file: what all its names and links have in common."""
+Identity = tuple[int, ...]
+"""What all names and links of a file have in common: device, number, and, as some network disks give two files one
+number, size and time of change."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,7 @@ def _add(path: str, paths: dict[Identity, str]) -> str | None:
         path.encode()
     except UnicodeEncodeError:
         raise DataError(f"{path!a} is not UTF-8: rename it, or leave it out") from None
-    first = paths.setdefault((status.st_dev, status.st_ino), path)
+    first = paths.setdefault(_identity(status), path)
     return None if first == path else f" (the same file as {first})"
 
 
@@ -103,12 +104,15 @@ def _folders(top: str) -> Iterator[str]:
     waiting = [top]
     while waiting:
         folder = waiting.pop()
-        status = os.stat(folder or ".")
-        identity = (status.st_dev, status.st_ino)
+        identity = _identity(os.stat(folder or "."))
         if identity not in seen:
             seen.add(identity)
             yield folder
             waiting += sorted(filter(os.path.isdir, _visible(folder)), reverse=True)
+
+
+def _identity(status: os.stat_result) -> Identity:
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 
 
 def _visible(folder: str) -> list[str]:

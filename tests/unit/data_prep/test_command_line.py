@@ -1,6 +1,7 @@
 """How `apollo-prep` ends: in one sentence, whatever goes wrong."""
 
 import errno
+import io
 import os
 import sys
 from contextlib import suppress
@@ -126,6 +127,14 @@ def test_output_that_nobody_reads_ends_in_one_line(
         monkeypatch.setattr(sys, "stdout", closed)
         assert ends("inspect", tmp_path) == 2
     assert capsys.readouterr().err == "apollo-prep: what read the output has ended\n"
+
+
+def test_a_terminal_may_lack_characters(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(command, "inspect", lambda _, console: console.print("█ ü"))
+    monkeypatch.setattr(sys, "stdout", said := io.TextIOWrapper(io.BytesIO(), "ascii"))
+    monkeypatch.setattr(sys, "argv", ["apollo-prep", "inspect", str(tmp_path)])
+    command.main()
+    assert said.buffer.getvalue() == b"? ?\n"  # type: ignore[attr-defined]
 
 
 def test_output_may_be_closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

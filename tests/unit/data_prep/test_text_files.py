@@ -3,6 +3,7 @@
 import glob
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -51,6 +52,22 @@ def test_loops_of_links_end_and_each_real_file_is_read_once(tmp_path: Path, patt
     os.link(folder / "b" / "2.txt", folder / "b" / "y.txt")
     read = found(folder / pattern if pattern else folder)
     assert sorted(Path(path).read_text() for path in read) == ["elsewhere/3.txt", "t/b/1.txt", "t/b/2.txt"]
+
+
+def test_files_to_which_a_network_disk_gives_one_number_are_not_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path, "a.txt", "longer name.txt")
+    stat = os.stat
+
+    def numberless(path: str) -> SimpleNamespace:
+        of = stat(path)
+        return SimpleNamespace(st_mode=of.st_mode, st_dev=1, st_ino=0, st_size=of.st_size, st_mtime_ns=of.st_mtime_ns)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(text_files.os, "stat", numberless)
+        read = found(tmp_path)
+    assert len(read) == 2
 
 
 def test_what_is_left_out_is_named_and_hidden_files_are_not(tmp_path: Path) -> None:
