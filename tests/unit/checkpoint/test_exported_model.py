@@ -13,6 +13,7 @@ from growths import logits
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForMaskedLM, AutoTokenizer, pipeline
 from transformers.generation import GenerationConfig
 
+from apollo_ds.checkpoint.export_manifest import read_export_manifest
 from apollo_ds.finetune.positions import counts_positions_from_padding, most_tokens
 from apollo_ds.models.families import FAMILIES, family_of
 
@@ -113,3 +114,8 @@ def test_masks_are_filled(family: str, tmp_path: Path) -> None:
     fill = pipeline("fill-mask", model=model, tokenizer=tokenizer)
     assert len(fill("the [MASK] sees", top_k=3)) == 3
     assert model(**tokenizer(LONG, truncation=True, return_tensors="pt")).logits.shape[1] == POSITIONS
+
+
+def test_a_foreign_manifest_is_no_export_s(tmp_path: Path) -> None:
+    (tmp_path / "manifest.json").write_text('{"name": "a web page"}')
+    assert read_export_manifest(tmp_path) is None

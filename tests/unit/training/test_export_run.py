@@ -42,10 +42,9 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunFolder:
 
 def write(folder: Path, run: str | None = "one", text: Path = Path("text")) -> None:
     """Export the run's checkpoint as if its config.yaml named the run so."""
-    checkpoint = Path("run/checkpoints/step-8")
-    state = SavedState(checkpoint, read_manifest(checkpoint).model_copy(update={"run": run}))
-    stage = load_resolved(Path("run/config.yaml")).schedule().stages[1]
-    export(state, stage, Corpus.open(text), folder)
+    saved = Path("run/checkpoints/step-8")
+    state = SavedState(saved, read_manifest(saved).model_copy(update={"run": run}))
+    export(state, load_resolved(Path("run/config.yaml")).schedule().stages[1], Corpus.open(text), folder)
 
 
 def refusal(action: Callable[[], object]) -> str:
@@ -281,11 +280,6 @@ def test_fine_tuning_checks_an_export_before_it_reads_it(run: RunFolder, capsys:
     (run.export / "model.safetensors").unlink()
     with pytest.raises(UserError, match=r"model\.safetensors: missing or damaged"):
         Pretrained.open("run/export")
-
-
-def test_a_foreign_manifest_is_no_export_s(tmp_path: Path) -> None:
-    (tmp_path / "manifest.json").write_text('{"name": "a web page"}')
-    assert read_export_manifest(tmp_path) is None
 
 
 def test_no_export_is_written_among_checkpoints(run: RunFolder) -> None:
