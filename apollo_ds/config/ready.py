@@ -16,6 +16,7 @@ from apollo_ds.data.corpus import Corpus
 from apollo_ds.data.demo import default_text_folder
 from apollo_ds.errors import UserError
 from apollo_ds.gpus import visible_gpus
+from apollo_ds.schedule.growable import check_growths
 from data_prep.manifest import NAME
 
 
@@ -36,9 +37,11 @@ def check_ready(recipe: Recipe, ranks: int, is_prepared: bool = True) -> None:
     """Look for what would keep a run from starting; without `is_prepared` its text need not be there.
 
     Raises:
-        UserError: the number of ranks, the machine, the text or the run folder does not fit the recipe.
+        UserError: a stage cannot be made from the one before it, or the number of ranks, the machine, the text or the
+            run folder does not fit the recipe.
     """
     recipe.micro_batch(ranks)  # raises if they do not divide the batch
+    check_growths(recipe.schedule().stages)
     if precision(recipe.deepspeed) == "fp16" and _is_on_cpu():
         raise UserError("deepspeed.fp16: is for GPUs, and this machine has none that it may use; use bf16 or fp32")
     if is_prepared:

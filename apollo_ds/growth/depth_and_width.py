@@ -5,10 +5,10 @@ from apollo_ds.growth.depth_map import DepthMap
 from apollo_ds.growth.weights_and_moments import Growth
 from apollo_ds.growth.width_map import AxisMap, WidthMap
 from apollo_ds.models.axes import Axis
-from apollo_ds.models.families import family_of
 from apollo_ds.models.layer_map import LAYER_MAPS
 from apollo_ds.models.pretraining import frozen_names
 from apollo_ds.models.shape import ModelShape, why_not_grown
+from apollo_ds.schedule.growable import check_growth
 from apollo_ds.schedule.stage import Stage, WidthRule
 
 
@@ -16,15 +16,10 @@ def growth_between(old: Stage, new: Stage, blocks: str, seed: int) -> Growth:
     """How the new stage's training state follows from the old one's.
 
     Raises:
-        UserError: the shapes differ in what cannot grow, or the new layers would destroy a post-LN model's function.
+        UserError: one cannot be made from the other; see `schedule.growable`.
     """
+    check_growth(old, new)
     rule = new.growth
-    grows = new.unique_layers > old.unique_layers
-    if grows and rule.new_layers == "identity" and not family_of(new.shape).is_pre_norm:
-        raise UserError(
-            f"method.new_layers: an identity's normalisations are zero, which would silence the whole of a "
-            f"{new.shape.family}, since that normalises what its layers put out; use copy, zero or silent"
-        )
     layer_map = LAYER_MAPS[rule.layer_map](old.unique_layers, new.unique_layers)
     share = _positions_a_layer(new) / _positions_a_layer(old)
     depth = DepthMap(layer_map, blocks, new.shape.family, rule.new_layers, rule.noise, seed, share)
@@ -63,8 +58,6 @@ def width_between(old: ModelShape, new: ModelShape, how: WidthRule, seed: int) -
         axes["heads"], axes["qkv"] = heads, heads.repeated(3)
     if new.intermediate_size != old.intermediate_size:
         axes["ffn"] = _axis(how, old.intermediate_size, new.intermediate_size, seed + 2)
-    if how == "block_diagonal" and len({(len(axis.index) / axis.old_size) for axis in axes.values()}) > 1:
-        raise UserError("method: block-diagonal growth needs hidden_size and intermediate_size to grow by one factor")
     return WidthMap(new.family, axes, advanced=how == "aki", diagonal=how == "block_diagonal") if axes else None
 
 

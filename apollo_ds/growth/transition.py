@@ -1,8 +1,5 @@
 """How the training state of a stage follows from that of the stage before it."""
 
-from collections.abc import Sequence
-from itertools import pairwise
-
 from apollo_ds.growth.depth_and_width import growth_between
 from apollo_ds.growth.learned import operator_of
 from apollo_ds.growth.learned.transitions import IntoLearning, OutOfLearning
@@ -27,13 +24,3 @@ def growth_into(new: Stage, old: Stage, seed: int) -> StateMap:
     if old.learned_growth:
         return OutOfLearning(operator_of(old.learned_growth, old))
     return growth_between(old, new, f"model.{family_of(new.shape).blocks}", seed)
-
-
-def check_growths(stages: Sequence[Stage]) -> None:
-    """See before any training that each stage can be made from the one before it.
-
-    Raises:
-        UserError: one cannot.
-    """
-    for old, new in pairwise(stages):
-        growth_into(new, old, seed=0)

@@ -168,7 +168,7 @@ def make_trainer(
         UserError: the folder cannot be written to, or a stage cannot be made from the one before it.
     """
     from apollo_ds.data.batches import BatchSource
-    from apollo_ds.growth.transition import check_growths
+    from apollo_ds.schedule.growable import check_growths
     from apollo_ds.training.console import RunConsole
     from apollo_ds.training.trainer import Trainer
 

@@ -59,7 +59,7 @@ def test_a_call_trains_as_the_command_does(tmp_path: Path, shell: dict[str, str]
     first, *shown, outcome, last = output.splitlines()
     assert first.startswith("[] ")
     mistake, complaint = (line for line in shown if line.startswith("told: "))
-    assert mistake == f"told: {path}: unknown key stpes; did you mean steps?"
+    assert mistake == "told: command line: unknown key stpes; did you mean steps?"
     only_ranks_find_out = f"told: out: cannot write to {nowhere}: Not a directory; mend that, or use another folder"
     assert complaint == f"{only_ranks_find_out} with out=..."
     assert "apollo-ds: " not in output

@@ -21,9 +21,9 @@ from apollo_ds.config.recorded import write_recorded
 from apollo_ds.config.run_folder import RunFolder
 from apollo_ds.config.source_run import read_source
 from apollo_ds.errors import UserError
-from apollo_ds.growth.transition import check_growths
 from apollo_ds.planning.plan import plan
 from apollo_ds.planning.step_flops import step_flops
+from apollo_ds.schedule.growable import check_growths
 
 NARROW = {"hidden_size": 16, "num_heads": 1, "intermediate_size": 32}
 SOURCE_STEPS, STEPS = 12, 10

@@ -7,10 +7,7 @@ import torch
 from growths import depth_map, grown, loss, randomised, shape
 from hypothesis import given
 from hypothesis import strategies as st
-from planned import stages
 
-from apollo_ds.errors import UserError
-from apollo_ds.growth.transition import check_growths
 from apollo_ds.growth.weights_and_moments import Growth
 from apollo_ds.models.families import FAMILIES
 from apollo_ds.models.layer_map import LAYER_MAPS, duplicate_middle, duplicate_top, interpolate, stack
@@ -103,9 +100,3 @@ def test_every_coordinate_of_every_layer_learns(family: str, new_layers: Any, ma
         if not name.endswith("key.bias"):  # which adds the same to all scores of a query, and softmax ignores that
             fused = name.endswith("c_attn.bias")
             assert coordinates.view(3, -1)[[0, 2]].all() if fused else coordinates.all(), name
-
-
-def test_identities_are_refused_where_they_would_silence_the_model() -> None:
-    planned = stages("apollo", "bert", new_layers="identity")
-    with pytest.raises(UserError, match=r"method\.new_layers: an identity's normalisations are zero"):
-        check_growths(planned)

@@ -1,0 +1,43 @@
+"""Whether each stage of a run can be made from the one before it. It imports no torch, so that planning says it."""
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+from apollo_ds.errors import UserError
+from apollo_ds.models.families import family_of
+from apollo_ds.models.shape import why_not_grown
+from apollo_ds.schedule.stage import Stage
+
+
+def check_growths(stages: Sequence[Stage]) -> None:
+    """Look for stages that cannot follow each other; a learned operator makes any model from a smaller one.
+
+    Raises:
+        UserError: there are some.
+    """
+    for old, new in pairwise(stages):
+        if not old.learned_growth and not new.learned_growth:
+            check_growth(old, new)
+
+
+def check_growth(old: Stage, new: Stage) -> None:
+    """Look for what keeps a stage from being made from the one before it.
+
+    Raises:
+        UserError: the shapes differ in what cannot grow, or by other factors than the rule for the width needs; or the
+            new layers would destroy a post-LN model's function.
+    """
+    obstacle = why_not_grown(old.shape, new.shape)
+    if obstacle:
+        raise UserError(f"method: {obstacle}")
+    rule = new.growth
+    sizes = [(getattr(old.shape, key), getattr(new.shape, key)) for key in ("hidden_size", "intermediate_size")]
+    factors = {after / before for before, after in sizes if before != after}
+    if rule.width == "block_diagonal" and len(factors) > 1:
+        raise UserError("method: block-diagonal growth needs hidden_size and intermediate_size to grow by one factor")
+    deepens = new.unique_layers > old.unique_layers
+    if deepens and rule.new_layers == "identity" and not family_of(new.shape).is_pre_norm:
+        raise UserError(
+            "method.new_layers: an identity's normalisations are zero, which would silence the whole of a "
+            f"{new.shape.family}, since that normalises what its layers put out; use copy, zero or silent"
+        )
