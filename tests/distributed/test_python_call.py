@@ -53,14 +53,16 @@ print("torch" in sys.modules, apollo_ds.load_recipe(recipe).steps)
 def test_a_call_trains_as_the_command_does(tmp_path: Path, shell: dict[str, str]) -> None:
     recipe = tiny("gpt2", tmp_path / "run", steps=4, eval_every=2, method="scratch", peak_flops=1e9)
     path = write(recipe, tmp_path / "recipe.yaml")
-    nowhere = f"{path}/run"
+    nowhere = "/proc/apollo/run"
     code, output = finish(call(_CALLS, tmp_path, shell, path, nowhere))
     assert code == 0, output
     first, *shown, outcome, last = output.splitlines()
     assert first.startswith("[] ")
     mistake, complaint = (line for line in shown if line.startswith("told: "))
     assert mistake == "told: command line: unknown key stpes; did you mean steps?"
-    only_ranks_find_out = f"told: out: cannot write to {nowhere}: Not a directory; mend that, or use another folder"
+    only_ranks_find_out = (
+        "told: out: cannot write to /proc/apollo: No such file or directory; mend that, or use another folder"
+    )
     assert complaint == f"{only_ranks_find_out} with out=..."
     assert "apollo-ds: " not in output
     end = read_metrics(recipe.out / "metrics.jsonl")[-1]

@@ -9,7 +9,7 @@ from apollo_ds.config.recipe import Recipe
 
 
 def test_nonsense_is_refused_in_a_sentence_or_taken_with_numbers(tmp_path: Path) -> None:
-    tried = try_nonsense(tmp_path, values=80, texts=40, seed=1)
+    tried = try_nonsense(tmp_path, values=50, texts=25, seed=1)
     assert [str(one) for one in tried if one.is_fault] == []
     assert {one.outcome for one in tried} == {REFUSED, TAKEN}
 
