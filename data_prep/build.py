@@ -84,10 +84,10 @@ def _finished(options: Options, out: Path, console: Console) -> Manifest:
     remove_work(out / WORK)
     stamps = [source.stamp for source in manifest.sources]
     if stamps != [sources.stamp(source) for source in options.sources]:
-        console.print(f"{out}: the sources have changed since it was made: remove it to make it again", soft_wrap=True)
+        console.print(f"the sources have changed since {out} was made: remove {out} to make it again", soft_wrap=True)
     if manifest.tokenizer.given not in (None, _stamp_of_tokenizer(options)):
         console.print(
-            f"{out}: the tokenizer {options.tokenizer} has changed since it was made: remove it to make it again",
+            f"the tokenizer {options.tokenizer} has changed since {out} was made: remove {out} to make it again",
             soft_wrap=True,
         )
     return manifest

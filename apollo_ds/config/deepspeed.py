@@ -31,8 +31,8 @@ def check_deepspeed(config: Mapping[str, Any]) -> None:
         raise UserError(f"deepspeed.zero_optimization.offload_param: is for stage 3, not {zero.stage}; remove it")
     if zero.offload_optimizer and zero.offload_optimizer.device != "none" and keys.zero_force_ds_cpu_optimizer:
         raise UserError(
-            "deepspeed.zero_force_ds_cpu_optimizer: must be false where the optimizer is offloaded: it is the "
-            "recipe's, not DeepSpeed's"
+            "deepspeed: an offloaded optimizer needs zero_force_ds_cpu_optimizer: false, since it is the recipe's and "
+            "not DeepSpeed's own; add that key"
         )
 
 

@@ -35,7 +35,8 @@ class Corpus:
             except Missing:
                 raise UserError(
                     f"data: {folder} holds no prepared text; make it with "
-                    f"`apollo-prep build --source docs --tokenizer wordpiece --out {folder}`, or name another folder"
+                    f"`apollo-prep build --source TEXT --tokenizer TOKENIZER --out {folder}` (the first lines of the "
+                    "package's recipes say which), or name another folder"
                 ) from None
 
     @property
