@@ -176,5 +176,6 @@ def _compare(wanted: list[list[int]], found: Iterable[list[int]], given: Path, n
 def _unreadable(path: Path, error: BaseException) -> BaseException:
     if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
         return error
-    reason = next(iter(str(error).splitlines()), type(error).__name__)[:200]
+    said = next(iter(str(error).splitlines()), type(error).__name__)[:200]
+    reason = "".join(character if character.isprintable() else "?" for character in said)
     return DataError(f"{path}: holds no tokenizer that transformers loads ({reason}): save one there")

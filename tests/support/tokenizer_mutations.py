@@ -10,13 +10,14 @@ import shutil
 import sys
 import tempfile
 import time
-import traceback
-from collections import Counter
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from given_tokenizers import GIVEN, odd_texts, save
+from tally import Draw, Tried, table, try_all
 from texts import make_texts
 from tokenizers import Tokenizer
 
@@ -24,7 +25,6 @@ from data_prep import given_tokenizer, tokenizer
 from data_prep.encode import Encoder, plain_text, token_dtype
 from data_prep.errors import DataError
 
-REFUSED, RIGHT, WRONG, TRACEBACK = OUTCOMES = ("refused in one sentence", "encodes rightly", "OTHER IDS", "TRACEBACK")
 _NONSENSE = (
     None,
     True,
@@ -82,39 +82,38 @@ def _changed(settings: Any, way: str, dice: random.Random) -> Any:
         return settings
 
 
-def outcome(folder: Path, texts: list[str]) -> tuple[str, str]:
-    """What comes of a tokenizer, and what was said."""
-    try:
-        given_tokenizer.load(str(folder), folder / "loaded")
-        facts = tokenizer.facts(folder / "loaded", str(folder))
-        encoder = Encoder(folder / "loaded" / "tokenizer.json", facts.vocab_size, facts.end_of_document)
-        found = [np.frombuffer(encoder.encode(text), token_dtype(facts.vocab_size)).tolist() for text in texts]
-    except DataError as error:
-        return (REFUSED, str(error)) if "\n" not in str(error) else (TRACEBACK, f"several lines: {error}")
-    except BaseException:
-        return TRACEBACK, traceback.format_exc()
+def wrong_of(folder: Path, texts: list[str]) -> str | None:
+    """What is wrong with the ids that a tokenizer gives, if it is taken.
+
+    Raises:
+        DataError: it is refused.
+    """
+    given_tokenizer.load(str(folder), folder / "loaded")
+    facts = tokenizer.facts(folder / "loaded", str(folder))
+    encoder = Encoder(folder / "loaded" / "tokenizer.json", facts.vocab_size, facts.end_of_document)
     own = plain_text(Tokenizer.from_file(str(folder / "tokenizer.json")))
-    wanted = [[*own.encode(text, add_special_tokens=False).ids, facts.end_of_document] for text in texts]
-    return (RIGHT, "") if found == wanted else (WRONG, f"{folder}")
+    for text in texts:
+        found = np.frombuffer(encoder.encode(text), token_dtype(facts.vocab_size)).tolist()
+        if found != [*own.encode(text, add_special_tokens=False).ids, facts.end_of_document]:
+            return f"other ids for {text!r}"
+    return None
 
 
-def try_mutations(count: int, seed: int) -> dict[str, Counter[str]]:
-    """How many came to what, by the way of damage; prints those that go wrong."""
+def draws(place: Path, count: int, seed: int) -> Iterator[Draw]:
+    """Damaged tokenizers, one after the other."""
     dice = random.Random(seed)
-    counts: dict[str, Counter[str]] = {way: Counter() for way in _WAYS}
     trained_on, texts = make_texts(100), odd_texts(20, seed)
-    with tempfile.TemporaryDirectory(prefix="apollo-ds-mutations-") as place:
-        sound = {name: save(name, trained_on, Path(place) / "sound" / name) for name in GIVEN}
-        for number in range(count):
-            folder = Path(place) / str(number)
-            shutil.copytree(sound[dice.choice(list(sound))], folder)
-            way = mutate(folder, dice)
-            came_to, said = outcome(folder, texts)
-            counts[way][came_to] += 1
-            if came_to in (WRONG, TRACEBACK):
-                print(f"{number}: {way}: {came_to}: {said}", flush=True)
-            shutil.rmtree(folder)
-    return counts
+    sound = {name: save(name, trained_on, place / "sound" / name) for name in GIVEN}
+    for number in range(count):
+        folder, name = place / str(number), dice.choice(list(sound))
+        shutil.copytree(sound[name], folder)
+        yield Draw(mutate(folder, dice), f"{name}, number {number}", partial(wrong_of, folder, texts))
+        shutil.rmtree(folder)
+
+
+def try_mutations(place: Path, count: int, seed: int) -> list[Tried]:
+    """Try so many; prints those that go wrong."""
+    return try_all(draws(place, count, seed), DataError, seconds=60)
 
 
 def main() -> None:
@@ -125,16 +124,16 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="a page for the table")
     options = parser.parse_args()
     began = time.monotonic()
-    counts = try_mutations(options.mutations, options.seed)
-    wrong = sum(counted[one] for counted in counts.values() for one in (WRONG, TRACEBACK))
-    told = f"{options.mutations} mutations, {wrong} of them wrong, in {time.monotonic() - began:.0f} s."
-    rows = [f"| what is changed | {' | '.join(OUTCOMES)} |", f"|---|{'---|' * len(OUTCOMES)}"]
-    rows += [f"| {way} | {' | '.join(str(counted[one]) for one in OUTCOMES)} |" for way, counted in counts.items()]
+    with tempfile.TemporaryDirectory(prefix="apollo-ds-mutations-") as place:
+        tried = try_mutations(Path(place), options.mutations, options.seed)
+    faults = sum(one.is_fault for one in tried)
+    told = f"{len(tried)} mutations, {faults} of them wrong, in {time.monotonic() - began:.0f} s."
+    rows = table(tried)
     print("\n".join([*rows, told]))
     if options.out:
         command = f"python tests/support/tokenizer_mutations.py --mutations {options.mutations} --seed {options.seed}"
         options.out.write_text(f"# Damaged tokenizers\n\n`{command}`: {told}\n\n" + "\n".join([*rows, ""]))
-    sys.exit(bool(wrong))
+    sys.exit(bool(faults))
 
 
 if __name__ == "__main__":
