@@ -85,7 +85,7 @@ def _finished(options: Options, out: Path, console: Console) -> Manifest:
     stamps = [source.stamp for source in manifest.sources]
     if stamps != [sources.stamp(source) for source in options.sources]:
         console.print(f"the sources have changed since {out} was made: remove {out} to make it again", soft_wrap=True)
-    if manifest.tokenizer.given not in (None, _stamp_of_tokenizer(options)):
+    if manifest.tokenizer.made_from not in (None, _stamp_of_tokenizer(options)):
         console.print(
             f"the tokenizer {options.tokenizer} has changed since {out} was made: remove {out} to make it again",
             soft_wrap=True,
@@ -115,7 +115,7 @@ def _make(options: Options, out: Path, work: Path, workers: int, console: Consol
     for told in filter(None, map(sources.left_out, options.sources)):
         console.print(told, highlight=False, soft_wrap=True)
     with console.status(f"tokenizer: {options.tokenizer}"):
-        given = _stamp_of_tokenizer(options)  # before it is read, so that a change meanwhile is noticed
+        made_from = _stamp_of_tokenizer(options)  # before it is read, so that a change meanwhile is noticed
         folder = _make_tokenizer(options, plan, work)
         facts = tokenizer.facts(folder, options.tokenizer)
     files.write_hashed(begun, asdict(options))
@@ -141,7 +141,7 @@ def _make(options: Options, out: Path, work: Path, workers: int, console: Consol
     _tell_large_shares(options, held_out_shares(choice, documents.lengths, _origin(options, plan, documents)), console)
     values = {
         "format": FORMAT,
-        "tokenizer": {"path": "tokenizer", "sha256": sha256, "files": saved, "given": given, **asdict(facts)},
+        "tokenizer": {"path": "tokenizer", "sha256": sha256, "files": saved, "made_from": made_from, **asdict(facts)},
         "sources": described,
         **shards,
         "options": json.loads(json.dumps(asdict(options))),

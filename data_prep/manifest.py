@@ -60,7 +60,7 @@ class TokenizerEntry(_Values):
     sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
     """The hash of `tokenizer.json`, by which a run knows its tokenizer."""
     files: dict[PlainName, FileEntry] = {}
-    given: str | None = None
+    made_from: str | None = None
     """A hash of what it was made from, to notice that this has changed. None for a trained one, and where an earlier
     version wrote the manifest."""
     kind: str

@@ -15,3 +15,4 @@ class Output(Console):
 
 
 UNREAD = "what read the output has ended"
+"""What both commands say of it, before they end with exit code 2."""

@@ -1,9 +1,7 @@
 """The command line: what `plan` prints, and that a mistake is one line and exit code 2, before anything starts."""
 
 import json
-import os
 import shutil
-import sys
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -295,16 +293,3 @@ def test_a_run_without_held_out_loss_cannot_be_compared(tmp_path: Path, capsys: 
     line = error_line(capsys, "compare", str(tmp_path), "--out", str(tmp_path / "out"))
     assert line == f"{tmp_path}/metrics.jsonl: no held-out loss is recorded yet"
     assert not (tmp_path / "out").exists()
-
-
-@pytest.mark.parametrize("words", [["keys"], ["plan", "demo", "--json"], ["plan", "demo"]])
-def test_output_that_nobody_reads_is_told_of(
-    words: list[str], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
-    reading, writing = os.pipe()
-    os.close(reading)
-    with open(writing, "w") as unread, pytest.raises(SystemExit) as end:
-        monkeypatch.setattr(sys, "stdout", unread)
-        main(words)
-    assert end.value.code == 2
-    assert capfd.readouterr().err == "apollo-ds: what read the output has ended\n"

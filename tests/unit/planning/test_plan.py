@@ -1,0 +1,19 @@
+"""What the plan says that a growth does to the function."""
+
+from io import StringIO
+from typing import Any
+
+import pytest
+from recipes import tiny
+from rich.console import Console
+
+from apollo_ds.planning.plan import print_plan
+
+
+@pytest.mark.parametrize(("sampler", "effect"), [("none", "unchanged"), ("lvps", "changed (zero)")])
+def test_silent_layers_keep_the_function_only_where_no_layer_ran_twice(sampler: Any, effect: str) -> None:
+    printed = StringIO()
+    method = {"name": "deep_jump", "sampler": sampler, "new_layers": "zero"}
+    print_plan(tiny("gpt2", "none", method=method), Console(file=printed, width=100))
+    (growth,) = [line for line in printed.getvalue().splitlines() if line.split()[:1] == ["2"]]
+    assert growth.rstrip().endswith(f" {effect}")
