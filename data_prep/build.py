@@ -73,7 +73,7 @@ def build(options: Options, out: Path, workers: int, console: Console) -> Manife
 
 def _finished(options: Options, out: Path, console: Console) -> Manifest:
     manifest = read_manifest(out)
-    _refuse_others(manifest.options, options, out)
+    _refuse_others(manifest.options, options, out, of=out)
     if manifest.format == FORMAT:
         verify_once(out)
     else:
@@ -93,22 +93,31 @@ def _finished(options: Options, out: Path, console: Console) -> Manifest:
     return manifest
 
 
-def _refuse_others(made_with: dict[str, Any], options: Options, out: Path) -> None:
-    """Raise a DataError where the work in `out` was begun with other options."""
+def _refuse_others(made_with: dict[str, Any], options: Options, out: Path, of: Path) -> None:
+    """Raise a DataError where the files of a folder were made, or begun, with other options."""
     wanted = json.loads(json.dumps(asdict(options)))
     for key, value in made_with.items():
         if wanted.get(key) != value:
             raise DataError(
-                f"{out}: was begun with {key} {value}, not {wanted.get(key)}: "
-                "run with the former, give another --out, or remove the folder"
+                f"{out}: was begun with {key} {_as_typed(value)}, not {_as_typed(wanted.get(key))}: "
+                f"run with the former, give another --out, or remove {of}"
             )
+
+
+def _as_typed(value: Any) -> str:
+    """An option's value much as a user types it."""
+    if isinstance(value, list):
+        return " ".join(f"{source['name']}={source['location']}" for source in value)
+    if isinstance(value, dict):
+        return " ".join(f"{name}={weight}" for name, weight in value.items()) or "none"
+    return "none" if value is None else str(value)
 
 
 def _make(options: Options, out: Path, work: Path, workers: int, console: Console) -> Manifest:
     """Take each step that is not done, and return the manifest."""
     begun = work / "options.json"
     if begun.exists():
-        _refuse_others(_read_options(begun), options, out)
+        _refuse_others(_read_options(begun), options, out, of=work)
     sources.check_apart(options.sources)
     with console.status("looking at the sources"):
         plan = [part for source in options.sources for part in sources.plan(source, options.text_column, work)]

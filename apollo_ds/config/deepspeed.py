@@ -1,12 +1,12 @@
 """DeepSpeed's configuration in a recipe: which keys it must not have, and which precision it means."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
 from pydantic import ValidationError
 
 from apollo_ds.config.complaint import complaint
-from apollo_ds.config.deepspeed_keys import DeepSpeedKeys, without_refused
+from apollo_ds.config.deepspeed_keys import REFUSED, DeepSpeedKeys, without_refused
 from apollo_ds.errors import UserError
 
 
@@ -16,6 +16,11 @@ def check_deepspeed(config: Mapping[str, Any]) -> None:
     Raises:
         UserError: something is wrong; names the key.
     """
+    if blanks := list(_left_blank(config)):
+        raise UserError(
+            "deepspeed: 'auto' is for another trainer to fill in; remove these keys, which are the recipe's or have "
+            f"DeepSpeed's defaults: {', '.join(blanks)}"
+        )
     try:
         keys = DeepSpeedKeys.model_validate(without_refused(config))
     except UserError as error:
@@ -34,6 +39,17 @@ def check_deepspeed(config: Mapping[str, Any]) -> None:
             "deepspeed: an offloaded optimizer needs zero_force_ds_cpu_optimizer: false, since it is the recipe's and "
             "not DeepSpeed's own; add that key"
         )
+
+
+def _left_blank(config: Mapping[str, Any], within: str = "") -> Iterator[str]:
+    """The keys that hold `auto`, as files for the Trainer of transformers do; of keys not used here, the whole key."""
+    for key, value in config.items():
+        name = f"{within}{key}"
+        inside = list(_left_blank(value, f"{name}.")) if isinstance(value, Mapping) else []
+        if (name in REFUSED and inside) or (value == "auto" and name != "bf16.enabled"):
+            yield name
+        else:
+            yield from inside
 
 
 Precision = Literal["fp32", "bf16", "fp16"]

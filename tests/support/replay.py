@@ -11,7 +11,10 @@ from pathlib import Path
 from tempfile import mkdtemp
 
 import rows_of_names  # noqa: F401 - adds its cases
+import rows_of_recipes  # noqa: F401 - adds its cases
 import rows_of_state  # noqa: F401 - adds its cases
+import rows_of_text  # noqa: F401 - adds its cases
+import rows_of_tokenizers  # noqa: F401 - adds its cases
 from rows import CASES, Case
 from run_bench import Bench
 

@@ -6,7 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,7 +36,7 @@ class Done:
     @property
     def sentences(self) -> list[str]:
         """The lines in which it says what is wrong."""
-        return [line for line in self.output.splitlines() if line.startswith("apollo-ds: ")]
+        return [line for line in self.output.splitlines() if line.startswith(("apollo-ds: ", "apollo-prep: "))]
 
     @property
     def refused(self) -> bool:
@@ -87,6 +87,13 @@ class Bench:
             shutil.rmtree(self.run / "report")
             (self.run / "checkpoints" / "latest").write_text(f"step-{step}")
 
+    def empty(self) -> Path:
+        """An empty folder, for a case that needs no run; that of the case before is gone."""
+        folder = self.place / "case"
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        return folder
+
     def checkpoint(self, step: int) -> Path:
         """The folder of a checkpoint."""
         return self.run / "checkpoints" / f"step-{step}"
@@ -131,6 +138,21 @@ def contents_of_checkpoint(checkpoint: Path) -> dict[str, str]:
 def apollo_ds(*words: str) -> Done:
     """A command that needs no ranks."""
     return ended(start(sys.executable, "-m", "apollo_ds", *words))
+
+
+def apollo_prep(*words: str) -> Done:
+    """A command that prepares text."""
+    return ended(start(sys.executable, "-m", "data_prep", *words))
+
+
+def first_wrong(dones: Iterable[Done], right: Callable[[Done], bool]) -> tuple[Done, bool]:
+    """The first of several commands that did not end as it should, or the last one; and whether all did."""
+    done = None
+    for done in dones:
+        if not right(done):
+            return done, False
+    assert done is not None, "a case of no command"
+    return done, True
 
 
 def ended(process: "subprocess.Popen[str]", seconds: float = SECONDS) -> Done:

@@ -83,3 +83,13 @@ def test_a_damaged_deepspeed_file_is_refused(content: str, expected: str, recipe
     damaged = recipe_file.with_name("damaged.json")
     damaged.write_text(content)
     assert expected in complaint(recipe_file, f"deepspeed={damaged}")
+
+
+def test_a_file_for_the_trainer_is_told_of_once_with_all_keys_to_remove(recipe_file: Path) -> None:
+    file = recipe_file.with_name("trainer.json")
+    adam = {"type": "AdamW", "params": {"lr": "auto", "betas": "auto"}}
+    zero = {"stage": 2, "reduce_bucket_size": "auto", "offload_optimizer": {"device": "auto"}}
+    values = {"bf16": {"enabled": "auto"}, "optimizer": adam, "zero_optimization": zero, "train_batch_size": "auto"}
+    file.write_text(json.dumps({**values, "gradient_clipping": "auto"}))
+    told = "optimizer, zero_optimization.reduce_bucket_size, zero_optimization.offload_optimizer.device, "
+    assert complaint(recipe_file, f"deepspeed={file}").endswith(f"{told}train_batch_size, gradient_clipping")

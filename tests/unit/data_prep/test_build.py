@@ -134,6 +134,9 @@ def test_other_options_are_refused(make: Make, texts: list[str], tmp_path: Path)
         make(tmp_path / "out", source)
     with pytest.raises(DataError, match="out: was begun with min_characters 1, not 7: run with the former, give"):
         make(tmp_path / "out", source, min_characters=7)
+    told = r"begun with sources a=\S+/a.jsonl, not b=\S+/a.jsonl: .*, give another --out, or remove .*out/work$"
+    with pytest.raises(DataError, match=told):
+        make(tmp_path / "out", f"b={source}")
     write_jsonl(source, texts)
     manifest = make(tmp_path / "out", source)
     with pytest.raises(DataError, match="was begun with vocab_size 1000, not 2000"):

@@ -1,0 +1,217 @@
+"""B7, D1 to D5, D9 and D11: values in recipes, in DeepSpeed's files and on the command line, and what is compared."""
+
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from tempfile import mkdtemp
+
+from histories import write_run
+from launching import start
+from project import PROJECT
+from rows import Judged, case
+from run_bench import Bench, Done, apollo_ds, ended, first_wrong
+from tiny_models import exported, write_separable
+
+from apollo_ds.config.load import load_recipe
+from apollo_ds.config.run_folder import RunFolder
+
+
+def plan(bench: Bench, *words: str) -> Done:
+    """What `plan` says of the bench's recipe with these overrides."""
+    return apollo_ds("plan", str(bench.recipe_file), f"out={bench.place / 'new'}", *words)
+
+
+def _refuses_each(bench: Bench, *overrides: str, names: str = "") -> Judged:
+    """Whether `plan` refuses each of these overrides, separated by spaces, and names it."""
+
+    def right(done: Done) -> bool:
+        return done.refused and names in done.told
+
+    dones = [plan(bench, *words.split()) for words in overrides]
+    assert not (bench.place / "new").exists()
+    return first_wrong(dones, right)
+
+
+def _from_file(bench: Bench, change: Callable[[str], str]) -> Done:
+    recipe = bench.empty() / "recipe.yaml"
+    recipe.write_text(change(bench.recipe_file.read_text()))
+    return apollo_ds("plan", str(recipe))
+
+
+@case("B7", "~ in a recipe is the user's home")
+def _(bench: Bench) -> Judged:
+    home = Path(mkdtemp(prefix=".apollo-ds-rows-", dir=Path.home()))
+    shutil.copytree(bench.text, home / "text")
+    places = [f"{key}=~/{home.name}/{folder}" for key, folder in (("data", "text"), ("out", "run"))]
+    try:
+        done = apollo_ds("train", str(bench.recipe_file), "--ranks", "1", "steps=10", *places)
+        return done, done.code == 0 and (home / "run" / "metrics.jsonl").is_file() and not (PROJECT / "~").exists()
+    finally:
+        shutil.rmtree(home)
+
+
+@case("B7", "out=2024-11-26 and out=no are paths")
+def _(bench: Bench) -> Judged:
+    dones = (plan(bench, f"out={path}") for path in ("2024-11-26", "no", "1e3"))
+    return first_wrong(dones, lambda done: done.code == 0)
+
+
+@case("B7", "data=no is a path, at which there is no text")
+def _(bench: Bench) -> Judged:
+    return _refuses_each(bench, "data=no", names="data: no holds no prepared text")
+
+
+@case("B7", "a key that is in a recipe twice")
+def _(bench: Bench) -> Judged:
+    done = _from_file(bench, lambda text: f"{text}steps: 99\n")
+    return done, done.refused and "steps" in done.told and "line" in done.told
+
+
+@case("D1", "values of DeepSpeed's that its engine cannot use: plan refuses each")
+def _(bench: Bench) -> Judged:
+    return _refuses_each(
+        bench,
+        "deepspeed.gradient_clipping=auto",
+        "deepspeed.zero_optimization.stage=9",
+        "deepspeed.zero_optimization.stage=auto",
+        "deepspeed.fp16.enabled=maybe",
+        "deepspeed.bf16.enabled=true deepspeed.fp16.enabled=true",
+        "deepspeed.fp16.enabled=true",
+        "deepspeed.zero_optimization.offload_optimizer.device=nvme",
+        "deepspeed.zero_optimization.offload_param.device=nvme",
+        names="deepspeed.",
+    )
+
+
+@case("D2", "numbers that would train nonsense, and keys that DeepSpeed does not have: plan refuses each")
+def _(bench: Bench) -> Judged:
+    return _refuses_each(
+        bench,
+        *(f"deepspeed.gradient_clipping={value}" for value in ("-1", ".nan", ".inf")),
+        *("adam_epsilon=.inf", "adam_epsilon=.nan", "learning_rate=.nan", "weight_decay=-1", "adam_betas=[0.9,1.5]"),
+        *("deepspeed.nonsense=1", "deepspeed.zero_optimisation.stage=1", "deepspeed.fp16.loss_scale=.nan"),
+    )
+
+
+@case("D2", "an unknown key of DeepSpeed's gets the nearest name")
+def _(bench: Bench) -> Judged:
+    return _refuses_each(bench, "deepspeed.gradient_cliping=1", names="did you mean deepspeed.gradient_clipping?")
+
+
+@case("D3", "plan refuses what training would: the folder of text, the vocabulary, options in vain, ranks")
+def _(bench: Bench) -> Judged:
+    return _refuses_each(
+        bench,
+        "data=/nowhere/text",
+        "model.vocab_size=30522",
+        "method=sprout method.first_layers=9",
+        "method=sprout method.noise=0.5",
+        "--ranks 0",
+        "peak_flops=1e12 --ranks 3",
+    )
+
+
+@case("D4", "a mistake on the command line is said to stand there, and the nearest name is told")
+def _(bench: Bench) -> Judged:
+    done, right = _refuses_each(bench, "stpes=3", "model.num_layer=6", "method=appolo", names="command line: ")
+    return done, right and "did you mean apollo?" in done.told
+
+
+@case("D4", "a mistake in a file is said to stand there")
+def _(bench: Bench) -> Judged:
+    done = _from_file(bench, lambda text: text.replace("\nsteps:", "\nstpes:"))
+    return done, done.refused and "recipe.yaml: unknown key stpes; did you mean steps?" in done.told
+
+
+@case("D4", "method=scratch in the folder of a sprout run")
+def _(bench: Bench) -> Judged:
+    out = bench.empty() / "run"
+    RunFolder(out).create(load_recipe(bench.recipe_file, ["method=sprout", f"out={out}"]))
+    done = apollo_ds("plan", str(bench.recipe_file), "method=scratch", f"out={out}")
+    return done, done.refused and "method sprout, not scratch" in done.told
+
+
+@case("D5", "a number of 5,000 digits, brackets 5,000 deep, a name of 256 bytes, out on a file")
+def _(bench: Bench) -> Judged:
+    return _refuses_each(
+        bench,
+        f"steps={'9' * 5000}",
+        f"adam_betas={'[' * 5000}",
+        f"out={bench.place / ('x' * 256)}",
+        f"out={bench.recipe_file}",
+    )
+
+
+@case("D5", "train out=/proc/mine")
+def _(bench: Bench) -> Judged:
+    done = apollo_ds("train", str(bench.recipe_file), "out=/proc/mine")
+    return done, done.refused and "/proc/mine" in done.told
+
+
+@case("D5", "a recipe 5,000 deep, and one whose aliases make megabytes: the sentence is short")
+def _(bench: Bench) -> Judged:
+    nine = [", ".join([f"*a{number - 1}" if number else "x"] * 9) for number in range(9)]
+    bomb = "".join(f"a{number}: &a{number} [{inside}]\n" for number, inside in enumerate(nine))
+    dones = [_from_file(bench, lambda text, more=more: text + more) for more in (f"x: {'[' * 5000}\n", bomb)]
+    return first_wrong(dones, lambda done: done.refused and len(done.output) < 1000)
+
+
+@case("D5", "a DeepSpeed file 5,000 deep")
+def _(bench: Bench) -> Judged:
+    file = bench.empty() / "zero.json"
+    file.write_text('{"a":' * 5000 + "1" + "}" * 5000)
+    return _refuses_each(bench, f"deepspeed={file}")
+
+
+@case("D5", "WORLD_SIZE=0, RANK=abc")
+def _(bench: Bench) -> Judged:
+    words = [sys.executable, "-m", "apollo_ds", "train", str(bench.recipe_file), f"out={bench.place / 'new'}"]
+    dones = [
+        ended(start("env", *variables, *words))
+        for variables in (["RANK=0", "LOCAL_RANK=0", "WORLD_SIZE=0"], ["RANK=abc", "LOCAL_RANK=0", "WORLD_SIZE=2"])
+    ]
+    return first_wrong(dones, lambda done: done.refused)
+
+
+@case("D5", "output that nobody reads: apollo-ds keys | true, plan | head -1")
+def _(bench: Bench) -> Judged:
+    dones = []
+    for words, reader in ((["keys"], "true"), (["plan", str(bench.recipe_file)], "head -1")):
+        piped = ["bash", "-c", f'"$@" | {reader}; exit ${{PIPESTATUS[0]}}', "-", sys.executable, "-m", "apollo_ds"]
+        dones.append(ended(start(*piped, *words)))
+    return first_wrong(dones, lambda done: done.code == 0 or done.refused)
+
+
+@case("D9", '"label": null among the rows to fine-tune on')
+def _(bench: Bench) -> Judged:
+    task = bench.empty() / "task"
+    write_separable(task, train=8, dev=8)
+    (task / "train.tsv").unlink()
+    (task / "train.jsonl").write_text('{"sentence": "a cat", "label": 1}\n{"sentence": "a dog", "label": null}\n')
+    done = apollo_ds("finetune", str(exported("bert")), "--task", "sst2", "--data", str(task), "--seeds", "1")
+    return done, done.refused and "line 2" in done.told
+
+
+@case("D9", "export from another directory than the run was trained in")
+def _(bench: Bench) -> Judged:
+    bench.begin()
+    words = f"PYTHONPATH={PROJECT} {sys.executable} -m apollo_ds"
+    run, model = bench.empty() / "run", bench.place / "case" / "model"
+    trained = f"cd {bench.place} && {words} train recipe.yaml data=text out={run} steps=10 --ranks 1"
+    exported_from = f"cd / && {words} export {run} {model}"
+    dones = [ended(start("bash", "-c", command)) for command in (trained, exported_from)]
+    return first_wrong(dones, lambda done: done.code == 0 or (done.refused and "text" in done.told))
+
+
+@case("D11", "compare gives no saving where nothing was learned, and says that one seed is one")
+def _(bench: Bench) -> Judged:
+    dones = []
+    for entropy in (1.5, 2.5):
+        folder, losses = bench.empty(), [(40, 4.0), (80, 2.5), (100, 2.0)]
+        start_ = {"unigram_entropy": entropy}
+        runs = [str(write_run(folder / name, losses, name, start=start_)) for name in ("scratch", "apollo")]
+        dones.append(apollo_ds("compare", *runs))
+    nothing, one_seed = dones
+    right = "nothing was learned" in nothing.output and "saving S" not in nothing.output
+    return nothing, right and "Of one seed" in one_seed.output and nothing.code == one_seed.code == 0
