@@ -80,7 +80,7 @@ def _(bench: Bench) -> Judged:
         "deepspeed.fp16.enabled=true",
         "deepspeed.zero_optimization.offload_optimizer.device=nvme",
         "deepspeed.zero_optimization.offload_param.device=nvme",
-        names="deepspeed.",
+        names="deepspeed",
     )
 
 

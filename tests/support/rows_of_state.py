@@ -169,7 +169,8 @@ def _(bench: Bench) -> Judged:
     first, second = (ended(rank) for rank in ranks)
     equal = first.code == second.code == 0 and bench.is_calm
     resumed = {event["step"] for event in lines_of(bench.run / "metrics.jsonl") if event["event"] == "resume"}
-    return first, equal or (first.refused and second.code == EXIT_USER_ERROR and not resumed - {25, 30})
+    both = Done(max(first.code, second.code), first.output + second.output)
+    return both, equal or (both.refused and first.code == EXIT_USER_ERROR and not resumed - {25, 30})
 
 
 @case("A6", "kill -9 of everything, then the same command: what is left in /dev/shm")
