@@ -4,9 +4,11 @@ megatron-core imports torch and half of Megatron, which takes seconds. Functions
 themselves, so that nothing else waits for it.
 """
 
+import os
 import struct
 import warnings
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,24 @@ from data_prep.encode import token_dtype
 from data_prep.errors import DataError
 from data_prep.shards import TOKEN_TYPES
 
-with warnings.catch_warnings(action="ignore"):  # of optional packages, such as apex, that nothing here needs
+
+@contextmanager
+def _no_compiler() -> Iterator[None]:
+    """megatron-core has functions compiled when it is imported. None is called here, and the compiler takes seconds."""
+    switch = "TORCHDYNAMO_DISABLE"
+    before = os.environ.get(switch)
+    os.environ[switch] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[switch]
+        else:
+            os.environ[switch] = before
+
+
+# Warnings are of optional packages, such as apex, that nothing here needs.
+with warnings.catch_warnings(action="ignore"), _no_compiler():
     from megatron.core.datasets.indexed_dataset import IndexedDataset, IndexedDatasetBuilder
 
 

@@ -72,8 +72,10 @@ def test_a_call_trains_as_the_command_does(tmp_path: Path, shell: dict[str, str]
 
 
 _INTERRUPTED = """
+import signal
 import sys
 import apollo_ds
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's job in the background ignores it
 for _ in range(2):
     try:
         apollo_ds.train(*sys.argv[1:], ranks=1)
