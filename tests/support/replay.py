@@ -44,7 +44,7 @@ def main() -> None:
     print("\n".join(rows))
     wrong = 0
     try:
-        for case in CASES:
+        for case in sorted(CASES, key=lambda case: (case.row[0], int(case.row[1:]))):
             if not options.rows or case.row in options.rows:
                 right, row = replay(case, bench)
                 print(row, flush=True)
