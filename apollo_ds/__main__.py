@@ -131,6 +131,7 @@ def _plan(options: argparse.Namespace) -> None:
             raise UserError(f"--ranks: must be at least 1, not {options.ranks}")
         if not 0 < options.utilisation <= 1:
             raise UserError(f"--utilisation: must be above 0 and at most 1, such as 0.4, not {options.utilisation:g}")
+        recipe.micro_batch(options.ranks)  # raises if they do not divide the batch
         if recipe.peak_flops is None:
             raise UserError("peak_flops: give the operations per second of one rank, for example peak_flops=9.9e14")
         planned["forecast"] = forecast(recipe, planned["total"], options.ranks, recipe.peak_flops, options.utilisation)

@@ -86,7 +86,7 @@ def _parser() -> argparse.ArgumentParser:
     add = command.add_argument
     add("--source", action="append", required=True, metavar="[NAME=]LOCATION", help=SOURCE_HELP)
     add("--tokenizer", required=True, help="wordpiece or bpe (trained), a vocab.txt or a saved tokenizer's folder")
-    add("--out", required=True, type=Path, help="the folder for the shards")
+    add("--out", required=True, help="the folder for the shards")
     add("--vocab-size", type=int, default=30522, help="tokens of a trained tokenizer (default 30522)")
     add("--text-column", default="text", help="the column or JSON key of the text (default text)")
     add("--validation-fraction", type=float, default=0.01, help="share of each source held out (default 0.01)")
@@ -97,16 +97,17 @@ def _parser() -> argparse.ArgumentParser:
     add("--workers", type=int, default=len(os.sched_getaffinity(0)), help="processes that encode (default: one a core)")
     command = commands.add_parser("inspect", help="check shards against their hashes and show what is in them")
     command.set_defaults(run=_inspect)
-    command.add_argument("folder", type=Path, metavar="DIR", help="the folder of shards; a picture is added to it")
+    command.add_argument("folder", metavar="DIR", help="the folder of shards; a picture is added to it")
     return parser
 
 
 def _build(arguments: argparse.Namespace, console: Console) -> None:
     start = time.monotonic()
+    out = _folder(arguments.out, "--out")
     options = Options(
         sources=sources.parse(arguments.source),
         weights=_weights(arguments.weight),
-        tokenizer=arguments.tokenizer,
+        tokenizer=os.path.expanduser(arguments.tokenizer),
         vocab_size=arguments.vocab_size,
         text_column=arguments.text_column,
         validation_fraction=arguments.validation_fraction,
@@ -114,15 +115,20 @@ def _build(arguments: argparse.Namespace, console: Console) -> None:
         min_characters=arguments.min_characters,
         deduplicate=arguments.deduplicate,
     )
-    manifest = build(options, arguments.out, arguments.workers, console)
+    manifest = build(options, out, arguments.workers, console)
     summarize(manifest, console)
-    console.print(
-        f"{time.monotonic() - start:.1f} s; {arguments.out / 'manifest.json'}", highlight=False, soft_wrap=True
-    )
+    console.print(f"{time.monotonic() - start:.1f} s; {out / 'manifest.json'}", highlight=False, soft_wrap=True)
 
 
 def _inspect(arguments: argparse.Namespace, console: Console) -> None:
-    inspect(arguments.folder, console)
+    inspect(_folder(arguments.folder, "DIR"), console)
+
+
+def _folder(text: str, name: str) -> Path:
+    """A folder that a user typed; no shell expands `~` in `--out=~/text`."""
+    if not text:
+        raise DataError(f"{name} is empty: name a folder")
+    return Path(os.path.expanduser(text))
 
 
 def _weights(arguments: list[str]) -> dict[str, float]:

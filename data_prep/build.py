@@ -117,7 +117,9 @@ def _make(options: Options, out: Path, work: Path, workers: int, console: Consol
     """Take each step that is not done, and return the manifest."""
     begun = work / "options.json"
     if begun.exists():
-        _refuse_others(_read_options(begun), options, out, of=work)
+        kept = _read_options(begun)
+        del kept["sources"]  # what is kept of others is of use if they come back, and in the way of none
+        _refuse_others(kept, options, out, of=work)
     sources.check_apart(options.sources)
     with console.status("looking at the sources"):
         plan = [part for source in options.sources for part in sources.plan(source, options.text_column, work)]
@@ -225,10 +227,9 @@ def _choose(options: Options, job: Job, plan: list[Part], documents: Documents) 
     origin = _origin(options, plan, documents)
     for source, count in zip(options.sources, np.bincount(origin, minlength=len(options.sources)), strict=True):
         if count == 0:
-            raise DataError(
-                f"{source.location}: every document is empty or shorter than {options.min_characters} characters: "
-                f"leave it out or lower --min-characters, and remove {job.folder.parent}"
-            )
+            least, work = options.min_characters, job.folder.parent
+            lower = f"shorter than {least} characters: leave it out, or lower --min-characters and remove {work}"
+            raise DataError(f"{source.location}: every document is {'empty: leave it out' if least <= 1 else lower}")
     pairs = zip(plan, documents.counts, strict=True)
     return choose(
         hashes=documents.hashes,

@@ -67,7 +67,7 @@ def _read_vocabulary(path: Path) -> dict[str, int]:
     vocabulary: dict[str, int] = {}
     for i, token in enumerate(line.removesuffix("\r") for line in lines):
         if not token:
-            raise DataError(f"{path}: line {i + 1} is empty: each line is a token, so give it one")
+            raise DataError(f"{path}: line {i + 1} is empty, and each line is a token: remove it, or write one there")
         if token in vocabulary:
             raise DataError(
                 f"{path}: lines {vocabulary[token] + 1} and {i + 1} are the same token {token!r}: make one another, "

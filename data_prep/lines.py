@@ -20,6 +20,17 @@ _MARKS = {  # the longer ones first: that of UTF-32 starts with that of UTF-16
     codecs.BOM_UTF16_BE: "UTF-16",
 }
 
+_OTHERS = {
+    b"\x1f\x8b": ("compressed by gzip", "name it .gz"),
+    b"\x28\xb5\x2f\xfd": ("compressed by zstd", "name it .zst"),
+    b"BZh": ("compressed by bzip2", "name it .bz2"),
+    b"\xfd7zXZ": ("compressed by xz", "unpack it by unxz"),
+    b"PK\x03\x04": ("a zip archive", "unpack it"),
+    b"PAR1": ("parquet", "name it .parquet"),
+    b"%PDF": ("a PDF", "leave it out, or extract its text"),
+}
+"""Files that are no text, by their first bytes."""
+
 
 def lines(span: Span) -> Iterator[tuple[int, bytes]]:
     """Yield `(offset, line)` for the lines that start in the span; offsets are those of decompressed bytes.
@@ -61,9 +72,18 @@ def unreadable(path: str, error: Exception) -> DataError:
 
 
 def not_utf8(path: str, offset: int) -> DataError:
-    """The error for a line that is not UTF-8, with the encoding that the file seems to have."""
+    """The error for a line that is not UTF-8, with what the file seems to be."""
     with _open(path) as stream:
-        encoding = _encoding_of(stream.read(HEAD_BYTES))
+        head = stream.read(HEAD_BYTES)
+    for magic, (what, fix) in _OTHERS.items():
+        if head.startswith(magic):
+            return DataError(f"{path}: is {what}, whatever its name: {fix}")
+    encoding = _encoding_of(head)
+    if encoding is None:
+        return DataError(
+            f"{place_of(path, offset)} is not valid UTF-8: find out the file's encoding and convert it "
+            "(iconv -f ENCODING -t UTF-8), or mend it or leave it out"
+        )
     return DataError(
         f"{place_of(path, offset)} is not valid UTF-8: if the file is of {encoding}, convert it "
         f"(iconv -f {encoding} -t UTF-8) and run again; otherwise mend it or leave it out"
@@ -84,10 +104,14 @@ def _next_line(stream: io.BufferedReader, path: str, offset: int) -> bytes:
     return line
 
 
-def _encoding_of(head: bytes) -> str:
+def _encoding_of(head: bytes) -> str | None:
+    """What marks or bytes of zero tell; None where nothing does."""
     for mark, name in _MARKS.items():
         if head.startswith(mark):
             return name
-    if b"\0" not in head:
-        return "LATIN1"
-    return "UTF-16LE" if head[1::2].count(0) > head[::2].count(0) else "UTF-16BE"
+    zeros = [head[place::4].count(0) for place in range(4)]
+    if not any(zeros):
+        return None
+    if zeros[1] and zeros[2]:
+        return "UTF-32LE" if zeros[3] > zeros[0] else "UTF-32BE"
+    return "UTF-16LE" if zeros[1] + zeros[3] > zeros[0] + zeros[2] else "UTF-16BE"

@@ -57,7 +57,7 @@ def parse(arguments: list[str]) -> tuple[Source, ...]:
     sources: list[Source] = []
     for argument in arguments:
         named = re.match(r"([\w-]+)=", argument)
-        location = argument[named.end() :] if named else argument
+        location = os.path.expanduser(argument[named.end() :] if named else argument)
         if not location:
             raise DataError(f"--source {argument!r} is empty: give docs, a file, a folder, a glob or a hub id")
         name = named[1] if named else re.split(r"[.:*?]", os.path.basename(location.rstrip("/")))[0] or "source"

@@ -9,6 +9,8 @@ from apollo_ds.config.complaint import complaint
 from apollo_ds.config.deepspeed_keys import REFUSED, DeepSpeedKeys, without_refused
 from apollo_ds.errors import UserError
 
+_LEAST_CLIPPING = 1e-6
+
 
 def check_deepspeed(config: Mapping[str, Any]) -> None:
     """Look for keys that training does not use, values that are none, and what contradicts each other or the recipe.
@@ -17,9 +19,10 @@ def check_deepspeed(config: Mapping[str, Any]) -> None:
         UserError: something is wrong; names the key.
     """
     if blanks := list(_left_blank(config)):
+        clipping = "; without gradient_clipping nothing is clipped" if "gradient_clipping" in blanks else ""
         raise UserError(
             "deepspeed: 'auto' is for another trainer to fill in; remove these keys, which are the recipe's or have "
-            f"DeepSpeed's defaults: {', '.join(blanks)}"
+            f"DeepSpeed's defaults: {', '.join(blanks)}{clipping}"
         )
     try:
         keys = DeepSpeedKeys.model_validate(without_refused(config))
@@ -27,6 +30,11 @@ def check_deepspeed(config: Mapping[str, Any]) -> None:
         raise UserError(f"deepspeed.{error}") from None
     except ValidationError as error:
         raise UserError(complaint(error, DeepSpeedKeys, "deepspeed")) from None
+    if 0 < keys.gradient_clipping < _LEAST_CLIPPING:
+        raise UserError(
+            f"deepspeed.gradient_clipping: must be 0, which clips nothing, or at least {_LEAST_CLIPPING:g}, not "
+            f"{keys.gradient_clipping:g}: so small a gradient trains nothing"
+        )
     if keys.bf16.enabled and keys.fp16.enabled:
         raise UserError("deepspeed.bf16 and deepspeed.fp16 are both enabled; set one of them to enabled: false")
     zero = keys.zero_optimization

@@ -16,7 +16,13 @@ DEFAULT_RECIPE = _RECIPES / "demo.yaml"
 
 
 def expanded(path: Path | str) -> Path:
-    """A path with the meaning that a shell gives `~` at its beginning: none expands `out=~/runs`, or a file's text."""
+    """A path with the meaning that a shell gives `~` at its beginning: none expands `out=~/runs`, or a file's text.
+
+    Raises:
+        UserError: it is empty, as a shell's variable that is not set is.
+    """
+    if not str(path):
+        raise UserError("a path on the command line is empty; name a file or folder")
     return Path(os.path.expanduser(path))
 
 

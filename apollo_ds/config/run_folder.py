@@ -21,6 +21,8 @@ from apollo_ds.version import __version__
 from data_prep import files
 
 _SECONDS_TO_LET_GO = 60.0
+_WRITTEN = ("metrics.jsonl", "report", "export")
+"""What a run writes over beside its own config.yaml and checkpoints."""
 _PACKAGE = Path(__file__).parents[1]
 _PACKAGES = ("torch", "deepspeed", "transformers", "datasets", "tensorboard", "numpy")
 
@@ -55,6 +57,7 @@ class RunFolder:
                     f"{self.config}: is missing, but there are checkpoints, and nothing tells which recipe and text "
                     "made them; restore it, or use another folder with out=..."
                 )
+            self._check_free()
             return
         recorded, now = read_recorded(self.config), recipe.plain()
         before = recorded.recipe
@@ -78,6 +81,16 @@ class RunFolder:
             raise UserError(f"out: {nearest} is a file; move it away, or use another folder with out=...")
         if not os.access(nearest, os.W_OK | os.X_OK):
             raise UserError(f"out: {nearest} may not be written to by this user; use another folder with out=...")
+
+    def _check_free(self) -> None:
+        """See that a new run would write over no file of another's."""
+        for name in _WRITTEN:
+            path = self.path / name
+            if any(path.iterdir()) if path.is_dir() else os.path.lexists(path):
+                raise UserError(
+                    f"out: {path} is there, but no {self.config.name} of a run that made it, and a new run would write "
+                    "over it; move it away, or use another folder with out=..."
+                )
 
     def run_id(self) -> str:
         """Which run this is: the same in config.yaml and in each checkpoint.

@@ -119,6 +119,20 @@ class Corpus:
         with _data_errors():
             check_tokenizer(self.folder, self.manifest)
 
+    def check_there(self) -> None:
+        """See that each file is there with its size; `verify` compares their content.
+
+        Raises:
+            UserError: one is missing or of another size; names it.
+        """
+        listed = {self.folder / name: file for name, file in self.manifest.shards.items()}
+        listed |= {self.tokenizer_folder / name: file for name, file in self.manifest.tokenizer.files.items()}
+        for path, file in listed.items():
+            if not path.is_file() or path.stat().st_size != file.bytes:
+                raise UserError(
+                    f"data: {path}: missing or damaged: restore it, or remove {self.folder} and build again"
+                )
+
     def verify(self, full: bool = False) -> None:
         """Compare the files with their hashes, and say where the manifest itself has none.
 

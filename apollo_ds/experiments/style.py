@@ -44,23 +44,24 @@ def style_axes(axes: Axes) -> Axes:
 
 
 def legend_below(figure: Figure, handles: Sequence[Any], labels: Sequence[str], columns: int) -> None:
-    """A legend below the axes: in fewer columns, and at last in smaller letters, where it is wider than the figure."""
+    """A legend below the axes: where it is wider than the figure in fewer columns, and at last in more lines a name."""
 
-    def drawn(columns: int, size: float) -> tuple[Legend, float]:
+    def drawn(columns: int, labels: Sequence[str]) -> tuple[Legend, float]:
         look: dict[str, Any] = {"loc": "outside lower center", "frameon": False}
-        legend = figure.legend(handles, labels, ncols=columns, fontsize=size, **look)
+        legend = figure.legend(handles, labels, ncols=columns, fontsize=SMALL, **look)
         return legend, legend.get_window_extent().width / figure.bbox.width
 
-    size = SMALL
-    legend, width = drawn(columns, size)
-    while width > 1:
+    legend, width = drawn(columns, labels)
+    while width > 1 and columns > 1:
         legend.remove()
-        if columns > 1:
-            columns //= 2
-        else:
-            size *= _FILLED / width
-        legend, width = drawn(columns, size)
-    figure.set_figheight(figure.get_figheight() + SMALL_ROW * -(-len(labels) // columns))
+        columns //= 2
+        legend, width = drawn(columns, labels)
+    if width > 1:
+        legend.remove()
+        labels = [wrapped(figure, label) for label in labels]
+        drawn(columns, labels)
+    lines = sum(label.count("\n") + 1 for label in labels)
+    figure.set_figheight(figure.get_figheight() + SMALL_ROW * -(-lines // columns))
 
 
 def wrapped(figure: Figure, name: str) -> str:

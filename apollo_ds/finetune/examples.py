@@ -1,6 +1,7 @@
 """Labelled sentences and pairs from `.tsv` and `.jsonl` files, checked line by line."""
 
 import csv
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,16 +26,25 @@ class Example:
 
 
 def find(folder: Path, names: Sequence[str], suffixes: Sequence[str]) -> Path | None:
-    """The first file there is of these names with one of these suffixes."""
-    paths = (folder / f"{name}{suffix}" for name in names for suffix in suffixes)
-    return next((path for path in paths if path.is_file()), None)
+    """The first file there is of these names with one of these suffixes.
+
+    Raises:
+        UserError: there are two of one name.
+    """
+    for name in names:
+        found = [path for suffix in suffixes if (path := folder / f"{name}{suffix}").is_file()]
+        if len(found) > 1:
+            raise UserError(f"--data: {folder} has {' and '.join(path.name for path in found)}; keep one of them")
+        if found:
+            return found[0]
+    return None
 
 
 def must_find(folder: Path, names: Sequence[str], suffixes: Sequence[str]) -> Path:
     """The same where there has to be one.
 
     Raises:
-        UserError: there is none.
+        UserError: there is none, or two of one name.
     """
     path = find(folder, names, suffixes)
     if path is None:
@@ -62,6 +72,8 @@ def _tsv(path: Path, file: TextIO) -> Iterator[Row]:
     reader = csv.reader(file, delimiter="\t", quoting=csv.QUOTE_NONE)
     try:
         header = next(reader, [])
+        if twice := next((name for name in header if name and header.count(name) > 1), None):
+            raise UserError(f"{path}: line 1 names the column {twice} twice; keep one")
         for row in reader:
             if row and len(row) != len(header):
                 raise UserError(
@@ -79,12 +91,27 @@ def _jsonl(path: Path, file: TextIO) -> Iterator[Row]:
         if not line.strip():
             continue
         try:
-            values = from_json(line)
+            values = from_json(line)  # stricter than the next, which alone sees keys that come twice
+            json.loads(line, object_pairs_hook=_once_each)
+        except _Twice as twice:
+            raise UserError(f"{path}: line {number} has the key {twice} twice; keep one") from None
         except ValueError as error:
             raise UserError(f"{path}: line {number} is not JSON ({error}); write one object a line") from None
         if not isinstance(values, dict):
             raise UserError(f"{path}: line {number} is not a JSON object; write one object a line")
         yield number, values
+
+
+class _Twice(Exception):
+    """A key that comes twice in an object."""
+
+
+def _once_each(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    values = dict(pairs)
+    if len(values) < len(pairs):
+        keys = [key for key, _ in pairs]
+        raise _Twice(next(key for key in keys if keys.count(key) > 1))
+    return values
 
 
 def _example(path: Path, number: int, values: dict[str, Any], task: Task) -> Example:

@@ -57,10 +57,13 @@ class Results:
             settings: what must be the same.
             about: what else is worth knowing of the model, the data and the machine.
         Raises:
-            UserError: there are results of other settings, the file is damaged, or the folder cannot be written to.
+            UserError: there are results of other settings, the file is damaged, the page is another's, or the folder
+                cannot be written to.
         """
         _check_writable(folder)
-        path = folder / "results.json"
+        path, page = folder / "results.json", folder / "results.md"
+        if page.exists() and not path.exists():
+            raise UserError(f"{page}: is not of finetune, as there is no {path.name}; move it, or name another --out")
         runs = _read(path, settings)
         return cls(path, settings, {**about, "settings": asdict(settings), "runs": runs})
 

@@ -1,5 +1,6 @@
 """B7, D1 to D5, D9 and D11: values in recipes, in DeepSpeed's files and on the command line, and what is compared."""
 
+import os
 import shutil
 import sys
 from collections.abc import Callable
@@ -28,6 +29,7 @@ def _refuses_each(bench: Bench, *overrides: str, names: str = "") -> Judged:
     def right(done: Done) -> bool:
         return done.refused and names in done.told
 
+    assert plan(bench).code == 0
     dones = [plan(bench, *words.split()) for words in overrides]
     assert not (bench.place / "new").exists()
     return first_wrong(dones, right)
@@ -49,6 +51,25 @@ def _(bench: Bench) -> Judged:
         return done, done.code == 0 and (home / "run" / "metrics.jsonl").is_file() and not (PROJECT / "~").exists()
     finally:
         shutil.rmtree(home)
+
+
+@case("B7", "~, 2024-11-26 and no in a file are paths too")
+def _(bench: Bench) -> Judged:
+    places = {"~/text-that-is-nowhere": f"{Path.home()}/text-that-is-nowhere", "2024-11-26": "2024-11-26", "no": "no"}
+    told = []
+    for written, read in places.items():
+        done = _from_file(bench, lambda text, path=written: text.replace(f"data: {bench.text}", f"data: {path}"))
+        told.append(done if f"data: {read} holds no prepared text" in done.told else Done(done.code, "another path"))
+    return first_wrong(told, lambda done: done.refused)
+
+
+@case("B7", "equal keys in a mapping and in DeepSpeed's file")
+def _(bench: Bench) -> Judged:
+    nested = _from_file(bench, lambda text: text.replace("  hidden_size:", "  hidden_size: 7\n  hidden_size:"))
+    file = bench.empty() / "zero.json"
+    file.write_text('{"gradient_clipping": 1.0, "gradient_clipping": 0.5}')
+    dones = [nested, plan(bench, f"deepspeed={file}")]
+    return first_wrong(dones, lambda done: done.refused and "twice" in done.told)
 
 
 @case("B7", "out=2024-11-26 and out=no are paths")
@@ -78,9 +99,27 @@ def _(bench: Bench) -> Judged:
         "deepspeed.fp16.enabled=maybe",
         "deepspeed.bf16.enabled=true deepspeed.fp16.enabled=true",
         "deepspeed.fp16.enabled=true",
-        "deepspeed.zero_optimization.offload_optimizer.device=nvme",
-        "deepspeed.zero_optimization.offload_param.device=nvme",
         names="deepspeed",
+    )
+
+
+@case("D1", "offloading to NVMe, where nothing else is wrong")
+def _(bench: Bench) -> Judged:
+    stage = "deepspeed.zero_optimization.stage=3 deepspeed.zero_force_ds_cpu_optimizer=false"
+    keys = [f"deepspeed.zero_optimization.{part}.device" for part in ("offload_optimizer", "offload_param")]
+    done, right = _refuses_each(
+        bench, *(f"{stage} {key}=nvme" for key in keys), names="choose one of none, cpu, not 'nv"
+    )
+    return done, right and all(plan(bench, *stage.split(), f"{key}=cpu").code == 0 for key in keys)
+
+
+@case("D1", "a file for the Trainer of transformers: one sentence tells all keys")
+def _(bench: Bench) -> Judged:
+    file = bench.empty() / "zero.json"
+    zero = '"zero_optimization": {"stage": 2, "reduce_bucket_size": "auto"}'
+    file.write_text(f'{{"gradient_clipping": "auto", "optimizer": {{"params": {{"lr": "auto"}}}}, {zero}}}')
+    return _refuses_each(
+        bench, f"deepspeed={file}", names="gradient_clipping, optimizer, zero_optimization.reduce_buck"
     )
 
 
@@ -88,9 +127,10 @@ def _(bench: Bench) -> Judged:
 def _(bench: Bench) -> Judged:
     return _refuses_each(
         bench,
-        *(f"deepspeed.gradient_clipping={value}" for value in ("-1", ".nan", ".inf")),
+        *(f"deepspeed.gradient_clipping={value}" for value in ("-1", ".nan", ".inf", "1e-300")),
         *("adam_epsilon=.inf", "adam_epsilon=.nan", "learning_rate=.nan", "weight_decay=-1", "adam_betas=[0.9,1.5]"),
         *("deepspeed.nonsense=1", "deepspeed.zero_optimisation.stage=1", "deepspeed.fp16.loss_scale=.nan"),
+        names="command line: ",
     )
 
 
@@ -99,11 +139,19 @@ def _(bench: Bench) -> Judged:
     return _refuses_each(bench, "deepspeed.gradient_cliping=1", names="did you mean deepspeed.gradient_clipping?")
 
 
+def _cut(bench: Bench) -> Path:
+    folder = bench.empty() / "text"
+    shutil.copytree(bench.text, folder)
+    os.truncate(folder / "train.bin", 100)
+    return folder
+
+
 @case("D3", "plan refuses what training would: the folder of text, the vocabulary, options in vain, ranks")
 def _(bench: Bench) -> Judged:
     return _refuses_each(
         bench,
         "data=/nowhere/text",
+        f"data={_cut(bench)}",
         "model.vocab_size=30522",
         "method=sprout method.first_layers=9",
         "method=sprout method.noise=0.5",
@@ -114,8 +162,10 @@ def _(bench: Bench) -> Judged:
 
 @case("D4", "a mistake on the command line is said to stand there, and the nearest name is told")
 def _(bench: Bench) -> Judged:
-    done, right = _refuses_each(bench, "stpes=3", "model.num_layer=6", "method=appolo", names="command line: ")
-    return done, right and "did you mean apollo?" in done.told
+    wrong = {"stpes=3": "steps", "model.num_layer=6": "model.num_layers", "method=appolo": "apollo"}
+    judged = [_refuses_each(bench, word, names=f"did you mean {near}?") for word, near in wrong.items()]
+    done, right = first_wrong((done for done, _ in judged), lambda done: "command line: " in done.told)
+    return done, right and all(right for _, right in judged)
 
 
 @case("D4", "a mistake in a file is said to stand there")
@@ -201,7 +251,8 @@ def _(bench: Bench) -> Judged:
     trained = f"cd {bench.place} && {words} train recipe.yaml data=text out={run} steps=10 --ranks 1"
     exported_from = f"cd / && {words} export {run} {model}"
     dones = [ended(start("bash", "-c", command)) for command in (trained, exported_from)]
-    return first_wrong(dones, lambda done: done.code == 0 or (done.refused and "text" in done.told))
+    advised = f"run the command in {bench.place}" in dones[1].told
+    return dones[1], dones[0].code == 0 and (dones[1].code == 0 or (dones[1].refused and advised))
 
 
 @case("D11", "compare gives no saving where nothing was learned, and says that one seed is one")
@@ -213,5 +264,10 @@ def _(bench: Bench) -> Judged:
         runs = [str(write_run(folder / name, losses, name, start=start_)) for name in ("scratch", "apollo")]
         dones.append(apollo_ds("compare", *runs))
     nothing, one_seed = dones
+    long = bench.empty()
+    for name in ("a", "b"):
+        write_run(long / name, [(40, 4.0), (80, 2.5), (100, 2.0)], "apollo" + ",method.growth_map=stack" * 40 + name)
+    drawn = apollo_ds("compare", str(long / "a"), str(long / "b"), "--out", str(long / "page"))
+    assert drawn.code == 0 and (long / "page" / "compare.md").is_file(), drawn.output
     right = "nothing was learned" in nothing.output and "saving S" not in nothing.output
     return nothing, right and "Of one seed" in one_seed.output and nothing.code == one_seed.code == 0

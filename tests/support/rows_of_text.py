@@ -11,7 +11,7 @@ import pyarrow
 import pyarrow.parquet
 from launching import start
 from rows import Judged, case
-from run_bench import Bench, Done, apollo_prep, ended, first_wrong
+from run_bench import Bench, Done, apollo_ds, apollo_prep, ended, first_wrong
 from texts import make_texts, write_jsonl
 
 from data_prep.files import read_json
@@ -42,7 +42,7 @@ def _texts(folder: Path, count: int = 6) -> Path:
 def _(bench: Bench) -> Judged:
     source = _texts(bench.empty() / "text")
     dones = []
-    for name in ("train.bin", "validation.idx", "tokenizer/vocab.txt", "manifest.json"):
+    for name in ("train.bin", "train.idx", "validation.bin", "validation.idx", "tokenizer/vocab.txt", "manifest.json"):
         file = source.parent / name.replace("/", "-") / name
         file.parent.mkdir(parents=True)
         file.write_text("precious")
@@ -70,7 +70,23 @@ def _(bench: Bench) -> Judged:
     for name in ("my_text_document.bin", "my_text_document.idx"):
         (folder / name).write_text("precious")
     done = apollo_prep("inspect", str(folder))
-    return done, done.refused and "overwrite" not in done.told and len(list(folder.iterdir())) == 2
+    return done, done.refused and "into another folder" in done.told and len(list(folder.iterdir())) == 2
+
+
+@case("B2", "train into a folder with someone's export, report and metrics; finetune and compare onto someone's page")
+def _(bench: Bench) -> Judged:
+    folder = bench.empty()
+    files = [folder / name for name in ("export/model.safetensors", "report/report.md", "metrics.jsonl", "compare.md")]
+    dones = []
+    for file in files:
+        file.parent.mkdir(exist_ok=True)
+        file.write_text("precious")
+        dones.append(apollo_ds("train", str(bench.recipe_file), f"out={folder}"))
+        if file.name == "compare.md":
+            dones[-1] = apollo_ds("compare", str(bench.run), "--out", str(folder))
+        assert file.read_text() == "precious"
+        file.unlink() if file.name != "compare.md" else None
+    return first_wrong(dones, lambda done: done.refused)
 
 
 @case("B5", "a loop of links, and two links to one file: 2 files give 2 documents")
@@ -81,6 +97,19 @@ def _(bench: Bench) -> Judged:
         (source / name).symlink_to("0.txt")
     done = build(source, source.parent / "out")
     return done, done.code == 0 and documents(source.parent / "out") == 2
+
+
+@case("B5", "a hard link, and a link to a folder that is also there")
+def _(bench: Bench) -> Judged:
+    source = _texts(bench.empty() / "text", 2)
+    (source / "hard.txt").hardlink_to(source / "0.txt")
+    outside = _texts(source.parent / "outside", 2)
+    (outside / "0.txt").write_text("a text that is in no other file")
+    (outside / "1.txt").write_text("and another one, which is linked twice")
+    for name in ("one", "two"):
+        (source / name).symlink_to(outside)
+    done = build(source, source.parent / "out")
+    return done, done.code == 0 and documents(source.parent / "out") == 4
 
 
 @case("B6", "of .txt, .TXT, .jsonl, .ndjson, .txt.gz, .bz2, .xz, .json, .md and a dangling link all are read or named")
@@ -144,16 +173,36 @@ def _table(columns: pyarrow.Table) -> bytes:
 def _(bench: Bench) -> Judged:
     binary = pyarrow.table({"text": pyarrow.array([b"a text"] * 3, pyarrow.binary())})
     nothing = pyarrow.table({"text": pyarrow.nulls(3)})
-    done, right = _refuses(bench, {"binary.parquet": _table(binary), "null.parquet": _table(nothing)})
-    return done, right and "null" in done.told
+    judged = [_refuses(bench, {"a.parquet": _table(table)}) for table in (binary, nothing)]
+    told = ("holds binary, not text: write", "holds null, not text: write")
+    right = all(right and word in done.told for (done, right), word in zip(judged, told, strict=True))
+    return judged[1][0], right
 
 
 @case("D9", "UTF-16, with and without its mark: the sentence says so")
 def _(bench: Bench) -> Judged:
     line = '{"text": "one line of text"}\n' * 5
-    files = {"mark.jsonl": line.encode("utf-16"), "plain.txt": ("the cat sees " * 50).encode("utf-16")}
-    done, right = _refuses(bench, files)
-    return done, right and "UTF-16" in done.told and "LATIN1" not in done.told
+    judged = {
+        encoding: _refuses(bench, {"a.jsonl": line.encode(encoding)})
+        for encoding in ("UTF-16", "UTF-16LE", "UTF-16BE", "UTF-32LE")
+    }
+    right = all(right and f"(iconv -f {name} -t UTF-8)" in done.told for name, (done, right) in judged.items())
+    return judged["UTF-16LE"][0], right
+
+
+@case("D9", "Chinese of UTF-16, Shift-JIS, a zip and a gzip with the name of a text: no advice that makes it worse")
+def _(bench: Bench) -> Judged:
+    text = "中文字猫坐在垫子上" * 20
+    files = {
+        "a.txt": text.encode("utf-16-le"),
+        "b.txt": "日本語の文".encode("shift-jis") * 20,
+        "c.txt": b"PK\x03\x04" + b"\0\xff" * 50,
+        "d.jsonl": gzip.compress(b'{"text": "x"}\n'),
+    }
+    judged = [_refuses(bench, {name: content}) for name, content in files.items()]
+    told = ("iconv -f ENCODING", "iconv -f ENCODING", "is a zip archive", "name it .gz")
+    right = all(right and word in done.told for (done, right), word in zip(judged, told, strict=True))
+    return judged[0][0], right
 
 
 @case("D10", "a .zst of 205 KB that holds one line of 6.7 GB, with 4 GB of address space")
@@ -174,6 +223,17 @@ def _(bench: Bench) -> Judged:
     return done, done.refused and "line 1" in done.told and "64 MiB" in done.told
 
 
+@case("D5", "a build that bad text has stopped goes on with other sources, and ~ and no name in its options are seen")
+def _(bench: Bench) -> Judged:
+    folder = bench.empty()
+    given, bad = write_jsonl(folder / "a.jsonl", make_texts(20)), folder / "bad.jsonl"
+    bad.write_bytes(given.read_bytes() + b"\xff\n")
+    stopped = build(bad, folder / "out")
+    other = build(given, folder / "out")
+    empty = apollo_prep("build", "--source", str(given), "--tokenizer", "bpe", "--out", "")
+    return other, stopped.refused and other.code == 0 and empty.refused
+
+
 @case("D5", "an empty first .jsonl.gz among others is passed over; alone it is refused")
 def _(bench: Bench) -> Judged:
     source = _texts(bench.empty() / "text")
@@ -186,13 +246,16 @@ def _(bench: Bench) -> Judged:
 @case("D5", "a .gz that is cut, two columns called text, a corrupt parquet, JSON 5,000 deep")
 def _(bench: Bench) -> Judged:
     two = pyarrow.table([pyarrow.array(["a"]), pyarrow.array(["b"])], names=["text", "text"])
+    lines = "".join(f'{{"text": "line {number} of a text"}}\n' for number in range(5000)).encode()
     files = {
-        "cut.jsonl.gz": gzip.compress(b'{"text": "one line"}\n' * 5000)[:-20],
-        "two.parquet": _table(two),
-        "corrupt.parquet": _table(pyarrow.table({"text": ["a text"] * 50}))[:-40],
-        "deep.jsonl": b'{"text": ' + b"[" * 5000 + b"]" * 5000 + b"}\n",
+        "cut.jsonl.gz": (gzip.compress(lines)[:-20], "cannot be read"),
+        "two.parquet": (_table(two), "has 2 columns named 'text'"),
+        "corrupt.parquet": (_table(pyarrow.table({"text": make_texts(50)}))[:-40], "cannot be read"),
+        "deep.jsonl": (lines + b'{"text": ' + b"[" * 5000 + b"]" * 5000 + b"}\n", "thousands deep"),
     }
-    return _refuses(bench, files)
+    judged = [(_refuses(bench, {name: content}), word) for name, (content, word) in files.items()]
+    done, _ = first_wrong((done for (done, _), _ in judged), lambda done: done.refused)
+    return done, all(right and word in done.told for (done, right), word in judged)
 
 
 @case("D5", "--out is a file, or in /proc, or has a name of 256 bytes")

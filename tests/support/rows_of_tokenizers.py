@@ -63,6 +63,17 @@ def _(bench: Bench) -> Judged:
     return done, done.code == 0 and lines[train[0][-2]] == b"."
 
 
+@case("C1", "two tokens of one id are refused")
+def _(bench: Bench) -> Judged:
+    folder = bench.empty()
+    given = save("byte-level BPE", make_texts(30), folder / "given") / "tokenizer.json"
+    settings = json.loads(given.read_text())
+    settings["model"]["vocab"]["a"] = 70
+    given.write_text(json.dumps(settings))
+    done = build(write_jsonl(folder / "a.jsonl", make_texts(10)), folder / "out", tokenizer=given.parent)
+    return done, done.refused and "have one id, 70" in done.told
+
+
 @case("C1", "a vocab.txt, and a tokenizer.json, with one token twice")
 def _(bench: Bench) -> Judged:
     folder = bench.empty()

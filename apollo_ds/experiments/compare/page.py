@@ -21,6 +21,7 @@ from apollo_ds.experiments.history import RunHistory
 from apollo_ds.experiments.style import save_figure
 from data_prep.files import write_text
 
+_TITLE = "Comparison"
 _WIDEST = 160
 _CAPTIONS = {
     "loss_against_flops": "Held-out loss against training cost. Lines are means over seeds, bands one standard "
@@ -57,10 +58,19 @@ def write_page(comparison: Comparison, out: Path) -> Path:
     """Write compare.md, its figures as .png, and as .pdf for papers; returns the page's path.
 
     Raises:
-        UserError: the folder cannot be written to.
+        UserError: the folder cannot be written to, or holds files of these names that no comparison wrote.
     """
+    page = out / "compare.md"
     figures = draw(comparison.groups, comparison.baseline, comparison.target)
-    return write_markdown(out / "compare.md", "Comparison", sections(comparison), figures)
+    names = [page.name, *(f"{Path(name).stem}{suffix}" for name in figures for suffix in (".png", ".pdf"))]
+    there = [name for name in names if (out / name).exists()]
+    if there and not _is_comparison(page):
+        raise UserError(f"{out}: holds {there[0]}, which no comparison wrote; move it, or name another folder")
+    return write_markdown(page, _TITLE, sections(comparison), figures)
+
+
+def _is_comparison(page: Path) -> bool:
+    return page.is_file() and page.read_bytes().startswith(f"# {_TITLE}\n".encode())
 
 
 def write_markdown(page: Path, title: str, lines: list[str], figures: Mapping[str, Figure]) -> Path:

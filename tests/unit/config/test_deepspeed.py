@@ -92,4 +92,6 @@ def test_a_file_for_the_trainer_is_told_of_once_with_all_keys_to_remove(recipe_f
     values = {"bf16": {"enabled": "auto"}, "optimizer": adam, "zero_optimization": zero, "train_batch_size": "auto"}
     file.write_text(json.dumps({**values, "gradient_clipping": "auto"}))
     told = "optimizer, zero_optimization.reduce_bucket_size, zero_optimization.offload_optimizer.device, "
-    assert complaint(recipe_file, f"deepspeed={file}").endswith(f"{told}train_batch_size, gradient_clipping")
+    assert complaint(recipe_file, f"deepspeed={file}").endswith(
+        f"{told}train_batch_size, gradient_clipping; without gradient_clipping nothing is clipped"
+    )

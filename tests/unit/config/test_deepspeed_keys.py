@@ -1,6 +1,7 @@
 """The keys of DeepSpeed's configuration that this project knows are those of the DeepSpeed that is installed."""
 
 from collections.abc import Iterator
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from deepspeed.runtime.zero.offload_config import DeepSpeedZeroOffloadOptimizerC
 from deepspeed.utils.config import DeepSpeedThroughputTimerConfig
 from pydantic import BaseModel
 
-from apollo_ds.config.deepspeed import settle
+from apollo_ds.config.deepspeed import check_deepspeed, settle
 from apollo_ds.config.deepspeed_keys import (
     REFUSED,
     Bf16,
@@ -93,6 +94,16 @@ def test_each_key_that_deepspeed_looks_for_is_taken_or_refused() -> None:
     asked = Asked({"train_micro_batch_size_per_gpu": 1})
     DeepSpeedConfig(asked)
     assert asked.names == DeepSpeedKeys.model_fields.keys() | {name for name in REFUSED if "." not in name}
+
+
+@pytest.mark.parametrize(("value", "is_taken"), [(0, True), (1e-300, False), (1e-7, False), (1e-6, True), (1.0, True)])
+def test_gradients_are_clipped_to_what_trains(value: float, is_taken: bool) -> None:
+    with (
+        nullcontext()
+        if is_taken
+        else pytest.raises(UserError, match=r"gradient_clipping: must be 0, .* at least 1e-06")
+    ):
+        check_deepspeed({"gradient_clipping": value})
 
 
 @pytest.mark.parametrize("off", [False, None, {"enabled": False}])

@@ -57,6 +57,19 @@ def test_a_run_folder_that_cannot_be_made_is_named(recipe_file: str, tmp_path: P
         RunFolder(recipe.out).create(recipe)
 
 
+@pytest.mark.parametrize("name", ["metrics.jsonl", "report/report.md", "export/config.json"])
+def test_a_new_run_writes_over_nobody_s_files(name: str, recipe_file: str) -> None:
+    recipe = load_recipe(Path(recipe_file))
+    file = recipe.out / name
+    file.parent.mkdir(parents=True)
+    (recipe.out / "report").mkdir(exist_ok=True)  # an empty folder is in nobody's way
+    file.write_text("precious")
+    with pytest.raises(UserError, match=rf"^out: .*/{name.partition('/')[0]} is there, but no config\.yaml of a run"):
+        RunFolder(recipe.out).check(recipe)
+    file.unlink()
+    RunFolder(recipe.out).check(recipe)
+
+
 def test_a_recipe_that_another_job_has_replaced_meanwhile_is_noticed_under_the_lock(recipe_file: str) -> None:
     """As by two jobs that have both looked at an empty folder before either had it."""
     ours, theirs = load_recipe(Path(recipe_file)), load_recipe(Path(recipe_file), ["learning_rate=0.5"])

@@ -13,6 +13,8 @@ from texts import make_texts, write_jsonl
 from data_prep import __main__ as command
 from data_prep.errors import DataError
 
+BPE = ("--tokenizer", "bpe", "--vocab-size", "300", "--workers", "1")
+
 
 def ends(*arguments: str | Path) -> int:
     with pytest.MonkeyPatch.context() as patch:
@@ -142,3 +144,17 @@ def test_output_may_be_closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(sys, "stdout", None)
     monkeypatch.setattr(sys, "argv", ["apollo-prep", "inspect", str(tmp_path)])
     command.main()
+
+
+def test_a_home_is_found_wherever_it_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No shell expands `--out=~/text` or `--source NAME=~/text`."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    write_jsonl(tmp_path / "a.jsonl", make_texts(20))
+    monkeypatch.setattr(sys, "argv", ["apollo-prep", "build", "--source", "a=~/a.jsonl", "--out=~/out", *BPE])
+    command.main()
+    assert (tmp_path / "out" / "manifest.json").is_file()
+
+
+def test_a_folder_without_a_name_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert ends("build", "--source", "a.jsonl", "--out", "", *BPE) == 2
+    assert capsys.readouterr().err == "apollo-prep: --out is empty: name a folder\n"

@@ -166,7 +166,16 @@ def test_hub_data_sets_are_streamed_shard_by_shard(tmp_path: Path, monkeypatch: 
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("a.txt", b"good\nb\xe9d\n", r"a\.txt: line 2 is not valid UTF-8: if the file is of LATIN1, convert it"),
+        ("a.txt", b"good\nb\xe9d\n", r"a\.txt: line 2 is not valid UTF-8: find out the file's encoding"),
+        ("a.txt", "中文\n".encode("utf-16-le"), r"line 1 is not valid UTF-8: (find out|if the file is of UTF-16LE)"),
+        ("a.txt", "Hi\n".encode("utf-32-le"), r"line 1 is not valid UTF-8: if the file is of UTF-32LE, convert it"),
+        ("a.txt", "Hi\n".encode("utf-32-be"), r"line 1 is not valid UTF-8: if the file is of UTF-32BE, convert it"),
+        (
+            "a.jsonl",
+            gzip.compress(b'{"text": "x"}\n', mtime=0),
+            r"a\.jsonl: is compressed by gzip, whatever its name: name",
+        ),
+        ("a.txt", b"PK\x03\x04\x14\0\0\0\x08\0\xff", r"a\.txt: is a zip archive, whatever its name: unpack it"),
         ("a.jsonl", b'{"text": "x"}\n\n{"text": "b\xe9d"}\n', r"a\.jsonl: line 3 is not valid UTF-8"),
         (
             "a.txt",

@@ -168,6 +168,13 @@ def test_the_page_has_its_figures(tmp_path: Path) -> None:
     for name in (*names, "loss_around_growth"):
         assert f"({name}.png)" in written.read_text()
         assert {path.suffix for path in written.parent.glob(f"{name}.*")} == {".png", ".pdf"}
+    write_page(comparison, written.parent)  # over its own
+    written.write_text("precious")
+    with pytest.raises(UserError, match=r"out: holds compare\.md, which no comparison wrote; move it, or name another"):
+        write_page(comparison, written.parent)
+    written.unlink()
+    with pytest.raises(UserError, match=r"out: holds loss_against_flops\.png, which no comparison wrote"):
+        write_page(comparison, written.parent)
 
 
 def test_the_command_prints_the_tables_and_writes_only_when_told_where(

@@ -14,7 +14,7 @@ LONG = "apollo,method.growth_map=duplicate_middle" * 3
 
 
 @pytest.mark.parametrize(
-    ("name", "count"), [("apollo", 2), ("m" * 120, 1), (LONG, 2), (LONG[: len(LONG) // 3], 2), (LONG, 8)]
+    ("name", "count"), [("apollo", 2), ("m" * 120, 1), (LONG, 2), (LONG[: len(LONG) // 3], 2), (LONG, 8), (LONG * 7, 2)]
 )
 def test_no_text_is_cut(name: str, count: int, tmp_path: Path) -> None:
     run = RunHistory.read(write_run(tmp_path / "run", [(40, 4.0), (80, 2.5), (90, 2.0)], "apollo", growth_at=10))

@@ -13,7 +13,9 @@ from apollo_ds.errors import UserError
 from apollo_ds.finetune.command import default_folder, read, seeds_of
 from apollo_ds.finetune.examples import Example, read_examples
 from apollo_ds.finetune.questions import Question, read_questions
+from apollo_ds.finetune.results import Results
 from apollo_ds.finetune.scores import answer_scores, scores
+from apollo_ds.finetune.settings import Settings
 from apollo_ds.finetune.tasks import TASKS
 
 Capture = pytest.CaptureFixture[str]
@@ -70,6 +72,7 @@ def test_the_columns_of_glue_s_own_files_are_known(
     [
         ("sst2", "", "holds no examples; each line after the header is one"),
         ("sst2", SENTENCE, "holds no examples; each line after the header is one"),
+        ("sst2", "sentence\tlabel\tlabel\na\t1\t0\n", "line 1 names the column label twice; keep one"),
         ("sst2", "text\tlabel\na\t1\n", "no column sentence among text, label; name it so in its first line"),
         ("sst2", "sentence\ttarget\na\t1\n", "no column label among sentence, target; name it so in its first line"),
         ("mnli", f"{PAIR}a\tb\t3\n", "line 2: the label '3' is none of 0 (entailment), 1 (neutral), 2 (contradiction)"),
@@ -111,6 +114,7 @@ def test_a_mistake_in_a_table_names_the_file_the_line_and_the_fix(
         ('{"sentence": ["a"], "label": 1}\n', "line 1: ['a'] is no text for sentence; write it in quotes"),
         ('{"sentence": "\\ud800", "label": 1}\n', "line 1 is not JSON"),
         (f"{'[' * 9999}\n", "line 1 is not JSON"),
+        ('{"sentence": "a", "label": 1, "label": 0}\n', "line 1 has the key label twice; keep one"),
     ],
 )
 def test_a_mistake_in_json_lines_names_the_line(text: str, told: str, tmp_path: Path) -> None:
@@ -125,6 +129,10 @@ def test_missing_files_are_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"^--data: .* has no train\.tsv or train\.jsonl; put the file there"):
         read("rte", tmp_path, None)
     (tmp_path / "train.tsv").write_text("")
+    (tmp_path / "train.jsonl").write_text("")
+    with pytest.raises(UserError, match=r"^--data: .* has train\.tsv and train\.jsonl; keep one of them"):
+        read("rte", tmp_path, None)
+    (tmp_path / "train.jsonl").unlink()
     with pytest.raises(UserError, match=r"has no dev_matched\.tsv or dev_matched\.jsonl or dev\.tsv or dev\.jsonl; "):
         read("mnli", tmp_path, None)
     with pytest.raises(UserError, match=r"has no train\.json or train-v1\.1\.json; "):
@@ -255,6 +263,12 @@ def test_mistakes_about_the_model_are_one_sentence(
 )
 def test_options_have_bounds(option: tuple[str, str], told: str, capsys: Capture) -> None:
     assert told in refusal(capsys, "model", "--task", "sst2", "--data", "x", *option)
+
+
+def test_a_page_of_another_s_stays(tmp_path: Path) -> None:
+    (tmp_path / "results.md").write_text("precious")
+    with pytest.raises(UserError, match=r"results\.md: is not of finetune, as there is no results\.json; move it"):
+        Results.open(tmp_path, Settings("rte", "", "", 1, 1, 1, None, "fp32"), {})
 
 
 def test_results_go_into_the_run_or_are_named_after_the_model(tmp_path: Path) -> None:
