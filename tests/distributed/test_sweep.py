@@ -1,6 +1,7 @@
 """Sweeps: what becomes of their runs when they end, fail or are stopped."""
 
 import os
+import shutil
 import signal
 import subprocess
 import threading
@@ -63,9 +64,10 @@ def sweep(tmp_path: Path) -> Sweep:
 
 
 def will_leave(folder: Path, recipe: Path, cell: Cell, end: float) -> None:
-    made = RunFolder(write_run(folder / "complete" / cell.name, [(40, 3.0), (100, end)]))
-    made.config.unlink()
+    made = RunFolder(folder / "complete" / cell.name)
     made.create(load_recipe(recipe, cell.words))
+    recorded = write_run(folder / "recorded" / cell.name, [(40, 3.0), (100, end)])
+    shutil.copy(recorded / "metrics.jsonl", made.path)
     made.report.mkdir()
     (made.report / "report.md").write_text("done")
 
