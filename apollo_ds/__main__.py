@@ -9,7 +9,7 @@ from typing import TypeAlias
 
 from apollo_ds import __version__
 from apollo_ds.config.load import load_recipe
-from apollo_ds.config.packaged import DEFAULT_RECIPE, expanded, split_recipe
+from apollo_ds.config.packaged import DEFAULT_RECIPE, path_argument, split_recipe
 from apollo_ds.config.ready import check_ready, is_there, with_default_text
 from apollo_ds.errors import EXIT_INTERRUPTED, EXIT_USER_ERROR, UserError
 from apollo_ds.finetune.options import add_options
@@ -82,7 +82,7 @@ def _add_training(commands: _Commands) -> None:
 
     sweeping = commands.add_parser("sweep", help="train every recipe of a grid; run it again to resume")
     sweeping.add_argument(
-        "grid", type=expanded, metavar="GRID.yaml", help="the grid: the keys recipe, set, grid and out"
+        "grid", type=path_argument, metavar="GRID.yaml", help="the grid: the keys recipe, set, grid and out"
     )
     choosing = sweeping.add_mutually_exclusive_group()
     choosing.add_argument("--list", action="store_true", help="list incomplete runs for launch/pretrain.sbatch")
@@ -94,18 +94,18 @@ def _add_training(commands: _Commands) -> None:
 def _add_results(commands: _Commands) -> None:
     """The commands for what runs have left."""
     exporting = commands.add_parser("export", help="write a checkpoint as a transformers model")
-    exporting.add_argument("run", type=expanded, help="run folder")
-    exporting.add_argument("folder", type=expanded, help="where to write")
+    exporting.add_argument("run", type=path_argument, help="run folder")
+    exporting.add_argument("folder", type=path_argument, help="where to write")
     exporting.add_argument("--step", type=int, help="step of the checkpoint, such as 200; default: the newest")
     exporting.set_defaults(command=_export)
 
     comparing = commands.add_parser("compare", help="runs at equal loss and at equal cost: tables and figures")
-    comparing.add_argument("runs", type=expanded, nargs="+", metavar="RUN", help="run folder")
+    comparing.add_argument("runs", type=path_argument, nargs="+", metavar="RUN", help="run folder")
     comparing.add_argument(
         "--baseline", metavar="RUN_OR_NAME", help="run folder, or name in the table; default: the first run"
     )
     comparing.add_argument("--tuned", action="store_true", help="show each recipe only at its best learning rate")
-    comparing.add_argument("--out", type=expanded, metavar="FOLDER", help="where to write a page and figures")
+    comparing.add_argument("--out", type=path_argument, metavar="FOLDER", help="where to write a page and figures")
     comparing.set_defaults(command=_compare)
 
     tuning = commands.add_parser("finetune", help="fine-tune a model on a GLUE-style task or SQuAD over several seeds")

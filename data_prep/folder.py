@@ -27,7 +27,7 @@ def check_free(out: Path) -> None:
     Raises:
         DataError: it would; names the files.
     """
-    there = [name for name in _WRITTEN if _holds_something(out / name)]
+    there = [name for name in _WRITTEN if holds_something(out / name)]
     has_begun = (out / WORK / _BEGUN).exists()  # looked at first: another process removes it once the manifest is there
     if there and not has_begun and not os.path.lexists(out / NAME):
         raise DataError(
@@ -59,7 +59,7 @@ def remove_work(work: Path) -> None:
         work.rmdir()
 
 
-def _holds_something(path: Path) -> bool:
+def holds_something(path: Path) -> bool:
     """Whether a file is there, or a folder with some that are not hidden."""
     if path.is_dir():
         return any(not name.startswith(".") for name in os.listdir(path))

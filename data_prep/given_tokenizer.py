@@ -3,13 +3,14 @@
 import json
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from tokenizers import Tokenizer
 
 from data_prep import files
 from data_prep.encode import plain_text
 from data_prep.errors import DataError
+from data_prep.json_keys import KeyTwice, once_each
 from data_prep.tokenizer import BERT_SPECIAL, bert_tokenizer, vocabulary_size
 
 if TYPE_CHECKING:
@@ -108,11 +109,11 @@ def _load_folder(given: Path, folder: Path) -> None:
 def _check_json(path: Path) -> None:
     """Look for what would be lost silently: a key that comes twice, a setting that makes encoding depend on chance."""
     try:
-        settings = json.loads(path.read_bytes(), object_pairs_hook=_once_each)
+        settings = json.loads(path.read_bytes(), object_pairs_hook=once_each)
         model = settings["model"]
         dropout = model.get("dropout")
-    except _Twice as twice:
-        raise DataError(f"{path}: has the key {twice} twice in one mapping: remove one") from None
+    except KeyTwice as twice:
+        raise DataError(f"{path}: has the key {str(twice)!r} twice in one mapping: remove one") from None
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise DataError(f"{path}: is not a tokenizer's JSON: restore it, or save the tokenizer again") from None
     if dropout:
@@ -120,19 +121,6 @@ def _check_json(path: Path) -> None:
             f"{path}: model.dropout is {dropout}, so that the same text would be encoded differently each time: set it "
             "to null"
         )
-
-
-class _Twice(Exception):
-    """A key that comes twice in a mapping."""
-
-
-def _once_each(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
-    values: dict[str, Any] = {}
-    for key, value in pairs:
-        if key in values:
-            raise _Twice(repr(key))
-        values[key] = value
-    return values
 
 
 def _from_folder(folder: Path) -> "PreTrainedTokenizerBase":

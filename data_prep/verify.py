@@ -52,6 +52,19 @@ def verify_once(folder: Path) -> Manifest:
     return verify(folder)
 
 
+def check_sizes(folder: Path, manifest: Manifest) -> None:
+    """Check that each file is there with its size in bytes, and read none of them.
+
+    Raises:
+        DataError: one is missing or of another size; names it.
+    """
+    listed = {folder / name: file for name, file in manifest.shards.items()}
+    listed |= {folder / manifest.tokenizer.path / name: file for name, file in manifest.tokenizer.files.items()}
+    for path, file in listed.items():
+        if not path.is_file() or path.stat().st_size != file.bytes:
+            raise _damaged(path, folder)
+
+
 def note_verified(folder: Path, manifest: Manifest) -> None:
     """Note that the files are sound as they are now, for `verify_once`."""
     _note(folder, _stamps(folder, manifest))
@@ -71,7 +84,7 @@ def check_tokenizer(folder: Path, manifest: Manifest) -> None:
     if manifest.format == UNHASHED:
         return
     listed = manifest.tokenizer.files
-    _compare(path.parent, listed)
+    _compare(folder, {f"{manifest.tokenizer.path}/{name}": file for name, file in listed.items()})
     for other in sorted(path.parent.iterdir()):
         if other.name not in listed and not other.name.startswith("."):
             raise DataError(f"{other}: not a file of these shards' tokenizer: move it to another place")
@@ -91,7 +104,11 @@ def _compare(folder: Path, listed: Mapping[str, FileEntry]) -> None:
     for name, file in listed.items():
         path = folder / name
         if not files.matches(path, file.model_dump()):
-            raise DataError(f"{path}: missing or damaged: restore it, or remove {folder} and build again")
+            raise _damaged(path, folder)
+
+
+def _damaged(path: Path, folder: Path) -> DataError:
+    return DataError(f"{path}: missing or damaged: restore it, or remove {folder} and build again")
 
 
 def _stamps(folder: Path, manifest: Manifest) -> dict[str, Any]:

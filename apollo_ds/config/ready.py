@@ -56,7 +56,7 @@ def check_text(recipe: Recipe) -> None:
         UserError: the text is missing or does not fit.
     """
     corpus = Corpus.open(recipe.data)
-    corpus.check_there()
+    corpus.check_sizes()
     corpus.check_fits(recipe.model, whole_words=recipe.masking == "whole_word")
     corpus.check_fills(recipe.seq_len)
     source = recipe.schedule().source_run

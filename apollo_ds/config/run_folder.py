@@ -19,6 +19,7 @@ from apollo_ds.data.corpus import Corpus
 from apollo_ds.errors import UserError, shown
 from apollo_ds.version import __version__
 from data_prep import files
+from data_prep.folder import holds_something
 
 _SECONDS_TO_LET_GO = 60.0
 _WRITTEN = ("metrics.jsonl", "report", "export")
@@ -86,7 +87,7 @@ class RunFolder:
         """See that a new run would write over no file of another's."""
         for name in _WRITTEN:
             path = self.path / name
-            if any(path.iterdir()) if path.is_dir() else os.path.lexists(path):
+            if holds_something(path):
                 raise UserError(
                     f"out: {path} is there, but no {self.config.name} of a run that made it, and a new run would write "
                     "over it; move it away, or use another folder with out=..."

@@ -12,7 +12,7 @@ from apollo_ds.models.shape import ModelShape
 from data_prep.errors import DataError, Missing
 from data_prep.manifest import NAME, Manifest, read_manifest
 from data_prep.masking import word_continuations
-from data_prep.verify import check_tokenizer, told_of_no_hash, verify, verify_once
+from data_prep.verify import check_sizes, check_tokenizer, told_of_no_hash, verify, verify_once
 
 
 @dataclass(frozen=True)
@@ -119,19 +119,14 @@ class Corpus:
         with _data_errors():
             check_tokenizer(self.folder, self.manifest)
 
-    def check_there(self) -> None:
+    def check_sizes(self) -> None:
         """See that each file is there with its size; `verify` compares their content.
 
         Raises:
             UserError: one is missing or of another size; names it.
         """
-        listed = {self.folder / name: file for name, file in self.manifest.shards.items()}
-        listed |= {self.tokenizer_folder / name: file for name, file in self.manifest.tokenizer.files.items()}
-        for path, file in listed.items():
-            if not path.is_file() or path.stat().st_size != file.bytes:
-                raise UserError(
-                    f"data: {path}: missing or damaged: restore it, or remove {self.folder} and build again"
-                )
+        with _data_errors():
+            check_sizes(self.folder, self.manifest)
 
     def verify(self, full: bool = False) -> None:
         """Compare the files with their hashes, and say where the manifest itself has none.

@@ -12,6 +12,7 @@ from pydantic_core import from_json
 from apollo_ds.errors import UserError
 from apollo_ds.finetune.encoding import open_text
 from apollo_ds.finetune.tasks import Task
+from data_prep.json_keys import KeyTwice, once_each
 
 Row = tuple[int, dict[str, Any]]
 """The line's number, counted from 1, and its values by column."""
@@ -92,26 +93,14 @@ def _jsonl(path: Path, file: TextIO) -> Iterator[Row]:
             continue
         try:
             values = from_json(line)  # stricter than the next, which alone sees keys that come twice
-            json.loads(line, object_pairs_hook=_once_each)
-        except _Twice as twice:
+            json.loads(line, object_pairs_hook=once_each)
+        except KeyTwice as twice:
             raise UserError(f"{path}: line {number} has the key {twice} twice; keep one") from None
         except ValueError as error:
             raise UserError(f"{path}: line {number} is not JSON ({error}); write one object a line") from None
         if not isinstance(values, dict):
             raise UserError(f"{path}: line {number} is not a JSON object; write one object a line")
         yield number, values
-
-
-class _Twice(Exception):
-    """A key that comes twice in an object."""
-
-
-def _once_each(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
-    values = dict(pairs)
-    if len(values) < len(pairs):
-        keys = [key for key, _ in pairs]
-        raise _Twice(next(key for key in keys if keys.count(key) > 1))
-    return values
 
 
 def _example(path: Path, number: int, values: dict[str, Any], task: Task) -> Example:

@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Callable
 from math import isfinite
 
-from apollo_ds.config.packaged import expanded
+from apollo_ds.config.packaged import path_argument
 from apollo_ds.finetune.tasks import TASK_NAMES
 
 _EXAMPLE = """\
@@ -23,7 +23,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "model", metavar="MODEL", help="a run's folder, an exported model, or any checkpoint of transformers"
     )
     parser.add_argument("--task", required=True, choices=TASK_NAMES, help="what to train and measure")
-    parser.add_argument("--data", required=True, type=expanded, metavar="FOLDER", help="where the task's files are")
+    parser.add_argument(
+        "--data", required=True, type=path_argument, metavar="FOLDER", help="where the task's files are"
+    )
     parser.add_argument(
         "--seeds",
         type=_whole,
@@ -46,7 +48,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--max-length", type=_at_least(16), metavar="N", help="most tokens of an example; default 128, squad 384"
     )
     parser.add_argument("--max-train-samples", type=_whole, metavar="N", help="train on N examples, chosen at random")
-    parser.add_argument("--out", type=expanded, metavar="FOLDER", help="for results; default RUN/finetune/TASK")
+    parser.add_argument("--out", type=path_argument, metavar="FOLDER", help="for results; default RUN/finetune/TASK")
     parser.add_argument("--json", action="store_true", help="print the results as JSON")
 
 

@@ -1,5 +1,6 @@
 """Questions about a text, as SQuAD 1.1's files hold them."""
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -7,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, NonNegativeInt, ValidationError
 
 from apollo_ds.errors import UserError
 from apollo_ds.finetune.encoding import open_text
+from data_prep.json_keys import KeyTwice, once_each
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,11 @@ def read_questions(path: Path) -> list[Question]:
     """
     try:
         with open_text(path) as file:
-            articles = _Squad.model_validate_json(file.read()).data
+            text = file.read()
+        articles = _Squad.model_validate_json(text).data
+        json.loads(text, object_pairs_hook=once_each)  # which alone sees keys that come twice
+    except KeyTwice as twice:
+        raise UserError(f"{path}: has the key {twice} twice in one object; keep one") from None
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))

@@ -13,6 +13,7 @@ from launching import start
 from rows import Judged, case
 from run_bench import Bench, Done, apollo_ds, apollo_prep, ended, first_wrong
 from texts import make_texts, write_jsonl
+from tiny_models import exported, write_separable
 
 from data_prep.files import read_json
 
@@ -73,20 +74,34 @@ def _(bench: Bench) -> Judged:
     return done, done.refused and "into another folder" in done.told and len(list(folder.iterdir())) == 2
 
 
-@case("B2", "train into a folder with someone's export, report and metrics; finetune and compare onto someone's page")
+@case("B2", "train into a folder that holds someone's export, report or metrics")
 def _(bench: Bench) -> Judged:
-    folder = bench.empty()
-    files = [folder / name for name in ("export/model.safetensors", "report/report.md", "metrics.jsonl", "compare.md")]
     dones = []
-    for file in files:
+    for name in ("export/model.safetensors", "report/report.md", "metrics.jsonl"):
+        file = bench.empty() / name
         file.parent.mkdir(exist_ok=True)
         file.write_text("precious")
-        dones.append(apollo_ds("train", str(bench.recipe_file), f"out={folder}"))
-        if file.name == "compare.md":
-            dones[-1] = apollo_ds("compare", str(bench.run), "--out", str(folder))
+        dones.append(apollo_ds("train", str(bench.recipe_file), f"out={bench.place / 'case'}"))
         assert file.read_text() == "precious"
-        file.unlink() if file.name != "compare.md" else None
-    return first_wrong(dones, lambda done: done.refused)
+    return first_wrong(dones, lambda done: done.refused and "a new run would write over it" in done.told)
+
+
+@case("B2", "compare and finetune into a folder that holds someone's page of that name; into one without a name")
+def _(bench: Bench) -> Judged:
+    bench.begin()
+    folder = bench.empty()
+    write_separable(folder / "task", train=8, dev=8)
+    for name in ("compare.md", "results.md"):
+        (folder / name).write_text("precious")
+    compare = ["compare", str(bench.run), "--out"]
+    task = ["--task", "sst2", "--data", str(folder / "task"), "--seeds", "1", "--epochs", "1"]
+    finetune = ["finetune", str(exported("bert")), *task, "--out"]
+    dones = [apollo_ds(*words, str(folder)) for words in (compare, finetune)]
+    unnamed = [apollo_ds(*words, "") for words in (compare, finetune)]
+    kept = all((folder / name).read_text() == "precious" for name in ("compare.md", "results.md"))
+    told = all(done.code == 2 and "is empty; name a file or folder" in done.output for done in unnamed)
+    done, refused = first_wrong(dones, lambda done: done.refused and "move it, or name another" in done.told)
+    return done, refused and kept and told
 
 
 @case("B5", "a loop of links, and two links to one file: 2 files give 2 documents")
@@ -144,6 +159,14 @@ def _(bench: Bench) -> Judged:
         shares.append(tokens["validation"] / sum(tokens.values()))
     told = ", ".join(f"{share:.1%}" for share in shares) + " held out"
     return Done(done.code, f"apollo-prep: {told}"), done.code == 0 and max(shares) <= 0.5
+
+
+@case("C7", "of two documents one is trained on, and the share of the other is said")
+def _(bench: Bench) -> Judged:
+    source = _texts(bench.empty() / "text", 2)
+    done = build(source, source.parent / "out")
+    splits = read_json(source.parent / "out" / "manifest.json")["splits"]
+    return done, [splits[name]["documents"] for name in ("train", "validation")] == [1, 1] and "% of" in done.output
 
 
 @case("C7", "a single document cannot be split")
@@ -223,7 +246,7 @@ def _(bench: Bench) -> Judged:
     return done, done.refused and "line 1" in done.told and "64 MiB" in done.told
 
 
-@case("D5", "a build that bad text has stopped goes on with other sources, and ~ and no name in its options are seen")
+@case("D5", "a build that bad text has stopped goes on with other sources; --out without a name is refused")
 def _(bench: Bench) -> Judged:
     folder = bench.empty()
     given, bad = write_jsonl(folder / "a.jsonl", make_texts(20)), folder / "bad.jsonl"
@@ -231,7 +254,7 @@ def _(bench: Bench) -> Judged:
     stopped = build(bad, folder / "out")
     other = build(given, folder / "out")
     empty = apollo_prep("build", "--source", str(given), "--tokenizer", "bpe", "--out", "")
-    return other, stopped.refused and other.code == 0 and empty.refused
+    return other, stopped.refused and other.code == 0 and empty.refused and "--out is empty" in empty.told
 
 
 @case("D5", "an empty first .jsonl.gz among others is passed over; alone it is refused")

@@ -1,6 +1,5 @@
 """C1 to C6 and what of D9 is a vocabulary: shards, training and exports by a tokenizer that a user gives."""
 
-import json
 import shutil
 from collections import Counter
 from pathlib import Path
@@ -12,7 +11,7 @@ from launching import SCRIPT, start
 from recipes import tiny, write
 from rows import Judged, case
 from rows_of_text import build
-from run_bench import Bench, Done, apollo_ds, ended, first_wrong
+from run_bench import Bench, Done, apollo_ds, edit, ended, first_wrong
 from safetensors.torch import load_file
 from texts import make_texts, write_jsonl
 from tiny_models import exported, write_separable
@@ -37,6 +36,12 @@ def _holds_the_ids_of_encode(out: Path, given: Path, texts: list[str]) -> bool:
 def _vocabulary(path: Path, *tokens: str, mark: bytes = b"") -> Path:
     path.write_bytes(mark + "\n".join([*tokens, ""]).encode())
     return path
+
+
+def _refuses(folder: Path, tokenizer: Path, words: str) -> Judged:
+    """Whether a build refuses the tokenizer in a sentence that has these words."""
+    done = build(write_jsonl(folder / "a.jsonl", make_texts(10)), folder / "out", tokenizer=tokenizer.parent)
+    return done, done.refused and words in done.told
 
 
 def _equal_shards(bench: Bench, name: str, **config: Any) -> Judged:
@@ -67,11 +72,8 @@ def _(bench: Bench) -> Judged:
 def _(bench: Bench) -> Judged:
     folder = bench.empty()
     given = save("byte-level BPE", make_texts(30), folder / "given") / "tokenizer.json"
-    settings = json.loads(given.read_text())
-    settings["model"]["vocab"]["a"] = 70
-    given.write_text(json.dumps(settings))
-    done = build(write_jsonl(folder / "a.jsonl", make_texts(10)), folder / "out", tokenizer=given.parent)
-    return done, done.refused and "have one id, 70" in done.told
+    edit(given, lambda settings: settings["model"]["vocab"].update(a=70))
+    return _refuses(folder, given, "have one id, 70")
 
 
 @case("C1", "a vocab.txt, and a tokenizer.json, with one token twice")
@@ -82,7 +84,7 @@ def _(bench: Bench) -> Judged:
     given.write_text(given.read_text().replace('"a":', '"zz":7,"zz":', 1))
     vocabulary = _vocabulary(folder / "vocab.txt", *BERT_SPECIAL, *_WORDS, "the")
     dones = (build(source, folder / "out", tokenizer=tokenizer) for tokenizer in (vocabulary, given.parent))
-    return first_wrong(dones, lambda done: (done.refused and "twice" in done.told) or "same token" in done.told)
+    return first_wrong(dones, lambda done: done.refused and ("twice" in done.told or "same token" in done.told))
 
 
 @case("C2", "add_prefix_space: the ids are those of encode")
@@ -94,11 +96,8 @@ def _(bench: Bench) -> Judged:
 def _(bench: Bench) -> Judged:
     folder = bench.empty()
     given = save("byte-level BPE", make_texts(30), folder / "given") / "tokenizer.json"
-    settings = json.loads(given.read_text())
-    settings["model"]["dropout"] = 0.1
-    given.write_text(json.dumps(settings))
-    done = build(write_jsonl(folder / "a.jsonl", make_texts(10)), folder / "out", tokenizer=given.parent)
-    return done, done.refused and "dropout" in done.told
+    edit(given, lambda settings: settings["model"].update(dropout=0.1))
+    return _refuses(folder, given, "dropout")
 
 
 @case("C3", "a folder with only config.json is no tokenizer")

@@ -1,7 +1,6 @@
 """The command line: what `plan` prints, and that a mistake is one line and exit code 2, before anything starts."""
 
 import json
-import os
 import shutil
 from contextlib import suppress
 from pathlib import Path
@@ -136,15 +135,6 @@ def test_bert_needs_a_tokenizer_with_its_special_tokens(recipe_file: str, capsys
     line = error_line(capsys, "train", recipe_file, f"data={bpe.folder}", f"model.vocab_size={bpe.vocab_size}")
     assert "no [CLS] or [MASK]" in line
     assert "WordPiece" in line
-
-
-@pytest.mark.parametrize("name", ["train.bin", "validation.idx", "tokenizer/tokenizer.json"])
-def test_planning_looks_whether_the_text_is_whole(name: str, recipe_file: str, tmp_path: Path, capsys: Capture) -> None:
-    data = shutil.copytree(corpus("bert").folder, tmp_path / "data")
-    os.truncate(data / name, 10)
-    with pytest.raises(SystemExit):
-        main(["plan", recipe_file, f"data={data}"])
-    assert capsys.readouterr().err.startswith(f"apollo-ds: data: {data / name}: missing or damaged: restore it, or")
 
 
 @pytest.mark.parametrize("name", ["train.bin", "train.idx", "validation.bin", "tokenizer/tokenizer.json"])

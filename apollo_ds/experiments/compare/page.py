@@ -66,6 +66,7 @@ def write_page(comparison: Comparison, out: Path) -> Path:
     there = [name for name in names if (out / name).exists()]
     if there and not _is_comparison(page):
         raise UserError(f"{out}: holds {there[0]}, which no comparison wrote; move it, or name another folder")
+    write_markdown(page, _TITLE, [], {})  # before the figures, which are known by it if this is interrupted
     return write_markdown(page, _TITLE, sections(comparison), figures)
 
 

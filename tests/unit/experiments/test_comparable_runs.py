@@ -9,6 +9,7 @@ import yaml
 from comparisons import SCRATCH, page, row, scratch
 from corpora import corpus
 from histories import TERA, rows, write_run
+from matplotlib.figure import Figure
 from recipes import tiny
 
 from apollo_ds.__main__ import main
@@ -16,6 +17,7 @@ from apollo_ds.config.run_folder import RunFolder
 from apollo_ds.errors import UserError
 from apollo_ds.experiments.compare.comparison import Comparison
 from apollo_ds.experiments.compare.page import write_page
+from apollo_ds.experiments.style import save_figure
 
 
 def refusal(*folders: Path, baseline: str | None = None) -> str:
@@ -175,6 +177,19 @@ def test_the_page_has_its_figures(tmp_path: Path) -> None:
     written.unlink()
     with pytest.raises(UserError, match=r"out: holds loss_against_flops\.png, which no comparison wrote"):
         write_page(comparison, written.parent)
+
+
+def test_a_page_that_was_interrupted_is_written_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def save_one(figure: Figure, path: Path) -> None:
+        save_figure(figure, path)
+        raise KeyboardInterrupt
+
+    comparison = Comparison.of(scratch(tmp_path))
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("apollo_ds.experiments.compare.page.save_figure", save_one)
+        write_page(comparison, tmp_path / "out")
+    assert list((tmp_path / "out").glob("*.png"))
+    write_page(comparison, tmp_path / "out")
 
 
 def test_the_command_prints_the_tables_and_writes_only_when_told_where(

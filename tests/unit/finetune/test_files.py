@@ -265,6 +265,13 @@ def test_options_have_bounds(option: tuple[str, str], told: str, capsys: Capture
     assert told in refusal(capsys, "model", "--task", "sst2", "--data", "x", *option)
 
 
+def test_a_key_that_comes_twice_in_squad_is_refused(tmp_path: Path) -> None:
+    asked = '{"question": "who", "id": "1", "id": "2", "answers": [{"text": "a", "answer_start": 0}]}'
+    (tmp_path / "train.json").write_text(f'{{"data": [{{"paragraphs": [{{"context": "a", "qas": [{asked}]}}]}}]}}')
+    with pytest.raises(UserError, match=r"train\.json: has the key id twice in one object; keep one"):
+        read_questions(tmp_path / "train.json")
+
+
 def test_a_page_of_another_s_stays(tmp_path: Path) -> None:
     (tmp_path / "results.md").write_text("precious")
     with pytest.raises(UserError, match=r"results\.md: is not of finetune, as there is no results\.json; move it"):

@@ -1,0 +1,24 @@
+"""What `plan` and `train` look at before anything starts."""
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+from corpora import corpus
+from recipes import tiny
+
+from apollo_ds.config.ready import check_ready
+from apollo_ds.errors import UserError
+
+
+@pytest.mark.parametrize("name", ["train.bin", "validation.idx", "tokenizer/tokenizer.json"])
+@pytest.mark.parametrize("harm", [lambda path: os.truncate(path, 10), os.unlink])
+def test_a_text_of_which_a_file_is_cut_or_gone_is_refused(name: str, harm: object, tmp_path: Path) -> None:
+    data = shutil.copytree(corpus("bert").folder, tmp_path / "data")
+    recipe = tiny("bert", tmp_path / "run", data=str(data))
+    check_ready(recipe, 2)
+    assert callable(harm)
+    harm(data / name)
+    with pytest.raises(UserError, match=rf"^data: {data / name}: missing or damaged: restore it, or remove {data} and"):
+        check_ready(recipe, 2)
