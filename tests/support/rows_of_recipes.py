@@ -97,7 +97,7 @@ def _(bench: Bench) -> Judged:
             "deepspeed.gradient_clipping=auto": "remove these keys",
             "deepspeed.zero_optimization.stage=9": "deepspeed.zero_optimization.stage: must be at most 3",
             "deepspeed.zero_optimization.stage=auto": "zero_optimization.stage",
-            "deepspeed.fp16.enabled=maybe": "deepspeed.fp16.enabled: must be true or false",
+            "deepspeed.fp16.enabled=maybe": "deepspeed.fp16.enabled: choose true or false",
             "deepspeed.bf16.enabled=true deepspeed.fp16.enabled=true": "both enabled",
             "deepspeed.fp16.enabled=true": "this machine has none",
         },
