@@ -10,6 +10,11 @@ from apollo_ds.config.deepspeed_keys import REFUSED, DeepSpeedKeys, without_refu
 from apollo_ds.errors import UserError
 
 _LEAST_CLIPPING = 1e-6
+BUCKET = 50_000_000
+"""Gradients that are averaged at a time where the configuration does not say: a few of them overlap with the backward.
+DeepSpeed's own default is ten times as many, which is more than most models have."""
+_BUCKET_WITHOUT_ZERO = 500_000_000
+"""Those that DeepSpeed 0.19.8 averages at a time at stage 0, whatever the configuration says."""
 
 
 def check_deepspeed(config: Mapping[str, Any]) -> None:
@@ -106,3 +111,28 @@ def settle(config: Mapping[str, Any], computes_bf16: bool, world_size: int) -> d
     alone = {"overlap_comm": False, "contiguous_gradients": False}
     settled["zero_optimization"] = {**settled["zero_optimization"], **alone}
     return with_zero_stage(settled, 0) if precision(settled) == "fp32" else settled
+
+
+def with_buckets(config: Mapping[str, Any], trained: int) -> dict[str, Any]:
+    """The configuration for a model that trains so many parameters: no bucket is larger than all of its gradients.
+
+    Where one holds them all, their averaging begins after the last of them, so that at ZeRO 1 and 2 it does not overlap
+    with the backward: that would take a second buffer, and make the host wait for the device.
+    """
+    zero = {"reduce_bucket_size": BUCKET, **config.get("zero_optimization", {})}
+    zero["reduce_bucket_size"] = min(int(zero["reduce_bucket_size"]), max(1, trained))
+    if zero_stage(config) in (1, 2) and zero["reduce_bucket_size"] == trained:
+        zero["overlap_comm"] = False
+    return {**config, "zero_optimization": zero}
+
+
+def bucket_elements(config: Mapping[str, Any], trained: int, ranks: int) -> int:
+    """How many numbers a rank's buffers hold, in which gradients are averaged; of a settled configuration."""
+    if zero_stage(config) == 0:
+        return min(_BUCKET_WITHOUT_ZERO, trained) if ranks > 1 else 0
+    zero = with_buckets(config, trained)["zero_optimization"]
+    is_buffer = zero.get("contiguous_gradients", True) or offloads(config)
+    if ranks == 1 and not is_buffer:
+        return 0
+    two = zero_stage(config) < 3 and is_buffer and zero.get("overlap_comm", False)
+    return int(zero["reduce_bucket_size"]) * (2 if two else 1)

@@ -5,12 +5,33 @@ zero later than the others must use its own t: with the others', its first updat
 The optimizer keeps one counter a tensor, so its update of younger coordinates is taken back and done anew.
 """
 
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from apollo_ds.engine.finite import was_skipped
+
+CHUNK = {"cpu": 2**16, "cuda": 2**24}
+"""So many elements are corrected at a time: what a CPU's cache holds, and few kernels on a GPU. Temporaries are of this
+size, however many coordinates are young."""
+_STEPS_BETWEEN_LOOKS = 1000
+"""After so many steps the host reads Adam's counter, to see who has grown old. A GPU makes it wait for that."""
+_NO_BIAS = 1e-8
+"""A bias below this is lost in fp32's rounding."""
+
+
+@dataclass(frozen=True)
+class _Run:
+    """Neighbouring elements of a flat tensor, some of a cohort or all of them."""
+
+    start: int
+    length: int
+    cohort: int
+    is_whole: bool
+    """Whether all of them are of this cohort."""
 
 
 class CohortCorrection:
@@ -24,47 +45,92 @@ class CohortCorrection:
         self.births = births
         self.masks = {flat: torch.zeros(flat.shape, dtype=torch.uint8, device=flat.device) for flat in flats}
         self.newest_learning_rate: float | None = None
-        self._members: dict[Tensor, dict[int, Tensor]] = {}
+        self._runs: dict[Tensor, list[_Run]] = {}
+        self._old: set[int] = set()
+        self._steps = 0
 
     def index(self) -> None:
-        """Note which elements belong to each cohort but the first."""
-        self._members = {
-            flat: {
-                cohort: members
-                for cohort in range(1, len(self.births))
-                if (members := (mask.view(-1) == cohort).nonzero().view(-1)).numel()
-            }
-            for flat, mask in self.masks.items()
-        }
+        """Note where elements of each cohort but the first are."""
+        self._runs = {flat: list(_runs(mask.view(-1))) for flat, mask in self.masks.items()}
 
     @torch.no_grad()
     def correct(self, adam: torch.optim.Optimizer) -> None:
-        """Redo the update of the younger coordinates; to be called right after each of the optimizer's steps."""
-        if was_skipped(adam):
-            return
+        """Redo the update of the younger coordinates; to be called right after each of the optimizer's steps.
+
+        Nothing waits for the device, but for a look at Adam's counter now and then.
+        """
+        if self._steps % _STEPS_BETWEEN_LOOKS == 0:
+            self._look_who_is_old(adam)
+        self._steps += 1
+        skipped = was_skipped(adam)
         for group in adam.param_groups:
             for flat in group["params"]:
-                for cohort, members in self._members.get(flat, {}).items():
-                    self._correct_cohort(group, flat, adam.state[flat], cohort, members)
+                for run in self._runs.get(flat, ()):
+                    own_rate = self._own_rate(run.cohort, group["lr"])
+                    if own_rate != group["lr"] or run.cohort not in self._old:
+                        _redo(
+                            flat,
+                            adam.state[flat],
+                            group,
+                            run,
+                            self._taken(flat, run, skipped),
+                            self.births[run.cohort],
+                            own_rate,
+                        )
 
-    def _correct_cohort(
-        self, group: dict[str, Any], flat: Tensor, state: dict[str, Tensor], cohort: int, members: Tensor
-    ) -> None:
-        step = int(state["step"])
-        age, rate = step - self.births[cohort], group["lr"]
-        own_rate = rate
-        if cohort == len(self.births) - 1 and self.newest_learning_rate is not None:
-            own_rate = self.newest_learning_rate
-        if own_rate == rate and group["betas"][1] ** age < 1e-8:
-            return  # its bias is below fp32's resolution, as the others' is
-        mean, square = (state[key].view(-1)[members] for key in ("exp_avg", "exp_avg_sq"))
-        weights = flat.view(-1)
-        decay = group["weight_decay"]
-        before = (weights[members] + rate * _direction(mean, square, step, group)) / (1 - rate * decay)
-        weights[members] = before * (1 - own_rate * decay) - own_rate * _direction(mean, square, age, group)
+    def _look_who_is_old(self, adam: torch.optim.Optimizer) -> None:
+        """Note the cohorts whose bias is below fp32's resolution, as the others' is. Waits for the device."""
+        steps = [int(adam.state[flat]["step"]) for flat, runs in self._runs.items() if runs]
+        slowest = max(group["betas"][1] for group in adam.param_groups)
+        for cohort, birth in enumerate(self.births):
+            if all(slowest ** (step - birth) < _NO_BIAS for step in steps):
+                self._old.add(cohort)
+
+    def _own_rate(self, cohort: int, rate: float) -> float:
+        is_newest = cohort == len(self.births) - 1
+        return self.newest_learning_rate if is_newest and self.newest_learning_rate is not None else rate
+
+    def _taken(self, flat: Tensor, run: _Run, skipped: Tensor | None) -> Tensor | None:
+        """Which elements of a run get the new update (bool); None for all."""
+        taken = None if skipped is None else ~skipped.to(flat.device)
+        if run.is_whole:
+            return taken
+        own = self.masks[flat].view(-1).narrow(0, run.start, run.length) == run.cohort
+        return own if taken is None else own & taken
 
 
-def _direction(mean: Tensor, square: Tensor, age: int, group: dict[str, Any]) -> Tensor:
+def _runs(mask: Tensor) -> Iterator[_Run]:
+    """The chunks of a mask in which there are younger elements, once for each of their cohorts."""
+    size = CHUNK[mask.device.type]
+    for number, chunk in enumerate(mask.split(size)):
+        cohorts = chunk.unique().tolist()
+        for cohort in cohorts:
+            if cohort:
+                yield _Run(number * size, len(chunk), cohort, is_whole=len(cohorts) == 1)
+
+
+def _redo(
+    flat: Tensor,
+    state: dict[str, Tensor],
+    group: dict[str, Any],
+    run: _Run,
+    taken: Tensor | None,
+    birth: int,
+    own_rate: float,
+) -> None:
+    """Take back Adam's update of a run's elements, and update them by their own age and learning rate."""
+    weights, mean, square = (
+        tensor.view(-1).narrow(0, run.start, run.length) for tensor in (flat, state["exp_avg"], state["exp_avg_sq"])
+    )
+    step, rate, decay = state["step"].double(), group["lr"], group["weight_decay"]
+    before = _direction(mean, square, step, group).mul_(rate).add_(weights).div_(1 - rate * decay)
+    own = _direction(mean, square, step - birth, group).mul_(own_rate)
+    redone = before.mul_(1 - own_rate * decay).sub_(own)
+    weights.copy_(redone if taken is None else torch.where(taken, redone, weights))
+
+
+def _direction(mean: Tensor, square: Tensor, age: Tensor, group: dict[str, Any]) -> Tensor:
     """Adam's bias-corrected update at a learning rate of one (Kingma and Ba 2015, algorithm 1)."""
     beta1, beta2 = group["betas"]
-    return (mean / (1 - beta1**age)) / ((square / (1 - beta2**age)).sqrt() + group["eps"])
+    below = (square / (1 - beta2**age)).sqrt_().add_(group["eps"])
+    return (mean / (1 - beta1**age)).div_(below)

@@ -33,6 +33,7 @@ def is_usable(norm: Tensor) -> Tensor:
     return norm.isfinite() & (norm >= 0)
 
 
-def was_skipped(adam: Any) -> bool:
-    """Whether Adam's last step was left out. Waits for the device."""
-    return bool(getattr(adam, "found_inf", False))
+def was_skipped(adam: Any) -> Tensor | None:
+    """Whether Adam's last step was left out: a bool on the device, of shape (); None where nothing looks."""
+    found: Tensor | None = getattr(adam, "found_inf", None)
+    return None if found is None else found.bool().reshape(())

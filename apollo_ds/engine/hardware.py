@@ -1,9 +1,12 @@
 """What a rank's hardware can do, and how much of its memory the rank has used."""
 
+import re
 import resource
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache, cached_property
+from pathlib import Path
 
 import torch
 
@@ -11,6 +14,9 @@ from apollo_ds.engine.processes import Processes
 
 _SIDE = {"cuda": 8192, "cpu": 512}
 _REPEATS = 20
+_PEAK = re.compile(r"^VmHWM:\s*(\d+) kB$", re.MULTILINE)
+_RESET_PEAK = "5"
+"""What proc(5) has this written for."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +66,21 @@ def _rate(device: torch.device, precision: str) -> float:
 
 
 def peak_memory_bytes(device: torch.device) -> int:
-    """The most memory this rank has held so far: of the GPU, or resident on the CPU."""
+    """The most memory that this rank has held since `reset_peak_memory`: of the GPU, or resident on the CPU."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    try:
+        found = _PEAK.search(Path("/proc/self/status").read_text())
+    except OSError:
+        found = None
+    kilobytes = int(found[1]) if found else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return kilobytes * 1024
+
+
+def reset_peak_memory(device: torch.device) -> None:
+    """Let the peak begin anew at what is held now. On a CPU it stays where the system is not Linux."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        return
+    with suppress(OSError):
+        Path("/proc/self/clear_refs").write_text(_RESET_PEAK)

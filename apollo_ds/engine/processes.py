@@ -97,7 +97,8 @@ class Processes:
             torch.cuda.set_device(self.device)
 
     def sum(self, values: torch.Tensor) -> torch.Tensor:
-        """The element-wise sum over all ranks, in place."""
+        """The element-wise sum over all ranks, on this rank's device; values that are there already become it."""
+        values = values.to(self.device)  # NCCL takes no others, and with offloading some lie on the CPU
         if self.world_size > 1:
             dist.all_reduce(values)
         return values

@@ -5,7 +5,7 @@ from typing import Any
 from apollo_ds.config.deepspeed import settle
 from apollo_ds.config.recipe import Recipe
 from apollo_ds.planning.micro_batch import activation_bytes
-from apollo_ds.planning.zero import stage_bytes, zero_stages
+from apollo_ds.planning.zero import bucket_bytes, stage_bytes, zero_stages
 
 
 def forecast(
@@ -14,7 +14,7 @@ def forecast(
     """Memory a rank in the greatest stage by ZeRO stage, in bytes; tokens a second and days of the whole run.
 
     `total` is that of `plan`. `peak_flops` is one rank's; `utilisation` the part of it that the model's own operations
-    reach. Logits, buffers, fragments and evaluation come on top. `bf16: auto` is taken for bf16.
+    reach. Logits, fragments and evaluation come on top. `bf16: auto` is taken for bf16.
 
     Raises:
         UserError: the number of ranks does not divide the global batch.
@@ -31,6 +31,7 @@ def forecast(
         "memory_bytes": {
             str(zero_stage): max(
                 stage_bytes(recipe, stage, zero_stage, ranks)
+                + bucket_bytes(recipe, stage, zero_stage, ranks)
                 + micro_batch * activation_bytes(recipe, stage, stage.evaluation_depth)
                 for stage in stages
             )

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from apollo_ds.config.deepspeed import offloads, precision, with_zero_stage, zero_stage
+from apollo_ds.config.deepspeed import bucket_elements, offloads, precision, with_zero_stage, zero_stage
 from apollo_ds.config.recipe import Recipe
 from apollo_ds.models.flops import parameters, trainable_parameters
 from apollo_ds.schedule.stage import Stage
@@ -29,9 +29,22 @@ def state_bytes(parameter_count: int, trained: int, zero_stage: int, ranks: int,
 
 def stage_bytes(recipe: Recipe, stage: Stage, zero: int, ranks: int) -> float:
     """`state_bytes` of a stage of a recipe whose DeepSpeed configuration is settled."""
-    bytes_a_number = 4 if precision(recipe.deepspeed) == "fp32" else 2
-    trained = trainable_parameters(stage.shape, stage.unique_layers, stage.frozen_layers)
-    return state_bytes(parameters(stage.shape, stage.unique_layers), trained, zero, ranks, bytes_a_number)
+    all_parameters = parameters(stage.shape, stage.unique_layers)
+    return state_bytes(all_parameters, _trained(stage), zero, ranks, _bytes_a_number(recipe))
+
+
+def bucket_bytes(recipe: Recipe, stage: Stage, zero: int, ranks: int) -> int:
+    """What a rank's buffers take in which gradients are averaged; of a recipe as for `stage_bytes`."""
+    config = with_zero_stage(recipe.deepspeed, zero)
+    return bucket_elements(config, _trained(stage), ranks) * _bytes_a_number(recipe)
+
+
+def _trained(stage: Stage) -> int:
+    return trainable_parameters(stage.shape, stage.unique_layers, stage.frozen_layers)
+
+
+def _bytes_a_number(recipe: Recipe) -> int:
+    return 4 if precision(recipe.deepspeed) == "fp32" else 2
 
 
 def zero_stages(recipe: Recipe, stages: Sequence[Stage], ranks: int) -> list[int]:

@@ -1,14 +1,15 @@
 """The engine of a stage: made for it, filled from a state, and grown into the next stage's."""
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 
+from apollo_ds.config.deepspeed import with_buckets
 from apollo_ds.config.recipe import Recipe
 from apollo_ds.engine.engine import Engine
-from apollo_ds.engine.hardware import peak_memory_bytes
+from apollo_ds.engine.hardware import peak_memory_bytes, reset_peak_memory
 from apollo_ds.engine.processes import Processes
 from apollo_ds.growth.stage_model import build_for
 from apollo_ds.growth.transition import growth_into, needs_initial_values
@@ -41,8 +42,9 @@ class StageEngines:
                 activation_checkpointing=self.recipe.activation_checkpointing,
                 compile_blocks=self.recipe.compile_blocks,
             )
-        recipe = under_zero(self.recipe, zero)
-        return Engine(model, recipe.engine_options(self.processes.world_size), self.processes)
+        options = under_zero(self.recipe, zero).engine_options(self.processes.world_size)
+        trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+        return Engine(model, replace(options, deepspeed=with_buckets(options.deepspeed, trained)), self.processes)
 
     def grow(self, engine: Engine, schedule: Schedule, old: int, new: int) -> tuple[Engine, dict[str, Any]]:
         """The new stage's engine, with the training state carried over, and what is recorded of it.
@@ -52,10 +54,13 @@ class StageEngines:
         started = time.perf_counter()
         before, after = schedule.stages[old], schedule.stages[new]
         growth = growth_into(after, before, self.recipe.seed)
+        reset_peak_memory(self.processes.device)
         state = engine.capture()
         engine.close()
         engine = self.build(schedule, new, initialised=False)
         engine.restore(state, growth)
+        peak = peak_memory_bytes(self.processes.device)
+        reset_peak_memory(self.processes.device)  # what is recorded from now on is the stage's own
         return engine, {
             "from": before.unique_layers,
             "to": after.unique_layers,
@@ -63,7 +68,7 @@ class StageEngines:
             "map_name": _name_of_growth(before, after),
             "zero_stage": self.zero_stages(schedule)[new],
             "seconds": time.perf_counter() - started,
-            "peak_memory_bytes": peak_memory_bytes(self.processes.device),
+            "peak_memory_bytes": peak,
         }
 
 

@@ -27,8 +27,8 @@ class StepTimes:
     def compare(self) -> dict[str, Any]:
         """Means a step since the last time, over the ranks. All of them together, when the device has done the steps.
 
-        `data_wait_seconds` and `memory_bytes` (the peak) are the greatest of any rank's; `own_seconds` are each
-        rank's, and `slowdown` is that of the `slowest_rank` in units of the median's.
+        `data_wait_seconds` and `memory_bytes` (the peak since the last growth) are the greatest of any rank's;
+        `own_seconds` are each rank's, and `slowdown` is that of the `slowest_rank` in units of the median's.
         """
         steps = max(1, len(self._waits))
         wait = sum(self._waits) / steps

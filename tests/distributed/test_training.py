@@ -14,6 +14,10 @@ from transformers import AutoModelForMaskedLM
 from apollo_ds.checkpoint.export import export
 from apollo_ds.checkpoint.saved_state import SavedState
 from apollo_ds.config.recipe import Recipe
+from apollo_ds.engine.hardware import peak_memory_bytes
+from apollo_ds.engine.malloc import return_freed_memory
+from apollo_ds.engine.processes import Processes
+from apollo_ds.experiments.events import read_metrics
 
 
 @pytest.mark.parametrize(
@@ -49,3 +53,22 @@ def test_a_run_before_its_last_growth_exports_at_full_depth(in_bf16: Recipe, tmp
     first, *others = (list(layer.parameters()) for layer in model.bert.encoder.layer)
     assert len(others) == 5
     assert all(torch.equal(a, b) for layer in others for a, b in zip(layer, first, strict=True))
+
+
+def train_after_a_peak(processes: Processes, recipe: Recipe) -> int:
+    """Train when much more memory than that was in use before; how much had been."""
+    torch.ones(150, 2**20)  # 600 MiB
+    return_freed_memory()
+    before = peak_memory_bytes(processes.device)
+    train(processes, recipe)
+    return before
+
+
+def test_the_peak_of_a_growth_is_its_own(tmp_path: Path) -> None:
+    recipe = tiny("gpt2", tmp_path / "run")
+    most = max(pool(2).run(train_after_a_peak, recipe))
+    recorded = read_metrics(recipe.out / "metrics.jsonl")
+    of_growths = [event["peak_memory_bytes"] for event in recorded if event["event"] == "growth"]
+    of_steps = [event["memory_bytes"] for event in recorded if event["event"] == "ranks"]
+    assert len(of_growths) == 2
+    assert max(*of_growths, of_steps[-1]) < most - 200 * 2**20

@@ -7,7 +7,7 @@ import pytest
 from least_recipe import complaint
 from project import PROJECT
 
-from apollo_ds.config.deepspeed import precision, settle
+from apollo_ds.config.deepspeed import bucket_elements, precision, settle, with_buckets
 from apollo_ds.config.load import load_recipe
 from apollo_ds.errors import UserError
 
@@ -95,3 +95,40 @@ def test_a_file_for_the_trainer_is_told_of_once_with_all_keys_to_remove(recipe_f
     assert complaint(recipe_file, f"deepspeed={file}").endswith(
         f"{told}train_batch_size, gradient_clipping; without gradient_clipping nothing is clipped"
     )
+
+
+@pytest.mark.parametrize(
+    ("stage", "stated", "trained", "elements", "overlaps"),
+    [
+        (1, None, 110_000_000, 50_000_000, True),
+        (2, None, 20_000_000, 20_000_000, False),
+        (1, 500_000_000, 110_000_000, 110_000_000, False),
+        (2, 25_000_000, 110_000_000, 25_000_000, True),
+        (3, None, 20_000_000, 20_000_000, True),  # there it is about weights too
+    ],
+)
+def test_buckets_are_no_larger_than_the_model_and_overlap_where_there_are_several(
+    stage: int, stated: int | None, trained: int, elements: int, overlaps: bool
+) -> None:
+    zero = {"stage": stage, "overlap_comm": True, **({"reduce_bucket_size": stated} if stated else {})}
+    found = with_buckets({"zero_optimization": zero}, trained)["zero_optimization"]
+    assert found == {"stage": stage, "reduce_bucket_size": elements, "overlap_comm": overlaps}
+
+
+@pytest.mark.parametrize(
+    ("zero", "trained", "ranks", "elements"),
+    [
+        ({"stage": 1, "overlap_comm": True}, 110_000_000, 8, 100_000_000),  # one is averaged, the other filled
+        ({"stage": 1, "overlap_comm": False}, 110_000_000, 8, 50_000_000),
+        ({"stage": 2, "overlap_comm": True}, 20_000_000, 8, 20_000_000),
+        ({"stage": 2, "contiguous_gradients": False}, 110_000_000, 8, 50_000_000),  # a copy
+        ({"stage": 3, "overlap_comm": True}, 110_000_000, 8, 50_000_000),
+        ({"stage": 0}, 110_000_000, 8, 110_000_000),
+        ({"stage": 0}, 7_000_000_000, 8, 500_000_000),
+        ({"stage": 0}, 110_000_000, 1, 0),
+        ({"stage": 1, "contiguous_gradients": False, "overlap_comm": False}, 110_000_000, 1, 0),
+        ({"stage": 2, "offload_optimizer": {"device": "cpu"}}, 110_000_000, 1, 50_000_000),
+    ],
+)
+def test_what_buckets_hold(zero: dict[str, object], trained: int, ranks: int, elements: int) -> None:
+    assert bucket_elements({"zero_optimization": zero}, trained, ranks) == elements

@@ -2,7 +2,9 @@
 
 import pytest
 import torch
+from emulated_gpu import HostWaits, LargestTensor
 
+from apollo_ds.engine import cohorts
 from apollo_ds.engine.cohorts import CohortCorrection
 
 OPTIONS = {"lr": 0.01, "betas": (0.9, 0.99), "weight_decay": 0.1}
@@ -62,3 +64,60 @@ def test_without_the_correction_the_first_updates_are_several_times_too_large() 
     parameter.grad = torch.ones(1)
     adam.step()
     assert before - float(parameter.detach()) > 3
+
+
+@pytest.fixture
+def halves(monkeypatch: pytest.MonkeyPatch) -> tuple[torch.optim.Optimizer, CohortCorrection]:
+    """An Adam after a step, and the correction of the younger elements: the upper half, and each fourth of the rest."""
+    monkeypatch.setitem(cohorts.CHUNK, "cpu", 64)
+    parameter = torch.nn.Parameter(torch.randn(4096))
+    adam = torch.optim.AdamW([parameter], fused=True, **OPTIONS)
+    adam.found_inf = torch.zeros(())  # type: ignore[attr-defined]
+    parameter.grad = torch.randn(4096)
+    adam.step()
+    correction = CohortCorrection((0, 1), [parameter])
+    correction.masks[parameter][2048:] = 1
+    correction.masks[parameter][:2048:4] = 1
+    correction.index()
+    return adam, correction
+
+
+def test_the_correction_takes_memory_for_a_chunk_at_most(
+    halves: tuple[torch.optim.Optimizer, CohortCorrection],
+) -> None:
+    adam, correction = halves
+    adam.step()
+    with LargestTensor() as largest:
+        correction.index()
+        correction.correct(adam)
+    assert largest.elements == 64
+
+
+def test_the_correction_does_not_make_the_host_wait(halves: tuple[torch.optim.Optimizer, CohortCorrection]) -> None:
+    adam, correction = halves
+    correction.correct(adam)  # looks at Adam's counter, which it does again a thousand steps later
+    for _ in range(3):
+        adam.step()
+        with HostWaits() as waits:
+            correction.correct(adam)
+        assert not waits.places
+
+
+def test_a_step_that_was_skipped_is_not_corrected(halves: tuple[torch.optim.Optimizer, CohortCorrection]) -> None:
+    adam, correction = halves
+    (parameter,) = adam.param_groups[0]["params"]
+    before = parameter.detach().clone()
+    adam.found_inf = torch.ones(())  # type: ignore[attr-defined]
+    adam.step()
+    correction.correct(adam)
+    assert torch.equal(parameter.detach(), before)
+
+
+def test_a_cohort_that_has_grown_old_costs_nothing(
+    halves: tuple[torch.optim.Optimizer, CohortCorrection], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    adam, correction = halves
+    adam.state[adam.param_groups[0]["params"][0]]["step"].fill_(1 + 1_833)  # 0.99^1834 is below 1e-8
+    monkeypatch.setattr(correction, "_taken", lambda *_: pytest.fail("is corrected"))
+    adam.step()
+    correction.correct(adam)

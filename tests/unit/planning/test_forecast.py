@@ -20,7 +20,8 @@ def test_bert_base_on_a_node(capsys: pytest.CaptureFixture[str]) -> None:
     assert expected["days"] == pytest.approx(5.023e19 / (8 * 5e14 * 0.4) / 86400, rel=1e-3)
     assert expected["tokens_per_second"] == pytest.approx(plan["total"]["tokens"] / (expected["days"] * 86400))
     activations = 13 * 48 * 512 * 768 * 34
-    assert expected["memory_bytes"]["1"] == pytest.approx(109_514_298 * 5.5 + activations)
+    buckets = 2 * 50_000_000 * 2  # one is averaged while the other is filled, in bf16
+    assert expected["memory_bytes"]["1"] == pytest.approx(109_514_298 * 5.5 + activations + buckets)
 
 
 def test_the_plan_for_people_says_it_too(capsys: pytest.CaptureFixture[str]) -> None:
