@@ -16,6 +16,7 @@ from apollo_ds.engine.cohorts import CohortCorrection
 from apollo_ds.engine.finite import is_usable, nan_unless_finite, skip_unless_finite
 from apollo_ds.engine.frozen_layers import FrozenLayers
 from apollo_ds.engine.gradient_norm import speed_up_plain_step, speed_up_zero_step, sum_of_squares
+from apollo_ds.engine.loss_scaling import LossScaling
 from apollo_ds.engine.malloc import keep_freed_memory, return_freed_memory, trim
 from apollo_ds.engine.options import EngineOptions
 from apollo_ds.engine.processes import Processes
@@ -81,6 +82,7 @@ class Engine:
         speed_up_zero_step(self.deepspeed.optimizer)
         if self._is_plain():
             speed_up_plain_step(self.deepspeed, self._norm)
+        self.loss_scaling = LossScaling(self.deepspeed)
         layout.prime(self.deepspeed)
         layout.set_adam_step(self.deepspeed, 0)
         skip_unless_finite(layout.adam(self.deepspeed), self._norm)
@@ -126,18 +128,15 @@ class Engine:
             self.deepspeed.set_gradient_accumulation_boundary(number == len(batches))
             loss = self.deepspeed(*batch)
             stamps.append(timestamp(self.processes.device))
-            self.deepspeed.backward(nan_unless_finite(loss) / len(batches), scale_wrt_gas=False)
+            scaled = self.loss_scaling.of(nan_unless_finite(loss) / len(batches))
+            self.deepspeed.backward(scaled, scale_wrt_gas=False)
             losses.append(loss.detach())
             self._own_norm = self._norm_where_deepspeed_has_none()
             self.deepspeed.step()
         self.frozen_layers.forget()
-        return StepResult(
-            loss=torch.stack(losses).mean(),
-            grad_norm=self._norm(),
-            began=stamps[0],
-            ran_forward=stamps[1],
-            squares=self._squares(before),
-        )
+        norm = self._norm()
+        self.loss_scaling.end_step()
+        return StepResult(torch.stack(losses).mean(), norm, stamps[0], stamps[1], self._squares(before))
 
     @torch.no_grad()
     def _squares(self, before: list[Tensor] | None) -> Tensor | None:
@@ -153,7 +152,7 @@ class Engine:
         if getattr(self.deepspeed.optimizer, "overflow", False):
             return torch.tensor(torch.inf, device=device)
         norm = self._own_norm if self._own_norm is not None else self.deepspeed.optimizer._global_grad_norm
-        norm = torch.as_tensor(norm, dtype=torch.float32, device=device)
+        norm = torch.as_tensor(norm, dtype=torch.float32, device=device) / self.loss_scaling.of_norm
         return torch.where(is_usable(norm), norm, torch.inf)
 
     def _is_plain(self) -> bool:
@@ -197,7 +196,7 @@ class Engine:
         slices |= {
             name: Slice(part.shape, part.start, dict(part.tensors)) for name, part in self.frozen_parameters.items()
         }
-        counters = Counters(layout.adam_step(self.deepspeed), self.births, layout.loss_scaler(self.deepspeed))
+        counters = Counters(layout.adam_step(self.deepspeed), self.births, self.loss_scaling.state())
         return ShardedState(slices, counters)
 
     def _own_share(self, whole: Tensor) -> Slice:
@@ -280,7 +279,7 @@ class Engine:
 
     def _set_counters(self, counters: Counters) -> None:
         layout.set_adam_step(self.deepspeed, counters.adam_step)
-        layout.set_loss_scaler(self.deepspeed, counters.loss_scaler)
+        self.loss_scaling.restore(counters.loss_scaler)
         self.births = counters.births
         if len(counters.births) > 1:
             self.cohorts = CohortCorrection(counters.births, layout.flat_tensors(self.deepspeed))
@@ -289,7 +288,7 @@ class Engine:
         """Free everything the engine holds. A second call does nothing: a growth that failed has closed it already."""
         if hasattr(self, "deepspeed"):
             tear_down(self.deepspeed)
-            del self.deepspeed, self.model, self.frozen_layers, self.cohorts, self.frozen_parameters
+            del self.deepspeed, self.model, self.loss_scaling, self.frozen_layers, self.cohorts, self.frozen_parameters
             return_freed_memory()
 
 

@@ -228,26 +228,3 @@ def _spread_weights(optimizer: Any, group: int) -> None:
     partitions[dist.get_rank(processes)].data.copy_(optimizer.single_partition_of_fp32_groups[group].data)
     for rank, partition in enumerate(partitions):
         dist.broadcast(partition.data, dist.get_global_rank(processes, rank), processes)
-
-
-_SCALER_KEYS = ("cur_scale", "cur_iter", "last_overflow_iter", "cur_hysteresis")
-
-
-def loss_scaler(engine: Any) -> dict[str, float]:
-    """State of fp16's dynamic loss scaler; empty in other precisions."""
-    scaler = _scaler(engine)
-    return {key: getattr(scaler, key) for key in _SCALER_KEYS if hasattr(scaler, key)} if scaler else {}
-
-
-def set_loss_scaler(engine: Any, values: dict[str, float]) -> None:
-    """Restore what `loss_scaler` gave; without effect where the precision has no scaler."""
-    scaler = _scaler(engine)
-    for key, value in values.items():
-        if scaler and hasattr(scaler, key):
-            setattr(scaler, key, value)
-
-
-def _scaler(engine: Any) -> Any:
-    if not engine.fp16_enabled():
-        return None
-    return getattr(engine.optimizer, "loss_scaler", None) or getattr(engine.optimizer, "loss_scale_config", None)

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Self
+from unittest.mock import patch
 
 import torch
 import torch.distributed as dist
@@ -83,3 +84,17 @@ def group_without_cpus() -> Iterator[torch.device]:
         yield torch.device("meta")
     finally:
         dist.destroy_process_group()
+
+
+@contextmanager
+def fp16_as_on_a_gpu() -> Iterator[None]:
+    """Let DeepSpeed compute in fp16 on this CPU, which is slow but right; vocabularies are filled up as on a GPU."""
+    from deepspeed.accelerator import get_accelerator
+
+    from apollo_ds.models.loss import VOCABULARY_MULTIPLE
+
+    with (
+        patch.object(get_accelerator(), "is_fp16_supported", lambda: True),
+        patch.dict(VOCABULARY_MULTIPLE, cpu=VOCABULARY_MULTIPLE["cuda"]),
+    ):
+        yield
