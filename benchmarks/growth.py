@@ -2,6 +2,7 @@
 
     python benchmarks/growth.py                    all cases, two CPU ranks each, alternating; results/growth.*
     python benchmarks/growth.py bert-base          one case
+    python benchmarks/growth.py bert-base --bf16   in bf16 also where the hardware does not compute in it, for memory
 
 Each measurement is a fresh pair of processes: a step of the small model, the growth, three steps of the grown model.
 The billion-parameter case, gpt-1b, has no baseline: on a machine of 24 GB the full state on both ranks does not fit.
@@ -22,24 +23,27 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+import psutil
 import torch
 from torch import Tensor
 
 from apollo_ds.config.load import resolve
 from apollo_ds.config.recipe import Recipe
 from apollo_ds.engine.engine import Engine
+from apollo_ds.engine.hardware import peak_memory_bytes, reset_peak_memory
 from apollo_ds.engine.malloc import return_freed_memory
 from apollo_ds.engine.processes import Processes
 from apollo_ds.growth.state import Shape, State
 from apollo_ds.growth.transition import growth_into
 from apollo_ds.models.families import family_of, preset
 from apollo_ds.models.flops import parameters
-from apollo_ds.models.pretraining import Batch, build
+from apollo_ds.models.pretraining import Batch
 from apollo_ds.models.shape import ModelShape
 from apollo_ds.schedule.schedule import StepPlan
+from apollo_ds.training.growing import StageEngines
 
 REPEATS = 3
 VARIANTS = ("streaming", "gather everything")
@@ -88,30 +92,30 @@ SMALL_BUFFERS = {
 
 
 def measure(case: Case, variant: str, result: Path) -> None:
-    """One measurement on this rank. The first rank writes the result."""
+    """One measurement. The first rank writes the result."""
     processes = Processes.join()
     recipe = _recipe(case, processes)
-    options, schedule = recipe.engine_options(processes.world_size), recipe.schedule()
+    engines, schedule = StageEngines(recipe, processes), recipe.schedule()
     small, large = schedule.stages
     batch = _batch(case, recipe.model)
-    engine = Engine(build(small.shape, small.unique_layers, 1), options, processes)
+    engine = engines.build(schedule, 0, initialised=True)
     engine.train_step([batch], [schedule.at(0)])
     return_freed_memory()
-    before = resident_bytes("VmRSS")
-    reset_high_water_mark()
+    before = psutil.Process().memory_info().rss
+    reset_peak_memory(processes.device)
     started = time.perf_counter()
     state = engine.capture()
     shard = sum(t.numel() * t.element_size() for part in state.slices.values() for t in part.tensors.values())
     source = GatheredState(state) if variant == "gather everything" else state
     engine.close()
-    engine = Engine(build(large.shape, large.unique_layers, None), options, processes)
+    engine = engines.build(schedule, 1, initialised=False)
     engine.restore(source, growth_into(large, small, seed=0))
     del state, source
     processes.barrier()
     seconds = time.perf_counter() - started
-    peak = resident_bytes("VmHWM")
+    peak = peak_memory_bytes(processes.device)
     return_freed_memory()
-    after = resident_bytes("VmRSS")
+    after = psutil.Process().memory_info().rss
     steps = _timed_steps(engine, batch, [schedule.at(step) for step in range(4, 4 + case.grown_steps)])
     if processes.is_first:
         found = {
@@ -194,25 +198,13 @@ class GatheredState:
         del self._whole[name][tensor]
 
 
-def resident_bytes(field: str) -> int:
-    """VmRSS (now) or VmHWM (most since the last reset) of this process."""
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith(field):
-            return int(line.split()[1]) * 1024
-    raise KeyError(field)
-
-
-def reset_high_water_mark() -> None:
-    """Linux: writing 5 makes VmHWM start again from VmRSS."""
-    Path("/proc/self/clear_refs").write_text("5")
-
-
-def run(name: str, variant: str) -> dict[str, float]:
+def run(name: str, variant: str, further: Sequence[str]) -> dict[str, float]:
     """Measure in a fresh pair of ranks."""
     with tempfile.TemporaryDirectory() as folder:
         result = Path(folder) / "result.json"
         launcher = [str(Path(sys.executable).parent / "deepspeed"), "--num_accelerators", "2"]
-        command = [*launcher, "--master_port", "29715", __file__, name, "--variant", variant, "--result", str(result)]
+        words = [name, "--variant", variant, "--result", str(result), *further]
+        command = [*launcher, "--master_port", "29715", __file__, *words]
         environment = {**os.environ, "DS_ACCELERATOR": "cpu", "GOMP_SPINCOUNT": "0", "OMP_NUM_THREADS": "1"}
         subprocess.run(command, check=True, env=environment, stdout=subprocess.DEVNULL)
         return json.loads(result.read_text())
@@ -223,19 +215,22 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("cases", nargs="*", default=list(CASES))
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results", help="folder of the results")
+    parser.add_argument("--bf16", action="store_true", help="compute in bf16 whatever the hardware")
     parser.add_argument("--variant", choices=VARIANTS, help=argparse.SUPPRESS)
     parser.add_argument("--result", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--local_rank", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.variant:
-        measure(CASES[options.cases[0]], options.variant, options.result)
+        case = CASES[options.cases[0]]
+        measure(replace(case, bf16=options.bf16 or case.bf16), options.variant, options.result)
         return
     options.out.mkdir(exist_ok=True)
     path = options.out / "growth.json"
     results = json.loads(path.read_text()) if path.exists() else {}
     for name in options.cases:
         case = CASES[name]
-        runs = [{variant: run(name, variant) for variant in case.variants} for _ in range(case.repeats)]
+        further = ["--bf16"] if options.bf16 else []
+        runs = [{variant: run(name, variant, further) for variant in case.variants} for _ in range(case.repeats)]
         results[name] = {
             variant: {key: statistics.median(r[variant][key] for r in runs) for key in runs[0][variant]}
             for variant in case.variants

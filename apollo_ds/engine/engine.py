@@ -32,7 +32,7 @@ from apollo_ds.rng import Stream, random_bits
 from apollo_ds.schedule.schedule import StepPlan
 
 _LARGE = 2**18
-"""After a parameter of at least this many elements is restored, freed memory is given back to the system."""
+"""After a tensor of at least this many elements is restored, freed memory is given back to the system."""
 
 _Target = tuple[str, Shape, layout.OwnedSlice | None]
 """Of a parameter to restore the name, the shape, and this rank's slice; None for one that is frozen."""
@@ -257,8 +257,8 @@ class Engine:
                 for source in sources:
                     if last_use[source] == sources:
                         state.release(source, key)
-            if max(torch.Size(shape).numel() for _, shape, _ in targets) >= _LARGE:
-                trim()
+                if max(torch.Size(shape).numel() for _, shape, _ in targets) >= _LARGE:
+                    trim()
         if self.cohorts:
             self.cohorts.index()
         layout.refresh_weights(self.deepspeed)

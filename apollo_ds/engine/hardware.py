@@ -12,6 +12,8 @@ import torch
 
 from apollo_ds.engine.processes import Processes
 
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+"""The number formats by their names in this project."""
 _SIDE = {"cuda": 8192, "cpu": 512}
 _REPEATS = 20
 _PEAK = re.compile(r"^VmHWM:\s*(\d+) kB$", re.MULTILINE)
@@ -51,7 +53,7 @@ def measured_peak(processes: Processes, precision: str) -> float:
 
 @cache
 def _rate(device: torch.device, precision: str) -> float:
-    dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
+    dtype = DTYPES[precision]
     side = _SIDE[device.type]
     matrix = torch.randn(side, side, device=device).to(dtype)
     seconds = []

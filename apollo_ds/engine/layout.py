@@ -6,14 +6,16 @@ which lies in one contiguous run of some fp32 tensor. Only where that tensor is 
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from mmap import MADV_HUGEPAGE, MAP_ANONYMOUS, MAP_PRIVATE, mmap
 from typing import Any
 
-import numpy as np
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
 from apollo_ds.growth.counters import COHORT, MOMENTS, WEIGHT
+
+_FP32_BYTES = 4
 
 
 @dataclass(frozen=True)
@@ -178,10 +180,12 @@ def write_frozen(parameter: Any, whole: Tensor, rank: int) -> None:
 
 
 def _zeros_like(flat: Tensor) -> Tensor:
-    """Zeros. On a CPU they are numpy's, which take up memory only when written: torch writes its own at once."""
-    if flat.device.type == "cpu":
-        return torch.from_numpy(np.zeros(flat.shape, dtype=np.float32)).to(flat.dtype)
-    return torch.zeros_like(flat)
+    """Zeros. On a CPU they are pages that take up memory only when written, whatever has been freed before."""
+    if flat.device.type != "cpu":
+        return torch.zeros_like(flat)
+    pages = mmap(-1, flat.numel() * _FP32_BYTES, flags=MAP_PRIVATE | MAP_ANONYMOUS)
+    pages.madvise(MADV_HUGEPAGE)
+    return torch.frombuffer(pages, dtype=torch.float32).view(flat.shape).to(flat.dtype)
 
 
 def adam_step(engine: Any) -> int:

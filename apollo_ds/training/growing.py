@@ -1,15 +1,17 @@
 """The engine of a stage: made for it, filled from a state, and grown into the next stage's."""
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 
-from apollo_ds.config.deepspeed import with_buckets
+from apollo_ds.config.deepspeed import precision, with_buckets
 from apollo_ds.config.recipe import Recipe
 from apollo_ds.engine.engine import Engine
-from apollo_ds.engine.hardware import peak_memory_bytes, reset_peak_memory
+from apollo_ds.engine.hardware import DTYPES, peak_memory_bytes, reset_peak_memory
 from apollo_ds.engine.processes import Processes
 from apollo_ds.growth.stage_model import build_for
 from apollo_ds.growth.transition import growth_into, needs_initial_values
@@ -34,8 +36,10 @@ class StageEngines:
         """The engine of a stage; if it is not `initialised`, it is to be filled from a state."""
         stage, zero = schedule.stages[number], self.zero_stages(schedule)[number]
         seed = self.recipe.seed if initialised or needs_initial_values(stage) else None
+        is_filled = seed is None
         # Weights that are to be filled need not be copied from the host. Under ZeRO 3 a GPU may not hold them all.
-        with self.processes.device if seed is None and zero < 3 else torch.device("cpu"):
+        place = self.processes.device if is_filled and zero < 3 else torch.device("cpu")
+        with place, _default_dtype(DTYPES[precision(self.recipe.deepspeed)] if is_filled else torch.float32):
             model = build_for(
                 stage,
                 seed,
@@ -70,6 +74,17 @@ class StageEngines:
             "seconds": time.perf_counter() - started,
             "peak_memory_bytes": peak,
         }
+
+
+@contextmanager
+def _default_dtype(dtype: torch.dtype) -> Iterator[None]:
+    """Make weights in the number format in which DeepSpeed will have them: so it makes no copy of them first."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
 
 
 def _name_of_growth(old: Stage, new: Stage) -> str:
