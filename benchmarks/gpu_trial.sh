@@ -78,7 +78,7 @@ runs() {
     wait
 }
 
-precisions() { # four at a time
+precisions() { # four at a time; then fp16 with a vocabulary that has to be filled up, and an optimizer on the CPU
     local number=0 zero precision file
     for zero in 0 1 2 3; do
         for precision in bf16 fp16 fp32; do
@@ -91,6 +91,11 @@ precisions() { # four at a time
             if ((number % 4 == 0)); then wait; fi
         done
     done
+    wait
+    if [ "$(left)" -lt 150 ]; then return; fi
+    train padded-fp16 90 launch/recipes/gpt2-base.yaml data=data/docs model.vocab_size=$(($(words docs) + 3)) \
+        model.dropout=0 "${through_a_growth[@]}" save_every=24 deepspeed=ds_configs/zero1_fp16.json &
+    train offloaded 90 "${bert[@]}" "${through_a_growth[@]}" save_every=24 deepspeed=ds_configs/zero2_offload.json &
     wait
 }
 

@@ -7,7 +7,9 @@ import torch
 from speed.bare_steps import on_device
 from speed.settings import Setting, recipe_of, source_of
 
+from apollo_ds.engine.cohorts import CohortCorrection
 from apollo_ds.engine.engine import Engine
+from apollo_ds.engine.layout import flat_tensors
 from apollo_ds.engine.processes import Processes
 from apollo_ds.models.pretraining import build
 from apollo_ds.planning.zero import under_zero
@@ -15,14 +17,20 @@ from apollo_ds.planning.zero import under_zero
 _WARM_UP = 3
 
 
-def host_waits(setting: Setting, processes: Processes, zero: int) -> list[str]:
-    """The places in the code at which a step under a ZeRO stage waits."""
+def host_waits(setting: Setting, processes: Processes, zero: int, with_young: bool = False) -> list[str]:
+    """The places in the code at which a step under a ZeRO stage waits; `with_young` half of the weights are younger."""
     recipe = under_zero(recipe_of(setting, processes), zero).settled(processes.computes_bf16, processes.world_size)
     plan = recipe.schedule().at(0)
     read = source_of(recipe).micro_batches(0, plan.seq_len, setting.samples, setting.samples, 0, 1)
     batches = on_device(read, processes)
     model = build(recipe.model, recipe.model.num_layers, 1)
     engine = Engine(model, recipe.engine_options(processes.world_size), processes)
+    if with_young:
+        engine.births = (0, 1)
+        engine.cohorts = CohortCorrection(engine.births, flat_tensors(engine.deepspeed))
+        for mask in engine.cohorts.masks.values():
+            mask[mask.numel() // 2 :] = 1
+        engine.cohorts.index()
     for _ in range(_WARM_UP):
         engine.train_step(batches, [plan])
     torch.cuda.synchronize()

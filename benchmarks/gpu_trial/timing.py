@@ -17,7 +17,7 @@ from apollo_ds.config.deepspeed import precision
 from apollo_ds.engine.hardware import measured_peak
 from apollo_ds.models.flops import training_flops
 from gpu_trial.host_waits import host_waits
-from gpu_trial.loops import seconds_a_step
+from gpu_trial.loops import DROPOUT, seconds_a_step
 from gpu_trial.places import BY_HAND, IS_TINY, OURS, SECONDS_FOR_SPEED, SPEED, STOCK
 
 _TINY = {"hidden_size": 64, "num_heads": 1, "intermediate_size": 128, "vocab_size": 4096}
@@ -90,13 +90,14 @@ class Measurements:
 
         self.attempt(f"{name}, {way}, {layers} layers", timed)
 
-    def waits(self, name: str, setting: Setting, zero: int) -> None:
+    def waits(self, name: str, setting: Setting, zero: int, with_young: bool = False) -> None:
         """Note where a step under a ZeRO stage makes the host wait."""
+        case = f"{name}, zero {zero}{', half of the weights younger' if with_young else ''}"
 
         def noted() -> None:
-            self.found["host_waits_a_step"][f"{name}, zero {zero}"] = host_waits(setting, self.processes, zero)
+            self.found["host_waits_a_step"][case] = host_waits(setting, self.processes, zero, with_young)
 
-        self.attempt(f"host waits of {name} under ZeRO {zero}", noted)
+        self.attempt(f"host waits of {case}", noted)
 
 
 def measure() -> None:
@@ -106,10 +107,12 @@ def measure() -> None:
     for name, setting in settings.items() if measurements.on_gpu else ():
         for zero in (1, 2, 3):
             measurements.waits(name, setting, zero)
+        measurements.waits(name, setting, 1, with_young=True)
     for name, setting in settings.items():
         _beside_each_other(measurements, name, setting)
         if name != _SHORTER:
             _with_aligned_vocabulary(measurements, name, setting)
+            _with_dropout(measurements, name, setting)
     for name in _COMPILED if measurements.on_gpu else ():
         if time.monotonic() < measurements.limit - _SECONDS_TO_COMPILE:
             measurements.loop(name, OURS, SETTINGS[name], SETTINGS[name].shape.num_layers)
@@ -144,3 +147,9 @@ def _with_aligned_vocabulary(measurements: Measurements, name: str, setting: Set
     for layers in (1, setting.shape.num_layers):
         for way in (OURS, BY_HAND):
             measurements.loop(f"{name}, vocabulary {words}", way, aligned, layers)
+
+
+def _with_dropout(measurements: Measurements, name: str, setting: Setting) -> None:
+    """Time what dropout costs, at full depth."""
+    shape = setting.shape.model_copy(update={"dropout": DROPOUT})
+    measurements.loop(f"{name}, dropout {DROPOUT}", OURS, replace(setting, shape=shape), shape.num_layers)
