@@ -1,6 +1,7 @@
 """The engine of a stage: made for it, filled from a state, and grown into the next stage's."""
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +25,7 @@ class StageEngines:
 
     recipe: Recipe
     processes: Processes
+    say: Callable[[str], None]
 
     def zero_stages(self, schedule: Schedule) -> list[int]:
         """The ZeRO stage that each stage trains under."""
@@ -41,6 +43,8 @@ class StageEngines:
                 activation_checkpointing=self.recipe.activation_checkpointing,
                 compile_blocks=self.recipe.compile_blocks,
             )
+        if self.recipe.compile_blocks and not stage.learned_growth:
+            self.say("[bold]  compile[/] the layers as they first run, which may take seconds to minutes")
         recipe = under_zero(self.recipe, zero)
         return Engine(model, recipe.engine_options(self.processes.world_size), self.processes)
 

@@ -60,7 +60,7 @@ class Trainer:
         self.batches = RankBatches(recipe, processes, source)
         self.console = console
         self.folder = RunFolder(recipe.out)
-        self.engines = StageEngines(recipe, processes)
+        self.engines = StageEngines(recipe, processes, console.say)
         self.last_loss = float("nan")
         self.consensus = Consensus(processes, stop)
         self.run_id = processes.on_first(self.folder.run_id)
