@@ -30,10 +30,6 @@ use_wheels() {
     "$python" -m pip install -q --no-index --no-deps --no-compile --no-cache-dir --upgrade --target "$site" .whl/*.whl ||
         exit 1
     export PYTHONPATH=$site:$PYTHONPATH PATH=$site/bin:$PATH
-    # config.yaml states the version of `datasets`, which local text does not need: its name is enough.
-    "$python" -c 'from importlib.metadata import version; version("datasets")' 2>/dev/null && return
-    mkdir -p "$site/datasets-0.dist-info"
-    printf 'Metadata-Version: 2.1\nName: datasets\nVersion: 0\n' >"$site/datasets-0.dist-info/METADATA"
 }
 if compgen -G ".whl/*.whl" >/dev/null; then use_wheels; fi
 

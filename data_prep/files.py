@@ -1,5 +1,6 @@
 """Files that are complete or absent, their hashes, JSON that knows its own hash, and a lock."""
 
+import errno
 import fcntl
 import glob
 import hashlib
@@ -7,10 +8,12 @@ import json
 import os
 import shutil
 import socket
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import IO, Any, TypeAlias
 
 import xxhash
 
@@ -20,6 +23,8 @@ BLOCK_BYTES = 1 << 22
 UNFINISHED = ".tmp"
 """Suffix of the names of files that are being written."""
 HASH = "hash"
+_NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
+"""What a file system without locks answers: Lustre mounted without `flock`, NFS without its lock service."""
 
 Description: TypeAlias = dict[str, int | str]
 """The size of a file, `bytes`, and its 64-bit XXH3 hash, `xxh3`."""
@@ -122,16 +127,41 @@ def hash_of_values(values: Mapping[str, Any]) -> str:
     return xxhash.xxh3_128_hexdigest(json.dumps(values, sort_keys=True, separators=(",", ":")).encode())
 
 
+def lock(file: IO[str] | int, folder: Path, wait: bool = False) -> None:
+    """Keep other processes out of a folder while a file is open that all of them lock.
+
+    The lock ends with the process, however it ends. On a file system without locks there is none, and a line says so.
+
+    Raises:
+        BlockingIOError: another process has the lock, and `wait` is not set.
+    """
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise
+        _say_that_nothing_locks(folder)
+
+
+@cache
+def _say_that_nothing_locks(folder: Path) -> None:
+    print(
+        f"{folder}: its file system has no locks, so that nothing keeps a second job out: start no other one there "
+        "until this one ends",
+        file=sys.stderr,
+    )
+
+
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Keep other processes out of a folder for a while; the lock ends with the process, however it ends.
+    """Keep other processes out of a folder for a while, as `lock` does.
 
     Raises:
         Busy: another process has it.
     """
     with (folder / "lock").open("a") as file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock(file, folder)
         except BlockingIOError as error:
             raise Busy(f"{folder}: another run works there: wait until it ends or give another --out") from error
         yield

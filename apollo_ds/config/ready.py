@@ -5,6 +5,7 @@ takes longer than a moment is left to training; docs/reliability.md lists it.
 """
 
 import os
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -44,6 +45,11 @@ def check_ready(recipe: Recipe, ranks: int, is_prepared: bool = True) -> None:
     check_growths(recipe.schedule().stages)
     if precision(recipe.deepspeed) == "fp16" and _is_on_cpu():
         raise UserError("deepspeed.fp16: is for GPUs, and this machine has none that it may use; use bf16 or fp32")
+    if recipe.compile_blocks and _is_on_cpu() and shutil.which(os.environ.get("CXX", "g++")) is None:
+        raise UserError(
+            "compile_blocks: needs a C++ compiler on a CPU, and there is none; install g++, name another in CXX, or "
+            "use compile_blocks=false"
+        )
     if is_prepared:
         check_text(recipe)
     RunFolder(recipe.out).check(recipe)

@@ -36,7 +36,8 @@ class Recorded(BaseModel):
     """The hash of the held-out tokens."""
     train: str | None = None
     """The hash of the training tokens."""
-    versions: dict[str, str] | None = None
+    versions: dict[str, str | None] | None = None
+    """Of Python and of packages; None for one that was not installed."""
     git_commit: str | None = None
     git_diff: str | None = None
     """How the code differed from the commit, as a hash; see `run_folder.git_diff`."""

@@ -1,6 +1,5 @@
 """A run's folder: its resolved recipe, where its files lie, and whether a recipe may go on in it."""
 
-import fcntl
 import hashlib
 import os
 import platform
@@ -8,7 +7,6 @@ import socket
 import subprocess
 import sys
 import time
-from importlib.metadata import version
 from pathlib import Path
 from typing import IO, Any
 
@@ -17,7 +15,7 @@ from apollo_ds.config.recipe import Recipe
 from apollo_ds.config.recorded import read_recorded, write_recorded
 from apollo_ds.data.corpus import Corpus
 from apollo_ds.errors import UserError, shown
-from apollo_ds.version import __version__
+from apollo_ds.version import __version__, installed_version
 from data_prep import files
 from data_prep.folder import holds_something
 
@@ -104,7 +102,8 @@ class RunFolder:
     def claim(self, patience: float = _SECONDS_TO_LET_GO) -> None:
         """Keep other jobs out until `release`, or until this process ends, whatever ends it.
 
-        A job that is about to stop, because it was told to or its launcher died, is waited for.
+        A job that is about to stop, because it was told to or its launcher died, is waited for. A file system without
+        locks keeps nobody out, and a line says so.
 
         Raises:
             UserError: another job has the folder and keeps it for `patience` seconds, or it cannot be written to.
@@ -117,7 +116,7 @@ class RunFolder:
         give_up = time.monotonic() + patience
         while True:
             try:
-                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                files.lock(self._lock, self.path)
                 break
             except BlockingIOError:
                 if time.monotonic() > give_up:
@@ -127,6 +126,8 @@ class RunFolder:
                         "stop it, or use another folder with out=..."
                     ) from None
                 time.sleep(0.2)
+            except OSError as error:
+                raise _cannot_write(self.path, error) from None
         for path in (self.config, self.checkpoints / "latest"):
             files.remove_unfinished(path)
         self._lock.truncate(0)
@@ -218,7 +219,7 @@ def _circumstances() -> dict[str, Any]:
         "versions": {
             "apollo_ds": __version__,
             "python": platform.python_version(),
-            **{name: version(name) for name in _PACKAGES},
+            **{name: installed_version(name) for name in _PACKAGES},
         },
         "git_commit": described.decode().strip() if described else None,
         "git_diff": git_diff(),

@@ -14,8 +14,10 @@ from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
+from torch.distributed import distributed_c10d
 
 from apollo_ds.engine.loopback import meeting_place
+from apollo_ds.engine.open_files import allow_connections
 from apollo_ds.engine.tested_versions import doubt_of_deepspeed
 from apollo_ds.errors import UserError
 from data_prep.own_fault import sentence_of
@@ -46,7 +48,7 @@ class Processes:
         `report` hears what is being done.
 
         Raises:
-            UserError: another process has the port at which the ranks would meet.
+            UserError: another process has the port at which the ranks would meet, or too few files may be open.
         """
         for name, alone in {
             "RANK": "0",
@@ -68,6 +70,9 @@ class Processes:
         accelerator = get_accelerator()
         if accelerator.device_name() != "cpu":
             accelerator.set_device(int(os.environ["LOCAL_RANK"]))
+        allow_connections(int(os.environ["WORLD_SIZE"]), accelerator.device_name())
+        # Later groups do not take over the first one's limit, and DeepSpeed states none for those it averages over.
+        distributed_c10d.default_pg_timeout = distributed_c10d.default_pg_nccl_timeout = _PATIENCE
         report("joining the other ranks")
         try:
             deepspeed.init_distributed(verbose=False, timeout=_PATIENCE, init_method=meeting_place())

@@ -6,7 +6,6 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
-from importlib.metadata import version
 from itertools import product
 from math import isfinite
 from pathlib import Path
@@ -21,6 +20,7 @@ from apollo_ds.finetune.results import Results
 from apollo_ds.finetune.settings import Settings
 from apollo_ds.finetune.squad import Answering
 from apollo_ds.finetune.tasks import SQUAD
+from apollo_ds.version import installed_version
 from data_prep.output import Output
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ def _settings(options: argparse.Namespace, source: Source, pretrained: "Pretrain
 
 def _about(options: argparse.Namespace, source: Source, device: "Device") -> dict[str, Any]:
     """What results.json holds beside settings and results."""
-    versions = {package: version(package) for package in _PACKAGES}
+    versions = {package: installed_version(package) for package in _PACKAGES}
     return {
         "task": options.task,
         "model": options.model,

@@ -1,6 +1,5 @@
 """The results of a task: results.json, which grows by one training at a time, and what it comes to."""
 
-import fcntl
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -14,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from apollo_ds.errors import UserError
 from apollo_ds.finetune.settings import Settings
-from data_prep.files import read_hashed, write_hashed
+from data_prep.files import lock, read_hashed, write_hashed
 
 
 @dataclass(frozen=True)
@@ -120,7 +119,7 @@ def _locked(folder: Path) -> Iterator[None]:
     """Wait for other processes that add to what is there, and keep them waiting meanwhile."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        lock(descriptor, folder, wait=True)
         yield
     finally:
         os.close(descriptor)

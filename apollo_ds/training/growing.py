@@ -1,7 +1,7 @@
 """The engine of a stage: made for it, filled from a state, and grown into the next stage's."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -27,6 +27,7 @@ class StageEngines:
 
     recipe: Recipe
     processes: Processes
+    say: Callable[[str], None]
 
     def zero_stages(self, schedule: Schedule) -> list[int]:
         """The ZeRO stage that each stage trains under."""
@@ -46,6 +47,8 @@ class StageEngines:
                 activation_checkpointing=self.recipe.activation_checkpointing,
                 compile_blocks=self.recipe.compile_blocks,
             )
+        if self.recipe.compile_blocks and not stage.learned_growth:
+            self.say("[bold]  compile[/] the layers as they first run, which may take seconds to minutes")
         options = under_zero(self.recipe, zero).engine_options(self.processes.world_size)
         trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
         return Engine(model, replace(options, deepspeed=with_buckets(options.deepspeed, trained)), self.processes)

@@ -13,6 +13,7 @@ import xxhash
 
 from apollo_ds.errors import UserError
 from apollo_ds.schedule.totals import Totals
+from apollo_ds.training.writing_thread import WritingThread
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
@@ -47,7 +48,7 @@ class Metrics:
     """One JSON object a line, and the same as TensorBoard scalars over steps; losses over tokens, cost and time too.
 
     When a run goes on from a checkpoint, what was recorded after it is cut off, so that each step is there once.
-    When the disk does not take any more, `failure` says so, and nothing else is written.
+    A thread writes. When the disk does not take any more, `failure` says so, and nothing else is written.
     """
 
     def __init__(self, folder: Path, keep_bytes: int, totals: Totals) -> None:
@@ -61,8 +62,7 @@ class Metrics:
         self._file.truncate(len(kept))
         self._file.seek(0, 2)
         self._digest = xxhash.xxh3_128(kept)
-        self.bytes = len(kept)
-        """Length of metrics.jsonl, without a line that could not be written whole."""
+        self._bytes = len(kept)
         threading.excepthook = _tell_of_a_thread
         self._tensorboard = SummaryWriter(str(folder), purge_step=totals.step + 1)
         # Each axis in a folder of its own: what TensorBoard forgets when a run is resumed, it forgets by one axis.
@@ -72,6 +72,8 @@ class Metrics:
             )
             for axis, unit in _AXES.items()
         }
+        self._flushes = 0
+        self._thread = WritingThread("metrics")
 
     def describe(self, recipe: dict[str, Any]) -> None:
         """The recipe as TensorBoard's hyper-parameters, to compare runs by their held-out loss."""
@@ -82,31 +84,43 @@ class Metrics:
             self._tensorboard._get_file_writer().add_summary(summary)
 
     def write(self, event: str, **values: Any) -> None:
-        """Append one event. Values are rounded to the digits that fp32 carries."""
-        line = {"event": event, **{key: _rounded(value) for key, value in values.items()}}
-        self._attempt(lambda: self._append((json.dumps(line) + "\n").encode()))
-        self._attempt(lambda: self._scalars(event, values))
+        """Have one event appended. Values are rounded to the digits that fp32 carries."""
+        rounded = {"event": event, **{key: _rounded(value) for key, value in values.items()}}
+        line = (json.dumps(rounded) + "\n").encode()  # now: what the values name may change
+        self._give(lambda: self._append(line))
+        self._give(lambda: self._scalars(event, values))
 
     def _append(self, line: bytes) -> None:
         if self._file.write(line) < len(line):  # the file is not buffered, and the disk took what it could
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        self.bytes += len(line)
+        self._bytes += len(line)
         self._digest.update(line)
+
+    @property
+    def bytes(self) -> int:
+        """Length of metrics.jsonl with all events so far, without a line that could not be written whole."""
+        self._thread.wait()
+        return self._bytes
 
     @property
     def hash(self) -> str:
         """The 128-bit XXH3 hash of so many bytes."""
+        self._thread.wait()
         return self._digest.hexdigest()
 
     def secure(self) -> None:
-        """Put everything on disk, for a checkpoint to name.
+        """Wait until everything is on disk, for a checkpoint to name.
 
         Raises:
             UserError: something that was recorded could not be written.
         """
         self.flush()
+        self._thread.wait()
         if self.failure:
             raise UserError(self.failure)
+
+    def _give(self, action: Callable[[], object]) -> None:
+        self._thread.give(lambda: self._attempt(action))
 
     def _attempt(self, action: Callable[[], object]) -> None:
         if self.failure:
@@ -131,17 +145,24 @@ class Metrics:
             self._tensorboard.add_text("growth", f"{text}{values['loss_after']:.4f}", values["step"])
 
     def flush(self) -> None:
-        """Put everything on disk."""
-        self._attempt(lambda: os.fsync(self._file.fileno()))
+        """Have everything put on disk, without waiting for it."""
+        self._flushes += 1
+        number = self._flushes
+        # A disk that is slower than the loop does one flush for all that it is behind, so that `secure` need not wait.
+        self._give(lambda: self._put_on_disk() if number == self._flushes else None)
+
+    def _put_on_disk(self) -> None:
+        os.fsync(self._file.fileno())
         for writer in self._writers:
-            self._attempt(writer.flush)
+            writer.flush()
 
     def close(self) -> None:
-        """Flush and close."""
+        """Put everything on disk, and close."""
         self.flush()
-        self._file.close()
         for writer in self._writers:
-            self._attempt(writer.close)
+            self._give(writer.close)
+        self._thread.close()
+        self._file.close()
 
     @property
     def _writers(self) -> "list[SummaryWriter]":

@@ -13,6 +13,7 @@ from apollo_ds.config.recipe import Recipe
 from apollo_ds.config.run_folder import RunFolder
 from apollo_ds.data.corpus import Corpus
 from apollo_ds.data.demo import prepare_default_text
+from apollo_ds.engine.gpu_memory import let_segments_grow
 from apollo_ds.errors import Stopped, UserError
 from apollo_ds.experiments.events import read_metrics
 from apollo_ds.ranks import RankOf
@@ -97,6 +98,7 @@ def _run_on_this_rank(recipe: Recipe, watchdog: Watchdog) -> Outcome:
     stop.hold()  # first: the imports take seconds
     watchdog.progress("importing torch and DeepSpeed", Limit.SETUP)
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # as it is imported; else it warns of each lost connection
+    let_segments_grow(os.environ)
     from apollo_ds.engine.processes import Processes
     from apollo_ds.training.console import RunConsole
     from apollo_ds.training.faults.crash import leave_at_once

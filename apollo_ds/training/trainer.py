@@ -60,7 +60,7 @@ class Trainer:
         self.batches = RankBatches(recipe, processes, source)
         self.console = console
         self.folder = RunFolder(recipe.out)
-        self.engines = StageEngines(recipe, processes)
+        self.engines = StageEngines(recipe, processes, console.say)
         self.last_loss = float("nan")
         self.consensus = Consensus(processes, stop)
         self.run_id = processes.on_first(self.folder.run_id)
@@ -147,6 +147,7 @@ class Trainer:
             self.last_loss = self._held_out_loss()
         self.writer.finish()
         self.metrics.write("end", **asdict(self.totals), loss=self.last_loss)
+        self.processes.on_first(self.metrics.secure)
 
     def _run_steps(self) -> None:
         recipe = self.recipe
@@ -156,7 +157,6 @@ class Trainer:
                 self.watchdog.progress(f"step {step + 1}")
                 self.consensus.ask(self.writer.failure or self.metrics.failure)
                 self._take_step(step, prefetcher)
-
                 done, last = step + 1, step + 1 == self.schedule.total_steps
                 stopping = self.consensus.stop_is_wanted() and not last
                 evaluating = done % recipe.eval_every == 0 or last

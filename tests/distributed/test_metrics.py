@@ -1,5 +1,7 @@
 """The speed that a run records."""
 
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -35,3 +37,22 @@ def test_the_speed_of_steps_leaves_out_what_comes_between_them(tmp_path: Path) -
     last = [event for event in recorded if event["event"] == "step"][-1]
     assert last["seconds"] > 3 * _EVALUATION_SECONDS
     assert last["tokens_per_second"] > 5 * recipe.global_batch_size * recipe.seq_len / _EVALUATION_SECONDS
+
+
+_ENDS_WHILE_A_DISK_HANGS = """
+import os, sys, time
+from pathlib import Path
+from apollo_ds.schedule.totals import Totals
+from apollo_ds.training.metrics import Metrics
+
+os.fsync = lambda descriptor: time.sleep(1000)
+metrics = Metrics(Path(sys.argv[1]), 0, Totals())
+metrics.write("step", step=1)
+metrics.flush()
+sys.exit(7)
+"""
+
+
+def test_a_disk_that_hangs_does_not_keep_a_process_from_ending(tmp_path: Path) -> None:
+    ended = subprocess.run([sys.executable, "-c", _ENDS_WHILE_A_DISK_HANGS, tmp_path], check=False, timeout=60)
+    assert ended.returncode == 7

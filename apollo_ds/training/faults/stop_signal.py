@@ -40,7 +40,7 @@ class StopRequest:
     def hold(self) -> None:
         """Keep SIGUSR1 pending until `listen`. Processes that this one starts until then ignore it.
 
-        SLURM sends it to all of them, and a compiler that DeepSpeed has started would die of it.
+        SLURM sends it to all of them, and one that reads the version from git would die of it.
         """
         signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])  # blocked, it waits, even if ignored
         if signal.SIGUSR1 in signal.sigpending():  # `training/launch.py` has it blocked from the start

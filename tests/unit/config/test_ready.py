@@ -22,3 +22,17 @@ def test_a_text_of_which_a_file_is_cut_or_gone_is_refused(name: str, harm: objec
     harm(data / name)
     with pytest.raises(UserError, match=rf"^data: {data / name}: missing or damaged: restore it, or remove {data} and"):
         check_ready(recipe, 2)
+
+
+def test_compiled_layers_need_a_compiler_on_a_cpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DS_ACCELERATOR", "cpu")
+    recipe = tiny("bert", tmp_path / "run", compile_blocks=True)
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    with pytest.raises(
+        UserError, match=r"^compile_blocks: needs a C\+\+ compiler on a CPU, and there is none; install"
+    ):
+        check_ready(recipe, 2)
+    monkeypatch.setenv("CXX", "true")
+    check_ready(recipe, 2)
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    check_ready(tiny("bert", tmp_path / "run"), 2)

@@ -1,14 +1,18 @@
 """The command line: what `plan` prints, and that a mistake is one line and exit code 2, before anything starts."""
 
+import errno
+import os
 import threading
+from importlib import metadata
 from pathlib import Path
 
 import pytest
 import yaml
+from no_locks import without_locks
 from recipes import tiny, write
 
 from apollo_ds.config.load import load_recipe
-from apollo_ds.config.recorded import write_recorded
+from apollo_ds.config.recorded import read_recorded, write_recorded
 from apollo_ds.config.run_folder import RunFolder
 from apollo_ds.errors import UserError
 
@@ -23,6 +27,26 @@ def test_a_run_folder_belongs_to_one_job(tmp_path: Path) -> None:
     del first
     waiting.join(30)
     assert not waiting.is_alive()
+
+
+@pytest.mark.parametrize("code", [errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS])
+def test_on_a_file_system_without_locks_a_line_says_that_nothing_keeps_others_out(
+    code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    without_locks(monkeypatch, code)
+    folder = RunFolder(tmp_path / "run")
+    folder.claim()
+    printed = capsys.readouterr().err
+    assert printed.startswith(f"{folder.path}: its file system has no locks, so that nothing keeps a second job out")
+    assert printed.count("\n") == 1
+    assert (folder.path / "lock").read_text().startswith(f"process {os.getpid()} on ")
+    folder.release()
+
+
+def test_a_lock_that_fails_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    without_locks(monkeypatch, errno.EIO)
+    with pytest.raises(UserError, match=r"^out: cannot write to .*/run: Input/output error; mend that"):
+        RunFolder(tmp_path / "run").claim()
 
 
 @pytest.fixture
@@ -143,3 +167,21 @@ def test_what_a_killed_process_left_of_a_file_goes_when_the_folder_is_claimed(tm
     left.write_text("half")
     RunFolder(tmp_path).claim()
     assert not left.exists()
+
+
+def test_a_package_that_is_not_installed_is_recorded_as_none(recipe_file: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    installed = metadata.distribution
+
+    def without_datasets(name: str) -> metadata.Distribution:
+        if name == "datasets":
+            raise metadata.PackageNotFoundError(name)
+        return installed(name)
+
+    monkeypatch.setattr(metadata, "distribution", without_datasets)
+    recipe = load_recipe(Path(recipe_file))
+    RunFolder(recipe.out).create(recipe)
+    versions = read_recorded(recipe.out / "config.yaml").versions
+    assert versions is not None
+    assert versions["datasets"] is None
+    assert versions["torch"]
+    RunFolder(recipe.out).check(recipe)

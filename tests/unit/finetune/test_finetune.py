@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from no_locks import without_locks
 from tiny_models import exported, write_separable
 
 from apollo_ds.__main__ import main
@@ -184,6 +185,15 @@ def test_results_of_an_earlier_version_have_no_hash(data: Path, tmp_path: Path, 
     finetune(tmp_path / "out", data, "--seeds", "2", "--epochs", "1")
     assert "1 of 2 trainings are complete" in capsys.readouterr().out
     assert "hash" in results(tmp_path / "out")
+
+
+def test_a_file_system_without_locks_keeps_results_all_the_same(
+    data: Path, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    without_locks(monkeypatch)
+    finetune(tmp_path / "out", data, "--seeds", "2", "--epochs", "1")
+    assert len(results(tmp_path / "out")["runs"]) == 2
+    assert capsys.readouterr().err.count(f"{tmp_path / 'out'}: its file system has no locks") == 1
 
 
 def test_several_learning_rates_are_a_grid_and_the_best_is_reported(

@@ -2,7 +2,9 @@
 
 import errno
 import json
+import os
 import threading
+import time
 from dataclasses import asdict
 from pathlib import Path
 from unittest.mock import patch
@@ -13,6 +15,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 from tensorboard.summary.writer.record_writer import RecordWriter
 
+from apollo_ds.errors import UserError
 from apollo_ds.experiments.events import read_metrics
 from apollo_ds.schedule.totals import Totals
 from apollo_ds.training.metrics import Metrics
@@ -180,7 +183,95 @@ def test_a_disk_that_tensorboard_fills_is_told_of_once(
     metrics = Metrics(tmp_path, keep_bytes=0, totals=Totals())
     with patch.object(RecordWriter, "write", side_effect=OSError(errno.ENOSPC, "No space left on device")):
         metrics.write("step", **step(1))
-        metrics.flush()
+        with pytest.raises(UserError, match="No space left on device"):
+            metrics.secure()
     assert "No space left on device" in str(metrics.failure)
     assert capfd.readouterr().err == ""
     metrics.close()
+
+
+class SlowDisk:
+    """A disk that answers no fsync until it is let go."""
+
+    def __init__(self) -> None:
+        self.let_go = threading.Event()
+        self.synced = 0
+        self._fsync = os.fsync
+
+    def fsync(self, descriptor: int) -> None:
+        self.let_go.wait(10)
+        self._fsync(descriptor)
+        self.synced += 1
+
+
+@pytest.fixture
+def slow_disk(monkeypatch: pytest.MonkeyPatch) -> SlowDisk:
+    disk = SlowDisk()
+    monkeypatch.setattr(os, "fsync", disk.fsync)
+    return disk
+
+
+def test_the_loop_does_not_wait_for_a_slow_disk_which_syncs_once_for_all_it_is_behind(
+    tmp_path: Path, slow_disk: SlowDisk
+) -> None:
+    metrics = Metrics(tmp_path, keep_bytes=0, totals=Totals())
+    begun = time.monotonic()
+    for number in range(1, 9):
+        metrics.write("step", **step(number))
+        metrics.flush()
+    assert time.monotonic() - begun < 5
+    slow_disk.let_go.set()
+    metrics.secure()
+    assert slow_disk.synced <= 3
+    metrics.close()
+
+
+def test_what_a_checkpoint_names_is_waited_for(tmp_path: Path, slow_disk: SlowDisk) -> None:
+    metrics = Metrics(tmp_path, keep_bytes=0, totals=Totals())
+    metrics.write("step", **step(1))
+    saving = threading.Thread(target=metrics.secure)
+    saving.start()
+    saving.join(0.3)
+    assert saving.is_alive()
+    slow_disk.let_go.set()
+    saving.join()
+    assert slow_disk.synced
+    metrics.close()
+
+
+def test_a_disk_that_falls_far_behind_holds_up_the_loop_and_nothing_is_lost(
+    tmp_path: Path, slow_disk: SlowDisk
+) -> None:
+    metrics = Metrics(tmp_path, keep_bytes=0, totals=Totals())
+    metrics.flush()
+    loop = threading.Thread(target=lambda: [metrics.write("note", step=number) for number in range(2000)])
+    loop.start()
+    loop.join(0.5)
+    assert loop.is_alive()
+    slow_disk.let_go.set()
+    loop.join()
+    assert metrics.bytes == (tmp_path / "metrics.jsonl").stat().st_size
+    metrics.close()
+    assert [event["step"] for event in read_metrics(tmp_path / "metrics.jsonl")] == list(range(2000))
+
+
+def test_a_disk_that_fails_is_told_of_without_asking_it_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(descriptor: int) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    metrics = Metrics(tmp_path, keep_bytes=0, totals=Totals())
+    metrics.write("step", **step(1))
+    kept = metrics.bytes
+    monkeypatch.setattr(os, "fsync", fails)
+    metrics.flush()
+    metrics.write("step", **step(2))
+    assert metrics.bytes == kept == (tmp_path / "metrics.jsonl").stat().st_size
+    assert str(metrics.failure).startswith(f"{tmp_path / 'metrics.jsonl'}: cannot be written: Input/output error; free")
+    metrics.close()
+
+
+def test_a_fault_of_our_own_in_writing_is_raised_where_the_loop_waits(tmp_path: Path) -> None:
+    metrics = Metrics(tmp_path, keep_bytes=0, totals=Totals())
+    metrics.write("growth", step=1)  # without what a growth records
+    with pytest.raises(KeyError):
+        metrics.secure()
