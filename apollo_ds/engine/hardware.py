@@ -9,8 +9,10 @@ from functools import cache, cached_property
 from pathlib import Path
 
 import torch
+from deepspeed.accelerator import get_accelerator
 
 from apollo_ds.engine.processes import Processes
+from apollo_ds.errors import UserError
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 """The number formats by their names in this project."""
@@ -40,6 +42,18 @@ class Utilisation:
         if self.stated is not None:
             return self.stated * self.processes.world_size
         return measured_peak(self.processes, self.precision)
+
+
+def check_precision(processes: Processes, precision: str) -> None:
+    """See that the device computes in a precision. `check_ready` may know it earlier, by nvidia-smi or the launcher.
+
+    Raises:
+        UserError: it does not.
+    """
+    if precision == "fp16" and not get_accelerator().is_fp16_supported():
+        raise UserError(f"deepspeed.fp16: rank {processes.rank} has no GPU that computes in it; use bf16 or fp32")
+    if precision == "bf16" and processes.device.type == "cuda" and not processes.computes_bf16:
+        raise UserError("deepspeed.bf16: this GPU does not compute in it; use bf16.enabled=auto or fp16")
 
 
 def measured_peak(processes: Processes, precision: str) -> float:

@@ -27,7 +27,7 @@ class StageEngines:
 
     recipe: Recipe
     processes: Processes
-    say: Callable[[str], None]
+    say: Callable[[str], None] = lambda line: None
 
     def zero_stages(self, schedule: Schedule) -> list[int]:
         """The ZeRO stage that each stage trains under."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
+from apollo_ds.config.deepspeed import precision
 from apollo_ds.config.load import load_recipe
 from apollo_ds.config.ready import check_ready, with_default_text
 from apollo_ds.config.recipe import Recipe
@@ -170,6 +171,7 @@ def make_trainer(
         UserError: the folder cannot be written to, or a stage cannot be made from the one before it.
     """
     from apollo_ds.data.batches import BatchSource
+    from apollo_ds.engine.hardware import check_precision
     from apollo_ds.schedule.growable import check_growths
     from apollo_ds.training.console import RunConsole
     from apollo_ds.training.trainer import Trainer
@@ -177,6 +179,7 @@ def make_trainer(
     check_growths(recipe.schedule().stages)
     processes.on_first(lambda: RunFolder(recipe.out).create(recipe))
     recipe = recipe.settled(processes.computes_bf16, processes.world_size)
+    check_precision(processes, precision(recipe.deepspeed))
     corpus = Corpus.open(recipe.data)
     _check_is_same(corpus, processes)
     source = BatchSource(corpus, recipe.model, recipe.seq_len, recipe.seed, recipe.masking == "whole_word")

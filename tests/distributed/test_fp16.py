@@ -108,3 +108,9 @@ def test_a_scale_that_cannot_fall_is_told(stage: int, scale: dict[str, Any], tmp
     (complaint,) = {course.complaint for course in pool(2).run(trained, recipe_of(tmp_path / "run", config))}
     assert complaint
     assert "deepspeed.fp16: 10 steps in a row overflowed at a loss scale of 4.29497e+09, which cannot fall" in complaint
+
+
+def test_a_rank_that_cannot_compute_in_it_says_so(tmp_path: Path) -> None:
+    """Where no launcher has told what the ranks train on, only they know."""
+    recipe = tiny("gpt2", tmp_path / "run", deepspeed=zero(1, "fp16"))
+    assert pool(1).run(train, recipe) == ["deepspeed.fp16: rank 0 has no GPU that computes in it; use bf16 or fp32"]
