@@ -17,8 +17,8 @@ _TAIL = 1500
 _KEPT_LOSS = {"fp32": 0.0}
 _KEPT_LOSS_OTHERWISE = 2e-3
 """How far a growth may move the held-out loss, by number format."""
-_SPREAD = {"fp32": 5e-3, "bf16": 3e-2, "fp16": 3e-2}
-"""How far the last held-out losses of ZeRO stages may lie apart."""
+_SPREAD = {"fp32": 1e-3, "bf16": 5e-3, "fp16": 5e-3}
+"""How far the held-out losses of ZeRO stages may lie apart, at any evaluation."""
 _RESUMED = 2e-2
 """How far a step's loss after a kill may lie from that of the undisturbed run."""
 
@@ -95,13 +95,17 @@ def _run_checks(name: str, run: Run) -> Checks:
 
 
 def _stages_agree(runs: dict[str, Run]) -> Checks:
-    final = {name: run["evals"][-1][1] for name, run in runs.items() if name.startswith("zero") and run.get("evals")}
+    losses = {
+        name: [loss for _, loss in run["evals"]]
+        for name, run in runs.items()
+        if name.startswith("zero") and run.get("evals")
+    }
     checks: Checks = {}
     for number_format, most in _SPREAD.items():
-        losses = {name: loss for name, loss in final.items() if name.endswith(number_format)}
-        if len(losses) > 1:
-            spread = max(losses.values()) - min(losses.values())
-            checks[f"{number_format}: ZeRO stages agree"] = _verdict(spread < most, losses)
+        own = {name: course for name, course in losses.items() if name.endswith(number_format)}
+        if len(own) > 1:
+            spread = max(max(at_a_step) - min(at_a_step) for at_a_step in zip(*own.values(), strict=False))
+            checks[f"{number_format}: ZeRO stages agree"] = _verdict(spread < most, own)
     return checks
 
 
