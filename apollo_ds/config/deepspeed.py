@@ -42,6 +42,7 @@ def check_deepspeed(config: Mapping[str, Any]) -> None:
         )
     if keys.bf16.enabled and keys.fp16.enabled:
         raise UserError("deepspeed.bf16 and deepspeed.fp16 are both enabled; set one of them to enabled: false")
+    _check_combinations(keys)
     zero = keys.zero_optimization
     if offloads(config) and not zero.stage:
         raise UserError("deepspeed.zero_optimization: offloading needs a stage of 1, 2 or 3; set stage, or remove it")
@@ -51,6 +52,22 @@ def check_deepspeed(config: Mapping[str, Any]) -> None:
         raise UserError(
             "deepspeed: an offloaded optimizer needs zero_force_ds_cpu_optimizer: false, since it is the recipe's and "
             "not DeepSpeed's own; add that key"
+        )
+
+
+def _check_combinations(keys: DeepSpeedKeys) -> None:
+    """Look for keys that DeepSpeed 0.19.8 takes and then fails with, together with others."""
+    zero = keys.zero_optimization
+    scaled_before = "prescale_gradients" if keys.prescale_gradients else "gradient_predivide_factor"
+    if zero.stage >= 2 and zero.reduce_scatter and (keys.prescale_gradients or keys.gradient_predivide_factor != 1.0):
+        raise UserError(
+            f"deepspeed.{scaled_before}: is not for ZeRO {zero.stage} with reduce_scatter; remove it, or set "
+            "zero_optimization.reduce_scatter: false"
+        )
+    if zero.stage == 0 and (keys.bf16.enabled or keys.fp16.enabled) and keys.data_types.grad_accum_dtype == "fp32":
+        raise UserError(
+            "deepspeed.data_types.grad_accum_dtype: fp32 is not for bf16 or fp16 without ZeRO; remove it, or set "
+            "zero_optimization.stage to 1"
         )
 
 

@@ -116,3 +116,22 @@ def test_what_training_does_not_use_may_be_switched_off(off: Any) -> None:
         assert "zenflow" not in settled["zero_optimization"]
     with pytest.raises(UserError, match=r"^zero_optimization.zenflow is not supported here; remove it$"):
         without_refused({"zero_optimization": {"zenflow": {"enabled": True}}})
+
+
+@pytest.mark.parametrize(
+    ("config", "named"),
+    [
+        ({"zero_optimization": {"stage": 2}, "prescale_gradients": True}, "prescale_gradients"),
+        ({"zero_optimization": {"stage": 3}, "gradient_predivide_factor": 4.0}, "gradient_predivide_factor"),
+        ({"bf16": {"enabled": "auto"}, "data_types": {"grad_accum_dtype": "fp32"}}, "data_types.grad_accum_dtype"),
+    ],
+)
+def test_what_deepspeed_fails_with_is_refused_before(config: dict[str, Any], named: str) -> None:
+    with pytest.raises(UserError, match=rf"^deepspeed\.{named}: .* remove it, or set zero_optimization\."):
+        check_deepspeed(config)
+
+
+def test_what_deepspeed_does_not_fail_with_is_taken() -> None:
+    check_deepspeed({"zero_optimization": {"stage": 2, "reduce_scatter": False}, "prescale_gradients": True})
+    check_deepspeed({"zero_optimization": {"stage": 1}, "gradient_predivide_factor": 4.0})
+    check_deepspeed({"data_types": {"grad_accum_dtype": "fp32"}})
