@@ -15,7 +15,8 @@ from typing import Any, TypeVar
 import torch
 import torch.distributed as dist
 
-from apollo_ds.engine.loopback import meeting_place
+from apollo_ds.engine.device import take_device
+from apollo_ds.engine.meeting import meeting_place
 from apollo_ds.engine.tested_versions import doubt_of_deepspeed
 from apollo_ds.errors import UserError
 from data_prep.own_fault import sentence_of
@@ -46,7 +47,7 @@ class Processes:
         `report` hears what is being done.
 
         Raises:
-            UserError: another process has the port at which the ranks would meet.
+            UserError: another process has the port at which the ranks would meet, or this rank has no GPU.
         """
         for name, alone in {
             "RANK": "0",
@@ -66,8 +67,7 @@ class Processes:
         # Without it, DeepSpeed compiles an all-reduce for inference, and maps 69 MB of /dev/shm a rank for it.
         deepspeed.ops.__compatible_ops__ = {}
         accelerator = get_accelerator()
-        if accelerator.device_name() != "cpu":
-            accelerator.set_device(int(os.environ["LOCAL_RANK"]))
+        take_device(accelerator)
         report("joining the other ranks")
         try:
             deepspeed.init_distributed(verbose=False, timeout=_PATIENCE, init_method=meeting_place())
@@ -75,8 +75,8 @@ class Processes:
             if "EADDRINUSE" not in str(error) and getattr(error, "errno", None) != errno.EADDRINUSE:
                 raise
             raise UserError(
-                f"MASTER_PORT: another process of this machine has the port {os.environ['MASTER_PORT']}; "
-                "set MASTER_PORT to a free one, or give `deepspeed --master_port`"
+                f"MASTER_PORT: another process of this machine has the port {os.environ['MASTER_PORT']}; give a free "
+                "one, by `--master_port` to `deepspeed`, else by the variable MASTER_PORT"
             ) from None
         device = torch.device(accelerator.current_device_name())
         return cls(rank=dist.get_rank(), world_size=dist.get_world_size(), device=device)

@@ -21,6 +21,7 @@ from typing import IO
 from apollo_ds.errors import EXIT_HANG, EXIT_LOST_RANK, EXIT_OWN_FAULT, EXIT_STOPPED, EXIT_USER_ERROR, UserError
 from apollo_ds.gpus import usual_ranks, visible_gpus
 from apollo_ds.training.faults.stop_signal import STARTED_BY
+from apollo_ds.training.threads import share_cores
 
 HANDED_OVER_BY = "APOLLO_DS_HANDED_OVER_BY"
 """The variable in which `handover.py` tells the process ids of DeepSpeed's launchers, if they have started this one."""
@@ -84,8 +85,8 @@ class Ranks:
         if package.name not in ("site-packages", "dist-packages"):  # a checkout, which this process found somehow
             environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(package), os.environ.get("PYTHONPATH")]))
         if not self.on_gpus:
-            environment |= {"DS_ACCELERATOR": "cpu", "GOMP_SPINCOUNT": "0"}
-            environment.setdefault("OMP_NUM_THREADS", "1")
+            environment["DS_ACCELERATOR"] = "cpu"
+            share_cores(environment)
         return environment
 
 

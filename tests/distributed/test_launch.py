@@ -194,9 +194,11 @@ def bare(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Recipe, "su
     """Started by `deepspeed` without an option, by a user who has set nothing, while port 29500 is another's."""
     recipe = tiny("gpt2", tmp_path_factory.mktemp("bare") / "run", steps=5000, save_every=5000, log_every=1)
     path = write(recipe, recipe.out.with_name("recipe.yaml"))
-    unset = ("OMP_NUM_THREADS", "GOMP_SPINCOUNT", "MASTER_PORT")
+    unset = [f"--unset={name}" for name in ("OMP_NUM_THREADS", "GOMP_SPINCOUNT", "MASTER_PORT")]
     with socket.create_server(("127.0.0.1", 29500)):
-        process = start(*("env", *(f"--unset={name}" for name in unset)), "deepspeed", SCRIPT, path, f"out={recipe.out}")
+        process = start(
+            *("env", *(f"--unset={name}" for name in unset)), "deepspeed", SCRIPT, path, f"out={recipe.out}"
+        )
         wait_for_steps(process, recipe.out, 3)
         yield recipe, process
         end_all(process)

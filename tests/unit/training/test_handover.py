@@ -39,7 +39,9 @@ def started(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Has `deepspeed OPTIONS launch/pretrain.sh WORDS` start a process; what that becomes, or None if it stays."""
 
     def start(*options: str, launcher: list[str] = LAUNCHER, local_rank: str = "0", **shell: str) -> Any:
-        runner = _Process(7, ["python", "/bin/deepspeed", *options, SCRIPT, *WORDS], None, {"HOME": "/home/me", **shell})
+        runner = _Process(
+            7, ["python", "/bin/deepspeed", *options, SCRIPT, *WORDS], None, {"HOME": "/home/me", **shell}
+        )
         this = _Process(9, [], _Process(8, launcher, runner, {}), {})
         monkeypatch.setattr(psutil, "Process", lambda: this)
         monkeypatch.setattr(sys, "argv", [SCRIPT, f"--local_rank={local_rank}", *WORDS])
