@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -195,13 +196,15 @@ def bare(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Recipe, "su
     recipe = tiny("gpt2", tmp_path_factory.mktemp("bare") / "run", steps=5000, save_every=5000, log_every=1)
     path = write(recipe, recipe.out.with_name("recipe.yaml"))
     unset = [f"--unset={name}" for name in ("OMP_NUM_THREADS", "GOMP_SPINCOUNT", "MASTER_PORT")]
-    with socket.create_server(("127.0.0.1", 29500)):
-        process = start(
-            *("env", *(f"--unset={name}" for name in unset)), "deepspeed", SCRIPT, path, f"out={recipe.out}"
-        )
-        wait_for_steps(process, recipe.out, 3)
-        yield recipe, process
-        end_all(process)
+    with socket.socket() as taken:
+        with suppress(OSError):  # another process has it, which is as good
+            taken.bind(("127.0.0.1", 29500))
+        process = start("env", *unset, "deepspeed", SCRIPT, path, f"out={recipe.out}")
+        try:
+            wait_for_steps(process, recipe.out, 3)
+            yield recipe, process
+        finally:
+            end_all(process)
 
 
 def end_all(process: "subprocess.Popen[str]") -> None:
