@@ -75,8 +75,8 @@ class Processes:
             if "EADDRINUSE" not in str(error) and getattr(error, "errno", None) != errno.EADDRINUSE:
                 raise
             raise UserError(
-                f"MASTER_PORT: another process of this machine has the port {os.environ['MASTER_PORT']}; give a free "
-                "one, by `--master_port` to `deepspeed`, else by the variable MASTER_PORT"
+                f"MASTER_PORT: another process of this machine has the port {os.environ['MASTER_PORT']}; give "
+                "`deepspeed` a free one by --master_port, and any other launcher by the variable MASTER_PORT"
             ) from None
         device = torch.device(accelerator.current_device_name())
         return cls(rank=dist.get_rank(), world_size=dist.get_world_size(), device=device)

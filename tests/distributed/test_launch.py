@@ -259,3 +259,15 @@ def test_a_wrong_key_is_said_once(words: tuple[str, str]) -> None:
     assert output.splitlines().count(sentence) == 1, output
     assert output.count("unknown key") == 1
     assert "Traceback" not in output
+
+
+def test_a_port_that_is_taken_is_said_with_its_option(words: tuple[str, str], tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        options = ("--master_port", port, "--num_accelerators", "1")
+        code, output = finish(start("deepspeed", *options, SCRIPT, words[0], f"out={tmp_path / 'run'}"))
+    assert code == 2, output
+    sentence = (
+        f"apollo-ds: MASTER_PORT: another process of this machine has the port {port}; give `deepspeed` a free one"
+    )
+    assert output.count(sentence) == 1, output
