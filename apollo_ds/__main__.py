@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
 from apollo_ds import __version__
+from apollo_ds.config.array_list import SIGN
 from apollo_ds.config.load import load_recipe
 from apollo_ds.config.packaged import DEFAULT_RECIPE, path_argument, split_recipe
 from apollo_ds.config.ready import check_ready, is_there, with_default_text
@@ -27,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
     parser = _parser()
     options, overrides = parser.parse_known_args(arguments)
-    if any(word.startswith("-") or "=" not in word for word in overrides) or (overrides and "words" not in options):
+    if not all(map(_is_of_a_recipe, overrides)) or (overrides and "words" not in options):
         parser.error(f"unrecognized arguments: {' '.join(overrides)}")
     if overrides:  # those that follow an option, which argparse parts from those before it
         options.words += overrides
@@ -43,6 +44,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(EXIT_USER_ERROR)
     except Exception as error:
         sys.exit(say_last_words(error))
+
+
+def _is_of_a_recipe(word: str) -> bool:
+    return word.startswith(SIGN) or ("=" in word and not word.startswith("-"))
 
 
 _Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
@@ -118,7 +123,8 @@ def _add_recipe(parser: argparse.ArgumentParser) -> None:
         "words",
         nargs="*",
         metavar="RECIPE key=value",
-        help=f"a YAML file, or the name of one of the package's ({DEFAULT_RECIPE.stem} by default), and overrides",
+        help=f"a YAML file, or the name of one of the package's ({DEFAULT_RECIPE.stem} by default), and overrides; "
+        f"{SIGN}LIST: those of a task of SLURM's arrays",
     )
 
 

@@ -7,6 +7,8 @@ from typing import Self
 from apollo_ds.errors import UserError, shown
 
 _LARGEST_PORT = 65535
+_COUNTS = ("LOCAL_WORLD_SIZE", "LOCAL_SIZE")
+"""torchrun sets the first, DeepSpeed's launcher the second, and launchers of this project both."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,16 @@ class RankOf:
         """
         _number("LOCAL_RANK", 0, default=0 if self.count == 1 else None)
         _number("MASTER_PORT", 1, _LARGEST_PORT, default=1)
+
+
+def ranks_of_this_machine() -> int | None:
+    """How many of the ranks run on this machine; None where the launcher does not tell.
+
+    Raises:
+        UserError: the variable that tells it is no number.
+    """
+    told = next((name for name in _COUNTS if name in os.environ), None)
+    return _number(told, 1) if told else None
 
 
 def _number(name: str, least: int, most: int | None = None, default: int | None = None) -> int:

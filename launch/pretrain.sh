@@ -5,6 +5,8 @@
 import sys
 
 from apollo_ds.__main__ import main
+from apollo_ds.training.handover import hand_over
 
 if __name__ == "__main__":
+    hand_over()
     main(["train", *sys.argv[1:]])

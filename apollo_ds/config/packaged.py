@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from apollo_ds.by_name import choice
+from apollo_ds.config.array_list import with_lists_read
 from apollo_ds.errors import UserError
 
 _PACKAGE = Path(__file__).resolve().parents[1]
@@ -61,8 +62,9 @@ def split_recipe(words: Sequence[str]) -> tuple[Path, list[str]]:
     """What a command line names: the recipe, the default one if there is none, and the overrides.
 
     Raises:
-        UserError: more than one recipe is named.
+        UserError: more than one recipe is named, or a `@LIST` has no line for this task.
     """
+    words = with_lists_read(words)
     overrides = [word for word in words if "=" in word]
     recipes = [word for word in words if "=" not in word]
     if len(recipes) > 1:

@@ -16,7 +16,8 @@ import torch
 import torch.distributed as dist
 from torch.distributed import distributed_c10d
 
-from apollo_ds.engine.loopback import meeting_place
+from apollo_ds.engine.device import take_device
+from apollo_ds.engine.meeting import meeting_place
 from apollo_ds.engine.open_files import allow_connections
 from apollo_ds.engine.tested_versions import doubt_of_deepspeed
 from apollo_ds.errors import UserError
@@ -48,7 +49,8 @@ class Processes:
         `report` hears what is being done.
 
         Raises:
-            UserError: another process has the port at which the ranks would meet, or too few files may be open.
+            UserError: another process has the port at which the ranks would meet, this rank has no GPU, or too few
+                files may be open.
         """
         for name, alone in {
             "RANK": "0",
@@ -68,8 +70,7 @@ class Processes:
         # Without it, DeepSpeed compiles an all-reduce for inference, and maps 69 MB of /dev/shm a rank for it.
         deepspeed.ops.__compatible_ops__ = {}
         accelerator = get_accelerator()
-        if accelerator.device_name() != "cpu":
-            accelerator.set_device(int(os.environ["LOCAL_RANK"]))
+        take_device(accelerator)
         allow_connections(int(os.environ["WORLD_SIZE"]), accelerator.device_name())
         # Later groups do not take over the first one's limit, and DeepSpeed states none for those it averages over.
         distributed_c10d.default_pg_timeout = distributed_c10d.default_pg_nccl_timeout = _PATIENCE
@@ -80,8 +81,8 @@ class Processes:
             if "EADDRINUSE" not in str(error) and getattr(error, "errno", None) != errno.EADDRINUSE:
                 raise
             raise UserError(
-                f"MASTER_PORT: another process of this machine has the port {os.environ['MASTER_PORT']}; "
-                "set MASTER_PORT to a free one, or give `deepspeed --master_port`"
+                f"MASTER_PORT: another process of this machine has the port {os.environ['MASTER_PORT']}; give "
+                "`deepspeed` a free one by --master_port, and any other launcher by the variable MASTER_PORT"
             ) from None
         device = torch.device(accelerator.current_device_name())
         return cls(rank=dist.get_rank(), world_size=dist.get_world_size(), device=device)

@@ -21,7 +21,10 @@ from typing import IO
 from apollo_ds.errors import EXIT_HANG, EXIT_LOST_RANK, EXIT_OWN_FAULT, EXIT_STOPPED, EXIT_USER_ERROR, UserError
 from apollo_ds.gpus import usual_ranks, visible_gpus
 from apollo_ds.training.faults.stop_signal import STARTED_BY
+from apollo_ds.training.threads import share_cores
 
+HANDED_OVER_BY = "APOLLO_DS_HANDED_OVER_BY"
+"""The variable in which `handover.py` tells the process ids of DeepSpeed's launchers, if they have started this one."""
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT, signal.SIGHUP)
 _SECONDS_BETWEEN_LOOKS = 0.1
 # When a rank has failed, the others mostly fail too, and say why. Those that wait for it in vain are ended.
@@ -70,19 +73,20 @@ class Ranks:
         return [{**shared, "RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(self.count)]
 
     def _shared(self) -> dict[str, str]:
+        above = os.environ.get(HANDED_OVER_BY, "")
         environment = {
-            **os.environ,
+            **{name: value for name, value in os.environ.items() if name != HANDED_OVER_BY},
             **dict.fromkeys(("WORLD_SIZE", "LOCAL_WORLD_SIZE", "LOCAL_SIZE"), str(self.count)),
             "MASTER_ADDR": "127.0.0.1",
             "MASTER_PORT": os.environ.get("MASTER_PORT") or _free_port(),
-            STARTED_BY: str(os.getpid()),
+            STARTED_BY: f"{os.getpid()} {above}".rstrip(),
         }
         package = Path(__file__).resolve().parents[2]
         if package.name not in ("site-packages", "dist-packages"):  # a checkout, which this process found somehow
             environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(package), os.environ.get("PYTHONPATH")]))
         if not self.on_gpus:
-            environment |= {"DS_ACCELERATOR": "cpu", "GOMP_SPINCOUNT": "0"}
-            environment.setdefault("OMP_NUM_THREADS", "1")
+            environment["DS_ACCELERATOR"] = "cpu"
+            share_cores(environment)
         return environment
 
 

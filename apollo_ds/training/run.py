@@ -21,6 +21,7 @@ from apollo_ds.ranks import RankOf
 from apollo_ds.schedule.totals import Totals
 from apollo_ds.training.faults.stop_signal import STARTED_BY, StopRequest
 from apollo_ds.training.faults.watchdog import Limit, Watchdog
+from apollo_ds.training.threads import share_cores_with_other_ranks
 
 if TYPE_CHECKING:
     from apollo_ds.engine.processes import Processes
@@ -98,6 +99,7 @@ def _run_on_this_rank(recipe: Recipe, watchdog: Watchdog) -> Outcome:
     stop = StopRequest()
     stop.hold()  # first: the imports take seconds
     watchdog.progress("importing torch and DeepSpeed", Limit.SETUP)
+    share_cores_with_other_ranks()
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # as it is imported; else it warns of each lost connection
     let_segments_grow(os.environ)
     from apollo_ds.engine.processes import Processes

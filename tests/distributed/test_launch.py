@@ -6,7 +6,10 @@ One run goes through all of it, and ends as one that nothing disturbed.
 import json
 import os
 import signal
+import socket
 import subprocess
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +20,7 @@ import yaml
 from launching import SCRIPT, finish, free_port, last_saved, ranks_of, start, wait_for_steps
 from project import PROJECT
 from ranks import pool
-from recipes import tiny, zero
+from recipes import tiny, write, zero
 from runs import events, train, trained
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -66,7 +69,11 @@ def killed(recipe: Recipe, words: tuple[str, str], port: str) -> Started:
     """Started by DeepSpeed's launcher on two ranks; all of it is killed after step 33."""
     process = start("deepspeed", "--master_port", port, "--num_accelerators", "2", SCRIPT, *words)
     wait_for_steps(process, recipe.out, 33)
+    ranks = ranks_of(recipe.out)
+    assert len(ranks) == 2
     os.killpg(process.pid, signal.SIGKILL)
+    for rank in ranks:  # in groups of their own
+        rank.kill()
     return ended(process, recipe)
 
 
@@ -183,6 +190,67 @@ def test_the_run_folder_is_complete(recipe: Recipe, finished: Started) -> None:
     assert AutoTokenizer.from_pretrained(folder / "export")("the cat sees the bird")["input_ids"]
 
 
+@pytest.fixture(scope="module")
+def bare(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Recipe, "subprocess.Popen[str]"]]:
+    """Started by `deepspeed` without an option, by a user who has set nothing, while port 29500 is another's."""
+    recipe = tiny("gpt2", tmp_path_factory.mktemp("bare") / "run", steps=5000, save_every=5000, log_every=1)
+    path = write(recipe, recipe.out.with_name("recipe.yaml"))
+    unset = [f"--unset={name}" for name in ("OMP_NUM_THREADS", "GOMP_SPINCOUNT", "MASTER_PORT")]
+    with socket.socket() as taken:
+        with suppress(OSError):  # another process has it, which is as good
+            taken.bind(("127.0.0.1", 29500))
+        process = start("env", *unset, "deepspeed", SCRIPT, path, f"out={recipe.out}")
+        try:
+            wait_for_steps(process, recipe.out, 3)
+            yield recipe, process
+        finally:
+            end_all(process)
+
+
+def end_all(process: "subprocess.Popen[str]") -> None:
+    """Kill what a failed test has left of a command's processes."""
+    if process.poll() is None:
+        children = psutil.Process(process.pid).children(recursive=True)
+        for child in [*children, process]:
+            child.kill()
+
+
+def test_deepspeed_without_an_option_trains_as_bash_does(bare: tuple[Recipe, "subprocess.Popen[str]"]) -> None:
+    recipe, process = bare
+    ranks = ranks_of(recipe.out)
+    assert [event["ranks"] for event in events(recipe, "start")] == [len(ranks)] == [2]
+    for shell in (rank.environ() for rank in ranks):
+        assert (shell["OMP_NUM_THREADS"], shell["GOMP_SPINCOUNT"]) == ("1", "0")
+        assert shell["MASTER_PORT"] != "29500"
+    launcher = ranks[0].parent()
+    assert launcher is not None
+    assert launcher.parent() in psutil.Process(process.pid).children()
+
+
+def test_a_signal_to_deepspeed_s_ranks_comes_back_as_their_code(bare: tuple[Recipe, "subprocess.Popen[str]"]) -> None:
+    recipe, process = bare
+    launcher = ranks_of(recipe.out)[0].parent()
+    assert launcher is not None
+    launcher.send_signal(signal.SIGTERM)
+    code, output = finish(process)
+    assert code == EXIT_STOPPED, output
+    assert output.count("run the same command to resume") == 1
+    assert last_saved(recipe.out) > 0
+
+
+def test_ranks_notice_that_deepspeed_s_launcher_is_gone(recipe: Recipe, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    path = write(recipe, tmp_path / "recipe.yaml")
+    process = start("deepspeed", "--master_port", free_port(), SCRIPT, path, f"out={out}", "steps=5000")
+    wait_for_steps(process, out, 3)
+    ranks = ranks_of(out)
+    process.kill()
+    _, alive = psutil.wait_procs(ranks, timeout=60)
+    assert not alive
+    finish(process)
+    assert read_metrics(out / "metrics.jsonl")[-1] == {"event": "checkpoint", "step": last_saved(out)}
+
+
 def test_a_wrong_key_is_said_once(words: tuple[str, str]) -> None:
     others = ("--num_accelerators", "2", SCRIPT, words[0], "stpes=3")
     code, output = finish(start("deepspeed", "--master_port", free_port(), *others))
@@ -191,3 +259,15 @@ def test_a_wrong_key_is_said_once(words: tuple[str, str]) -> None:
     assert output.splitlines().count(sentence) == 1, output
     assert output.count("unknown key") == 1
     assert "Traceback" not in output
+
+
+def test_a_port_that_is_taken_is_said_with_its_option(words: tuple[str, str], tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        options = ("--master_port", port, "--num_accelerators", "1")
+        code, output = finish(start("deepspeed", *options, SCRIPT, words[0], f"out={tmp_path / 'run'}"))
+    assert code == 2, output
+    sentence = (
+        f"apollo-ds: MASTER_PORT: another process of this machine has the port {port}; give `deepspeed` a free one"
+    )
+    assert output.count(sentence) == 1, output

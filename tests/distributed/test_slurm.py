@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import slurm
-from launching import last_saved
+from launching import TIMEOUT_SECONDS, last_saved
 from ranks import pool
 from recipes import tiny, write
 from runs import events, train, trained
@@ -48,7 +48,8 @@ def jobs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Jobs]:
         lines = folder / "lines.txt"
         lines.write_text("".join(f"method={name} out={folder / name}\n" for name in METHODS))
         words = (short, f"@{lines}", "seed=7")
-        from_list = submit(cluster, folder / "list-%a.log", *words, options=("--nodes=1", "--array=2"))
+        shell = "--export=ALL,SRUN_OPTIONS=--label --verbose"
+        from_list = submit(cluster, folder / "list-%a.log", *words, options=("--nodes=1", "--array=2,9", shell))
 
         wait_for_steps(cluster, requeued, cut, folder / "cut.log", 20)
         cluster.command("scancel", "--signal=USR1", requeued)
@@ -80,3 +81,16 @@ def test_an_array_trains_one_line_of_the_list_each(jobs: Jobs) -> None:
     assert not (jobs.folder / "apollo").exists()
     assert "stackbert  gpt2 6x32" in jobs.log("list-2").read_text()
     assert "seed 7" in jobs.log("list-2").read_text()
+
+
+def test_a_task_beyond_the_list_says_so_once(jobs: Jobs) -> None:
+    assert jobs.cluster.wait_for_end(f"{jobs.from_list}_9", TIMEOUT_SECONDS) == "FAILED"
+    assert jobs.cluster.job(f"{jobs.from_list}_9")["ExitCode"] == "2:0"
+    assert jobs.log("list-9").read_text().count("has no line 9 for this task of the array; it has 3") == 1
+
+
+def test_srun_gets_the_options_of_the_job_and_of_the_user(jobs: Jobs) -> None:
+    wait_for_completion(jobs.cluster, f"{jobs.from_list}_2", jobs.log("list-2"))
+    told = jobs.log("list-2").read_text()
+    assert re.search(r"srun: cpus-per-task\s*: 1$", told, re.MULTILINE)  # by --verbose
+    assert re.search(r"^0: finished$", told, re.MULTILINE)  # by --label

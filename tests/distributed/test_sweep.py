@@ -3,7 +3,6 @@
 import os
 import shutil
 import signal
-import subprocess
 import threading
 import time
 from pathlib import Path
@@ -11,34 +10,29 @@ from pathlib import Path
 import pytest
 from grids import GRID, NAMES, write_grid
 from histories import write_run
-from project import PROJECT
 
 from apollo_ds.__main__ import main
 from apollo_ds.config.load import load_recipe
+from apollo_ds.config.packaged import split_recipe
 from apollo_ds.config.run_folder import RunFolder
 from apollo_ds.errors import UserError
 from apollo_ds.experiments.sweep.grid import Cell, Grid
 from apollo_ds.experiments.sweep.runner import Sweep
 
 
-def test_the_list_is_what_the_slurm_script_takes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_list_is_what_a_task_of_an_array_takes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = write_grid(tmp_path, {**GRID, "learning_rate": [1.0e-5]})
     main(["sweep", str(path), "--list"])
     lines = capsys.readouterr().out
     assert lines.count("\n") == 4
     (tmp_path / "runs.txt").write_text(lines)
-    script = (PROJECT / "launch" / "pretrain.sbatch").read_text()
-    reading = script[script.index("words=()") : script.index("if [ -d .venv")]
-    command = f"set -euo pipefail\n{reading}\nprintf '%s\\n' \"${{words[@]}}\""
-    task = {**os.environ, "SLURM_ARRAY_TASK_ID": "3"}
-    arguments = [f"@{tmp_path}/runs.txt"]
-    done = subprocess.run(
-        ["bash", "-c", command, "_", *arguments], env=task, capture_output=True, text=True, check=True
-    )
-    recipe, *words = done.stdout.splitlines()
+    monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "3")
+    recipe, words = split_recipe([f"@{tmp_path}/runs.txt"])
     cell = Grid.read(path).cells[2]
     assert tuple(words) == cell.words
-    assert load_recipe(Path(recipe), words).out == cell.folder
+    assert load_recipe(recipe, words).out == cell.folder
 
 
 # A launcher that notes what it was given and ends as a file named after the run's folder says; without one, it leaves

@@ -31,6 +31,13 @@ _OUT_OF_MEMORY = (
     "not fit, give it more ranks and a higher ZeRO stage, or make it smaller"
 )
 
+_SAME_GPU = "Duplicate GPU detected"
+"""What NCCL says where two ranks have one GPU."""
+_ONE_GPU_EACH = (
+    "LOCAL_RANK: two ranks have the same GPU; let each rank of a machine have a number of its own in LOCAL_RANK or see "
+    "another GPU, and start no more ranks than there are GPUs"
+)
+
 
 def say_last_words(error: Exception, folder: Path | None = None, has_joined: bool = False) -> int:
     """Say why this process ends, if it is the one to say it; the exit code.
@@ -68,6 +75,8 @@ def _mistake(error: Exception) -> str | None:
     """A sentence for an error of the machine; None for any other."""
     if type(error).__name__ == "OutOfMemoryError" or "DefaultCPUAllocator" in str(error):  # torch's
         return _OUT_OF_MEMORY
+    if _SAME_GPU in str(error):
+        return _ONE_GPU_EACH
     return sentence_of(error)
 
 

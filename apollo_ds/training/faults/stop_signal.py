@@ -18,7 +18,7 @@ from apollo_ds.errors import UserError
 
 _SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
 STARTED_BY = "APOLLO_DS_STARTED_BY"
-"""The variable in which `training/launch.py` tells its ranks its own process id."""
+"""The variable in which `training/launch.py` tells its ranks its own process id, then those that it was started by."""
 _SECONDS_BETWEEN_LOOKS = 1.0
 
 
@@ -80,11 +80,11 @@ class StopRequest:
 def _launchers() -> list[int]:
     """The processes that started this rank. When one of them dies, nobody is left to stop the run.
 
-    `training/launch.py` tells its own process id. DeepSpeed's launchers are the ancestors of this process that were
+    `training/launch.py` tells them. DeepSpeed's launchers are the ancestors of this process that were
     given the same script.
     """
     if STARTED_BY in os.environ:
-        return [int(os.environ[STARTED_BY])]
+        return [int(process) for process in os.environ[STARTED_BY].split()]
     found = []
     try:
         for ancestor in psutil.Process().parents():

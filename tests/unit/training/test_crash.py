@@ -14,6 +14,11 @@ from apollo_ds.training.faults import last_words
 from apollo_ds.training.faults.crash import leave_at_once
 
 _GLOO = "[/pytorch/third_party/gloo/gloo/transport/tcp/pair.cc:553] Connection closed by peer [127.0.0.1]:55017."
+_NCCL = (
+    "NCCL error in: ../torch/csrc/distributed/c10d/NCCLUtils.cpp:77, invalid usage, NCCL version 2.27.3\n"
+    "ncclInvalidUsage: This usually reflects invalid usage of NCCL library.\nLast error:\n"
+    "Duplicate GPU detected : rank 1 and rank 0 both on CUDA device 100000"
+)
 
 
 def leaves(code: int) -> NoReturn:
@@ -41,6 +46,7 @@ def rank_1(monkeypatch: pytest.MonkeyPatch) -> dist.Store:
         (UserError("the disk is full"), EXIT_USER_ERROR, "apollo-ds: the disk is full"),
         (FileNotFoundError(2, "No such file", "text.bin"), EXIT_USER_ERROR, "apollo-ds: text.bin: "),
         (torch.OutOfMemoryError("CUDA out of memory."), EXIT_USER_ERROR, "apollo-ds: the memory is used up: lower"),
+        (dist.DistBackendError(_NCCL), EXIT_USER_ERROR, "apollo-ds: LOCAL_RANK: two ranks have the same GPU; let"),
         (RuntimeError(_GLOO), EXIT_LOST_RANK, "apollo-ds: another rank is gone"),
         (dist.DistNetworkError("Broken pipe"), EXIT_LOST_RANK, "apollo-ds: another rank is gone"),
         (ZeroDivisionError("by zero"), EXIT_OWN_FAULT, "apollo-ds: this is a fault of apollo-ds's own (ZeroDivision"),

@@ -1,0 +1,46 @@
+"""`@LIST` on a command line: the line of a file whose number is that of this task in an array of SLURM's."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from apollo_ds.errors import UserError, shown
+
+SIGN = "@"
+_TASK = "SLURM_ARRAY_TASK_ID"
+
+
+def with_lists_read(words: Sequence[str]) -> list[str]:
+    """The words of a command line, with the words of this task's line in the place of each `@LIST`.
+
+    Raises:
+        UserError: the file cannot be read, this is no task of an array, or the list has no such line.
+    """
+    return [part for word in words for part in (_line_of(word[1:]) if word.startswith(SIGN) else [word])]
+
+
+def _line_of(name: str) -> list[str]:
+    task = os.environ.get(_TASK)
+    if task is None:
+        raise UserError(f"{_TASK}: is not set, though {SIGN}{name} is given; start the tasks by `sbatch --array=1-N`")
+    lines = _lines(name)
+    number = int(task) if task.isascii() and task.isdecimal() else 0
+    if not 1 <= number <= len(lines):
+        raise UserError(
+            f"{name}: has no line {shown(task)[1:-1]} for this task of the array; it has {len(lines)}, counted from 1 "
+            f"without empty ones and those that begin with #: start the tasks by `sbatch --array=1-{len(lines) or 'N'}`"
+        )
+    return lines[number - 1].split()
+
+
+def _lines(name: str) -> list[str]:
+    """Those that count."""
+    try:
+        text = Path(os.path.expanduser(name)).read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise UserError(f"{name}: there is no such list") from None
+    except OSError as error:
+        raise UserError(f"{name}: cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise UserError(f"{name}: is not text in UTF-8; name a file with a line of key=value words a task") from None
+    return [line for line in map(str.strip, text.split("\n")) if line and not line.startswith("#")]

@@ -1,0 +1,41 @@
+"""Which of the GPUs that a rank sees is its own."""
+
+import os
+from typing import Protocol
+
+from apollo_ds.errors import UserError
+
+
+class Accelerator(Protocol):
+    """What of DeepSpeed's accelerators is used here."""
+
+    def device_name(self) -> str:
+        """Its kind, such as `cuda` or `cpu`."""
+
+    def device_count(self) -> int:
+        """How many devices this process sees."""
+
+    def set_device(self, device_index: int) -> None:
+        """Make one of them the current one."""
+
+
+def take_device(accelerator: Accelerator) -> None:
+    """Make this rank's GPU the current one, and LOCAL_RANK its number, by which DeepSpeed takes it again.
+
+    A launcher may have several ranks on a machine see all GPUs, or each rank its own alone, as SLURM does by
+    `--gpus-per-task`.
+
+    Raises:
+        UserError: the launcher has given this rank no GPU.
+    """
+    if accelerator.device_name() == "cpu":
+        return
+    seen, local_rank = accelerator.device_count(), int(os.environ["LOCAL_RANK"])
+    device = 0 if seen == 1 else local_rank
+    if device >= seen:
+        raise UserError(
+            f"LOCAL_RANK: rank {os.environ['RANK']} is number {local_rank} of this machine, counted from 0, and sees "
+            f"{seen} GPUs; start as many ranks on each machine as it has GPUs, or let each rank see one GPU alone"
+        )
+    os.environ["LOCAL_RANK"] = str(device)
+    accelerator.set_device(device)
