@@ -81,7 +81,10 @@ class StageEngines:
 
 @contextmanager
 def _default_dtype(dtype: torch.dtype) -> Iterator[None]:
-    """Make weights in the number format in which DeepSpeed will have them: so it makes no copy of them first."""
+    """Make weights in the number format in which DeepSpeed will have them: so it makes no copy of them first.
+
+    It is one for all threads, none of which makes tensors of a format that is not named.
+    """
     before = torch.get_default_dtype()
     torch.set_default_dtype(dtype)
     try:
