@@ -1,6 +1,7 @@
 """Which rank of how many this process is, as its launcher's environment says."""
 
 import os
+import socket
 from dataclasses import dataclass
 from typing import Self
 
@@ -48,6 +49,13 @@ def ranks_of_this_machine() -> int | None:
     """
     told = next((name for name in _COUNTS if name in os.environ), None)
     return _number(told, 1) if told else None
+
+
+def free_port() -> str:
+    """A port of the loopback interface at which nobody listens, so that several runs may share a machine."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return str(probe.getsockname()[1])
 
 
 def _number(name: str, least: int, most: int | None = None, default: int | None = None) -> int:

@@ -5,10 +5,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 _TESTS = Path(__file__).parent
 _UNMARKED = "unit"
 
+settings.register_profile("patient", deadline=None)  # a busy machine makes a quick test slow
+settings.load_profile("patient")
 sys.path.insert(0, str(_TESTS / "support"))
 os.environ.update(
     DS_ACCELERATOR="cpu",

@@ -21,11 +21,14 @@ from apollo_ds.engine.meeting import meeting_place
 from apollo_ds.engine.open_files import allow_connections
 from apollo_ds.engine.tested_versions import doubt_of_deepspeed
 from apollo_ds.errors import UserError
+from apollo_ds.ranks import free_port
 from data_prep.own_fault import sentence_of
 
 _Value = TypeVar("_Value")
 _PATIENCE = timedelta(days=7)
 """torch's own limit for a rank that does not answer: longer than any of `training/faults/watchdog.py`, which judges."""
+_USUAL_PORT = "29500"
+"""Where ranks meet if their launcher says nothing, as torch's do."""
 _CPU_BF16 = re.compile(r"\b(avx512_bf16|amx_bf16|bf16)\b")
 
 
@@ -59,7 +62,8 @@ class Processes:
             "MASTER_ADDR": "127.0.0.1",
         }.items():
             os.environ.setdefault(name, alone)
-        os.environ.setdefault("MASTER_PORT", "29500")
+        if not os.environ.get("MASTER_PORT"):  # a rank that is alone meets nobody
+            os.environ["MASTER_PORT"] = free_port() if os.environ["WORLD_SIZE"] == "1" else _USUAL_PORT
         if os.environ["RANK"] == "0" and (doubt := doubt_of_deepspeed()):
             print(f"apollo-ds warns: {doubt}", file=sys.stderr)
         _quieten()

@@ -1,8 +1,10 @@
 """What docs/security.md promises of the network and of files, seen from outside."""
 
 import os
+import socket
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 from project import PROJECT
@@ -12,11 +14,14 @@ from apollo_ds.engine.processes import Processes
 
 
 def test_no_command_opens_a_connection_or_unpickles_a_file(tmp_path: Path) -> None:
+    """Nor does a rank that is alone need the port that launchers use by default."""
     environment = {**os.environ, "PYTHONPATH": str(PROJECT)}
-    script = PROJECT / "tests" / "support" / "no_network.py"
-    done = subprocess.run(
-        [sys.executable, str(script), str(tmp_path)], env=environment, capture_output=True, text=True, check=False
-    )
+    environment.pop("MASTER_PORT", None)
+    command = [sys.executable, str(PROJECT / "tests" / "support" / "no_network.py"), str(tmp_path)]
+    with socket.socket() as taken:
+        with suppress(OSError):  # another process has it, which is as good
+            taken.bind(("127.0.0.1", 29500))
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     for made in ("text/manifest.json", "model/model.safetensors", "scores/results.json", "page/compare.md"):
         assert (tmp_path / made).is_file()

@@ -58,9 +58,9 @@ def jobs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Jobs]:
 
 
 def test_a_job_that_is_signalled_goes_on_as_if_nothing_had_happened(jobs: Jobs, tmp_path: Path) -> None:
-    stopped_at = next(event["step"] for event in events(jobs.cut, "checkpoint"))
-    assert 20 < stopped_at < STEPS
     wait_for_completion(jobs.cluster, jobs.requeued, jobs.log("cut"))
+    stopped_at = next(event["step"] for event in events(jobs.cut, "resume"))
+    assert 20 < stopped_at < STEPS
     told = " ".join(jobs.log("cut").read_text().split())
     # The signal may come to one node some steps before it comes to the other.
     assert re.search(rf"\([12] of 2 ranks\): stopped after step {stopped_at:,}, saved", told)

@@ -40,7 +40,7 @@ def reference(lengths: list[int], seed: int, position: int, length: int) -> tupl
     return list(tokens), list(documents)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     lengths=st.lists(st.integers(1, 40), min_size=20, max_size=60),
     seed=st.integers(0, 1000),

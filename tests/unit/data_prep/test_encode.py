@@ -60,7 +60,7 @@ def whole(encoder: Encoder, text: str) -> list[int]:
     return [*encoder.tokenizer.encode(text, add_special_tokens=False).ids, 3]
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(text=TEXTS)
 def test_any_text(encoders: list[Encoder], text: str) -> None:
     for encoder in encoders:

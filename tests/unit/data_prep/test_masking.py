@@ -47,7 +47,7 @@ def random_bits(seed: int, shape: tuple[int, ...]) -> NDArray[np.uint64]:
     return np.random.default_rng(seed).integers(2**64, size=shape, dtype=np.uint64)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     samples=st.lists(
         st.lists(st.one_of(st.integers(10, 99), st.integers(40, 99), st.just(SEP)), min_size=24, max_size=24),
@@ -67,7 +67,7 @@ def test_whole_words_are_chosen_by_the_rule(samples: list[list[int]], count: int
         assert plain == sorted(expected(samples[row], bits[row], count)[:count])
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(seed=st.integers(0, 10**6))
 def test_no_word_of_text_is_masked_in_part(seed: int) -> None:
     random = np.random.default_rng(seed)

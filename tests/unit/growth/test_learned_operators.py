@@ -37,7 +37,7 @@ def one_hot(index: tuple[int, ...], old_size: int) -> Tensor:
 
 @pytest.mark.parametrize("family", FAMILY_NAMES)
 @pytest.mark.parametrize("how", ["net2net", "tiled"])
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(name=st.sampled_from(sorted(LAYER_MAPS)), old=st.integers(1, 4), new=st.integers(4, 9), width=st.integers(2, 4))
 def test_fixed_matrices_give_the_depth_and_width_maps(
     family: str, how: Any, name: str, old: int, new: int, width: int
