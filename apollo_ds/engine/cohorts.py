@@ -18,7 +18,7 @@ CHUNK = {"cpu": 2**16, "cuda": 2**24}
 """So many elements are corrected at a time: what a CPU's cache holds, and few kernels on a GPU. Temporaries are of this
 size, however many coordinates are young."""
 _STEPS_BETWEEN_LOOKS = 1000
-"""After so many steps the host reads Adam's counter, to see who has grown old. A GPU makes it wait for that."""
+"""After so many steps the host reads Adam's counter, to see who has grown old. On a GPU it waits for that."""
 _NO_BIAS = 1e-8
 """A bias below this is lost in fp32's rounding."""
 
@@ -46,45 +46,44 @@ class CohortCorrection:
         self.masks = {flat: torch.zeros(flat.shape, dtype=torch.uint8, device=flat.device) for flat in flats}
         self.newest_learning_rate: float | None = None
         self._runs: dict[Tensor, list[_Run]] = {}
-        self._old: set[int] = set()
-        self._steps = 0
 
     def index(self) -> None:
         """Note where elements of each cohort but the first are."""
         self._runs = {flat: list(_runs(mask.view(-1))) for flat, mask in self.masks.items()}
 
     @torch.no_grad()
-    def correct(self, adam: torch.optim.Optimizer) -> None:
-        """Redo the update of the younger coordinates; to be called right after each of the optimizer's steps.
+    def begin_step(self, step: int, adam: torch.optim.Optimizer) -> None:
+        """Now and then, let cohorts whose bias is below fp32's resolution join the first. Waits for the device then.
 
-        Nothing waits for the device, but for a look at Adam's counter now and then.
+        It depends on the step's number and the training state alone, so that a run that is resumed does it where one
+        that is not does.
         """
-        if self._steps % _STEPS_BETWEEN_LOOKS == 0:
-            self._look_who_is_old(adam)
-        self._steps += 1
+        if step % _STEPS_BETWEEN_LOOKS:
+            return
+        group = adam.param_groups[0]
+        for flat, runs in self._runs.items():
+            counter = int(adam.state[flat]["step"]) if runs else 0
+            self._runs[flat] = [run for run in runs if not self._joins(flat, run, counter, group)]
+
+    def _joins(self, flat: Tensor, run: _Run, counter: int, group: dict[str, Any]) -> bool:
+        age = counter - self.births[run.cohort]
+        is_young = self.births[run.cohort] > self.births[0] and group["betas"][1] ** age >= _NO_BIAS
+        if is_young or self._own_rate(run.cohort, group["lr"]) != group["lr"]:
+            return False
+        members = self._members(flat, run)
+        members.masked_fill_(members == run.cohort, 0)
+        return True
+
+    @torch.no_grad()
+    def correct(self, adam: torch.optim.Optimizer) -> None:
+        """Redo the update of the younger coordinates; to be called right after each of the optimizer's steps."""
         skipped = was_skipped(adam)
         for group in adam.param_groups:
             for flat in group["params"]:
                 for run in self._runs.get(flat, ()):
-                    own_rate = self._own_rate(run.cohort, group["lr"])
-                    if own_rate != group["lr"] or run.cohort not in self._old:
-                        _redo(
-                            flat,
-                            adam.state[flat],
-                            group,
-                            run,
-                            self._taken(flat, run, skipped),
-                            self.births[run.cohort],
-                            own_rate,
-                        )
-
-    def _look_who_is_old(self, adam: torch.optim.Optimizer) -> None:
-        """Note the cohorts whose bias is below fp32's resolution, as the others' is. Waits for the device."""
-        steps = [int(adam.state[flat]["step"]) for flat, runs in self._runs.items() if runs]
-        slowest = max(group["betas"][1] for group in adam.param_groups)
-        for cohort, birth in enumerate(self.births):
-            if all(slowest ** (step - birth) < _NO_BIAS for step in steps):
-                self._old.add(cohort)
+                    birth, own_rate = self.births[run.cohort], self._own_rate(run.cohort, group["lr"])
+                    if birth > self.births[0] or own_rate != group["lr"]:
+                        _redo(flat, adam.state[flat], group, run, self._taken(flat, run, skipped), birth, own_rate)
 
     def _own_rate(self, cohort: int, rate: float) -> float:
         is_newest = cohort == len(self.births) - 1
@@ -95,8 +94,11 @@ class CohortCorrection:
         taken = None if skipped is None else ~skipped.to(flat.device)
         if run.is_whole:
             return taken
-        own = self.masks[flat].view(-1).narrow(0, run.start, run.length) == run.cohort
+        own = self._members(flat, run) == run.cohort
         return own if taken is None else own & taken
+
+    def _members(self, flat: Tensor, run: _Run) -> Tensor:
+        return self.masks[flat].view(-1).narrow(0, run.start, run.length)
 
 
 def _runs(mask: Tensor) -> Iterator[_Run]:

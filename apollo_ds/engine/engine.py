@@ -112,6 +112,7 @@ class Engine:
             group["lr"] = plan.learning_rate
         if self.cohorts:
             self.cohorts.newest_learning_rate = plan.new_learning_rate
+            self.cohorts.begin_step(plan.step, layout.adam(self.deepspeed))
         trained = {layer for plan in plans for layer in plan.layer_map[plan.first_trained :]}
         self.frozen_layers.layers = set(range(self.model.unique_layers)) - trained
         if self.frozen_layers.layers:

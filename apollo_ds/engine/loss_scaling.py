@@ -14,6 +14,8 @@ from apollo_ds.errors import UserError
 
 _MOST_STUCK = 10
 """So many overflows in a row at a scale that cannot fall end the run."""
+_STUCK = "stuck"
+"""What the state calls the number of overflows in a row at a scale that cannot fall."""
 _STATE = ("cur_scale", "cur_iter", "last_overflow_iter", "cur_hysteresis")
 
 
@@ -29,6 +31,7 @@ class LossScaling:
         if engine.fp16_enabled():
             optimizer = engine.optimizer
             self._scaler = optimizer.loss_scaler if self._scales_by_itself else optimizer.loss_scale_config
+            self._is_dynamic = engine.dynamic_loss_scale()
             self._scaler.raise_error_at_min_scale = False
             self._change_scale = optimizer._update_scale
             optimizer._update_scale = self._put_off
@@ -65,10 +68,21 @@ class LossScaling:
 
     def state(self) -> dict[str, float]:
         """What the scale's course goes on from; empty in other precisions."""
-        return {key: getattr(self._scaler, key) for key in _STATE if hasattr(self._scaler, key)}
+        if self._scaler is None:
+            return {}
+        state = {key: getattr(self._scaler, key, None) for key in _STATE}
+        return {**{key: value for key, value in state.items() if value is not None}, _STUCK: self._stuck}
 
     def restore(self, state: dict[str, float]) -> None:
-        """Go on from what `state` gave; without effect in other precisions."""
-        for key, value in state.items():
-            if hasattr(self._scaler, key):
-                setattr(self._scaler, key, value)
+        """Go on from what `state` gave; a scale that is fixed stays as the configuration has it.
+
+        Without effect in other precisions.
+        """
+        if self._scaler is None:
+            return
+        if self._is_dynamic:
+            for key, value in state.items():
+                if getattr(self._scaler, key, None) is not None:
+                    setattr(self._scaler, key, value)
+        if state.get("cur_scale") == self._scaler.cur_scale:
+            self._stuck = int(state.get(_STUCK, 0))

@@ -2,12 +2,13 @@
 
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 from launching import environment
 from recipes import tiny, write
 
-from apollo_ds.errors import EXIT_LOST_RANK, EXIT_OWN_FAULT
+from apollo_ds.errors import EXIT_LOST_RANK, EXIT_OWN_FAULT, EXIT_USER_ERROR
 
 _PROGRAM = """
 import sys, time
@@ -56,3 +57,21 @@ def test_a_fault_is_told_once_and_ends_all_at_once(tmp_path: Path) -> None:
     assert str(log) in printed[1]
     assert printed[1].count("\n") == 1
     assert "in fail" in log.read_text()
+
+
+def test_a_mistake_that_all_ranks_see_is_told_once_and_at_once(tmp_path: Path) -> None:
+    """Ranks that nothing of ours has launched, such as SLURM's, which would kill them after a minute."""
+    recipe = write(tiny("gpt2", tmp_path / "run"), tmp_path / "recipe.yaml")
+    command = [sys.executable, "-m", "apollo_ds", "train", recipe, "nosuch=1"]
+    shared = {**environment(), "WORLD_SIZE": "3", "LOCAL_WORLD_SIZE": "3", "MASTER_ADDR": "127.0.0.1"}
+    began = time.monotonic()
+    ranks = [
+        subprocess.Popen(
+            command, env={**shared, "RANK": str(rank), "LOCAL_RANK": str(rank)}, stderr=subprocess.PIPE, text=True
+        )
+        for rank in range(3)
+    ]
+    printed = [rank.communicate(timeout=120)[1] for rank in ranks]
+    assert time.monotonic() - began < 40
+    assert [rank.returncode for rank in ranks] == [EXIT_USER_ERROR] * 3
+    assert "".join(printed).count("unknown key nosuch") == "".join(printed).count("\n") == 1

@@ -1,27 +1,17 @@
 """What a process says of the error that ends it, in one line, on one rank, and its exit code."""
 
 import os
-import socket
 import sys
-import threading
 import time
-from collections.abc import Callable
 from contextlib import suppress
-from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from apollo_ds.errors import EXIT_LOST_RANK, EXIT_OWN_FAULT, EXIT_USER_ERROR, UserError
-from apollo_ds.ranks import RankOf
+from apollo_ds.training.faults.one_voice import is_to_tell, tell_the_others
 from apollo_ds.training.faults.stop_signal import STARTED_BY
 from data_prep.own_fault import sentence_of, tell_own_fault
 
-if TYPE_CHECKING:
-    from torch.distributed import Store
-
 _PROGRAM = "apollo-ds"
-_SECONDS_TO_ANSWER = 5.0
-_SECONDS_TO_COME_UP = 60.0
 _SECONDS_FOR_THE_CAUSE = 3.0
 """In which DeepSpeed's launcher, which looks each second, sees how the lost rank ended, and takes that exit code."""
 _LOSSES = ("gloo/transport/", "remote process exited", "ncclRemoteError")
@@ -49,10 +39,12 @@ def say_last_words(error: Exception, folder: Path | None = None, has_joined: boo
     is_told_of = code == EXIT_LOST_RANK and STARTED_BY in os.environ  # by `training/launch.py`, which sees all ends
     if code == EXIT_LOST_RANK and not is_told_of:
         time.sleep(_SECONDS_FOR_THE_CAUSE)
-    if not is_told_of and _is_first_to_tell(has_joined):
+    if not is_told_of and is_to_tell(has_joined):
         with suppress(OSError):  # nobody reads it
             sys.stdout.flush()
             print(_words(error, code, folder), file=sys.stderr, flush=True)
+    if not has_joined:
+        tell_the_others()
     return code
 
 
@@ -88,47 +80,3 @@ def _is_loss_of_a_rank(error: Exception) -> bool:
     from torch.distributed import DistNetworkError, DistStoreError
 
     return isinstance(error, DistNetworkError | DistStoreError)
-
-
-def _is_first_to_tell(has_joined: bool) -> bool:
-    """Whether this rank is the first that asks. The first rank keeps the count, where all ranks meet.
-
-    Where it does not answer, it is gone and has told why. A rank that fails early waits for it to come up.
-    """
-    try:
-        place = RankOf.this_process() or RankOf(0, 1)
-    except UserError:
-        return True  # nobody knows where the ranks would meet
-    is_first_rank = place.rank == 0
-    if place.count == 1 or (is_first_rank and not has_joined):
-        return True
-    answer: list[bool] = []
-    asking = threading.Thread(target=_ask, args=(_common_store if has_joined else _store_from_outside, answer))
-    asking.daemon = True
-    asking.start()
-    asking.join(_SECONDS_TO_ANSWER if has_joined else _SECONDS_TO_COME_UP)
-    return answer[0] if answer else is_first_rank
-
-
-def _ask(store: Callable[[], "Store"], answer: list[bool]) -> None:
-    with suppress(RuntimeError):  # there is no answer
-        answer.append(store().add("told", 1) == 1)
-
-
-def _common_store() -> "Store":
-    from torch.distributed.distributed_c10d import _get_default_store
-
-    return _get_default_store()
-
-
-def _store_from_outside() -> "Store":
-    """What the first rank keeps, for a rank that has not joined it; waits until it is there."""
-    place = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
-    while True:
-        with suppress(OSError):
-            socket.create_connection(place).close()
-            break
-        time.sleep(0.5)
-    from torch.distributed import TCPStore
-
-    return TCPStore(*place, is_master=False, wait_for_workers=False, timeout=timedelta(seconds=_SECONDS_TO_ANSWER))

@@ -95,10 +95,10 @@ def test_the_correction_takes_memory_for_a_chunk_at_most(
 
 def test_the_correction_does_not_make_the_host_wait(halves: tuple[torch.optim.Optimizer, CohortCorrection]) -> None:
     adam, correction = halves
-    correction.correct(adam)  # looks at Adam's counter, which it does again a thousand steps later
-    for _ in range(3):
+    for step in (1, 2, 999):
         adam.step()
         with HostWaits() as waits:
+            correction.begin_step(step, adam)
             correction.correct(adam)
         assert not waits.places
 
@@ -113,11 +113,40 @@ def test_a_step_that_was_skipped_is_not_corrected(halves: tuple[torch.optim.Opti
     assert torch.equal(parameter.detach(), before)
 
 
-def test_a_cohort_that_has_grown_old_costs_nothing(
-    halves: tuple[torch.optim.Optimizer, CohortCorrection], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("counter", "newest_rate", "joins"),
+    [(1 + 1_833, 0.01, True), (1 + 1_832, 0.01, False), (1 + 1_833, 0.005, False)],  # 0.99^1833 is below 1e-8
+)
+def test_a_cohort_joins_the_first_when_nothing_tells_them_apart(
+    counter: int, newest_rate: float, joins: bool, halves: tuple[torch.optim.Optimizer, CohortCorrection]
 ) -> None:
+    """At steps that their number alone chooses, so that a run that is resumed does it there too."""
     adam, correction = halves
-    adam.state[adam.param_groups[0]["params"][0]]["step"].fill_(1 + 1_833)  # 0.99^1834 is below 1e-8
-    monkeypatch.setattr(correction, "_taken", lambda *_: pytest.fail("is corrected"))
-    adam.step()
+    (parameter,) = adam.param_groups[0]["params"]
+    adam.state[parameter]["step"].fill_(counter)
+    correction.newest_learning_rate = newest_rate
+    correction.begin_step(1999, adam)
+    assert correction.masks[parameter].any()
+    correction.begin_step(2000, adam)
+    assert bool(correction.masks[parameter].any()) is not joins
+    before = parameter.detach().clone()
     correction.correct(adam)
+    assert torch.equal(parameter.detach(), before) is joins
+
+
+def test_those_as_old_as_the_first_are_left_alone_once_their_rate_is_the_same() -> None:
+    parameter = torch.nn.Parameter(torch.randn(64))
+    adam = torch.optim.AdamW([parameter], fused=True, **OPTIONS)
+    correction = CohortCorrection((0, 0), [parameter])
+    correction.masks[parameter][32:] = 1
+    correction.index()
+    parameter.grad = torch.randn(64)
+    adam.step()
+    before = parameter.detach().clone()
+    correction.newest_learning_rate = OPTIONS["lr"]
+    correction.correct(adam)
+    assert torch.equal(parameter.detach(), before)
+    correction.newest_learning_rate = 0.0
+    correction.correct(adam)
+    assert not torch.equal(parameter.detach()[32:], before[32:])
+    assert torch.equal(parameter.detach()[:32], before[:32])

@@ -10,7 +10,7 @@ from recipes import tiny
 
 from apollo_ds.errors import EXIT_LOST_RANK, EXIT_OWN_FAULT, EXIT_USER_ERROR, UserError
 from apollo_ds.training.console import RunConsole
-from apollo_ds.training.faults import last_words
+from apollo_ds.training.faults import last_words, one_voice
 from apollo_ds.training.faults.crash import leave_at_once
 
 _GLOO = "[/pytorch/third_party/gloo/gloo/transport/tcp/pair.cc:553] Connection closed by peer [127.0.0.1]:55017."
@@ -35,7 +35,7 @@ def rank_1(monkeypatch: pytest.MonkeyPatch) -> dist.Store:
     for name, value in {"RANK": "1", "WORLD_SIZE": "2"}.items():
         monkeypatch.setenv(name, value)
     store = dist.HashStore()
-    monkeypatch.setattr(last_words, "_common_store", lambda: store)
+    monkeypatch.setattr(one_voice, "common_store", lambda: store)
     monkeypatch.setattr(last_words, "_SECONDS_FOR_THE_CAUSE", 0.0)
     return store
 
@@ -89,7 +89,8 @@ def test_where_the_first_rank_has_not_come_up_only_it_tells(
 ) -> None:
     for name, value in {"RANK": rank, "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "9"}.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr(last_words, "_SECONDS_TO_COME_UP", 0.1)
+    monkeypatch.setattr(one_voice, "_SECONDS_TO_COME_UP", 0.1)
+    monkeypatch.setattr(one_voice, "_SECONDS_TO_BE_ASKED", 0.1)
     assert last_words.say_last_words(UserError("no such file")) == EXIT_USER_ERROR
     assert capsys.readouterr().err == said
 
