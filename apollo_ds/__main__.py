@@ -56,10 +56,16 @@ _Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="apollo-ds", description=__doc__)
     parser.add_argument("--version", action="version", version=f"apollo-ds {__version__}")
+    _add_local_rank(parser)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_training(commands)
     _add_results(commands)
     return parser
+
+
+def _add_local_rank(parser: argparse.ArgumentParser) -> None:
+    """DeepSpeed's launcher adds it behind the script, or behind a module. The rank comes from the environment."""
+    parser.add_argument("--local_rank", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
 
 
 def _add_training(commands: _Commands) -> None:
@@ -76,8 +82,7 @@ def _add_training(commands: _Commands) -> None:
     training = commands.add_parser("train", help="train a recipe on every GPU of this machine, or on two CPU ranks")
     _add_recipe(training)
     training.add_argument("--ranks", type=int, help="how many processes; default: one for each GPU, or two")
-    # DeepSpeed's launcher adds it; the rank comes from the environment.
-    training.add_argument("--local_rank", help=argparse.SUPPRESS)
+    _add_local_rank(training)
     training.set_defaults(command=_train)
 
     telling = commands.add_parser("keys", help="what a recipe may hold: every key, its type, default and meaning")

@@ -58,7 +58,24 @@ def free_port() -> str:
         return str(probe.getsockname()[1])
 
 
-def _number(name: str, least: int, most: int | None = None, default: int | None = None) -> int:
+def chosen_port() -> str:
+    """Where the ranks of this machine are to meet: at the user's MASTER_PORT, or at a port that is free.
+
+    Raises:
+        UserError: MASTER_PORT is no port.
+    """
+    if os.environ.get("MASTER_PORT"):
+        return str(_number("MASTER_PORT", 1, _LARGEST_PORT, advice="name a free port, or unset it"))
+    return free_port()
+
+
+def _number(
+    name: str,
+    least: int,
+    most: int | None = None,
+    default: int | None = None,
+    advice: str = "it is the launcher's to set",
+) -> int:
     text = os.environ.get(name)
     if text is None and default is not None:
         return default
@@ -69,5 +86,5 @@ def _number(name: str, least: int, most: int | None = None, default: int | None 
         )
     number = int(text) if text.isascii() and text.isdecimal() and len(text) < 10 else -1
     if number < least or (most is not None and number > most):
-        raise UserError(f"{name}: must be a whole number, {wanted}, not {shown(text)}; it is the launcher's to set")
+        raise UserError(f"{name}: must be a whole number, {wanted}, not {shown(text)}; {advice}")
     return number

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-"exec" "env" "PATH=${0%/*}/../.venv/bin:$PATH" "python3" "$0" "$@"
+"exec" "env" "PATH=${0%pretrain.sh}../.venv/bin:$PATH" "python3" "$0" "$@"
 # Bash runs the line above and stops there: it starts Python, that of the project's environment if there is one, with
 # this file. To Python, also on each rank that DeepSpeed's launcher starts, that line is a string.
 import sys

@@ -20,6 +20,8 @@ def with_lists_read(words: Sequence[str]) -> list[str]:
 
 
 def _line_of(name: str) -> list[str]:
+    if not name:
+        raise UserError(f"{SIGN}: name a list after it, such as {SIGN}methods.txt")
     task = os.environ.get(_TASK)
     if task is None:
         raise UserError(f"{_TASK}: is not set, though {SIGN}{name} is given; start the tasks by `sbatch --array=1-N`")
@@ -30,7 +32,14 @@ def _line_of(name: str) -> list[str]:
             f"{name}: has no line {shown(task)[1:-1]} for this task of the array; it has {len(lines)}, counted from 1 "
             f"without empty ones and those that begin with #: start the tasks by `sbatch --array=1-{len(lines) or 'N'}`"
         )
-    return lines[number - 1].split()
+    words = lines[number - 1].split()
+    if sum("=" not in word for word in words) > 1:
+        raise UserError(
+            f"{name}: line {number}: {shown(lines[number - 1])}: has more than a recipe and key=value words; "
+            "it is split at spaces, and no shell reads it: write lists without spaces and quotes, and remarks on their "
+            "own lines"
+        )
+    return words
 
 
 def _lines(name: str) -> list[str]:

@@ -64,6 +64,11 @@ def _check_combinations(keys: DeepSpeedKeys) -> None:
             f"deepspeed.{scaled_before}: is not for ZeRO {zero.stage} with reduce_scatter; remove it, or set "
             "zero_optimization.reduce_scatter: false"
         )
+    if zero.stage == 0 and keys.fp16.enabled and (keys.fp16.hysteresis != 2 or keys.fp16.consecutive_hysteresis):
+        raise UserError(
+            "deepspeed.fp16: hysteresis and consecutive_hysteresis have no effect without ZeRO; remove them, or set "
+            "zero_optimization.stage to 1"
+        )
     if zero.stage == 0 and (keys.bf16.enabled or keys.fp16.enabled) and keys.data_types.grad_accum_dtype == "fp32":
         raise UserError(
             "deepspeed.data_types.grad_accum_dtype: fp32 is not for bf16 or fp16 without ZeRO; remove it, or set "
@@ -103,11 +108,15 @@ def with_zero_stage(config: Mapping[str, Any], stage: int) -> dict[str, Any]:
     return {**config, "zero_optimization": {**config.get("zero_optimization", {}), "stage": stage}}
 
 
+def offloaded(config: Mapping[str, Any]) -> list[str]:
+    """What lives in the host's memory: `offload_optimizer`, `offload_param`."""
+    parts = {key: config.get("zero_optimization", {}).get(key) or {} for key in ("offload_optimizer", "offload_param")}
+    return [key for key, part in parts.items() if part.get("device", "none") != "none"]
+
+
 def offloads(config: Mapping[str, Any]) -> bool:
     """Whether optimizer or weights live in the host's memory."""
-    zero = config.get("zero_optimization", {})
-    parts = [zero.get(key) or {} for key in ("offload_optimizer", "offload_param")]
-    return any(part.get("device", "none") != "none" for part in parts)
+    return bool(offloaded(config))
 
 
 def settle(config: Mapping[str, Any], computes_bf16: bool, world_size: int) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from typing import Any
 import psutil
 import torch.distributed as dist
 
+from apollo_ds.errors import UserError
 from apollo_ds.ranks import ranks_of_this_machine
 
 _ADDRESSES = ("127.0.0.1", "localhost")
@@ -32,6 +33,9 @@ def meeting_place() -> str | None:
 
     Torch's way is also that of a launcher that has a store for the ranks already, as torchrun has. The environment gets
     the interface for Gloo and NCCL, unless it names one.
+
+    Raises:
+        UserError: it names one that this machine does not have.
     """
     address = os.environ["MASTER_ADDR"]
     is_of_one_machine = address in _ADDRESSES or ranks_of_this_machine() == int(os.environ["WORLD_SIZE"])
@@ -39,8 +43,27 @@ def meeting_place() -> str | None:
     if interface:
         for variable, form in _SETTINGS.items():
             os.environ.setdefault(variable, form.format(interface))
+    _check_interfaces()
     has_store = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
     return f"{_SCHEME}://" if address in _ADDRESSES and not has_store else None
+
+
+def _check_interfaces() -> None:
+    known = [name for _, name in socket.if_nameindex()]
+    for variable in _SETTINGS:
+        wanted = os.environ.get(variable, "")
+        if wanted.startswith("^"):  # NCCL: any but these
+            continue
+        # NCCL takes the beginnings of names, unless `=` stands before them; it may use any of them, and Gloo all.
+        names, is_exact = wanted.removeprefix("=").split(","), wanted.startswith("=") or variable.startswith("GLOO")
+        missing = [
+            name for name in names if not any(name == one if is_exact else one.startswith(name) for one in known)
+        ]
+        if wanted and (missing if variable.startswith("GLOO") else len(missing) == len(names)):
+            raise UserError(
+                f"{variable}: {socket.gethostname()} has no network interface {', '.join(missing)}; it has "
+                f"{', '.join(known)}"
+            )
 
 
 def interface_towards(host: str) -> str | None:

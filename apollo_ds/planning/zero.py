@@ -1,8 +1,8 @@
 """What a rank keeps under each ZeRO stage, and which one each of a run's stages trains under."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
-from apollo_ds.config.deepspeed import bucket_elements, offloads, precision, with_zero_stage, zero_stage
+from apollo_ds.config.deepspeed import bucket_elements, offloaded, offloads, precision, with_zero_stage, zero_stage
 from apollo_ds.config.recipe import Recipe
 from apollo_ds.models.flops import parameters, trainable_parameters
 from apollo_ds.schedule.stage import Stage
@@ -12,14 +12,26 @@ _MOMENT_BYTES = 8
 """Of a parameter in fp32, and of Adam's two moments."""
 
 
-def state_bytes(parameter_count: int, trained: int, zero_stage: int, ranks: int, bytes_a_number: int) -> float:
+def state_bytes(
+    parameter_count: int,
+    trained: int,
+    zero_stage: int,
+    ranks: int,
+    bytes_a_number: int,
+    elsewhere: Collection[str] = (),
+) -> float:
     """Weights of all parameters, gradients and optimizer of the trained ones, on one rank.
 
-    ZeRO 1 parts the optimizer, 2 gradients too, 3 weights too.
+    ZeRO 1 parts the optimizer, 2 gradients too, 3 weights too. `elsewhere` names what the host's memory holds, by
+    DeepSpeed's keys (`offloaded`): the optimizer from ZeRO 1 on, weights at 3.
     """
     weights, gradients = bytes_a_number * parameter_count, bytes_a_number * trained
     trains_in_place = zero_stage == 0 and bytes_a_number == _WEIGHT_BYTES  # else the optimizer has weights of its own
     optimizer = (_MOMENT_BYTES if trains_in_place else _WEIGHT_BYTES + _MOMENT_BYTES) * trained
+    if zero_stage >= 1 and "offload_optimizer" in elsewhere:
+        optimizer = 0
+    if zero_stage >= 3 and "offload_param" in elsewhere:
+        weights = 0
     return (
         weights / (ranks if zero_stage >= 3 else 1)
         + gradients / (ranks if zero_stage >= 2 else 1)
@@ -30,7 +42,8 @@ def state_bytes(parameter_count: int, trained: int, zero_stage: int, ranks: int,
 def stage_bytes(recipe: Recipe, stage: Stage, zero: int, ranks: int) -> float:
     """`state_bytes` of a stage of a recipe whose DeepSpeed configuration is settled."""
     all_parameters = parameters(stage.shape, stage.unique_layers)
-    return state_bytes(all_parameters, _trained(stage), zero, ranks, _bytes_a_number(recipe))
+    elsewhere = offloaded(recipe.deepspeed)
+    return state_bytes(all_parameters, _trained(stage), zero, ranks, _bytes_a_number(recipe), elsewhere)
 
 
 def bucket_bytes(recipe: Recipe, stage: Stage, zero: int, ranks: int) -> int:

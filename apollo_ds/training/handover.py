@@ -15,7 +15,7 @@ import psutil
 
 from apollo_ds.training.launch import HANDED_OVER_BY
 
-_RUNNERS = ("deepspeed", "deepspeed.pt", "ds")
+_RUNNERS = ("deepspeed", "deepspeed.pt", "ds", "deepspeed.launcher.runner")
 _LAUNCHER = ["-u", "-m", "deepspeed.launcher.launch"]
 _SET_BY_LAUNCHERS = (
     *("RANK", "LOCAL_RANK", "CROSS_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "LOCAL_SIZE", "CROSS_SIZE"),

@@ -19,7 +19,7 @@ from typing import IO
 
 from apollo_ds.errors import EXIT_HANG, EXIT_LOST_RANK, EXIT_OWN_FAULT, EXIT_STOPPED, EXIT_USER_ERROR, UserError
 from apollo_ds.gpus import usual_ranks, visible_gpus
-from apollo_ds.ranks import free_port
+from apollo_ds.ranks import chosen_port
 from apollo_ds.training.faults.stop_signal import STARTED_BY
 from apollo_ds.training.threads import share_cores
 
@@ -78,7 +78,7 @@ class Ranks:
             **{name: value for name, value in os.environ.items() if name != HANDED_OVER_BY},
             **dict.fromkeys(("WORLD_SIZE", "LOCAL_WORLD_SIZE", "LOCAL_SIZE"), str(self.count)),
             "MASTER_ADDR": "127.0.0.1",
-            "MASTER_PORT": os.environ.get("MASTER_PORT") or free_port(),
+            "MASTER_PORT": chosen_port(),
             STARTED_BY: f"{os.getpid()} {above}".rstrip(),
         }
         package = Path(__file__).resolve().parents[2]

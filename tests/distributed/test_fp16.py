@@ -29,7 +29,7 @@ class Course:
     complaint: str | None = None
 
 
-def trained(processes: Processes, recipe: Recipe) -> Course:
+def trained(processes: Processes, recipe: Recipe, stop_after: int | None = None) -> Course:
     """Train in emulated fp16."""
     course, step = Course([], []), Engine.train_step
 
@@ -41,7 +41,7 @@ def trained(processes: Processes, recipe: Recipe) -> Course:
 
     with fp16_as_on_a_gpu(), pytest.MonkeyPatch.context() as patching:
         patching.setattr(Engine, "train_step", followed)
-        course.complaint = train(processes, recipe)
+        course.complaint = train(processes, recipe, stop_after)
     return course
 
 
@@ -108,6 +108,29 @@ def test_a_scale_that_cannot_fall_is_told(stage: int, scale: dict[str, Any], tmp
     (complaint,) = {course.complaint for course in pool(2).run(trained, recipe_of(tmp_path / "run", config))}
     assert complaint
     assert "deepspeed.fp16: 10 steps in a row overflowed at a loss scale of 4.29497e+09, which cannot fall" in complaint
+
+
+@pytest.mark.parametrize("stage", [0, 1])
+def test_a_fixed_scale_is_the_configuration_s_also_where_a_run_goes_on(stage: int, tmp_path: Path) -> None:
+    config = fp16(stage, power=6)
+    config["fp16"]["loss_scale"] = 2.0**32
+    recipe = tiny("gpt2", tmp_path / "run", method="scratch", save_every=3, deepspeed=config)
+    pool(2).run(trained, recipe, 5)
+    config["fp16"]["loss_scale"] = 128.0
+    course = pool(2).run(trained, recipe.model_copy(update={"deepspeed": config}))[0]
+    assert course.complaint is None
+    assert set(course.scales) == {128.0}
+    assert not any(course.skipped)
+
+
+def test_overflows_at_a_fixed_scale_are_counted_across_starts(tmp_path: Path) -> None:
+    config = fp16(1, power=6)
+    config["fp16"]["loss_scale"] = 2.0**32
+    recipe = tiny("gpt2", tmp_path / "run", method="scratch", save_every=3, deepspeed=config)
+    pool(2).run(trained, recipe, 7)
+    course = pool(2).run(trained, recipe)[0]
+    assert len(course.scales) == 3, "six overflows were before, and the tenth is the last"
+    assert course.complaint
 
 
 def test_a_rank_that_cannot_compute_in_it_says_so(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 import torch
@@ -16,6 +17,7 @@ from apollo_ds.checkpoint.find import verify
 from apollo_ds.checkpoint.manifest import DamagedCheckpoint
 from apollo_ds.config.recipe import Recipe
 from apollo_ds.data.corpus import Corpus
+from apollo_ds.engine import cohorts
 from apollo_ds.engine.engine import Engine
 from apollo_ds.engine.processes import Processes
 from apollo_ds.training.run import make_trainer
@@ -52,6 +54,29 @@ def test_a_run_with_dropout_cut_short_goes_on_as_if_it_had_not_been(tmp_path: Pa
     pool(2).run(train, cut)
     assert losses(cut) == losses(whole)
     assert len(set(losses(whole))) == 12
+
+
+def train_looking_often(processes: Processes, recipe: Recipe, stop_after: int | None = None) -> str | None:
+    """Train, and see every ten steps which of the younger weights are old enough."""
+    with patch.object(cohorts, "_STEPS_BETWEEN_LOOKS", 10):
+        return train(processes, recipe, stop_after)
+
+
+@pytest.mark.parametrize("zero_stage", [1, 3])
+def test_younger_weights_grow_old_in_a_resumed_run_when_they_do_in_one_that_was_not(
+    zero_stage: int, tmp_path: Path
+) -> None:
+    method = {"name": "apollo", "layers": [1, 3, 6], "grow_at": [0.2, 0.4], "moments": "zero_new"}
+    changes = {"steps": 60, "method": method, "adam_betas": [0.5, 0.5], "deepspeed": zero(zero_stage)}
+    whole, cut = (tiny("bert", tmp_path / name, **changes, save_every=17) for name in ("whole", "cut"))
+    pool(2).run(train_looking_often, whole)
+    pool(2).run(train_looking_often, cut, 38)
+    pool(2).run(train_looking_often, cut)
+    assert events(cut, "resume")[-1]["step"] == 34
+    assert trained(cut) == trained(whole)
+    for rank in range(2):
+        name = f"checkpoints/step-60/rank-{rank:05d}.safetensors"
+        assert (cut.out / name).read_bytes() == (whole.out / name).read_bytes()
 
 
 def truncate(file: Path) -> None:

@@ -87,6 +87,9 @@ def test_two_ranks_without_a_gpu_or_as_many_as_wanted(listed: list[str], monkeyp
         (shell["DS_ACCELERATOR"], shell["GOMP_SPINCOUNT"], shell["OMP_NUM_THREADS"]) == ("cpu", "0", "1")
         for shell in Ranks(2, on_gpus=False).environments()
     )
+    monkeypatch.setenv("MASTER_PORT", "abc")
+    with pytest.raises(UserError, match=r"^MASTER_PORT: must be a whole number, 1 to 65535, not 'abc'; name a "):
+        Ranks(2, on_gpus=False).environments()
     listed.append(_FOUR)
     monkeypatch.setenv("DS_ACCELERATOR", "cpu")
     assert Ranks.of_this_machine() == Ranks(2, on_gpus=False)

@@ -10,6 +10,7 @@ import signal
 import socket
 import sys
 import threading
+from pathlib import Path
 from types import FrameType
 
 import psutil
@@ -80,15 +81,17 @@ class StopRequest:
 def _launchers() -> list[int]:
     """The processes that started this rank. When one of them dies, nobody is left to stop the run.
 
-    `training/launch.py` tells them. DeepSpeed's launchers are the ancestors of this process that were
-    given the same script.
+    `training/launch.py` tells them. Those of DeepSpeed and torchrun are the ancestors of this process that were given
+    the same script or module.
     """
     if STARTED_BY in os.environ:
         return [int(process) for process in os.environ[STARTED_BY].split()]
+    script = Path(sys.argv[0])
+    started = script.parent.name if script.name == "__main__.py" else sys.argv[0]
     found = []
     try:
         for ancestor in psutil.Process().parents():
-            if sys.argv[0] not in ancestor.cmdline():
+            if started not in ancestor.cmdline():
                 break
             found.append(ancestor.pid)
     except psutil.Error:

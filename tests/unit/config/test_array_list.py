@@ -7,7 +7,9 @@ import pytest
 from recipes import tiny, write
 
 from apollo_ds.__main__ import main
+from apollo_ds.config.array_list import with_lists_read
 from apollo_ds.config.packaged import DEFAULT_RECIPE, split_recipe
+from apollo_ds.errors import UserError
 
 _LINES = "# of the first grid\r\nmethod=scratch  out=a b=1\r\n\r\n   \r\nmine.yaml out=b\r\n#\r\nmethod=apollo\tout=c"
 
@@ -71,3 +73,21 @@ def _complaint(capsys: pytest.CaptureFixture[str], *words: str) -> str:
         main(["train", *words])
     assert ended.value.code == 2
     return capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("method='[deep_jump, pld]' my words", "line 1: .* it is split at spaces, and no shell reads it"),
+        ("seed=1  # the first", "line 1: .* remarks on their own lines"),
+    ],
+)
+def test_a_line_of_more_than_words_is_named(
+    line: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "1")
+    (tmp_path / "list").write_text(line)
+    with pytest.raises(UserError, match=said):
+        with_lists_read([f"@{tmp_path / 'list'}"])
+    with pytest.raises(UserError, match=r"^@: name a list"):
+        with_lists_read(["@"])

@@ -123,11 +123,12 @@ def test_what_training_does_not_use_may_be_switched_off(off: Any) -> None:
     [
         ({"zero_optimization": {"stage": 2}, "prescale_gradients": True}, "prescale_gradients"),
         ({"zero_optimization": {"stage": 3}, "gradient_predivide_factor": 4.0}, "gradient_predivide_factor"),
+        ({"fp16": {"enabled": True, "hysteresis": 3}}, "fp16"),
         ({"bf16": {"enabled": "auto"}, "data_types": {"grad_accum_dtype": "fp32"}}, "data_types.grad_accum_dtype"),
     ],
 )
 def test_what_deepspeed_fails_with_is_refused_before(config: dict[str, Any], named: str) -> None:
-    with pytest.raises(UserError, match=rf"^deepspeed\.{named}: .* remove it, or set zero_optimization\."):
+    with pytest.raises(UserError, match=rf"^deepspeed\.{named}: .* remove (it|them), or set zero_optimization\."):
         check_deepspeed(config)
 
 

@@ -4,6 +4,7 @@ import errno
 import os
 import socket
 from collections.abc import Iterator
+from contextlib import nullcontext
 from datetime import timedelta
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 
 from apollo_ds.engine import meeting
 from apollo_ds.engine.meeting import _meet, interface_towards, meeting_place
+from apollo_ds.errors import UserError
 
 INTERFACES = ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME")
 
@@ -69,9 +71,9 @@ def test_ranks_of_several_machines_talk_by_the_way_to_the_first(monkeypatch: pyt
         assert interface_towards(address) == name
     monkeypatch.setenv("MASTER_ADDR", found[0][1])
     monkeypatch.setenv("LOCAL_SIZE", "1")
-    monkeypatch.setenv("NCCL_SOCKET_IFNAME", "ib0")
+    monkeypatch.setenv("NCCL_SOCKET_IFNAME", "lo")
     assert meeting_place() is None
-    assert [os.environ[name] for name in INTERFACES] == [found[0][0], "ib0"]
+    assert [os.environ[name] for name in INTERFACES] == [found[0][0], "lo"]
 
 
 @pytest.mark.parametrize("loopback", ["127.0.1.1", "::1"])
@@ -106,3 +108,26 @@ def test_a_port_that_is_taken_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
         with pytest.raises(OSError) as caught:
             next(_meet("loopback://", timedelta(seconds=1)))
     assert caught.value.errno == errno.EADDRINUSE
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "is_there"),
+    [
+        ("GLOO_SOCKET_IFNAME", "lo", True),
+        ("GLOO_SOCKET_IFNAME", "nosuch0", False),
+        ("GLOO_SOCKET_IFNAME", "lo,nosuch0", False),
+        ("NCCL_SOCKET_IFNAME", "nosuch0", False),
+        ("NCCL_SOCKET_IFNAME", "=l", False),
+        ("NCCL_SOCKET_IFNAME", "nosuch0,l", True),  # the beginning of a name, and one of several is enough
+        ("NCCL_SOCKET_IFNAME", "^docker0", True),
+    ],
+)
+def test_an_interface_that_is_not_there_is_named(
+    name: str, value: str, is_there: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for variable, usual in {"GLOO_SOCKET_IFNAME": "lo", "NCCL_SOCKET_IFNAME": "lo", "MASTER_ADDR": "127.0.0.1"}.items():
+        monkeypatch.setenv(variable, usual)
+    monkeypatch.setenv("WORLD_SIZE", "1")
+    monkeypatch.setenv(name, value)
+    with nullcontext() if is_there else pytest.raises(UserError, match=rf"^{name}: .* has no network interface .*; it"):
+        meeting_place()

@@ -25,6 +25,13 @@ def test_what_is_frozen_has_weights_only() -> None:
     assert state_bytes(1_000_000, 250_000, 2, ranks=2, bytes_a_number=2) == 3.75e6
 
 
+def test_what_is_offloaded_is_not_on_the_gpu() -> None:
+    both = ["offload_optimizer", "offload_param"]
+    assert state_bytes(1_000_000, 1_000_000, 2, 8, 2, ["offload_optimizer"]) == 2e6 + 2e6 / 8
+    assert state_bytes(1_000_000, 1_000_000, 3, 8, 2, both) == 2e6 / 8
+    assert state_bytes(1_000_000, 1_000_000, 0, 8, 2, both) == 16e6  # without ZeRO nothing is
+
+
 def stages_of(recipe: Recipe, ranks: int) -> list[int]:
     return zero_stages(recipe, recipe.schedule().stages, ranks)
 

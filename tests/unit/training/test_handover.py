@@ -112,3 +112,24 @@ def test_ranks_watch_deepspeed_s_launchers_too(monkeypatch: pytest.MonkeyPatch) 
     assert HANDED_OVER_BY not in shell
     monkeypatch.setenv(STARTED_BY, shell[STARTED_BY])
     assert _launchers() == [os.getpid(), 8, 7]
+
+
+@pytest.mark.parametrize(
+    ("script", "command", "is_launcher"),
+    [
+        (SCRIPT, ["python", "torchrun", SCRIPT, "demo"], True),
+        ("/site/apollo_ds/__main__.py", ["python", "torchrun", "-m", "apollo_ds", "train"], True),
+        ("/site/apollo_ds/__main__.py", ["bash", "-c", "cd apollo_ds; make"], False),
+    ],
+)
+def test_ranks_watch_those_that_were_given_their_script_or_module(
+    script: str, command: list[str], is_launcher: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Rank:
+        def parents(self) -> list[_Process]:
+            return [_Process(7, command, None, {})]
+
+    monkeypatch.setattr(psutil, "Process", Rank)
+    monkeypatch.setattr(sys, "argv", [script])
+    monkeypatch.delenv(STARTED_BY, raising=False)
+    assert _launchers() == [7] * is_launcher
