@@ -63,7 +63,7 @@ class LossScaling:
         if self._stuck == _MOST_STUCK:
             raise UserError(
                 f"deepspeed.fp16: {_MOST_STUCK} steps in a row overflowed at a loss scale of {before:g}, which cannot "
-                "fall; lower learning_rate or fp16.loss_scale, or use bf16"
+                "fall; go on with bf16 or a lower fp16.loss_scale, or begin anew with a lower learning_rate"
             )
 
     def state(self) -> dict[str, float]:
