@@ -20,7 +20,7 @@ _WARM_UP = 3
 def host_waits(setting: Setting, processes: Processes, zero: int, with_young: bool = False) -> list[str]:
     """The places in the code at which a step under a ZeRO stage waits; `with_young` half of the weights are younger."""
     recipe = under_zero(recipe_of(setting, processes), zero).settled(processes.computes_bf16, processes.world_size)
-    plan = recipe.schedule().at(0)
+    plan = recipe.schedule().at(1)
     read = source_of(recipe).micro_batches(0, plan.seq_len, setting.samples, setting.samples, 0, 1)
     batches = on_device(read, processes)
     model = build(recipe.model, recipe.model.num_layers, 1)

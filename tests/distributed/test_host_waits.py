@@ -23,7 +23,7 @@ def waits_of_a_step(processes: Processes, recipe: Recipe, kind: str) -> list[str
     """Where a step makes the host wait, once those before it have set things up."""
     engine = Engine(build(recipe.model, 3, seed=1), recipe.engine_options(processes.world_size), processes)
     _, batch = model_and_batch(recipe.model.family, 4)
-    plan = replace(recipe.schedule().at(0), layer_map=(0, 1, 2, 2), learning_rate=1e-3)
+    plan = replace(recipe.schedule().at(1), layer_map=(0, 1, 2, 2), learning_rate=1e-3)
     if kind == "cohorts":
         engine.births = (0, 1)
         engine.cohorts = CohortCorrection(engine.births, flat_tensors(engine.deepspeed))

@@ -74,8 +74,8 @@ def test_a_task_takes_the_project_s_python_where_it_runs(
     rank = told[told.index("bash") :]
     start = rank.index(str(folder))
     assert rank[start + 1 :] == list(words)
-    command(folder / ".venv/bin/python", 'echo project "$@"' if taken == "project" else "exit 127")
-    command(folder / "bin/python", 'echo path "$@"')
+    command(folder / ".venv/bin/python3", 'echo project "$@"' if taken == "project" else "exit 127")
+    command(folder / "bin/python3", 'echo path "$@"')
     place = {"SLURM_PROCID": "3", "SLURM_LOCALID": "1", "SLURM_NTASKS": "4", "SLURM_NNODES": "2"}
     done = subprocess.run(
         ["bash", "-c", "\n".join(rank[2:start]), *rank[start:]],
