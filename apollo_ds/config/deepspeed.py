@@ -10,7 +10,7 @@ from apollo_ds.config.deepspeed_keys import REFUSED, DeepSpeedKeys, without_refu
 from apollo_ds.errors import UserError
 
 _LEAST_CLIPPING = 1e-6
-BUCKET = 50_000_000
+_BUCKET = 50_000_000
 """Gradients that are averaged at a time where the configuration does not say: a few of them overlap with the backward.
 DeepSpeed's own default is ten times as many, which is more than most models have."""
 _BUCKET_WITHOUT_ZERO = 500_000_000
@@ -56,7 +56,7 @@ def check_deepspeed(config: Mapping[str, Any]) -> None:
 
 
 def _check_combinations(keys: DeepSpeedKeys) -> None:
-    """Look for keys that DeepSpeed 0.19.8 takes and then fails with, together with others."""
+    """Look for keys that DeepSpeed 0.19.8 takes and then, together with others, fails with or does not heed."""
     zero = keys.zero_optimization
     scaled_before = "prescale_gradients" if keys.prescale_gradients else "gradient_predivide_factor"
     if zero.stage >= 2 and zero.reduce_scatter and (keys.prescale_gradients or keys.gradient_predivide_factor != 1.0):
@@ -145,7 +145,7 @@ def with_buckets(config: Mapping[str, Any], trained: int) -> dict[str, Any]:
     Where one holds them all, their averaging begins after the last of them, so that at ZeRO 1 and 2 it does not overlap
     with the backward: that would take a second buffer, and make the host wait for the device.
     """
-    zero = {"reduce_bucket_size": BUCKET, **config.get("zero_optimization", {})}
+    zero = {"reduce_bucket_size": _BUCKET, **config.get("zero_optimization", {})}
     zero["reduce_bucket_size"] = min(int(zero["reduce_bucket_size"]), max(1, trained))
     if zero_stage(config) in (1, 2) and zero["reduce_bucket_size"] == trained:
         zero["overlap_comm"] = False

@@ -107,7 +107,7 @@ class Processes:
             torch.cuda.set_device(self.device)
 
     def sum(self, values: torch.Tensor) -> torch.Tensor:
-        """The element-wise sum over all ranks, on this rank's device; values that are there already become it."""
+        """The element-wise sum over all ranks, on this rank's device; in place where the values are there already."""
         values = values.to(self.device)  # NCCL takes no others, and with offloading some lie on the CPU
         if self.world_size > 1:
             dist.all_reduce(values)

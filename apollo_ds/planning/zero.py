@@ -18,19 +18,19 @@ def state_bytes(
     zero_stage: int,
     ranks: int,
     bytes_a_number: int,
-    elsewhere: Collection[str] = (),
+    on_host: Collection[str] = (),
 ) -> float:
     """Weights of all parameters, gradients and optimizer of the trained ones, on one rank.
 
-    ZeRO 1 parts the optimizer, 2 gradients too, 3 weights too. `elsewhere` names what the host's memory holds, by
+    ZeRO 1 parts the optimizer, 2 gradients too, 3 weights too. `on_host` names what the host's memory holds, by
     DeepSpeed's keys (`offloaded`): the optimizer from ZeRO 1 on, weights at 3.
     """
     weights, gradients = bytes_a_number * parameter_count, bytes_a_number * trained
     trains_in_place = zero_stage == 0 and bytes_a_number == _WEIGHT_BYTES  # else the optimizer has weights of its own
     optimizer = (_MOMENT_BYTES if trains_in_place else _WEIGHT_BYTES + _MOMENT_BYTES) * trained
-    if zero_stage >= 1 and "offload_optimizer" in elsewhere:
+    if zero_stage >= 1 and "offload_optimizer" in on_host:
         optimizer = 0
-    if zero_stage >= 3 and "offload_param" in elsewhere:
+    if zero_stage >= 3 and "offload_param" in on_host:
         weights = 0
     return (
         weights / (ranks if zero_stage >= 3 else 1)
@@ -42,8 +42,8 @@ def state_bytes(
 def stage_bytes(recipe: Recipe, stage: Stage, zero: int, ranks: int) -> float:
     """`state_bytes` of a stage of a recipe whose DeepSpeed configuration is settled."""
     all_parameters = parameters(stage.shape, stage.unique_layers)
-    elsewhere = offloaded(recipe.deepspeed)
-    return state_bytes(all_parameters, _trained(stage), zero, ranks, _bytes_a_number(recipe), elsewhere)
+    on_host = offloaded(recipe.deepspeed)
+    return state_bytes(all_parameters, _trained(stage), zero, ranks, _bytes_a_number(recipe), on_host)
 
 
 def bucket_bytes(recipe: Recipe, stage: Stage, zero: int, ranks: int) -> int:

@@ -61,10 +61,10 @@ def _ask(whether: Callable[[], bool], answer: list[bool]) -> None:
 
 
 def _joined_answer() -> bool:
-    return common_store().add("told", 1) == 1
+    return _common_store().add("told", 1) == 1
 
 
-def common_store() -> "Store":
+def _common_store() -> "Store":
     """What the first rank keeps, for one that has joined it."""
     from torch.distributed.distributed_c10d import _get_default_store
 

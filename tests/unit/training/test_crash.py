@@ -35,7 +35,7 @@ def rank_1(monkeypatch: pytest.MonkeyPatch) -> dist.Store:
     for name, value in {"RANK": "1", "WORLD_SIZE": "2"}.items():
         monkeypatch.setenv(name, value)
     store = dist.HashStore()
-    monkeypatch.setattr(one_voice, "common_store", lambda: store)
+    monkeypatch.setattr(one_voice, "_common_store", lambda: store)
     monkeypatch.setattr(last_words, "_SECONDS_FOR_THE_CAUSE", 0.0)
     return store
 
