@@ -33,7 +33,7 @@ from apollo_ds.engine.engine import Engine
 from apollo_ds.engine.processes import Processes
 from apollo_ds.engine.side_channel import SideChannel
 from apollo_ds.models.families import family_of, preset
-from apollo_ds.models.pretraining import Batch, build
+from apollo_ds.models.pretraining import Batch, skeleton
 from apollo_ds.models.shape import ModelShape
 from apollo_ds.schedule.totals import Totals
 
@@ -81,7 +81,7 @@ def measure(preset_name: str, result: Path) -> None:
     processes = Processes.join()
     shape, folder = preset(preset_name), result.parent / "checkpoints"
     recipe = _recipe(shape, processes)
-    engine = Engine(build(shape, shape.num_layers, 0), recipe.engine_options(processes.world_size), processes)
+    engine = Engine(skeleton(shape, shape.num_layers), recipe.engine_options(processes.world_size), processes, seed=0)
     times = Times(SideChannel(processes))
     _alternate(engine, recipe, folder, times)
     if processes.is_first:

@@ -36,6 +36,7 @@ from apollo_ds.engine.engine import Engine
 from apollo_ds.engine.hardware import peak_memory_bytes, reset_peak_memory
 from apollo_ds.engine.malloc import return_freed_memory
 from apollo_ds.engine.processes import Processes
+from apollo_ds.engine.restore import grow
 from apollo_ds.growth.state import Shape, State
 from apollo_ds.growth.transition import growth_into
 from apollo_ds.models.families import family_of, preset
@@ -109,7 +110,7 @@ def measure(case: Case, variant: str, result: Path) -> None:
     source = GatheredState(state) if variant == "gather everything" else state
     engine.close()
     engine = engines.build(schedule, 1, initialised=False)
-    engine.restore(source, growth_into(large, small, seed=0))
+    grow(engine, source, growth_into(large, small, seed=0))
     del state, source
     processes.barrier()
     seconds = time.perf_counter() - started

@@ -74,7 +74,7 @@ def measure(result: Path) -> None:
         if way == "eight run":
             plans[way] = replace(plans[way], layer_map=(0, 1, 2, 4, 5, 7, 8, 10), scales=(1.0,) * 8)
         flops[way] = step_flops(schedule, plans[way])
-        engines[way] = Engine(build_for(stage, 0), options, processes)
+        engines[way] = Engine(build_for(stage), options, processes, seed=0)
     times: dict[str, list[float]] = {way: [] for way in WAYS}
     for _ in range(ROUNDS + 1):
         for way, engine in engines.items():

@@ -1,16 +1,18 @@
 """Which of its checkpoints a run goes on from: decided once, on the first rank, and told to the others.
 
-The first rank reads the manifests; all ranks together hash the files, each its share.
+The first rank reads the manifests. All ranks together read and hash the files, each its share, and tell each other
+what the headers say.
 """
 
+import os
 import socket
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from math import inf
 from pathlib import Path
 
-from apollo_ds.checkpoint.coverage import check_coverage
-from apollo_ds.checkpoint.find import check_files, checkpoints_in, has_traces, manifest_of
+from apollo_ds.checkpoint.find import Sound, check_files, checkpoints_in, has_traces, manifest_of
+from apollo_ds.checkpoint.index import FilePart, Index, Shapes, read_header
 from apollo_ds.checkpoint.manifest import DamagedCheckpoint, Manifest, step_of
 from apollo_ds.checkpoint.prune import set_aside
 from apollo_ds.checkpoint.save import point_latest_at
@@ -24,10 +26,19 @@ from apollo_ds.schedule.source_run import SourceRun
 class Choice:
     """A sound checkpoint, as all ranks see it."""
 
-    folder: Path
-    manifest: Manifest
+    sound: Sound
     complaints: tuple[str, ...]
     """What was wrong with each newer one."""
+
+    @property
+    def folder(self) -> Path:
+        """Where it is."""
+        return self.sound.folder
+
+    @property
+    def manifest(self) -> Manifest:
+        """What it says of itself."""
+        return self.sound.manifest
 
     @property
     def doubt(self) -> str:
@@ -58,10 +69,10 @@ def choose_checkpoint(folder: Path, run: str, processes: Processes, before: floa
     for candidate in processes.on_first(lambda: checkpoints_in(folder)):
         if step_of(candidate) >= before:
             continue
-        manifest, complaint = examine(candidate, run, processes)
-        if manifest and not complaint:
+        sound, complaint = examine(candidate, run, processes)
+        if sound:
             processes.on_first(partial(_tidy, folder, candidate, before))
-            return Choice(candidate, manifest, tuple(complaints))
+            return Choice(sound, tuple(complaints))
         complaints.append(complaint)
     _refuse_to_begin_anew(folder, complaints, processes, before)
     return None
@@ -73,59 +84,88 @@ def source_state(source: SourceRun, processes: Processes) -> SavedState:
     Raises:
         UserError: its checkpoint is damaged or gone; on every rank.
     """
-    manifest, complaint = examine(source.checkpoint, None, processes)
-    if complaint:
+    sound, complaint = examine(source.checkpoint, None, processes)
+    if sound is None:
         raise UserError(f"method.source: {complaint}; restore it, or begin again in another folder with out=...")
-    return SavedState(source.checkpoint, manifest)
+    return SavedState(sound)
 
 
-def examine(checkpoint: Path, run: str | None, processes: Processes) -> tuple[Manifest | None, str]:
-    """A checkpoint's manifest and, if it is not sound, what is wrong with it. All ranks together.
+def examine(checkpoint: Path, run: str | None, processes: Processes) -> tuple[Sound | None, str]:
+    """A checkpoint if it is sound, else what is wrong with it. All ranks together.
 
     Args:
         checkpoint: its folder.
         run: which run it must be of; None: any.
         processes: all ranks.
     Returns:
-        The manifest, or None, and an empty text, or a complaint.
+        The checkpoint and an empty text, or None and a complaint.
     Raises:
         UserError: a later version wrote it, or a rank cannot read what others can. On every rank.
     """
 
     def read() -> tuple[Manifest | None, str]:
         try:
-            manifest = manifest_of(checkpoint, run)
-            check_coverage(checkpoint, manifest)
+            return manifest_of(checkpoint, run), ""
         except DamagedCheckpoint as damage:
             return None, str(damage)
-        return manifest, ""
 
     manifest, complaint = processes.on_first(read)
     if manifest is None:
-        return manifest, complaint
-    share = list(manifest.files)[processes.rank :: processes.world_size]
-    complaints = processes.of_all(_complaint(checkpoint, share, manifest))
-    rank = next((rank for rank, complaint in enumerate(complaints) if complaint), None)
-    if rank is None:
-        return manifest, ""
-    theirs = list(manifest.files)[rank :: processes.world_size]
-    if rank and not processes.on_first(lambda: _complaint(checkpoint, theirs, manifest)):
+        return None, complaint
+    names = sorted(manifest.files)
+    shares = [names[rank :: processes.world_size] for rank in range(processes.world_size)]
+    found = processes.of_all(_look_at(checkpoint, shares[processes.rank], manifest, processes.is_first))
+    rank = next((rank for rank, share in enumerate(found) if share.complaint), None)
+    if rank is not None:
+        _see_that_all_find_it(checkpoint, rank, shares[rank], found[rank].complaint, manifest, processes)
+        return None, found[rank].complaint
+    parts = [found[number % len(found)].parts[number // len(found)] for number in range(len(names))]
+    index = Index(names, found[0].shapes, parts)
+    try:
+        index.check(checkpoint)
+    except DamagedCheckpoint as damage:
+        return None, str(damage)
+    return Sound(checkpoint, manifest, index), ""
+
+
+@dataclass(frozen=True)
+class _Share:
+    """What a rank finds in its share of a checkpoint's files."""
+
+    complaint: str = ""
+    """What is wrong with them, as this rank sees it; empty if nothing is."""
+    shapes: Shapes = field(default_factory=dict)
+    """The first rank's alone: they are the same in all files."""
+    parts: tuple[FilePart, ...] = ()
+
+
+def _look_at(checkpoint: Path, names: list[str], manifest: Manifest, has_shapes: bool) -> _Share:
+    try:
+        there = set(os.listdir(checkpoint))
+        absent = [name for name in manifest.files if name not in there]  # this rank may have to read any of them
+        check_files(checkpoint, absent or names, manifest)
+        headers = [read_header(checkpoint / name) for name in names]
+    except DamagedCheckpoint as damage:
+        return _Share(str(damage))
+    except OSError:
+        return _Share(f"{checkpoint}: missing or damaged")
+    return _Share(shapes=headers[0][0] if has_shapes else {}, parts=tuple(part for _, part in headers))
+
+
+def _see_that_all_find_it(
+    checkpoint: Path, rank: int, names: list[str], complaint: str, manifest: Manifest, processes: Processes
+) -> None:
+    """Let the first rank look at what another one complains of.
+
+    Raises:
+        UserError: it finds nothing wrong; on every rank.
+    """
+    if rank and not processes.on_first(lambda: _look_at(checkpoint, names, manifest, False).complaint):
         hosts = processes.of_all(socket.gethostname())
         raise UserError(
-            f"{complaints[rank]}: so rank {rank} on {hosts[rank]} finds it, but rank 0 on {hosts[0]} finds it sound; "
+            f"{complaint}: so rank {rank} on {hosts[rank]} finds it, but rank 0 on {hosts[0]} finds it sound; "
             f"see that {hosts[rank]} has the same files, then run the same command to resume"
         )
-    return None, complaints[rank]
-
-
-def _complaint(checkpoint: Path, names: list[str], manifest: Manifest) -> str:
-    """What is wrong with some of the files, as this rank sees it; empty if nothing is."""
-    absent = [name for name in manifest.files if not (checkpoint / name).is_file()]  # this rank will read all of them
-    try:
-        check_files(checkpoint, absent or names, manifest)
-    except DamagedCheckpoint as damage:
-        return str(damage)
-    return ""
 
 
 def _tidy(folder: Path, chosen: Path, before: float) -> None:

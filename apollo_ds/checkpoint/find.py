@@ -4,12 +4,13 @@ A run's own are chosen by all of its ranks together (`choose.py`). `newest_sound
 that another one starts from. Nothing here imports torch.
 """
 
+from dataclasses import dataclass
 from math import inf
 from pathlib import Path
 
 import xxhash
 
-from apollo_ds.checkpoint.coverage import check_coverage
+from apollo_ds.checkpoint.index import Index
 from apollo_ds.checkpoint.manifest import DamagedCheckpoint, Manifest, is_checkpoint, read_manifest, step_of
 
 SET_ASIDE = ".damaged"
@@ -27,8 +28,17 @@ def has_traces(folder: Path) -> bool:
     return aside or bool(checkpoints_in(folder)) or (folder / "latest").exists()
 
 
-def verify(checkpoint: Path, run: str | None = None) -> Manifest:
-    """Check all of a checkpoint; returns its manifest.
+@dataclass(frozen=True)
+class Sound:
+    """A checkpoint that has been verified."""
+
+    folder: Path
+    manifest: Manifest
+    index: Index
+
+
+def verify(checkpoint: Path, run: str | None = None) -> Sound:
+    """Check all of a checkpoint.
 
     Args:
         checkpoint: its folder.
@@ -38,9 +48,11 @@ def verify(checkpoint: Path, run: str | None = None) -> Manifest:
         UserError: a later version wrote it.
     """
     manifest = manifest_of(checkpoint, run)
-    check_files(checkpoint, list(manifest.files), manifest)
-    check_coverage(checkpoint, manifest)
-    return manifest
+    names = sorted(manifest.files)
+    check_files(checkpoint, names, manifest)
+    index = Index.read(checkpoint, names)
+    index.check(checkpoint)
+    return Sound(checkpoint, manifest, index)
 
 
 def manifest_of(checkpoint: Path, run: str | None) -> Manifest:

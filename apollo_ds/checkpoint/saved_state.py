@@ -1,55 +1,84 @@
 """A checkpoint as it is read: by any number of ranks, whichever number wrote it."""
 
-import json
 from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
+from typing import BinaryIO
 
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from apollo_ds.checkpoint.manifest import DamagedCheckpoint, Manifest, read_manifest
+from apollo_ds.checkpoint.find import Sound
+from apollo_ds.checkpoint.index import Piece
 from apollo_ds.errors import UserError
 from apollo_ds.growth.state import Shape, dtype_of
+
+_ELEMENTS_AT_ONCE = 1 << 24
+"""So many are read at a time for another device."""
 
 
 class SavedState:
     """A state on disk, written by any number of ranks, read by any other number without communication."""
 
-    def __init__(self, folder: Path, manifest: Manifest | None = None) -> None:
-        """Open a checkpoint that has been verified; its manifest is read if it is not given.
+    def __init__(self, sound: Sound) -> None:
+        """Open a checkpoint that has been verified."""
+        self.folder, self.manifest, self._index = sound.folder, sound.manifest, sound.index
+        self.counters = self.manifest.counters
+        self.bytes_read = 0
+        """So far, of all files."""
+
+    def names(self) -> Iterator[str]:
+        """See `State`."""
+        return iter(self._index.shapes)
+
+    def shape(self, name: str) -> Shape:
+        """See `State`."""
+        return self._index.shapes[name]
+
+    def gather(self, name: str, tensor: str, device: torch.device) -> Tensor:
+        """See `State`.
 
         Raises:
             UserError: a file cannot be read.
         """
-        self.folder = folder
-        try:
-            self.manifest = manifest or read_manifest(folder)
-            self._files = [safe_open(folder / name, framework="pt") for name in sorted(self.manifest.files)]
-            self._slices: list[dict[str, Any]] = [json.loads(file.metadata()["slices"]) for file in self._files]
-        except (OSError, SafetensorError, DamagedCheckpoint) as error:
-            raise UserError(f"{folder}: cannot be read ({error}); run the same command again") from None
-        self.counters = self.manifest.counters
+        whole = torch.empty(torch.Size(self.shape(name)).numel(), dtype=dtype_of(tensor))
+        self.read_into(name, tensor, 0, whole)
+        return whole.view(self.shape(name)).to(device)
 
-    def names(self) -> Iterator[str]:
-        """See `State`."""
-        return iter(self._slices[0])
+    def read_into(self, name: str, tensor: str, start: int, target: Tensor) -> None:
+        """See `StoredState`.
 
-    def shape(self, name: str) -> Shape:
-        """See `State`."""
-        return tuple(self._slices[0][name]["shape"])
-
-    def gather(self, name: str, tensor: str, device: torch.device) -> Tensor:
-        """See `State`."""
-        shape = self.shape(name)
-        whole = torch.zeros(torch.Size(shape).numel(), dtype=dtype_of(tensor))
-        for file, slices in zip(self._files, self._slices, strict=True):
-            if f"{name}/{tensor}" not in file.keys():  # noqa: SIM118 - not a dictionary
-                continue  # what was frozen has a weight only
-            part = file.get_tensor(f"{name}/{tensor}")
-            whole.narrow(0, slices[name]["start"], part.numel()).copy_(part)
-        return whole.view(shape).to(device)
+        Raises:
+            UserError: a file cannot be read.
+        """
+        pieces = list(self._index.pieces(name, tensor, start, len(target)))
+        if sum(piece.length for piece in pieces) < len(target):
+            target.zero_()
+        for piece in pieces:
+            self._read(piece, target.narrow(0, piece.start - start, piece.length))
 
     def release(self, name: str, tensor: str) -> None:
         """See `State`; the files are not in memory."""
+
+    def _read(self, piece: Piece, target: Tensor) -> None:
+        """Read by `readinto`, not by mapping the file, whose pages would count as this rank's memory."""
+        path = self.folder / piece.file
+        try:
+            with path.open("rb", buffering=0) as file:
+                file.seek(piece.byte)
+                for part in target.split(len(target) if target.device.type == "cpu" else _ELEMENTS_AT_ONCE):
+                    on_cpu = part if part.device.type == "cpu" else torch.empty_like(part, device="cpu")
+                    self.bytes_read += _read_fully(file, memoryview(on_cpu.numpy().data).cast("B"))
+                    if on_cpu is not part:
+                        part.copy_(on_cpu)
+        except OSError as error:
+            raise UserError(f"{path}: cannot be read ({error}); run the same command again") from None
+
+
+def _read_fully(file: BinaryIO, target: memoryview) -> int:
+    """Fill the target, which takes several turns where it is larger than 2 GiB; how many bytes it has."""
+    done = 0
+    while done < len(target):
+        count = file.readinto(target[done:])  # type: ignore[attr-defined]
+        if not count:
+            raise OSError("it ends too early")
+        done += count
+    return done

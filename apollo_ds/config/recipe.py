@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 from pydantic import BeforeValidator, Field, NonNegativeInt, PositiveInt, model_validator
 
 from apollo_ds.checked import Checked
-from apollo_ds.config.deepspeed import settle, zero_stage
+from apollo_ds.config.deepspeed import precision, settle, zero_stage
 from apollo_ds.config.packaged import expanded
 from apollo_ds.engine.options import EngineOptions
 from apollo_ds.errors import UserError
@@ -204,6 +204,8 @@ class Recipe(Checked):
             weight_decay=self.weight_decay,
             adam_betas=self.adam_betas,
             adam_epsilon=self.adam_epsilon,
+            precision=precision(self.deepspeed),
+            zero_stage=zero_stage(self.deepspeed),
             deepspeed=self.deepspeed,
         )
 

@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
-from itertools import chain
 from typing import Any
 
 import deepspeed
@@ -17,25 +16,19 @@ from apollo_ds.engine.finite import is_usable, nan_unless_finite, skip_unless_fi
 from apollo_ds.engine.frozen_layers import FrozenLayers
 from apollo_ds.engine.gradient_norm import speed_up_plain_step, speed_up_zero_step, sum_of_squares
 from apollo_ds.engine.loss_scaling import LossScaling
-from apollo_ds.engine.malloc import keep_freed_memory, return_freed_memory, trim
+from apollo_ds.engine.malloc import keep_freed_memory, return_freed_memory
 from apollo_ds.engine.options import EngineOptions
+from apollo_ds.engine.placement import place_weights, share_of
 from apollo_ds.engine.processes import Processes
 from apollo_ds.engine.teardown import tear_down
-from apollo_ds.growth.counters import WEIGHT, Counters
+from apollo_ds.growth.counters import Counters
 from apollo_ds.growth.stage_model import TrainableModel
-from apollo_ds.growth.state import Shape, ShardedState, Slice, State, dtype_of
-from apollo_ds.growth.weights_and_moments import StateMap
+from apollo_ds.growth.state import ShardedState, Slice
 from apollo_ds.models.layer_map import LayerMap
 from apollo_ds.models.loss import IGNORED
 from apollo_ds.models.pretraining import Batch
 from apollo_ds.rng import Stream, random_bits
 from apollo_ds.schedule.schedule import StepPlan
-
-_LARGE = 2**18
-"""After a tensor of at least this many elements is restored, freed memory is given back to the system."""
-
-_Target = tuple[str, Shape, layout.OwnedSlice | None]
-"""Of a parameter to restore the name, the shape, and this rank's slice; None for one that is frozen."""
 
 
 @dataclass(frozen=True)
@@ -54,21 +47,17 @@ class StepResult:
 
 
 class Engine:
-    """One stage's model, optimizer and shards. Close it before the next one is made."""
+    """One stage's model, optimizer and shards. Close it before the next one is made.
 
-    def __init__(self, model: TrainableModel, options: EngineOptions, processes: Processes) -> None:
+    The model is a skeleton, which gets fresh weights from `seed`. Without one, a state is to be restored (`restore`).
+    """
+
+    def __init__(
+        self, model: TrainableModel, options: EngineOptions, processes: Processes, seed: int | None = None
+    ) -> None:
         self.model, self.processes = model, processes
         self.seed = options.seed
-        self.frozen_parameters = {
-            name: self._own_share(parameter.detach().float())
-            for name, parameter in model.named_parameters()
-            if not parameter.requires_grad
-        }
-        config = {
-            **options.deepspeed,
-            "train_micro_batch_size_per_gpu": options.micro_batch,
-            "gradient_accumulation_steps": options.accumulation_steps,
-        }
+        self.frozen_parameters = place_weights(model, options, processes, seed)
         optimizer = torch.optim.AdamW(
             _parameter_groups(model, options.weight_decay),
             lr=0.0,
@@ -76,7 +65,7 @@ class Engine:
             eps=options.adam_epsilon,
             fused=True,
         )
-        self.deepspeed: Any = deepspeed.initialize(model=model, optimizer=optimizer, config=config)[0]
+        self.deepspeed: Any = deepspeed.initialize(model=model, optimizer=optimizer, config=options.config)[0]
         return_freed_memory()  # of what the weights were before, and before the moments take as much
         self._own_norm: Tensor | None = None
         speed_up_zero_step(self.deepspeed.optimizer)
@@ -200,22 +189,16 @@ class Engine:
         counters = Counters(layout.adam_step(self.deepspeed), self.births, self.loss_scaling.state())
         return ShardedState(slices, counters)
 
-    def _own_share(self, whole: Tensor) -> Slice:
-        """This rank's equal share of a frozen parameter, in fp32 on the CPU; the model may hold it less precisely."""
-        share = -(-whole.numel() // self.processes.world_size)
-        part = whole.flatten()[share * self.processes.rank :][:share]
-        start = min(whole.numel(), share * self.processes.rank)
-        return Slice(tuple(whole.shape), start, {WEIGHT: part.to("cpu", torch.float32, copy=True)})
-
     def _slices_of_layer(self, layer: int) -> list[layout.OwnedSlice]:
         prefix = f"model.{self.model.family.blocks}.{layer}."
-        return [part for name, _, part in self._slices() if name.startswith(prefix) and part.length]
+        return [part for name, _, part in self.slices() if name.startswith(prefix) and part.length]
 
-    def _slices(self) -> Iterator[tuple[str, tuple[int, ...], layout.OwnedSlice]]:
+    def slices(self) -> Iterator[tuple[str, tuple[int, ...], layout.OwnedSlice]]:
+        """Name, full shape and this rank's slice of each parameter that trains; see `layout.owned_slices`."""
         return layout.owned_slices(self.deepspeed, self.cohorts.masks if self.cohorts else {})
 
     def _distinct_slices(self) -> Iterator[tuple[str, tuple[int, ...], layout.OwnedSlice]]:
-        for name, shape, part in self._slices():
+        for name, shape, part in self.slices():
             if layout.is_replicated(self.deepspeed):
                 share = -(-part.length // self.processes.world_size)
                 first = min(part.length, share * self.processes.rank)
@@ -224,66 +207,25 @@ class Engine:
                 part = layout.OwnedSlice(first, tensors)  # noqa: PLW2901
             yield name, shape, part
 
-    @torch.no_grad()
-    def restore(self, state: State, growth: StateMap | None = None) -> None:
-        """Load a state, as it is or grown, one tensor of one parameter at a time, and release what has been read.
+    def write_frozen(self, name: str, whole: Tensor) -> None:
+        """Give a parameter that does not train its weight, of the full shape."""
+        layout.write_frozen(self.model.get_parameter(name), whole, self.processes.rank)
+        self.frozen_parameters[name] = share_of(whole, tuple(whole.shape), self.processes)
 
-        No rank ever holds a second full copy, and after it a `ShardedState` is empty.
-
-        Raises:
-            KeyError: the state lacks a parameter that the model needs.
-            ValueError: a parameter's shape is not the model's.
-        """
-        counters = growth.counters(state.counters) if growth else state.counters
-        self._set_counters(counters)
-        exists = set(state.names())
-        by_source: dict[tuple[str, ...], list[_Target]] = {}
-        frozen = ((name, part.shape, None) for name, part in self.frozen_parameters.items())
-        for name, shape, part in chain(self._slices(), frozen):
-            sources = growth.sources(name, exists) if growth else (name,)
-            by_source.setdefault(sources, []).append((name, shape, part))
-        # Small parameters first: when the largest are gathered, most of the state has been released.
-        groups = sorted(by_source.items(), key=lambda group: max(torch.Size(shape).numel() for _, shape, _ in group[1]))
-        last_use = {source: sources for sources, _ in groups for source in sources}
-        for sources, targets in groups:
-            for key in counters.tensors:
-                old = {source: self._gather(state, source, key) for source in sources}
-                for name, shape, part in targets:
-                    if part is None and key != WEIGHT:
-                        continue
-                    new = growth.apply(name, key, old, state.counters) if growth else old[name]
-                    if new is not None:
-                        self._write(name, new, shape, part, key)
-                old, new = {}, None  # nothing is kept while the next is gathered
-                for source in sources:
-                    if last_use[source] == sources:
-                        state.release(source, key)
-                if max(torch.Size(shape).numel() for _, shape, _ in targets) >= _LARGE:
-                    trim()
-        if self.cohorts:
-            self.cohorts.index()
-        layout.refresh_weights(self.deepspeed)
-
-    def _write(self, name: str, new: Tensor, shape: Shape, part: layout.OwnedSlice | None, key: str) -> None:
-        if new.shape != shape:
-            raise ValueError(f"{name}: shape {tuple(new.shape)} in the state, {shape} in the model")
-        if part is not None:
-            part.tensors[key].copy_(new.flatten().narrow(0, part.start, part.length))
-        else:
-            layout.write_frozen(self.model.get_parameter(name), new, self.processes.rank)
-            self.frozen_parameters[name] = self._own_share(new)
-
-    def _gather(self, state: State, name: str, key: str) -> Tensor:
-        if key in state.counters.tensors:
-            return state.gather(name, key, self.processes.device)
-        return torch.zeros(state.shape(name), dtype=dtype_of(key), device=self.processes.device)  # one cohort so far
-
-    def _set_counters(self, counters: Counters) -> None:
+    def set_counters(self, counters: Counters) -> None:
+        """Begin to restore a state: take over its counters, and make room for its cohorts."""
         layout.set_adam_step(self.deepspeed, counters.adam_step)
         self.loss_scaling.restore(counters.loss_scaler)
         self.births = counters.births
         if len(counters.births) > 1:
             self.cohorts = CohortCorrection(counters.births, layout.flat_tensors(self.deepspeed))
+
+    @torch.no_grad()
+    def start_from_restored(self) -> None:
+        """End what `set_counters` began: the slices are as they should be, and the weights follow from them."""
+        if self.cohorts:
+            self.cohorts.index()
+        layout.refresh_weights(self.deepspeed)
 
     def close(self) -> None:
         """Free everything the engine holds. A second call does nothing: a growth that failed has closed it already."""
@@ -295,6 +237,7 @@ class Engine:
 
 def _parameter_groups(model: TrainableModel, weight_decay: float) -> list[dict[str, Any]]:
     """Matrices and embeddings decay; biases and normalisations, which are vectors, do not."""
-    matrices = [p for p in model.parameters() if p.requires_grad and p.dim() > 1]
-    vectors = [p for p in model.parameters() if p.requires_grad and p.dim() <= 1]
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    matrices = [parameter for parameter in trained if len(layout.full_shape(parameter)) > 1]
+    vectors = [parameter for parameter in trained if len(layout.full_shape(parameter)) <= 1]
     return [{"params": matrices, "weight_decay": weight_decay}, {"params": vectors, "weight_decay": 0.0}]

@@ -19,5 +19,17 @@ class EngineOptions:
     """Of matrices and embeddings; vectors do not decay."""
     adam_betas: tuple[float, float]
     adam_epsilon: float
+    precision: str
+    """fp32, bf16 or fp16: what the model computes in."""
+    zero_stage: int
     deepspeed: Mapping[str, Any]
     """DeepSpeed's own configuration, with nothing in it left to the machine."""
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """DeepSpeed's own, with the sizes of batches."""
+        return {
+            **self.deepspeed,
+            "train_micro_batch_size_per_gpu": self.micro_batch,
+            "gradient_accumulation_steps": self.accumulation_steps,
+        }

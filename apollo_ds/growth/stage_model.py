@@ -2,22 +2,20 @@
 
 from apollo_ds.growth.learned import operator_of
 from apollo_ds.growth.learned.model import LearnedGrowthModel
-from apollo_ds.models.pretraining import PretrainingModel, build
+from apollo_ds.models.pretraining import PretrainingModel, skeleton
 from apollo_ds.schedule.stage import Stage
 
 TrainableModel = PretrainingModel | LearnedGrowthModel
 
 
-def build_for(
-    stage: Stage, seed: int | None, *, activation_checkpointing: bool = False, compile_blocks: bool = False
-) -> TrainableModel:
-    """The model that a stage trains, the same for the same seed; without one it is to be filled from a state.
+def build_for(stage: Stage, *, activation_checkpointing: bool = False, compile_blocks: bool = False) -> TrainableModel:
+    """The model that a stage trains, as a skeleton: its parameters take no memory, and an engine gives them weights.
 
     One that learns a growth operator is neither checkpointed nor compiled: its weights exist only in its forward.
     """
     if stage.learned_growth:
-        return LearnedGrowthModel(operator_of(stage.learned_growth, stage), seed)
-    model = build(stage.shape, stage.unique_layers, seed)
+        return LearnedGrowthModel(operator_of(stage.learned_growth, stage))
+    model = skeleton(stage.shape, stage.unique_layers)
     if stage.frozen_layers:
         model.freeze(stage.frozen_layers)
     if stage.tied_gradients == "mean":

@@ -43,6 +43,16 @@ class State(Protocol):
         """This tensor of this parameter will not be read again: its memory may go."""
 
 
+class StoredState(State, Protocol):
+    """A state on disk, of which a rank can read a part without the others."""
+
+    def read_into(self, name: str, tensor: str, start: int, target: Tensor) -> None:
+        """Read elements `start` to `start + len(target)` of a flattened parameter's tensor; zeros where it has none.
+
+        `target` is contiguous, of the dtype that `dtype_of` says, on any device.
+        """
+
+
 @dataclass(frozen=True)
 class Slice:
     """Elements start to start + length of a flattened parameter: CPU tensors of shape (length,).
@@ -72,19 +82,30 @@ class ShardedState:
         return self.slices[name].shape
 
     def gather(self, name: str, tensor: str, device: torch.device) -> Tensor:
-        """See `State`; summed over ranks, exact because each element comes from one rank."""
+        """See `State`."""
         if (name, tensor) in self._released:
             raise KeyError(f"{name}: its {tensor} has been released")
-        part = self.slices[name]
-        whole = torch.zeros(torch.Size(part.shape).numel(), dtype=dtype_of(tensor), device=device)
-        if tensor in part.tensors:  # what was frozen has a weight only
-            whole.narrow(0, part.start, part.tensors[tensor].numel()).copy_(part.tensors[tensor])
-        if dist.get_world_size() > 1:
-            for chunk in whole.split(_ELEMENTS_AT_ONCE):  # the backend's own buffer is as large as what it sums
-                dist.all_reduce(chunk)
-        return whole.view(part.shape)
+        part, elements = self.slices[name], torch.Size(self.slices[name].shape).numel()
+        # What was frozen has a weight only.
+        own = part.tensors.get(tensor, torch.empty(0, dtype=dtype_of(tensor)))
+        return joined(own, part.start if len(own) else 0, elements, device).view(part.shape)
 
     def release(self, name: str, tensor: str) -> None:
         """See `State`."""
         self.slices[name].tensors.pop(tensor, None)
         self._released.add((name, tensor))
+
+
+def joined(part: Tensor, start: int, elements: int, device: torch.device) -> Tensor:
+    """So many elements on a device, of which each rank gives those from its own `start` on. All ranks together.
+
+    Each element comes from one rank at most, and is 0 where it comes from none. Ranks add up what they have as whole
+    numbers, which keeps every bit.
+    """
+    whole = torch.zeros(elements, dtype=part.dtype, device=device)
+    whole.narrow(0, start, len(part)).copy_(part)
+    if dist.get_world_size() > 1:
+        bits = whole.view(torch.int32) if whole.dtype == torch.float32 else whole
+        for chunk in bits.split(_ELEMENTS_AT_ONCE):  # the backend's own buffer is as large as what it sums
+            dist.all_reduce(chunk)
+    return whole

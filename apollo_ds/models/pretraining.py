@@ -1,15 +1,15 @@
 """A `transformers` model with its pretraining loss: the blocks run in the order of a layer map."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
-from transformers.initialization import no_init_weights
 
 from apollo_ds.models.attention import ATTENTION
 from apollo_ds.models.families import family_of
+from apollo_ds.models.initial_values import initial_values, without_weights
 from apollo_ds.models.layer_map import LayerMap
 from apollo_ds.models.layer_view import LayerView
 from apollo_ds.models.loss import summed_cross_entropy
@@ -37,6 +37,14 @@ class PretrainingModel(nn.Module):
         parent, _, name = self.family.blocks.rpartition(".")
         blocks = cast(nn.ModuleList, model.get_submodule(self.family.blocks))
         setattr(model.get_submodule(parent), name, LayerView(list(blocks)))
+
+    def initial_values(self, seed: int) -> Iterator[tuple[str, Tensor]]:
+        """Each parameter's name and its fresh value, whole, in fp32 on the CPU; the same for the same seed.
+
+        They are drawn as for the full depth: GPT-2 scales its residual projections by the number of layers.
+        """
+        for name, value in initial_values(_without_weights(self.shape, self.unique_layers), seed):
+            yield f"model.{name}", value
 
     @property
     def unique_layers(self) -> int:
@@ -102,22 +110,33 @@ def frozen_names(shape: ModelShape, layers: int) -> Callable[[str], bool]:
     return lambda name: name.startswith(prefixes)
 
 
-def build(shape: ModelShape, unique_layers: int, seed: int | None) -> PretrainingModel:
-    """A freshly initialised model with so many unique blocks, the same for the same seed.
+def without_memory(shape: tuple[int, ...], trains: bool = True) -> nn.Parameter:
+    """A parameter of which only the shape is there. Its `data` can be set to a tensor of any device and precision."""
+    return nn.Parameter(torch.empty(()).expand(shape), trains)
 
-    Weights are drawn as for the full depth: GPT-2 scales its residual projections by the number of layers. Without a
-    seed they are left uninitialised, and the caller must fill them from a state.
-    """
-    family = family_of(shape)
-    config = family.config(shape.model_copy(update={"num_layers": unique_layers}))
-    config._attn_implementation = ATTENTION
-    with no_init_weights():
-        model = family.model_class()(config)
-    config.num_hidden_layers = shape.num_layers
-    if seed is None:
-        model.tie_weights()
-        return PretrainingModel(shape, model)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        model.init_weights()
+
+def skeleton(shape: ModelShape, unique_layers: int) -> PretrainingModel:
+    """A model with so many unique blocks whose parameters take no memory (`without_memory`); its buffers are filled."""
+    model = _without_weights(shape, unique_layers)
+    model.tie_weights()
+    own: dict[Tensor, nn.Parameter] = {}
+    for module in model.modules():
+        for name, parameter in module._parameters.items():
+            if parameter is not None:
+                module._parameters[name] = own.setdefault(parameter, without_memory(tuple(parameter.shape)))
     return PretrainingModel(shape, model)
+
+
+def build(shape: ModelShape, unique_layers: int) -> PretrainingModel:
+    """The same with memory for its weights, whole, in fp32 on the CPU; the caller must fill them."""
+    model = skeleton(shape, unique_layers)
+    for parameter in model.parameters():
+        parameter.data = torch.empty(parameter.shape)
+    return model
+
+
+def _without_weights(shape: ModelShape, unique_layers: int) -> PreTrainedModel:
+    family = family_of(shape)
+    config = family.config(shape)
+    config._attn_implementation = ATTENTION
+    return without_weights(family.model_class(), config, unique_layers)

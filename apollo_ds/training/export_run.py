@@ -35,7 +35,7 @@ def export_run(run: RunFolder, folder: Path, step: int | None = None) -> Path:
     for _ in range(_ATTEMPTS):
         chosen = _choose(run, recorded.run, step)
         try:
-            state = SavedState(chosen, verify(chosen, recorded.run))
+            state = SavedState(verify(chosen, recorded.run))
         except (DamagedCheckpoint, OSError, UserError) as damage:
             if chosen.is_dir():
                 raise UserError(f"{damage}; choose another with --step") from None

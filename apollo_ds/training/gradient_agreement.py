@@ -23,7 +23,7 @@ def gradient_agreement(state: State, stage: Stage, batch: Batch, processes: Proc
     ranks' batches (Yang et al. 2021). Every rank holds the whole copy while it measures.
     """
     order = stage.map_to(stage.evaluation_depth)
-    model = build(stage.shape, len(order), None).to(processes.device)
+    model = build(stage.shape, len(order)).to(processes.device)
     placement = DepthMap(order, f"model.{model.family.blocks}", stage.shape.family)
     with torch.no_grad():
         for name, parameter in model.named_parameters():

@@ -16,6 +16,7 @@ from apollo_ds.config.deepspeed import precision
 from apollo_ds.config.recipe import Recipe
 from apollo_ds.config.run_folder import RunFolder
 from apollo_ds.data.batches import BatchSource
+from apollo_ds.engine import restore
 from apollo_ds.engine.hardware import Utilisation
 from apollo_ds.engine.processes import Processes
 from apollo_ds.models.pretraining import Batch
@@ -112,14 +113,14 @@ class Trainer:
     def _make_engine(self, choice: Choice | None) -> None:
         """Build the stage's engine, and fill it from the checkpoint, or from the source run if there is one."""
         source = self.schedule.source_run
-        state = SavedState(choice.folder, choice.manifest) if choice else None
+        state = SavedState(choice.sound) if choice else None
         if source and not state:
             state = source_state(source, self.processes)
         self.watchdog.progress("building the model", Limit.SETUP)
         self.engine = self.engines.build(self.schedule, self.stage, initialised=state is None)
         if state:
             self.watchdog.progress("reading the checkpoint", Limit.SETUP)
-            self.engine.restore(state)
+            restore.load(self.engine, state)
 
     def _announce_and_tidy(self, choice: Choice | None) -> None:
         zero_stage = self.engines.zero_stages(self.schedule)[self.stage]

@@ -11,7 +11,7 @@ from apollo_ds.engine.cohorts import CohortCorrection
 from apollo_ds.engine.engine import Engine
 from apollo_ds.engine.layout import flat_tensors
 from apollo_ds.engine.processes import Processes
-from apollo_ds.models.pretraining import build
+from apollo_ds.models.pretraining import skeleton
 from apollo_ds.planning.zero import under_zero
 
 _WARM_UP = 3
@@ -23,8 +23,8 @@ def host_waits(setting: Setting, processes: Processes, zero: int, with_young: bo
     plan = recipe.schedule().at(1)
     read = source_of(recipe).micro_batches(0, plan.seq_len, setting.samples, setting.samples, 0, 1)
     batches = on_device(read, processes)
-    model = build(recipe.model, recipe.model.num_layers, 1)
-    engine = Engine(model, recipe.engine_options(processes.world_size), processes)
+    model = skeleton(recipe.model, recipe.model.num_layers)
+    engine = Engine(model, recipe.engine_options(processes.world_size), processes, seed=1)
     if with_young:
         engine.births = (0, 1)
         engine.cohorts = CohortCorrection(engine.births, flat_tensors(engine.deepspeed))

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from apollo_ds.config.recipe import Recipe
 from apollo_ds.engine.engine import Engine
 from apollo_ds.engine.processes import Processes
-from apollo_ds.models.pretraining import Batch, build
+from apollo_ds.models.pretraining import Batch, skeleton
 from speed.pacing import finish_on_device
 from speed.settings import source_of
 
@@ -19,8 +19,8 @@ def bare_steps(recipe: Recipe, processes: Processes, micro_batches: int = 1) -> 
         plan.first_token, plan.seq_len, recipe.global_batch_size, share, processes.rank, processes.world_size
     )
     placed = on_device(batches, processes)
-    model = build(recipe.model, recipe.model.num_layers, 1)
-    engine = Engine(model, recipe.engine_options(processes.world_size), processes)
+    model = skeleton(recipe.model, recipe.model.num_layers)
+    engine = Engine(model, recipe.engine_options(processes.world_size), processes, seed=1)
 
     def steps(count: int) -> float:
         processes.barrier()

@@ -11,7 +11,7 @@ import torch
 from apollo_ds.config.recipe import Recipe
 from apollo_ds.engine.engine import Engine
 from apollo_ds.engine.processes import Processes
-from apollo_ds.models.pretraining import build
+from apollo_ds.models.pretraining import skeleton
 from speed.bare_steps import on_device
 from speed.pacing import finish_on_device
 from speed.settings import Setting, recipe_of, source_of
@@ -120,10 +120,10 @@ def _drawn_over_fixed(drawn: Times, fixed: Times, rounds: int) -> dict[str, list
 
 
 def _engine(recipe: Recipe, processes: Processes, compiled: bool = False) -> Engine:
-    model = build(recipe.model, 1, 1)
+    model = skeleton(recipe.model, 1)
     if compiled:
         model.compile_blocks()
-    return Engine(model, recipe.engine_options(processes.world_size), processes)
+    return Engine(model, recipe.engine_options(processes.world_size), processes, seed=1)
 
 
 def _graphs_compiled() -> int:

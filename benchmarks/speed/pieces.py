@@ -49,7 +49,10 @@ def _in_turn(ways: dict[str, Callable[[], Tensor]]) -> dict[str, float]:
 
 def _layers(setting: Setting, dtype: torch.dtype) -> dict[str, Callable[[], Tensor]]:
     shape = setting.shape.model_copy(update={"num_layers": 1})
-    model = build(shape, 1, seed=0).to(dtype)
+    model = build(shape, 1)
+    for name, value in model.initial_values(seed=0):
+        model.get_parameter(name).data = value
+    model.to(dtype)
     hidden = torch.randn(setting.samples, setting.seq_len, shape.hidden_size, dtype=dtype, requires_grad=True)
 
     def with_attention(implementation: str) -> Callable[[], Tensor]:

@@ -15,7 +15,7 @@ import torch
 
 from apollo_ds.config.deepspeed import zero_stage
 from apollo_ds.engine.processes import Processes
-from apollo_ds.models.pretraining import build
+from apollo_ds.models.pretraining import skeleton
 from speed.bare_steps import bare_steps
 from speed.profiles import profile_steps
 from speed.settings import SETTINGS, recipe_of
@@ -57,7 +57,7 @@ def of_ranks(name: str, processes: Processes) -> dict[str, Any]:
     steps(_WARM_UP)
     seconds = statistics.median(steps(1) for _ in range(_STEPS))
     profiled = profile_steps(steps, 3)
-    model = build(recipe.model, recipe.model.num_layers, 1)
+    model = skeleton(recipe.model, recipe.model.num_layers)
     dtype = torch.bfloat16 if processes.computes_bf16 else torch.float32
     exchange = _exchange_seconds(sum(parameter.numel() for parameter in model.parameters()), dtype, processes)
     return {

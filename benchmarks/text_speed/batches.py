@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from apollo_ds.models.pretraining import skeleton
 from text_speed.texts import shards
 
 if TYPE_CHECKING:
@@ -62,7 +63,6 @@ def training(family: str) -> dict[str, float]:
 
     from apollo_ds.config.load import load_recipe
     from apollo_ds.engine.engine import Engine
-    from apollo_ds.models.pretraining import build
 
     source, size = _source(_SEQ_LEN, family), _TRAINED_AT_ONCE
     read = {"ours": lambda i: source.micro_batches(i * BATCH * _SEQ_LEN, _SEQ_LEN, BATCH, BATCH, 0, 1)}
@@ -70,7 +70,7 @@ def training(family: str) -> dict[str, float]:
     processes = join_alone()
     overrides = ["method=scratch", f"model.family={family}", "model.num_layers=3", f"micro_batch_size={size}"]
     recipe = load_recipe(_RECIPE, overrides).settled(processes.computes_bf16, processes.world_size)
-    engine = Engine(build(recipe.model, 3, 1), recipe.engine_options(processes.world_size), processes)
+    engine = Engine(skeleton(recipe.model, 3), recipe.engine_options(processes.world_size), processes, seed=1)
     batch, plan = source.micro_batches(0, _SEQ_LEN, size, size, 0, 1), recipe.schedule().at(0)
     trained = _seconds_each(size, {"training": lambda i: engine.train_step(batch, [plan] * len(batch))}, times=4)
     processes.leave()

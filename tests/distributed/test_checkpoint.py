@@ -77,7 +77,7 @@ def test_training_goes_on_while_a_checkpoint_is_written(tmp_path: Path) -> None:
     for name in ("step-4", "step-8", "step-12"):
         files = [recipe.out / "checkpoints" / name / "rank-00001.safetensors" for recipe in (whole, slow)]
         assert files[0].read_bytes() == files[1].read_bytes()
-        saved = SavedState(files[1].parent)
+        saved = SavedState(verify(files[1].parent))
         recorded = (slow.out / "metrics.jsonl").read_bytes()[: saved.manifest.metrics_bytes].splitlines()
         assert json.loads(recorded[-1]) == {"event": "checkpoint", "step": saved.manifest.totals.step}
 

@@ -14,6 +14,7 @@ from runs import events, train, trained
 from transformers import AutoTokenizer, PreTrainedModel
 
 from apollo_ds.checkpoint.export import export
+from apollo_ds.checkpoint.find import verify
 from apollo_ds.checkpoint.saved_state import SavedState
 from apollo_ds.config.load import load_recipe
 from apollo_ds.config.packaged import DEFAULT_RECIPE
@@ -56,7 +57,7 @@ def test_a_run_cut_short_goes_on_as_if_it_had_not_been(whole: Recipe, tmp_path: 
 
 def test_the_exported_model_has_the_trainer_s_held_out_loss(whole: Recipe, tmp_path: Path) -> None:
     family, text = family_of(whole.model), Corpus.open(whole.data)
-    export(SavedState(last_checkpoint(whole)), whole.schedule().stages[-1], text, tmp_path / "model")
+    export(SavedState(verify(last_checkpoint(whole))), whole.schedule().stages[-1], text, tmp_path / "model")
     head = "AutoModelForMaskedLM" if family.is_masked else "AutoModelForCausalLM"
     loaded = getattr(transformers, head).from_pretrained(tmp_path / "model").eval()
     assert type(loaded) is family.model_class()

@@ -51,7 +51,7 @@ def step_and_look(processes: Processes, recipe: Recipe, stage_number: int, steps
     """Train a stage; what its layers hold before and after, and the elements that ranks exchanged in its last step."""
     schedule = recipe.schedule()
     stage = schedule.stages[stage_number]
-    engine = Engine(build_for(stage, seed=1), recipe.engine_options(processes.world_size), processes)
+    engine = Engine(build_for(stage), recipe.engine_options(processes.world_size), processes, seed=1)
     source = BatchSource(corpus(recipe.model.family), recipe.model, recipe.seq_len, recipe.seed)
     first = schedule.first_steps[stage_number]
     seen: list[dict[str, Any]] = []
@@ -69,7 +69,7 @@ def step_and_look(processes: Processes, recipe: Recipe, stage_number: int, steps
         with Traffic() as traffic:
             engine.train_step(batches, [plan] * len(batches))
         seen.append({"plan": plan, "state": engine.capture()})
-    optimizer_elements = sum(part.length for _, _, part in engine._slices())
+    optimizer_elements = sum(part.length for _, _, part in engine.slices())
     state = [
         {
             name: {key: tensor.clone() for key, tensor in part.tensors.items()}

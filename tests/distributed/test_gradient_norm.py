@@ -4,11 +4,12 @@ import pytest
 import torch
 from ranks import pool
 from recipes import tiny, zero
+from small_models import build
 
 from apollo_ds.config.recipe import Recipe
 from apollo_ds.engine.engine import Engine
 from apollo_ds.engine.processes import Processes
-from apollo_ds.models.pretraining import build
+from apollo_ds.models.pretraining import skeleton
 
 
 def norms(processes: Processes, recipe: Recipe) -> tuple[float, float]:
@@ -20,7 +21,7 @@ def norms(processes: Processes, recipe: Recipe) -> tuple[float, float]:
     model(*batch).backward()
     gradients = torch.cat([p.grad.double().flatten() for p in model.parameters() if p.grad is not None])
     expected = float((processes.sum(gradients) / processes.world_size).norm())
-    engine = Engine(build(recipe.model, 6, seed=1), recipe.engine_options(processes.world_size), processes)
+    engine = Engine(skeleton(recipe.model, 6), recipe.engine_options(processes.world_size), processes, seed=1)
     found = float(engine.train_step([batch], [recipe.schedule().at(recipe.steps - 1)]).grad_norm)
     engine.close()
     return found, expected
@@ -34,7 +35,7 @@ def test_the_norm_is_that_of_the_ranks_mean_gradient(stage: int) -> None:
 
 def first_moment(processes: Processes, recipe: Recipe) -> tuple[float, float]:
     """Norms of a first step's gradient, as the engine has it, and of Adam's first moment after it."""
-    engine = Engine(build(recipe.model, 6, seed=1), recipe.engine_options(processes.world_size), processes)
+    engine = Engine(skeleton(recipe.model, 6), recipe.engine_options(processes.world_size), processes, seed=1)
     random = torch.Generator().manual_seed(processes.rank)
     ids = torch.randint(recipe.model.vocab_size, (4, 32), generator=random)
     batch = (ids, torch.arange(32).expand(4, 32), ids)

@@ -14,14 +14,14 @@ from apollo_ds.engine.cohorts import CohortCorrection
 from apollo_ds.engine.engine import Engine
 from apollo_ds.engine.layout import flat_tensors
 from apollo_ds.engine.processes import Processes
-from apollo_ds.models.pretraining import build
+from apollo_ds.models.pretraining import skeleton
 
 _WARM_UP = 2
 
 
 def waits_of_a_step(processes: Processes, recipe: Recipe, kind: str) -> list[str]:
     """Where a step makes the host wait, once those before it have set things up."""
-    engine = Engine(build(recipe.model, 3, seed=1), recipe.engine_options(processes.world_size), processes)
+    engine = Engine(skeleton(recipe.model, 3), recipe.engine_options(processes.world_size), processes, seed=1)
     _, batch = model_and_batch(recipe.model.family, 4)
     plan = replace(recipe.schedule().at(1), layer_map=(0, 1, 2, 2), learning_rate=1e-3)
     if kind == "cohorts":

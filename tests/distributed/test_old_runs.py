@@ -10,6 +10,7 @@ import torch
 from ranks import pool
 from runs import events
 
+from apollo_ds.checkpoint.find import verify
 from apollo_ds.checkpoint.saved_state import SavedState
 from apollo_ds.config.load import load_resolved
 from apollo_ds.config.recipe import Recipe
@@ -34,7 +35,7 @@ def resumed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Recipe, list[bool
 def go_on(processes: Processes, recipe: Recipe) -> bool:
     """Train to the end; whether this rank's state was the checkpoint's before."""
     with make_trainer(recipe, processes) as trainer:
-        saved = SavedState(recipe.out / "checkpoints" / f"step-{STOPPED_AFTER}")
+        saved = SavedState(verify(recipe.out / "checkpoints" / f"step-{STOPPED_AFTER}"))
         state = trainer.engine.capture()
         same = state.counters == saved.counters and [*state.names()] == [*saved.names()]
         for name, part in state.slices.items():

@@ -151,8 +151,8 @@ def train_and_crash(processes: Processes, recipe: Recipe, method: str, call: int
         # Saving at steps 5 and 10 captures too: the second capture is that of the growth at step 5.
         pytest.param("capture", 2, id="after capture"),
         pytest.param("close", 1, id="after teardown"),
-        pytest.param("_set_counters", 1, id="during restore"),
-        pytest.param("restore", 1, id="after restore"),
+        pytest.param("set_counters", 1, id="during restore"),
+        pytest.param("start_from_restored", 1, id="after restore"),
         pytest.param("train_step", 7, id="before the next checkpoint"),
     ],
 )

@@ -17,7 +17,7 @@ from torch.profiler import ProfilerActivity, profile
 from apollo_ds.config.recipe import Recipe
 from apollo_ds.engine.engine import Engine
 from apollo_ds.engine.processes import Processes
-from apollo_ds.models.pretraining import build
+from apollo_ds.models.pretraining import skeleton
 from apollo_ds.planning.micro_batch import micro_batch_of
 
 SCRATCH = {"method": "scratch", "eval_every": 100, "save_every": 100}
@@ -71,10 +71,10 @@ def test_checkpointed_activations_train_shared_layers_alike(family: str, zero_st
 
 def offloaded(processes: Processes, recipe: Recipe) -> list[float]:
     """Losses of one layer that runs several times, at every depth."""
-    model = build(recipe.model, 1, seed=1)
+    model = skeleton(recipe.model, 1)
     if recipe.activation_checkpointing:
         model.checkpoint_activations()
-    engine = Engine(model, recipe.engine_options(processes.world_size), processes)
+    engine = Engine(model, recipe.engine_options(processes.world_size), processes, seed=1)
     _, batch = model_and_batch("bert", 4)
     plan = recipe.schedule().at(0)
     depths = [1, 6, 3, 5, 2]
@@ -103,7 +103,7 @@ def test_what_is_offloaded_to_the_cpu_trains_shared_layers_alike(stage: int, wei
 
 def work_of_steps(processes: Processes, recipe: Recipe, depths: list[int]) -> list[Counter[str]]:
     """The operations of each step of one layer that runs at these depths in turn, by name, and their sum of FLOPs."""
-    engine = Engine(build(recipe.model, 1, seed=1), recipe.engine_options(processes.world_size), processes)
+    engine = Engine(skeleton(recipe.model, 1), recipe.engine_options(processes.world_size), processes, seed=1)
     _, batch = model_and_batch(recipe.model.family, 4)
     plan = recipe.schedule().at(0)
     found = []

@@ -12,6 +12,7 @@ from runs import events, train
 from transformers import AutoModelForMaskedLM
 
 from apollo_ds.checkpoint.export import export
+from apollo_ds.checkpoint.find import verify
 from apollo_ds.checkpoint.saved_state import SavedState
 from apollo_ds.config.recipe import Recipe
 from apollo_ds.engine.hardware import peak_memory_bytes
@@ -46,7 +47,7 @@ def test_growth_in_bf16_leaves_the_held_out_loss_unchanged(in_bf16: Recipe) -> N
 
 
 def test_a_run_before_its_last_growth_exports_at_full_depth(in_bf16: Recipe, tmp_path: Path) -> None:
-    saved = SavedState(in_bf16.out / "checkpoints" / "step-5")
+    saved = SavedState(verify(in_bf16.out / "checkpoints" / "step-5"))
     stage = in_bf16.schedule().stages[saved.manifest.course.stage]
     export(saved, stage, corpus("bert"), tmp_path / "model")
     model = AutoModelForMaskedLM.from_pretrained(tmp_path / "model")

@@ -2,10 +2,11 @@
 
 import torch
 from recipes import tiny
+from small_models import build
 
 from apollo_ds.models.families import FAMILIES
 from apollo_ds.models.loss import IGNORED
-from apollo_ds.models.pretraining import Batch, PretrainingModel, build
+from apollo_ds.models.pretraining import Batch, PretrainingModel
 
 
 def model_and_batch(family: str, samples: int) -> tuple[PretrainingModel, Batch]:

@@ -7,13 +7,15 @@ from growths import randomised
 from manifests import manifest_of
 from safetensors.torch import save_file
 from small_checkpoints import values_of
+from small_models import build
 from transformers import BertTokenizer, GPT2Tokenizer, PreTrainedTokenizerBase
 
 from apollo_ds.checkpoint.export import export
+from apollo_ds.checkpoint.find import verify
 from apollo_ds.checkpoint.manifest import rank_file
 from apollo_ds.checkpoint.saved_state import SavedState
 from apollo_ds.data.corpus import Corpus
-from apollo_ds.models.pretraining import PretrainingModel, build
+from apollo_ds.models.pretraining import PretrainingModel
 from apollo_ds.models.shape import ModelShape
 from apollo_ds.schedule.stage import Stage
 from data_prep import files
@@ -72,5 +74,5 @@ def write_export(model: PretrainingModel, text: Corpus, folder: Path) -> Path:
     files.write_hashed(checkpoint / "manifest.json", values_of(checkpoint, 1))
     distribution = (0.0, 0.0, 1.0)
     stage = Stage("apollo", 1, model.shape, model.unique_layers, POSITIONS, depth_distribution=distribution)
-    export(SavedState(checkpoint), stage, text, folder / "model")
+    export(SavedState(verify(checkpoint)), stage, text, folder / "model")
     return folder / "model"

@@ -3,13 +3,14 @@
 from typing import Any
 
 import torch
+from small_models import build
 from torch import Tensor
 
 from apollo_ds.growth.counters import COHORT, Counters
 from apollo_ds.growth.depth_map import DepthMap
 from apollo_ds.growth.weights_and_moments import Growth
 from apollo_ds.models.families import FAMILIES
-from apollo_ds.models.pretraining import PretrainingModel, build
+from apollo_ds.models.pretraining import PretrainingModel
 from apollo_ds.models.shape import ModelShape
 
 

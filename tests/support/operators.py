@@ -1,13 +1,13 @@
 """Learned growth operators between small models."""
 
 import torch
+from small_models import build
 from torch import Tensor
 
 from apollo_ds.growth.learned.ligo import LiGO
 from apollo_ds.growth.learned.mango import Mango
 from apollo_ds.growth.learned.operator import LearnedOperator
 from apollo_ds.models.families import FAMILIES
-from apollo_ds.models.pretraining import build
 from apollo_ds.models.shape import ModelShape
 
 FAMILY_NAMES = sorted(FAMILIES)

@@ -12,7 +12,7 @@ from apollo_ds.data.batches import BatchSource
 from apollo_ds.data.corpus import Corpus
 from apollo_ds.engine.engine import Engine
 from apollo_ds.engine.processes import Processes
-from apollo_ds.models.pretraining import build
+from apollo_ds.models.pretraining import skeleton
 
 
 def step_with_poison(processes: Processes, recipe: Recipe, poison: float) -> list[Any]:
@@ -23,7 +23,9 @@ def step_with_poison(processes: Processes, recipe: Recipe, poison: float) -> lis
     source = BatchSource(Corpus.open(recipe.data), recipe.model, recipe.seq_len, recipe.seed)
     results = []
     for plans in ([0, 1, 2], [0, 2]):
-        engine = Engine(build(recipe.model, 6, recipe.seed), recipe.engine_options(processes.world_size), processes)
+        engine = Engine(
+            skeleton(recipe.model, 6), recipe.engine_options(processes.world_size), processes, seed=recipe.seed
+        )
         norms = []
         for step in plans:
             plan = recipe.schedule().at(step)

@@ -8,17 +8,19 @@ import torch
 from engines import offload, train_steps, whole_state
 from recipes import zero
 
+from apollo_ds.checkpoint.find import verify
 from apollo_ds.checkpoint.progress import Course, LossMemory, Progress
 from apollo_ds.checkpoint.save import save_checkpoint
 from apollo_ds.checkpoint.saved_state import SavedState
 from apollo_ds.config.recipe import Recipe
 from apollo_ds.engine.engine import Engine
 from apollo_ds.engine.processes import Processes
+from apollo_ds.engine.restore import grow, load
 from apollo_ds.engine.side_channel import SideChannel
 from apollo_ds.growth.transition import growth_into
 from apollo_ds.growth.weights_and_moments import no_growth
 from apollo_ds.models.families import FAMILIES
-from apollo_ds.models.pretraining import build
+from apollo_ds.models.pretraining import skeleton
 from apollo_ds.schedule.totals import Totals
 
 SAVED_AT = 6
@@ -26,8 +28,8 @@ SAVED_AT = 6
 
 def engine_for(recipe: Recipe, stage: int, processes: Processes, seed: int = 1) -> Engine:
     """The engine of a stage, with weights from a seed."""
-    model = build(recipe.model, recipe.schedule().stages[stage].unique_layers, seed)
-    return Engine(model, recipe.engine_options(processes.world_size), processes)
+    model = skeleton(recipe.model, recipe.schedule().stages[stage].unique_layers)
+    return Engine(model, recipe.engine_options(processes.world_size), processes, seed)
 
 
 def save_and_go_on(processes: Processes, recipe: Recipe, folder: Path, more: int) -> list[float]:
@@ -38,7 +40,7 @@ def save_and_go_on(processes: Processes, recipe: Recipe, folder: Path, more: int
     engine.close()
     engine = engine_for(recipe, 1, processes)
     before, after = recipe.schedule().stages
-    engine.restore(state, growth_into(after, before, seed=0))
+    grow(engine, state, growth_into(after, before, seed=0))
     train_steps(processes, engine, recipe, range(5, SAVED_AT))
     progress = Progress(
         Totals(step=SAVED_AT), Course(1, [5, 15]), metrics_bytes=0, metrics_hash="", memory=LossMemory()
@@ -52,8 +54,8 @@ def save_and_go_on(processes: Processes, recipe: Recipe, folder: Path, more: int
 def load_and_go_on(processes: Processes, recipe: Recipe, folder: Path, more: int) -> tuple[bool, list[float]]:
     """Whether the loaded state equals the saved one to the bit, and the losses of some more steps."""
     engine = engine_for(recipe, 1, processes, seed=2)
-    saved = SavedState(folder / f"step-{SAVED_AT}")
-    engine.restore(saved)
+    saved = SavedState(verify(folder / f"step-{SAVED_AT}"))
+    load(engine, saved)
     loaded = whole_state(processes, engine)
     expected = {
         f"{name}/{key}": saved.gather(name, key, torch.device("cpu"))
@@ -75,7 +77,7 @@ def rebuild_often(processes: Processes, recipe: Recipe, times: int) -> list[int]
         state = engine.capture()
         engine.close()
         engine = engine_for(recipe, 0, processes)
-        engine.restore(state)
+        grow(engine, state, no_growth(3, f"model.{FAMILIES[recipe.model.family].blocks}", recipe.model.family))
         del state
         gc.collect()
         sizes.append(psutil.Process().memory_info().rss)
@@ -87,13 +89,13 @@ def train_and_perhaps_rebuild(
     processes: Processes, recipe: Recipe, rebuild: bool
 ) -> tuple[list[float], dict[str, torch.Tensor]]:
     """Three steps, perhaps a growth from 3 to 3 layers, five more steps."""
-    engine = Engine(build(recipe.model, 3, seed=1), recipe.engine_options(processes.world_size), processes)
+    engine = Engine(skeleton(recipe.model, 3), recipe.engine_options(processes.world_size), processes, seed=1)
     losses = train_steps(processes, engine, recipe, range(3))
     if rebuild:
         state = engine.capture()
         engine.close()
-        engine = Engine(build(recipe.model, 3, seed=2), recipe.engine_options(processes.world_size), processes)
-        engine.restore(state, no_growth(3, f"model.{FAMILIES[recipe.model.family].blocks}", recipe.model.family))
+        engine = Engine(skeleton(recipe.model, 3), recipe.engine_options(processes.world_size), processes, seed=2)
+        grow(engine, state, no_growth(3, f"model.{FAMILIES[recipe.model.family].blocks}", recipe.model.family))
     losses += train_steps(processes, engine, recipe, range(3, 8))
     result = whole_state(processes, engine)
     engine.close()

@@ -7,11 +7,11 @@ from tempfile import mkdtemp
 from typing import Any
 
 from corpora import corpus
+from small_models import build
 from transformers import AutoTokenizer
 from transformers.utils.logging import disable_progress_bar
 
 from apollo_ds.models.families import FAMILIES
-from apollo_ds.models.pretraining import build
 from apollo_ds.models.shape import ModelShape
 
 POSITIONS = 48

@@ -1,6 +1,6 @@
 """The model of a learning stage: it trains an operator's coefficients through the network that they lead to."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Self
 
 import torch
@@ -9,7 +9,7 @@ from torch.func import functional_call
 
 from apollo_ds.growth.learned.operator import LearnedOperator
 from apollo_ds.models.layer_map import LayerMap
-from apollo_ds.models.pretraining import PretrainingModel, build
+from apollo_ds.models.pretraining import PretrainingModel, skeleton, without_memory
 
 
 def flat_name(name: str) -> str:
@@ -22,27 +22,31 @@ class LearnedGrowthModel(nn.Module):
 
     Its parameters are the operator's coefficients, which train, and the small model's weights, which do not. All of
     them belong to this module and not to a submodule. So ZeRO 3 gathers all of them for the forward, which makes the
-    large weights. With a seed the coefficients are initialised, the same for the same seed. All other parameters are
-    left uninitialised, and the caller must fill them from a state.
+    large weights. They take no memory until they are given values: the coefficients fresh ones or saved ones, all
+    others those of a state.
     """
 
     grown: PretrainingModel
     """The large network: not a submodule, and without weights of its own."""
 
-    def __init__(self, operator: LearnedOperator, seed: int | None) -> None:
+    def __init__(self, operator: LearnedOperator) -> None:
         super().__init__()
         self.operator = operator
         self.shape = operator.new
         for name, shape in operator.coefficient_shapes.items():
-            coefficient = torch.empty(shape) if seed is None else operator.initial(name, seed)
-            self.register_parameter(flat_name(name), nn.Parameter(coefficient))
+            self.register_parameter(flat_name(name), without_memory(shape))
         for name, shape in operator.old_shapes.items():
-            self.register_parameter(flat_name(name), nn.Parameter(torch.empty(shape), requires_grad=False))
-        grown = build(operator.new, operator.new_layers, None)
+            self.register_parameter(flat_name(name), without_memory(shape, trains=False))
+        grown = skeleton(operator.new, operator.new_layers)
         for parameter in grown.parameters():
             parameter.data = torch.empty(0)
         object.__setattr__(self, "grown", grown)
         self.family = grown.family
+
+    def initial_values(self, seed: int) -> Iterator[tuple[str, Tensor]]:
+        """See `PretrainingModel`; of the coefficients."""
+        for name in self.operator.coefficient_shapes:
+            yield flat_name(name), self.operator.initial(name, seed)
 
     @property
     def unique_layers(self) -> int:

@@ -15,7 +15,7 @@ from apollo_ds.growth.depth_and_width import width_between
 from apollo_ds.growth.state import Shape
 from apollo_ds.models.axes import Dimensions
 from apollo_ds.models.families import family_of
-from apollo_ds.models.pretraining import build
+from apollo_ds.models.pretraining import skeleton
 from apollo_ds.models.shape import ModelShape
 from apollo_ds.rng import Stream, uniform
 
@@ -120,9 +120,7 @@ class LearnedOperator(ABC):
 
 
 def _parameter_shapes(shape: ModelShape, layers: int) -> dict[str, Shape]:
-    with torch.device("meta"):
-        model = build(shape, layers, None)
-    return {name: tuple(parameter.shape) for name, parameter in model.named_parameters()}
+    return {name: tuple(parameter.shape) for name, parameter in skeleton(shape, layers).named_parameters()}
 
 
 def combine(old: Sequence[Tensor], depth: Tensor | None, widths: Sequence[Tensor | None]) -> Tensor:

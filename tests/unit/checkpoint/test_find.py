@@ -95,7 +95,7 @@ def test_an_unhashed_manifest_of_an_earlier_version_is_read(tmp_path: Path) -> N
     for key in ("metrics_hash", "run"):
         del values[key]
     (path / "manifest.json").write_text(json.dumps(values))
-    assert not verify(path, run="mine").is_hashed
+    assert not verify(path, run="mine").manifest.is_hashed
 
 
 def test_a_later_format_is_refused_rather_than_passed_over(tmp_path: Path) -> None:

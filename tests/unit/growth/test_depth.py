@@ -7,11 +7,11 @@ import torch
 from growths import depth_map, grown, loss, randomised, shape
 from hypothesis import given
 from hypothesis import strategies as st
+from small_models import build
 
 from apollo_ds.growth.weights_and_moments import Growth
 from apollo_ds.models.families import FAMILIES
 from apollo_ds.models.layer_map import LAYER_MAPS, duplicate_middle, duplicate_top, interpolate, stack
-from apollo_ds.models.pretraining import build
 from apollo_ds.schedule.stage import NewLayers
 
 FAMILY_NAMES = ["bert", "gpt2"]

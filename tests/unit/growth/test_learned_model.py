@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import torch
 from operators import FAMILY_NAMES, OPERATORS, between, shape, small_weights
+from small_models import build, filled
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -18,7 +19,7 @@ from apollo_ds.growth.learned.model import LearnedGrowthModel, flat_name
 from apollo_ds.growth.learned.operator import LearnedOperator
 from apollo_ds.growth.learned.transitions import IntoLearning, OutOfLearning
 from apollo_ds.models.families import family_of
-from apollo_ds.models.pretraining import PretrainingModel, build
+from apollo_ds.models.pretraining import PretrainingModel
 
 TEXT = "a small model knows what a large one is about to learn, so let it teach the large one how to begin. " * 4
 
@@ -38,7 +39,7 @@ def coefficients(operator: LearnedOperator) -> dict[str, Tensor]:
 
 
 def learning_model(operator: LearnedOperator) -> LearnedGrowthModel:
-    model = LearnedGrowthModel(operator, seed=3)
+    model = filled(LearnedGrowthModel(operator), seed=3)
     with torch.no_grad():
         for name, weight in small_weights(operator).items():
             model.get_parameter(flat_name(name)).copy_(weight)
@@ -46,7 +47,7 @@ def learning_model(operator: LearnedOperator) -> LearnedGrowthModel:
 
 
 def plain(operator: LearnedOperator, weights: dict[str, Tensor]) -> PretrainingModel:
-    model = build(operator.new, operator.new_layers, None)
+    model = build(operator.new, operator.new_layers, seed=0)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             parameter.copy_(weights[name])
@@ -72,7 +73,7 @@ def test_mango_begins_with_the_small_models_function_but_for_noise(
 
 
 def plain_small(operator: LearnedOperator) -> PretrainingModel:
-    model = build(operator.old, operator.old_layers, None)
+    model = build(operator.old, operator.old_layers, seed=0)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             parameter.copy_(small_weights(operator)[name])
@@ -142,7 +143,7 @@ def test_it_moves_to_another_format_with_its_network() -> None:
 
 def test_growths_take_the_small_weights_in_and_the_large_ones_out(operator: LearnedOperator) -> None:
     before = Counters(adam_step=70, births=(0, 40), loss_scaler={"cur_scale": 8.0})
-    small, model = small_weights(operator), LearnedGrowthModel(operator, seed=3)
+    small, model = small_weights(operator), filled(LearnedGrowthModel(operator), seed=3)
     into, out = IntoLearning(operator), OutOfLearning(operator)
     for growth in (into, out):
         assert growth.counters(before) == Counters(adam_step=0, births=(0,), loss_scaler={"cur_scale": 8.0})

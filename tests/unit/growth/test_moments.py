@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import torch
 from growths import applied, depth_map, grown, loss, randomised, shape
+from small_models import build
 from torch import Tensor
 
 from apollo_ds.growth.counters import COHORT, Counters
@@ -14,7 +15,6 @@ from apollo_ds.growth.weights_and_moments import Growth
 from apollo_ds.growth.width_map import AxisMap, WidthMap
 from apollo_ds.models.families import FAMILIES
 from apollo_ds.models.layer_map import LAYER_MAPS, interpolate
-from apollo_ds.models.pretraining import build
 from apollo_ds.schedule.stage import GrowthRule, Stage
 
 FAMILY_NAMES = list(FAMILIES)

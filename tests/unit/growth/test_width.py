@@ -5,12 +5,13 @@ from typing import Any
 import pytest
 import torch
 from growths import batch, depth_map, grown, loss, randomised, shape
+from small_models import build
 
 from apollo_ds.growth.depth_and_width import width_between
 from apollo_ds.growth.weights_and_moments import Growth
 from apollo_ds.growth.width_map import AxisMap, WidthMap
 from apollo_ds.models.families import FAMILIES
-from apollo_ds.models.pretraining import PretrainingModel, build
+from apollo_ds.models.pretraining import PretrainingModel
 
 FAMILY_NAMES = ["bert", "gpt2"]
 

@@ -4,6 +4,7 @@ from statistics import mean
 
 import pytest
 from planned import batch, schedule, shape, stages
+from small_models import filled
 from torch.utils.flop_counter import FlopCounterMode
 
 from apollo_ds.growth.stage_model import build_for
@@ -21,7 +22,7 @@ def test_bert2bert_s_first_stage_trains_the_top_of_a_prefix(family: str) -> None
     plans = {plan.depth: plan for plan in map(planned.at, range(first, first + prefixes.steps))}
     assert sorted(plans) == [1, 2, 3, 4]
     for depth, plan in plans.items():
-        model = build_for(prefixes, seed=0)
+        model = filled(build_for(prefixes), seed=0)
         assert isinstance(model, PretrainingModel)
         model.model.set_attn_implementation("eager")
         model.run_in_order(plan.layer_map, plan.scales, plan.first_trained)

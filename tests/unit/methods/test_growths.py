@@ -6,11 +6,12 @@ from itertools import pairwise
 import pytest
 import torch
 from planned import batch, shape, stages
+from small_models import build
 
 from apollo_ds.growth.counters import WEIGHT, Counters
 from apollo_ds.growth.depth_and_width import growth_between
 from apollo_ds.models.families import FAMILIES
-from apollo_ds.models.pretraining import PretrainingModel, build
+from apollo_ds.models.pretraining import PretrainingModel
 from apollo_ds.schedule.stage import Stage
 
 

@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from growths import depth_map, grown, logits, randomised
 from project import PROJECT
+from small_models import build
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -28,7 +29,7 @@ from apollo_ds.models.families import FAMILIES, PRESETS
 from apollo_ds.models.family import Family
 from apollo_ds.models.flops import parameters, trainable_parameters, training_flops
 from apollo_ds.models.layer_map import LAYER_MAPS, LayerMap, interpolate
-from apollo_ds.models.pretraining import Batch, PretrainingModel, build, frozen_names
+from apollo_ds.models.pretraining import Batch, PretrainingModel, frozen_names, skeleton
 from apollo_ds.models.shape import ModelShape
 
 every_family = pytest.mark.parametrize("family", FAMILIES.values(), ids=FAMILIES)
@@ -221,7 +222,7 @@ def test_normalisations_are_the_parameters_of_such_modules(family: Family) -> No
 @every_family
 @pytest.mark.parametrize(("width", "inner"), [(2, 1), (1, 2), (2, 2)])
 def test_the_dimensions_that_grow_are_those_with_an_axis(family: Family, width: int, inner: int) -> None:
-    small, large = (build(of, 2, seed=None) for of in (shape(family, 2), shape(family, 2, width, inner)))
+    small, large = (skeleton(of, 2) for of in (shape(family, 2), shape(family, 2, width, inner)))
     for name, weight in small.named_parameters():
         dimensions = family.dimensions(name)
         assert len(dimensions) == weight.dim(), name
@@ -275,7 +276,7 @@ def test_training_operations_are_what_the_counter_counts(family: Family, frozen:
 @every_family
 def test_parameters_of_a_built_model(family: Family) -> None:
     for layers in (1, 3, 6):
-        total = count(build(shape(family, 6), layers, seed=None).parameters())
+        total = count(skeleton(shape(family, 6), layers).parameters())
         assert total == parameters(shape(family, 6), layers) == trainable_parameters(shape(family, 6), layers, 0)
 
 

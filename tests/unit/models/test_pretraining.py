@@ -9,9 +9,10 @@ import torch
 from batches import model_and_batch
 from planned import batch, shape
 from recipes import tiny
+from small_models import build, filled
 
 from apollo_ds.growth.stage_model import build_for
-from apollo_ds.models.pretraining import PretrainingModel, build
+from apollo_ds.models.pretraining import PretrainingModel
 
 
 def test_a_dropped_block_is_the_identity_and_scaling_is_unbiased() -> None:
@@ -51,7 +52,7 @@ def test_a_checkpointed_layer_runs_again_once_for_each_time_it_ran() -> None:
     stage = replace(tiny("bert", "unused").schedule().stages[0], unique_layers=2)
     _, batch = model_and_batch("bert", 2)
     for checkpointed, times in ((False, 1), (True, 2)):
-        model = build_for(stage, seed=1, activation_checkpointing=checkpointed).train()
+        model = filled(build_for(stage, activation_checkpointing=checkpointed), seed=1).train()
         assert isinstance(model, PretrainingModel)
         model.run_in_order((0, 0, 1, 1, 1))
         calls = [0, 0]

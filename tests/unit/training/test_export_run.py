@@ -8,6 +8,7 @@ import signal
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from unittest.mock import patch
 
@@ -18,7 +19,7 @@ from apollo_ds.__main__ import main
 from apollo_ds.checkpoint import export_folder
 from apollo_ds.checkpoint.export import export
 from apollo_ds.checkpoint.export_manifest import DamagedExport, read_export_manifest, verify_export
-from apollo_ds.checkpoint.manifest import read_manifest
+from apollo_ds.checkpoint.find import verify
 from apollo_ds.checkpoint.saved_state import SavedState
 from apollo_ds.config.load import load_resolved
 from apollo_ds.config.run_folder import RunFolder
@@ -43,7 +44,8 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunFolder:
 def write(folder: Path, run: str | None = "one", text: Path = Path("text")) -> None:
     """Export the run's checkpoint as if its config.yaml named the run so."""
     saved = Path("run/checkpoints/step-8")
-    state = SavedState(saved, read_manifest(saved).model_copy(update={"run": run}))
+    sound = verify(saved)
+    state = SavedState(replace(sound, manifest=sound.manifest.model_copy(update={"run": run})))
     export(state, load_resolved(Path("run/config.yaml")).schedule().stages[1], Corpus.open(text), folder)
 
 

@@ -1,0 +1,160 @@
+"""Where in a checkpoint's files each element of the state is. Each file's header tells its part, and is read once.
+
+Nothing here imports torch.
+"""
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from math import prod
+from pathlib import Path
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from apollo_ds.checkpoint.manifest import DamagedCheckpoint
+from apollo_ds.growth.counters import COHORT, MOMENTS, WEIGHT
+from data_prep.files import hash_of_values
+
+_TENSORS = (WEIGHT, *MOMENTS, COHORT)
+_FORMATS = {WEIGHT: ("F32", 4), **dict.fromkeys(MOMENTS, ("F32", 4)), COHORT: ("U8", 1)}
+"""Of each tensor the number format, as safetensors calls it, and the bytes of an element."""
+_SIZE_BYTES = 8
+_ABSENT = -1
+
+Shapes = dict[str, tuple[int, ...]]
+"""Name and full shape of each parameter, in the model's order."""
+_Numbers = NDArray[np.int64]
+
+
+class FilePart(NamedTuple):
+    """What a rank's file holds: a slice of each flattened parameter, which may be empty."""
+
+    state: str
+    """A hash of the parameters' names and shapes in order, which is the same in all of a checkpoint's files."""
+    starts: _Numbers
+    """(parameters,): the element that the file's slice begins with."""
+    lengths: _Numbers
+    """(parameters,): how many elements the slice has."""
+    offsets: _Numbers
+    """(parameters, 4): at which byte of the file its weight, two moments and cohorts begin; -1 where it has none."""
+
+
+class Piece(NamedTuple):
+    """Neighbouring elements of a tensor that lie in one file."""
+
+    file: str
+    byte: int
+    """Where in the file they begin."""
+    start: int
+    """The first one's place in the flattened tensor."""
+    length: int
+
+
+def read_header(path: Path) -> tuple[Shapes, FilePart]:
+    """What the header of a rank's file says, which has the format of safetensors.
+
+    Raises:
+        DamagedCheckpoint: it is none, or cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            size = int.from_bytes(file.read(_SIZE_BYTES), "little")
+            if size > path.stat().st_size:
+                raise ValueError(size)
+            entries = json.loads(file.read(size))
+        slices = json.loads(entries.pop("__metadata__")["slices"])
+        return _parsed(slices, entries, first_byte=_SIZE_BYTES + size)
+    except (OSError, TypeError, ValueError, KeyError, AttributeError, RecursionError, OverflowError):
+        raise DamagedCheckpoint(f"{path}: not a file of a checkpoint") from None
+
+
+def _parsed(slices: dict[str, Any], entries: dict[str, Any], first_byte: int) -> tuple[Shapes, FilePart]:
+    shapes = {name: tuple(map(int, part["shape"])) for name, part in slices.items()}
+    starts = np.array([part["start"] for part in slices.values()], dtype=np.int64)
+    lengths = np.array([prod(entries[f"{name}/{WEIGHT}"]["shape"]) for name in shapes], dtype=np.int64)
+    offsets = np.full((len(shapes), len(_TENSORS)), _ABSENT, dtype=np.int64)
+    numbers = {name: number for number, name in enumerate(shapes)}
+    for key, entry in entries.items():
+        name, _, tensor = key.rpartition("/")
+        (begin, end), (dtype, width) = entry["data_offsets"], _FORMATS[tensor]
+        if entry["dtype"] != dtype or end - begin != lengths[numbers[name]] * width:
+            raise ValueError(key)
+        offsets[numbers[name], _TENSORS.index(tensor)] = first_byte + begin
+    return shapes, FilePart(hash_of_values({"parameters": list(shapes.items())}), starts, lengths, offsets)
+
+
+@dataclass(frozen=True)
+class Index:
+    """Where each element of a state is, of a checkpoint whose files are of one state and lack nothing."""
+
+    files: Sequence[str]
+    shapes: Shapes
+    parts: Sequence[FilePart]
+    """One of each file."""
+
+    @classmethod
+    def read(cls, checkpoint: Path, files: Sequence[str]) -> Self:
+        """That of a checkpoint, by the headers of all of its files; not checked.
+
+        Raises:
+            DamagedCheckpoint: one has none, or cannot be read.
+        """
+        headers = [read_header(checkpoint / file) for file in files]
+        return cls(files, headers[0][0], [part for _, part in headers])
+
+    def pieces(self, name: str, tensor: str, start: int, length: int) -> Iterator[Piece]:
+        """Where these elements of a flattened tensor are; none of what did not train has moments.
+
+        Raises:
+            KeyError: the state has no such parameter.
+        """
+        number, kind = self._numbers[name], _TENSORS.index(tensor)
+        starts, offsets = self._starts[:, number], self._offsets[:, number, kind]
+        begins = np.maximum(starts, start)
+        lengths = np.minimum(starts + self._lengths[:, number], start + length) - begins
+        for file in np.flatnonzero((lengths > 0) & (offsets != _ABSENT)).tolist():
+            byte = int(offsets[file]) + int(begins[file] - starts[file]) * _FORMATS[tensor][1]
+            yield Piece(self.files[file], byte, int(begins[file]), int(lengths[file]))
+
+    def check(self, checkpoint: Path) -> None:
+        """See that the files make up every tensor, each element once.
+
+        Raises:
+            DamagedCheckpoint: they are of different states, or an element of a tensor is in no file or in two. (Moments
+                of what did not train are in none.)
+        """
+        if any(part.state != self.parts[0].state for part in self.parts):
+            raise DamagedCheckpoint(f"{checkpoint}: its files are not of one state")
+        if not self.shapes:
+            raise DamagedCheckpoint(f"{checkpoint}: lacks a part of the model")
+        for number, (name, shape) in enumerate(self.shapes.items()):
+            starts, lengths = self._starts[:, number], self._lengths[:, number]
+            for kind, tensor in enumerate(_TENSORS):
+                has = (self._offsets[:, number, kind] != _ABSENT) & (lengths > 0)
+                if (has.any() or tensor == WEIGHT) and not _tile(starts[has], lengths[has], prod(shape)):
+                    raise DamagedCheckpoint(f"{checkpoint}: lacks a part of {name}")
+
+    @cached_property
+    def _numbers(self) -> dict[str, int]:
+        return {name: number for number, name in enumerate(self.shapes)}
+
+    @cached_property
+    def _starts(self) -> _Numbers:
+        return np.stack([part.starts for part in self.parts])
+
+    @cached_property
+    def _lengths(self) -> _Numbers:
+        return np.stack([part.lengths for part in self.parts])
+
+    @cached_property
+    def _offsets(self) -> _Numbers:
+        return np.stack([part.offsets for part in self.parts])
+
+
+def _tile(starts: _Numbers, lengths: _Numbers, size: int) -> bool:
+    order = np.argsort(starts)
+    ends = np.cumsum(lengths[order])
+    return int(lengths.sum()) == size and bool((starts[order] == ends - lengths[order]).all())

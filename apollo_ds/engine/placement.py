@@ -1,0 +1,85 @@
+"""A model's weights, put where they belong one at a time, so that no rank holds more than its ZeRO stage asks for."""
+
+from collections.abc import Callable
+from typing import Any
+
+import deepspeed
+import torch
+from torch import Tensor, nn
+
+from apollo_ds.engine.hardware import DTYPES
+from apollo_ds.engine.options import EngineOptions
+from apollo_ds.engine.processes import Processes
+from apollo_ds.growth.counters import WEIGHT
+from apollo_ds.growth.stage_model import TrainableModel
+from apollo_ds.growth.state import Shape, Slice
+
+
+def place_weights(
+    model: TrainableModel, options: EngineOptions, processes: Processes, seed: int | None
+) -> dict[str, Slice]:
+    """Give a skeleton its weights, in the precision and on the device that it trains in. All ranks together.
+
+    Under ZeRO 3 a rank keeps its part of each parameter only. The first rank's numbers hold: processors differ in the
+    last bits of those that they draw.
+
+    Args:
+        model: whose parameters take no memory yet.
+        options: how it trains.
+        processes: all ranks.
+        seed: of fresh weights; None to leave them as the memory is. So is what a model has no fresh values for.
+    Returns:
+        This rank's share of each parameter that does not train.
+    """
+    dtype = DTYPES[options.precision]
+    part = _parting(options.config) if options.zero_stage == 3 else _whole
+    names = {parameter: name for name, parameter in model.named_parameters()}
+    frozen = {
+        name: share_of(None, tuple(parameter.shape), processes)
+        for parameter, name in names.items()
+        if not parameter.requires_grad
+    }
+    for name, value in model.initial_values(seed) if seed is not None else ():
+        parameter = model.get_parameter(name)
+        parameter.data = value.to(processes.device, dtype)
+        own_name = names.pop(parameter)
+        if own_name in frozen:
+            frozen[own_name] = share_of(value, tuple(value.shape), processes)
+        part(parameter, True)
+    for parameter in names:
+        parameter.data = torch.empty(parameter.shape, dtype=dtype, device=processes.device)
+        part(parameter, False)
+    model.to(processes.device)  # the buffers
+    return frozen
+
+
+def share_of(whole: Tensor | None, shape: Shape, processes: Processes) -> Slice:
+    """This rank's equal share of a parameter that does not train, in fp32 on the CPU; zeros where it is None.
+
+    The model may hold it less precisely.
+    """
+    elements = torch.Size(shape).numel()
+    share = -(-elements // processes.world_size)
+    start = min(elements, share * processes.rank)
+    length = min(share, elements - start)
+    if whole is None:
+        return Slice(shape, start, {WEIGHT: torch.zeros(length)})
+    return Slice(shape, start, {WEIGHT: whole.flatten().narrow(0, start, length).to("cpu", torch.float32, copy=True)})
+
+
+def _whole(parameter: nn.Parameter, is_drawn: bool) -> None:
+    """Nothing: up to ZeRO 2 all ranks hold all weights, and DeepSpeed spreads the first rank's."""
+
+
+def _parting(config: dict[str, Any]) -> Callable[[nn.Parameter, bool], None]:
+    """What makes of a whole parameter this rank's part of it, as DeepSpeed 0.19.8 does with a model that is whole."""
+    zero3 = deepspeed.zero.Init(module=nn.Module(), config_dict_or_path=config)
+
+    def part(parameter: nn.Parameter, is_drawn: bool) -> None:
+        if is_drawn:
+            zero3._convert_to_zero_parameters([parameter])  # after the first rank has sent its own
+        else:
+            zero3._convert_to_deepspeed_param(parameter)
+            parameter.partition()  # type: ignore[attr-defined]
+
+    return part

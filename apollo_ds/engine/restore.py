@@ -1,0 +1,115 @@
+"""A training state into a new engine: one that was saved, as it is, or one that ranks hold, grown."""
+
+from itertools import chain
+
+import torch
+from torch import Tensor
+
+from apollo_ds.engine import layout
+from apollo_ds.engine.engine import Engine
+from apollo_ds.engine.malloc import trim
+from apollo_ds.growth.counters import WEIGHT
+from apollo_ds.growth.state import Shape, State, StoredState, dtype_of, joined
+from apollo_ds.growth.weights_and_moments import StateMap
+
+_LARGE = 2**18
+"""After a tensor of at least this many elements is restored, freed memory is given back to the system."""
+
+_Target = tuple[str, Shape, layout.OwnedSlice | None]
+"""Of a parameter to restore the name, the shape, and this rank's slice; None for one that is frozen."""
+
+
+@torch.no_grad()
+def load(engine: Engine, saved: StoredState) -> None:
+    """Load a saved state as it is. All ranks together; each reads what it will hold, and no more.
+
+    What every rank holds whole, each reads a share of, and the ranks put their shares together.
+
+    Raises:
+        KeyError: the state lacks a parameter that the model needs.
+        ValueError: a parameter's shape is not the model's.
+    """
+    engine.set_counters(saved.counters)
+    for name, shape, part in engine.slices():
+        _check_shape(name, saved.shape(name), shape)
+        for key in saved.counters.tensors:
+            if layout.is_replicated(engine.deepspeed):
+                part.tensors[key].copy_(_read_together(engine, saved, name, key))
+            else:
+                saved.read_into(name, key, part.start, part.tensors[key])
+    for name, share in engine.frozen_parameters.items():
+        _check_shape(name, saved.shape(name), share.shape)
+        engine.write_frozen(name, _read_together(engine, saved, name, WEIGHT).view(share.shape))
+    engine.start_from_restored()
+
+
+def _read_together(engine: Engine, saved: StoredState, name: str, key: str) -> Tensor:
+    """All elements of a tensor, on every rank's device."""
+    processes, elements = engine.processes, torch.Size(saved.shape(name)).numel()
+    share = -(-elements // processes.world_size)
+    start = min(elements, share * processes.rank)
+    own = torch.empty(min(share, elements - start), dtype=dtype_of(key))
+    saved.read_into(name, key, start, own)
+    return joined(own, start, elements, processes.device)
+
+
+@torch.no_grad()
+def grow(engine: Engine, state: State, growth: StateMap) -> None:
+    """Load a state grown, one tensor of one parameter at a time, and release what has been read. All ranks together.
+
+    No rank ever holds a second full copy, and after it a `ShardedState` is empty.
+
+    Raises:
+        KeyError: the state lacks a parameter that the model needs.
+        ValueError: a parameter's shape is not the model's.
+    """
+    counters = growth.counters(state.counters)
+    engine.set_counters(counters)
+    exists = set(state.names())
+    by_source: dict[tuple[str, ...], list[_Target]] = {}
+    frozen = ((name, part.shape, None) for name, part in engine.frozen_parameters.items())
+    for name, shape, part in chain(engine.slices(), frozen):
+        by_source.setdefault(growth.sources(name, exists), []).append((name, shape, part))
+    # Small parameters first: when the largest are gathered, most of the state has been released.
+    groups = sorted(by_source.items(), key=lambda group: _largest(group[1]))
+    last_use = {source: sources for sources, _ in groups for source in sources}
+    for sources, targets in groups:
+        for key in counters.tensors:
+            old = {source: _gather(engine, state, source, key) for source in sources}
+            for name, shape, part in targets:
+                if part is None and key != WEIGHT:
+                    continue
+                new = growth.apply(name, key, old, state.counters)
+                if new is not None:
+                    _write(engine, name, new, shape, part, key)
+            old, new = {}, None  # nothing is kept while the next is gathered
+            for source in sources:
+                if last_use[source] == sources:
+                    state.release(source, key)
+            if _largest(targets) >= _LARGE:
+                trim()
+    engine.start_from_restored()
+
+
+def _largest(targets: list[_Target]) -> int:
+    return max(torch.Size(shape).numel() for _, shape, _ in targets)
+
+
+def _gather(engine: Engine, state: State, name: str, key: str) -> Tensor:
+    device = engine.processes.device
+    if key in state.counters.tensors:
+        return state.gather(name, key, device)
+    return torch.zeros(state.shape(name), dtype=dtype_of(key), device=device)  # one cohort so far
+
+
+def _write(engine: Engine, name: str, new: Tensor, shape: Shape, part: layout.OwnedSlice | None, key: str) -> None:
+    _check_shape(name, tuple(new.shape), shape)
+    if part is None:
+        engine.write_frozen(name, new)
+    else:
+        part.tensors[key].copy_(new.flatten().narrow(0, part.start, part.length))
+
+
+def _check_shape(name: str, found: Shape, wanted: Shape) -> None:
+    if found != wanted:
+        raise ValueError(f"{name}: shape {found} in the state, {wanted} in the model")
