@@ -114,7 +114,7 @@ def examine(checkpoint: Path, run: str | None, processes: Processes) -> tuple[So
         return None, complaint
     names = sorted(manifest.files)
     shares = [names[rank :: processes.world_size] for rank in range(processes.world_size)]
-    found = processes.of_all(_look_at(checkpoint, shares[processes.rank], manifest, processes.is_first))
+    found = processes.of_all(look_at(checkpoint, shares[processes.rank], manifest, processes.is_first))
     rank = next((rank for rank, share in enumerate(found) if share.complaint), None)
     if rank is not None:
         _see_that_all_find_it(checkpoint, rank, shares[rank], found[rank].complaint, manifest, processes)
@@ -129,7 +129,7 @@ def examine(checkpoint: Path, run: str | None, processes: Processes) -> tuple[So
 
 
 @dataclass(frozen=True)
-class _Share:
+class Share:
     """What a rank finds in its share of a checkpoint's files."""
 
     complaint: str = ""
@@ -139,17 +139,18 @@ class _Share:
     parts: tuple[FilePart, ...] = ()
 
 
-def _look_at(checkpoint: Path, names: list[str], manifest: Manifest, has_shapes: bool) -> _Share:
+def look_at(checkpoint: Path, names: list[str], manifest: Manifest, is_first: bool) -> Share:
+    """A rank's share of the files, which it hashes and whose headers it reads."""
     try:
         there = set(os.listdir(checkpoint))
         absent = [name for name in manifest.files if name not in there]  # this rank may have to read any of them
         check_files(checkpoint, absent or names, manifest)
         headers = [read_header(checkpoint / name) for name in names]
     except DamagedCheckpoint as damage:
-        return _Share(str(damage))
+        return Share(str(damage))
     except OSError:
-        return _Share(f"{checkpoint}: missing or damaged")
-    return _Share(shapes=headers[0][0] if has_shapes else {}, parts=tuple(part for _, part in headers))
+        return Share(f"{checkpoint}: missing or damaged")
+    return Share(shapes=headers[0][0] if is_first else {}, parts=tuple(part for _, part in headers))
 
 
 def _see_that_all_find_it(
@@ -160,7 +161,7 @@ def _see_that_all_find_it(
     Raises:
         UserError: it finds nothing wrong; on every rank.
     """
-    if rank and not processes.on_first(lambda: _look_at(checkpoint, names, manifest, False).complaint):
+    if rank and not processes.on_first(lambda: look_at(checkpoint, names, manifest, False).complaint):
         hosts = processes.of_all(socket.gethostname())
         raise UserError(
             f"{complaint}: so rank {rank} on {hosts[rank]} finds it, but rank 0 on {hosts[0]} finds it sound; "

@@ -84,8 +84,12 @@ def check_files(checkpoint: Path, names: list[str], manifest: Manifest) -> None:
             raise DamagedCheckpoint(f"{path}: missing or damaged")
 
 
-def newest_sound(folder: Path, before: float = inf, run: str | None = None) -> tuple[Path | None, list[str]]:
+def newest_sound(
+    folder: Path, before: float = inf, run: str | None = None, reads_files: bool = True
+) -> tuple[Path | None, list[str]]:
     """The newest sound checkpoint of a step below `before`, and what is wrong with each newer one.
+
+    Without `reads_files` it is taken at its manifest's word.
 
     Raises:
         UserError: a later version wrote one of them.
@@ -95,7 +99,7 @@ def newest_sound(folder: Path, before: float = inf, run: str | None = None) -> t
         if step_of(candidate) >= before:
             continue
         try:
-            verify(candidate, run)
+            verify(candidate, run) if reads_files else manifest_of(candidate, run)
             return candidate, complaints
         except DamagedCheckpoint as damage:
             complaints.append(str(damage))

@@ -9,6 +9,7 @@ from apollo_ds.checkpoint.manifest import read_manifest
 from apollo_ds.config.recipe import Recipe
 from apollo_ds.config.recorded import read_recorded
 from apollo_ds.errors import UserError
+from apollo_ds.ranks import RankOf
 from apollo_ds.schedule.source_run import SourceRun
 
 Load = Callable[[Path], Recipe]
@@ -39,7 +40,10 @@ def read_source(folder: Path, load: Load) -> SourceRun:
     if not config.is_file():
         raise UserError(f"method.source: {folder} is not a run folder: it has no config.yaml; name a run's")
     schedule, recorded = load(config).schedule(), read_recorded(config)
-    checkpoint, complaints = newest_sound(folder / "checkpoints", run=recorded.run)
+    place = RankOf.this_process()
+    # Other ranks get the first one's recipe, so that a source of terabytes is not read by each of hundreds.
+    reads_files = place is None or place.rank == 0
+    checkpoint, complaints = newest_sound(folder / "checkpoints", run=recorded.run, reads_files=reads_files)
     if checkpoint is None:
         found = "; ".join(complaints) or "there is none"
         raise UserError(f"method.source: {folder} has no sound checkpoint ({found}); let the run save one")

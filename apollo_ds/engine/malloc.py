@@ -22,6 +22,13 @@ def keep_freed_memory() -> None:
     _keeps = True
 
 
+def return_at_once() -> None:
+    """From now on, let what a large tensor took go back to the system when it is freed, whatever lies beside it."""
+    global _keeps
+    _keeps = False
+    _set(_GIVING_BACK)
+
+
 def return_freed_memory() -> None:
     """Collect garbage, give back what was freed, and from now on, as far as glibc does, at once."""
     global _keeps

@@ -1,16 +1,28 @@
 """How many files a rank may have open: each of its connections to another rank is one."""
 
 import resource
+from collections.abc import MutableMapping
 from contextlib import suppress
 
 from apollo_ds.errors import UserError
 
-_GROUPS = {"cpu": 4, "cuda": 2}
-"""Groups over Gloo, which connects all pairs of ranks: two side channels, and on a CPU torch's own and DeepSpeed's."""
-_OF_A_GROUP = 3
+_LAZY = "TORCH_GLOO_LAZY_INIT"
+_SIDE_CHANNELS = 2
+_BACKEND_GROUPS = {"cpu": 2, "cuda": 0}
+"""Groups over Gloo in which training itself may connect all pairs of ranks: torch's own and DeepSpeed's."""
+_OF_A_GROUP = 6
 """What a group has open beside its connections."""
 _OTHERS = 256
 """Room for libraries, devices, text and checkpoints; a run of two CPU ranks was seen to have 31 open."""
+
+
+def connect_when_needed(environment: MutableMapping[str, str]) -> None:
+    """Let Gloo connect two ranks when they first talk, not all pairs at once, unless the environment says otherwise.
+
+    A side channel goes round a ring, or to the ranks at distances of 1, 2, 4, ...: so of 512 ranks each has about 20
+    connections, not 511.
+    """
+    environment.setdefault(_LAZY, "1")
 
 
 def allow_connections(ranks: int, device: str) -> None:
@@ -23,10 +35,17 @@ def allow_connections(ranks: int, device: str) -> None:
     with suppress(OSError, ValueError):  # in a container, `most` may be above what the system allows
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    # The first rank also has a connection of each to the store at which they meet.
-    needed = _GROUPS.get(device, _GROUPS["cpu"]) * (ranks + _OF_A_GROUP) + ranks + _OTHERS
+    needed = open_files(ranks, device)
     if limit != resource.RLIM_INFINITY and limit < needed:
         raise UserError(
             f"ulimit -n: {ranks:,} ranks need {needed:,} open files in each process, and the limit is {limit:,}; "
             f"raise it on every node, hard limit included: `ulimit -n {needed}`"
         )
+
+
+def open_files(ranks: int, device: str) -> int:
+    """How many a rank needs at most, on devices of this name: the first one, to which all others are connected."""
+    neighbours = 2 * max(1, ranks - 1).bit_length() + 2  # of the ring, and up and down at each distance
+    side = _SIDE_CHANNELS * (neighbours + _OF_A_GROUP)
+    backend = _BACKEND_GROUPS.get(device, _BACKEND_GROUPS["cpu"]) * (ranks + _OF_A_GROUP)
+    return side + backend + ranks + _OTHERS

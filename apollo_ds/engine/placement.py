@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from apollo_ds.engine.hardware import DTYPES
+from apollo_ds.engine.malloc import return_at_once
 from apollo_ds.engine.options import EngineOptions
 from apollo_ds.engine.processes import Processes
 from apollo_ds.growth.counters import WEIGHT
@@ -31,6 +32,8 @@ def place_weights(
     Returns:
         This rank's share of each parameter that does not train.
     """
+    if processes.device.type == "cpu":
+        return_at_once()  # each whole parameter goes before the next is drawn
     dtype = DTYPES[options.precision]
     part = _parting(options.config) if options.zero_stage == 3 else _whole
     names = {parameter: name for name, parameter in model.named_parameters()}

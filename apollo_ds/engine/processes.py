@@ -18,7 +18,7 @@ from torch.distributed import distributed_c10d
 
 from apollo_ds.engine.device import take_device
 from apollo_ds.engine.meeting import meeting_place
-from apollo_ds.engine.open_files import allow_connections
+from apollo_ds.engine.open_files import allow_connections, connect_when_needed
 from apollo_ds.engine.tested_versions import doubt_of_deepspeed
 from apollo_ds.errors import UserError
 from apollo_ds.ranks import free_port
@@ -76,6 +76,7 @@ class Processes:
         accelerator = get_accelerator()
         take_device(accelerator)
         allow_connections(int(os.environ["WORLD_SIZE"]), accelerator.device_name())
+        connect_when_needed(os.environ)
         # Later groups do not take over the first one's limit, and DeepSpeed states none for those it averages over.
         distributed_c10d.default_pg_timeout = distributed_c10d.default_pg_nccl_timeout = _PATIENCE
         report("joining the other ranks")

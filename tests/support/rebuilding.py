@@ -56,6 +56,8 @@ def load_and_go_on(processes: Processes, recipe: Recipe, folder: Path, more: int
     engine = engine_for(recipe, 1, processes, seed=2)
     saved = SavedState(verify(folder / f"step-{SAVED_AT}"))
     load(engine, saved)
+    read = float(processes.sum(torch.tensor(float(saved.bytes_read), dtype=torch.float64)))
+    assert read <= sum(path.stat().st_size for path in saved.folder.glob("rank-*"))  # whatever the number of ranks
     loaded = whole_state(processes, engine)
     expected = {
         f"{name}/{key}": saved.gather(name, key, torch.device("cpu"))

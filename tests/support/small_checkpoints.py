@@ -1,6 +1,7 @@
 """Checkpoints of one small parameter, written without an engine."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,12 @@ def values_of(path: Path, step: int) -> dict[str, Any]:
         "run": "mine",
         "files": {file.name: hash_of(file) for file in sorted(path.glob("rank*"))},
     }
+
+
+def manifest_of_files(path: Path, step: int, births: Sequence[int] = (0,)) -> None:
+    """Write the manifest of a folder of ranks' files."""
+    counters = {"adam_step": step, "births": list(births), "loss_scaler": {}}
+    files.write_hashed(path / "manifest.json", {**values_of(path, step), "counters": counters})
 
 
 def checkpoint(folder: Path, step: int, slices: list[tuple[int, int]] = SLICES, **changes: Any) -> Path:

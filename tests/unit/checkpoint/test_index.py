@@ -1,0 +1,115 @@
+"""Any part of any tensor can be read from a checkpoint, whatever number of ranks wrote it, and no byte more is."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from bookkeeping import measure, write_checkpoint
+from hypothesis import given
+from hypothesis import strategies as st
+from safetensors.numpy import save_file
+from small_checkpoints import manifest_of_files
+
+from apollo_ds.checkpoint.find import Sound, verify
+from apollo_ds.checkpoint.index import read_header
+from apollo_ds.checkpoint.manifest import DamagedCheckpoint, rank_file
+from apollo_ds.checkpoint.saved_state import SavedState
+
+_SHAPES = {"a.weight": (7, 5), "b.bias": (9,), "frozen.weight": (4, 4)}
+_TENSORS = ("weight", "exp_avg", "exp_avg_sq", "cohort")
+
+
+def whole(name: str, tensor: str) -> np.ndarray[Any, Any]:
+    """What the state holds; no two numbers are the same."""
+    size = int(np.prod(_SHAPES[name]))
+    first = 100 * (1 + list(_SHAPES).index(name)) + 1000 * _TENSORS.index(tensor)
+    return (first + np.arange(size)).astype(np.uint8 if tensor == "cohort" else np.float32)
+
+
+def write(folder: Path, cuts: dict[str, list[int]]) -> Sound:
+    """A checkpoint of which each rank has what lies between two cuts of each parameter."""
+    path = folder / "step-8"
+    path.mkdir(parents=True)
+    for rank in range(len(cuts["b.bias"]) - 1):
+        slices, tensors = {}, {}
+        for name, shape in _SHAPES.items():
+            start, end = cuts[name][rank : rank + 2]
+            slices[name] = {"shape": shape, "start": start}
+            for tensor in _TENSORS[: 1 if name.startswith("frozen") else None]:
+                tensors[f"{name}/{tensor}"] = whole(name, tensor)[start:end]
+        save_file(tensors, path / rank_file(rank), {"slices": json.dumps(slices)})
+    manifest_of_files(path, 8, births=[0, 1])
+    return verify(path)
+
+
+@st.composite
+def cut(draw: st.DrawFn) -> tuple[dict[str, list[int]], str, str, int, int]:
+    ranks = draw(st.integers(1, 5))
+    cuts = {}
+    for name, shape in _SHAPES.items():
+        size = int(np.prod(shape))
+        inner = sorted(draw(st.lists(st.integers(0, size), min_size=ranks - 1, max_size=ranks - 1)))
+        cuts[name] = [0, *inner, size]
+    name, tensor = draw(st.sampled_from(list(_SHAPES))), draw(st.sampled_from(_TENSORS))
+    start = draw(st.integers(0, int(np.prod(_SHAPES[name]))))
+    return cuts, name, tensor, start, draw(st.integers(start, int(np.prod(_SHAPES[name]))))
+
+
+@given(cut())
+def test_any_part_is_read_and_nothing_else(
+    tmp_path_factory: pytest.TempPathFactory, of: tuple[dict[str, list[int]], str, str, int, int]
+) -> None:
+    cuts, name, tensor, start, end = of
+    saved = SavedState(write(tmp_path_factory.mktemp("cut"), cuts))
+    target = torch.full((end - start,), 77, dtype=torch.uint8 if tensor == "cohort" else torch.float32)
+    saved.read_into(name, tensor, start, target)
+    has_none = name.startswith("frozen") and tensor != "weight"
+    expected = np.zeros(end - start) if has_none else whole(name, tensor)[start:end]
+    assert np.array_equal(target.numpy(), expected)
+    assert saved.bytes_read == (0 if has_none else target.numel() * target.element_size())
+
+
+@pytest.mark.parametrize(
+    "harm",
+    [
+        lambda header: header.pop("__metadata__"),
+        lambda header: header["b.bias/exp_avg"].update(dtype="F16"),
+        lambda header: header["b.bias/exp_avg"].update(data_offsets=[0, 4]),
+        lambda header: header.update({"other/weight": header["b.bias/weight"]}),
+        lambda header: header.pop("a.weight/weight"),
+        lambda header: header.update({"b.bias/other": header["b.bias/weight"]}),
+    ],
+)
+def test_a_header_that_is_none_of_a_state_is_damage(harm: Callable[[Any], Any], tmp_path: Path) -> None:
+    cuts = {name: [0, int(np.prod(shape))] for name, shape in _SHAPES.items()}
+    path = write(tmp_path, cuts).folder / rank_file(0)
+    content = path.read_bytes()
+    size = int.from_bytes(content[:8], "little")
+    header = json.loads(content[8 : 8 + size])
+    read_header(path)
+    harm(header)
+    written = json.dumps(header).encode()
+    path.write_bytes(len(written).to_bytes(8, "little") + written + content[8 + size :])
+    with pytest.raises(DamagedCheckpoint, match="not a file of a checkpoint"):
+        read_header(path)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"\xff" * 8, b"\xff" * 7 + b"\x7f", (1 << 40).to_bytes(8, "little") + b"{}", b"\x02" + b"\0" * 7 + b"[]"],
+)
+def test_what_is_no_header_is_damage(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(content)
+    with pytest.raises(DamagedCheckpoint):
+        read_header(tmp_path / "file")
+
+
+def test_many_ranks_read_what_they_need_and_leave_no_file_open(tmp_path: Path) -> None:
+    write_checkpoint(tmp_path / "step-8", ranks=64, parameters=20)
+    found = measure(tmp_path / "step-8", ranks=64)
+    assert found["bytes_read"] == 20 * 3 * 2 * 4
+    assert found["left_open"] == 0
