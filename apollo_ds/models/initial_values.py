@@ -5,7 +5,9 @@ whoever takes it keeps what is theirs. The turns are those of `transformers`, wh
 and in which order: a parameter may be drawn by its own module and again by the one around it.
 """
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -46,26 +48,27 @@ def initial_values(model: PreTrainedModel, seed: int) -> Iterator[tuple[str, Ten
     Raises:
         RuntimeError: the class leaves a parameter unfilled.
     """
-    tied = model.all_tied_weights_keys
     turns = list(_turns(model, model))
-    drawn = [_drawn_by(owner, module) for owner, module in turns]
-    last_turn = {parameter: turn for turn, parameters in enumerate(drawn) for parameter in parameters}
     names = {parameter: name for name, parameter in model.named_parameters()}
-    if unfilled := [name for parameter, name in names.items() if parameter not in last_turn]:
-        raise RuntimeError(f"{type(model).__name__} does not say how its {unfilled[0]} is drawn")
+    used = [[names[parameter] for parameter in parameters] for parameters in _used_in(turns)]
+    last_turn = {name: turn for turn, found in enumerate(used) for name in found}
+    if never := [name for name in names.values() if name not in last_turn]:
+        raise RuntimeError(f"{type(model).__name__} does not say how its {never[0]} is drawn")
+    blank = {name: parameter for parameter, name in names.items()}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         for turn, (owner, module) in enumerate(turns):
-            for parameter in drawn[turn]:
-                if model.get_parameter(names[parameter]) is parameter:
-                    _put(model, names[parameter], nn.Parameter(torch.empty(parameter.shape), requires_grad=False))
+            for name in used[turn]:
+                if model.get_parameter(name) is blank[name]:
+                    _put(model, name, nn.Parameter(torch.full(blank[name].shape, math.nan), requires_grad=False))
             owner._init_weights(module)
-            for parameter in drawn[turn]:
-                if last_turn[parameter] == turn:
-                    name = names[parameter]
+            for name in used[turn]:
+                if last_turn[name] == turn:
                     value = model.get_parameter(name).detach()
-                    _put(model, name, parameter)
-                    if name not in tied:
+                    _put(model, name, blank[name])
+                    if value.sum().isnan():
+                        raise RuntimeError(f"{type(model).__name__} does not say how its {name} is drawn")
+                    if name not in model.all_tied_weights_keys:
                         yield name, value
                     del value
 
@@ -77,11 +80,42 @@ def _turns(module: nn.Module, owner: PreTrainedModel) -> Iterator[tuple[PreTrain
     yield owner, module
 
 
-def _drawn_by(owner: PreTrainedModel, module: nn.Module) -> list[nn.Parameter]:
-    """What is written when a module's turn comes: tried out on the meta device, which draws no numbers."""
-    before = [(parameter, parameter._version) for parameter in module.parameters()]
-    owner._init_weights(module)
-    return [parameter for parameter, version in before if parameter._version != version]
+class _Watched(dict[str, nn.Parameter | None]):
+    """A module's parameters, which notes those that are looked at."""
+
+    def __init__(self, parameters: Mapping[str, nn.Parameter | None], seen: dict[nn.Parameter, None]) -> None:
+        super().__init__(parameters)
+        self._seen = seen
+
+    def __getitem__(self, name: str) -> nn.Parameter | None:
+        return self._noted(super().__getitem__(name))
+
+    def items(self) -> Any:
+        """See `dict`."""
+        return [(name, self._noted(parameter)) for name, parameter in super().items()]
+
+    def _noted(self, parameter: nn.Parameter | None) -> nn.Parameter | None:
+        if parameter is not None:
+            self._seen[parameter] = None
+        return parameter
+
+
+def _used_in(turns: list[tuple[PreTrainedModel, nn.Module]]) -> list[list[nn.Parameter]]:
+    """What each turn looks at: tried out on the meta device, where nothing is drawn.
+
+    Whether a parameter is written there cannot be told: some functions return at once.
+    """
+    used, seen = [], dict[nn.Parameter, None]()
+    plain = {module: module._parameters for _, module in turns}
+    for module, parameters in plain.items():
+        module._parameters = _Watched(parameters, seen)
+    for owner, module in turns:
+        seen.clear()
+        owner._init_weights(module)
+        used.append(list(seen))
+    for module, parameters in plain.items():
+        module._parameters = parameters
+    return used
 
 
 def _put(model: PreTrainedModel, name: str, parameter: nn.Parameter) -> None:

@@ -5,9 +5,10 @@ from typing import Any
 
 import pytest
 import torch
+import transformers
 from growths import shape
 from torch import Tensor, nn
-from transformers import PreTrainedModel
+from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.initialization import no_init_weights
 
 from apollo_ds.models.families import FAMILIES
@@ -115,3 +116,31 @@ def test_values_are_new_each_time() -> None:
     again = dict(initial_values(model, seed=0))
     assert all(torch.equal(first[name], again[name]) for name in first)
     assert not any(first[name].data_ptr() == again[name].data_ptr() for name in first)
+
+
+@pytest.mark.parametrize(
+    ("kind", "config"),
+    [
+        # Modules are drawn by those around them, by a function that does nothing on the meta device.
+        (transformers.ModernBertForMaskedLM, transformers.ModernBertConfig(pad_token_id=0)),
+        # A buffer of frequencies, in fp32, that is computed.
+        (transformers.LlamaForCausalLM, transformers.LlamaConfig(tie_word_embeddings=True)),
+        (transformers.Qwen3ForCausalLM, transformers.Qwen3Config(head_dim=8, num_key_value_heads=1)),
+    ],
+)
+def test_so_are_those_of_classes_with_other_ways(kind: type[PreTrainedModel], config: PreTrainedConfig) -> None:
+    for key, value in {"vocab_size": 31, "hidden_size": 16, "num_attention_heads": 2, "intermediate_size": 24}.items():
+        setattr(config, key, value)
+    config.num_hidden_layers = 3
+    if hasattr(config, "layer_types"):
+        config.layer_types = config.layer_types[:3]
+    with no_init_weights():
+        whole = kind(config)
+    torch.manual_seed(3)
+    whole.init_weights()
+    model = without_weights(kind, config, 3)
+    drawn = dict(initial_values(model, seed=3))
+    assert drawn.keys() == {name for name, _ in whole.named_parameters()}
+    assert all(torch.equal(drawn[name], value) for name, value in whole.named_parameters())
+    filled = dict(model.named_buffers())
+    assert all(torch.equal(filled[name], buffer) for name, buffer in whole.named_buffers())
