@@ -199,7 +199,7 @@ class GatheredState:
         del self._whole[name][tensor]
 
 
-def run(name: str, variant: str, further: Sequence[str]) -> dict[str, float]:
+def run(name: str, variant: str, further: Sequence[str] = ()) -> dict[str, float]:
     """Measure in a fresh pair of ranks."""
     with tempfile.TemporaryDirectory() as folder:
         result = Path(folder) / "result.json"

@@ -3,8 +3,9 @@
     python benchmarks/memory.py                     all cases; results/memory.*
     python benchmarks/memory.py gpt-0.3b-zero1-4    one case: GPT-2 of 0.3 billion parameters, ZeRO 1, four ranks
 
-Each case takes two fresh sets of CPU ranks over one run folder. The first ranks start a run at 4 layers, grow it to 18
-and save it. The second ones resume it. No step is taken. All compute in bf16, whatever the hardware.
+Each case takes three fresh sets of CPU ranks. The first ones start a run of 18 layers. The second ones start one of 4
+layers, grow it to 18, and save it. The third ones resume it. No step is taken. All compute in bf16, whatever the
+hardware.
 
 A rank's share is what it keeps: weights in bf16, the fp32 weights and two moments that it owns. Memory is resident
 memory above what the process had before it built anything; its peak is the kernel's high-water mark. What is allowed is
@@ -45,6 +46,7 @@ from data_prep.options import Options
 FACTOR = 1.3
 """What a rank may hold at its peak, in shares, beside one block."""
 _LAYERS = (4, 18)
+_PHASES = ("start", "growth", "resume")
 _WEIGHT, _MASTER_AND_MOMENTS = 2, 12
 """Bytes a parameter: bf16; fp32 weights and two moments."""
 _COLUMNS = ("model", "ZeRO", "ranks", "when", "share, MB", "peak, MB", "allowed, MB", "in shares", "read / checkpoint",
@@ -67,11 +69,11 @@ CASES = {
     for stage in ((3,) if name == "gpt-1b" else (1, 2, 3))
     for ranks in (2, 4)
 }
-_MEASURED = [name for name in CASES if "tiny" not in name]
+MEASURED = [name for name in CASES if "tiny" not in name]
 
 
-def recipe_of(case: Case, data: Path, out: Path, ranks: int) -> Recipe:
-    """A run that grows from 4 to 18 layers."""
+def recipe_of(case: Case, phase: str, folder: Path, ranks: int) -> Recipe:
+    """A run of 18 layers from its start, or one that grows from 4."""
     shape = preset("gpt2-large").model_copy(
         update={
             "num_layers": _LAYERS[1],
@@ -84,9 +86,9 @@ def recipe_of(case: Case, data: Path, out: Path, ranks: int) -> Recipe:
     )
     values = {
         "model": shape.model_dump(),
-        "method": {"name": "apollo", "layers": list(_LAYERS), "grow_at": [0.5]},
-        "data": str(data),
-        "out": str(out),
+        "method": "scratch" if phase == "start" else {"name": "apollo", "layers": list(_LAYERS), "grow_at": [0.5]},
+        "data": str(folder / "text"),
+        "out": str(folder / ("start" if phase == "start" else "run")),
         "steps": 8,
         "seq_len": 128,
         "global_batch_size": ranks,
@@ -148,24 +150,23 @@ def _bytes_read() -> int:
     return int(counters["rchar"])
 
 
-def measure(processes: Processes, recipe: Recipe, is_resumed: bool) -> dict[str, dict[str, float]]:
-    """What a start, a growth and a save need; of a run that has saved, what its resume needs."""
-    found, meter, ranks = {}, Meter(processes), processes.world_size
+def measure(processes: Processes, recipe: Recipe, phase: str) -> dict[str, float]:
+    """What a start or a resume needs, or a growth, after which the run is saved."""
+    meter, ranks = Meter(processes), processes.world_size
     trainer = make_trainer(recipe, processes)
-    found["resume" if is_resumed else "start"] = meter.end() | {"share": share_bytes(recipe, int(is_resumed), ranks)}
-    if not is_resumed:
+    share = share_bytes(recipe, trainer.stage, ranks)
+    if phase == "growth":
         meter.begin()
         trainer.engine, _ = trainer.engines.grow(trainer.engine, trainer.schedule, 0, 1)
-        shares = sum(share_bytes(recipe, stage, ranks) for stage in (0, 1))
-        found["growth"] = meter.end() | {"share": shares}
+        share += share_bytes(recipe, 1, ranks)
+    found = meter.end() | {"share": share, "allowed": FACTOR * share + block_bytes(recipe)}
+    if phase == "growth":
         trainer.stage = 1
         # No step is taken, so that the state itself can be written, for whose copy there is no room.
         trainer.engine.capture = partial(_state_itself, trainer.engine)  # type: ignore[method-assign]
         trainer._save()
         trainer.writer.finish()
     trainer.close()
-    for part in found.values():
-        part["allowed"] = FACTOR * part["share"] + block_bytes(recipe)
     return found
 
 
@@ -182,28 +183,27 @@ def run(name: str) -> dict[str, dict[str, float]]:
     case = CASES[name]
     with tempfile.TemporaryDirectory(prefix="apollo-ds-memory-") as folder:
         results: dict[str, dict[str, float]] = {}
-        for number in range(2):
-            words = [name, "--folder", folder, *(["--resume"] if number else [])]
+        for phase in _PHASES:
+            words = [name, "--folder", folder, "--phase", phase]
             launcher = [str(Path(sys.executable).parent / "torchrun"), "--nproc_per_node", str(case.ranks)]
             environment = {**os.environ, "DS_ACCELERATOR": "cpu", "GOMP_SPINCOUNT": "0", "OMP_NUM_THREADS": "1"}
-            subprocess.run([*launcher, "--master_port", "29716", __file__, *words], check=True, env=environment)
-            results |= json.loads((Path(folder) / "result.json").read_text())
+            subprocess.run([*launcher, "--standalone", __file__, *words], check=True, env=environment)
+            results[phase] = json.loads((Path(folder) / "result.json").read_text())
         saved = sum(path.stat().st_size for path in Path(folder).glob("run/checkpoints/step-*/rank-*"))
         results["resume"]["read_in_checkpoints"] = results["resume"]["read"] / saved
         return results
 
 
-def _on_this_rank(name: str, folder: Path, is_resumed: bool) -> None:
+def _on_this_rank(name: str, folder: Path, phase: str) -> None:
     processes, case = Processes.join(), CASES[name]
-    recipe = recipe_of(case, folder / "text", folder / "run", processes.world_size)
-    processes.on_first(lambda: _prepare(folder / "text"))
-    found = measure(processes, recipe, is_resumed)
+    processes.on_first(lambda: prepare(folder / "text"))
+    found = measure(processes, recipe_of(case, phase, folder, processes.world_size), phase)
     if processes.is_first:
         (folder / "result.json").write_text(json.dumps(found))
     processes.leave()
 
 
-def _prepare(folder: Path) -> None:
+def prepare(folder: Path) -> None:
     """A little text, so that a run can be made."""
     if not folder.exists():
         source = folder.with_suffix(".jsonl")
@@ -235,13 +235,13 @@ def table(results: dict[str, dict[str, dict[str, float]]]) -> str:
 def main() -> None:
     """Measure all or some cases and write the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("cases", nargs="*", default=_MEASURED, choices=CASES, metavar="case")
+    parser.add_argument("cases", nargs="*", default=MEASURED)
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results", help="folder of the results")
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
-    parser.add_argument("--resume", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--phase", choices=_PHASES, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.folder:
-        _on_this_rank(options.cases[0], options.folder, options.resume)
+        _on_this_rank(options.cases[0], options.folder, options.phase)
         return
     options.out.mkdir(exist_ok=True)
     path = options.out / "memory.json"
