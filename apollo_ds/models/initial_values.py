@@ -15,15 +15,14 @@ from transformers import PretrainedConfig, PreTrainedModel
 from transformers.initialization import no_init_weights
 
 
-def without_weights(kind: type[PreTrainedModel], config: PretrainedConfig, layers: int) -> PreTrainedModel:
-    """A model of so many layers on the meta device, its weights not tied yet, its buffers filled, on the CPU.
+def without_weights(kind: type[PreTrainedModel], config: PretrainedConfig, full_depth: int) -> PreTrainedModel:
+    """A model on the meta device, its weights not tied yet, its buffers filled, on the CPU.
 
-    Its configuration keeps the depth that it had: by it, a family may scale what it draws.
+    Once it has its layers, its configuration says the full depth: by it, a family may scale what it draws.
 
     Raises:
         RuntimeError: the class leaves a buffer unfilled.
     """
-    full_depth, config.num_hidden_layers = config.num_hidden_layers, layers
     with torch.device("meta"), no_init_weights():
         model = kind(config)
     config.num_hidden_layers = full_depth
@@ -60,7 +59,11 @@ def initial_values(model: PreTrainedModel, seed: int) -> Iterator[tuple[str, Ten
         for turn, (owner, module) in enumerate(turns):
             for name in used[turn]:
                 if model.get_parameter(name) is blank[name]:
-                    _put(model, name, nn.Parameter(torch.full(blank[name].shape, math.nan), requires_grad=False))
+                    _put(
+                        model,
+                        name,
+                        nn.Parameter(torch.full(blank[name].shape, math.nan, dtype=torch.float32), requires_grad=False),
+                    )
             owner._init_weights(module)
             for name in used[turn]:
                 if last_turn[name] == turn:

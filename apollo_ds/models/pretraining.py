@@ -137,6 +137,6 @@ def build(shape: ModelShape, unique_layers: int) -> PretrainingModel:
 
 def _without_weights(shape: ModelShape, unique_layers: int) -> PreTrainedModel:
     family = family_of(shape)
-    config = family.config(shape)
+    config = family.config(shape.model_copy(update={"num_layers": unique_layers}))
     config._attn_implementation = ATTENTION
-    return without_weights(family.model_class(), config, unique_layers)
+    return without_weights(family.model_class(), config, shape.num_layers)
