@@ -6,7 +6,7 @@
 A rank looks at its file, hears what the others have found in theirs, checks that nothing is lacking, and reads its
 slice of every tensor. Here the slices have a few elements each, so that what is timed is all but the reading; and a
 single process stands for the first rank, told what the others would say. results/bookkeeping.md has the seconds, the
-bytes it has read beside those of its slices, and the files that it leaves open.
+bytes it has read beside those of its slices, and the files that it has opened.
 """
 
 import argparse
@@ -74,7 +74,7 @@ def write_checkpoint(path: Path, ranks: int, parameters: int) -> None:
 
 
 def measure(path: Path, ranks: int) -> dict[str, float]:
-    """Seconds, bytes read and files left open of the first rank."""
+    """Seconds, bytes read and files opened of the first rank."""
     manifest = manifest_of(path, None)
     others = [look_at(path, [rank_file(rank)], manifest, is_first=False) for rank in range(1, ranks)]
     processes, open_before = Told(0, ranks, torch.device("cpu"), others), len(os.listdir("/proc/self/fd"))
@@ -91,7 +91,7 @@ def measure(path: Path, ranks: int) -> dict[str, float]:
     return {
         "seconds": time.perf_counter() - began,
         "bytes_read": saved.bytes_read,
-        "left_open": len(os.listdir("/proc/self/fd")) - open_before,
+        "files_open": len(os.listdir("/proc/self/fd")) - open_before,
     }
 
 
@@ -111,7 +111,7 @@ def main() -> None:
         f"{options.ranks} ranks, {options.parameters} parameters, as one rank of the same number resumes them, its "
         f"files in the page cache:\n{statistics.median(seconds):.2f} s ({seconds[0]:.2f} to {seconds[-1]:.2f} in "
         f"{_REPEATS} runs). Bytes read of {3 * options.parameters:,} slices of {4 * _ELEMENTS} bytes: "
-        f"{runs[0]['bytes_read']:,.0f}. Files left open: {runs[0]['left_open']:.0f}.\n"
+        f"{runs[0]['bytes_read']:,.0f}. Files open: {runs[0]['files_open']:.0f}.\n"
     )
     options.out.mkdir(exist_ok=True)
     (options.out / "bookkeeping.md").write_text(page)

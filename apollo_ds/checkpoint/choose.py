@@ -87,7 +87,7 @@ def source_state(source: SourceRun, processes: Processes) -> SavedState:
     sound, complaint = examine(source.checkpoint, None, processes)
     if sound is None:
         raise UserError(f"method.source: {complaint}; restore it, or begin again in another folder with out=...")
-    return SavedState(sound)
+    return SavedState(sound).hold()
 
 
 def examine(checkpoint: Path, run: str | None, processes: Processes) -> tuple[Sound | None, str]:

@@ -1,7 +1,8 @@
 """A checkpoint as it is read: by any number of ranks, whichever number wrote it."""
 
 from collections.abc import Iterator
-from typing import BinaryIO
+from pathlib import Path
+from typing import BinaryIO, Self, cast
 
 import torch
 from torch import Tensor
@@ -16,14 +17,33 @@ _ELEMENTS_AT_ONCE = 1 << 24
 
 
 class SavedState:
-    """A state on disk, written by any number of ranks, read by any other number without communication."""
+    """A state on disk, written by any number of ranks, read by any other number without communication.
+
+    A file is opened when something in it is first read, and stays open until the state is closed.
+    """
 
     def __init__(self, sound: Sound) -> None:
-        """Open a checkpoint that has been verified."""
+        """A checkpoint that has been verified."""
         self.folder, self.manifest, self._index = sound.folder, sound.manifest, sound.index
         self.counters = self.manifest.counters
         self.bytes_read = 0
         """So far, of all files."""
+        self._open: dict[str, BinaryIO] = {}
+
+    def hold(self) -> Self:
+        """Open all files now, so that what is there can be read to its end even if a run removes the checkpoint.
+
+        Raises:
+            UserError: a file is gone already.
+        """
+        for file in self._index.files:
+            self._opened(file)
+        return self
+
+    def close(self) -> None:
+        """Close the files."""
+        while self._open:
+            self._open.popitem()[1].close()
 
     def names(self) -> Iterator[str]:
         """See `State`."""
@@ -60,17 +80,28 @@ class SavedState:
 
     def _read(self, piece: Piece, target: Tensor) -> None:
         """Read by `readinto`, not by mapping the file, whose pages would count as this rank's memory."""
-        path = self.folder / piece.file
         try:
-            with path.open("rb", buffering=0) as file:
-                file.seek(piece.byte)
-                for part in target.split(len(target) if target.device.type == "cpu" else _ELEMENTS_AT_ONCE):
-                    on_cpu = part if part.device.type == "cpu" else torch.empty_like(part, device="cpu")
-                    self.bytes_read += _read_fully(file, memoryview(on_cpu.numpy().data).cast("B"))
-                    if on_cpu is not part:
-                        part.copy_(on_cpu)
+            file = self._opened(piece.file)
+            file.seek(piece.byte)
+            for part in target.split(len(target) if target.device.type == "cpu" else _ELEMENTS_AT_ONCE):
+                on_cpu = part if part.device.type == "cpu" else torch.empty_like(part, device="cpu")
+                self.bytes_read += _read_fully(file, memoryview(on_cpu.numpy().data).cast("B"))
+                if on_cpu is not part:
+                    part.copy_(on_cpu)
         except OSError as error:
-            raise UserError(f"{path}: cannot be read ({error}); run the same command again") from None
+            raise _unreadable(self.folder / piece.file, error) from None
+
+    def _opened(self, name: str) -> BinaryIO:
+        if name not in self._open:
+            try:
+                self._open[name] = cast(BinaryIO, (self.folder / name).open("rb", buffering=0))
+            except OSError as error:
+                raise _unreadable(self.folder / name, error) from None
+        return self._open[name]
+
+
+def _unreadable(path: Path, error: OSError) -> UserError:
+    return UserError(f"{path}: cannot be read ({error.strerror or error}); run the same command again")
 
 
 def _read_fully(file: BinaryIO, target: memoryview) -> int:

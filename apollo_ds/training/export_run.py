@@ -35,14 +35,17 @@ def export_run(run: RunFolder, folder: Path, step: int | None = None) -> Path:
     for _ in range(_ATTEMPTS):
         chosen = _choose(run, recorded.run, step)
         try:
-            state = SavedState(verify(chosen, recorded.run))
+            state = SavedState(verify(chosen, recorded.run)).hold()
         except (DamagedCheckpoint, OSError, UserError) as damage:
             if chosen.is_dir():
                 raise UserError(f"{damage}; choose another with --step") from None
             continue
         stage = recipe.schedule().stages[state.manifest.course.stage]
         own = folder.resolve() == run.export.resolve()
-        export(state, stage, text, folder, own)
+        try:
+            export(state, stage, text, folder, own)
+        finally:
+            state.close()
         return chosen
     raise UserError(
         f"{run.checkpoints}: the run removes its checkpoints faster than they are read; export when it has ended, or "

@@ -113,14 +113,13 @@ class Trainer:
     def _make_engine(self, choice: Choice | None) -> None:
         """Build the stage's engine, and fill it from the checkpoint, or from the source run if there is one."""
         source = self.schedule.source_run
-        state = SavedState(choice.sound) if choice else None
-        if source and not state:
-            state = source_state(source, self.processes)
+        state = SavedState(choice.sound) if choice else source and source_state(source, self.processes)
         self.watchdog.progress("building the model", Limit.SETUP)
         self.engine = self.engines.build(self.schedule, self.stage, initialised=state is None)
         if state:
             self.watchdog.progress("reading the checkpoint", Limit.SETUP)
             restore.load(self.engine, state)
+            state.close()
 
     def _announce_and_tidy(self, choice: Choice | None) -> None:
         zero_stage = self.engines.zero_stages(self.schedule)[self.stage]

@@ -29,6 +29,13 @@ def test_the_newest_whole_one_is_taken_and_what_is_wrong_with_newer_ones_is_told
     ]
 
 
+def test_a_checkpoint_can_be_taken_at_its_manifest_s_word(tmp_path: Path) -> None:
+    sound, damaged = checkpoint(tmp_path, 8), checkpoint(tmp_path, 16)
+    flip(damaged / rank_file(1))
+    assert newest_sound(tmp_path)[0] == sound
+    assert newest_sound(tmp_path, reads_files=False) == (damaged, [])
+
+
 def test_what_only_looks_like_a_checkpoint_is_none(tmp_path: Path) -> None:
     sound = checkpoint(tmp_path, 8)
     for name in ("step-8-good", "step-final", "step-010", "step-٣", "step-9.damaged", "step--1"):

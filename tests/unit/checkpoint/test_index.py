@@ -1,6 +1,8 @@
 """Any part of any tensor can be read from a checkpoint, whatever number of ranks wrote it, and no byte more is."""
 
 import json
+import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,7 @@ from apollo_ds.checkpoint.find import Sound, verify
 from apollo_ds.checkpoint.index import read_header
 from apollo_ds.checkpoint.manifest import DamagedCheckpoint, rank_file
 from apollo_ds.checkpoint.saved_state import SavedState
+from apollo_ds.errors import UserError
 
 _SHAPES = {"a.weight": (7, 5), "b.bias": (9,), "frozen.weight": (4, 4)}
 _TENSORS = ("weight", "exp_avg", "exp_avg_sq", "cohort")
@@ -108,8 +111,32 @@ def test_what_is_no_header_is_damage(content: bytes, tmp_path: Path) -> None:
         read_header(tmp_path / "file")
 
 
-def test_many_ranks_read_what_they_need_and_leave_no_file_open(tmp_path: Path) -> None:
+def whole_in_one_file(folder: Path) -> Sound:
+    return write(folder, {name: [0, int(np.prod(shape))] for name, shape in _SHAPES.items()})
+
+
+def test_what_is_held_can_be_read_when_the_checkpoint_has_been_removed(tmp_path: Path) -> None:
+    sound = whole_in_one_file(tmp_path)
+    held, other = SavedState(sound).hold(), SavedState(sound)
+    shutil.rmtree(sound.folder)
+    assert held.gather("b.bias", "weight", torch.device("cpu")).tolist() == whole("b.bias", "weight").tolist()
+    held.close()
+    for state in (other, held):
+        with pytest.raises(
+            UserError, match=r"rank-00000\.safetensors: cannot be read \(No such file .*\); run the same"
+        ):
+            state.gather("b.bias", "weight", torch.device("cpu"))
+
+
+def test_a_file_that_has_become_shorter_is_told(tmp_path: Path) -> None:
+    sound = whole_in_one_file(tmp_path)
+    os.truncate(sound.folder / rank_file(0), 100)
+    with pytest.raises(UserError, match=r"cannot be read \(it ends too early\)"):
+        SavedState(sound).gather("frozen.weight", "weight", torch.device("cpu"))
+
+
+def test_one_of_many_ranks_opens_and_reads_what_it_needs(tmp_path: Path) -> None:
     write_checkpoint(tmp_path / "step-8", ranks=64, parameters=20)
     found = measure(tmp_path / "step-8", ranks=64)
     assert found["bytes_read"] == 20 * 3 * 2 * 4
-    assert found["left_open"] == 0
+    assert found["files_open"] == 1
