@@ -240,3 +240,17 @@ def test_a_source_is_trained_once(tmp_path: Path) -> None:
         from_source("bert", tmp_path / "run", source("bert").out, options={"source_fraction": 0.5})
     with pytest.raises(UserError, match=r"method\.source_fraction: .* unless source names a run"):
         tiny("bert", tmp_path / "run", method={"name": "bert2bert", "source_fraction": 0})
+
+
+def test_only_the_first_rank_reads_all_of_a_source(own_source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The others get its recipe; until then they take the newest checkpoint at its manifest's word."""
+    newest = own_source / "checkpoints" / f"step-{SOURCE_STEPS}"
+    content = bytearray((newest / "rank-00001.safetensors").read_bytes())
+    content[-1] ^= 1
+    (newest / "rank-00001.safetensors").write_bytes(content)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    chosen = {}
+    for rank in ("0", "1"):
+        monkeypatch.setenv("RANK", rank)
+        chosen[rank] = read_source(own_source, load_resolved).checkpoint
+    assert [chosen[rank] == newest for rank in ("0", "1")] == [False, True]
