@@ -15,10 +15,13 @@ from apollo_ds.config.ready import check_ready, is_there, with_default_text
 from apollo_ds.errors import EXIT_INTERRUPTED, EXIT_USER_ERROR, UserError
 from apollo_ds.finetune.options import add_options
 from apollo_ds.gpus import usual_ranks
-from apollo_ds.planning.forecast import forecast, forecast_in_words
+from apollo_ds.planning.forecast import Machine, forecast
+from apollo_ds.planning.forecast_table import print_forecast
 from apollo_ds.planning.plan import plan, print_plan
 from apollo_ds.training.faults.last_words import say_last_words
 from data_prep.output import UNREAD, Output
+
+_GIGA = 1e9
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -73,10 +76,7 @@ def _add_training(commands: _Commands) -> None:
     planning = commands.add_parser("plan", help="show a recipe's stages and their cost; starts nothing")
     _add_recipe(planning)
     planning.add_argument("--json", action="store_true", help="print JSON instead of a table")
-    planning.add_argument("--ranks", type=int, help="forecast memory and time on so many ranks; needs peak_flops=...")
-    planning.add_argument(
-        "--utilisation", type=float, default=0.4, help="fraction of peak_flops that is reached; default 0.4"
-    )
+    _add_machine(planning)
     planning.set_defaults(command=_plan)
 
     training = commands.add_parser("train", help="train a recipe on every GPU of this machine, or on two CPU ranks")
@@ -99,6 +99,22 @@ def _add_training(commands: _Commands) -> None:
     choosing.add_argument("--number", type=int, metavar="N", help="the N-th run alone")
     choosing.add_argument("--jobs", type=int, default=1, metavar="N", help="train N runs at a time; default 1")
     sweeping.set_defaults(command=_sweep)
+
+
+def _add_machine(parser: argparse.ArgumentParser) -> None:
+    """What `plan` is told of the machine; defaults are those of `Machine`."""
+    parser.add_argument(
+        "--ranks", type=int, help="forecast memory and bytes sent on so many ranks, and with peak_flops=... the days"
+    )
+    for option, metavar, default, meaning in (
+        ("--ranks-per-node", "N", Machine.ranks_per_node, "ranks that share a node"),
+        ("--network", "GB/S", Machine.network / _GIGA, "gigabytes a second that each rank sends"),
+        ("--storage", "GB/S", Machine.storage / _GIGA, "gigabytes a second that all ranks together read from storage"),
+        ("--utilisation", "FRACTION", Machine.utilisation, "fraction of peak_flops that is reached"),
+    ):
+        parser.add_argument(
+            option, type=type(default), default=default, metavar=metavar, help=f"{meaning}; default {default:g}"
+        )
 
 
 def _add_results(commands: _Commands) -> None:
@@ -138,24 +154,35 @@ def _plan(options: argparse.Namespace) -> None:
     recipe = load_recipe(name, overrides)
     planned = plan(recipe)
     if options.ranks is not None:
-        if options.ranks < 1:
-            raise UserError(f"--ranks: must be at least 1, not {options.ranks}")
-        if not 0 < options.utilisation <= 1:
-            raise UserError(f"--utilisation: must be above 0 and at most 1, such as 0.4, not {options.utilisation:g}")
-        recipe.micro_batch(options.ranks)  # raises if they do not divide the batch
-        if recipe.peak_flops is None:
-            raise UserError("peak_flops: give the operations per second of one rank, for example peak_flops=9.9e14")
-        planned["forecast"] = forecast(recipe, planned["total"], options.ranks, recipe.peak_flops, options.utilisation)
+        planned["forecast"] = forecast(recipe, planned["total"], _machine(options))
     if options.json:
         print(json.dumps(planned, indent=2))
     else:
         console = Output()
         print_plan(recipe, console)
         if options.ranks is not None:
-            console.print(forecast_in_words(planned["forecast"]))
+            print_forecast(planned["forecast"], console)
     sys.stdout.flush()
     recipe, is_default_text = with_default_text(recipe, name, overrides)
     check_ready(recipe, options.ranks or usual_ranks(), is_prepared=not is_default_text or is_there(recipe.data))
+
+
+def _machine(options: argparse.Namespace) -> Machine:
+    """The machine that options describe.
+
+    Raises:
+        UserError: a number is out of range; names the option.
+    """
+    for option, count in (("--ranks", options.ranks), ("--ranks-per-node", options.ranks_per_node)):
+        if count < 1:
+            raise UserError(f"{option}: must be at least 1, not {count}")
+    for option, speed in (("--network", options.network), ("--storage", options.storage)):
+        if not 0 < speed < float("inf"):
+            raise UserError(f"{option}: must be above 0, in gigabytes a second, such as 10, not {speed:g}")
+    if not 0 < options.utilisation <= 1:
+        raise UserError(f"--utilisation: must be above 0 and at most 1, such as 0.4, not {options.utilisation:g}")
+    network, storage = options.network * _GIGA, options.storage * _GIGA
+    return Machine(options.ranks, options.ranks_per_node, network, storage, options.utilisation)
 
 
 def _train(options: argparse.Namespace) -> None:

@@ -1,55 +1,87 @@
-"""What a recipe asks of a machine: memory a rank at each ZeRO stage, and time at a stated utilisation."""
+"""What a recipe asks of a machine: memory, bytes sent, and time at a stated peak and stated bandwidths."""
 
+from dataclasses import dataclass
 from typing import Any
 
-from apollo_ds.config.deepspeed import settle
 from apollo_ds.config.recipe import Recipe
+from apollo_ds.planning.host_memory import growing_bytes, starting_bytes
 from apollo_ds.planning.micro_batch import activation_bytes
+from apollo_ds.planning.traffic import checkpoint_bytes, growth_bytes, growths, spread_bytes, step_bytes
 from apollo_ds.planning.zero import bucket_bytes, stage_bytes, zero_stages
 
 
-def forecast(
-    recipe: Recipe, total: dict[str, Any], ranks: int, peak_flops: float, utilisation: float
-) -> dict[str, Any]:
-    """Memory a rank in the greatest stage by ZeRO stage, in bytes; tokens a second and days of the whole run.
+@dataclass(frozen=True)
+class Machine:
+    """What a forecast is told of the machine."""
 
-    `total` is that of `plan`. `peak_flops` is one rank's; `utilisation` the part of it that the model's own operations
-    reach. Logits, fragments and evaluation come on top. `bf16: auto` is taken for bf16.
+    ranks: int
+    ranks_per_node: int = 8
+    """At most; fewer ranks share one node."""
+    network: float = 50e9
+    """Bytes a second that each rank sends, while it receives as many."""
+    storage: float = 10e9
+    """Bytes a second that all ranks together read of checkpoints."""
+    utilisation: float = 0.4
+    """The part of a rank's peak that the model's own operations reach."""
+
+
+def forecast(recipe: Recipe, total: dict[str, Any], machine: Machine) -> dict[str, Any]:
+    """Memory, bytes and seconds by ZeRO stage, and with the recipe's `peak_flops` tokens a second and days.
+
+    `total` is that of `plan`. Of a run that grows, each figure is that of the stage, or the growth, with the largest.
+    `bf16: auto` is taken for bf16. Keys end with their unit: `bytes`, `seconds`, `per_second`.
 
     Raises:
         UserError: the number of ranks does not divide the global batch.
     """
-    recipe = recipe.model_copy(update={"deepspeed": settle(recipe.deepspeed, computes_bf16=True, world_size=ranks)})
+    ranks = machine.ranks
+    recipe = recipe.settled(computes_bf16=True, world_size=ranks)
+    by_zero = {str(zero): _under(recipe, zero, machine) for zero in range(4)}
     stages = recipe.schedule().stages
-    micro_batch = recipe.micro_batch(ranks)
-    seconds = total["flops"] / (ranks * peak_flops * utilisation)
+    seconds = total["flops"] / (ranks * recipe.peak_flops * machine.utilisation) if recipe.peak_flops else None
     return {
         "ranks": ranks,
-        "micro_batch": micro_batch,
-        "peak_flops": peak_flops,
-        "utilisation": utilisation,
-        "memory_bytes": {
-            str(zero_stage): max(
-                stage_bytes(recipe, stage, zero_stage, ranks)
-                + bucket_bytes(recipe, stage, zero_stage, ranks)
-                + micro_batch * activation_bytes(recipe, stage, stage.evaluation_depth)
-                for stage in stages
-            )
-            for zero_stage in range(4)
-        },
+        "ranks_per_node": min(machine.ranks_per_node, ranks),
+        "micro_batch": recipe.micro_batch(ranks),
+        "peak_flops": recipe.peak_flops,
+        "utilisation": machine.utilisation,
+        "network_bytes_per_second": machine.network,
+        "storage_bytes_per_second": machine.storage,
+        "checkpoint_bytes": max(checkpoint_bytes(stages, number) for number in range(len(stages))),
+        "memory_bytes": {zero: figures["memory_bytes"] for zero, figures in by_zero.items()},
+        "by_zero_stage": by_zero,
         "zero_stages": zero_stages(recipe, stages, ranks),
-        "tokens_per_second": total["tokens"] / seconds,
-        "days": seconds / 86_400,
+        "tokens_per_second": total["tokens"] / seconds if seconds else None,
+        "days": seconds / 86_400 if seconds else None,
     }
 
 
-def forecast_in_words(result: dict[str, Any]) -> str:
-    """A forecast for people."""
-    memory = ", ".join(f"{stage}: {size / 1e9:.1f} GB" for stage, size in result["memory_bytes"].items())
-    zero = "-".join(str(stage) for stage in result["zero_stages"])
-    return (
-        f"{result['ranks']} ranks at {result['utilisation']:.0%} of {result['peak_flops'] / 1e12:.0f} TFLOP/s: "
-        f"{result['tokens_per_second'] / 1e6:.2f} M tokens/s, {result['days']:.2f} days.\n"
-        f"Memory a rank by ZeRO stage, {result['micro_batch']} samples at once (estimated): {memory}. "
-        f"Stages train under ZeRO {zero}."
+def _under(recipe: Recipe, zero: int, machine: Machine) -> dict[str, Any]:
+    """The figures of a recipe, settled, whose stages all train under one ZeRO stage."""
+    stages, ranks = recipe.schedule().stages, machine.ranks
+    on_node, grown = min(machine.ranks_per_node, ranks), growths(stages)
+    memory = max(
+        stage_bytes(recipe, stage, zero, ranks)
+        + bucket_bytes(recipe, stage, zero, ranks)
+        + recipe.micro_batch(ranks) * activation_bytes(recipe, stage, stage.evaluation_depth)
+        for stage in stages
     )
+    sent = max(step_bytes(recipe, stage, zero, ranks) for stage in stages)
+    growing = max((growth_bytes(recipe, stages, number, zero, ranks) for number in grown), default=None)
+    read = [2 * checkpoint_bytes(stages, number) for number in range(len(stages))]  # once for its hash, once to be used
+    spread = [spread_bytes(recipe, stage, zero, ranks) for stage in stages]
+    while_growing = max((growing_bytes(recipe, stages, number, zero, ranks) for number in grown), default=None)
+    return {
+        "memory_bytes": memory,
+        "node_memory_bytes": memory * on_node,
+        "node_host_bytes_starting": on_node * max(starting_bytes(recipe, stage, zero, ranks) for stage in stages),
+        "node_host_bytes_growing": on_node * while_growing if while_growing is not None else None,
+        "step_sent_bytes": sent,
+        "step_sent_seconds": sent / machine.network,
+        "growth_sent_bytes": growing,
+        "growth_seconds": growing / machine.network if growing is not None else None,
+        "resume_read_bytes": max(read),
+        "resume_seconds": max(
+            size / machine.storage + passed / machine.network for size, passed in zip(read, spread, strict=True)
+        ),
+    }

@@ -26,7 +26,16 @@ def activation_bytes(recipe: Recipe, stage: Stage, layers: int) -> float:
 
 
 def micro_batch_of(recipe: Recipe, stage: Stage, plan: StepPlan, world_size: int) -> int:
-    """Samples a rank processes at once in a step.
+    """Samples a rank processes at once in a step; see `samples_at_once`.
+
+    Raises:
+        UserError: the number of ranks does not divide the global batch.
+    """
+    return samples_at_once(recipe, stage, plan.depth - plan.first_trained, world_size)
+
+
+def samples_at_once(recipe: Recipe, stage: Stage, trained_layers: int, world_size: int) -> int:
+    """Samples a rank processes at once in a step of a stage that trains so many layers.
 
     As many as need no more memory than `micro_batch_size` does where all layers of the recipe's model train at its
     full length. A stage that draws a depth for each micro-batch has equally many of them in every step.
@@ -38,5 +47,5 @@ def micro_batch_of(recipe: Recipe, stage: Stage, plan: StepPlan, world_size: int
         return recipe.micro_batch(world_size)
     whole = replace(stage, shape=recipe.model, seq_len=recipe.seq_len, learned_growth=None)
     full = activation_bytes(recipe, whole, recipe.model.num_layers)
-    needed = activation_bytes(recipe, stage, plan.depth - plan.first_trained)
+    needed = activation_bytes(recipe, stage, trained_layers)
     return recipe.micro_batch(world_size, room=full / needed)

@@ -32,10 +32,15 @@ def test_the_plan_for_people_says_it_too(capsys: pytest.CaptureFixture[str]) -> 
     assert printed.endswith("Stages train under ZeRO 1-1-1-1.")
 
 
-def test_time_needs_a_peak(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit):
-        main(["plan", BERT_BASE, "--ranks", "8"])
-    assert "peak_flops" in capsys.readouterr().err
+def test_time_needs_a_peak_and_memory_does_not(capsys: pytest.CaptureFixture[str]) -> None:
+    for words in (["plan", BERT_BASE, "--ranks", "8"], ["plan", BERT_BASE, "--ranks", "8", "--json"]):
+        with pytest.raises(SystemExit):
+            main(words)
+    printed, planned = capsys.readouterr().out.split("{", 1)
+    assert "For tokens a second and days, add peak_flops=9.9e14" in printed
+    forecast = json.loads("{" + planned)["forecast"]
+    assert (forecast["days"], forecast["tokens_per_second"]) == (None, None)
+    assert forecast["memory_bytes"]["3"] > 0
 
 
 @pytest.mark.parametrize(
@@ -43,6 +48,12 @@ def test_time_needs_a_peak(capsys: pytest.CaptureFixture[str]) -> None:
     [
         (("--ranks", "0"), "--ranks: must be at least 1, not 0"),
         (("--ranks", "-2"), "--ranks: must be at least 1, not -2"),
+        (("--ranks", "8", "--ranks-per-node", "0"), "--ranks-per-node: must be at least 1, not 0"),
+        (("--ranks", "8", "--network", "0"), "--network: must be above 0, in gigabytes a second, such as 10, not 0"),
+        (
+            ("--ranks", "8", "--storage", "nan"),
+            "--storage: must be above 0, in gigabytes a second, such as 10, not nan",
+        ),
         (("--ranks", "8", "--utilisation", "40"), "--utilisation: must be above 0 and at most 1, such as 0.4, not 40"),
         (("--ranks", "8", "--utilisation", "0"), "--utilisation: must be above 0 and at most 1, such as 0.4, not 0"),
     ],

@@ -1,0 +1,78 @@
+"""A forecast for people."""
+
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+_UNITS = (("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("kB", 1e3))
+_HOUR, _MINUTE = 3600, 60
+_WIDEST = 80
+
+
+def size_in_words(size: float) -> str:
+    """Bytes with a decimal unit: three digits, such as 81.3 GB."""
+    unit, factor = next(((unit, factor) for unit, factor in _UNITS if size >= 0.9995 * factor), ("B", 1))
+    value = size / factor
+    return f"{value:.{0 if value >= 99.95 or unit == 'B' else 1}f} {unit}"
+
+
+def time_in_words(seconds: float) -> str:
+    """Seconds with the unit that suits: 40 ms, 3.2 s, 5.0 min, 2.1 h."""
+    if seconds < 0.9995:
+        return f"{1000 * seconds:.{0 if seconds >= 0.00995 else 1}f} ms"
+    if seconds < 2 * _MINUTE:
+        return f"{seconds:.1f} s"
+    return f"{seconds / _MINUTE:.1f} min" if seconds < 2 * _HOUR else f"{seconds / _HOUR:.1f} h"
+
+
+def print_forecast(result: dict[str, Any], console: Console) -> None:
+    """Print what `forecast` gives: time in a line, memory and bytes as a table by ZeRO stage, and what they rest on."""
+    ranks, zero = result["ranks"], "-".join(str(stage) for stage in result["zero_stages"])
+    if result["days"] is None:
+        console.print(f"{ranks} ranks. For tokens a second and days, add peak_flops=9.9e14, a rank's peak.")
+    else:
+        console.print(
+            f"{ranks} ranks at {result['utilisation']:.0%} of {result['peak_flops'] / 1e12:.0f} TFLOP/s: "
+            f"{result['tokens_per_second'] / 1e6:.2f} M tokens/s, {result['days']:.2f} days."
+        )
+    console.width = max(console.width, _WIDEST)  # a wrapped line is better than a cut number
+    console.print(_table(result))
+    samples, on_node = result["micro_batch"], result["ranks_per_node"]
+    network, storage = (result[f"{name}_bytes_per_second"] / 1e9 for name in ("network", "storage"))
+    console.print(
+        f"[dim]Computed, not measured: {samples} samples at once, {on_node} ranks a node. Of a run that\n"
+        "grows, each figure is of its largest stage or growth.\n"
+        "device: weights, gradients, optimizer, buckets, activations.\n"
+        "host: a node's own memory, without Python's, about 1 GB a rank.\n"
+        "sent: by each rank. growth, resume: until all of the state has moved, where\n"
+        f"each rank sends {network:g} GB/s (--network), and all read {storage:g} GB/s together (--storage).[/]"
+    )
+    console.print(
+        f"A checkpoint takes up to {size_in_words(result['checkpoint_bytes'])}. Stages train under ZeRO {zero}.",
+        soft_wrap=True,
+    )
+
+
+def _table(result: dict[str, Any]) -> Table:
+    grows = result["by_zero_stage"]["0"]["growth_seconds"] is not None
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    headings = ["ZeRO", "device\na rank", "device\na node", "host\na node,\nstarting"]
+    headings += ["host\na node,\ngrowing"] if grows else []
+    headings += ["sent\na step", "sending\ntakes", *(["growth\ntakes"] if grows else []), "resume\ntakes"]
+    for heading in headings:
+        table.add_column(heading, justify="right", no_wrap=True)
+    for zero, figures in result["by_zero_stage"].items():
+        table.add_row(
+            zero,
+            size_in_words(figures["memory_bytes"]),
+            size_in_words(figures["node_memory_bytes"]),
+            size_in_words(figures["node_host_bytes_starting"]),
+            *([size_in_words(figures["node_host_bytes_growing"])] if grows else []),
+            size_in_words(figures["step_sent_bytes"]),
+            time_in_words(figures["step_sent_seconds"]),
+            *([time_in_words(figures["growth_seconds"])] if grows else []),
+            time_in_words(figures["resume_seconds"]),
+        )
+    return table

@@ -1,0 +1,60 @@
+"""Memory that a rank takes of its node's, beside the device's: while a run starts or is resumed, and while it grows.
+
+Python and its libraries are not counted: about 1 GB a rank, some of which the ranks of a node share. Nor is what the
+system keeps of files that were read, which it gives up where memory is short.
+"""
+
+from collections.abc import Sequence
+
+from apollo_ds.config.deepspeed import offloaded, precision
+from apollo_ds.config.recipe import Recipe
+from apollo_ds.models.families import family_of
+from apollo_ds.models.flops import parameters, trainable_parameters
+from apollo_ds.planning.traffic import has_cohorts
+from apollo_ds.schedule.stage import Stage
+
+_FP32_BYTES = 4
+_STATE_BYTES = 12
+
+
+def starting_bytes(recipe: Recipe, stage: Stage, zero: int, ranks: int) -> float:
+    """Of one rank while a stage's weights are drawn or read: a piece at a time, of which it keeps its part.
+
+    A piece is a layer or the token embedding, whichever is larger, in fp32. What is offloaded comes on top. The
+    recipe's DeepSpeed configuration is settled.
+    """
+    return _largest_piece(stage) + _offloaded_bytes(recipe, stage, zero, ranks)
+
+
+def growing_bytes(recipe: Recipe, stages: Sequence[Stage], number: int, zero: int, ranks: int) -> float:
+    """Of one rank while a stage is entered by a growth: its part of the old state, and what a start of the new takes.
+
+    The part is 12 bytes a trained parameter of the old model (13 with cohorts) and 4 a frozen one, over all ranks; at
+    ZeRO 0, too, each copies an equal share. Each tensor is then gathered whole on the device, in turn.
+    """
+    old = stages[number - 1]
+    everything = parameters(old.shape, old.unique_layers)
+    trained = trainable_parameters(old.shape, old.unique_layers, old.frozen_layers)
+    each = _STATE_BYTES + (1 if has_cohorts(stages, number - 1) else 0)
+    captured = (each * trained + _FP32_BYTES * (everything - trained)) / ranks
+    return captured + starting_bytes(recipe, stages[number], zero, ranks)
+
+
+def _largest_piece(stage: Stage) -> int:
+    family, shape = family_of(stage.shape), stage.shape
+    return _FP32_BYTES * max(family.layer_parameters(shape), shape.vocab_size * shape.hidden_size)
+
+
+def _offloaded_bytes(recipe: Recipe, stage: Stage, zero: int, ranks: int) -> float:
+    """A rank's part of what lives in the host's memory for good.
+
+    Of a trained parameter its fp32 weight, moments and the gradient for them; at ZeRO 3 weights, where those are too.
+    """
+    parts, number = offloaded(recipe.deepspeed), 4 if precision(recipe.deepspeed) == "fp32" else 2
+    trained = trainable_parameters(stage.shape, stage.unique_layers, stage.frozen_layers)
+    size = 0.0
+    if zero >= 1 and "offload_optimizer" in parts:
+        size += (_STATE_BYTES + _FP32_BYTES) * trained / ranks
+    if zero >= 3 and "offload_param" in parts:
+        size += number * parameters(stage.shape, stage.unique_layers) / ranks
+    return size

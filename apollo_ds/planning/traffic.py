@@ -1,0 +1,129 @@
+"""Bytes that a rank sends: in a step under each ZeRO stage, in a growth, and when weights are spread after a resume.
+
+All are what a ring of N ranks takes. Of a tensor of S bytes each of them sends, and receives, S (N - 1) / N where its
+parts are gathered, where sums are scattered, or where each part goes from its owner to all; an all-reduce is a scatter
+and a gather, so twice that (Rajbhandari et al. 2020, ZeRO, section 7.1). Which of them happen is what DeepSpeed 0.19.8
+does, counted in `tests/distributed/test_traffic.py`; at ZeRO 1 and 2 it is more than the paper says. What ranks
+exchange besides, such as the gradient norm, is some bytes.
+"""
+
+from collections.abc import Sequence
+
+from apollo_ds.config.deepspeed import precision
+from apollo_ds.config.recipe import Recipe
+from apollo_ds.models.families import family_of
+from apollo_ds.models.flops import parameters, trainable_parameters
+from apollo_ds.planning.micro_batch import samples_at_once
+from apollo_ds.schedule.stage import Stage
+
+_STATE_BYTES = 12
+"""Of a parameter in a training state: its weight and Adam's two moments, in fp32."""
+_COHORT_BYTES = 1
+_ALL_REDUCE = 2
+"""How many times a ring passes on what it sums and then gathers."""
+
+
+def ring(size: float, ranks: int) -> float:
+    """Bytes that each rank sends to gather, or to sum and scatter, a tensor of so many bytes."""
+    return size * (ranks - 1) / ranks
+
+
+def step_bytes(recipe: Recipe, stage: Stage, zero: int, ranks: int) -> float:
+    """Bytes that a rank sends in a step of a stage at its greatest depth, by a settled DeepSpeed configuration.
+
+    With P weights, of which T are trained, in numbers of the computation (2 bytes in half precision), and m
+    micro-batches, the ring's (N - 1) / N times:
+
+    - ZeRO 0: 2 T. Gradients are all-reduced once a step.
+    - ZeRO 1: 3 T. They are all-reduced once, and the new weights are gathered. (The paper's 2 T is a reduce-scatter,
+      which DeepSpeed comes close to with `use_multi_rank_bucket_allreduce: false`: it sends each part to its owner.)
+    - ZeRO 2: (2 m + 1) T. They are all-reduced for each micro-batch.
+    - ZeRO 3: m (2 P + T), see `_gathered`; more where layers run several times or their activations are checkpointed.
+
+    Raises:
+        UserError: the number of ranks does not divide the global batch.
+    """
+    number = 4 if precision(recipe.deepspeed) == "fp32" else 2
+    trained = trainable_parameters(stage.shape, stage.unique_layers, stage.frozen_layers)
+    depth = stage.evaluation_depth
+    at_once = samples_at_once(recipe, stage, depth - stage.first_trained(depth), ranks)
+    micro_batches = recipe.global_batch_size // (ranks * at_once)
+    if zero == 3:
+        numbers = micro_batches * (_gathered(recipe, stage, depth) + trained)
+    else:
+        sums = _ALL_REDUCE if zero == 0 or _sums_everywhere(recipe) else 1
+        numbers = sums * trained * (micro_batches if zero == 2 else 1) + (trained if zero else 0)
+    return ring(number * numbers, ranks)
+
+
+def _sums_everywhere(recipe: Recipe) -> bool:
+    """Whether each rank gets the sums of all gradients at ZeRO 1 and 2, and not of those only that it owns."""
+    zero = recipe.deepspeed.get("zero_optimization", {})
+    return bool(zero.get("use_multi_rank_bucket_allreduce", True) or not zero.get("reduce_scatter", True))
+
+
+def _gathered(recipe: Recipe, stage: Stage, depth: int) -> int:
+    """Weights that a rank gathers for a micro-batch at ZeRO 3, in numbers, as often as it does so.
+
+    Once in the forward and once in the backward, each layer for each time it runs. It runs once more where activations
+    are checkpointed; there the last matrix of a pre-norm layer stays until it is needed. It is the most that there can
+    be: where all steps run the same layers, DeepSpeed keeps what is used again within `stage3_max_reuse_distance`
+    numbers, half a billion weights by default.
+    """
+    family, shape = family_of(stage.shape), stage.shape
+    layer = family.layer_parameters(shape)
+    outside = parameters(shape, 0)
+    trained = depth - stage.first_trained(depth)
+    again = 0
+    if recipe.activation_checkpointing and stage.learned_growth is None:
+        last = shape.hidden_size * (shape.intermediate_size + 1) if family.is_pre_norm else 0
+        again = trained * (layer - last)
+    return outside + depth * layer + outside + trained * layer + again
+
+
+def growths(stages: Sequence[Stage]) -> list[int]:
+    """The numbers of the stages that begin with a growth: a new engine is filled with the state of the one before."""
+    return [number for number in range(1, len(stages)) if not stages[number].continues(stages[number - 1])]
+
+
+def has_cohorts(stages: Sequence[Stage], number: int) -> bool:
+    """Whether the state in a stage holds a byte more a parameter, which says how old its moments are."""
+    return any(
+        stages[at].growth.moments in ("zero_new", "keep_index") or stages[at].growth.rewarm == "new"
+        for at in growths(stages)
+        if at <= number
+    )
+
+
+def growth_bytes(recipe: Recipe, stages: Sequence[Stage], number: int, zero: int, ranks: int) -> float:
+    """Bytes that a rank sends when a stage is entered by a growth: all of the old state is summed over all ranks.
+
+    2 x 12 bytes a parameter of the old model (13 with cohorts), trained or not, and what `spread_bytes` says.
+    """
+    old = stages[number - 1]
+    each = _STATE_BYTES + (_COHORT_BYTES if has_cohorts(stages, number - 1) else 0)
+    gathered = _ALL_REDUCE * each * parameters(old.shape, old.unique_layers)
+    return ring(gathered, ranks) + spread_bytes(recipe, stages[number], zero, ranks)
+
+
+def spread_bytes(recipe: Recipe, stage: Stage, zero: int, ranks: int) -> float:
+    """Bytes that a rank sends until all ranks have the weights of a state that each has its part of.
+
+    At ZeRO 1 and 2 each part goes from its owner to all. At 0 each rank has read them all, and at 3 it keeps its part.
+    """
+    if zero not in (1, 2):
+        return 0.0
+    number = 4 if precision(recipe.deepspeed) == "fp32" else 2
+    return ring(number * trainable_parameters(stage.shape, stage.unique_layers, stage.frozen_layers), ranks)
+
+
+def checkpoint_bytes(stages: Sequence[Stage], number: int) -> int:
+    """Size of a checkpoint of a stage: 12 bytes a trained parameter (13 with cohorts), 4 a frozen one.
+
+    Manifests and the counters come to some kilobytes more.
+    """
+    stage = stages[number]
+    everything = parameters(stage.shape, stage.unique_layers)
+    trained = trainable_parameters(stage.shape, stage.unique_layers, stage.frozen_layers)
+    each = _STATE_BYTES + (_COHORT_BYTES if has_cohorts(stages, number) else 0)
+    return each * trained + _STATE_BYTES // 3 * (everything - trained)
