@@ -6,7 +6,7 @@ from typing import Any
 from apollo_ds.config.recipe import Recipe
 from apollo_ds.planning.host_memory import growing_bytes, starting_bytes
 from apollo_ds.planning.micro_batch import activation_bytes
-from apollo_ds.planning.traffic import checkpoint_bytes, growth_bytes, growths, spread_bytes, step_bytes
+from apollo_ds.planning.traffic import checkpoint_bytes, growth_bytes, growths, resume_bytes, step_bytes
 from apollo_ds.planning.zero import bucket_bytes, stage_bytes, zero_stages
 
 
@@ -69,7 +69,7 @@ def _under(recipe: Recipe, zero: int, machine: Machine) -> dict[str, Any]:
     sent = max(step_bytes(recipe, stage, zero, ranks) for stage in stages)
     growing = max((growth_bytes(recipe, stages, number, zero, ranks) for number in grown), default=None)
     read = [2 * checkpoint_bytes(stages, number) for number in range(len(stages))]  # once for its hash, once to be used
-    spread = [spread_bytes(recipe, stage, zero, ranks) for stage in stages]
+    exchanged = [resume_bytes(recipe, stages, number, zero, ranks) for number in range(len(stages))]
     while_growing = max((growing_bytes(recipe, stages, number, zero, ranks) for number in grown), default=None)
     return {
         "memory_bytes": memory,
@@ -81,7 +81,8 @@ def _under(recipe: Recipe, zero: int, machine: Machine) -> dict[str, Any]:
         "growth_sent_bytes": growing,
         "growth_seconds": growing / machine.network if growing is not None else None,
         "resume_read_bytes": max(read),
+        "resume_sent_bytes": max(exchanged),
         "resume_seconds": max(
-            size / machine.storage + passed / machine.network for size, passed in zip(read, spread, strict=True)
+            size / machine.storage + passed / machine.network for size, passed in zip(read, exchanged, strict=True)
         ),
     }

@@ -40,13 +40,14 @@ def print_forecast(result: dict[str, Any], console: Console) -> None:
     console.width = max(console.width, _WIDEST)  # a wrapped line is better than a cut number
     console.print(_table(result))
     samples, on_node = result["micro_batch"], result["ranks_per_node"]
+    together = f"{on_node} rank{'s' if on_node > 1 else ''} a node"
     network, storage = (result[f"{name}_bytes_per_second"] / 1e9 for name in ("network", "storage"))
     console.print(
-        f"[dim]Computed, not measured: {samples} samples at once, {on_node} ranks a node. Of a run that\n"
+        f"[dim]Computed, not measured: {samples} samples at once, {together}. Of a run that\n"
         "grows, each figure is of its largest stage or growth.\n"
         "device: weights, gradients, optimizer, buckets, activations.\n"
         "host: a node's own memory, without Python's, about 1 GB a rank.\n"
-        "sent: by each rank. growth, resume: until all of the state has moved, where\n"
+        "sent: by each rank. growth, resume: the least that moving the state takes, where\n"
         f"each rank sends {network:g} GB/s (--network), and all read {storage:g} GB/s together (--storage).[/]"
     )
     console.print(
@@ -60,7 +61,7 @@ def _table(result: dict[str, Any]) -> Table:
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     headings = ["ZeRO", "device\na rank", "device\na node", "host\na node,\nstarting"]
     headings += ["host\na node,\ngrowing"] if grows else []
-    headings += ["sent\na step", "sending\ntakes", *(["growth\ntakes"] if grows else []), "resume\ntakes"]
+    headings += ["sent\na step", "sending\nat least", *(["growth\nat least"] if grows else []), "resume\nat least"]
     for heading in headings:
         table.add_column(heading, justify="right", no_wrap=True)
     for zero, figures in result["by_zero_stage"].items():

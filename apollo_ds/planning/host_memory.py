@@ -10,7 +10,7 @@ from apollo_ds.config.deepspeed import offloaded, precision
 from apollo_ds.config.recipe import Recipe
 from apollo_ds.models.families import family_of
 from apollo_ds.models.flops import parameters, trainable_parameters
-from apollo_ds.planning.traffic import has_cohorts
+from apollo_ds.planning.traffic import checkpoint_bytes
 from apollo_ds.schedule.stage import Stage
 
 _FP32_BYTES = 4
@@ -29,14 +29,10 @@ def starting_bytes(recipe: Recipe, stage: Stage, zero: int, ranks: int) -> float
 def growing_bytes(recipe: Recipe, stages: Sequence[Stage], number: int, zero: int, ranks: int) -> float:
     """Of one rank while a stage is entered by a growth: its part of the old state, and what a start of the new takes.
 
-    The part is 12 bytes a trained parameter of the old model (13 with cohorts) and 4 a frozen one, over all ranks; at
-    ZeRO 0, too, each copies an equal share. Each tensor is then gathered whole on the device, in turn.
+    The part is what the rank would write into a checkpoint; at ZeRO 0, too, each copies an equal share. Each tensor is
+    then gathered whole on the device, in turn.
     """
-    old = stages[number - 1]
-    everything = parameters(old.shape, old.unique_layers)
-    trained = trainable_parameters(old.shape, old.unique_layers, old.frozen_layers)
-    each = _STATE_BYTES + (1 if has_cohorts(stages, number - 1) else 0)
-    captured = (each * trained + _FP32_BYTES * (everything - trained)) / ranks
+    captured = checkpoint_bytes(stages, number - 1) / ranks
     return captured + starting_bytes(recipe, stages[number], zero, ranks)
 
 

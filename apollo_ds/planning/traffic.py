@@ -1,4 +1,4 @@
-"""Bytes that a rank sends: in a step under each ZeRO stage, in a growth, and when weights are spread after a resume.
+"""Bytes that a rank sends: in a step under each ZeRO stage, in a growth, and as an engine is made.
 
 All are what a ring of N ranks takes. Of a tensor of S bytes each of them sends, and receives, S (N - 1) / N where its
 parts are gathered, where sums are scattered, or where each part goes from its owner to all; an all-reduce is a scatter
@@ -18,7 +18,7 @@ from apollo_ds.schedule.stage import Stage
 
 _STATE_BYTES = 12
 """Of a parameter in a training state: its weight and Adam's two moments, in fp32."""
-_COHORT_BYTES = 1
+_WEIGHT_BYTES, _COHORT_BYTES = 4, 1
 _ALL_REDUCE = 2
 """How many times a ring passes on what it sums and then gathers."""
 
@@ -44,7 +44,7 @@ def step_bytes(recipe: Recipe, stage: Stage, zero: int, ranks: int) -> float:
         UserError: the number of ranks does not divide the global batch.
     """
     number = 4 if precision(recipe.deepspeed) == "fp32" else 2
-    trained = trainable_parameters(stage.shape, stage.unique_layers, stage.frozen_layers)
+    trained = _trained(stage)
     depth = stage.evaluation_depth
     at_once = samples_at_once(recipe, stage, depth - stage.first_trained(depth), ranks)
     micro_batches = recipe.global_batch_size // (ranks * at_once)
@@ -67,8 +67,8 @@ def _gathered(recipe: Recipe, stage: Stage, depth: int) -> int:
 
     Once in the forward and once in the backward, each layer for each time it runs. It runs once more where activations
     are checkpointed; there the last matrix of a pre-norm layer stays until it is needed. It is the most that there can
-    be: where all steps run the same layers, DeepSpeed keeps what is used again within `stage3_max_reuse_distance`
-    numbers, half a billion weights by default.
+    be: a layer that runs several times stays in the backward, and where all steps run the same layers, DeepSpeed keeps
+    what is used again within `stage3_max_reuse_distance` numbers, half a billion weights by default.
     """
     family, shape = family_of(stage.shape), stage.shape
     layer = family.layer_parameters(shape)
@@ -106,15 +106,28 @@ def growth_bytes(recipe: Recipe, stages: Sequence[Stage], number: int, zero: int
     return ring(gathered, ranks) + spread_bytes(recipe, stages[number], zero, ranks)
 
 
-def spread_bytes(recipe: Recipe, stage: Stage, zero: int, ranks: int) -> float:
-    """Bytes that a rank sends until all ranks have the weights of a state that each has its part of.
+def resume_bytes(recipe: Recipe, stages: Sequence[Stage], number: int, zero: int, ranks: int) -> float:
+    """Bytes that a rank sends when a stage is resumed from a checkpoint, besides what it reads.
 
-    At ZeRO 1 and 2 each part goes from its owner to all. At 0 each rank has read them all, and at 3 it keeps its part.
+    What every rank holds whole, each reads a share of, and shares are summed over all ranks: of the whole state at ZeRO
+    0, of frozen weights always. `spread_bytes` comes on top.
     """
-    if zero not in (1, 2):
-        return 0.0
+    stage = stages[number]
+    frozen = parameters(stage.shape, stage.unique_layers) - _trained(stage)
+    joined = checkpoint_bytes(stages, number) if zero == 0 else _WEIGHT_BYTES * frozen
+    return ring(_ALL_REDUCE * joined, ranks) + spread_bytes(recipe, stage, zero, ranks)
+
+
+def spread_bytes(recipe: Recipe, stage: Stage, zero: int, ranks: int) -> float:
+    """Bytes that a rank sends while an engine is made and filled, whatever it is filled with.
+
+    As it makes an engine, DeepSpeed sends all weights from the first rank to the others at ZeRO 0, 1 and 2, even those
+    that will be overwritten; at 3 it gathers each trained one once, for a look at it. At 1 and 2 each part of the
+    state's weights then goes from its owner to all.
+    """
     number = 4 if precision(recipe.deepspeed) == "fp32" else 2
-    return ring(number * trainable_parameters(stage.shape, stage.unique_layers, stage.frozen_layers), ranks)
+    trained, everything = _trained(stage), parameters(stage.shape, stage.unique_layers)
+    return ring(number * (trained if zero == 3 else everything + (trained if zero else 0)), ranks)
 
 
 def checkpoint_bytes(stages: Sequence[Stage], number: int) -> int:
@@ -123,7 +136,10 @@ def checkpoint_bytes(stages: Sequence[Stage], number: int) -> int:
     Manifests and the counters come to some kilobytes more.
     """
     stage = stages[number]
-    everything = parameters(stage.shape, stage.unique_layers)
-    trained = trainable_parameters(stage.shape, stage.unique_layers, stage.frozen_layers)
+    frozen = parameters(stage.shape, stage.unique_layers) - _trained(stage)
     each = _STATE_BYTES + (_COHORT_BYTES if has_cohorts(stages, number) else 0)
-    return each * trained + _STATE_BYTES // 3 * (everything - trained)
+    return each * _trained(stage) + _WEIGHT_BYTES * frozen
+
+
+def _trained(stage: Stage) -> int:
+    return trainable_parameters(stage.shape, stage.unique_layers, stage.frozen_layers)

@@ -6,6 +6,11 @@ import pytest
 from project import PROJECT
 
 from apollo_ds.__main__ import main
+from apollo_ds.config.load import load_recipe
+from apollo_ds.methods import METHODS
+from apollo_ds.planning.forecast import Machine, forecast
+from apollo_ds.planning.plan import plan
+from apollo_ds.planning.traffic import growths
 
 BERT_BASE = str(PROJECT / "launch" / "recipes" / "bert-base.yaml")
 
@@ -14,14 +19,30 @@ def test_bert_base_on_a_node(capsys: pytest.CaptureFixture[str]) -> None:
     words = ["plan", BERT_BASE, "peak_flops=5e14", "--ranks", "8", "--utilisation", "0.4", "--json"]
     with pytest.raises(SystemExit):  # its text is not there
         main(words)
-    plan = json.loads(capsys.readouterr().out)
-    expected = plan["forecast"]
+    planned = json.loads(capsys.readouterr().out)
+    expected = planned["forecast"]
     assert expected["micro_batch"] == 48
     assert expected["days"] == pytest.approx(5.023e19 / (8 * 5e14 * 0.4) / 86400, rel=1e-3)
-    assert expected["tokens_per_second"] == pytest.approx(plan["total"]["tokens"] / (expected["days"] * 86400))
+    assert expected["tokens_per_second"] == pytest.approx(planned["total"]["tokens"] / (expected["days"] * 86400))
     activations = 13 * 48 * 512 * 768 * 34
     buckets = 2 * 50_000_000 * 2  # one is averaged while the other is filled, in bf16
     assert expected["memory_bytes"]["1"] == pytest.approx(109_514_298 * 5.5 + activations + buckets)
+    under_1, sent = expected["by_zero_stage"]["1"], 3 * 109_514_298 * 2 * 7 / 8
+    assert under_1["node_memory_bytes"] == 8 * under_1["memory_bytes"] == 8 * expected["memory_bytes"]["1"]
+    assert (under_1["step_sent_bytes"], under_1["step_sent_seconds"]) == pytest.approx((sent, sent / 50e9))
+    read = 2 * expected["checkpoint_bytes"]
+    assert under_1["resume_read_bytes"] == read == 2 * 12 * 109_514_298
+    assert under_1["resume_seconds"] == pytest.approx(read / 10e9 + under_1["resume_sent_bytes"] / 50e9)
+    assert under_1["growth_seconds"] == under_1["growth_sent_bytes"] / 50e9
+
+
+@pytest.mark.parametrize("method", sorted(METHODS))
+def test_every_method_has_a_forecast(method: str) -> None:
+    recipe = load_recipe(BERT_BASE, [f"method={method}"])
+    result = forecast(recipe, plan(recipe)["total"], Machine(8))
+    for figures in result["by_zero_stage"].values():
+        assert (figures["growth_seconds"] is None) == (not growths(recipe.schedule().stages))
+        assert min(value for value in figures.values() if value is not None) > 0
 
 
 def test_the_plan_for_people_says_it_too(capsys: pytest.CaptureFixture[str]) -> None:
@@ -38,9 +59,9 @@ def test_time_needs_a_peak_and_memory_does_not(capsys: pytest.CaptureFixture[str
             main(words)
     printed, planned = capsys.readouterr().out.split("{", 1)
     assert "For tokens a second and days, add peak_flops=9.9e14" in printed
-    forecast = json.loads("{" + planned)["forecast"]
-    assert (forecast["days"], forecast["tokens_per_second"]) == (None, None)
-    assert forecast["memory_bytes"]["3"] > 0
+    result = json.loads("{" + planned)["forecast"]
+    assert (result["days"], result["tokens_per_second"]) == (None, None)
+    assert result["memory_bytes"]["3"] > 0
 
 
 @pytest.mark.parametrize(
