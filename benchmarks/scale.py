@@ -16,7 +16,7 @@ from apollo_ds.config.load import resolve
 from apollo_ds.config.recipe import Recipe
 from apollo_ds.models.flops import parameters
 from apollo_ds.planning.forecast import Machine, forecast
-from apollo_ds.planning.forecast_table import size_in_words, time_in_words
+from apollo_ds.planning.forecast_table import later_host_bytes, size_in_words, time_in_words
 from apollo_ds.planning.plan import plan
 
 RANKS = (8, 64, 512)
@@ -45,7 +45,9 @@ _NOTES = """## What the columns say
   on top; at ZeRO 3 so do the weights that are gathered at the time, up to 2 GB (`stage3_max_live_parameters`). So
   {rest:.0f} of the {room:.0f} GB are left for them, and what needs more than the others is bold.
 - host: a node's own memory, of its 8 ranks. Python and its libraries take about 1 GB a rank more. While a run starts, a
-  rank holds one layer or one embedding in fp32; while it grows, its part of the old state too.
+  rank holds one layer or one embedding in fp32. Later, while a checkpoint is written, it holds a copy of its part of the
+  state; while the model grows, one of its part of the old state and such a piece. The column has whichever is more. On
+  the first node comes, at the run's end, the whole model in fp32, which is exported.
 - sent: by each rank in a step, of a ring of all ranks. ZeRO 0, 1, 2 and 3 send 2, 3, 2 m + 1 and up to 4 m numbers a
   parameter, where m is the number of micro-batches: 32, 4 and 1 on 8, 64 and 512 ranks. DeepSpeed 0.19.8 sums all
   gradients on all ranks at ZeRO 1 and 2. `use_multi_rank_bucket_allreduce: false` makes it send each sum to its owner
@@ -168,7 +170,7 @@ def _first_limit(size: Size, ranks: int) -> str:
         offloading = figures(size, ranks, "zero3_offload")["by_zero_stage"]["3"]
         return (
             f"memory: ZeRO 3 needs {size_in_words(result['memory_bytes']['3'])}; with `zero3_offload.json` "
-            f"{size_in_words(offloading['memory_bytes'])}, and {size_in_words(offloading['node_host_bytes_starting'])} "
+            f"{size_in_words(offloading['memory_bytes'])}, and {size_in_words(later_host_bytes(offloading))} "
             "of a node's own"
         )
     zero = fitting[0]
@@ -184,7 +186,7 @@ def _section(size: Size) -> str:
     heading = (
         f"## {size.title}\n\n{size.layers} layers x {size.hidden_size:,}: {count / 1e9:.2f} billion parameters, grown "
         f"from {size.layers // 2} layers. A checkpoint has {checkpoint}.\n\n"
-        "| ranks | ZeRO | device, a rank | host, starting | host, growing | sent a step | sending | computing "
+        "| ranks | ZeRO | device, a rank | host, starting | host, later | sent a step | sending | computing "
         "| growth | resume |\n|---|---|---|---|---|---|---|---|---|---|"
     )
     return "\n".join([heading, *(_row(size, ranks, zero) for ranks in RANKS for zero in range(4)), ""])
@@ -199,7 +201,7 @@ def _row(size: Size, ranks: int, zero: int) -> str:
         str(zero),
         memory if zero in fits(size, ranks) else f"**{memory}**",
         size_in_words(of_zero["node_host_bytes_starting"]),
-        size_in_words(of_zero["node_host_bytes_growing"]),
+        size_in_words(later_host_bytes(of_zero)),
         size_in_words(of_zero["step_sent_bytes"]),
         time_in_words(of_zero["step_sent_seconds"]),
         time_in_words(result["computing_seconds"]),

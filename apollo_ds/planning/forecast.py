@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from apollo_ds.config.recipe import Recipe
-from apollo_ds.planning.host_memory import growing_bytes, starting_bytes
+from apollo_ds.planning.host_memory import growing_bytes, saving_bytes, starting_bytes
 from apollo_ds.planning.micro_batch import activation_bytes
 from apollo_ds.planning.traffic import checkpoint_bytes, growth_bytes, growths, resume_bytes, step_bytes
 from apollo_ds.planning.zero import bucket_bytes, stage_bytes, zero_stages
@@ -71,11 +71,13 @@ def _under(recipe: Recipe, zero: int, machine: Machine) -> dict[str, Any]:
     read = [2 * checkpoint_bytes(stages, number) for number in range(len(stages))]  # once for its hash, once to be used
     exchanged = [resume_bytes(recipe, stages, number, zero, ranks) for number in range(len(stages))]
     while_growing = max((growing_bytes(recipe, stages, number, zero, ranks) for number in grown), default=None)
+    while_saving = max(saving_bytes(recipe, stages, number, zero, ranks) for number in range(len(stages)))
     return {
         "memory_bytes": memory,
         "node_memory_bytes": memory * on_node,
         "node_host_bytes_starting": on_node * max(starting_bytes(recipe, stage, zero, ranks) for stage in stages),
         "node_host_bytes_growing": on_node * while_growing if while_growing is not None else None,
+        "node_host_bytes_saving": on_node * while_saving,
         "step_sent_bytes": sent,
         "step_sent_seconds": sent / machine.network,
         "growth_sent_bytes": growing,

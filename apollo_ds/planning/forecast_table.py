@@ -46,7 +46,8 @@ def print_forecast(result: dict[str, Any], console: Console) -> None:
         f"[dim]Computed, not measured: {samples} samples at once, {together}. Of a run that\n"
         "grows, each figure is of its largest stage or growth.\n"
         "device: weights, gradients, optimizer, buckets, activations.\n"
-        "host: a node's own memory, without Python's, about 1 GB a rank.\n"
+        "host: a node's own memory, without Python's, about 1 GB a rank; later: while a\n"
+        "checkpoint is written, or the model grows, from a copy of the state.\n"
         "sent: by each rank. growth, resume: the least that moving the state takes, where\n"
         f"each rank sends {network:g} GB/s (--network), and all read {storage:g} GB/s together (--storage).[/]"
     )
@@ -56,11 +57,15 @@ def print_forecast(result: dict[str, Any], console: Console) -> None:
     )
 
 
+def later_host_bytes(figures: dict[str, Any]) -> float:
+    """A node's own memory while a run saves or grows, whichever takes more; of what a forecast says of a ZeRO stage."""
+    return max(figures["node_host_bytes_saving"], figures["node_host_bytes_growing"] or 0)
+
+
 def _table(result: dict[str, Any]) -> Table:
     grows = result["by_zero_stage"]["0"]["growth_seconds"] is not None
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
-    headings = ["ZeRO", "device\na rank", "device\na node", "host\na node,\nstarting"]
-    headings += ["host\na node,\ngrowing"] if grows else []
+    headings = ["ZeRO", "device\na rank", "device\na node", "host\na node,\nstarting", "host\na node,\nlater"]
     headings += ["sent\na step", "sending\nat least", *(["growth\nat least"] if grows else []), "resume\nat least"]
     for heading in headings:
         table.add_column(heading, justify="right", no_wrap=True)
@@ -70,7 +75,7 @@ def _table(result: dict[str, Any]) -> Table:
             size_in_words(figures["memory_bytes"]),
             size_in_words(figures["node_memory_bytes"]),
             size_in_words(figures["node_host_bytes_starting"]),
-            *([size_in_words(figures["node_host_bytes_growing"])] if grows else []),
+            size_in_words(later_host_bytes(figures)),
             size_in_words(figures["step_sent_bytes"]),
             time_in_words(figures["step_sent_seconds"]),
             *([time_in_words(figures["growth_seconds"])] if grows else []),

@@ -1,4 +1,4 @@
-"""Memory that a rank takes of its node's, beside the device's: while a run starts or is resumed, and while it grows.
+"""Memory that a rank takes of its node's, beside the device's: while a run starts or is resumed, grows, and saves.
 
 Python and its libraries are not counted: about 1 GB a rank, some of which the ranks of a node share. Nor is what the
 system keeps of files that were read, which it gives up where memory is short.
@@ -34,6 +34,11 @@ def growing_bytes(recipe: Recipe, stages: Sequence[Stage], number: int, zero: in
     """
     captured = checkpoint_bytes(stages, number - 1) / ranks
     return captured + starting_bytes(recipe, stages[number], zero, ranks)
+
+
+def saving_bytes(recipe: Recipe, stages: Sequence[Stage], number: int, zero: int, ranks: int) -> float:
+    """Of one rank while a checkpoint is written: a copy of its part of the state, so that training goes on meanwhile."""
+    return checkpoint_bytes(stages, number) / ranks + _offloaded_bytes(recipe, stages[number], zero, ranks)
 
 
 def _largest_piece(stage: Stage) -> int:

@@ -66,8 +66,8 @@ def test_no_line_is_wrapped_or_cut_in_80_columns(width: int) -> None:
 def test_each_zero_stage_has_a_row_and_a_growth_its_columns() -> None:
     rows = re.findall(r"^ +([0-3]) +\S+ [GM]B.*$", printed(), flags=re.MULTILINE)
     assert rows == ["0", "1", "2", "3"]
-    assert "growing" in printed()
-    assert "growing" not in printed("method=scratch").split("Computed")[0]
+    assert "growth" in printed().split("Computed")[0]
+    assert "growth" not in printed("method=scratch").split("Computed")[0]
 
 
 def test_what_the_figures_rest_on_is_said() -> None:

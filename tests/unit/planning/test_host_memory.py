@@ -7,7 +7,7 @@ from project import PROJECT
 
 from apollo_ds.config.load import load_recipe
 from apollo_ds.config.recipe import Recipe
-from apollo_ds.planning.host_memory import growing_bytes, starting_bytes
+from apollo_ds.planning.host_memory import growing_bytes, saving_bytes, starting_bytes
 from apollo_ds.planning.traffic import growths
 
 P, EMBEDDING, LAYER = 109_514_298, 30_522 * 768, 7_087_872
@@ -42,6 +42,15 @@ def test_a_growth_holds_a_part_of_the_old_state_too() -> None:
     stages, old = recipe.schedule().stages, P - 6 * LAYER
     for zero in range(4):
         assert growing_bytes(recipe, stages, 3, zero, 8) == pytest.approx(12 * old / 8 + 4 * EMBEDDING)
+
+
+def test_a_checkpoint_is_written_from_a_copy_of_the_state() -> None:
+    recipe = bert_base()
+    stages = recipe.schedule().stages
+    for zero in range(4):
+        assert saving_bytes(recipe, stages, 3, zero, 8) == pytest.approx(12 * P / 8)
+    offloaded = bert_base("deepspeed=ds_configs/zero3_offload.json")
+    assert saving_bytes(offloaded, offloaded.schedule().stages, 3, 3, 8) == pytest.approx((12 + 18) * P / 8)
 
 
 @given(method=st.sampled_from(["apollo", "mslt", "stackbert"]), ranks=st.integers(1, 512), zero=st.integers(0, 3))
