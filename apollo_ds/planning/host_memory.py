@@ -37,7 +37,7 @@ def growing_bytes(recipe: Recipe, stages: Sequence[Stage], number: int, zero: in
 
 
 def saving_bytes(recipe: Recipe, stages: Sequence[Stage], number: int, zero: int, ranks: int) -> float:
-    """Of one rank while a checkpoint is written: a copy of its part of the state, so that training goes on meanwhile."""
+    """Of one rank while a checkpoint is written: a copy of its part of the state, since training goes on meanwhile."""
     return checkpoint_bytes(stages, number) / ranks + _offloaded_bytes(recipe, stages[number], zero, ranks)
 
 
