@@ -1,6 +1,7 @@
 """A recipe: all that decides a run, checked and complete."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from math import gcd
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
@@ -16,6 +17,7 @@ from apollo_ds.models.families import AnyShape, family_of, preset
 from apollo_ds.models.shape import ModelShape
 from apollo_ds.schedule.learning_rate import LearningRate, Policy
 from apollo_ds.schedule.schedule import Schedule
+from apollo_ds.schedule.stage import Stage
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Beta = Annotated[float, Field(ge=0, lt=1)]
@@ -81,6 +83,9 @@ class Recipe(Checked):
     """Samples of a step, over all ranks. The number of ranks must divide it."""
     micro_batch_size: Annotated[PositiveInt, MAY_CHANGE]
     """Samples a rank processes at once when all layers run, at most; the rest of its share is accumulated."""
+    sequence_parallel: Annotated[PositiveInt, MAY_CHANGE] = 1
+    """How many neighbouring ranks share each sample, each with an equal part of its tokens. It must divide the ranks,
+    and the heads and tokens of every stage."""
     activation_checkpointing: Annotated[bool, MAY_CHANGE] = False
     """Whether layers keep only their input, and the backward computes the rest again."""
     compile_blocks: Annotated[bool, MAY_CHANGE] = False
@@ -136,7 +141,7 @@ class Recipe(Checked):
     def _fits_together(self) -> Self:
         if self.steps * self.global_batch_size * self.seq_len > _MOST_TOKENS:
             raise UserError(f"steps: with global_batch_size and seq_len they come to more than {_MOST_TOKENS:,} tokens")
-        self.schedule()  # raises a UserError, as the others here do
+        self._check_shares(self.schedule().stages)  # both raise a UserError, as the others here do
         if self.seq_len > self.model.max_position_embeddings:
             raise UserError(
                 f"seq_len {self.seq_len} is longer than "
@@ -147,6 +152,17 @@ class Recipe(Checked):
         if self.compile_blocks and zero_stage(self.deepspeed) == 3:
             raise UserError("compile_blocks: ZeRO 3 moves weights inside each layer; use stage 1 or 2 with it")
         return self
+
+    def _check_shares(self, stages: Sequence[Stage]) -> None:
+        degree, common = self.sequence_parallel, gcd(*(gcd(stage.shape.num_heads, stage.seq_len) for stage in stages))
+        for number, stage in enumerate(stages, start=1):
+            for what, count in (("heads", stage.shape.num_heads), ("tokens", stage.seq_len)):
+                if count % degree:
+                    choices = ", ".join(str(size) for size in range(1, common + 1) if common % size == 0)
+                    raise UserError(
+                        f"sequence_parallel: {degree} ranks cannot share the {count:,} {what} of stage {number} "
+                        f"equally; use a number that divides heads and tokens of every stage: {choices}"
+                    )
 
     @classmethod
     def may_change(cls) -> set[str]:
@@ -173,6 +189,20 @@ class Recipe(Checked):
         )
         return Schedule(tuple(self.method.stages(run)), self.global_batch_size, learning_rate, self.seed)
 
+    def sample_groups(self, world_size: int) -> int:
+        """How many groups of ranks have samples of their own.
+
+        Raises:
+            UserError: the number of ranks is not a multiple of `sequence_parallel`.
+        """
+        groups, rest = divmod(world_size, self.sequence_parallel)
+        if rest:
+            raise UserError(
+                f"sequence_parallel: {self.sequence_parallel} does not divide the number of ranks, {world_size}; "
+                f"use a number that does, or a multiple of {self.sequence_parallel} ranks"
+            )
+        return groups
+
     def micro_batch(self, world_size: int, room: float = 1.0) -> int:
         """Samples a rank processes at once: the largest divisor of its share that `micro_batch_size` allows.
 
@@ -181,12 +211,14 @@ class Recipe(Checked):
         Raises:
             UserError: the number of ranks does not divide the global batch.
         """
-        if self.global_batch_size % world_size:
+        groups = self.sample_groups(world_size)
+        if self.global_batch_size % groups:
+            who = f"{groups} ranks" if groups == world_size else f"{groups} groups of {self.sequence_parallel} ranks"
             raise UserError(
-                f"global_batch_size: {world_size} ranks do not divide {self.global_batch_size}; "
-                f"use a multiple of {world_size}, or another number of ranks"
+                f"global_batch_size: {who} do not divide {self.global_batch_size}; "
+                f"use a multiple of {groups}, or another number of ranks"
             )
-        share = self.global_batch_size // world_size
+        share = self.global_batch_size // groups
         most = max(1, min(share, int(self.micro_batch_size * room)))
         return next(size for size in range(most, 0, -1) if share % size == 0)
 
@@ -200,7 +232,7 @@ class Recipe(Checked):
         return EngineOptions(
             seed=self.seed,
             micro_batch=micro_batch,
-            accumulation_steps=self.global_batch_size // (world_size * micro_batch),
+            accumulation_steps=self.global_batch_size // (self.sample_groups(world_size) * micro_batch),
             weight_decay=self.weight_decay,
             adam_betas=self.adam_betas,
             adam_epsilon=self.adam_epsilon,

@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -21,6 +22,7 @@ from apollo_ds.engine.meeting import meeting_place
 from apollo_ds.engine.open_files import allow_connections, connect_when_needed
 from apollo_ds.engine.tested_versions import doubt_of_deepspeed
 from apollo_ds.errors import UserError
+from apollo_ds.models.sample_parts import SampleParts
 from apollo_ds.ranks import free_port
 from data_prep.own_fault import sentence_of
 
@@ -114,6 +116,10 @@ class Processes:
             dist.all_reduce(values)
         return values
 
+    def sharing(self, degree: int) -> SampleParts | None:
+        """This rank's part where so many neighbours share each sample; None for 1. All ranks together, at first."""
+        return SampleParts(_neighbours(degree), degree, self.rank % degree) if degree > 1 else None
+
     def barrier(self) -> None:
         """Wait until every rank is here."""
         if self.world_size > 1:
@@ -147,8 +153,16 @@ class Processes:
 
     def leave(self) -> None:
         """Part from the other ranks, which all do so."""
+        _neighbours.cache_clear()
         if dist.is_initialized():
             dist.destroy_process_group()
+
+
+@cache
+def _neighbours(degree: int) -> dist.ProcessGroup:
+    """The group of this rank, of so many with numbers that follow each other."""
+    group: dist.ProcessGroup = dist.new_subgroups(degree)[0]
+    return group
 
 
 def _quieten() -> None:

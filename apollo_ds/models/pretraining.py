@@ -13,6 +13,7 @@ from apollo_ds.models.initial_values import initial_values, without_weights
 from apollo_ds.models.layer_map import LayerMap
 from apollo_ds.models.layer_view import LayerView
 from apollo_ds.models.loss import summed_cross_entropy
+from apollo_ds.models.sample_parts import SampleParts
 from apollo_ds.models.shape import ModelShape
 
 Batch = tuple[Tensor, Tensor, Tensor]
@@ -25,7 +26,8 @@ class PretrainingModel(nn.Module):
     `forward(input_ids, positions, labels)` takes token ids (batch, seq_len), the positions to score
     (batch, scored) and their target ids (batch, scored), and returns the summed cross-entropy divided by
     batch * scored, in nats. Dividing by a fixed number makes the loss of a batch the mean of its parts' losses,
-    however it is split; targets of -100 add nothing.
+    however it is split; targets of -100 add nothing. Where ranks share samples, it is this rank's part of that loss
+    times their number, so that the mean over the ranks is the batch's.
     """
 
     def __init__(self, shape: ModelShape, model: PreTrainedModel) -> None:
@@ -34,6 +36,7 @@ class PretrainingModel(nn.Module):
         self.family = family_of(shape)
         self.model = model
         self._is_compiled = False
+        self._parts: SampleParts | None = None
         parent, _, name = self.family.blocks.rpartition(".")
         blocks = cast(nn.ModuleList, model.get_submodule(self.family.blocks))
         setattr(model.get_submodule(parent), name, LayerView(list(blocks)))
@@ -72,6 +75,15 @@ class PretrainingModel(nn.Module):
         for block in self.layers.children():
             block.compile(backend=backend)
 
+    def share_samples(self, parts: SampleParts | None) -> None:
+        """Compute this rank's part of each sample; None for whole samples. `forward` takes whole samples all the same.
+
+        All ranks of the group must be given the same samples, and run the same layers.
+        """
+        self._parts = parts
+        for module in self.layers.modules():
+            module.sample_parts = parts  # type: ignore[assignment]
+
     def average_tied_gradients(self) -> None:
         """Give a layer that runs several times in a forward the mean of its gradients there, not their sum."""
         layers = self.layers
@@ -90,16 +102,26 @@ class PretrainingModel(nn.Module):
 
     def forward(self, input_ids: Tensor, positions: Tensor, labels: Tensor) -> Tensor:
         """See the class."""
+        parts, tokens = self._parts, input_ids.shape[1]
         backbone = self.model.get_submodule(self.family.backbone)
         with torch.set_grad_enabled(torch.is_grad_enabled() and self.layers.first_trained == 0):
             places = self.family.position_ids(input_ids)
+            if parts is not None:
+                counted = torch.arange(tokens, device=input_ids.device)[None] if places is None else places
+                input_ids, places = parts.own(input_ids), parts.own(counted)
             hidden = backbone(input_ids=input_ids, position_ids=places, use_cache=False).last_hidden_state
-        if positions.shape[1] < hidden.shape[1]:
+        own_labels = labels
+        if positions.shape[1] == tokens:
+            own_labels = labels if parts is None else parts.own(labels)
+        elif parts is None:
             index = positions.unsqueeze(-1).expand(-1, -1, hidden.shape[-1])
             hidden = hidden.gather(1, index)
+        else:
+            hidden, own_labels = parts.gather_scored(hidden, positions, labels)
         decoder = cast(nn.Linear, self.model.get_submodule(self.family.decoder))
         rows = self.family.transform(self.model, hidden).flatten(0, 1)
-        return summed_cross_entropy(rows, decoder, labels.flatten(), self._is_compiled) / labels.numel()
+        loss = summed_cross_entropy(rows, decoder, own_labels.flatten(), self._is_compiled) / labels.numel()
+        return loss if parts is None else loss * parts.degree
 
 
 def frozen_names(shape: ModelShape, layers: int) -> Callable[[str], bool]:

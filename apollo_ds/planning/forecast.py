@@ -63,7 +63,7 @@ def _under(recipe: Recipe, zero: int, machine: Machine) -> dict[str, Any]:
     memory = max(
         stage_bytes(recipe, stage, zero, ranks)
         + bucket_bytes(recipe, stage, zero, ranks)
-        + recipe.micro_batch(ranks) * activation_bytes(recipe, stage, stage.evaluation_depth)
+        + recipe.micro_batch(ranks) * activation_bytes(recipe, stage, stage.evaluation_depth) / recipe.sequence_parallel
         for stage in stages
     )
     sent = max(step_bytes(recipe, stage, zero, ranks) for stage in stages)

@@ -11,19 +11,24 @@ from apollo_ds.growth.counters import WEIGHT
 from apollo_ds.growth.depth_map import DepthMap
 from apollo_ds.growth.state import State
 from apollo_ds.models.pretraining import Batch, build
+from apollo_ds.models.sample_parts import SampleParts
 from apollo_ds.schedule.stage import Stage
 
 _CORRELATED = 0.5
 
 
-def gradient_agreement(state: State, stage: Stage, batch: Batch, processes: Processes) -> float:
+def gradient_agreement(
+    state: State, stage: Stage, batch: Batch, processes: Processes, parts: SampleParts | None = None
+) -> float:
     """Share of neighbouring occurrences of one layer whose gradients have a cosine of at least 0.5; 1 for none.
 
     The gradients are those of an untied copy of the network at the stage's greatest depth, in fp32, averaged over the
-    ranks' batches (Yang et al. 2021). Every rank holds the whole copy while it measures.
+    ranks' batches (Yang et al. 2021). Every rank holds the whole copy while it measures, and computes its `parts` of
+    the samples.
     """
     order = stage.map_to(stage.evaluation_depth)
     model = build(stage.shape, len(order)).to(processes.device)
+    model.share_samples(parts)
     placement = DepthMap(order, f"model.{model.family.blocks}", stage.shape.family)
     with torch.no_grad():
         for name, parameter in model.named_parameters():

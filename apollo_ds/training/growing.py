@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 from apollo_ds.config.deepspeed import with_buckets
@@ -14,6 +15,7 @@ from apollo_ds.engine.processes import Processes
 from apollo_ds.growth.stage_model import build_for
 from apollo_ds.growth.transition import growth_into, needs_initial_values
 from apollo_ds.growth.weights_and_moments import Growth
+from apollo_ds.models.sample_parts import SampleParts
 from apollo_ds.planning.zero import under_zero, zero_stages
 from apollo_ds.schedule.schedule import Schedule
 from apollo_ds.schedule.stage import Stage
@@ -31,6 +33,11 @@ class StageEngines:
         """The ZeRO stage that each stage trains under."""
         return zero_stages(self.recipe, schedule.stages, self.processes.world_size)
 
+    @cached_property
+    def parts(self) -> SampleParts | None:
+        """Which part of each sample this rank computes; None where ranks share none. All ranks together, at first."""
+        return self.processes.sharing(self.recipe.sequence_parallel)
+
     def build(self, schedule: Schedule, number: int, initialised: bool) -> Engine:
         """The engine of a stage; if it is not `initialised`, it is to be filled from a state."""
         stage, zero = schedule.stages[number], self.zero_stages(schedule)[number]
@@ -39,6 +46,7 @@ class StageEngines:
             activation_checkpointing=self.recipe.activation_checkpointing,
             compile_blocks=self.recipe.compile_blocks,
         )
+        model.share_samples(self.parts)
         if self.recipe.compile_blocks and not stage.learned_growth:
             self.say("[bold]  compile[/] the layers as they first run, which may take seconds to minutes")
         options = under_zero(self.recipe, zero).engine_options(self.processes.world_size)

@@ -29,17 +29,21 @@ class RankBatches:
             plan.seq_len,
             self.recipe.global_batch_size,
             micro_batch_of(self.recipe, schedule.stages[plan.stage], plan, processes.world_size),
-            processes.rank,
-            processes.world_size,
+            *self._place,
         )
         return [_on_device(batch, processes.device) for batch in batches]
 
     def held_out(self) -> Iterator[Batch]:
         """Those of an evaluation."""
-        rank, world_size = self.processes.rank, self.processes.world_size
-        micro_batch = self.recipe.micro_batch(world_size)
-        for batch in self.source.validation_batches(self.recipe.eval_samples, micro_batch, rank, world_size):
+        micro_batch = self.recipe.micro_batch(self.processes.world_size)
+        for batch in self.source.validation_batches(self.recipe.eval_samples, micro_batch, *self._place):
             yield _on_device(batch, self.processes.device)
+
+    @property
+    def _place(self) -> tuple[int, int]:
+        """The number of this rank's group, whose ranks get the same samples, and how many groups there are."""
+        groups = self.recipe.sample_groups(self.processes.world_size)
+        return self.processes.rank // self.recipe.sequence_parallel, groups
 
 
 def _on_device(batch: Batch, device: torch.device) -> Batch:

@@ -223,8 +223,8 @@ class Trainer:
         """See `gradient_agreement`, on the first micro-batch of the last step, cut to what all layers have room for."""
         batch = self._read_batches(self.schedule, self.totals.step - 1)[0]
         stage, most = self.schedule.stages[self.stage], self.recipe.micro_batch(self.processes.world_size)
-        inputs, positions, labels = (tensor[:most] for tensor in batch)
-        return gradient_agreement(self.engine.capture(), stage, (inputs, positions, labels), self.processes)
+        cut = (batch[0][:most], batch[1][:most], batch[2][:most])
+        return gradient_agreement(self.engine.capture(), stage, cut, self.processes, self.engines.parts)
 
     def _evaluate(self) -> None:
         self.last_loss = self._held_out_loss()

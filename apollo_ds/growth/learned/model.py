@@ -10,6 +10,7 @@ from torch.func import functional_call
 from apollo_ds.growth.learned.operator import LearnedOperator
 from apollo_ds.models.layer_map import LayerMap
 from apollo_ds.models.pretraining import PretrainingModel, skeleton, without_memory
+from apollo_ds.models.sample_parts import SampleParts
 
 
 def flat_name(name: str) -> str:
@@ -56,6 +57,10 @@ class LearnedGrowthModel(nn.Module):
     def run_in_order(self, layer_map: LayerMap, *how: Any) -> None:
         """See `PretrainingModel`; of the large network."""
         self.grown.run_in_order(layer_map, *how)
+
+    def share_samples(self, parts: SampleParts | None) -> None:
+        """See `PretrainingModel`; of the large network."""
+        self.grown.share_samples(parts)
 
     def large_weights(self) -> dict[str, Tensor]:
         """The weights of the large network, by the names of `PretrainingModel`."""
