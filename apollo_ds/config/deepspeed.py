@@ -64,6 +64,10 @@ def _check_combinations(keys: DeepSpeedKeys) -> None:
             f"deepspeed.{scaled_before}: is not for ZeRO {zero.stage} with reduce_scatter; remove it, or set "
             "zero_optimization.reduce_scatter: false"
         )
+    if zero.zero_hpz_partition_size > 1 and zero.stage != 3:
+        raise UserError(
+            f"deepspeed.zero_optimization.zero_hpz_partition_size: is for stage 3, not {zero.stage}; remove it"
+        )
     if zero.stage == 0 and keys.fp16.enabled and (keys.fp16.hysteresis != 2 or keys.fp16.consecutive_hysteresis):
         raise UserError(
             "deepspeed.fp16: hysteresis and consecutive_hysteresis have no effect without ZeRO; remove them, or set "

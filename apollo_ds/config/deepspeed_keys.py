@@ -72,6 +72,7 @@ class Zero(_Keys):
     stage3_max_reuse_distance: _Whole = 1_000_000_000
     stage3_use_all_reduce_for_fetch_params: bool = False
     stage3_allgather_sequential: bool = False
+    zero_hpz_partition_size: _Positive = 1
     ignore_unused_parameters: bool = True
     memory_efficient_linear: bool = True
     compute_grad_norm: Literal[True] = True
@@ -137,6 +138,7 @@ _NO_EFFECT = "has no effect here; remove it"
 _NVME = "is for NVMe, which is not supported; offload to the CPU"
 _UNSUPPORTED = "is not supported here; remove it"
 _SHARDS = "changes which rank owns what, and so is not supported; remove it"
+_ROUNDS = "rounds what ranks send to 8 or 4 bits, so that growths are not exact, and is not supported; remove it"
 _RECORDS = "is not supported: a run writes metrics.jsonl and files for TensorBoard by itself; remove it"
 
 REFUSED = {
@@ -197,10 +199,9 @@ REFUSED = {
             "round_robin_gradients": _SHARDS,
             "parameter_alignment": _SHARDS,
             "legacy_stage1": _SHARDS,
-            "zero_hpz_partition_size": _SHARDS,
-            "zero_quantized_weights": _UNSUPPORTED,
-            "zero_quantized_nontrainable_weights": _UNSUPPORTED,
-            "zero_quantized_gradients": _UNSUPPORTED,
+            "zero_quantized_weights": _ROUNDS,
+            "zero_quantized_nontrainable_weights": _ROUNDS,
+            "zero_quantized_gradients": _ROUNDS,
             "zenflow": _UNSUPPORTED,
             "leaf_module": _UNSUPPORTED,
             "stage3_module_granularity_threshold": _UNSUPPORTED,

@@ -42,6 +42,7 @@ def check_ready(recipe: Recipe, ranks: int, is_prepared: bool = True) -> None:
             run folder does not fit the recipe.
     """
     recipe.micro_batch(ranks)  # raises if they do not divide the batch
+    _check_copies(recipe, ranks)
     check_growths(recipe.schedule().stages)
     if precision(recipe.deepspeed) == "fp16" and _is_on_cpu():
         raise UserError("deepspeed.fp16: is for GPUs, and this machine has none that it may use; use bf16 or fp32")
@@ -53,6 +54,15 @@ def check_ready(recipe: Recipe, ranks: int, is_prepared: bool = True) -> None:
     if is_prepared:
         check_text(recipe)
     RunFolder(recipe.out).check(recipe)
+
+
+def _check_copies(recipe: Recipe, ranks: int) -> None:
+    group = recipe.deepspeed.get("zero_optimization", {}).get("zero_hpz_partition_size", 1)
+    if ranks % min(group, ranks):
+        raise UserError(
+            f"deepspeed.zero_optimization.zero_hpz_partition_size: {group} does not divide the number of ranks, "
+            f"{ranks}; use a number that does: that of a machine's GPUs"
+        )
 
 
 def check_text(recipe: Recipe) -> None:

@@ -204,6 +204,8 @@ def refresh_weights(engine: Any) -> None:
     """Write the fp32 weights into the weights that the forward uses, on every rank."""
     optimizer = engine.optimizer
     if engine.zero_optimization_stage() == 3:
+        for parameter in engine.module.parameters():
+            parameter.ds_secondary_tensor = None  # hpZ's copy, within a group of ranks, of what the weights were
         optimizer._partition_all_parameters()
         for group in range(len(optimizer.fp16_groups)):
             optimizer._reassign_or_swap_out_partitioned_parameters(group)

@@ -1,15 +1,16 @@
-"""Ranks that share samples (`sequence_parallel`): losses, growth and resuming are those of whole samples."""
+"""Ranks that share samples (`sequence_parallel`), or weights within groups (hpZ), train as ranks that do not."""
 
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from ranks import pool
 from recipes import tiny, zero
-from runs import events, losses, train
+from runs import events, train
 
 from apollo_ds.config.recipe import Recipe
+
+SHORT: dict[str, Any] = {"steps": 12, "save_every": 3, "eval_every": 6}
 
 
 def run(ranks: int, recipe: Recipe, stop_after: int | None = None) -> Recipe:
@@ -17,16 +18,44 @@ def run(ranks: int, recipe: Recipe, stop_after: int | None = None) -> Recipe:
     return recipe
 
 
-def same(recipe: Recipe, other: Recipe, tolerance: float = 1e-5) -> None:
+def assert_trained_alike(recipe: Recipe, other: Recipe, tolerance: float) -> None:
     for kind, key in (("step", "loss"), ("step", "grad_norm"), ("eval", "loss"), ("growth", "loss_after")):
         ours, theirs = ([event[key] for event in events(one, kind)] for one in (recipe, other))
-        print(kind, key, max(abs(a - b) for a, b in zip(ours, theirs, strict=True)))
-        assert ours == pytest.approx(theirs, abs=tolerance, rel=0)
+        assert ours
+        assert ours == pytest.approx(theirs, abs=tolerance, rel=0), (kind, key)
+    for event in events(recipe, "growth"):
+        assert event["loss_after"] == pytest.approx(event["loss_before"], abs=1e-6)
 
 
-@pytest.mark.parametrize("family", ["bert", "gpt2"])
-def test_x(family: str, tmp_path: Path) -> None:
-    whole = run(2, tiny(family, tmp_path / "whole"))
-    parts = run(2, tiny(family, tmp_path / "parts", sequence_parallel=2))
-    same(parts, whole)
-    print(losses(parts)[-1])
+@pytest.mark.parametrize(
+    ("family", "changes", "tolerance"),
+    [
+        ("bert", {"deepspeed": zero(1)}, 1e-5),
+        ("gpt2", {"deepspeed": zero(3), "activation_checkpointing": True}, 1e-5),
+        ("gpt2", {"deepspeed": zero(1, "bf16")}, 2e-2),
+    ],
+    ids=["masked", "causal-zero3-checkpointed", "bf16"],
+)
+def test_shared_samples_train_as_whole_ones(
+    family: str, changes: dict[str, Any], tolerance: float, tmp_path: Path
+) -> None:
+    whole = run(2, tiny(family, tmp_path / "whole", **SHORT, **changes))
+    shared = run(2, tiny(family, tmp_path / "shared", **SHORT, **changes, sequence_parallel=2))
+    assert_trained_alike(shared, whole, tolerance)
+
+
+@pytest.mark.parametrize(("before", "after"), [(2, 1), (1, 2)])
+def test_a_run_goes_on_at_another_degree(before: int, after: int, tmp_path: Path) -> None:
+    whole = run(2, tiny("bert", tmp_path / "whole", **SHORT))
+    cut = run(2, tiny("bert", tmp_path / "cut", **SHORT, sequence_parallel=before), 7)
+    run(2, cut.model_copy(update={"sequence_parallel": after}))
+    assert_trained_alike(cut, whole, 1e-5)
+
+
+def test_weights_copied_within_groups_of_ranks_train_to_the_bit_alike(tmp_path: Path) -> None:
+    config = zero(3)
+    config["zero_optimization"]["zero_hpz_partition_size"] = 2
+    plain = run(2, tiny("gpt2", tmp_path / "plain", **SHORT, deepspeed=zero(3)))
+    copied = run(2, tiny("gpt2", tmp_path / "copied", **SHORT, deepspeed=config), 7)
+    run(2, copied)
+    assert_trained_alike(copied, plain, 0)

@@ -132,6 +132,24 @@ def test_what_deepspeed_fails_with_is_refused_before(config: dict[str, Any], nam
         check_deepspeed(config)
 
 
+@pytest.mark.parametrize("key", ["weights", "nontrainable_weights", "gradients"])
+def test_what_rounds_between_ranks_is_refused(key: str) -> None:
+    with pytest.raises(UserError, match=rf"^deepspeed\.zero_optimization\.zero_quantized_{key} rounds .*; remove it$"):
+        check_deepspeed({"zero_optimization": {"stage": 3, f"zero_quantized_{key}": True}})
+
+
+@pytest.mark.parametrize("key", sorted(REMOVED_OF_ZERO))
+def test_what_deepspeed_has_removed_is_refused(key: str) -> None:
+    with pytest.raises(UserError, match=rf"^deepspeed\.zero_optimization\.{key} was removed from DeepSpeed; remove"):
+        check_deepspeed({"zero_optimization": {"stage": 3, key: 2}})
+
+
+@pytest.mark.parametrize(("stage", "is_taken"), [(0, False), (2, False), (3, True)])
+def test_copies_of_the_weights_within_a_group_are_for_zero_3(stage: int, is_taken: bool) -> None:
+    with nullcontext() if is_taken else pytest.raises(UserError, match=r"hpz_partition_size: is for stage 3, not \d;"):
+        check_deepspeed({"zero_optimization": {"stage": stage, "zero_hpz_partition_size": 2}})
+
+
 def test_what_deepspeed_does_not_fail_with_is_taken() -> None:
     check_deepspeed({"zero_optimization": {"stage": 2, "reduce_scatter": False}, "prescale_gradients": True})
     check_deepspeed({"zero_optimization": {"stage": 1}, "gradient_predivide_factor": 4.0})
