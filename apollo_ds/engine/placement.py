@@ -5,6 +5,7 @@ from typing import Any
 
 import deepspeed
 import torch
+from deepspeed.utils import groups
 from torch import Tensor, nn
 
 from apollo_ds.engine.hardware import DTYPES
@@ -76,7 +77,9 @@ def _whole(parameter: nn.Parameter, is_drawn: bool) -> None:
 
 def _parting(config: dict[str, Any]) -> Callable[[nn.Parameter, bool], None]:
     """What makes of a whole parameter this rank's part of it, as DeepSpeed 0.19.8 does with a model that is whole."""
-    zero3 = deepspeed.zero.Init(module=nn.Module(), config_dict_or_path=config)
+    # That of hpZ, which an earlier engine has left; the first one makes it.
+    copied_within = groups._get_zero_param_intra_parallel_group()
+    zero3 = deepspeed.zero.Init(module=nn.Module(), config_dict_or_path=config, zero_param_parallel_group=copied_within)
 
     def part(parameter: nn.Parameter, is_drawn: bool) -> None:
         if is_drawn:

@@ -40,6 +40,8 @@ def step_bytes(recipe: Recipe, stage: Stage, zero: int, ranks: int) -> float:
     - ZeRO 2: (2 m + 1) T. They are all-reduced for each micro-batch.
     - ZeRO 3: m (2 P + T), see `_gathered`; more where layers run several times or their activations are checkpointed.
 
+    Ranks that share samples also exchange tokens for heads, see `_exchanged`.
+
     Raises:
         UserError: the number of ranks does not divide the global batch.
     """
@@ -47,13 +49,32 @@ def step_bytes(recipe: Recipe, stage: Stage, zero: int, ranks: int) -> float:
     trained = _trained(stage)
     depth = stage.evaluation_depth
     at_once = samples_at_once(recipe, stage, depth - stage.first_trained(depth), ranks)
-    micro_batches = recipe.global_batch_size // (ranks * at_once)
+    micro_batches = recipe.global_batch_size // (recipe.sample_groups(ranks) * at_once)
     if zero == 3:
         numbers = micro_batches * (_gathered(recipe, stage, depth) + trained)
     else:
         sums = _ALL_REDUCE if zero == 0 or _sums_everywhere(recipe) else 1
         numbers = sums * trained * (micro_batches if zero == 2 else 1) + (trained if zero else 0)
-    return ring(number * numbers, ranks)
+    exchanged = number * _exchanged(recipe, stage, depth, ranks)
+    return ring(number * numbers, ranks) + ring(exchanged, recipe.sequence_parallel)
+
+
+def _exchanged(recipe: Recipe, stage: Stage, depth: int, ranks: int) -> float:
+    """Numbers that a rank exchanges in a step with those that share its samples, its own part included.
+
+    Of each of its tokens, queries, keys, values and what attention makes of them: in the forward and the backward of
+    each layer, and once more where activations are checkpointed. A masked model also spreads the hidden states of its
+    scored positions, there and back.
+    """
+    degree, family = recipe.sequence_parallel, family_of(stage.shape)
+    if degree == 1:
+        return 0.0
+    samples = recipe.global_batch_size // recipe.sample_groups(ranks)
+    trained = depth - stage.first_trained(depth)
+    again = trained if recipe.activation_checkpointing and stage.learned_growth is None else 0
+    tokens = samples * stage.seq_len / degree
+    scored = samples * family.scored_positions(stage.seq_len) if family.is_masked else 0
+    return stage.shape.hidden_size * (4 * tokens * (depth + trained + again) + 2 * scored)
 
 
 def _sums_everywhere(recipe: Recipe) -> bool:

@@ -40,10 +40,15 @@ def state_bytes(
 
 
 def stage_bytes(recipe: Recipe, stage: Stage, zero: int, ranks: int) -> float:
-    """`state_bytes` of a stage of a recipe whose DeepSpeed configuration is settled."""
+    """`state_bytes` of a stage of a recipe whose DeepSpeed configuration is settled.
+
+    With hpZ (ZeRO++, Wang et al. 2023) a group of ranks also has a copy of all weights, each rank an equal part.
+    """
     all_parameters = parameters(stage.shape, stage.unique_layers)
-    on_host = offloaded(recipe.deepspeed)
-    return state_bytes(all_parameters, _trained(stage), zero, ranks, _bytes_a_number(recipe), on_host)
+    on_host, number = offloaded(recipe.deepspeed), _bytes_a_number(recipe)
+    group = recipe.deepspeed.get("zero_optimization", {}).get("zero_hpz_partition_size", 1)
+    copied = number * all_parameters / min(group, ranks) if zero == 3 and group > 1 else 0
+    return state_bytes(all_parameters, _trained(stage), zero, ranks, number, on_host) + copied
 
 
 def bucket_bytes(recipe: Recipe, stage: Stage, zero: int, ranks: int) -> int:

@@ -46,7 +46,7 @@ def sent_in_a_step(processes: Processes, recipe: Recipe, number: int) -> Counter
     depth = stage.evaluation_depth
     plan = schedule.at(schedule.first_steps[number])
     plan = replace(plan, layer_map=stage.map_to(depth), first_trained=stage.first_trained(depth), scales=())
-    share = recipe.global_batch_size // processes.world_size
+    share = recipe.global_batch_size // recipe.sample_groups(processes.world_size)
     at_once = samples_at_once(recipe, stage, depth - plan.first_trained, processes.world_size)
     _, batch = model_and_batch(recipe.model.family, at_once)
     batches = [batch] * (share // at_once)
@@ -73,6 +73,13 @@ def check_step(recipe: Recipe, number: int = -1) -> Counter[str]:
 def test_a_step_sends_what_the_plan_says(stage: int, precision: str, micro_batches: int) -> None:
     recipe = tiny("gpt2", "unused", deepspeed=configured(stage, precision), micro_batch_size=4 // micro_batches)
     check_step(recipe)
+
+
+@pytest.mark.parametrize("checkpointed", [False, True])
+@pytest.mark.parametrize("family", ["bert", "gpt2"])
+def test_ranks_that_share_samples_exchange_what_the_plan_says(family: str, checkpointed: bool) -> None:
+    recipe = tiny(family, "unused", deepspeed=configured(1), sequence_parallel=2, activation_checkpointing=checkpointed)
+    assert check_step(recipe)["all_to_all_single"] > 0
 
 
 @pytest.mark.parametrize("family", ["bert", "gpt2", "roberta_prelayernorm"])

@@ -9,7 +9,7 @@ import deepspeed.comm.comm as deepspeed_comm
 import torch.distributed as dist
 from torch import Tensor
 
-_OF_TORCH = ("all_reduce", "broadcast", "reduce", "all_gather", "reduce_scatter")
+_OF_TORCH = ("all_reduce", "broadcast", "reduce", "all_gather", "reduce_scatter", "all_to_all_single")
 _OF_DEEPSPEED = ("all_gather_into_tensor", "reduce_scatter_tensor")
 """DeepSpeed took hold of torch's functions for these as it started, so they are counted at its own methods."""
 

@@ -5,6 +5,7 @@ from project import PROJECT
 
 from apollo_ds.config.load import load_recipe
 from apollo_ds.config.recipe import Recipe
+from apollo_ds.models.flops import parameters
 from apollo_ds.planning.zero import stage_bytes, state_bytes, zero_stages
 
 BERT_BASE = PROJECT / "launch" / "recipes" / "bert-base.yaml"
@@ -30,6 +31,18 @@ def test_what_is_offloaded_is_not_on_the_gpu() -> None:
     assert state_bytes(1_000_000, 1_000_000, 2, 8, 2, ["offload_optimizer"]) == 2e6 + 2e6 / 8
     assert state_bytes(1_000_000, 1_000_000, 3, 8, 2, both) == 2e6 / 8
     assert state_bytes(1_000_000, 1_000_000, 0, 8, 2, both) == 16e6  # without ZeRO nothing is
+
+
+def test_a_group_of_ranks_with_a_copy_of_the_weights_keeps_a_part_each() -> None:
+    plain = load_recipe(BERT_BASE, ["deepspeed.zero_optimization.stage=3"]).settled(computes_bf16=True, world_size=64)
+    zero = {**plain.deepspeed["zero_optimization"], "zero_hpz_partition_size": 8}
+    copied = plain.model_copy(update={"deepspeed": {**plain.deepspeed, "zero_optimization": zero}})
+    stage = plain.schedule().stages[-1]
+    weights = 2 * parameters(stage.shape, stage.unique_layers)
+    for ranks, size in ((64, 8), (4, 4)):
+        more = stage_bytes(copied, stage, 3, ranks) - stage_bytes(plain, stage, 3, ranks)
+        assert more == pytest.approx(weights / size)
+    assert stage_bytes(copied, stage, 2, 64) == stage_bytes(plain, stage, 2, 64)
 
 
 def stages_of(recipe: Recipe, ranks: int) -> list[int]:
