@@ -43,6 +43,7 @@ def forecast(recipe: Recipe, total: dict[str, Any], machine: Machine) -> dict[st
         "ranks": ranks,
         "ranks_per_node": min(machine.ranks_per_node, ranks),
         "micro_batch": recipe.micro_batch(ranks),
+        "sequence_parallel": recipe.sequence_parallel,
         "peak_flops": recipe.peak_flops,
         "utilisation": machine.utilisation,
         "network_bytes_per_second": machine.network,

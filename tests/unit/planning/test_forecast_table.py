@@ -70,6 +70,10 @@ def test_each_zero_stage_has_a_row_and_a_growth_its_columns() -> None:
     assert "growth" not in printed("method=scratch").split("Computed")[0]
 
 
+def test_ranks_that_share_samples_are_said() -> None:
+    assert "samples at once by each 4 ranks, 8 ranks a node." in printed("sequence_parallel=4")
+
+
 def test_what_the_figures_rest_on_is_said() -> None:
     text = " ".join(printed(machine=Machine(64, ranks_per_node=4, network=25e9, storage=5e9)).split())
     assert "12 samples at once, 4 ranks a node" in text
