@@ -61,11 +61,14 @@ def read_header(path: Path) -> tuple[Shapes, FilePart]:
     """
     try:
         with path.open("rb") as file:
-            size = int.from_bytes(file.read(_SIZE_BYTES), "little")
-            if size > path.stat().st_size:
+            size, whole = int.from_bytes(file.read(_SIZE_BYTES), "little"), path.stat().st_size
+            if size > whole:
                 raise ValueError(size)
             entries = json.loads(file.read(size))
         slices = json.loads(entries.pop("__metadata__")["slices"])
+        ends = [0, *sorted(end for entry in entries.values() for end in entry["data_offsets"])]
+        if ends[1::2] != ends[:-1:2] or ends[-1] != whole - _SIZE_BYTES - size:
+            raise ValueError("gaps, or bytes too many or too few")
         return _parsed(slices, entries, first_byte=_SIZE_BYTES + size)
     except (OSError, TypeError, ValueError, KeyError, AttributeError, RecursionError, OverflowError):
         raise DamagedCheckpoint(f"{path}: not a file of a checkpoint") from None
@@ -73,6 +76,8 @@ def read_header(path: Path) -> tuple[Shapes, FilePart]:
 
 def _parsed(slices: dict[str, Any], entries: dict[str, Any], first_byte: int) -> tuple[Shapes, FilePart]:
     shapes = {name: tuple(map(int, part["shape"])) for name, part in slices.items()}
+    if not all(type(part["start"]) is int for part in slices.values()):
+        raise TypeError("start")
     starts = np.array([part["start"] for part in slices.values()], dtype=np.int64)
     lengths = np.array([prod(entries[f"{name}/{WEIGHT}"]["shape"]) for name in shapes], dtype=np.int64)
     offsets = np.full((len(shapes), len(_TENSORS)), _ABSENT, dtype=np.int64)

@@ -85,6 +85,11 @@ def test_any_part_is_read_and_nothing_else(
         lambda header: header.update({"other/weight": header["b.bias/weight"]}),
         lambda header: header.pop("a.weight/weight"),
         lambda header: header.update({"b.bias/other": header["b.bias/weight"]}),
+        lambda header: header["b.bias/weight"].update(data_offsets=[-36, 0]),
+        lambda header: header["b.bias/weight"].update(data_offsets=[10**9, 10**9 + 36]),
+        lambda header: header.update(
+            __metadata__={"slices": json.dumps(dict.fromkeys(_SHAPES, {"shape": [9], "start": 0.5}))}
+        ),
     ],
 )
 def test_a_header_that_is_none_of_a_state_is_damage(harm: Callable[[Any], Any], tmp_path: Path) -> None:
@@ -124,6 +129,15 @@ def test_what_is_held_can_be_read_when_the_checkpoint_has_been_removed(tmp_path:
     for state in (other, held):
         with pytest.raises(UserError, match=r"00000\.safetensors: cannot be read \(No such file .*\); run the same"):
             state.gather("b.bias", "weight", torch.device("cpu"))
+
+
+@pytest.mark.parametrize("change", [-1, 1])
+def test_a_file_with_bytes_too_many_or_too_few_is_damage(change: int, tmp_path: Path) -> None:
+    """As a manifest may say that it is right."""
+    path = whole_in_one_file(tmp_path).folder / rank_file(0)
+    os.truncate(path, path.stat().st_size + change)
+    with pytest.raises(DamagedCheckpoint):
+        read_header(path)
 
 
 def test_a_file_that_has_become_shorter_is_told(tmp_path: Path) -> None:
