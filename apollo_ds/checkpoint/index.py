@@ -66,8 +66,8 @@ def read_header(path: Path) -> tuple[Shapes, FilePart]:
                 raise ValueError(size)
             entries = json.loads(file.read(size))
         slices = json.loads(entries.pop("__metadata__")["slices"])
-        ends = [0, *sorted(end for entry in entries.values() for end in entry["data_offsets"])]
-        if ends[1::2] != ends[:-1:2] or ends[-1] != whole - _SIZE_BYTES - size:
+        borders = [0, *sorted(border for entry in entries.values() for border in entry["data_offsets"])]
+        if borders[1::2] != borders[:-1:2] or borders[-1] != whole - _SIZE_BYTES - size:
             raise ValueError("gaps, or bytes too many or too few")
         return _parsed(slices, entries, first_byte=_SIZE_BYTES + size)
     except (OSError, TypeError, ValueError, KeyError, AttributeError, RecursionError, OverflowError):

@@ -87,9 +87,7 @@ def test_any_part_is_read_and_nothing_else(
         lambda header: header.update({"b.bias/other": header["b.bias/weight"]}),
         lambda header: header["b.bias/weight"].update(data_offsets=[-36, 0]),
         lambda header: header["b.bias/weight"].update(data_offsets=[10**9, 10**9 + 36]),
-        lambda header: header.update(
-            __metadata__={"slices": json.dumps(dict.fromkeys(_SHAPES, {"shape": [9], "start": 0.5}))}
-        ),
+        lambda header: header.update(__metadata__={"slices": json.dumps({"b.bias": {"shape": [9], "start": 0.5}})}),
     ],
 )
 def test_a_header_that_is_none_of_a_state_is_damage(harm: Callable[[Any], Any], tmp_path: Path) -> None:
