@@ -41,10 +41,12 @@ def print_forecast(result: dict[str, Any], console: Console) -> None:
     console.print(_table(result))
     samples, on_node, sharing = result["micro_batch"], result["ranks_per_node"], result["sequence_parallel"]
     together = f"{on_node} rank{'s' if on_node > 1 else ''} a node"
-    shared = f" by each {sharing} ranks" if sharing > 1 else ""
+    at_once = (
+        f"{samples} sample{'s' if samples > 1 else ''} at once{f' by each {sharing} ranks' if sharing > 1 else ''}"
+    )
     network, storage = (result[f"{name}_bytes_per_second"] / 1e9 for name in ("network", "storage"))
     console.print(
-        f"[dim]Computed, not measured: {samples} samples at once{shared}, {together}. Of a run that\n"
+        f"[dim]Computed, not measured: {at_once}, {together}. Of a run that\n"
         "grows, each figure is of its largest stage or growth.\n"
         "device: weights, gradients, optimizer, buckets, activations.\n"
         "host: a node's own memory, without Python's, about 1 GB a rank; later: while a\n"
