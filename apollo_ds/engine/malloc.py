@@ -8,6 +8,9 @@ _KEEPING = {_M_MMAP_MAX: 0, _M_TRIM_THRESHOLD: -1}
 _GIVING_BACK = {_M_MMAP_MAX: 65536, _M_MMAP_THRESHOLD: 128 * 1024, _M_TRIM_THRESHOLD: 128 * 1024}
 """glibc's initial values. Once any of them is set, glibc no longer raises the thresholds by itself."""
 
+_LARGE = 2**18
+"""After a tensor of at least so many elements is freed, what it took is given back to the system at once."""
+
 _keeps = False
 
 
@@ -37,6 +40,15 @@ def return_freed_memory() -> None:
         _set(_GIVING_BACK)
     _keeps = False
     trim()
+
+
+def trim_after(elements: int) -> None:
+    """Give back what a tensor of so many elements has left, if that is much.
+
+    Where memory was kept before, large tensors come from it, too, and what they leave would stay.
+    """
+    if elements >= _LARGE:
+        trim()
 
 
 def trim() -> None:

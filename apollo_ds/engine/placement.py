@@ -9,7 +9,7 @@ from deepspeed.utils import groups
 from torch import Tensor, nn
 
 from apollo_ds.engine.hardware import DTYPES
-from apollo_ds.engine.malloc import return_at_once
+from apollo_ds.engine.malloc import return_at_once, trim_after
 from apollo_ds.engine.options import EngineOptions
 from apollo_ds.engine.processes import Processes
 from apollo_ds.growth.counters import WEIGHT
@@ -50,6 +50,9 @@ def place_weights(
         if own_name in frozen:
             frozen[own_name] = share_of(value, tuple(value.shape), processes)
         part(parameter, True)
+        elements = value.numel()
+        del value  # it is not to lie beside the next one, which is drawn now
+        trim_after(elements)
     for parameter in names:
         parameter.data = torch.empty(parameter.shape, dtype=dtype, device=processes.device)
         part(parameter, False)

@@ -7,13 +7,10 @@ from torch import Tensor
 
 from apollo_ds.engine import layout
 from apollo_ds.engine.engine import Engine
-from apollo_ds.engine.malloc import trim
+from apollo_ds.engine.malloc import trim_after
 from apollo_ds.growth.counters import WEIGHT
 from apollo_ds.growth.state import Shape, State, StoredState, dtype_of, joined
 from apollo_ds.growth.weights_and_moments import StateMap
-
-_LARGE = 2**18
-"""After a tensor of at least this many elements is restored, freed memory is given back to the system."""
 
 _Target = tuple[str, Shape, layout.OwnedSlice | None]
 """Of a parameter to restore the name, the shape, and this rank's slice; None for one that is frozen."""
@@ -86,8 +83,7 @@ def grow(engine: Engine, state: State, growth: StateMap) -> None:
             for source in sources:
                 if last_use[source] == sources:
                     state.release(source, key)
-            if _largest(targets) >= _LARGE:
-                trim()
+            trim_after(_largest(targets))
     engine.start_from_restored()
 
 

@@ -13,7 +13,7 @@ from transformers.initialization import no_init_weights
 from apollo_ds.config.recipe import Recipe
 from apollo_ds.engine.engine import Engine
 from apollo_ds.engine.hardware import DTYPES, peak_memory_bytes, reset_peak_memory
-from apollo_ds.engine.malloc import return_freed_memory
+from apollo_ds.engine.malloc import keep_freed_memory, return_freed_memory
 from apollo_ds.engine.placement import place_weights
 from apollo_ds.engine.processes import Processes
 from apollo_ds.growth.stage_model import build_for
@@ -62,13 +62,19 @@ def test_an_engine_begins_with_the_weights_of_a_model_that_is_made_whole(
 def peak_of_placing(processes: Processes, recipe: Recipe, seed: int | None) -> tuple[int, int, int]:
     """Bytes at the peak, of all weights, and of the largest part that is drawn at a time, while a model is placed."""
     model = skeleton(recipe.model, recipe.model.num_layers)
+    keep_freed_memory()
+    used = [torch.ones(2**20) for _ in range(100)]  # what training leaves: room in which tensors are made
+    kept = used[::10]
+    del used
     sizes = [parameter.numel() * 4 for parameter in model.parameters()]
     block = sum(parameter.numel() * 4 for parameter in model.layers[0].parameters())
     return_freed_memory()
     before = psutil.Process().memory_info().rss
     reset_peak_memory(processes.device)
     place_weights(model, recipe.engine_options(processes.world_size), processes, seed)
-    return peak_memory_bytes(processes.device) - before, sum(sizes), max(block, *sizes)
+    peak = peak_memory_bytes(processes.device) - before
+    del kept
+    return peak, sum(sizes), max(block, *sizes)
 
 
 @pytest.mark.parametrize("seed", [1, None])
@@ -76,12 +82,9 @@ def test_under_zero_3_no_rank_holds_the_whole_model(seed: int | None) -> None:
     sizes = {"num_layers": 24, "hidden_size": 512, "num_heads": 8, "intermediate_size": 2048}
     recipe = tiny("gpt2", "unused", method="scratch", deepspeed=zero(3))
     recipe = recipe.model_copy(update={"model": recipe.model.model_copy(update=sizes)})
-    # Twice: what ranks that earlier tests have used still need at the first time is none of the model's.
-    tries = [pool(2).run(peak_of_placing, recipe, seed) for _ in range(2)]
-    for first, again in zip(*tries, strict=True):
-        (peak, whole, block) = min(first, again)
+    for peak, whole, block in pool(2).run(peak_of_placing, recipe, seed):
         assert whole > 300e6  # enough that nothing else counts
-        assert peak < 1.1 * whole / 2 + block, (first, again)
+        assert peak < 1.1 * whole / 2 + block, (peak, whole, block)
 
 
 def join_parts(processes: Processes, parts: list[list[int]]) -> list[int]:
