@@ -22,8 +22,8 @@ def place_weights(
 ) -> dict[str, Slice]:
     """Give a skeleton its weights, in the precision and on the device that it trains in. All ranks together.
 
-    Under ZeRO 3 a rank keeps its part of each parameter only. The first rank's numbers hold: processors differ in the
-    last bits of those that they draw.
+    Under ZeRO 3 a rank keeps its part of each parameter only. The model gets the first rank's numbers, since processors
+    differ in the last bits of those that they draw.
 
     Args:
         model: whose parameters take no memory yet.

@@ -48,6 +48,7 @@ class PretrainingModel(nn.Module):
         """
         for name, value in initial_values(_without_weights(self.shape, self.unique_layers), seed):
             yield f"model.{name}", value
+            del value  # so that it is gone when the next is drawn
 
     @property
     def unique_layers(self) -> int:
@@ -149,12 +150,12 @@ def skeleton(shape: ModelShape, unique_layers: int) -> PretrainingModel:
     return PretrainingModel(shape, model)
 
 
-def build(shape: ModelShape, unique_layers: int) -> PretrainingModel:
-    """The same with memory for its weights, whole, in fp32 on the CPU; the caller must fill them."""
+def build(shape: ModelShape, unique_layers: int, device: torch.device) -> PretrainingModel:
+    """The same on a device, with memory for its weights, whole, in fp32; the caller must fill them."""
     model = skeleton(shape, unique_layers)
     for parameter in model.parameters():
-        parameter.data = torch.empty(parameter.shape)
-    return model
+        parameter.data = torch.empty(parameter.shape, device=device)
+    return model.to(device)  # the buffers
 
 
 def _without_weights(shape: ModelShape, unique_layers: int) -> PreTrainedModel:

@@ -27,7 +27,7 @@ def gradient_agreement(
     the samples.
     """
     order = stage.map_to(stage.evaluation_depth)
-    model = build(stage.shape, len(order)).to(processes.device)
+    model = build(stage.shape, len(order), processes.device)
     model.share_samples(parts)
     placement = DepthMap(order, f"model.{model.family.blocks}", stage.shape.family)
     with torch.no_grad():

@@ -49,7 +49,7 @@ def _in_turn(ways: dict[str, Callable[[], Tensor]]) -> dict[str, float]:
 
 def _layers(setting: Setting, dtype: torch.dtype) -> dict[str, Callable[[], Tensor]]:
     shape = setting.shape.model_copy(update={"num_layers": 1})
-    model = build(shape, 1)
+    model = build(shape, 1, torch.device("cpu"))
     for name, value in model.initial_values(seed=0):
         model.get_parameter(name).data = value
     model.to(dtype)

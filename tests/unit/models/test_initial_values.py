@@ -1,5 +1,6 @@
 """Fresh weights are drawn one at a time, and are those that `transformers` gives a model that it makes whole."""
 
+import weakref
 from types import MethodType
 from typing import Any
 
@@ -72,12 +73,21 @@ def test_no_more_than_a_block_is_there_at_a_time(family: Family) -> None:
 
 
 @every_family
+def test_a_value_is_gone_when_the_next_is_drawn(family: Family) -> None:
+    before: weakref.ref[Tensor] | None = None
+    for _, value in skeleton(shape(family.name, 2), 2).initial_values(seed=0):
+        assert before is None or before() is None
+        before = weakref.ref(value)
+        del value
+
+
+@every_family
 def test_a_skeleton_takes_no_memory_until_it_is_given_some(family: Family) -> None:
     model = skeleton(shape(family.name, 2), 2)
     assert sum(parameter.untyped_storage().nbytes() for parameter in model.parameters()) <= 4 * 60
     assert all(
         parameter.untyped_storage().nbytes() >= 4 * parameter.numel()
-        for parameter in build(model.shape, 2).parameters()
+        for parameter in build(model.shape, 2, torch.device("cpu")).parameters()
     )
 
 
