@@ -82,12 +82,25 @@ def source_state(source: SourceRun, processes: Processes) -> SavedState:
     """The state that a source run has come to. All ranks together.
 
     Raises:
-        UserError: its checkpoint is damaged or gone; on every rank.
+        UserError: its checkpoint is damaged or gone, or a rank cannot open it; on every rank.
     """
     sound, complaint = examine(source.checkpoint, None, processes)
     if sound is None:
         raise UserError(f"method.source: {complaint}; restore it, or begin again in another folder with out=...")
-    return SavedState(sound).hold()
+    state = SavedState(sound)
+    complaint = next(filter(None, processes.of_all(_complaint_of_holding(state))), "")
+    if complaint:  # the source may be in training, and have removed it since
+        state.close()
+        raise UserError(complaint)
+    return state
+
+
+def _complaint_of_holding(state: SavedState) -> str:
+    try:
+        state.hold()
+    except UserError as error:
+        return str(error)
+    return ""
 
 
 def examine(checkpoint: Path, run: str | None, processes: Processes) -> tuple[Sound | None, str]:

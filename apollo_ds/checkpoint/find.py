@@ -77,7 +77,7 @@ def check_files(checkpoint: Path, names: list[str], manifest: Manifest) -> None:
     for name in names:
         path = checkpoint / name
         try:
-            is_same = hash_of(path) == manifest.files[name]
+            is_same = path.is_file() and hash_of(path) == manifest.files[name]  # a pipe would be waited for
         except OSError:
             is_same = False
         if not is_same:

@@ -1,5 +1,6 @@
 """A checkpoint as it is read: by any number of ranks, whichever number wrote it."""
 
+import errno
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, Self, cast
@@ -9,6 +10,7 @@ from torch import Tensor
 
 from apollo_ds.checkpoint.find import Sound
 from apollo_ds.checkpoint.index import Piece
+from apollo_ds.engine.open_files import raise_limit
 from apollo_ds.errors import UserError
 from apollo_ds.growth.state import Shape, dtype_of
 
@@ -34,10 +36,15 @@ class SavedState:
         """Open all files now, so that what is there can be read to its end even if a run removes the checkpoint.
 
         Raises:
-            UserError: a file is gone already.
+            UserError: a file is gone already, or too many would be open.
         """
-        for file in self._index.files:
-            self._opened(file)
+        raise_limit()  # one of many ranks has as many files
+        try:
+            for file in self._index.files:
+                self._opened(file)
+        except UserError:
+            self.close()
+            raise
         return self
 
     def close(self) -> None:
@@ -101,6 +108,8 @@ class SavedState:
 
 
 def _unreadable(path: Path, error: OSError) -> UserError:
+    if error.errno == errno.EMFILE:
+        return UserError(f"{path}: is one file too many to open; raise the limit, hard limit included: `ulimit -n`")
     return UserError(f"{path}: cannot be read ({error.strerror or error}); run the same command again")
 
 

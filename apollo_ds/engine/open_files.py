@@ -25,15 +25,20 @@ def connect_when_needed(environment: MutableMapping[str, str]) -> None:
     environment.setdefault(_LAZY, "1")
 
 
+def raise_limit() -> None:
+    """Let this process open as many files as the hard limit allows."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(OSError, ValueError):  # in a container, `most` may be above what the system allows
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
 def allow_connections(ranks: int, device: str) -> None:
     """Raise this process's limit as far as it may be raised, and see that so many ranks can be connected.
 
     Raises:
         UserError: they cannot.
     """
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with suppress(OSError, ValueError):  # in a container, `most` may be above what the system allows
-        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    raise_limit()
     limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     needed = open_files(ranks, device)
     if limit != resource.RLIM_INFINITY and limit < needed:

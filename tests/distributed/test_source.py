@@ -15,11 +15,13 @@ from recipes import tiny, write, zero
 from runs import events, train, train_with_interruptions, trained
 
 from apollo_ds.__main__ import main
+from apollo_ds.checkpoint.saved_state import SavedState
 from apollo_ds.config.load import load_resolved, resolve
 from apollo_ds.config.recipe import Recipe
 from apollo_ds.config.recorded import write_recorded
 from apollo_ds.config.run_folder import RunFolder
 from apollo_ds.config.source_run import read_source
+from apollo_ds.engine.processes import Processes
 from apollo_ds.errors import UserError
 from apollo_ds.planning.plan import plan
 from apollo_ds.planning.step_flops import step_flops
@@ -254,3 +256,22 @@ def test_only_the_first_rank_reads_all_of_a_source(own_source: Path, monkeypatch
         monkeypatch.setenv("RANK", rank)
         chosen[rank] = read_source(own_source, load_resolved).checkpoint
     assert [chosen[rank] == newest for rank in ("0", "1")] == [False, True]
+
+
+def train_where_one_rank_cannot_open(processes: Processes, recipe: Recipe) -> str | None:
+    """Train; the second rank finds a file of the source gone after all have looked at it."""
+
+    def gone(state: SavedState) -> None:
+        raise UserError(f"{state.folder}: is gone")
+
+    with pytest.MonkeyPatch.context() as patch:
+        if processes.rank == 1:
+            patch.setattr(SavedState, "hold", gone)
+        return train(processes, recipe)
+
+
+def test_what_one_rank_cannot_open_of_a_source_stops_all(tmp_path: Path) -> None:
+    recipe = from_source("bert", tmp_path / "run", source("bert").out)
+    told = pool(2).run(train_where_one_rank_cannot_open, recipe)
+    assert told[0] == told[1]
+    assert str(told[0]).endswith(f"step-{SOURCE_STEPS}: is gone")

@@ -1,6 +1,7 @@
 """Which checkpoints a run is resumed from, and which are damaged."""
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -117,7 +118,12 @@ def cut(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-1])
 
 
-@pytest.mark.parametrize("harm", [flip, cut, Path.unlink])
+def replace_by_a_pipe(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path)
+
+
+@pytest.mark.parametrize("harm", [flip, cut, Path.unlink, replace_by_a_pipe])
 def test_a_damaged_file_is_noticed(harm: Callable[[Path], None], tmp_path: Path) -> None:
     path = checkpoint(tmp_path, 8)
     harm(path / rank_file(1))

@@ -2,8 +2,9 @@
 
 import json
 import os
+import resource
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from hypothesis import strategies as st
 from safetensors.numpy import save_file
 from small_checkpoints import manifest_of_files
 
+from apollo_ds.checkpoint import saved_state
 from apollo_ds.checkpoint.find import Sound, verify
 from apollo_ds.checkpoint.index import read_header
 from apollo_ds.checkpoint.manifest import DamagedCheckpoint, rank_file
@@ -127,6 +129,31 @@ def test_what_is_held_can_be_read_when_the_checkpoint_has_been_removed(tmp_path:
     for state in (other, held):
         with pytest.raises(UserError, match=r"00000\.safetensors: cannot be read \(No such file .*\); run the same"):
             state.gather("b.bias", "weight", torch.device("cpu"))
+
+
+@pytest.fixture
+def few_files() -> Iterator[int]:
+    """Few files may be open, unless the limit is raised; how many it may be raised to."""
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (len(os.listdir("/proc/self/fd")) + 10, limits[1]))
+    yield limits[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+
+
+@pytest.mark.parametrize("may_be_raised", [True, False])
+def test_many_files_are_held_or_the_limit_is_named(
+    may_be_raised: bool, few_files: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_checkpoint(tmp_path / "step-8", ranks=40, parameters=1)
+    state, open_before = SavedState(verify(tmp_path / "step-8")), len(os.listdir("/proc/self/fd"))
+    if not may_be_raised:
+        monkeypatch.setattr(saved_state, "raise_limit", lambda: None)
+        with pytest.raises(UserError, match=r"is one file too many to open; raise the limit, .*: `ulimit -n`$"):
+            state.hold()
+        assert len(os.listdir("/proc/self/fd")) == open_before
+    else:
+        state.hold().close()
+        assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] == few_files
 
 
 @pytest.mark.parametrize("change", [-1, 1])
