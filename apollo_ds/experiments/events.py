@@ -128,7 +128,8 @@ class _Evaluation(_Event):
 
 
 class _Growth(_Event):
-    step: PositiveInt
+    step: NonNegativeInt
+    """0 where a source's model grows before the first step."""
     before: PositiveInt = Field(alias="from")
     to: PositiveInt
     loss_before: float | None

@@ -130,7 +130,9 @@ class RunHistory:
         return min(point.loss for point in self.curve)
 
     def cost_at(self, step: int) -> Cost:
-        """What the run had used up after so many steps, of which there was at least one."""
+        """What the run had used up after so many steps; after none, nothing."""
+        if step == 0:
+            return Cost(0.0, 0, 0.0)
         event = self._steps_by_number[step]
         return Cost(event["flops"], event["tokens"], event["seconds"])
 

@@ -25,6 +25,12 @@ PICTURES = (
 )
 
 
+def test_a_model_that_grew_before_the_first_step_has_a_report(tmp_path: Path) -> None:
+    """As one that is made from a source's."""
+    run = write_run(tmp_path / "run", [(10, 4.5), (50, 3.25)], "net2net", growth_at=0)
+    assert "3.2500" in write_report(run, tmp_path / "report").read_text()
+
+
 def test_a_run_s_report_has_its_numbers_and_pictures(tmp_path: Path) -> None:
     run = write_run(tmp_path / "apollo", [(10, 4.5), (50, 3.25)], "apollo", growth_at=10)
     page = write_report(run, tmp_path / "new" / "report")
