@@ -22,6 +22,8 @@ from apollo_ds.training.faults.last_words import say_last_words
 from data_prep.output import UNREAD, Output
 
 _GIGA = 1e9
+_SLOWEST, _FASTEST = 1e-6, 1e6
+"""Gigabytes a second that a network or storage may be said to have."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -113,7 +115,7 @@ def _add_machine(parser: argparse.ArgumentParser) -> None:
         ("--utilisation", "FRACTION", Machine.utilisation, "fraction of peak_flops that is reached"),
     ):
         parser.add_argument(
-            option, type=type(default), default=default, metavar=metavar, help=f"{meaning}; default {default:g}"
+            option, type=type(default), metavar=metavar, help=f"{meaning}; default {default:g}; needs --ranks"
         )
 
 
@@ -153,36 +155,51 @@ def _plan(options: argparse.Namespace) -> None:
     name, overrides = split_recipe(options.words)
     recipe = load_recipe(name, overrides)
     planned = plan(recipe)
-    if options.ranks is not None:
-        planned["forecast"] = forecast(recipe, planned["total"], _machine(options))
+    machine = _machine(options)
+    if machine is not None:
+        planned["forecast"] = forecast(recipe, planned["total"], machine)
     if options.json:
         print(json.dumps(planned, indent=2))
     else:
         console = Output()
         print_plan(recipe, console)
-        if options.ranks is not None:
+        if machine is not None:
             print_forecast(planned["forecast"], console)
     sys.stdout.flush()
     recipe, is_default_text = with_default_text(recipe, name, overrides)
     check_ready(recipe, options.ranks or usual_ranks(), is_prepared=not is_default_text or is_there(recipe.data))
 
 
-def _machine(options: argparse.Namespace) -> Machine:
-    """The machine that options describe.
+def _machine(options: argparse.Namespace) -> Machine | None:
+    """The machine that options describe; None where they do not.
 
     Raises:
-        UserError: a number is out of range; names the option.
+        UserError: a number is out of range, or says nothing since there is no --ranks; names the option.
     """
-    for option, count in (("--ranks", options.ranks), ("--ranks-per-node", options.ranks_per_node)):
-        if count < 1:
+    counts = {"--ranks": options.ranks, "--ranks-per-node": options.ranks_per_node}
+    speeds = {"--network": options.network, "--storage": options.storage}
+    given = [
+        name for name, value in (counts | speeds | {"--utilisation": options.utilisation}).items() if value is not None
+    ]
+    if given and options.ranks is None:
+        raise UserError(f"{given[0]}: is for a forecast; give --ranks too")
+    for option, count in counts.items():
+        if count is not None and count < 1:
             raise UserError(f"{option}: must be at least 1, not {count}")
-    for option, speed in (("--network", options.network), ("--storage", options.storage)):
-        if not 0 < speed < float("inf"):
-            raise UserError(f"{option}: must be above 0, in gigabytes a second, such as 10, not {speed:g}")
-    if not 0 < options.utilisation <= 1:
+    for option, speed in speeds.items():
+        if speed is not None and not _SLOWEST <= speed <= _FASTEST:
+            raise UserError(f"{option}: must be gigabytes a second, from {_SLOWEST:g} to {_FASTEST:g}, not {speed:g}")
+    if options.utilisation is not None and not 0 < options.utilisation <= 1:
         raise UserError(f"--utilisation: must be above 0 and at most 1, such as 0.4, not {options.utilisation:g}")
-    network, storage = options.network * _GIGA, options.storage * _GIGA
-    return Machine(options.ranks, options.ranks_per_node, network, storage, options.utilisation)
+    if options.ranks is None:
+        return None
+    told = {
+        "ranks_per_node": options.ranks_per_node,
+        "network": options.network and options.network * _GIGA,
+        "storage": options.storage and options.storage * _GIGA,
+        "utilisation": options.utilisation,
+    }
+    return Machine(options.ranks, **{name: value for name, value in told.items() if value is not None})
 
 
 def _train(options: argparse.Namespace) -> None:
