@@ -229,10 +229,7 @@ def test_a_checkpoint_that_is_removed_meanwhile_is_chosen_again(run: RunFolder) 
     def choose_newer(folder: Path, run: str | None) -> tuple[Path, list[str]]:
         return newer if newer.exists() else folder / "step-8", []
 
-    with (
-        patch.object(exporting, "verify", prune_and_verify),
-        patch.object(exporting, "newest_sound", choose_newer),
-    ):
+    with patch.object(exporting, "verify", prune_and_verify), patch.object(exporting, "newest_sound", choose_newer):
         assert export_run(run, Path("model")) == run.checkpoints / "step-8"
 
     def again(checkpoint: Path, run: str | None) -> object:
