@@ -39,7 +39,8 @@ class PretrainingModel(nn.Module):
         self._parts: SampleParts | None = None
         parent, _, name = self.family.blocks.rpartition(".")
         blocks = cast(nn.ModuleList, model.get_submodule(self.family.blocks))
-        setattr(model.get_submodule(parent), name, LayerView(list(blocks)))
+        view = LayerView(list(blocks), self.family.attention_types(shape))
+        setattr(model.get_submodule(parent), name, view)
 
     def initial_values(self, seed: int) -> Iterator[tuple[str, Tensor]]:
         """Each parameter's name and its fresh value, whole, in fp32 on the CPU; the same for the same seed.
@@ -92,14 +93,25 @@ class PretrainingModel(nn.Module):
             for parameter in layers[index].parameters():
                 parameter.register_hook(lambda gradient, index=index: gradient / layers.order.count(index))
 
-    def run_in_order(self, layer_map: LayerMap, scales: tuple[float, ...] = (), first_trained: int = 0) -> None:
+    def run_in_order(
+        self,
+        layer_map: LayerMap,
+        scales: tuple[float, ...] = (),
+        first_trained: int = 0,
+        positions: tuple[int, ...] = (),
+    ) -> None:
         """Make the next forward run these unique layers, in this order.
 
-        `scales` multiplies what the block at each position adds; empty for 1. The embeddings and the positions below
-        `first_trained` run without autograd.
+        `scales` multiplies what each of them adds; empty for 1. The embeddings and the first `first_trained` of them
+        run without autograd. `positions` says where in the network each stands; empty for one after the other.
         """
         layers = self.layers
-        layers.order, layers.scales, layers.first_trained = layer_map, scales, first_trained
+        layers.order, layers.scales, layers.first_trained, layers.positions = (
+            layer_map,
+            scales,
+            first_trained,
+            positions,
+        )
 
     def forward(self, input_ids: Tensor, positions: Tensor, labels: Tensor) -> Tensor:
         """See the class."""
@@ -160,6 +172,6 @@ def build(shape: ModelShape, unique_layers: int, device: torch.device) -> Pretra
 
 def _without_weights(shape: ModelShape, unique_layers: int) -> PreTrainedModel:
     family = family_of(shape)
-    config = family.config(shape.model_copy(update={"num_layers": unique_layers}))
+    config = family.config(shape)
     config._attn_implementation = ATTENTION
-    return without_weights(family.model_class(), config, shape.num_layers)
+    return without_weights(family.model_class(), config, unique_layers)

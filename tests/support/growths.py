@@ -15,7 +15,7 @@ from apollo_ds.models.shape import ModelShape
 
 
 def shape(family: str, layers: int, width: int = 1, ffn: int = 1) -> ModelShape:
-    return ModelShape(
+    return FAMILIES[family].shape_class(
         family=family,
         num_layers=layers,
         hidden_size=8 * width,

@@ -17,7 +17,7 @@ OPERATORS = [LiGO, Mango]
 
 
 def shape(family: str, layers: int, width: int = 1, ffn: int = 2) -> ModelShape:
-    return ModelShape(
+    return FAMILIES[family].shape_class(
         family=family,
         num_layers=layers,
         hidden_size=8 * width,

@@ -38,7 +38,7 @@ every_family = pytest.mark.parametrize("family", FAMILIES.values(), ids=FAMILIES
 def shape(family: Family, layers: int, width: int = 1, inner: int = 1, **changes: Any) -> ModelShape:
     sizes = {"hidden_size": 8 * width, "num_heads": 2 * width, "intermediate_size": 12 * inner, "vocab_size": 31}
     values = {"num_layers": layers, "max_position_embeddings": 10, **sizes, **changes}
-    return ModelShape(family=family.name, **values)
+    return family.shape_class(family=family.name, **values)
 
 
 def shake(weights: Iterable[Tensor]) -> None:
