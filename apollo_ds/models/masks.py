@@ -4,12 +4,12 @@ A mask is made once in a forward, from the whole samples, and handed to all laye
 that the host never waits for a GPU.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 
 import torch
 from torch import Tensor
-from torch.nn.attention.flex_attention import BlockMask, create_block_mask
+from torch.nn.attention.flex_attention import BlockMask, and_masks, create_block_mask
 
 Mask = Tensor | BlockMask
 """What is true where a query (row) sees a key (column), for samples and heads: (batch, 1, tokens, tokens); or the same
@@ -34,13 +34,13 @@ def attention_mask(
     """
     if places is None and window is None:
         return None
-    order = torch.arange(tokens.shape[1], device=tokens.device)
-    documents = torch.zeros_like(order[None]) if places is None else order - places
-    sees = _rule(documents, is_causal, window)
+    count, batch = tokens.shape[1], 1 if places is None else len(places)
+    order = torch.arange(count, device=tokens.device)
+    sees = and_masks(*_rules(None if places is None else order - places, is_causal, window))
     if not in_blocks:
-        samples = torch.arange(len(documents), device=tokens.device)[:, None, None, None]
-        return sees(samples, torch.zeros_like(samples), order[:, None], order)
-    blocks = create_block_mask(sees, len(documents), None, len(order), len(order), tokens.device)
+        samples = torch.arange(batch, device=tokens.device)[:, None, None, None]
+        return sees(samples, samples, order[:, None], order).expand(batch, 1, count, count)
+    blocks = create_block_mask(sees, batch, None, count, count, tokens.device)
     blocks.ndim = 4  # type: ignore[attr-defined]  # GPT-2's class asks a mask for it
     return blocks
 
@@ -50,15 +50,11 @@ def takes_blocks(device: torch.device, dropout: float, head_size: int) -> bool:
     return device.type == "cuda" and dropout == 0 and head_size >= _LEAST_HEAD and find_spec("triton") is not None
 
 
-def _rule(documents: Tensor, is_causal: bool, window: int | None) -> Rule:
-    """The rule, from a number for each token (batch, tokens) that tokens of one document share."""
-
-    def sees(sample: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
-        seen = documents[sample, query] == documents[sample, key]
-        if is_causal:
-            seen = seen & (key <= query)
-        if window is not None:
-            seen = seen & ((query - key).abs() <= window)
-        return seen
-
-    return sees
+def _rules(documents: Tensor | None, is_causal: bool, window: int | None) -> Iterator[Rule]:
+    """What must hold; `documents` has a number for each token (batch, tokens) that those of one document share."""
+    if documents is not None:
+        yield lambda sample, head, query, key: documents[sample, query] == documents[sample, key]
+    if is_causal:
+        yield lambda sample, head, query, key: key <= query
+    if window is not None:
+        yield lambda sample, head, query, key: (query - key).abs() <= window

@@ -70,10 +70,12 @@ class RobertaPreLayerNorm(Family):
             initializer_range=shape.initializer_range,
         )
 
-    def position_ids(self, input_ids: "Tensor") -> "Tensor | None":
+    def position_ids(self, input_ids: "Tensor", places: "Tensor | None" = None) -> "Tensor | None":
         """From 1 on."""
         import torch
 
+        if places is not None:
+            return places + 1
         return torch.arange(1, input_ids.shape[1] + 1, device=input_ids.device).unsqueeze(0)
 
     def exported_config(self, shape: ModelShape, pad: int | None) -> "PretrainedConfig":
