@@ -44,7 +44,7 @@ setup(
         "datasets",
         "tensorboard",
         "packaging",
-        "pydantic>=2.7",
+        "pydantic>=2.10",
         "pyyaml",
         "rich",
         "matplotlib",

@@ -15,6 +15,7 @@ from apollo_ds.config.ready import check_ready, is_there, with_default_text
 from apollo_ds.errors import EXIT_INTERRUPTED, EXIT_USER_ERROR, UserError
 from apollo_ds.finetune.options import add_options
 from apollo_ds.gpus import usual_ranks
+from apollo_ds.planning.documents import documents_in_samples, in_words
 from apollo_ds.planning.forecast import Machine, forecast
 from apollo_ds.planning.forecast_table import print_forecast
 from apollo_ds.planning.plan import plan, print_plan
@@ -153,8 +154,11 @@ def _add_recipe(parser: argparse.ArgumentParser) -> None:
 
 def _plan(options: argparse.Namespace) -> None:
     name, overrides = split_recipe(options.words)
-    recipe = load_recipe(name, overrides)
+    recipe, is_default_text = with_default_text(load_recipe(name, overrides), name, overrides)
     planned = plan(recipe)
+    documents = documents_in_samples(recipe)
+    if documents:
+        planned["documents"] = documents
     machine = _machine(options)
     if machine is not None:
         planned["forecast"] = forecast(recipe, planned["total"], machine)
@@ -163,10 +167,11 @@ def _plan(options: argparse.Namespace) -> None:
     else:
         console = Output()
         print_plan(recipe, console)
+        if documents:
+            console.print(in_words(documents))
         if machine is not None:
             print_forecast(planned["forecast"], console)
     sys.stdout.flush()
-    recipe, is_default_text = with_default_text(recipe, name, overrides)
     check_ready(recipe, options.ranks or usual_ranks(), is_prepared=not is_default_text or is_there(recipe.data))
 
 

@@ -42,6 +42,8 @@ def _usable(path: Any) -> Any:
 _LONGEST_NAME = 255
 Folder = Annotated[Path, BeforeValidator(_usable)]
 
+_LONG_SAMPLE = 1024
+"""Tokens. Longer samples mostly hold several documents."""
 _MOST_TOKENS = 2**53
 """What metrics and manifests hold exactly."""
 MAY_CHANGE = "may change on resume"
@@ -56,7 +58,7 @@ def _sizes(model: Any) -> Any:
 class Recipe(Checked):
     """A run, checked and complete. Field names are the recipe's keys."""
 
-    was: ClassVar[Mapping[str, Any]] = {}
+    was: ClassVar[Mapping[str, Any]] = {"document_mask": False}
     """Values of keys that an older version did not record, where they differ from today's defaults."""
 
     model: Annotated[AnyShape, BeforeValidator(_sizes)]
@@ -77,6 +79,9 @@ class Recipe(Checked):
     """What the first weights, the order of the text, the masks and the drawn depths follow from."""
     seq_len: PositiveInt = 128
     """Tokens of a sample, at most `model.max_position_embeddings`."""
+    document_mask: bool = Field(default_factory=lambda values: values.get("seq_len", 0) >= _LONG_SAMPLE)
+    """Whether a token sees only its own document of a sample, in which several lie end to end, and positions count from
+    each document's start. By default from a `seq_len` of 1,024 on."""
     masking: Literal["token", "whole_word"] = "token"
     """What the masking of a masked model chooses: tokens one by one, or all tokens of a word together."""
     global_batch_size: int = Field(ge=1, le=1_000_000)

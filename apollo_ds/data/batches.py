@@ -26,17 +26,29 @@ _VALIDATION_SEED = 0
 
 
 class BatchSource:
-    """Batches of one corpus for one model; `whole_words` masks words instead of tokens.
+    """Batches of one corpus for one model.
+
+    `whole_words` masks words instead of tokens. With `parts_documents`, a batch also has the place of each token in its
+    document's piece of the sample, from 0.
 
     Raises:
         UserError: a split holds less than one sample, or the tokenizer does not tell where words start.
     """
 
-    def __init__(self, corpus: Corpus, shape: ModelShape, seq_len: int, seed: int, whole_words: bool = False) -> None:
+    def __init__(
+        self,
+        corpus: Corpus,
+        shape: ModelShape,
+        seq_len: int,
+        seed: int,
+        whole_words: bool = False,
+        parts_documents: bool = False,
+    ) -> None:
         self.corpus = corpus
         self.shape = shape
         self.seq_len = seq_len
         self.seed = seed
+        self.parts_documents = parts_documents
         self.train = TokenStream(corpus.folder, "train", seq_len, seed)
         self.validation = TokenStream(corpus.folder, "validation", seq_len, _VALIDATION_SEED)
         self.family = family_of(shape)
@@ -55,9 +67,8 @@ class BatchSource:
         share = global_batch_size // world_size
         first = first_token + rank * share * seq_len
         positions = first + np.arange(share) * seq_len
-        inputs, scored, labels = self._samples(self.train, positions, seq_len, self.seed)
-        parts = (tensor.split(micro_batch) for tensor in (inputs, scored, labels))
-        return list(zip(*parts, strict=True))
+        batch = self._samples(self.train, positions, seq_len, self.seed)
+        return list(zip(*(tensor.split(micro_batch) for tensor in batch), strict=True))
 
     def validation_batches(self, samples: int, micro: int, rank: int, world_size: int) -> Iterator[Batch]:
         """One rank's part of the first `samples` held-out samples, or of all there are, in batches of `micro`.
@@ -69,31 +80,42 @@ class BatchSource:
         for first in range(rank * share, (rank + 1) * share, micro):
             numbers = np.arange(first, min(first + micro, (rank + 1) * share))
             positions = numbers % samples * self.seq_len
-            ids, scored, labels = self._samples(self.validation, positions, self.seq_len, _VALIDATION_SEED)
-            labels[torch.from_numpy(numbers >= samples)] = IGNORED
-            yield ids, scored, labels
+            batch = self._samples(self.validation, positions, self.seq_len, _VALIDATION_SEED)
+            batch[2][torch.from_numpy(numbers >= samples)] = IGNORED
+            yield batch
 
     def _samples(self, stream: TokenStream, positions: NDArray[np.int64], seq_len: int, seed: int) -> Batch:
         """The samples that start at token positions of the run."""
-        if self.family.is_masked:
-            return self._masked(self._read(stream, positions, seq_len), positions, seed)
-        tokens = torch.from_numpy(self._read(stream, positions, seq_len + 1))
-        inputs, targets = tokens[:, :-1].contiguous(), tokens[:, 1:].contiguous()
+        tokens, places = self._read(stream, positions, seq_len + (not self.family.is_masked))
         # Rows of their own: a pinned copy has the strides of its source, and PyTorch writes into no shared memory.
-        return inputs, torch.arange(seq_len).repeat(len(positions), 1), targets
+        parted = [] if places is None else [torch.from_numpy(places)[:, :seq_len].contiguous()]
+        if self.family.is_masked:
+            tokens[:, 0] = self.corpus.cls_token
+            if places is not None:
+                tokens[places == 0] = self.corpus.cls_token
+            return (*self._masked(tokens, positions, seed), *parted)
+        read = torch.from_numpy(tokens)
+        inputs, targets = read[:, :-1].contiguous(), read[:, 1:].contiguous()
+        return (inputs, torch.arange(seq_len).repeat(len(positions), 1), targets, *parted)
 
-    def _read(self, stream: TokenStream, positions: NDArray[np.int64], length: int) -> NDArray[np.int64]:
-        tokens = stream.read(positions, length)
+    def _read(
+        self, stream: TokenStream, positions: NDArray[np.int64], length: int
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64] | None]:
+        """Tokens, and their places where documents are parted, both of shape (positions, length)."""
+        places = None
+        if self.parts_documents:
+            tokens, places = stream.read_in_documents(positions, length)
+        else:
+            tokens = stream.read(positions, length)
         if tokens.min() < 0 or tokens.max() >= self.shape.vocab_size:
             raise UserError(
                 f"data: {stream.prefix}.bin: damaged: holds a token that the tokenizer lacks: restore it, or remove "
                 f"{self.corpus.folder} and build again"
             )
-        return tokens
+        return tokens, places
 
     def _masked(self, tokens: NDArray[np.int64], positions: NDArray[np.int64], seed: int) -> Batch:
-        """BERT's samples, masked by numbers drawn from where they stand; [CLS] takes the place of the first token."""
-        tokens[:, 0] = self.corpus.cls_token
+        """BERT's samples, masked by numbers drawn from where they stand."""
         rows = positions[:, None]
         bits = random_bits(seed, Stream.MASKED_POSITIONS, rows, np.arange(tokens.shape[1])[None, :])
         chosen = self.masking.choose(tokens, bits, self.family.scored_positions(tokens.shape[1]))

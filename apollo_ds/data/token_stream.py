@@ -6,6 +6,7 @@ What stands at a position is a pure function of (text, seed, position). Whole ba
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import xxhash
@@ -54,11 +55,24 @@ class TokenStream:
         """`length` tokens, at most a block and one, from each token position of the run, shape (positions, length)."""
         result = np.empty((len(positions), length), dtype=np.int64)
         for epoch, here, starts in self._by_epoch(positions):
-            places, lengths = epoch.pieces(starts, length)
-            # A copy a piece is faster than an index a token, which takes four times the memory of the token.
-            pieces = zip(places.tolist(), (places + lengths).tolist(), strict=True)
-            result[here] = np.concatenate([self.shard.tokens[start:end] for start, end in pieces]).reshape(-1, length)
+            result[here] = self._tokens(*epoch.pieces(starts, length)).reshape(-1, length)
         return result
+
+    def read_in_documents(self, positions: Integers, length: int) -> tuple[Integers, Integers]:
+        """The same, and the place of each token in its document's piece of these tokens, from 0, of the same shape."""
+        tokens, places = (np.empty((len(positions), length), dtype=np.int64) for _ in range(2))
+        for epoch, here, starts in self._by_epoch(positions):
+            first_tokens, lengths = epoch.pieces(starts, length)
+            tokens[here] = self._tokens(first_tokens, lengths).reshape(-1, length)
+            pieces_start = np.cumsum(lengths) - lengths
+            places[here] = (np.arange(lengths.sum()) - np.repeat(pieces_start, lengths)).reshape(-1, length)
+        return tokens, places
+
+    def _tokens(self, first_tokens: Integers, lengths: Integers) -> NDArray[Any]:
+        """The tokens of pieces, one after the other."""
+        # A copy a piece is faster than an index a token, which takes four times the memory of the token.
+        pieces = zip(first_tokens.tolist(), (first_tokens + lengths).tolist(), strict=True)
+        return np.concatenate([self.shard.tokens[start:end] for start, end in pieces])
 
     def documents(self, positions: Integers, length: int) -> Integers:
         """The number, in the file, of the document that each token of `read` is from, shape (positions, length)."""

@@ -1,12 +1,19 @@
-"""Attention: PyTorch's fused one, but for bf16 on a CPU, where two matrix products are faster."""
+"""Attention: PyTorch's fused one, FlexAttention for masks in blocks, and for bf16 on a CPU two matrix products.
 
+Key and value may have fewer heads than the query: each then serves as many neighbouring heads of the query.
+"""
+
+from math import gcd
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.attention.flex_attention import BlockMask
 from transformers import AttentionInterface
-from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.integrations.flex_attention import flex_attention_forward
 
+from apollo_ds.models.masks import Mask
 from apollo_ds.models.sample_parts import SampleParts
 
 ATTENTION = "apollo_ds"
@@ -16,41 +23,79 @@ _LONGEST_BY_PRODUCTS = 512
 
 
 def attention(
-    module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, **options: Any
+    module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: Mask | None, **options: Any
 ) -> tuple[Tensor, None]:
     """softmax(query key^T / sqrt(head size)) value, with the signature that transformers expects.
 
-    Query, key and value have the shape (batch, heads, tokens, head size), the result (batch, tokens, heads, head size).
-    The tokens are those that this rank holds: where ranks share samples, the module has their `sample_parts`.
+    Query has the shape (batch, heads, tokens, head size), key and value (batch, key-value heads, tokens, head size),
+    the result (batch, tokens, heads, head size). The tokens are those that this rank holds: where ranks share samples,
+    the module has their `sample_parts`. The mask is of whole samples; see `masks`.
     """
     parts: SampleParts | None = getattr(module, "sample_parts", None)
     if parts is None:
         return _of_whole_samples(module, query, key, value, mask, **options), None
+    copies = parts.degree // gcd(parts.degree, key.shape[1])  # so that the ranks can share the heads
+    key, value = (part.repeat_interleave(copies, dim=1) if copies > 1 else part for part in (key, value))
     query, key, value = parts.gather_tokens(query, key, value)
     return parts.gather_heads(_of_whole_samples(module, query, key, value, mask, **options)), None
 
 
 def _of_whole_samples(
-    module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, **options: Any
+    module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: Mask | None, **options: Any
 ) -> Tensor:
     """See `attention`.
 
     In bf16 on a CPU, the backward of PyTorch 2.13's fused attention takes several times as long as these products.
     """
-    tokens = query.shape[2]
-    by_products = query.device.type == "cpu" and query.dtype == torch.bfloat16 and tokens <= _LONGEST_BY_PRODUCTS
-    if not by_products or mask is not None or options.get("dropout") or key.shape != query.shape:
-        result: Tensor = sdpa_attention_forward(module, query, key, value, mask, **options)[0]
+    scale, dropout = options.get("scaling"), options.get("dropout") or 0.0
+    if isinstance(mask, BlockMask):
+        result: Tensor = flex_attention_forward(module, query, key, value, mask, scaling=scale, dropout=dropout)[0]
         return result
-    q, k, v = (part.flatten(0, 1) for part in (query, key, value))
     is_causal = options.get("is_causal")
     causal = bool(getattr(module, "is_causal", True) if is_causal is None else is_causal)
-    bias = q.new_full((tokens, tokens), -torch.inf).triu(1) if causal else q.new_zeros(())
-    scale = options.get("scaling") or query.shape[3] ** -0.5
-    scores = torch.baddbmm(bias, q, k.transpose(1, 2), beta=float(causal), alpha=scale)
-    return (scores.softmax(dim=2) @ v).view_as(query).transpose(1, 2).contiguous()
+    tokens = query.shape[2]
+    by_products = query.device.type == "cpu" and query.dtype == torch.bfloat16 and tokens <= _LONGEST_BY_PRODUCTS
+    if by_products and not dropout:
+        return _by_products(query, key, value, mask, causal, scale or query.shape[3] ** -0.5)
+    return _fused(query, key, value, mask, causal, scale, dropout)
 
 
-# No mask is registered for it: to find out that none is needed, transformers would look at the positions, and so make
+def _by_products(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, causal: bool, scale: float) -> Tensor:
+    batch, heads, tokens, size = key.shape
+    # The query's heads that share a key stand one below the other, as rows of one matrix.
+    q = query.unflatten(1, (heads, -1)).flatten(2, 3).flatten(0, 1)
+    k, v = key.flatten(0, 1), value.flatten(0, 1)
+    sharing = q.shape[1] // tokens
+    bias = q.new_zeros(())
+    if mask is not None:
+        seen = q.new_zeros(mask.shape).masked_fill_(~mask, -torch.inf).unsqueeze(2)
+        bias = seen.expand(batch, heads, sharing, tokens, tokens).reshape(batch * heads, -1, tokens)
+    elif causal:
+        bias = q.new_full((tokens, tokens), -torch.inf).triu(1).repeat(sharing, 1)
+    scores = torch.baddbmm(bias, q, k.transpose(1, 2), beta=float(bias.dim() > 0), alpha=scale)
+    return (scores.softmax(dim=2) @ v).view(batch, -1, tokens, size).transpose(1, 2).contiguous()
+
+
+def _fused(
+    query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, causal: bool, scale: float | None, dropout: float
+) -> Tensor:
+    """PyTorch's. Its kernels for masks take no shared keys, which are copied for them."""
+    sharing = query.shape[1] // key.shape[1]
+    if mask is not None and sharing > 1:
+        key, value = (part.repeat_interleave(sharing, dim=1) for part in (key, value))
+    result = F.scaled_dot_product_attention(
+        query,
+        key,
+        value,
+        attn_mask=mask,
+        dropout_p=dropout,
+        is_causal=causal and mask is None,
+        scale=scale,
+        enable_gqa=query.shape[1] != key.shape[1],
+    )
+    return result.transpose(1, 2).contiguous()
+
+
+# No mask is registered for it: to find out whether one is needed, transformers would look at the positions, and so make
 # the host wait for the GPU in every step.
 AttentionInterface.register(ATTENTION, attention)

@@ -75,9 +75,12 @@ class Family(ABC):
         """How many tokens to either side a token sees in each of these kinds; None for all of its sample."""
         return {}
 
-    def position_ids(self, input_ids: "Tensor") -> "Tensor | None":
-        """The positions (1, seq_len) of tokens (batch, seq_len); None where the class itself counts them from 0."""
-        return None
+    def position_ids(self, input_ids: "Tensor", places: "Tensor | None" = None) -> "Tensor | None":
+        """The positions (1, seq_len) of tokens (batch, seq_len); None where the class itself counts them from 0.
+
+        From `places` of tokens in their documents, which count from 0, they are of the same shape (batch, seq_len).
+        """
+        return places
 
     def exported_config(self, shape: ModelShape, pad: int | None) -> "PretrainedConfig":
         """The configuration of an exported model, whose tokenizer pads with the token of this id, if with any."""

@@ -1,6 +1,7 @@
 """A `transformers` model with its pretraining loss: the blocks run in the order of a layer map."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Any, cast
 
 import torch
@@ -13,21 +14,26 @@ from apollo_ds.models.initial_values import initial_values, without_weights
 from apollo_ds.models.layer_map import LayerMap
 from apollo_ds.models.layer_view import LayerView
 from apollo_ds.models.loss import summed_cross_entropy
+from apollo_ds.models.masks import Mask, attention_mask, takes_blocks
 from apollo_ds.models.sample_parts import SampleParts
 from apollo_ds.models.shape import ModelShape
 
-Batch = tuple[Tensor, Tensor, Tensor]
-"""input_ids (batch, seq_len), positions (batch, scored) and labels (batch, scored): what `PretrainingModel` takes."""
+Batch = tuple[Tensor, ...]
+"""input_ids (batch, seq_len), positions (batch, scored), labels (batch, scored) and, where documents do not see each
+other, places (batch, seq_len): what `PretrainingModel` takes."""
 
 
 class PretrainingModel(nn.Module):
     """A language model and its pretraining loss.
 
-    `forward(input_ids, positions, labels)` takes token ids (batch, seq_len), the positions to score
+    `forward(input_ids, positions, labels, places)` takes token ids (batch, seq_len), the positions to score
     (batch, scored) and their target ids (batch, scored), and returns the summed cross-entropy divided by
     batch * scored, in nats. Dividing by a fixed number makes the loss of a batch the mean of its parts' losses,
     however it is split; targets of -100 add nothing. Where ranks share samples, it is this rank's part of that loss
     times their number, so that the mean over the ranks is the batch's.
+
+    With `places` (batch, seq_len), the place of each token in its document, from 0, a token sees its own document
+    alone, and positions count from each document's start.
     """
 
     def __init__(self, shape: ModelShape, model: PreTrainedModel) -> None:
@@ -113,16 +119,19 @@ class PretrainingModel(nn.Module):
             positions,
         )
 
-    def forward(self, input_ids: Tensor, positions: Tensor, labels: Tensor) -> Tensor:
+    def forward(self, input_ids: Tensor, positions: Tensor, labels: Tensor, places: Tensor | None = None) -> Tensor:
         """See the class."""
         parts, tokens = self._parts, input_ids.shape[1]
         backbone = self.model.get_submodule(self.family.backbone)
         with torch.set_grad_enabled(torch.is_grad_enabled() and self.layers.first_trained == 0):
-            places = self.family.position_ids(input_ids)
+            mask = self._mask(input_ids, places)  # of whole samples, which attention sees
+            counted = self.family.position_ids(input_ids, places)
             if parts is not None:
-                counted = torch.arange(tokens, device=input_ids.device)[None] if places is None else places
-                input_ids, places = parts.own(input_ids), parts.own(counted)
-            hidden = backbone(input_ids=input_ids, position_ids=places, use_cache=False).last_hidden_state
+                counted = torch.arange(tokens, device=input_ids.device)[None] if counted is None else counted
+                input_ids, counted = parts.own(input_ids), parts.own(counted)
+            hidden = backbone(
+                input_ids=input_ids, attention_mask=mask, position_ids=counted, use_cache=False
+            ).last_hidden_state
         own_labels = labels
         if positions.shape[1] == tokens:
             own_labels = labels if parts is None else parts.own(labels)
@@ -135,6 +144,13 @@ class PretrainingModel(nn.Module):
         rows = self.family.transform(self.model, hidden).flatten(0, 1)
         loss = summed_cross_entropy(rows, decoder, own_labels.flatten(), self._is_compiled) / labels.numel()
         return loss if parts is None else loss * parts.degree
+
+    def _mask(self, input_ids: Tensor, places: Tensor | None) -> Mask | Mapping[str, Mask | None] | None:
+        """What attention takes for whole samples; by the kind of attention where a family has several."""
+        in_blocks = takes_blocks(input_ids.device, self.shape.dropout, self.shape.head_size)
+        make = partial(attention_mask, input_ids, places, is_causal=not self.family.is_masked, in_blocks=in_blocks)
+        windows = self.family.attention_windows(self.shape)
+        return {kind: make(window=window) for kind, window in windows.items()} if windows else make()
 
 
 def frozen_names(shape: ModelShape, layers: int) -> Callable[[str], bool]:

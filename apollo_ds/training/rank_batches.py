@@ -49,5 +49,4 @@ class RankBatches:
 def _on_device(batch: Batch, device: torch.device) -> Batch:
     if device.type == "cpu":
         return batch
-    inputs, positions, labels = (tensor.pin_memory().to(device, non_blocking=True) for tensor in batch)
-    return inputs, positions, labels
+    return tuple(tensor.pin_memory().to(device, non_blocking=True) for tensor in batch)

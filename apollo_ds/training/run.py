@@ -184,7 +184,8 @@ def make_trainer(
     check_precision(processes, precision(recipe.deepspeed))
     corpus = Corpus.open(recipe.data)
     _check_is_same(corpus, processes)
-    source = BatchSource(corpus, recipe.model, recipe.seq_len, recipe.seed, recipe.masking == "whole_word")
+    whole_words = recipe.masking == "whole_word"
+    source = BatchSource(corpus, recipe.model, recipe.seq_len, recipe.seed, whole_words, recipe.document_mask)
     console = console or RunConsole(recipe.schedule(), shown=False)
     console.start(recipe, processes.world_size, processes.device.type)
     watchdog = watchdog or Watchdog(f"rank {processes.rank}")

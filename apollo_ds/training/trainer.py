@@ -223,7 +223,7 @@ class Trainer:
         """See `gradient_agreement`, on the first micro-batch of the last step, cut to what all layers have room for."""
         batch = self._read_batches(self.schedule, self.totals.step - 1)[0]
         stage, most = self.schedule.stages[self.stage], self.recipe.micro_batch(self.processes.world_size)
-        cut = (batch[0][:most], batch[1][:most], batch[2][:most])
+        cut = tuple(tensor[:most] for tensor in batch)
         return gradient_agreement(self.engine.capture(), stage, cut, self.processes, self.engines.parts)
 
     def _evaluate(self) -> None:

@@ -56,6 +56,7 @@ def recipe_of(
         "out": tempfile.mkdtemp(prefix="apollo-ds-throughput-"),
         "steps": steps,
         "seq_len": setting.seq_len,
+        "document_mask": False,  # as `source_of` reads
         "global_batch_size": setting.samples,
         "micro_batch_size": setting.samples,
         "compile_blocks": setting.compile_blocks,

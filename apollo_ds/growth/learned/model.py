@@ -67,9 +67,9 @@ class LearnedGrowthModel(nn.Module):
         names = (*self.operator.coefficient_shapes, *self.operator.old_shapes)
         return self.operator.weights({name: self.get_parameter(flat_name(name)) for name in names})
 
-    def forward(self, input_ids: Tensor, positions: Tensor, labels: Tensor) -> Tensor:
+    def forward(self, *batch: Tensor) -> Tensor:
         """See `PretrainingModel`."""
-        return functional_call(self.grown, self.large_weights(), (input_ids, positions, labels))
+        return functional_call(self.grown, self.large_weights(), batch)
 
     def train(self, mode: bool = True) -> Self:
         """See `torch.nn.Module`."""

@@ -71,10 +71,12 @@ class RobertaPreLayerNorm(Family):
             layer_norm_eps=shape.norm_epsilon,
         )
 
-    def position_ids(self, input_ids: "Tensor") -> "Tensor | None":
+    def position_ids(self, input_ids: "Tensor", places: "Tensor | None" = None) -> "Tensor | None":
         """From 1 on."""
         import torch
 
+        if places is not None:
+            return places + 1
         return torch.arange(1, input_ids.shape[1] + 1, device=input_ids.device).unsqueeze(0)
 
     def exported_config(self, shape: ModelShape, pad: int | None) -> "PretrainedConfig":
