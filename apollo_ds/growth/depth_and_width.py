@@ -39,8 +39,9 @@ def _positions_a_layer(stage: Stage) -> float:
     """At how many positions a layer runs in the mean, where its gradient is their sum; 1 where it is their mean."""
     if stage.tied_gradients == "mean":
         return 1.0
+    unlike = family_of(stage.shape).first_layer_is_unlike  # it runs once
     mean_depth = sum(depth * chance for depth, chance in stage.depths())
-    return max(1.0, mean_depth / stage.unique_layers)
+    return max(1.0, (mean_depth - unlike) / max(1, stage.unique_layers - unlike))
 
 
 def width_between(old: ModelShape, new: ModelShape, how: WidthRule, seed: int) -> WidthMap | None:

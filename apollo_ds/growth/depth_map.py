@@ -65,6 +65,12 @@ class DepthMap:
         rest = name.removeprefix(f"{self.blocks}.").partition(".")[2]
         return f"{self.blocks}.{layer}.{rest}"
 
+    def share(self, name: str) -> float:
+        """`gradient_share` of a parameter; 1 outside of the blocks, and in a first layer that can only run once."""
+        index = self.layer_index(name)
+        is_first = index == 0 and FAMILIES[self.family].first_layer_is_unlike
+        return 1.0 if index is None or is_first else self.gradient_share
+
     def is_new(self, name: str) -> bool:
         """Whether the parameter belongs to a new layer rather than to an old one in a new place."""
         index = self.layer_index(name)

@@ -172,6 +172,12 @@ def divisors_near(target: int, fractions: Sequence[float]) -> list[int]:
     return sorted(counts)
 
 
+def named_layers(shape: ModelShape) -> str:
+    """The layers that can be copies of each other, in words."""
+    alike = layers_alike(shape)
+    return f"the model's {alike} layers{'' if alike == shape.num_layers else ' after the first, which is unlike them'}"
+
+
 def check_divides(option: str, parts: int, shape: ModelShape) -> None:
     """Check that a model's layers can be cut into so many equal parts, as an option says.
 
@@ -181,10 +187,7 @@ def check_divides(option: str, parts: int, shape: ModelShape) -> None:
     layers = layers_alike(shape)
     if layers % parts:
         fitting = ", ".join(str(d) for d in range(2, layers + 1) if layers % d == 0)
-        which = "" if layers == shape.num_layers else " after the first, which is unlike them"
-        raise UserError(
-            f"method.{option}: {parts} does not divide the model's {layers} layers{which}; use one of {fitting}"
-        )
+        raise UserError(f"method.{option}: {parts} does not divide {named_layers(shape)}; use one of {fitting}")
 
 
 def silent_start(shape: ModelShape, new_layers: NewLayers) -> NewLayers:

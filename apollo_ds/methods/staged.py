@@ -5,7 +5,16 @@ from typing import Literal
 from pydantic import Field
 
 from apollo_ds.errors import UserError
-from apollo_ds.methods._base import GrowingMethod, Rewarm, Run, divided, layers_alike, silent_start, split_steps
+from apollo_ds.methods._base import (
+    GrowingMethod,
+    Rewarm,
+    Run,
+    divided,
+    layers_alike,
+    named_layers,
+    silent_start,
+    split_steps,
+)
 from apollo_ds.models.families import family_of
 from apollo_ds.schedule.stage import MomentRule, NewLayers, Stage, WidthRule
 from apollo_ds.schedule.triggers import SlopeFlatterThan
@@ -44,7 +53,7 @@ class Staged(GrowingMethod):
             raise UserError(f"method.grow_at: {len(self.operators)} growths need as many fractions, not {self.grow_at}")
         halvings, alike = self.operators.count("depth"), layers_alike(run.shape)
         if alike % 2**halvings:
-            raise UserError(f"method.operators: {alike} layers cannot be halved {halvings} times")
+            raise UserError(f"method.operators: {named_layers(run.shape)} cannot be halved {halvings} times")
         is_post_norm = not family_of(run.shape).is_pre_norm
         new_layers = silent_start(run.shape, self.new_layers)
         if is_post_norm and new_layers == "identity":

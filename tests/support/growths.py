@@ -3,6 +3,7 @@
 from typing import Any
 
 import torch
+from families import all_global, small_shape
 from small_models import build
 from torch import Tensor
 
@@ -15,14 +16,15 @@ from apollo_ds.models.shape import ModelShape
 
 
 def shape(family: str, layers: int, width: int = 1, ffn: int = 1) -> ModelShape:
-    return FAMILIES[family].shape_class(
-        family=family,
-        num_layers=layers,
+    return small_shape(
+        FAMILIES[family],
+        layers,
         hidden_size=8 * width,
         num_heads=2 * width,
         intermediate_size=12 * ffn,
         vocab_size=31,
         max_position_embeddings=8,
+        **all_global(FAMILIES[family]),
     )
 
 

@@ -35,11 +35,12 @@ class LiGO(LearnedOperator):
 
     Whatever reads or writes the residual stream is widened by the embedding's matrix; query, key, value and
     feed-forward units have a matrix in each new layer, which what consumes them shares (the attention output the
-    value's). Feed-forward units and their gates share one. The units of BERT's head transform have their own, and so has GPT-2's last normalisation. A matrix keeps
-    the old units, and the rows of the new ones are learned. Where only the width or only the depth grows, only that
-    is learned. This tying is that of the published code; the paper ties by old layer. Of the published code's choices
-    one is left out: it unties BERT's decoder from the embedding and widens it by a matrix of its own. Here they stay
-    one tensor, as in the model that trains.
+    value's; where several heads share a value, it has its own). Feed-forward units and their gates share one. The units
+    of BERT's head transform have their own, and so has GPT-2's last normalisation. A matrix keeps the old units, and
+    the rows of the new ones are learned. Where only the width or only the depth grows, only that is learned. This tying
+    is that of the published code; the paper ties by old layer. Of the published code's choices one is left out: it
+    unties BERT's decoder from the embedding and widens it by a matrix of its own. Here they stay one tensor, as in the
+    model that trains.
 
     Raises:
         UserError: neither the hidden size nor the depth grows.
@@ -52,11 +53,6 @@ class LiGO(LearnedOperator):
         super().__post_init__()
         if self.old.hidden_size == self.new.hidden_size and self.old_layers == self.new_layers:
             raise UserError("method: ligo learns growth of the hidden size or the depth; give a source that is smaller")
-        if self.old.num_heads != self.new.num_heads and self.new.key_value_heads != self.new.num_heads:
-            raise UserError(
-                "method: ligo widens what reads the values by the matrix that widens the values, and several heads "
-                "share them here; use num_key_value_heads equal to num_heads, or another method"
-            )
 
     @cached_property
     def coefficient_shapes(self) -> dict[str, Shape]:
@@ -133,7 +129,8 @@ class LiGO(LearnedOperator):
         if dimension is None or not self._grows(dimension):
             return None
         if dimension.axis in ("heads", "key_value", "qkv", "qkv_by_head"):
-            return f"width.{layer}.{'value' if dimension.side == 'in' else module}"
+            reads = "value" if self.new.key_value_heads == self.new.num_heads else "output"
+            return f"width.{layer}.{reads if dimension.side == 'in' else module}"
         if dimension.axis in ("ffn", "gated"):
             return f"width.{layer}.ffn"
         return "width.final" if dimension == Dimension("embedding", "final") else f"width.{dimension.axis}"
