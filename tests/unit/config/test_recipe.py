@@ -126,7 +126,8 @@ def test_a_recorded_method_without_an_option_has_what_it_did_then(
         ("lr_schedule=cosin", "lr_schedule: choose one of cosine, linear, wsd, constant, not 'cosin'"),
         (
             "model.family=t5",
-            "model.family: there is no 't5'; choose one of bert, gpt2, gpt_neox, llama, modernbert, qwen3, roberta_prelayernorm",
+            "model.family: there is no 't5'; choose one of bert, gpt2, gpt_neox, "
+            "llama, modernbert, qwen3, roberta_prelayernorm",
         ),
         ("model.num_heads=7", "model: num_heads 7 does not divide hidden_size 512"),
         ("model=bert-bas", "model: there is no preset 'bert-bas'; did you mean bert-base?"),
@@ -142,7 +143,8 @@ def test_a_recorded_method_without_an_option_has_what_it_did_then(
         ("method=[apollo, {name: pld, theta: 9}]", "method[1].theta: must be at most 1, not 9"),
         (
             "model={fam: bert}",
-            "model.family is missing; choose one of bert, gpt2, gpt_neox, llama, modernbert, qwen3, roberta_prelayernorm",
+            "model.family is missing; choose one of bert, gpt2, gpt_neox, "
+            "llama, modernbert, qwen3, roberta_prelayernorm",
         ),
         ("model=3", "model: there is no preset '3'; choose one of bert-small"),
         ("out=", "out: is empty; name a folder"),
