@@ -33,8 +33,10 @@ def assert_trained_alike(recipe: Recipe, other: Recipe, tolerance: float) -> Non
         ("bert", {"deepspeed": zero(1)}, 1e-5),
         ("gpt2", {"deepspeed": zero(3), "activation_checkpointing": True}, 1e-5),
         ("gpt2", {"deepspeed": zero(1, "bf16")}, 2e-2),
+        ("gpt2", {"document_mask": True}, 1e-5),
+        ("roberta_prelayernorm", {"document_mask": True}, 1e-5),
     ],
-    ids=["masked", "causal-zero3-checkpointed", "bf16"],
+    ids=["masked", "causal-zero3-checkpointed", "bf16", "causal-documents", "masked-documents"],
 )
 def test_shared_samples_train_as_whole_ones(
     family: str, changes: dict[str, Any], tolerance: float, tmp_path: Path
