@@ -11,6 +11,8 @@ from recipes import tiny, zero
 from runs import events, losses, train, trained
 
 from apollo_ds.config.recipe import Recipe
+from apollo_ds.data.batches import BatchSource
+from apollo_ds.data.corpus import Corpus
 from apollo_ds.engine.processes import Processes
 from apollo_ds.growth.state import State
 from apollo_ds.models.families import FAMILIES
@@ -53,16 +55,22 @@ def test_every_zero_stage_gives_the_same_losses(family: str, tmp_path: Path) -> 
         assert events(other, "eval")[-1]["loss"] == pytest.approx(events(runs[0], "eval")[-1]["loss"], abs=1e-5)
 
 
-@pytest.mark.parametrize("method", [["deep_jump", "short_to_long"], "ligo"], ids=["lengths", "learned growth"])
-def test_methods_of_shorter_samples_and_of_learned_growth_train_with_it(method: Any, tmp_path: Path) -> None:
+def test_shorter_samples_part_the_documents_that_start_in_them(tmp_path: Path) -> None:
+    method = ["deep_jump", {"name": "short_to_long", "until": [0.5]}]
     masked, plain = (
-        run(tiny("gpt2", tmp_path / name, **{**SHORT, "document_mask": name == "masked"}, method=method))
-        for name in ("masked", "plain")
+        tiny("gpt2", tmp_path / str(parts), **{**SHORT, "document_mask": parts}, method=method, seed=1)
+        for parts in (True, False)
     )
-    assert len(losses(masked)) == SHORT["steps"]
-    differ = [one != other for one, other in zip(losses(masked), losses(plain), strict=True)]
-    print(differ)
-    assert any(differ[:2])
+    documents_start = []
+    source = BatchSource(Corpus.open(masked.data), masked.model, masked.seq_len, masked.seed, parts_documents=True)
+    for step in range(masked.steps):
+        plan = masked.schedule().at(step)
+        (batch,) = source.micro_batches(plan.first_token, plan.seq_len, 8, 8, 0, 1)
+        documents_start.append(bool((batch[3][:, 1:] == 0).any()))
+    differ = [one != other for one, other in zip(losses(run(masked)), losses(run(plain)), strict=True)]
+    first = documents_start.index(True)
+    assert differ == [False] * first + [True] * (masked.steps - first)
+    assert 0 < first < 6  # while samples are short
 
 
 def sizes_measured(processes: Processes, recipe: Recipe) -> list[list[tuple[int, ...]]]:
