@@ -130,9 +130,9 @@ def test_a_growth_that_is_learned_parts_documents_too(family: Family) -> None:
 
 
 @every_family
-@pytest.mark.parametrize("compiled", [False, True], ids=["", "compiled"])
-@pytest.mark.parametrize("checkpointed", [False, True], ids=["", "checkpointed"])
-@pytest.mark.parametrize("in_blocks", [False, True], ids=["", "in blocks"])
+@pytest.mark.parametrize("compiled", [False, True], ids=["eager", "compiled"])
+@pytest.mark.parametrize("checkpointed", [False, True], ids=["kept", "checkpointed"])
+@pytest.mark.parametrize("in_blocks", [False, True], ids=["whole", "in blocks"])
 def test_gradients_are_the_same_however_they_are_computed(
     family: Family, compiled: bool, checkpointed: bool, in_blocks: bool
 ) -> None:
@@ -152,7 +152,7 @@ def test_gradients_are_the_same_however_they_are_computed(
 
 
 @every_family
-@pytest.mark.parametrize("in_blocks", [False, True], ids=["", "in blocks"])
+@pytest.mark.parametrize("in_blocks", [False, True], ids=["whole", "in blocks"])
 def test_compiled_layers_take_any_documents_without_compiling_again(family: Family, in_blocks: bool) -> None:
     torch.compiler.reset()
     model = randomised(build(shape(family, 2), 2, seed=0))
