@@ -4,6 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+import torch
 from batches import model_and_batch
 from emulated_gpu import HostWaits
 from ranks import pool
@@ -32,6 +33,8 @@ def waits_of_a_step(processes: Processes, recipe: Recipe, kind: str) -> list[str
         engine.cohorts.index()
     if kind == "frozen below":
         plan = replace(plan, layer_map=(0, 1, 2), first_trained=2)
+    if kind == "documents":
+        batch = (*batch, torch.arange(batch[0].shape[1]).remainder(12).expand_as(batch[0]))
     batches = [batch, batch] if kind == "two micro-batches" else [batch]
     plans = [plan] * len(batches)
     for _ in range(_WARM_UP):
@@ -42,7 +45,7 @@ def waits_of_a_step(processes: Processes, recipe: Recipe, kind: str) -> list[str
     return waits.places
 
 
-@pytest.mark.parametrize("kind", ["plain", "two micro-batches", "cohorts", "frozen below"])
+@pytest.mark.parametrize("kind", ["plain", "two micro-batches", "cohorts", "frozen below", "documents"])
 @pytest.mark.parametrize(("family", "zero_stage"), [("gpt2", 1), ("bert", 2)])
 def test_a_step_on_one_rank_never_waits(family: str, zero_stage: int, kind: str) -> None:
     config: dict[str, Any] = zero(zero_stage, "bf16")

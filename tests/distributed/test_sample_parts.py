@@ -4,11 +4,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from ranks import pool
 from recipes import tiny, zero
 from runs import events, train
+from torch import nn
 
 from apollo_ds.config.recipe import Recipe
+from apollo_ds.engine.processes import Processes
+from apollo_ds.models.attention import attention
+from apollo_ds.models.masks import attention_mask
 
 SHORT: dict[str, Any] = {"steps": 12, "save_every": 3, "eval_every": 6}
 
@@ -33,8 +38,10 @@ def assert_trained_alike(recipe: Recipe, other: Recipe, tolerance: float) -> Non
         ("bert", {"deepspeed": zero(1)}, 1e-5),
         ("gpt2", {"deepspeed": zero(3), "activation_checkpointing": True}, 1e-5),
         ("gpt2", {"deepspeed": zero(1, "bf16")}, 2e-2),
+        ("gpt2", {"document_mask": True}, 1e-5),
+        ("roberta_prelayernorm", {"document_mask": True}, 1e-5),
     ],
-    ids=["masked", "causal-zero3-checkpointed", "bf16"],
+    ids=["masked", "causal-zero3-checkpointed", "bf16", "causal-documents", "masked-documents"],
 )
 def test_shared_samples_train_as_whole_ones(
     family: str, changes: dict[str, Any], tolerance: float, tmp_path: Path
@@ -50,6 +57,39 @@ def test_a_run_goes_on_at_another_degree(before: int, after: int, tmp_path: Path
     cut = run(2, tiny("bert", tmp_path / "cut", **SHORT, sequence_parallel=before), 7)
     run(2, cut.model_copy(update={"sequence_parallel": after}))
     assert_trained_alike(cut, whole, 1e-5)
+
+
+class Layer(nn.Module):
+    """A causal layer as attention sees it."""
+
+    is_causal = True
+
+
+def distance_from_whole(processes: Processes, shared: int, documents: bool) -> float:
+    """How far attention of shared samples is from this rank's part of attention of whole ones, and its gradients."""
+    random = torch.Generator().manual_seed(0)
+    sizes = [(2, count, 8, 16) for count in (4, shared, shared)]
+    whole = [torch.randn(size, generator=random).requires_grad_() for size in sizes]
+    parts = processes.sharing(2)
+    assert parts is not None
+    places = torch.tensor([[0, 1, 2, 0, 1, 0, 1, 2], [0, 1, 2, 3, 4, 5, 0, 1]])
+    mask = attention_mask(places, places if documents else None, is_causal=True)
+    layer, sharing = Layer(), Layer()
+    sharing.sample_parts = parts  # type: ignore[assignment]
+    own = [tensor.detach().chunk(2, dim=2)[parts.number].clone().requires_grad_() for tensor in whole]
+    result = attention(layer, *whole, mask)[0]
+    result.square().sum().backward()
+    found = attention(sharing, *own, mask)[0]
+    found.square().sum().backward()
+    pairs = [(found, parts.own(result))]
+    pairs += [(a.grad, b.grad.chunk(2, dim=2)[parts.number]) for a, b in zip(own, whole, strict=True)]
+    return max(float((a - b).abs().max()) for a, b in pairs)
+
+
+@pytest.mark.parametrize("documents", [False, True])
+@pytest.mark.parametrize("shared", [4, 2, 1])
+def test_keys_that_heads_share_are_exchanged_even_if_the_ranks_are_more(shared: int, documents: bool) -> None:
+    assert max(pool(2).run(distance_from_whole, shared, documents)) < 1e-5
 
 
 def test_weights_copied_within_groups_of_ranks_train_to_the_bit_alike(tmp_path: Path) -> None:

@@ -112,7 +112,7 @@ def check_comparable(runs: Sequence[RunHistory]) -> None:
 
     Raises:
         UserError: two of them differ in the held-out text, the tokenizer, the model that they train, or in the
-            length, number or masking of the held-out samples; names both and the first difference.
+            length, number, masking or document mask of the held-out samples; names both and the first difference.
     """
     first, *others = runs
     for other in others:
@@ -129,7 +129,7 @@ def _of_the_loss(first: RunHistory, other: RunHistory) -> list[tuple[str, Any, A
     ]
     shapes = [run.recipe["model"] for run in (first, other)]
     pairs += [(f"model.{key} is", shapes[0][key], shapes[1].get(key)) for key in shapes[0] if key not in _MAY_DIFFER]
-    keys = ("seq_len", "eval_samples", "masking")
+    keys = ("seq_len", "eval_samples", "masking", "document_mask")
     return pairs + [(f"{key} is", first.recipe.get(key), other.recipe.get(key)) for key in keys]
 
 

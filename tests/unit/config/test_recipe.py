@@ -27,6 +27,16 @@ def test_what_is_left_out_has_a_default() -> None:
     assert recipe.schedule().learning_rate.policy == "cosine"
 
 
+@pytest.mark.parametrize(("seq_len", "expected"), [(1023, False), (1024, True)])
+def test_documents_of_long_samples_do_not_see_each_other_unless_the_recipe_says_so(
+    seq_len: int, expected: bool
+) -> None:
+    words = ["model=gpt2-base", "model.max_position_embeddings=4096", "data=none", f"seq_len={seq_len}"]
+    recipe = load_recipe(PROJECT / "launch" / "recipes" / "bert-base.yaml", words)
+    assert recipe.document_mask == recipe.plain()["document_mask"] == expected
+    assert load_recipe(PROJECT / "launch" / "recipes" / "gpt2-base.yaml").document_mask is False
+
+
 @pytest.mark.parametrize(
     ("override", "key", "expected"),
     [

@@ -15,6 +15,13 @@ from apollo_ds.errors import UserError
 from apollo_ds.models.shape import ModelShape
 
 
+def test_runs_of_before_the_document_mask_had_none(old: tuple[Recipe, dict[str, Any]]) -> None:
+    _, values = old
+    values["seq_len"] = 2048
+    del values["document_mask"]
+    assert with_defaults(values)["document_mask"] is False
+
+
 @pytest.fixture
 def old(tmp_path: Path) -> tuple[Recipe, dict[str, Any]]:
     """A recipe, and the same as a version recorded it that knew neither `masking` nor `model.initializer_range`."""

@@ -105,6 +105,7 @@ def test_a_better_tuned_baseline_is_pointed_to(tmp_path: Path) -> None:
         ({"seq_len": 64}, "seq_len is 64, not 32"),
         ({"eval_samples": 32}, "eval_samples is 32, not 16"),
         ({"masking": "whole_word"}, "masking is whole_word, not token"),
+        ({"document_mask": True}, "document_mask is True, not False"),
     ],
 )
 def test_losses_of_different_things_are_not_compared(changes: dict[str, Any], expected: str, tmp_path: Path) -> None:

@@ -9,12 +9,16 @@ from unittest.mock import patch
 
 import pytest
 import torch
+from emulated_gpu import flex_on_a_cpu
 from families import VARIANTS, plus_first, small_map, small_shape
 from growths import depth_map, grown, randomised
-from small_models import build
+from operators import between, small_weights
+from small_models import build, filled
 from torch import Tensor, nn
 from torch._dynamo.testing import CompileCounter
 
+from apollo_ds.growth.learned.ligo import LiGO
+from apollo_ds.growth.learned.model import LearnedGrowthModel, flat_name
 from apollo_ds.growth.weights_and_moments import Growth
 from apollo_ds.models.family import Family
 from apollo_ds.models.pretraining import Batch, PretrainingModel
@@ -110,19 +114,44 @@ def test_interpolation_keeps_the_loss_to_the_bit_at_every_depth(family: Family, 
 
 
 @every_family
-def test_checkpointed_activations_give_the_same_gradients(family: Family) -> None:
-    gradients = []
-    for checkpointed in (False, True):
-        model = randomised(build(shape(family, 3), 3, seed=0)).train()
-        if checkpointed:
-            model.checkpoint_activations()
-        model(*samples(model.shape)).backward()
-        gradients.append([weight.grad for weight in model.parameters()])
-    assert all(torch.equal(one, other) for one, other in zip(*gradients, strict=True))
+def test_a_growth_that_is_learned_parts_documents_too(family: Family) -> None:
+    operator = between(LiGO, family.name, (2, 4))
+    learning = filled(LearnedGrowthModel(operator), seed=3)
+    with torch.no_grad():
+        for name, weight in small_weights(operator).items():
+            learning.get_parameter(flat_name(name)).copy_(weight)
+        large = build(operator.new, operator.new_layers, seed=0)
+        for name, weight in learning.large_weights().items():
+            large.get_parameter(name).copy_(weight)
+        batch = samples(operator.new)
+        assert torch.allclose(learning(*batch), large(*batch), atol=1e-6)
+        assert not torch.allclose(large(*batch), large(*batch[:3]), atol=1e-4)
 
 
 @every_family
-@pytest.mark.parametrize("in_blocks", [False, True])
+@pytest.mark.parametrize("compiled", [False, True], ids=["eager", "compiled"])
+@pytest.mark.parametrize("checkpointed", [False, True], ids=["kept", "checkpointed"])
+@pytest.mark.parametrize("in_blocks", [False, True], ids=["whole", "in blocks"])
+def test_gradients_are_the_same_however_they_are_computed(
+    family: Family, compiled: bool, checkpointed: bool, in_blocks: bool
+) -> None:
+    torch.compiler.reset()
+    gradients = []
+    for usual in (True, False):
+        model = randomised(build(shape(family, 3), 3, seed=0)).train()
+        if not usual and checkpointed:
+            model.checkpoint_activations()
+        if not usual and compiled:
+            model.compile_blocks("aot_eager")
+        with flex_on_a_cpu(), patch("apollo_ds.models.pretraining.takes_blocks", lambda *_: not usual and in_blocks):  # noqa: B023
+            model(*samples(model.shape)).backward()
+        gradients.append([weight.grad for weight in model.parameters()])
+    for one, other in zip(*gradients, strict=True):
+        assert one is not None and torch.allclose(one, other, atol=1e-6)
+
+
+@every_family
+@pytest.mark.parametrize("in_blocks", [False, True], ids=["whole", "in blocks"])
 def test_compiled_layers_take_any_documents_without_compiling_again(family: Family, in_blocks: bool) -> None:
     torch.compiler.reset()
     model = randomised(build(shape(family, 2), 2, seed=0))

@@ -1,18 +1,13 @@
 """Attention with masks and shared keys: on every path what the formula gives in fp64, and its gradients."""
 
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from typing import Any
 from unittest.mock import patch
 
 import pytest
 import torch
-from emulated_gpu import HostWaits
+from emulated_gpu import HostWaits, flex_on_a_cpu
 from torch import Tensor, nn
-from torch.nn.attention import flex_attention
 from torch.nn.attention.flex_attention import BlockMask
 from transformers import ModernBertConfig
-from transformers.integrations import flex_attention as integration
 from transformers.masking_utils import create_bidirectional_sliding_window_mask
 
 from apollo_ds.models import attention as paths
@@ -95,19 +90,6 @@ def test_blocks_need_a_gpu_triton_and_no_dropout(
 ) -> None:
     with patch("apollo_ds.models.masks.find_spec", lambda name: name if is_there else None):
         assert takes_blocks(torch.device(device), dropout, head_size) == expected
-
-
-@contextmanager
-def flex_on_a_cpu() -> Iterator[None]:
-    """FlexAttention as PyTorch defines it, uncompiled. On a CPU it refuses gradients, which only its kernel lacks."""
-
-    def uncompiled(query: Tensor, key: Tensor, value: Tensor, training: bool = False, **options: Any) -> Tensor:
-        return flex_attention.flex_attention(query, key, value, **options)
-
-    with ExitStack() as patches:
-        patches.enter_context(patch.object(flex_attention, "_validate_device", lambda *_: None))
-        patches.enter_context(patch.object(integration, "compile_friendly_flex_attention", uncompiled))
-        yield
 
 
 class Layer(nn.Module):
