@@ -124,7 +124,7 @@ class PretrainingModel(nn.Module):
         parts, tokens = self._parts, input_ids.shape[1]
         backbone = self.model.get_submodule(self.family.backbone)
         with torch.set_grad_enabled(torch.is_grad_enabled() and self.layers.first_trained == 0):
-            mask = self._mask(input_ids, places)  # of whole samples, which attention sees
+            mask = self.mask(input_ids, places)  # of whole samples, which attention sees
             counted = self.family.position_ids(input_ids, places)
             if parts is not None:
                 counted = torch.arange(tokens, device=input_ids.device)[None] if counted is None else counted
@@ -145,7 +145,7 @@ class PretrainingModel(nn.Module):
         loss = summed_cross_entropy(rows, decoder, own_labels.flatten(), self._is_compiled) / labels.numel()
         return loss if parts is None else loss * parts.degree
 
-    def _mask(self, input_ids: Tensor, places: Tensor | None) -> Mask | Mapping[str, Mask | None] | None:
+    def mask(self, input_ids: Tensor, places: Tensor | None) -> Mask | Mapping[str, Mask | None] | None:
         """What attention takes for whole samples; by the kind of attention where a family has several."""
         in_blocks = takes_blocks(input_ids.device, self.shape.dropout, self.shape.head_size)
         make = partial(attention_mask, input_ids, places, is_causal=not self.family.is_masked, in_blocks=in_blocks)

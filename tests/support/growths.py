@@ -48,7 +48,8 @@ def batch() -> tuple[Tensor, Tensor, Tensor]:
 def logits(model: PretrainingModel, ids: Tensor) -> Tensor:
     """What a model that trains computes for tokens (batch, tokens): (batch, tokens, vocabulary)."""
     places = model.family.position_ids(ids)
-    found: Tensor = model.model(input_ids=ids, position_ids=places, use_cache=False).logits
+    mask = model.mask(ids, None)
+    found: Tensor = model.model(input_ids=ids, attention_mask=mask, position_ids=places, use_cache=False).logits
     return found
 
 
