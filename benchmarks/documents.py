@@ -2,9 +2,10 @@
 
     python benchmarks/documents.py
 
-Steps, attention alone, and reading; one process on one core, in bf16. All ways of a table take turns, the first round is left out, and a ratio is that of
-two ways in one round. A sample's documents are cut at random, four on average. On a CPU attention computes all pairs
-of tokens all the same; FlexAttention, which leaves out blocks of them, needs a GPU and was not measured.
+Steps, attention alone, and reading; one process on one core, in bf16. All ways of a table take turns, the first round
+is left out, and a ratio is that of two ways in one round. A sample's documents are cut at random, four on average. On a
+CPU attention computes all pairs of tokens all the same; FlexAttention, which leaves out blocks of them, needs a GPU and
+was not measured.
 """
 
 import argparse
