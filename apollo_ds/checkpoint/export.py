@@ -79,6 +79,9 @@ def _model(state: SavedState, stage: Stage, tokenizer: Any, text: Corpus) -> Pre
     family = family_of(stage.shape)
     shape = stage.shape.model_copy(update={"num_layers": stage.evaluation_depth})
     config = family.exported_config(shape, tokenizer.pad_token_id)
+    for token in ("cls", "sep"):
+        if hasattr(config, f"{token}_token_id"):
+            setattr(config, f"{token}_token_id", getattr(tokenizer, f"{token}_token_id"))
     config.bos_token_id = tokenizer.bos_token_id
     config.eos_token_id = tokenizer.eos_token_id if family.is_masked else text.manifest.tokenizer.end_of_document
     with no_init_weights():

@@ -54,7 +54,7 @@ class BatchSource:
         self.family = family_of(shape)
         if self.family.is_masked:
             continues = corpus.word_continuations() if whole_words else None
-            self.masking = Masking.of(shape.vocab_size, corpus.mask_token, corpus.special_tokens, continues)
+            self.masking = Masking.of(corpus.vocab_size, corpus.mask_token, corpus.special_tokens, continues)
 
     def micro_batches(
         self, first_token: int, seq_len: int, global_batch_size: int, micro_batch: int, rank: int, world_size: int
@@ -107,7 +107,7 @@ class BatchSource:
             tokens, places = stream.read_in_documents(positions, length)
         else:
             tokens = stream.read(positions, length)
-        if tokens.min() < 0 or tokens.max() >= self.shape.vocab_size:
+        if tokens.min() < 0 or tokens.max() >= self.corpus.vocab_size:
             raise UserError(
                 f"data: {stream.prefix}.bin: damaged: holds a token that the tokenizer lacks: restore it, or remove "
                 f"{self.corpus.folder} and build again"

@@ -14,6 +14,9 @@ from data_prep.manifest import NAME, Manifest, read_manifest
 from data_prep.masking import word_continuations
 from data_prep.verify import check_sizes, check_tokenizer, told_of_no_hash, verify, verify_once
 
+_SPARE_ROWS = 512
+"""A model may have so many more rows of embeddings than tokens, less one: published ones have a round number of them."""
+
 
 @dataclass(frozen=True)
 class Corpus:
@@ -151,7 +154,7 @@ class Corpus:
             UserError: the tokenizer is not the model's, or does not tell where words start.
         """
         path = self.folder / NAME
-        if self.vocab_size != shape.vocab_size:
+        if not 0 <= shape.vocab_size - self.vocab_size < _SPARE_ROWS:
             raise UserError(
                 f"{path}: the tokenizer has {self.vocab_size} tokens, model.vocab_size is {shape.vocab_size}; "
                 f"set model.vocab_size={self.vocab_size} or prepare the text with the model's tokenizer"

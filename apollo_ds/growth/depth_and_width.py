@@ -5,7 +5,8 @@ from apollo_ds.growth.depth_map import DepthMap
 from apollo_ds.growth.weights_and_moments import Growth
 from apollo_ds.growth.width_map import AxisMap, WidthMap
 from apollo_ds.models.axes import Axis
-from apollo_ds.models.layer_map import LAYER_MAPS
+from apollo_ds.models.families import family_of
+from apollo_ds.models.layer_map import placed
 from apollo_ds.models.pretraining import frozen_names
 from apollo_ds.models.shape import ModelShape, why_not_grown
 from apollo_ds.schedule.growable import check_growth
@@ -20,9 +21,10 @@ def growth_between(old: Stage, new: Stage, blocks: str, seed: int) -> Growth:
     """
     check_growth(old, new)
     rule = new.growth
-    layer_map = LAYER_MAPS[rule.layer_map](old.unique_layers, new.unique_layers)
+    unlike = family_of(new.shape).first_layer_is_unlike
+    layer_map = placed(rule.layer_map, old.unique_layers, new.unique_layers, unlike)
     share = _positions_a_layer(new) / _positions_a_layer(old)
-    depth = DepthMap(layer_map, blocks, new.shape.family, rule.new_layers, rule.noise, seed, share)
+    depth = DepthMap(layer_map, blocks, new.shape.family, rule.new_layers, rule.noise, seed, share, new.shape.num_heads)
     width = width_between(old.shape, new.shape, rule.width, seed)
     return Growth(
         depth,
@@ -37,12 +39,13 @@ def _positions_a_layer(stage: Stage) -> float:
     """At how many positions a layer runs in the mean, where its gradient is their sum; 1 where it is their mean."""
     if stage.tied_gradients == "mean":
         return 1.0
+    unlike = family_of(stage.shape).first_layer_is_unlike  # it runs once
     mean_depth = sum(depth * chance for depth, chance in stage.depths())
-    return max(1.0, mean_depth / stage.unique_layers)
+    return max(1.0, (mean_depth - unlike) / max(1, stage.unique_layers - unlike))
 
 
 def width_between(old: ModelShape, new: ModelShape, how: WidthRule, seed: int) -> WidthMap | None:
-    """The maps of the axes in which two shapes differ: hidden size with whole heads, and FFN width.
+    """The maps of the axes in which two shapes differ: hidden size, whole heads, and feed-forward width.
 
     Raises:
         UserError: one model cannot grow into the other.
@@ -51,13 +54,17 @@ def width_between(old: ModelShape, new: ModelShape, how: WidthRule, seed: int) -
     if obstacle:
         raise UserError(f"method: {obstacle}")
     axes: dict[Axis, AxisMap] = {}
-    head = old.hidden_size // old.num_heads
     if new.hidden_size != old.hidden_size:
-        heads = _axis(how, old.num_heads, new.num_heads, seed).of_groups(head)
         axes["embedding"] = axes["transform"] = _axis(how, old.hidden_size, new.hidden_size, seed + 1)
-        axes["heads"], axes["qkv"] = heads, heads.repeated(3)
+    if new.num_heads != old.num_heads:
+        # Query heads move with the keys and values that they read.
+        groups, head = _axis(how, old.key_value_heads, new.key_value_heads, seed), old.head_size
+        heads = groups.of_groups(head * old.query_heads_a_group)
+        axes["heads"], axes["qkv"], axes["key_value"] = heads, heads.repeated(3), groups.of_groups(head)
+        axes["qkv_by_head"] = groups.of_groups(3 * head)
     if new.intermediate_size != old.intermediate_size:
         axes["ffn"] = _axis(how, old.intermediate_size, new.intermediate_size, seed + 2)
+        axes["gated"] = axes["ffn"].repeated(2)
     return WidthMap(new.family, axes, advanced=how == "aki", diagonal=how == "block_diagonal") if axes else None
 
 

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from apollo_ds.models.axes import Dimensions
 from apollo_ds.models.families import FAMILIES
+from apollo_ds.models.fused import join, split
 from apollo_ds.models.layer_map import LayerMap
 from apollo_ds.rng import Stream, random_bits
 from apollo_ds.schedule.stage import NewLayers
@@ -24,7 +25,8 @@ class DepthMap:
     - silent: as freshly initialised, but what writes into the residual stream is zero: the same for pre-LN;
     - identity: normalisations and biases are zero, matrices identities (Shen et al. 2022), each of query, key and value
       by itself: the same for pre-LN, and nothing for post-LN, whose function it would destroy. What a matrix has beyond
-      its square part is as in a copy: zeros on both sides of a feed-forward unit would stay zeros for ever;
+      its square part is as in a copy: zeros on both sides of a feed-forward unit would stay zeros for ever. So would
+      those of a gated one, a product of two zeros: `schedule.growable` refuses it;
     - random: as freshly initialised.
 
     `noise` is added to the matrices of copies: normal numbers, whose standard deviation is `noise` times the matrix's
@@ -32,6 +34,8 @@ class DepthMap:
 
     `gradient_share` is the gradient of a layer after the growth, as a part of what the layer that it is made from had
     before: 1/3 where that one ran at three positions, whose gradients were added up, and this one runs at one.
+
+    `heads` is their number, which an identity needs where query, key and value of each lie together.
 
     `blocks` is the path of the block list: layer i's parameters are named `{blocks}.{i}.{rest}`.
     """
@@ -43,6 +47,7 @@ class DepthMap:
     noise: float = 0.0
     seed: int = 0
     gradient_share: float = 1.0
+    heads: int = 0
 
     def source(self, name: str) -> str:
         """The old parameter that a new one is made from."""
@@ -59,6 +64,12 @@ class DepthMap:
         """The same parameter of another layer."""
         rest = name.removeprefix(f"{self.blocks}.").partition(".")[2]
         return f"{self.blocks}.{layer}.{rest}"
+
+    def share(self, name: str) -> float:
+        """`gradient_share` of a parameter; 1 outside of the blocks, and in a first layer that can only run once."""
+        index = self.layer_index(name)
+        is_first = index == 0 and FAMILIES[self.family].first_layer_is_unlike
+        return 1.0 if index is None or is_first else self.gradient_share
 
     def is_new(self, name: str) -> bool:
         """Whether the parameter belongs to a new layer rather than to an old one in a new place."""
@@ -80,7 +91,7 @@ class DepthMap:
         family = FAMILIES[self.family]
         if family.is_normalisation(name) or source.dim() == 1:
             return torch.zeros_like(source)
-        return _with_identities(source, family.dimensions(name))
+        return _with_identities(source, family.dimensions(name), self.heads)
 
     def _noise(self, name: str, like: Tensor) -> Tensor:
         """Numbers of the spread of a matrix, drawn on the CPU so that they do not depend on the device."""
@@ -89,11 +100,10 @@ class DepthMap:
         return drawn.to(like.device) * like.std()
 
 
-def _with_identities(source: Tensor, dimensions: Dimensions) -> Tensor:
-    """A matrix whose square part is the identity, or those of its three parts if it is a fused query, key and value."""
-    weight = source.clone()
-    fused = next((i for i, d in enumerate(dimensions) if d is not None and d.axis == "qkv"), None)
-    for part in (weight,) if fused is None else weight.chunk(3, fused):
+def _with_identities(source: Tensor, dimensions: Dimensions, heads: int) -> Tensor:
+    """A matrix whose square part is the identity, or each of whose parts has one if it is fused."""
+    parts = [part.clone() for part in split(source, dimensions, heads)]
+    for part in parts:
         side = min(part.shape)
-        part[:side, :side] = torch.eye(side, dtype=weight.dtype, device=weight.device)
-    return weight
+        part[:side, :side] = torch.eye(side, dtype=part.dtype, device=part.device)
+    return join(parts, dimensions, heads)

@@ -110,8 +110,7 @@ class Growth:
         origin = self._origin(name, old)
         moment = self._selected(origin, old)
         if self.moments == "map_scaled":
-            if self.depth.layer_index(name) is not None:
-                moment = moment * self.depth.gradient_share**power
+            moment = moment * self.depth.share(name) ** power
             if self.width is not None:
                 moment = moment * self.width.gradient_scale(origin, moment) ** power
         blank = self._blank(name, origin, moment, old)

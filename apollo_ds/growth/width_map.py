@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from apollo_ds.models.axes import Axis, Dimension
+from apollo_ds.models.axes import INNER, Axis, Dimension
 from apollo_ds.models.families import FAMILIES
 from apollo_ds.rng import Stream, random_bits, uniform
 
@@ -56,7 +56,7 @@ class AxisMap:
         return AxisMap(index, self.old_size * size, shares)
 
     def repeated(self, times: int) -> "AxisMap":
-        """The map of `times` such axes end to end: a fused query, key and value."""
+        """The map of `times` such axes end to end: a fused query, key and value, or units and their gates."""
         index = tuple(part * self.old_size + unit for part in range(times) for unit in self.index)
         return AxisMap(index, self.old_size * times, self.uneven_shares and self.uneven_shares * times)
 
@@ -109,7 +109,7 @@ class WidthMap:
     def takes_new_units_from_above(self, name: str) -> bool:
         """Whether a parameter's new units come from the layer above."""
         growing = [d for d in self._growing(name) if d is not None]
-        return self.advanced and any(d.axis in ("heads", "qkv", "ffn") and d.side == "out" for d in growing)
+        return self.advanced and any(d.axis in INNER and d.side == "out" for d in growing)
 
     def select(self, name: str, old: Tensor, above: Tensor | None = None) -> Tensor:
         """The old elements that the new ones stand for, in the new shape, not scaled."""

@@ -12,6 +12,7 @@ from pydantic_core import CoreSchema, core_schema
 from apollo_ds.by_name import choice
 from apollo_ds.checked import Checked
 from apollo_ds.errors import UserError, shown
+from apollo_ds.models.families import family_of
 from apollo_ds.models.layer_map import LAYER_MAPS
 from apollo_ds.models.shape import ModelShape
 from apollo_ds.schedule.depth import SAMPLERS
@@ -139,6 +140,26 @@ class GrowingMethod(Method):
         return GrowthRule(**{**options, **changes})
 
 
+def fewest_layers(shape: ModelShape) -> int:
+    """Layers that a stage has at least: one, or two where the first is unlike the others and stands for itself only."""
+    return 2 if family_of(shape).first_layer_is_unlike else 1
+
+
+def layers_alike(shape: ModelShape) -> int:
+    """Layers of the full model that can be copies of each other."""
+    return shape.num_layers - (fewest_layers(shape) - 1)
+
+
+def counts_near(shape: ModelShape, fractions: Sequence[float]) -> list[int]:
+    """Layer counts near these fractions of a model's layers, increasing, ending with all of them.
+
+    They are divisors; where the first layer is unlike the others, those of the others', and one more.
+    """
+    first = shape.num_layers - layers_alike(shape)
+    wanted = [(fraction * shape.num_layers - first) / layers_alike(shape) for fraction in fractions]
+    return [first + count for count in divisors_near(layers_alike(shape), wanted)]
+
+
 def divisors_near(target: int, fractions: Sequence[float]) -> list[int]:
     """Layer counts near these fractions of `target`, as divisors of it, increasing, ending with `target` itself.
 
@@ -151,35 +172,44 @@ def divisors_near(target: int, fractions: Sequence[float]) -> list[int]:
     return sorted(counts)
 
 
-def check_divides(option: str, parts: int, layers: int) -> None:
-    """Check that a number of layers can be cut into so many equal parts, as an option says.
+def named_layers(shape: ModelShape) -> str:
+    """The layers that can be copies of each other, in words."""
+    alike = layers_alike(shape)
+    return f"the model's {alike} layers{'' if alike == shape.num_layers else ' after the first, which is unlike them'}"
+
+
+def check_divides(option: str, parts: int, shape: ModelShape) -> None:
+    """Check that a model's layers can be cut into so many equal parts, as an option says.
 
     Raises:
-        UserError: it cannot.
+        UserError: they cannot.
     """
+    layers = layers_alike(shape)
     if layers % parts:
         fitting = ", ".join(str(d) for d in range(2, layers + 1) if layers % d == 0)
-        raise UserError(f"method.{option}: {parts} does not divide the model's {layers} layers; use one of {fitting}")
+        raise UserError(f"method.{option}: {parts} does not divide {named_layers(shape)}; use one of {fitting}")
+
+
+def silent_start(shape: ModelShape, new_layers: NewLayers) -> NewLayers:
+    """How new layers begin that are to be identities: by `zero` where those would never learn, else as given."""
+    return "zero" if new_layers == "identity" and family_of(shape).is_gated else new_layers
 
 
 def divided(shape: ModelShape, hidden: int = 1, inner: int = 1) -> ModelShape:
-    """A narrower shape: its hidden size, heads and feed-forward width divided by `hidden`, the latter by `inner` too.
+    """A narrower shape: its hidden size, heads and feed-forward width divided by `hidden`, the last by `inner` too.
 
     Raises:
         UserError: they cannot be divided so.
     """
-    if shape.num_heads % hidden or shape.intermediate_size % (hidden * inner):
-        raise UserError(
-            f"method: the model's {shape.num_heads} heads and intermediate_size {shape.intermediate_size} "
-            f"cannot be divided by {hidden} and {hidden * inner} for the smaller model"
-        )
-    return shape.model_copy(
-        update={
-            "hidden_size": shape.hidden_size // hidden,
-            "num_heads": shape.num_heads // hidden,
-            "intermediate_size": shape.intermediate_size // (hidden * inner),
-        }
-    )
+    divisors = {**dict.fromkeys(shape.widths, hidden), "intermediate_size": hidden * inner}
+    sizes = {key: getattr(shape, key) for key in divisors}
+    for key, divisor in divisors.items():
+        if sizes[key] % divisor:
+            raise UserError(
+                f"method: the model's {key} {sizes[key]} cannot be divided by {divisor} for the smaller model; make "
+                f"model.{key} a multiple of it"
+            )
+    return shape.model_copy(update={key: size // divisors[key] for key, size in sizes.items()})
 
 
 def split_steps(steps: int, boundaries: Sequence[float]) -> list[int]:

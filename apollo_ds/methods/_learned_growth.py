@@ -6,7 +6,7 @@ from typing import ClassVar
 from pydantic import Field
 
 from apollo_ds.errors import UserError
-from apollo_ds.methods._base import Run, check_divides, divisors_near, split_steps
+from apollo_ds.methods._base import Run, check_divides, counts_near, split_steps
 from apollo_ds.methods._from_source import FromSource
 from apollo_ds.schedule.stage import LearnedGrowth, Stage
 
@@ -36,12 +36,12 @@ class LearnedGrowthMethod(FromSource):
                 f"most {longest}"
             )
         if self.sets("source_layers_divisor"):
-            check_divides("source_layers_divisor", self.source_layers_divisor, run.shape.num_layers)
+            check_divides("source_layers_divisor", self.source_layers_divisor, run.shape)
 
     def stages(self, run: Run) -> list[Stage]:
         """The source, the operator, the model."""
         target = run.shape.num_layers
-        layers = divisors_near(target, [1 / self.source_layers_divisor])[0]
+        layers = counts_near(run.shape, [1 / self.source_layers_divisor])[0]
         source_steps, rest = split_steps(run.steps, [self.source_fraction])
         learning_steps = max(1, min(self.learning_steps, run.steps // 20))
         source = self.source_stage(run, source_steps, layers, self.source_hidden_divisor)

@@ -4,7 +4,7 @@ from itertools import pairwise
 from typing import Literal
 
 from apollo_ds.errors import UserError, shown
-from apollo_ds.methods._base import MapName, Run, divisors_near, split_steps
+from apollo_ds.methods._base import MapName, Run, counts_near, split_steps
 from apollo_ds.methods._sharing import SharingMethod
 from apollo_ds.schedule.stage import Stage
 
@@ -25,7 +25,7 @@ class Apollo(SharingMethod):
     def stages(self, run: Run) -> list[Stage]:
         """One stage for each layer count."""
         target = run.shape.num_layers
-        layers = self.layers if self.layers is not None else divisors_near(target, (1 / 12, 1 / 4, 1 / 2))
+        layers = self.layers if self.layers is not None else counts_near(run.shape, (1 / 12, 1 / 4, 1 / 2))
         published = [2 / 40, 4 / 40, 10 / 40]
         grow_at = self.grow_at if self.grow_at is not None else published[max(0, 4 - len(layers)) :]
         self._check(layers, grow_at, target)

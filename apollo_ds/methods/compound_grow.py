@@ -3,7 +3,7 @@
 from typing import Literal
 
 from apollo_ds.errors import UserError
-from apollo_ds.methods._base import GrowingMethod, MapName, Run, divided, divisors_near, split_steps
+from apollo_ds.methods._base import GrowingMethod, MapName, Run, counts_near, divided, split_steps
 from apollo_ds.schedule.stage import MomentRule, Stage, WidthRule
 
 _PARTS = (50, 70, 280)
@@ -29,7 +29,7 @@ class CompoundGrow(GrowingMethod):
             raise UserError(f"method: compound_grow begins with a {longest}th of seq_len, which {longest} must divide")
 
     def _layers(self, run: Run) -> list[int]:
-        return divisors_near(run.shape.num_layers, (1 / 4, 1 / 2))
+        return counts_near(run.shape, (1 / 4, 1 / 2))
 
     def stages(self, run: Run) -> list[Stage]:
         """Three stages, or fewer where the depth has no such divisors."""

@@ -9,7 +9,7 @@ from typing import Literal
 from pydantic import Field
 
 from apollo_ds.errors import UserError
-from apollo_ds.methods._base import Run, split_steps
+from apollo_ds.methods._base import Run, fewest_layers, split_steps
 from apollo_ds.methods._sharing import SharingMethod
 from apollo_ds.schedule.learning_rate import Policy
 from apollo_ds.schedule.stage import Stage
@@ -20,7 +20,7 @@ class DeepJump(SharingMethod):
 
     name: Literal["deep_jump"] = "deep_jump"
     first_layers: int = Field(default=1, ge=1)
-    """Layers before the jump; where the model has no more, it does not grow."""
+    """Layers before the jump; where the model has no more, it does not grow. A `modernbert` has at least 2."""
     jump_at: float = Field(default=0.8, gt=0, lt=1)
     """Fraction of the run at which the model grows."""
 
@@ -40,5 +40,6 @@ class DeepJump(SharingMethod):
     def stages(self, run: Run) -> list[Stage]:
         """Before and after the jump."""
         target = run.shape.num_layers
-        counts = [self.first_layers, target] if target > self.first_layers else [target]
+        first = max(self.first_layers, fewest_layers(run.shape))
+        counts = [first, target] if target > first else [target]
         return self.sharing_stages(run, counts, split_steps(run.steps, [self.jump_at][: len(counts) - 1]))

@@ -5,7 +5,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from apollo_ds.methods._base import GrowingMethod, MapName, Run, check_divides, divisors_near, split_steps
+from apollo_ds.methods._base import GrowingMethod, MapName, Run, check_divides, counts_near, split_steps
 from apollo_ds.schedule.stage import MomentRule, Stage
 
 
@@ -25,11 +25,11 @@ class GStack(GrowingMethod):
     def check_fits(self, run: Run) -> None:
         """See `Method`."""
         if self.sets("factor"):
-            check_divides("factor", self.factor, run.shape.num_layers)
+            check_divides("factor", self.factor, run.shape)
 
     def stages(self, run: Run) -> list[Stage]:
         """The small model and the large one."""
-        counts = divisors_near(run.shape.num_layers, [1 / self.factor])
+        counts = counts_near(run.shape, [1 / self.factor])
         return [
             self.stage(run, steps, layers, growth=self.growth_rule(run), restarts_learning_rate=True)
             for layers, steps in zip(counts, split_steps(run.steps, [self.grow_at][: len(counts) - 1]), strict=True)

@@ -1,11 +1,12 @@
 """MSLT, Progressively Stacking 2.0 (Yang et al. 2020, arXiv 2011.13635): only the newest layers train, then all."""
 
 from collections.abc import Collection
+from itertools import pairwise
 from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from apollo_ds.methods._base import GrowingMethod, MapName, Run, check_divides, split_steps
+from apollo_ds.methods._base import GrowingMethod, MapName, Run, check_divides, layers_alike, split_steps
 from apollo_ds.schedule.stage import MomentRule, Stage
 
 
@@ -28,19 +29,19 @@ class Mslt(GrowingMethod):
     def check_fits(self, run: Run) -> None:
         """See `Method`."""
         if self.sets("blocks"):
-            check_divides("blocks", self.blocks, run.shape.num_layers)
+            check_divides("blocks", self.blocks, run.shape)
 
     def stages(self, run: Run) -> list[Stage]:
         """Equal stages of 1, 2, ... blocks, and the joint one."""
-        target = run.shape.num_layers
-        blocks = max(count for count in range(1, self.blocks + 1) if target % count == 0)
-        block = target // blocks
+        target, alike = run.shape.num_layers, layers_alike(run.shape)
+        blocks = max(count for count in range(1, self.blocks + 1) if alike % count == 0)
+        counts = [target - alike + alike // blocks * (number + 1) for number in range(blocks)]
         ends = [(1 - self.joint_fraction) * (number + 1) / blocks for number in range(blocks)]
         steps = split_steps(run.steps, ends if self.joint_fraction else ends[:-1])
         rule = self.growth_rule(run)
         growing = [
-            self.stage(run, steps[number], block * (number + 1), frozen_layers=block * number, growth=rule)
-            for number in range(blocks)
+            self.stage(run, steps[number], layers, frozen_layers=below, growth=rule)
+            for number, (below, layers) in enumerate(pairwise([0, *counts]))
         ]
         joint = [self.stage(run, steps[-1], target, growth=rule)] if self.joint_fraction else []
         return growing + joint

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from apollo_ds.methods._base import GrowingMethod, Run, divisors_near, split_steps
+from apollo_ds.methods._base import GrowingMethod, Run, counts_near, silent_start, split_steps
 from apollo_ds.methods._from_source import FromSource
 from apollo_ds.models.families import family_of
 from apollo_ds.schedule.stage import MomentRule, NewLayers, Stage, WidthRule
@@ -23,9 +23,9 @@ class Net2Net(FromSource, GrowingMethod):
     def stages(self, run: Run) -> list[Stage]:
         """The source and the grown model."""
         target = run.shape.num_layers
-        layers = divisors_near(target, [1 / 2])[0] if family_of(run.shape).is_pre_norm else target
+        layers = counts_near(run.shape, [1 / 2])[0] if family_of(run.shape).is_pre_norm else target
         small, large = split_steps(run.steps, [self.source_fraction])
-        rule = self.growth_rule(run)
+        rule = self.growth_rule(run, new_layers=silent_start(run.shape, self.new_layers))
         return [
             self.source_stage(run, small, layers, hidden_divisor=2),
             self.stage(run, large, target, growth=rule, restarts_learning_rate=True),

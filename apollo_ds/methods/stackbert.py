@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from apollo_ds.methods._base import GrowingMethod, MapName, Run, split_steps
+from apollo_ds.methods._base import GrowingMethod, MapName, Run, layers_alike, split_steps
 from apollo_ds.schedule.stage import MomentRule, Stage
 
 _PUBLISHED_STEPS = (50, 70, 280)
@@ -17,11 +17,12 @@ class StackBert(GrowingMethod):
 
     def stages(self, run: Run) -> list[Stage]:
         """As many doublings, at most two, as the depth allows."""
-        target = run.shape.num_layers
-        doublings = 2 if target % 4 == 0 else 1 if target % 2 == 0 else 0
+        alike = layers_alike(run.shape)
+        first = run.shape.num_layers - alike
+        doublings = 2 if alike % 4 == 0 else 1 if alike % 2 == 0 else 0
         parts = _PUBLISHED_STEPS[2 - doublings :]
         boundaries = [sum(parts[: i + 1]) / sum(parts) for i in range(doublings)]
         return [
-            self.stage(run, steps, target // 2 ** (doublings - number), growth=self.growth_rule(run))
+            self.stage(run, steps, first + alike // 2 ** (doublings - number), growth=self.growth_rule(run))
             for number, steps in enumerate(split_steps(run.steps, boundaries))
         ]

@@ -5,7 +5,16 @@ from typing import Literal
 from pydantic import Field
 
 from apollo_ds.errors import UserError
-from apollo_ds.methods._base import GrowingMethod, Rewarm, Run, divided, split_steps
+from apollo_ds.methods._base import (
+    GrowingMethod,
+    Rewarm,
+    Run,
+    divided,
+    layers_alike,
+    named_layers,
+    silent_start,
+    split_steps,
+)
 from apollo_ds.models.families import family_of
 from apollo_ds.schedule.stage import MomentRule, NewLayers, Stage, WidthRule
 from apollo_ds.schedule.triggers import SlopeFlatterThan
@@ -31,7 +40,8 @@ class Staged(GrowingMethod):
     by_slope: bool = True
     """Whether the measured slope may end a stage sooner."""
     new_layers: NewLayers = "identity"
-    """An identity leaves the function of a pre-LN model as it is; a post-LN model gets copies instead."""
+    """An identity leaves the function of a pre-LN model as it is; a post-LN model gets copies instead, and one with
+    gates, in which identities would never learn, layers that begin as `zero`."""
     width: WidthRule = "block_diagonal"
     moments: MomentRule = "map_scaled"
     rewarm: Rewarm = "all"
@@ -41,10 +51,13 @@ class Staged(GrowingMethod):
         """From the smallest model to the full one."""
         if len(self.grow_at) != len(self.operators) or not self.operators:
             raise UserError(f"method.grow_at: {len(self.operators)} growths need as many fractions, not {self.grow_at}")
-        halvings = [self.operators.count("width"), self.operators.count("depth")]
-        if run.shape.num_layers % 2 ** halvings[1]:
-            raise UserError(f"method.operators: {run.shape.num_layers} layers cannot be halved {halvings[1]} times")
-        new_layers = self.new_layers if family_of(run.shape).is_pre_norm or self.new_layers != "identity" else "copy"
+        halvings, alike = self.operators.count("depth"), layers_alike(run.shape)
+        if alike % 2**halvings:
+            raise UserError(f"method.operators: {named_layers(run.shape)} cannot be halved {halvings} times")
+        is_post_norm = not family_of(run.shape).is_pre_norm
+        new_layers = silent_start(run.shape, self.new_layers)
+        if is_post_norm and new_layers == "identity":
+            new_layers = "copy"
         stages = []
         for number, steps in enumerate(split_steps(run.steps, self.grow_at)):
             before, after = self.operators[:number], self.operators[number:]
@@ -52,7 +65,7 @@ class Staged(GrowingMethod):
                 self.stage(
                     run,
                     steps,
-                    run.shape.num_layers // 2 ** after.count("depth"),
+                    run.shape.num_layers - alike + alike // 2 ** after.count("depth"),
                     shape=divided(run.shape, hidden=2 ** after.count("width")),
                     growth=self.growth_rule(run, new_layers=new_layers),
                     learning_rate_rewind=_REWINDS[before[-1]] if before else 1.0,

@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from apollo_ds.methods._base import GrowingMethod, Run, split_steps
+from apollo_ds.methods._base import GrowingMethod, Run, fewest_layers, split_steps
 from apollo_ds.schedule.depth import SAMPLERS
 from apollo_ds.schedule.stage import Stage
 from apollo_ds.schedule.triggers import GradientsDisagree
@@ -12,6 +12,7 @@ from apollo_ds.schedule.triggers import GradientsDisagree
 
 class Swe(GrowingMethod):
     """One layer, run at every position and trained on the mean of its gradients; all layers from a tenth of the run.
+    Where the first layer is unlike the others, it is one beside that one.
 
     Adaptively, it ends sooner: when at three evaluations in a row most neighbouring occurrences of the layer had
     gradients with a cosine below 0.5. Every step costs as much as one from scratch.
@@ -26,7 +27,7 @@ class Swe(GrowingMethod):
     def stages(self, run: Run) -> list[Stage]:
         """Shared and unshared."""
         target = run.shape.num_layers
-        counts = [1, target] if target > 1 else [1]
+        counts = sorted({min(fewest_layers(run.shape), target), target})
         return [
             self.stage(
                 run,

@@ -29,6 +29,10 @@ class Family(ABC):
     """Whether the model learns by filling in masked tokens. Otherwise it continues text."""
     is_pre_norm: ClassVar[bool]
     """Whether a block normalises what it reads (pre-LN), so that its branches are added to what it was given."""
+    is_gated: ClassVar[bool] = False
+    """Whether feed-forward units are multiplied by gates. Where both are zero, neither gets a gradient."""
+    first_layer_is_unlike: ClassVar[bool] = False
+    """Whether the first layer lacks a part that all others have: it stays first, and is neither shared nor copied."""
     backbone: ClassVar[str]
     """Path of the model without its head."""
     blocks: ClassVar[str]
@@ -60,6 +64,17 @@ class Family(ABC):
         Samples are packed without padding, and the class would give that token's embedding no gradient.
         """
 
+    def attention_types(self, shape: ModelShape) -> Sequence[str]:
+        """The kind of attention at each position of the full depth; empty where all layers have the same.
+
+        It belongs to the position, not to the layer that runs there, so that the model ends as the published one.
+        """
+        return ()
+
+    def attention_windows(self, shape: ModelShape) -> Mapping[str, int | None]:
+        """How many tokens to either side a token sees in each of these kinds; None for all of its sample."""
+        return {}
+
     def position_ids(self, input_ids: "Tensor", places: "Tensor | None" = None) -> "Tensor | None":
         """The positions (1, seq_len) of tokens (batch, seq_len); None where the class itself counts them from 0.
 
@@ -83,11 +98,19 @@ class Family(ABC):
 
     @abstractmethod
     def embedding_parameters(self, shape: ModelShape) -> int:
-        """Parameters below the blocks. The head's matrix is the token embedding's (tied) and counts here."""
+        """Parameters below the blocks; where the head's matrix is the token embedding's (tied), it counts here."""
 
     @abstractmethod
     def head_parameters(self, shape: ModelShape) -> int:
-        """Parameters above the blocks, without the matrix that the embeddings share."""
+        """Parameters above the blocks, without a matrix that the embeddings share."""
+
+    def ties_head(self, shape: ModelShape) -> bool:
+        """Whether the head's matrix is the token embedding's."""
+        return True
+
+    def missing_in_first_layer(self, shape: ModelShape) -> int:
+        """Parameters that the first layer has fewer than each of the others."""
+        return 0
 
     def layer_parameters(self, shape: ModelShape) -> int:
         """Weights and biases of one layer: attention 4h^2 + 4h, feed-forward 2hf + f + h, two normalisations 4h."""
@@ -95,7 +118,10 @@ class Family(ABC):
         return 4 * hidden**2 + 2 * hidden * inner + 9 * hidden + inner
 
     def layer_flops(self, shape: ModelShape, seq_len: int) -> int:
-        """Forward operations of one layer on one sample: s (8h^2 + 4hf + 4sh)."""
+        """Forward operations of one layer on one sample: s (8h^2 + 4hf + 4sh).
+
+        Attention counts for all pairs of tokens, whatever a mask leaves out.
+        """
         hidden, inner = shape.hidden_size, shape.intermediate_size
         return seq_len * (8 * hidden**2 + 4 * hidden * inner + 4 * seq_len * hidden)
 

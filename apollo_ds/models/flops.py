@@ -19,8 +19,8 @@ def training_flops(
     """Operations of a training step at one depth: the forward, and a backward of twice its cost where it goes.
 
     The backward stops above the lowest `frozen_depth` layers. So the lowest layer that trains needs no gradients of its
-    input, which saves a post-LN layer those of its query, key and value projections. A frozen embedding matrix, which
-    is also the head's, passes gradients on but gets none itself.
+    input, which saves a post-LN layer those of its query, key and value projections. A frozen embedding matrix that is
+    also the head's passes gradients on but gets none itself.
     """
     family, hidden = family_of(shape), shape.hidden_size
     layer = family.layer_flops(shape, seq_len)
@@ -28,15 +28,15 @@ def training_flops(
     backward = 2 * (forward - frozen_depth * layer)
     if frozen_depth and not family.is_pre_norm:
         backward -= 6 * hidden**2 * seq_len
-    if frozen_embeddings:
+    if frozen_embeddings and family.ties_head(shape):
         backward -= 2 * hidden * shape.vocab_size * family.scored_positions(seq_len)
     return samples * (forward + backward)
 
 
 def parameters(shape: ModelShape, unique_layers: int) -> int:
-    """Parameters of the model with so many layers. The head's matrix is the embedding's (tied) and counts once."""
+    """Parameters of the model with so many layers. A head's matrix that is the embedding's (tied) counts once."""
     family = family_of(shape)
-    layers = unique_layers * family.layer_parameters(shape)
+    layers = unique_layers * family.layer_parameters(shape) - family.missing_in_first_layer(shape)
     return family.embedding_parameters(shape) + layers + family.head_parameters(shape)
 
 

@@ -15,14 +15,16 @@ from transformers import PretrainedConfig, PreTrainedModel
 from transformers.initialization import no_init_weights
 
 
-def without_weights(kind: type[PreTrainedModel], config: PretrainedConfig, full_depth: int) -> PreTrainedModel:
-    """A model on the meta device, its weights not tied yet, its buffers filled, on the CPU.
+def without_weights(kind: type[PreTrainedModel], config: PretrainedConfig, layers: int) -> PreTrainedModel:
+    """A model of so many layers on the meta device, its weights not tied yet, its buffers filled, on the CPU.
 
-    Once it has its layers, its configuration says the full depth: by it, a family may scale what it draws.
+    Its configuration says the full depth: by it, a family may scale what it draws, and tell positions apart.
 
     Raises:
         RuntimeError: the class leaves a buffer unfilled.
     """
+    full_depth = config.num_hidden_layers
+    config.num_hidden_layers = layers
     with torch.device("meta"), no_init_weights():
         model = kind(config)
     config.num_hidden_layers = full_depth

@@ -6,6 +6,8 @@ model grows, the same map says which old layer the new layer i is copied from.
 
 from collections.abc import Callable
 
+from apollo_ds.errors import UserError
+
 LayerMap = tuple[int, ...]
 Maker = Callable[[int, int], LayerMap]
 """From a number of unique layers and a number of positions to a map."""
@@ -75,3 +77,23 @@ def duplicate_middle(source: int, target: int) -> LayerMap:
 def prefix(source: int, target: int) -> LayerMap:
     """The lowest `target` of the layers (bert2BERT's first stage): 6 -> 2 is 0 1."""
     return tuple(range(min(source, target)))
+
+
+def placed(name: str, source: int, target: int, first_stays: bool) -> LayerMap:
+    """Which of `source` unique layers runs at each of `target` positions, by the map of this name.
+
+    Where the first layer is unlike all others (`Family.first_layer_is_unlike`), it stays first and runs nowhere else:
+    the map is that of the others. With `interpolate`, 3 -> 7 is 0 1 1 1 2 2 2 then.
+
+    Raises:
+        UserError: there are no others to place.
+    """
+    maker = PLACEMENTS[name]
+    if not first_stays or name == prefix.__name__ or source == target:
+        return maker(source, target)
+    if source < 2:
+        raise UserError(
+            f"method: this family's first layer is unlike all others, so a stage with 1 layer cannot run or become "
+            f"{target}; let each stage have at least 2 layers"
+        )
+    return (0, *(1 + layer for layer in maker(source - 1, target - 1)))

@@ -1,6 +1,6 @@
 """A list of blocks that runs in the order of a layer map: this is how a shared layer runs several times."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, cast
 
 import torch
@@ -15,27 +15,48 @@ class LayerView(nn.ModuleList):
     Indexing and `len` see the unique blocks; only iteration, which is how the models run them, follows the map.
     """
 
-    def __init__(self, blocks: list[nn.Module]) -> None:
+    def __init__(self, blocks: list[nn.Module], attention_types: Sequence[str] = ()) -> None:
+        """`attention_types` names each position's kind of attention, for a class that asks a block for it."""
         super().__init__(blocks)
         self.order: LayerMap = tuple(range(len(blocks)))
+        self.positions: tuple[int, ...] = ()
         self.scales: tuple[float, ...] = ()
         self.first_trained = 0
+        self._attention_types = attention_types
 
     def __iter__(self) -> Iterator[nn.Module]:
-        """The blocks as they run, with gradients from position `first_trained` on."""
-        for position, index in enumerate(self.order):
-            if position == self.first_trained > 0:
+        """The blocks as they run, with gradients from number `first_trained` on."""
+        for number, index in enumerate(self.order):
+            if number == self.first_trained > 0:
                 torch.set_grad_enabled(True)
-            block, scale = self[index], self.scales[position] if self.scales else 1.0
-            yield block if scale == 1.0 else cast(nn.Module, _Scaled(block, scale))
+            block, scale = self[index], self.scales[number] if self.scales else 1.0
+            if self._attention_types:
+                position = self.positions[number] if self.positions else number
+                yield cast(nn.Module, _Placed(block, scale, self._attention_types[position]))
+            else:
+                yield block if scale == 1.0 else cast(nn.Module, _Placed(block, scale))
+
+    def __getitem__(self, index: Any) -> Any:
+        """A unique block by its number; of slices only one that holds all that run, which is the view itself.
+
+        Raises:
+            IndexError: the slice leaves out some of what runs; torch's own would forget the order.
+        """
+        if not isinstance(index, slice):
+            return super().__getitem__(index)
+        if index.start or index.step not in (None, 1) or (index.stop is not None and index.stop < len(self.order)):
+            raise IndexError(f"{index} of {len(self.order)} layers that run would leave some out")
+        return self
 
 
-class _Scaled:
-    """A block whose change to the hidden states is multiplied: x + scale (block(x) - x)."""
+class _Placed:
+    """A block at one position. Its change to the hidden states is multiplied: x + scale (block(x) - x)."""
 
-    def __init__(self, block: nn.Module, scale: float) -> None:
+    def __init__(self, block: nn.Module, scale: float, attention_type: str | None = None) -> None:
         self.block = block
         self.scale = scale
+        self.attention_type = attention_type
 
     def __call__(self, hidden: Tensor, *arguments: Any, **options: Any) -> Tensor:
-        return torch.lerp(hidden, self.block(hidden, *arguments, **options), self.scale)
+        changed: Tensor = self.block(hidden, *arguments, **options)
+        return changed if self.scale == 1.0 else torch.lerp(hidden, changed, self.scale)

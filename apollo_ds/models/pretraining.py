@@ -1,6 +1,7 @@
 """A `transformers` model with its pretraining loss: the blocks run in the order of a layer map."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Any, cast
 
 import torch
@@ -44,7 +45,8 @@ class PretrainingModel(nn.Module):
         self._parts: SampleParts | None = None
         parent, _, name = self.family.blocks.rpartition(".")
         blocks = cast(nn.ModuleList, model.get_submodule(self.family.blocks))
-        setattr(model.get_submodule(parent), name, LayerView(list(blocks)))
+        view = LayerView(list(blocks), self.family.attention_types(shape))
+        setattr(model.get_submodule(parent), name, view)
 
     def initial_values(self, seed: int) -> Iterator[tuple[str, Tensor]]:
         """Each parameter's name and its fresh value, whole, in fp32 on the CPU; the same for the same seed.
@@ -97,21 +99,32 @@ class PretrainingModel(nn.Module):
             for parameter in layers[index].parameters():
                 parameter.register_hook(lambda gradient, index=index: gradient / layers.order.count(index))
 
-    def run_in_order(self, layer_map: LayerMap, scales: tuple[float, ...] = (), first_trained: int = 0) -> None:
+    def run_in_order(
+        self,
+        layer_map: LayerMap,
+        scales: tuple[float, ...] = (),
+        first_trained: int = 0,
+        positions: tuple[int, ...] = (),
+    ) -> None:
         """Make the next forward run these unique layers, in this order.
 
-        `scales` multiplies what the block at each position adds; empty for 1. The embeddings and the positions below
-        `first_trained` run without autograd.
+        `scales` multiplies what each of them adds; empty for 1. The embeddings and the first `first_trained` of them
+        run without autograd. `positions` says where in the network each stands; empty for one after the other.
         """
         layers = self.layers
-        layers.order, layers.scales, layers.first_trained = layer_map, scales, first_trained
+        layers.order, layers.scales, layers.first_trained, layers.positions = (
+            layer_map,
+            scales,
+            first_trained,
+            positions,
+        )
 
     def forward(self, input_ids: Tensor, positions: Tensor, labels: Tensor, places: Tensor | None = None) -> Tensor:
         """See the class."""
         parts, tokens = self._parts, input_ids.shape[1]
         backbone = self.model.get_submodule(self.family.backbone)
         with torch.set_grad_enabled(torch.is_grad_enabled() and self.layers.first_trained == 0):
-            mask = self._mask(input_ids, places)  # of whole samples, which attention sees
+            mask = self.mask(input_ids, places)  # of whole samples, which attention sees
             counted = self.family.position_ids(input_ids, places)
             if parts is not None:
                 counted = torch.arange(tokens, device=input_ids.device)[None] if counted is None else counted
@@ -132,11 +145,12 @@ class PretrainingModel(nn.Module):
         loss = summed_cross_entropy(rows, decoder, own_labels.flatten(), self._is_compiled) / labels.numel()
         return loss if parts is None else loss * parts.degree
 
-    def _mask(self, input_ids: Tensor, places: Tensor | None) -> Mask | None:
-        """What attention takes for whole samples."""
-        head_size = self.shape.hidden_size // self.shape.num_heads
-        in_blocks = takes_blocks(input_ids.device, self.shape.dropout, head_size)
-        return attention_mask(input_ids, places, is_causal=not self.family.is_masked, in_blocks=in_blocks)
+    def mask(self, input_ids: Tensor, places: Tensor | None) -> Mask | Mapping[str, Mask | None] | None:
+        """What attention takes for whole samples; by the kind of attention where a family has several."""
+        in_blocks = takes_blocks(input_ids.device, self.shape.dropout, self.shape.head_size)
+        make = partial(attention_mask, input_ids, places, is_causal=not self.family.is_masked, in_blocks=in_blocks)
+        windows = self.family.attention_windows(self.shape)
+        return {kind: make(window=window) for kind, window in windows.items()} if windows else make()
 
 
 def frozen_names(shape: ModelShape, layers: int) -> Callable[[str], bool]:
@@ -174,6 +188,6 @@ def build(shape: ModelShape, unique_layers: int, device: torch.device) -> Pretra
 
 def _without_weights(shape: ModelShape, unique_layers: int) -> PreTrainedModel:
     family = family_of(shape)
-    config = family.config(shape.model_copy(update={"num_layers": unique_layers}))
+    config = family.config(shape)
     config._attn_implementation = ATTENTION
-    return without_weights(family.model_class(), config, shape.num_layers)
+    return without_weights(family.model_class(), config, unique_layers)

@@ -1,6 +1,6 @@
 """The sizes of a Transformer. What a family makes of them is in `models/families`."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Self
 
 from pydantic import Field, model_validator
@@ -13,6 +13,10 @@ class ModelShape(Checked):
 
     was: ClassVar[Mapping[str, Any]] = {}
     """Values of keys that an older version did not record, where they differ from today's defaults."""
+    widths: ClassVar[Sequence[str]] = ("hidden_size", "num_heads")
+    """The keys that become smaller together in a narrower model; `intermediate_size` may have a factor of its own."""
+    kept: ClassVar[Sequence[str]] = ("vocab_size", "max_position_embeddings")
+    """The keys that growth cannot change."""
 
     family: str
     """The kind of model: the name of a file in `models/families`."""
@@ -23,17 +27,36 @@ class ModelShape(Checked):
     num_heads: int = Field(ge=1, le=100_000)
     """Attention heads of a layer; must divide `hidden_size`."""
     intermediate_size: int = Field(ge=1, le=10_000_000)
-    """Width of the feed-forward part, in units; usually four times `hidden_size`."""
+    """Width of the feed-forward part, in units; usually four times `hidden_size`, and 8/3 of it where it is gated."""
     vocab_size: int = Field(ge=1, le=1_000_000_000)
     """Rows of the token embedding, at least the tokenizer's."""
     max_position_embeddings: int = Field(default=512, ge=1, le=10_000_000)
-    """Rows of the position embedding: the most tokens a sample may have."""
+    """The most tokens a sample may have: rows of the position embedding, where positions are learned."""
     dropout: float = Field(default=0.0, ge=0, lt=1)
-    """Probability that a value is dropped, after the embeddings, in attention and after each branch."""
+    """Probability that a value is dropped, wherever the family's class drops any: mostly after the embeddings, in
+    attention and after each branch; `llama` and `qwen3` drop attention's weights only."""
     initializer_range: float = Field(default=0.02, gt=0, le=10)
     """Standard deviation of fresh matrices. The default is BERT's and GPT-2's own, for a hidden size of 768 or more. A
     narrow BERT may need about hidden_size ** -0.5 (0.09 at 128), or its attention learns nothing for thousands of
     steps."""
+
+    norm_epsilon: float = Field(default=1e-12, gt=0, le=1)
+    """What a normalisation adds to the variance; each family has its class's default."""
+
+    @property
+    def head_size(self) -> int:
+        """Units of an attention head."""
+        return self.hidden_size // self.num_heads
+
+    @property
+    def key_value_heads(self) -> int:
+        """Heads of keys and of values; each serves as many query heads as the others."""
+        return self.num_heads
+
+    @property
+    def query_heads_a_group(self) -> int:
+        """Query heads that read the same keys and values."""
+        return self.num_heads // self.key_value_heads
 
     @model_validator(mode="after")
     def _heads_divide_hidden_size(self) -> Self:
@@ -44,14 +67,16 @@ class ModelShape(Checked):
 
 def why_not_grown(old: ModelShape, new: ModelShape) -> str | None:
     """What keeps one model from growing into another, in words; None if it can."""
-    for key in ("family", "vocab_size", "max_position_embeddings"):
+    for key in ("family", *new.kept):
         before, after = getattr(old, key), getattr(new, key)
         if before != after:
             return f"the source's {key} is {before}, and growth keeps it; set model.{key}={before}, not {after}"
-    head = old.hidden_size // old.num_heads
-    if new.hidden_size // new.num_heads != head:
-        return f"heads keep their size {head} when a model grows; give num_heads in proportion"
-    for key in ("hidden_size", "intermediate_size"):
+    if new.head_size != old.head_size:
+        return f"heads keep their size {old.head_size} when a model grows; give num_heads in proportion"
+    group = old.query_heads_a_group
+    if new.query_heads_a_group != group:
+        return f"{group} query heads share keys and values, and keep doing so; give num_key_value_heads in proportion"
+    for key in (*new.widths, "intermediate_size"):
         before, after = getattr(old, key), getattr(new, key)
         if after < before:
             return f"{key} must not become narrower, from {before} to {after}"

@@ -1,6 +1,5 @@
 """The schedule before anything is spent: what each stage is, and what it costs."""
 
-from collections.abc import Sequence
 from math import prod
 from typing import Any
 
@@ -9,8 +8,8 @@ from rich.console import Console
 from rich.table import Table
 
 from apollo_ds.config.recipe import Recipe
-from apollo_ds.models.families import family_of
 from apollo_ds.models.flops import parameters, trainable_parameters, training_flops
+from apollo_ds.planning.effect import effect_of_growth
 from apollo_ds.planning.step_flops import expected_step_flops
 from apollo_ds.schedule.source_run import SourceRun
 from apollo_ds.schedule.stage import Stage
@@ -90,7 +89,7 @@ def print_plan(recipe: Recipe, console: Console) -> None:
             f"{stage['expected_depth']:.2f}",
             f"{stage['flops_per_step'] / full_step:.1%}",
             *(() if changing else (f"{stage['flops_share']:.1%}",)),
-            _effect_of_growth(schedule.stages, stage["stage"]),
+            effect_of_growth(schedule.stages, stage["stage"]),
         )
     console.print(table)
     console.print(
@@ -114,43 +113,3 @@ def _with_source(source: SourceRun | None, total: dict[str, Any]) -> str:
 def _sizes(stage: dict[str, Any]) -> dict[str, str]:
     """What the table shows only where it changes: hidden size / feed-forward width, and sequence length."""
     return {"hidden": f"{stage['hidden_size']}/{stage['intermediate_size']}", "length": str(stage["seq_len"])}
-
-
-def _effect_of_growth(stages: Sequence[Stage], number: int) -> str:
-    """What entering a stage does to the function that is evaluated."""
-    if number == 0:
-        return "as in the source" if stages[0].source else "initialised"
-    old, new = stages[number - 1], stages[number]
-    if new.continues(old):
-        return "goes on"
-    if new.learned_growth:
-        return f"{new.learned_growth.operator} at its start"
-    if old.learned_growth:
-        return "unchanged"
-    changes = [*_effect_of_depth(old, new), *_effect_of_width(old, new)]
-    return ", ".join(changes) if changes else "unchanged"
-
-
-def _effect_of_depth(old: Stage, new: Stage) -> list[str]:
-    rule, a, b = new.growth, old.unique_layers, new.unique_layers
-    if a == b:
-        return []
-    is_silent = rule.new_layers in ("zero", "silent", "identity") and family_of(new.shape).is_pre_norm
-    if is_silent and old.evaluation_depth == a:
-        return []
-    shared = old.evaluation_depth >= b and old.layer_map == new.layer_map == rule.layer_map == "interpolate"
-    if rule.noise and rule.new_layers == "copy":
-        return ["changed (noise)"]
-    if shared and rule.new_layers == "copy" and b % a == 0:
-        return [f"unchanged ({a} | {b})"]
-    return [f"changed ({rule.layer_map if rule.new_layers == 'copy' else rule.new_layers})"]
-
-
-def _effect_of_width(old: Stage, new: Stage) -> list[str]:
-    if (old.shape.hidden_size, old.shape.intermediate_size) == (new.shape.hidden_size, new.shape.intermediate_size):
-        return []
-    # Normalisation needs every hidden unit copied equally often; feed-forward units do not pass through it.
-    rule, uniform = new.growth.width, new.shape.hidden_size % old.shape.hidden_size == 0
-    only_inner = new.shape.hidden_size == old.shape.hidden_size
-    exact = rule != "aki" and (only_inner or (uniform and rule != "net2net"))
-    return [] if exact else [f"wider ({rule})"]

@@ -3,7 +3,8 @@
 from collections.abc import Hashable, Sequence
 from dataclasses import replace
 
-from apollo_ds.models.layer_map import LAYER_MAPS
+from apollo_ds.models.families import family_of
+from apollo_ds.models.layer_map import placed
 from apollo_ds.schedule.stage import GrowthRule, Stage
 
 _NO_GROWTH = (None, None, None, None)
@@ -52,7 +53,8 @@ def _growth(old: Stage, new: Stage) -> Hashable:
     rule, deeper, wider = new.growth, new.unique_layers > old.unique_layers, new.shape != old.shape
     depth = width = moments = rewarm = None
     if deeper:
-        layer_map = LAYER_MAPS[rule.layer_map](old.unique_layers, new.unique_layers)
+        unlike = family_of(new.shape).first_layer_is_unlike
+        layer_map = placed(rule.layer_map, old.unique_layers, new.unique_layers, unlike)
         depth = (layer_map, rule.new_layers, rule.noise if rule.new_layers == "copy" else 0.0)
     if wider:
         width = rule.width

@@ -5,6 +5,7 @@ from itertools import pairwise
 
 from apollo_ds.errors import UserError
 from apollo_ds.models.families import family_of
+from apollo_ds.models.layer_map import placed
 from apollo_ds.models.shape import why_not_grown
 from apollo_ds.schedule.stage import Stage
 
@@ -25,7 +26,7 @@ def check_growth(old: Stage, new: Stage) -> None:
 
     Raises:
         UserError: the shapes differ in what cannot grow, or by other factors than the rule for the width needs; or the
-            new layers would destroy a post-LN model's function.
+            new layers would destroy a post-LN model's function, or never learn.
     """
     obstacle = why_not_grown(old.shape, new.shape)
     if obstacle:
@@ -35,9 +36,16 @@ def check_growth(old: Stage, new: Stage) -> None:
     factors = {after / before for before, after in sizes if before != after}
     if rule.width == "block_diagonal" and len(factors) > 1:
         raise UserError("method: block-diagonal growth needs hidden_size and intermediate_size to grow by one factor")
-    deepens = new.unique_layers > old.unique_layers
-    if deepens and rule.new_layers == "identity" and not family_of(new.shape).is_pre_norm:
+    family, deepens = family_of(new.shape), new.unique_layers > old.unique_layers
+    if deepens:
+        placed(rule.layer_map, old.unique_layers, new.unique_layers, family.first_layer_is_unlike)
+    if deepens and rule.new_layers == "identity" and not family.is_pre_norm:
         raise UserError(
             "method.new_layers: an identity's normalisations are zero, which would silence the whole of a "
             f"{new.shape.family}, since that normalises what its layers put out; use copy, zero or silent"
+        )
+    if deepens and rule.new_layers == "identity" and family.is_gated:
+        raise UserError(
+            f"method.new_layers: an identity's feed-forward units and gates are zero, so that those of a "
+            f"{new.shape.family} would never learn; use zero, silent or copy"
         )

@@ -24,6 +24,8 @@ class StepPlan:
     """The unique layers that run, in order."""
     scales: tuple[float, ...]
     """What each of them adds is multiplied by this; empty for 1."""
+    positions: tuple[int, ...]
+    """Where in the network each of them stands, where some are skipped; empty for one after the other."""
     first_trained: int
     """Positions of `layer_map` below this one, and the embeddings if it is not 0, run without autograd."""
     seq_len: int
@@ -120,10 +122,12 @@ class Schedule:
         depth = draw_depth(stage.depth_distribution, stage.first_depth, self.seed, *counters)
         layer_map = stage.map_to(depth)
         scales: tuple[float, ...] = ()
+        positions: tuple[int, ...] = ()
         first_trained = stage.first_trained(depth)
         if stage.layer_drop:
             gates = stage.layer_drop.gates(depth, step / self.total_steps, self.seed, step)
-            layer_map = tuple(layer_map[position] for position, _ in gates)
+            positions = tuple(position for position, _ in gates)
+            layer_map = tuple(layer_map[position] for position in positions)
             scales = tuple(scale for _, scale in gates)
         rewarmed = self._rewarmed(number, step)
         rate = self._rates[number]
@@ -133,6 +137,7 @@ class Schedule:
             stage=number,
             layer_map=layer_map,
             scales=scales,
+            positions=positions,
             first_trained=first_trained,
             seq_len=stage.seq_len,
             learning_rate=learning_rate * (rewarmed if stage.growth.rewarm == "all" else 1.0),

@@ -4,7 +4,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from apollo_ds.models.layer_map import PLACEMENTS, LayerMap
+from apollo_ds.models.families import family_of
+from apollo_ds.models.layer_map import LayerMap, placed
 from apollo_ds.models.shape import ModelShape
 from apollo_ds.schedule.depth import DepthDistribution
 from apollo_ds.schedule.layer_drop import LayerDrop
@@ -104,8 +105,12 @@ class Stage:
         return max(depth for depth, _ in self.depths())
 
     def map_to(self, depth: int) -> LayerMap:
-        """Which unique layer runs at each of `depth` positions."""
-        return PLACEMENTS[self.layer_map](self.unique_layers, depth)
+        """Which unique layer runs at each of `depth` positions.
+
+        Raises:
+            UserError: one layer cannot stand for all; see `models.layer_map.placed`.
+        """
+        return placed(self.layer_map, self.unique_layers, depth, family_of(self.shape).first_layer_is_unlike)
 
     def first_trained(self, depth: int) -> int:
         """The lowest position that trains when so many layers run; 0 where the embeddings train too."""

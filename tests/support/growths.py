@@ -3,26 +3,30 @@
 from typing import Any
 
 import torch
+from families import all_global, small_shape
 from small_models import build
 from torch import Tensor
 
-from apollo_ds.growth.counters import COHORT, Counters
+from apollo_ds.growth.counters import COHORT, WEIGHT, Counters
+from apollo_ds.growth.depth_and_width import growth_between
 from apollo_ds.growth.depth_map import DepthMap
 from apollo_ds.growth.weights_and_moments import Growth
 from apollo_ds.models.families import FAMILIES
 from apollo_ds.models.pretraining import PretrainingModel
 from apollo_ds.models.shape import ModelShape
+from apollo_ds.schedule.stage import Stage
 
 
 def shape(family: str, layers: int, width: int = 1, ffn: int = 1) -> ModelShape:
-    return ModelShape(
-        family=family,
-        num_layers=layers,
+    return small_shape(
+        FAMILIES[family],
+        layers,
         hidden_size=8 * width,
         num_heads=2 * width,
         intermediate_size=12 * ffn,
         vocab_size=31,
         max_position_embeddings=8,
+        **all_global(FAMILIES[family]),
     )
 
 
@@ -44,7 +48,8 @@ def batch() -> tuple[Tensor, Tensor, Tensor]:
 def logits(model: PretrainingModel, ids: Tensor) -> Tensor:
     """What a model that trains computes for tokens (batch, tokens): (batch, tokens, vocabulary)."""
     places = model.family.position_ids(ids)
-    found: Tensor = model.model(input_ids=ids, position_ids=places, use_cache=False).logits
+    mask = model.mask(ids, None)
+    found: Tensor = model.model(input_ids=ids, attention_mask=mask, position_ids=places, use_cache=False).logits
     return found
 
 
@@ -84,3 +89,21 @@ def grown(
             if states[name]["weight"] is not None:
                 parameter.copy_(states[name]["weight"])
     return new, states
+
+
+def grown_between(old_stage: Stage, new_stage: Stage, seed: int = 0) -> tuple[PretrainingModel, PretrainingModel]:
+    """A randomised model of a stage, and what grows from it into the next."""
+    old = build(old_stage.shape, old_stage.unique_layers, seed=1)
+    with torch.no_grad():
+        for parameter in old.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+    new = build(new_stage.shape, new_stage.unique_layers, seed=2)
+    growth = growth_between(old_stage, new_stage, f"model.{FAMILIES[old_stage.shape.family].blocks}", seed)
+    weights = {name: parameter.detach() for name, parameter in old.named_parameters()}
+    with torch.no_grad():
+        for name, parameter in new.named_parameters():
+            sources = {source: weights[source] for source in growth.sources(name, set(weights))}
+            weight = growth.apply(name, WEIGHT, sources, Counters())
+            if weight is not None:
+                parameter.copy_(weight)
+    return old, new

@@ -10,14 +10,15 @@ from apollo_ds.growth.learned.operator import LearnedOperator
 from apollo_ds.models.families import FAMILIES
 from apollo_ds.models.shape import ModelShape
 
-FAMILY_NAMES = sorted(FAMILIES)
+FAMILY_NAMES = sorted(name for name, family in FAMILIES.items() if not family.first_layer_is_unlike)
+"""Those whose layers can be mixed."""
 
 
 OPERATORS = [LiGO, Mango]
 
 
 def shape(family: str, layers: int, width: int = 1, ffn: int = 2) -> ModelShape:
-    return ModelShape(
+    return FAMILIES[family].shape_class(
         family=family,
         num_layers=layers,
         hidden_size=8 * width,

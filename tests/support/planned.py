@@ -3,9 +3,10 @@
 from typing import Any
 
 import torch
+from families import small_shape
 
 from apollo_ds.methods import METHODS, Run
-from apollo_ds.models.families import PRESETS, family_of
+from apollo_ds.models.families import FAMILIES, PRESETS, family_of
 from apollo_ds.models.shape import ModelShape
 from apollo_ds.schedule.learning_rate import LearningRate
 from apollo_ds.schedule.schedule import Schedule
@@ -17,11 +18,12 @@ BATCH, SEQ_LEN = 8, 128
 
 def shape(family: str, layers: int = 4, **changes: Any) -> ModelShape:
     sizes = {"hidden_size": 32, "num_heads": 2, "intermediate_size": 64, "vocab_size": 97}
-    return ModelShape(family=family, num_layers=layers, max_position_embeddings=32, **{**sizes, **changes})
+    values = {"max_position_embeddings": 32, **sizes, **changes}
+    return small_shape(FAMILIES[family], layers, **values)
 
 
-def stages(method: str, family: str, steps: int = 400, **options: Any) -> list[Stage]:
-    return METHODS[method](name=method, **options).stages(Run(shape(family), steps, seq_len=16))
+def stages(method: str, family: str, steps: int = 400, of: ModelShape | None = None, **options: Any) -> list[Stage]:
+    return METHODS[method](name=method, **options).stages(Run(of or shape(family), steps, seq_len=16))
 
 
 def schedule(planned: list[Stage]) -> Schedule:

@@ -8,22 +8,27 @@ from corpora import corpus
 
 from apollo_ds.config.load import resolve
 from apollo_ds.config.recipe import Recipe
+from apollo_ds.models.families import FAMILIES
 
 
 def tiny(family: str, out: Path | str, **changes: Any) -> Recipe:
-    """Six layers of 32 hidden, grown 1 -> 3 -> 6 unless `changes` says otherwise; fp32, ZeRO 1."""
-    prepared = corpus(family)
+    """Six layers of 32 hidden, grown 1 -> 3 -> 6 unless `changes` says otherwise; fp32, ZeRO 1.
+
+    Where the first layer is unlike the others, it is one more at each time.
+    """
+    prepared, first = corpus(family), int(FAMILIES[family].first_layer_is_unlike)
     values: dict[str, Any] = {
         "model": {
             "family": family,
-            "num_layers": 6,
+            "num_layers": first + 6,
             "hidden_size": 32,
             "num_heads": 2,
             "intermediate_size": 64,
             "vocab_size": prepared.vocab_size,
             "max_position_embeddings": 32,
+            **_own_sizes(family),
         },
-        "method": {"name": "apollo", "layers": [1, 3, 6], "grow_at": [0.25, 0.5]},
+        "method": {"name": "apollo", "layers": [first + 1, first + 3, first + 6], "grow_at": [0.25, 0.5]},
         "data": str(prepared.folder),
         "out": str(out),
         "steps": 20,
@@ -37,6 +42,12 @@ def tiny(family: str, out: Path | str, **changes: Any) -> Recipe:
         "deepspeed": zero(1),
     }
     return resolve({**values, **changes}, "test recipe")
+
+
+def _own_sizes(family: str) -> dict[str, Any]:
+    """Sizes at which what a family has of its own matters: grouped heads, a matrix of the head's own, windows."""
+    sizes = {"num_key_value_heads": 1, "tie_word_embeddings": family != "gpt_neox", "local_attention": 8}
+    return {key: value for key, value in sizes.items() if key in FAMILIES[family].shape_class.model_fields}
 
 
 def zero(stage: int, precision: str = "fp32") -> dict[str, Any]:

@@ -11,9 +11,14 @@ from torch import Tensor
 from apollo_ds.errors import UserError
 from apollo_ds.growth.learned.operator import LearnedOperator, Tensors, combine, combine_flops, noisy_copy
 from apollo_ds.growth.state import Shape
-from apollo_ds.models.axes import Dimension
+from apollo_ds.models.axes import Dimension, axis_size
+from apollo_ds.models.fused import join, number_of_parts, split
 
 _NOISE = 0.03
+_FUSED: dict[int, tuple[str, ...]] = {1: (), 2: ("unit", "gate"), 3: ("query", "key", "value")}
+"""What the parts of a parameter are called, by their number."""
+_ROLES = {"q_proj": "query", "k_proj": "key", "v_proj": "value"}
+"""What modules are called that make one of these, where their own names are others."""
 
 
 class _Part(NamedTuple):
@@ -30,17 +35,19 @@ class LiGO(LearnedOperator):
 
     Whatever reads or writes the residual stream is widened by the embedding's matrix; query, key, value and
     feed-forward units have a matrix in each new layer, which what consumes them shares (the attention output the
-    value's). The units of BERT's head transform have their own, and so has GPT-2's last normalisation. A matrix keeps
-    the old units, and the rows of the new ones are learned. Where only the width or only the depth grows, only that
-    is learned. This tying is that of the published code; the paper ties by old layer. Of the published code's choices
-    one is left out: it unties BERT's decoder from the embedding and widens it by a matrix of its own. Here they stay
-    one tensor, as in the model that trains.
+    value's; where several heads share a value, it has its own). Feed-forward units and their gates share one. The units
+    of BERT's head transform have their own, and so has GPT-2's last normalisation. A matrix keeps the old units, and
+    the rows of the new ones are learned. Where only the width or only the depth grows, only that is learned. This tying
+    is that of the published code; the paper ties by old layer. Of the published code's choices one is left out: it
+    unties BERT's decoder from the embedding and widens it by a matrix of its own. Here they stay one tensor, as in the
+    model that trains.
 
     Raises:
         UserError: neither the hidden size nor the depth grows.
     """
 
     operator_name: ClassVar[str] = "ligo"
+    mixes_all: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -84,13 +91,13 @@ class LiGO(LearnedOperator):
     def weight_from(self, name: str, tensors: Tensors, shared: Tensors) -> Tensor:
         """See `LearnedOperator`."""
         layer, _ = self.place(name)
-        parts, position = self._parts(name), self._fused_position(name) or 0
-        old = [tensors[source].chunk(len(parts), position) for source in self._old_names(name)]
+        parts, dimensions = self._parts(name), self.dimensions(name)
+        old = [split(tensors[source], dimensions, self.old.num_heads) for source in self._old_names(name)]
         new = []
         for part, pieces in zip(parts, zip(*old, strict=True), strict=True):
             depth = tensors[part.depth][layer] if part.depth else None
             new.append(combine(pieces, depth, [shared[key] if key else None for key in part.widths]))
-        return new[0] if len(new) == 1 else torch.cat(new, position)
+        return join(new, dimensions, self.new.num_heads)
 
     def making_flops(self) -> int:
         """See `LearnedOperator`."""
@@ -106,17 +113,13 @@ class LiGO(LearnedOperator):
         layer, kind = self.place(name)
         return (name,) if layer is None or self.old_layers == self.new_layers else self.in_old_layers(kind)
 
-    def _fused_position(self, name: str) -> int | None:
-        """The dimension along which query, key and value lie end to end; None where they do not."""
-        axes = [dimension.axis if dimension else None for dimension in self.dimensions(name)]
-        return axes.index("qkv") if "qkv" in axes else None
-
     def _parts(self, name: str) -> list[_Part]:
         layer, kind = self.place(name)
-        fused = self._fused_position(name) is not None
+        own = kind.rpartition(".")[0].rpartition(".")[2]
+        modules = _FUSED[number_of_parts(self.dimensions(name))] or (_ROLES.get(own, own),)
         parts = []
-        for module in ("query", "key", "value") if fused else (kind.rpartition(".")[0].rpartition(".")[2],):
-            depth = f"depth.{kind}.{module}" if fused else f"depth.{kind}"
+        for module in modules:
+            depth = f"depth.{kind}.{module}" if len(modules) > 1 else f"depth.{kind}"
             widths = tuple(self._width(layer, module, dimension) for dimension in self.dimensions(name))
             parts.append(_Part(depth if layer is not None and self.old_layers != self.new_layers else None, widths))
         return parts
@@ -125,9 +128,10 @@ class LiGO(LearnedOperator):
         """The coefficient that widens a dimension of a module's parameter."""
         if dimension is None or not self._grows(dimension):
             return None
-        if dimension.axis in ("heads", "qkv"):
-            return f"width.{layer}.{'value' if dimension.side == 'in' else module}"
-        if dimension.axis == "ffn":
+        if dimension.axis in ("heads", "key_value", "qkv", "qkv_by_head"):
+            reads = "value" if self.new.key_value_heads == self.new.num_heads else "output"
+            return f"width.{layer}.{reads if dimension.side == 'in' else module}"
+        if dimension.axis in ("ffn", "gated"):
             return f"width.{layer}.ffn"
         return "width.final" if dimension == Dimension("embedding", "final") else f"width.{dimension.axis}"
 
@@ -136,7 +140,7 @@ class LiGO(LearnedOperator):
         return new != old
 
     def _sizes(self, dimension: Dimension) -> tuple[int, int]:
-        """New and old number of units; of each of the three where they are fused."""
-        if dimension.axis == "ffn":
-            return self.new.intermediate_size, self.old.intermediate_size
-        return self.new.hidden_size, self.old.hidden_size
+        """New and old number of units; of each part where several are fused."""
+        parts = number_of_parts((dimension,))
+        new, old = (axis_size(dimension.axis, shape) // parts for shape in (self.new, self.old))
+        return new, old

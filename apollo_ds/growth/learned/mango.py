@@ -14,6 +14,8 @@ from torch import Tensor
 from apollo_ds.errors import UserError
 from apollo_ds.growth.learned.operator import LearnedOperator, Tensors, combine, combine_flops, noisy_copy
 from apollo_ds.growth.state import Shape
+from apollo_ds.models.axes import Dimensions, axis_size
+from apollo_ds.models.fused import join, number_of_parts, split
 from apollo_ds.models.shape import ModelShape
 
 _BLOCK, _LAYER, _OUT, _IN = ("core.block", "core.layer", "core.out", "core.in")
@@ -33,10 +35,17 @@ class Mango(LearnedOperator):
     """
 
     operator_name: ClassVar[str] = "mango"
+    mixes_all: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
         for shape in (self.old, self.new):
+            if {axis_size(axis, shape) for axis in ("heads", "key_value")} != {shape.hidden_size}:
+                raise UserError(
+                    "method: mango cuts matrices into square blocks of the hidden size, which those of grouped heads "
+                    "or of heads with a size of their own are not; use num_key_value_heads equal to num_heads, or "
+                    "another method"
+                )
             if shape.intermediate_size % shape.hidden_size:
                 raise UserError(
                     f"method: mango cuts feed-forward matrices into square blocks; make intermediate_size "
@@ -47,7 +56,7 @@ class Mango(LearnedOperator):
     def coefficient_shapes(self) -> dict[str, Shape]:
         """See `LearnedOperator`: the four cores."""
         hidden = (self.new.hidden_size, self.old.hidden_size)
-        blocks = tuple(sum(self._blocks(kind, shape) for kind in self._matrices) for shape in (self.new, self.old))
+        blocks = tuple(sum(self._all_blocks(kind, shape) for kind in self._matrices) for shape in (self.new, self.old))
         return {_BLOCK: blocks, _LAYER: (self.new_layers, self.old_layers), _OUT: hidden, _IN: hidden}
 
     def initial(self, name: str, seed: int) -> Tensor:
@@ -83,14 +92,20 @@ class Mango(LearnedOperator):
             return combine([tensors[name]], None, cores)
         depth, hidden = tensors[_LAYER][layer], self.old.hidden_size
         if kind in self._matrices:
-            first = sum(self._blocks(before, self.new) for before in self._matrices[: self._matrices.index(kind)])
-            mixing = tensors[_BLOCK][first : first + self._blocks(kind, self.new)]
+            first = sum(self._all_blocks(before, self.new) for before in self._matrices[: self._matrices.index(kind)])
+            mixing = tensors[_BLOCK][first : first + self._all_blocks(kind, self.new)]
             mixing = (depth.unsqueeze(1) * mixing.unsqueeze(1)).flatten(1)
             blocks = (mixing @ shared[_STACK]).view(-1, hidden, hidden)
             return self._joined(name, tensors[_OUT] @ blocks @ tensors[_IN].T)
-        pieces = [tensors[old].view(-1, hidden) for old in self.in_old_layers(kind)]
-        index, _ = _tiled(len(pieces[0]), self._blocks(kind, self.new))
-        return combine([piece[index] for piece in pieces], depth, [None, *cores]).flatten()
+        if cores == [None]:
+            return combine([tensors[old] for old in self.in_old_layers(kind)], depth, [])
+        dimensions = self.dimensions(name)
+        old = [split(tensors[source], dimensions, self.old.num_heads) for source in self.in_old_layers(kind)]
+        index, _ = _tiled(self._blocks(kind, self.old), self._blocks(kind, self.new))
+        parts = [[part.view(-1, hidden)[index] for part in same] for same in zip(*old, strict=True)]
+        return join(
+            [combine(pieces, depth, [None, *cores]).flatten() for pieces in parts], dimensions, self.new.num_heads
+        )
 
     def making_flops(self) -> int:
         """See `LearnedOperator`."""
@@ -103,11 +118,11 @@ class Mango(LearnedOperator):
                 cores = [core for used in self._cores(name) if used]
                 total += combine_flops(prod(self.old_shapes[name]), cores, learned=False) if len(shape) == 2 else 0
             else:
-                blocks = self._blocks(kind, self.new)
+                blocks = self._all_blocks(kind, self.new)
                 if kind in self._matrices:
                     mixed = self.old_layers * self.coefficient_shapes[_BLOCK][1]
                     total += 2 * (2 * blocks * mixed * old**2) + combine_flops(blocks * old**2, [core, core], True)
-                else:
+                elif any(self._cores(name)):
                     total += combine_flops(blocks * old, [core], True)
         return total
 
@@ -122,15 +137,14 @@ class Mango(LearnedOperator):
         sides = [dimension.side if dimension else None for dimension in self.dimensions(name)]
         return [None if side is None else _OUT if side == "out" else _IN for side in sides]
 
-    def _cut_position(self, name: str) -> int:
-        """The dimension along which the blocks of a parameter lie end to end."""
-        axes = [dimension.axis if dimension else None for dimension in self.dimensions(name)]
-        return next((position for position, axis in enumerate(axes) if axis in ("qkv", "ffn")), 0)
-
     def _blocks(self, kind: str, shape: ModelShape) -> int:
-        """How many pieces of h a parameter of a layer has."""
+        """How many pieces of h each part of a parameter of a layer has."""
         axes = {dimension.axis for dimension in self.dimensions(self.in_old_layers(kind)[0]) if dimension}
-        return shape.intermediate_size // shape.hidden_size if "ffn" in axes else 3 if "qkv" in axes else 1
+        return shape.intermediate_size // shape.hidden_size if axes & {"ffn", "gated"} else 1
+
+    def _all_blocks(self, kind: str, shape: ModelShape) -> int:
+        """How many pieces of h a parameter of a layer has."""
+        return self._blocks(kind, shape) * number_of_parts(self.dimensions(self.in_old_layers(kind)[0]))
 
     def _tiled_blocks(self) -> tuple[list[int], Tensor]:
         """The old block that each new one copies, and among how many such copies what it consumes is shared."""
@@ -138,24 +152,36 @@ class Mango(LearnedOperator):
         copies: list[Tensor] = []
         first = 0
         for kind in self._matrices:
-            old = self._blocks(kind, self.old)
+            old, name = self._blocks(kind, self.old), self.in_old_layers(kind)[0]
             blocks, counts = _tiled(old, self._blocks(kind, self.new))
-            name = self.in_old_layers(kind)[0]
-            consumes = self._cores(name)[self._cut_position(name)] == _IN
-            index += [first + block for block in blocks]
-            copies.append(counts if consumes else torch.ones_like(counts))
-            first += old
+            consumes = self._cores(name)[_cut_position(self.dimensions(name))] == _IN
+            for _ in range(number_of_parts(self.dimensions(name))):
+                index += [first + block for block in blocks]
+                copies.append(counts if consumes else torch.ones_like(counts))
+                first += old
         return index, torch.cat(copies)
 
     def _cut(self, name: str, matrix: Tensor) -> Tensor:
         """The blocks of a matrix; (blocks, out, in)."""
-        blocks = torch.stack(matrix.split(self.old.hidden_size, self._cut_position(name)))
+        dimensions = self.dimensions(name)
+        parts = split(matrix, dimensions, self.old.num_heads)
+        position = _cut_position(dimensions)
+        blocks = torch.stack([block for part in parts for block in part.split(self.old.hidden_size, position)])
         return blocks if self._cores(name)[0] == _OUT else blocks.mT
 
     def _joined(self, name: str, blocks: Tensor) -> Tensor:
         """The matrix of blocks (blocks, out, in)."""
+        dimensions = self.dimensions(name)
         blocks = blocks if self._cores(name)[0] == _OUT else blocks.mT
-        return torch.cat(list(blocks), self._cut_position(name))
+        parts = [torch.cat(list(part), _cut_position(dimensions)) for part in blocks.chunk(number_of_parts(dimensions))]
+        return join(parts, dimensions, self.new.num_heads)
+
+
+def _cut_position(dimensions: Dimensions) -> int:
+    """The dimension along which the blocks of a parameter lie end to end."""
+    axes = [dimension.axis if dimension else None for dimension in dimensions]
+    cut = ("qkv", "qkv_by_head", "ffn", "gated")
+    return next((position for position, axis in enumerate(axes) if axis in cut), 0)
 
 
 def _tiled(old: int, new: int) -> tuple[list[int], Tensor]:

@@ -34,6 +34,8 @@ class LearnedOperator(ABC):
 
     operator_name: ClassVar[str]
     """What a stage calls it."""
+    mixes_all: ClassVar[bool]
+    """Whether layers are mixed also where their number stays the same."""
 
     old: ModelShape
     old_layers: int
@@ -42,6 +44,12 @@ class LearnedOperator(ABC):
 
     def __post_init__(self) -> None:
         width_between(self.old, self.new, "tiled", seed=0)  # raises where one cannot grow into the other
+        family = family_of(self.new)
+        if family.first_layer_is_unlike and (self.mixes_all or self.new_layers != self.old_layers):
+            raise UserError(
+                f"method: {self.operator_name} mixes all layers, and the first of a {self.new.family} lacks a part "
+                "that the others have; use a method that copies layers, such as staged"
+            )
         if self.new_layers < self.old_layers:
             raise UserError(f"method: a source of {self.old_layers} layers cannot grow to {self.new_layers}")
 

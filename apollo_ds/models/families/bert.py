@@ -76,6 +76,7 @@ class Bert(Family):
             hidden_dropout_prob=shape.dropout,
             attention_probs_dropout_prob=shape.dropout,
             initializer_range=shape.initializer_range,
+            layer_norm_eps=shape.norm_epsilon,
             pad_token_id=None,
         )
 

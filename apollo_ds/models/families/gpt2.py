@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from pydantic import Field
+
 from apollo_ds.models.axes import FFN_IN, FFN_OUT, FINAL, HEADS_IN, IN, OUT, QKV_OUT
 from apollo_ds.models.family import Family
 from apollo_ds.models.shape import ModelShape
@@ -12,8 +14,15 @@ if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel
 
 
-def _preset(num_layers: int, hidden_size: int) -> ModelShape:
-    return ModelShape(
+class Gpt2Shape(ModelShape):
+    """The sizes of a GPT-2."""
+
+    norm_epsilon: float = Field(default=1e-5, gt=0, le=1)
+    """See `ModelShape`."""
+
+
+def _preset(num_layers: int, hidden_size: int) -> Gpt2Shape:
+    return Gpt2Shape(
         family="gpt2",
         num_layers=num_layers,
         hidden_size=hidden_size,
@@ -47,6 +56,7 @@ class Gpt2(Family):
     )
     residual_outputs = r"\.c_proj\.(weight|bias)"
     normalisations = r"ln_[12f]\.(weight|bias)"
+    shape_class = Gpt2Shape
     presets: ClassVar[Mapping[str, ModelShape]] = {
         "gpt2-small-12": _preset(12, 512),  # Apollo's GPT-Small, from which bert2BERT and LiGO grow GPT-base there
         "gpt2-base": _preset(12, 768),
@@ -78,6 +88,7 @@ class Gpt2(Family):
             embd_pdrop=shape.dropout,
             attn_pdrop=shape.dropout,
             initializer_range=shape.initializer_range,
+            layer_norm_epsilon=shape.norm_epsilon,
             pad_token_id=None,
         )
 

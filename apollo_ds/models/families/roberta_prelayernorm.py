@@ -68,6 +68,7 @@ class RobertaPreLayerNorm(Family):
             hidden_dropout_prob=shape.dropout,
             attention_probs_dropout_prob=shape.dropout,
             initializer_range=shape.initializer_range,
+            layer_norm_eps=shape.norm_epsilon,
         )
 
     def position_ids(self, input_ids: "Tensor", places: "Tensor | None" = None) -> "Tensor | None":

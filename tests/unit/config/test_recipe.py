@@ -134,7 +134,11 @@ def test_a_recorded_method_without_an_option_has_what_it_did_then(
         ("learning_rate=-1e-4", "learning_rate: must be greater than 0, not -0.0001"),
         ("adam_betas=0.9", "adam_betas: must be a list, not 0.9"),
         ("lr_schedule=cosin", "lr_schedule: choose one of cosine, linear, wsd, constant, not 'cosin'"),
-        ("model.family=t5", "model.family: there is no 't5'; choose one of bert, gpt2, roberta_prelayernorm"),
+        (
+            "model.family=t5",
+            "model.family: there is no 't5'; choose one of bert, gpt2, gpt_neox, "
+            "llama, modernbert, qwen3, roberta_prelayernorm",
+        ),
         ("model.num_heads=7", "model: num_heads 7 does not divide hidden_size 512"),
         ("model=bert-bas", "model: there is no preset 'bert-bas'; did you mean bert-base?"),
         ("model=", "model: "),
@@ -147,7 +151,11 @@ def test_a_recorded_method_without_an_option_has_what_it_did_then(
         ("method=[apollo, dlp]", "method[1]: there is no 'dlp'; choose one of apollo, bert2bert"),
         ("method=[apollo, {name: pld, thetas: 1}]", "unknown key method[1].thetas; did you mean method[1].theta?"),
         ("method=[apollo, {name: pld, theta: 9}]", "method[1].theta: must be at most 1, not 9"),
-        ("model={fam: bert}", "model.family is missing; choose one of bert, gpt2, roberta_prelayernorm"),
+        (
+            "model={fam: bert}",
+            "model.family is missing; choose one of bert, gpt2, gpt_neox, "
+            "llama, modernbert, qwen3, roberta_prelayernorm",
+        ),
         ("model=3", "model: there is no preset '3'; choose one of bert-small"),
         ("out=", "out: is empty; name a folder"),
         ("deepspeed=[1]", "deepspeed: must be a mapping, not [1]"),

@@ -19,6 +19,7 @@ from apollo_ds.growth.learned.model import LearnedGrowthModel, flat_name
 from apollo_ds.growth.learned.operator import LearnedOperator
 from apollo_ds.growth.learned.transitions import IntoLearning, OutOfLearning
 from apollo_ds.models.families import family_of
+from apollo_ds.models.fused import number_of_parts
 from apollo_ds.models.pretraining import PretrainingModel
 
 TEXT = "a small model knows what a large one is about to learn, so let it teach the large one how to begin. " * 4
@@ -69,7 +70,7 @@ def test_mango_begins_with_the_small_models_function_but_for_noise(
     noisy = float(learning_model(operator)(*batch()).detach())
     monkeypatch.setattr("apollo_ds.growth.learned.mango._NOISE", 0.0)
     assert float(learning_model(operator)(*batch()).detach()) == pytest.approx(before, abs=1e-5)
-    assert 1e-4 < abs(noisy - before) < 0.1
+    assert 3e-5 < abs(noisy - before) < 0.1
 
 
 def plain_small(operator: LearnedOperator) -> PretrainingModel:
@@ -83,7 +84,7 @@ def plain_small(operator: LearnedOperator) -> PretrainingModel:
 def test_it_computes_what_the_plain_model_of_its_weights_does(operator: LearnedOperator) -> None:
     model = learning_model(operator)
     filled = plain(operator, model.large_weights())
-    for order in (tuple(range(operator.new_layers)), (0, 0, 1)):
+    for order in (tuple(range(operator.new_layers)), (0, 0, 1)[: operator.new_layers]):
         model.run_in_order(order)
         filled.run_in_order(order)
         assert torch.allclose(model(*batch()), filled(*batch()), rtol=0, atol=1e-5)
@@ -120,12 +121,15 @@ def test_only_the_coefficients_learn_and_they_lower_the_loss(operator: LearnedOp
 
 @pytest.mark.parametrize("family", FAMILY_NAMES)
 def test_number_of_coefficients(family: str) -> None:
-    """With old and new layers l, L; hidden sizes h, H; feed-forward sizes f, F; 16 kinds of parameter in a layer."""
+    """With old and new layers l, L; hidden sizes h, H; feed-forward sizes f, F; k kinds of parameter in a layer."""
     l, L, h, H, f, F = 2, 5, 8, 24, 16, 48  # noqa: E741
     ligo, mango = (between(kind, family, (l, L), width=3) for kind in OPERATORS)
     outside = 2 * (H - h) * h
-    assert count(ligo) == outside + L * (3 * (H - h) * h + (F - f) * f) + 16 * L * l
-    assert count(mango) == 2 * H * h + L * l + (4 + 2 * F // H) * (4 + 2 * f // h)
+    first = [name for name in ligo.new_shapes if ligo.place(name)[0] == 0]
+    k = sum(number_of_parts(ligo.dimensions(name)) for name in first)
+    m = 3 if family_of(ligo.new).is_gated else 2  # matrices of the feed-forward part
+    assert count(ligo) == outside + L * (3 * (H - h) * h + (F - f) * f) + k * L * l
+    assert count(mango) == 2 * H * h + L * l + (4 + m * F // H) * (4 + m * f // h)
 
 
 def count(operator: LearnedOperator) -> int:

@@ -102,7 +102,7 @@ def test_mango_with_identity_cores_copies(family: str) -> None:
         assert torch.equal(weight, weights[depth.source(name)]), name
 
 
-@pytest.mark.parametrize("family", FAMILY_NAMES)
+@pytest.mark.parametrize("family", ["bert", "gpt2", "roberta_prelayernorm"])
 def test_mango_is_the_product_of_its_cores(family: str) -> None:
     """The definition, written out over the blocks of both models."""
     operator = between(Mango, family, (2, 3), width=2)

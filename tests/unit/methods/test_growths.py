@@ -5,38 +5,14 @@ from itertools import pairwise
 
 import pytest
 import torch
+from growths import grown_between
 from planned import batch, shape, stages
-from small_models import build
-
-from apollo_ds.growth.counters import WEIGHT, Counters
-from apollo_ds.growth.depth_and_width import growth_between
-from apollo_ds.models.families import FAMILIES
-from apollo_ds.models.pretraining import PretrainingModel
-from apollo_ds.schedule.stage import Stage
-
-
-def grown(old_stage: Stage, new_stage: Stage, seed: int = 0) -> tuple[PretrainingModel, PretrainingModel]:
-    """A randomised model of the old stage, and what grows from it."""
-    old = build(old_stage.shape, old_stage.unique_layers, seed=1)
-    with torch.no_grad():
-        for parameter in old.parameters():
-            parameter.add_(0.1 * torch.randn_like(parameter))
-    new = build(new_stage.shape, new_stage.unique_layers, seed=2)
-    growth = growth_between(old_stage, new_stage, f"model.{FAMILIES[old_stage.shape.family].blocks}", seed)
-    weights = {name: parameter.detach() for name, parameter in old.named_parameters()}
-    with torch.no_grad():
-        for name, parameter in new.named_parameters():
-            sources = {source: weights[source] for source in growth.sources(name, set(weights))}
-            weight = growth.apply(name, WEIGHT, sources, Counters())
-            assert weight is not None
-            parameter.copy_(weight)
-    return old, new
 
 
 def test_compound_grow_s_widening_is_exact_and_its_copies_part() -> None:
     before, after = stages("compound_grow", "bert")[:2]
     before = replace(before, unique_layers=after.unique_layers)
-    small, large = grown(before, after)
+    small, large = grown_between(before, after)
     assert float(small(*batch(small.shape))) == pytest.approx(float(large(*batch(large.shape))), abs=1e-5)
     large(*batch(large.shape)).backward()
     gradient = large.model.get_parameter("bert.encoder.layer.0.intermediate.dense.weight").grad
@@ -49,7 +25,7 @@ def test_compound_grow_s_widening_is_exact_and_its_copies_part() -> None:
 def test_growths_that_preserve_a_pre_norm_function(family: str, method: str) -> None:
     planned = stages(method, family, **({"width": "tiled"} if method == "net2net" else {}))
     for before, after in pairwise(planned):
-        old, new = grown(before, after)
+        old, new = grown_between(before, after)
         assert float(old(*batch(old.shape))) == pytest.approx(float(new(*batch(new.shape))), abs=2e-5)
 
 
@@ -57,7 +33,7 @@ def test_block_diagonal_doubling_halves_every_gradient_but_the_final_norm_s() ->
     new = stages("scratch", "gpt2")[0]
     new = replace(new, growth=replace(new.growth, width="block_diagonal"))
     old = replace(new, shape=shape("gpt2", hidden_size=16, num_heads=1, intermediate_size=32))
-    small, large = grown(old, new)
+    small, large = grown_between(old, new)
     for model in (small, large):
         model(*batch(model.shape)).backward()
     name = "transformer.h.1.mlp.c_fc.weight"

@@ -10,8 +10,9 @@ from unittest.mock import patch
 import pytest
 import torch
 from emulated_gpu import flex_on_a_cpu
+from families import VARIANTS, plus_first, small_map, small_shape
 from growths import depth_map, grown, randomised
-from operators import between, small_weights
+from operators import FAMILY_NAMES, between, small_weights
 from small_models import build, filled
 from torch import Tensor, nn
 from torch._dynamo.testing import CompileCounter
@@ -19,13 +20,11 @@ from torch._dynamo.testing import CompileCounter
 from apollo_ds.growth.learned.ligo import LiGO
 from apollo_ds.growth.learned.model import LearnedGrowthModel, flat_name
 from apollo_ds.growth.weights_and_moments import Growth
-from apollo_ds.models.families import FAMILIES
 from apollo_ds.models.family import Family
-from apollo_ds.models.layer_map import interpolate
 from apollo_ds.models.pretraining import Batch, PretrainingModel
 from apollo_ds.models.shape import ModelShape
 
-every_family = pytest.mark.parametrize("family", FAMILIES.values(), ids=FAMILIES)
+every_family = pytest.mark.parametrize("family", VARIANTS.values(), ids=VARIANTS)
 LENGTHS = ([3, 8, 1, 4], [16], [7, 9])
 TOKENS = 16
 PLACES = torch.tensor([[place for length in lengths for place in range(length)] for lengths in LENGTHS])
@@ -33,7 +32,7 @@ PLACES = torch.tensor([[place for length in lengths for place in range(length)] 
 
 def shape(family: Family, layers: int) -> ModelShape:
     sizes = {"hidden_size": 32, "num_heads": 2, "intermediate_size": 24, "vocab_size": 31}
-    return ModelShape(family=family.name, num_layers=layers, max_position_embeddings=TOKENS, **sizes)
+    return small_shape(family, layers, max_position_embeddings=TOKENS, **sizes)
 
 
 def samples(of: ModelShape, seed: int = 3) -> Batch:
@@ -104,19 +103,19 @@ def test_without_places_they_see_each_other(family: Family) -> None:
 @every_family
 @pytest.mark.parametrize(("old", "new"), [(1, 3), (2, 4), (3, 9)])
 def test_interpolation_keeps_the_loss_to_the_bit_at_every_depth(family: Family, old: int, new: int) -> None:
-    small = randomised(build(shape(family, 12), old, seed=1))
-    large, _ = grown(small, Growth(depth_map(family.name, interpolate(old, new))), small.shape)
+    small = randomised(build(shape(family, plus_first(family, 12)), plus_first(family, old), seed=1))
+    large, _ = grown(small, Growth(depth_map(family.name, small_map(family, "interpolate", old, new))), small.shape)
     batch = samples(small.shape)
     with torch.no_grad():
         for depth in range(new, 13):
-            small.run_in_order(interpolate(old, depth))
-            large.run_in_order(interpolate(new, depth))
+            small.run_in_order(small_map(family, "interpolate", old, depth))
+            large.run_in_order(small_map(family, "interpolate", new, depth))
             assert torch.equal(small(*batch), large(*batch)), depth
 
 
-@every_family
-def test_a_growth_that_is_learned_parts_documents_too(family: Family) -> None:
-    operator = between(LiGO, family.name, (2, 4))
+@pytest.mark.parametrize("family", FAMILY_NAMES)
+def test_a_growth_that_is_learned_parts_documents_too(family: str) -> None:
+    operator = between(LiGO, family, (2, 4))
     learning = filled(LearnedGrowthModel(operator), seed=3)
     with torch.no_grad():
         for name, weight in small_weights(operator).items():

@@ -32,7 +32,7 @@ def made_whole(family: Family, depth: int, layers: int, seed: int) -> PreTrained
 
 
 def empty(family: Family, depth: int, layers: int) -> PreTrainedModel:
-    return without_weights(family.model_class(), family.config(shape(family.name, layers)), depth)
+    return without_weights(family.model_class(), family.config(shape(family.name, depth)), layers)
 
 
 @every_family

@@ -1,0 +1,73 @@
+"""Qwen3 (Yang et al. 2025): a Llama whose queries and keys are normalised, with heads of a size of their own."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, ClassVar, Self
+
+from pydantic import Field, PositiveInt, model_validator
+
+from apollo_ds.models.families.llama import Llama, LlamaShape
+from apollo_ds.models.shape import ModelShape
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig, PreTrainedModel
+
+
+class Qwen3Shape(LlamaShape):
+    """The sizes of a Qwen3."""
+
+    kept: ClassVar[Sequence[str]] = (*LlamaShape.kept, "head_dim")
+
+    norm_epsilon: float = Field(default=1e-6, gt=0, le=1)
+    """See `ModelShape`."""
+    rope_theta: float = Field(default=1_000_000.0, ge=1, le=1e12)
+    """See `LlamaShape`."""
+    head_dim: PositiveInt = Field(default_factory=lambda sizes: sizes["hidden_size"] // sizes["num_heads"])
+    """Units of a head; by default `hidden_size` divided by `num_heads`."""
+
+    @property
+    def head_size(self) -> int:
+        """See `ModelShape`."""
+        return self.head_dim
+
+    @model_validator(mode="after")
+    def _heads_divide_hidden_size(self) -> Self:
+        """They need not: what they put out has a width of its own."""
+        return self
+
+
+class Qwen3(Llama):
+    """`Qwen3ForCausalLM`."""
+
+    name = "qwen3"
+    dimensions_by_name = ((r"self_attn\.[qk]_norm\.weight", (None,)), *Llama.dimensions_by_name)
+    normalisations = r"(layernorm|norm|[qk]_norm)\.weight"
+    shape_class: ClassVar[type[LlamaShape]] = Qwen3Shape
+    presets: ClassVar[Mapping[str, ModelShape]] = {
+        "qwen3-0.6b": Qwen3Shape(
+            family="qwen3",
+            num_layers=28,
+            hidden_size=1024,
+            num_heads=16,
+            num_key_value_heads=8,
+            head_dim=128,
+            intermediate_size=3072,
+            vocab_size=151936,
+            max_position_embeddings=40960,
+        ),
+    }
+
+    def model_class(self) -> "type[PreTrainedModel]":
+        """See `Family`."""
+        from transformers import Qwen3ForCausalLM
+
+        return Qwen3ForCausalLM
+
+    def config(self, shape: ModelShape) -> "PretrainedConfig":
+        """See `Family`."""
+        from transformers import Qwen3Config
+
+        return Qwen3Config(**self._settings(shape))
+
+    def layer_parameters(self, shape: ModelShape) -> int:
+        """A Llama's, and the normalisations of queries and keys: two head sizes."""
+        return super().layer_parameters(shape) + 2 * shape.head_size

@@ -1,0 +1,71 @@
+"""What a growth does to the function that is evaluated, in words: whether it is exact, or what changes it."""
+
+from collections.abc import Sequence
+
+from apollo_ds.models.families import family_of
+from apollo_ds.models.layer_map import LayerMap, placed
+from apollo_ds.schedule.stage import Stage
+
+_Runs = list[tuple[int, str]]
+"""The old layer that runs at each position, and the kind of its attention there."""
+
+
+def effect_of_growth(stages: Sequence[Stage], number: int) -> str:
+    """What entering a stage does to the function that is evaluated."""
+    if number == 0:
+        return "as in the source" if stages[0].source else "initialised"
+    old, new = stages[number - 1], stages[number]
+    if new.continues(old):
+        return "goes on"
+    if new.learned_growth:
+        return f"{new.learned_growth.operator} at its start"
+    if old.learned_growth:
+        return "unchanged"
+    changes = [*_effect_of_depth(old, new), *_effect_of_width(old, new)]
+    return ", ".join(changes) if changes else "unchanged"
+
+
+def _effect_of_depth(old: Stage, new: Stage) -> list[str]:
+    rule, a, b = new.growth, old.unique_layers, new.unique_layers
+    if a == b:
+        return []
+    if rule.noise and rule.new_layers == "copy":
+        return ["changed (noise)"]
+    is_copy = rule.new_layers == "copy"
+    first = family_of(new.shape).first_layer_is_unlike
+    origin = placed(rule.layer_map, a, b, first)
+    before, after = _runs(old, tuple(range(a))), _runs(new, origin)
+    if not is_copy and _adds_nothing(new):
+        positions = new.map_to(new.evaluation_depth)
+        after = [run for run, layer in zip(after, positions, strict=True) if origin[layer] not in origin[:layer]]
+    elif not is_copy:
+        return [f"changed ({rule.new_layers})"]
+    if before != after:
+        return [f"changed ({rule.layer_map if is_copy else rule.new_layers})"]
+    if not is_copy:
+        return []
+    return [f"unchanged (1+{a - 1} | 1+{b - 1})" if first else f"unchanged ({a} | {b})"]
+
+
+def _adds_nothing(new: Stage) -> bool:
+    return new.growth.new_layers in ("zero", "silent", "identity") and family_of(new.shape).is_pre_norm
+
+
+def _runs(stage: Stage, origin: LayerMap) -> _Runs:
+    depth = stage.evaluation_depth
+    kinds = family_of(stage.shape).attention_types(stage.shape) or [""] * depth
+    return [(origin[layer], kind) for layer, kind in zip(stage.map_to(depth), kinds, strict=False)]
+
+
+def _effect_of_width(old: Stage, new: Stage) -> list[str]:
+    before, after = old.shape, new.shape
+    changes = []
+    if before.norm_epsilon != after.norm_epsilon:
+        changes.append(f"norm_epsilon {before.norm_epsilon:g} -> {after.norm_epsilon:g}")
+    if (before.hidden_size, before.intermediate_size) == (after.hidden_size, after.intermediate_size):
+        return changes
+    # Normalisation needs every hidden unit copied equally often; feed-forward units do not pass through it.
+    rule, uniform = new.growth.width, after.hidden_size % before.hidden_size == 0
+    only_inner = after.hidden_size == before.hidden_size
+    exact = rule != "aki" and (only_inner or (uniform and rule != "net2net"))
+    return changes if exact else [*changes, f"wider ({rule})"]
