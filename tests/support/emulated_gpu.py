@@ -111,5 +111,6 @@ def flex_on_a_cpu() -> Iterator[None]:
 
     with ExitStack() as patches:
         patches.enter_context(patch.object(flex_attention, "_validate_device", lambda *_: None))
+        patches.enter_context(patch.object(flex_attention, "_warn_once", lambda *_, **__: None))  # that it is slow
         patches.enter_context(patch.object(integration, "compile_friendly_flex_attention", uncompiled))
         yield
