@@ -33,6 +33,13 @@ class Family(ABC):
     """Whether feed-forward units are multiplied by gates. Where both are zero, neither gets a gradient."""
     first_layer_is_unlike: ClassVar[bool] = False
     """Whether the first layer lacks a part that all others have: it stays first, and is neither shared nor copied."""
+    is_rms_norm: ClassVar[bool] = False
+    """Whether normalisations of the hidden size leave the mean in (RMSNorm). LayerNorm takes it out."""
+    normalises_sums_only: ClassVar[bool] = False
+    """Whether each of these reads a sum of what embeddings and linear layers put out, as it is: nothing in the sum has
+    passed an activation or another normalisation. The mean of its units is then itself such a sum."""
+    shares_epsilon: ClassVar[bool] = False
+    """Whether normalisations of another size, which does not grow, have the same `norm_epsilon`."""
     backbone: ClassVar[str]
     """Path of the model without its head."""
     blocks: ClassVar[str]

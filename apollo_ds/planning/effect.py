@@ -1,11 +1,16 @@
 """What a growth does to the function that is evaluated, in words: whether it is exact, or what changes it."""
 
 from collections.abc import Sequence
+from math import isclose
 
 from apollo_ds.models.families import family_of
 from apollo_ds.models.layer_map import LayerMap, placed
+from apollo_ds.models.shape import ModelShape
 from apollo_ds.schedule.stage import Stage
 
+_EPSILON_TOLERANCE = 1e-6
+"""How far the epsilon of a normalisation may be from the one that keeps a function, as a part of that: it changes the
+function by less than fp32 rounds."""
 _Runs = list[tuple[int, str]]
 """The old layer that runs at each position, and the kind of its attention there."""
 
@@ -59,6 +64,8 @@ def _runs(stage: Stage, origin: LayerMap) -> _Runs:
 
 def _effect_of_width(old: Stage, new: Stage) -> list[str]:
     before, after = old.shape, new.shape
+    if new.growth.width == "averaged" and after.hidden_size % before.hidden_size:
+        return _effect_of_averaging(before, after)
     changes = []
     if before.norm_epsilon != after.norm_epsilon:
         changes.append(f"norm_epsilon {before.norm_epsilon:g} -> {after.norm_epsilon:g}")
@@ -69,3 +76,16 @@ def _effect_of_width(old: Stage, new: Stage) -> list[str]:
     only_inner = after.hidden_size == before.hidden_size
     exact = rule != "aki" and (only_inner or (uniform and rule != "net2net"))
     return changes if exact else [*changes, f"wider ({rule})"]
+
+
+def _effect_of_averaging(before: ModelShape, after: ModelShape) -> list[str]:
+    """What units that are no copies change; see `growth.extra_units`."""
+    family, part = family_of(after), 1 - (after.hidden_size % before.hidden_size) / after.hidden_size
+    epsilon = part * before.norm_epsilon
+    if not family.normalises_sums_only:
+        return ["wider (averaged)"]
+    if family.shares_epsilon:
+        return ["wider (averaged; other normalisations share norm_epsilon)"]
+    if isclose(after.norm_epsilon, epsilon, rel_tol=_EPSILON_TOLERANCE):
+        return []
+    return [f"wider (averaged; norm_epsilon must be {epsilon:.7g})"]  # so many digits as the tolerance needs
