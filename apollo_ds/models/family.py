@@ -29,6 +29,8 @@ class Family(ABC):
     """Whether the model learns by filling in masked tokens. Otherwise it continues text."""
     is_pre_norm: ClassVar[bool]
     """Whether a block normalises what it reads (pre-LN), so that its branches are added to what it was given."""
+    masked_fraction: ClassVar[float] = MASKED_FRACTION
+    """The part of a sample's tokens that a masked model is asked for."""
     is_gated: ClassVar[bool] = False
     """Whether feed-forward units are multiplied by gates. Where both are zero, neither gets a gradient."""
     first_layer_is_unlike: ClassVar[bool] = False
@@ -138,8 +140,8 @@ class Family(ABC):
         return self.scored_positions(seq_len) * (2 * shape.hidden_size * shape.vocab_size + transform)
 
     def scored_positions(self, seq_len: int) -> int:
-        """Positions of a sample that the loss is computed at: 15% of them in a masked model, else all."""
-        return max(1, round(MASKED_FRACTION * seq_len)) if self.is_masked else seq_len
+        """Positions of a sample that the loss is computed at: `masked_fraction` in a masked model, else all."""
+        return max(1, round(self.masked_fraction * seq_len)) if self.is_masked else seq_len
 
     def dimensions(self, name: str) -> Dimensions:
         """What the dimensions of a parameter mean.
