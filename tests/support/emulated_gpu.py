@@ -14,7 +14,6 @@ from torch.nn.attention import flex_attention
 from torch.overrides import TorchFunctionMode
 from torch.testing._internal.distributed.fake_pg import FakeStore
 from torch.utils._python_dispatch import TorchDispatchMode
-from transformers.integrations import flex_attention as integration
 
 _READS = {"_local_scalar_dense", "equal", "is_nonzero", "masked_select", "nonzero", "unique_consecutive", "_unique2"}
 """Operations whose result, or its size, the host reads: there it would wait for a GPU."""
@@ -105,12 +104,9 @@ def fp16_as_on_a_gpu() -> Iterator[None]:
 @contextmanager
 def flex_on_a_cpu() -> Iterator[None]:
     """FlexAttention as PyTorch defines it, uncompiled. On a CPU it refuses gradients, which only its kernel lacks."""
-
-    def uncompiled(query: Tensor, key: Tensor, value: Tensor, training: bool = False, **options: Any) -> Tensor:
-        return flex_attention.flex_attention(query, key, value, **options)
-
     with ExitStack() as patches:
         patches.enter_context(patch.object(flex_attention, "_validate_device", lambda *_: None))
         patches.enter_context(patch.object(flex_attention, "_warn_once", lambda *_, **__: None))  # that it is slow
-        patches.enter_context(patch.object(integration, "compile_friendly_flex_attention", uncompiled))
+        uncompiled = "apollo_ds.models.attention.compiled_flex_attention"
+        patches.enter_context(patch(uncompiled, lambda: flex_attention.flex_attention))
         yield

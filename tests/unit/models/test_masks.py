@@ -1,11 +1,14 @@
 """Attention with masks and shared keys: on every path what the formula gives in fp64, and its gradients."""
 
+from functools import partial
+from itertools import product
 from unittest.mock import patch
 
 import pytest
 import torch
 from emulated_gpu import HostWaits, flex_on_a_cpu
 from torch import Tensor, nn
+from torch._dynamo.testing import CompileCounter
 from torch.nn.attention.flex_attention import BlockMask
 from transformers import ModernBertConfig
 from transformers.masking_utils import create_bidirectional_sliding_window_mask
@@ -144,6 +147,22 @@ def test_attention_is_the_formula_s(
     for ours, theirs in zip(found, expected, strict=True):
         assert ours.shape == theirs.shape
         assert float((ours - theirs).norm() / theirs.norm()) < (1e-2 if half else 1e-6)
+
+
+def test_more_kinds_of_kernels_are_compiled_than_pytorch_usually_would() -> None:
+    """One for each kind of mask, number of heads, and with and without gradients; two for numbers of samples, tokens."""
+    torch.compiler.reset()
+    counter = CompileCounter()
+    with patch.object(torch, "compile", partial(torch.compile, backend=counter)):
+        flex = paths.compiled_flex_attention.__wrapped__()
+    with flex_on_a_cpu():
+        for heads, batch, tokens, window, trains in product((2, 4), (2, 3), (128, 256), (None, 8), (True, False)):
+            places = torch.arange(tokens).remainder(50).expand(batch, tokens)
+            mask = attention_mask(places, places, is_causal=True, window=window, in_blocks=True)
+            given = torch.randn(batch, heads, tokens, HEAD, requires_grad=trains)
+            with torch.set_grad_enabled(trains):
+                flex(given, given, given, block_mask=mask)
+    assert 8 < counter.frame_count < paths._MOST_KERNELS
 
 
 def test_products_copy_no_shared_keys() -> None:
