@@ -1,6 +1,7 @@
 """Runs from a source whose width does not divide the model's."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from ranks import pool
@@ -12,15 +13,24 @@ from apollo_ds.planning.effect import effect_of_growth
 SOURCE_STEPS, STEPS = 12, 6
 
 
+def sizes(family: str, hidden: int, epsilon: float) -> dict[str, Any]:
+    """Of a model with heads of 8 units, two of which share keys and values where the family has such groups."""
+    own = tiny(family, "unused").model.model_dump()
+    grouped = {"num_key_value_heads": hidden // 16} if "num_key_value_heads" in own else {}
+    wide = {"hidden_size": hidden, "num_heads": hidden // 8, "intermediate_size": 2 * hidden}
+    return {**own, **wide, **grouped, "norm_epsilon": epsilon}
+
+
 @pytest.mark.parametrize(("family", "stage"), [("gpt2", 3), ("llama", 1)])
 def test_a_growth_by_half_keeps_the_held_out_loss(family: str, stage: int, tmp_path: Path) -> None:
-    small = tiny(family, tmp_path / "source", method="scratch", steps=SOURCE_STEPS)
+    small = tiny(
+        family, tmp_path / "source", model=sizes(family, 32, epsilon=1e-2), method="scratch", steps=SOURCE_STEPS
+    )
     pool(2).run(train, small)
-    wider = {"hidden_size": 48, "num_heads": 3, "intermediate_size": 96}
     run = tiny(
         family,
         tmp_path / "run",
-        model={**small.model.model_dump(exclude={"num_key_value_heads"}), **wider, "norm_epsilon": 6.666667e-6},
+        model=sizes(family, 48, epsilon=6.666667e-3),
         method={
             "name": "bert2bert",
             "source": str(small.out),
@@ -31,6 +41,7 @@ def test_a_growth_by_half_keeps_the_held_out_loss(family: str, stage: int, tmp_p
         steps=STEPS,
         deepspeed=zero(stage),
     )
+
     assert effect_of_growth(run.schedule().stages, 1) == "unchanged"
     assert pool(2).run(train, run) == [None, None]
     growth = events(run, "growth")[0]

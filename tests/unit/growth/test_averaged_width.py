@@ -107,6 +107,8 @@ def test_the_epsilon_must_be_smaller_as_the_variance_is(family: Family) -> None:
     old, new = shapes(family, part=1.0)
     assert difference(*widened(old, new, torch.float64)) > 1e-3
     assert effect(old, new) == "wider (averaged; norm_epsilon must be 0.006666667)"
+    twice = new.model_copy(update={"norm_epsilon": 2 * EPSILON})
+    assert effect(old, twice) == "norm_epsilon 0.01 -> 0.02, wider (averaged; norm_epsilon must be 0.006666667)"
 
 
 @exact_families
@@ -125,7 +127,9 @@ def test_where_it_does_not_the_plan_says_so_and_it_is_nearer_than_tiling(family:
     same_epsilon = shapes(family, hidden, part=1.0)[1]
     assert not maps_between(old, new).is_exact
     shared = "; other normalisations share norm_epsilon" if family.name == "qwen3" else ""
-    assert effect(old, new) == f"wider (averaged{shared})"
+    changed = f"norm_epsilon 0.01 -> {new.norm_epsilon:g}"
+    assert effect(old, new) == f"{changed}, wider (averaged{shared})"
+    assert effect(old, same_epsilon) == f"wider (averaged{shared})"
     averaged, tiled = (
         sum(difference(*widened(old, of, torch.float64, rule, seed)) for seed in range(8)) / 8
         for of, rule in ((new, "averaged"), (same_epsilon, "tiled"))
@@ -196,6 +200,17 @@ def test_every_coordinate_of_the_extra_units_learns_and_for_itself(family: Famil
             assert all(part.all() for part in split(learned, dimensions, new.num_heads)), name
     words = large.model.get_input_embeddings().weight[:, 16:]
     assert len({tuple(column) for column in words.T.tolist()}) == 8
+
+
+@pytest.mark.parametrize(("name", "gradient"), [("llama", False), ("llama, untied", True)])
+def test_a_head_of_its_own_reads_the_extra_units_at_once(name: str, gradient: bool) -> None:
+    """One that is tied has zeros for them, since the embeddings write zeros, until these have learned."""
+    _, large = widened(*shapes(VARIANTS[name]), torch.float32)
+    loss(large, ORDER).backward()
+    last = large.model.get_parameter("model.layers.1.mlp.down_proj.weight").grad
+    assert last is not None
+    assert last[:16].all()
+    assert bool(last[16:].any()) == bool(last[16:].all()) == gradient
 
 
 # Gradients and moments
