@@ -21,6 +21,7 @@ from apollo_ds.config.recipe import Recipe
 from apollo_ds.engine import layout, restore
 from apollo_ds.engine.processes import Processes
 from apollo_ds.engine.side_channel import SideChannel
+from apollo_ds.models.families import FAMILIES
 from apollo_ds.models.flops import parameters
 from apollo_ds.planning.micro_batch import samples_at_once
 from apollo_ds.planning.traffic import checkpoint_bytes, growth_bytes, resume_bytes, step_bytes
@@ -76,13 +77,13 @@ def test_a_step_sends_what_the_plan_says(stage: int, precision: str, micro_batch
 
 
 @pytest.mark.parametrize("checkpointed", [False, True])
-@pytest.mark.parametrize("family", ["bert", "gpt2"])
+@pytest.mark.parametrize("family", ["bert", "gpt2", "gpt_neox", "llama", "modernbert"])
 def test_ranks_that_share_samples_exchange_what_the_plan_says(family: str, checkpointed: bool) -> None:
     recipe = tiny(family, "unused", deepspeed=configured(1), sequence_parallel=2, activation_checkpointing=checkpointed)
     assert check_step(recipe)["all_to_all_single"] > 0
 
 
-@pytest.mark.parametrize("family", ["bert", "gpt2", "roberta_prelayernorm"])
+@pytest.mark.parametrize("family", FAMILIES)
 def test_checkpointed_layers_are_gathered_once_more(family: str) -> None:
     check_step(tiny(family, "unused", deepspeed=configured(3), activation_checkpointing=True))
 
