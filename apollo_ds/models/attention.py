@@ -63,7 +63,8 @@ def _of_whole_samples(
 
 
 def _by_blocks(query: Tensor, key: Tensor, value: Tensor, mask: BlockMask, scale: float | None) -> Tensor:
-    flex = flex_attention if torch.compiler.is_compiling() else compiled_flex_attention()
+    compiled_around = torch.compiler.is_compiling()  # by `compile_blocks`
+    flex: Callable[..., Tensor] = flex_attention if compiled_around else compiled_flex_attention()
     result = flex(query, key, value, block_mask=mask, scale=scale, enable_gqa=query.shape[1] != key.shape[1])
     return result.transpose(1, 2).contiguous()
 
