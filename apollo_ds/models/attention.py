@@ -3,15 +3,16 @@
 Key and value may have fewer heads than the query: each then serves as many neighbouring heads of the query.
 """
 
+from collections.abc import Callable
+from functools import cache
 from math import gcd
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.attention.flex_attention import BlockMask
+from torch.nn.attention.flex_attention import BlockMask, flex_attention
 from transformers import AttentionInterface
-from transformers.integrations.flex_attention import flex_attention_forward
 
 from apollo_ds.models.masks import Mask
 from apollo_ds.models.sample_parts import SampleParts
@@ -20,6 +21,7 @@ ATTENTION = "apollo_ds"
 """What a model's configuration calls it."""
 _LONGEST_BY_PRODUCTS = 512
 """Tokens. The backward needs a probability for each pair of tokens; for longer samples these would fill most memory."""
+_MOST_KERNELS = 64
 
 
 def attention(
@@ -49,8 +51,8 @@ def _of_whole_samples(
     """
     scale, dropout = options.get("scaling"), options.get("dropout") or 0.0
     if isinstance(mask, BlockMask):
-        result: Tensor = flex_attention_forward(module, query, key, value, mask, scaling=scale, dropout=dropout)[0]
-        return result
+        assert not dropout, "FlexAttention knows none"
+        return _by_blocks(query, key, value, mask, scale)
     is_causal = options.get("is_causal")
     causal = bool(getattr(module, "is_causal", True) if is_causal is None else is_causal)
     tokens = query.shape[2]
@@ -58,6 +60,23 @@ def _of_whole_samples(
     if by_products and not dropout:
         return _by_products(query, key, value, mask, causal, scale or query.shape[3] ** -0.5)
     return _fused(query, key, value, mask, causal, scale, dropout)
+
+
+def _by_blocks(query: Tensor, key: Tensor, value: Tensor, mask: BlockMask, scale: float | None) -> Tensor:
+    compiled_around = torch.compiler.is_compiling()  # by `compile_blocks`
+    flex: Callable[..., Tensor] = flex_attention if compiled_around else compiled_flex_attention()
+    result = flex(query, key, value, block_mask=mask, scale=scale, enable_gqa=query.shape[1] != key.shape[1])
+    return result.transpose(1, 2).contiguous()
+
+
+@cache
+def compiled_flex_attention() -> Callable[..., Tensor]:
+    """FlexAttention's kernels, compiled for each kind of mask, with and without gradients, and twice for new sizes.
+
+    Beyond PyTorch's own limit, of 8, it would hold a score for each pair of tokens.
+    """
+    compiled = torch.compile(flex_attention, recompile_limit=_MOST_KERNELS)  # type: ignore[call-overload]
+    return cast(Callable[..., Tensor], compiled)
 
 
 def _by_products(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, causal: bool, scale: float) -> Tensor:

@@ -150,16 +150,16 @@ def test_attention_is_the_formula_s(
 
 
 def test_more_kinds_of_kernels_are_compiled_than_pytorch_usually_would() -> None:
-    """One for each kind of mask, number of heads, and with and without gradients; two for numbers of samples, tokens."""
+    """One for each kind of mask, and with and without gradients; two for different numbers of samples and of tokens."""
     torch.compiler.reset()
     counter = CompileCounter()
     with patch.object(torch, "compile", partial(torch.compile, backend=counter)):
         flex = paths.compiled_flex_attention.__wrapped__()
     with flex_on_a_cpu():
-        for heads, batch, tokens, window, trains in product((2, 4), (2, 3), (128, 256), (None, 8), (True, False)):
+        for batch, tokens, window, trains in product((2, 3), (128, 256), (None, 8), (True, False)):
             places = torch.arange(tokens).remainder(50).expand(batch, tokens)
             mask = attention_mask(places, places, is_causal=True, window=window, in_blocks=True)
-            given = torch.randn(batch, heads, tokens, HEAD, requires_grad=trains)
+            given = torch.randn(batch, 2, tokens, HEAD, requires_grad=trains)
             with torch.set_grad_enabled(trains):
                 flex(given, given, given, block_mask=mask)
     assert 8 < counter.frame_count < paths._MOST_KERNELS
