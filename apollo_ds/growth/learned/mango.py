@@ -100,12 +100,13 @@ class Mango(LearnedOperator):
         if cores == [None]:
             return combine([tensors[old] for old in self.in_old_layers(kind)], depth, [])
         dimensions = self.dimensions(name)
-        old = [split(tensors[source], dimensions, self.old.num_heads) for source in self.in_old_layers(kind)]
         index, _ = _tiled(self._blocks(kind, self.old), self._blocks(kind, self.new))
-        parts = [[part.view(-1, hidden)[index] for part in same] for same in zip(*old, strict=True)]
-        return join(
-            [combine(pieces, depth, [None, *cores]).flatten() for pieces in parts], dimensions, self.new.num_heads
-        )
+        pieces = []
+        for source in self.in_old_layers(kind):
+            parts = split(tensors[source], dimensions, self.old.num_heads)
+            pieces.append(torch.cat([part.view(-1, hidden)[index] for part in parts]))
+        grown = combine(pieces, depth, [None, *cores]).chunk(number_of_parts(dimensions))
+        return join([part.flatten() for part in grown], dimensions, self.new.num_heads)
 
     def making_flops(self) -> int:
         """See `LearnedOperator`."""
