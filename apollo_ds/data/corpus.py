@@ -15,7 +15,7 @@ from data_prep.masking import word_continuations
 from data_prep.verify import check_sizes, check_tokenizer, told_of_no_hash, verify, verify_once
 
 _SPARE_ROWS = 512
-"""A model may have so many more rows of embeddings than tokens, less one: published ones have a round number of them."""
+"""A model may have fewer than so many rows of embeddings beyond the tokens: published ones have a round number."""
 
 
 @dataclass(frozen=True)

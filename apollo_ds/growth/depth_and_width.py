@@ -1,5 +1,7 @@
 """The growth from one stage of a schedule to the next."""
 
+from functools import partial
+
 from apollo_ds.errors import UserError
 from apollo_ds.growth.depth_map import DepthMap
 from apollo_ds.growth.weights_and_moments import Growth
@@ -55,7 +57,8 @@ def width_between(old: ModelShape, new: ModelShape, how: WidthRule, seed: int) -
         raise UserError(f"method: {obstacle}")
     axes: dict[Axis, AxisMap] = {}
     if new.hidden_size != old.hidden_size:
-        axes["embedding"] = axes["transform"] = _axis(how, old.hidden_size, new.hidden_size, seed + 1)
+        make = AxisMap.averaged if how == "averaged" else partial(_axis, how, seed=seed + 1)
+        axes["embedding"] = axes["transform"] = make(old.hidden_size, new.hidden_size)
     if new.num_heads != old.num_heads:
         # Query heads move with the keys and values that they read.
         groups, head = _axis(how, old.key_value_heads, new.key_value_heads, seed), old.head_size

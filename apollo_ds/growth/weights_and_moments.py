@@ -42,10 +42,13 @@ class Growth:
     - keep_index: by the parameter's own name, whatever its weight has become, as the published Apollo code does;
       names that did not exist start from zero, at age 0.
 
+    Units that are no copies (`growth.extra_units`) have no moments to take over: they start from zero, at age 0,
+    whatever the rule.
+
     What was frozen in the old stage has no moments: it starts from zero, at age 0, whatever the rule.
 
     With `marks_new` the new coordinates form a cohort of their own also where the rule alone would not need it, so
-    that their learning rate can be warmed up separately.
+    that their learning rate can be warmed up separately. Where some start without moments, these alone form it.
     """
 
     depth: DepthMap
@@ -89,8 +92,12 @@ class Growth:
 
     @property
     def _new_is_young(self) -> bool:
-        without_moments = self.depth.new_layers != "copy" or self.was_frozen is not None
+        without_moments = self.depth.new_layers != "copy" or self.was_frozen is not None or self._has_extra_units
         return self.moments in ("zero_new", "keep_index") or without_moments
+
+    @property
+    def _has_extra_units(self) -> bool:
+        return self.width is not None and self.width.has_extra_units
 
     def _above(self, source: str) -> str | None:
         index = self.depth.layer_index(source)
@@ -151,9 +158,9 @@ class Growth:
             return torch.ones_like(like, dtype=torch.bool)
         if self.moments == "zero_new":
             return self._is_new(name, origin, like)
-        if self.moments == "keep_index":
-            return None if self.width is None else self.width.is_new(origin, like)
-        return None
+        if self.width is None:
+            return None
+        return self.width.is_new(origin, like) if self.moments == "keep_index" else self.width.is_extra(origin, like)
 
 
 def no_growth(layers: int, blocks: str, family: str) -> Growth:

@@ -2,16 +2,18 @@
 
 Net2Net (Chen et al. 2016), function-preserving initialisation and advanced knowledge initialisation (bert2BERT, Chen
 et al. 2022), tiling (CompoundGrow, Gu et al. 2021), block-diagonal doubling (Shen et al. 2022) and uneven shares
-(LEMON, Wang et al. 2024) differ only in these maps.
+(LEMON, Wang et al. 2024) differ only in these maps. Averaged units (LEMON too) are made in `growth.extra_units`.
 """
 
 from collections import Counter
 from dataclasses import dataclass
+from functools import reduce
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from apollo_ds.growth import extra_units
 from apollo_ds.models.axes import INNER, Axis, Dimension
 from apollo_ds.models.families import FAMILIES
 from apollo_ds.rng import Stream, random_bits, uniform
@@ -24,11 +26,14 @@ class AxisMap:
     A consumer of the old unit reads its copy j with the weight `shares[j]`. The shares of a unit's copies add up to 1:
     two equal copies have 1/2 each. Without `uneven_shares` they are equal. Copies with equal shares get equal gradients
     for ever; uneven shares let them become different.
+
+    The last `extra` units are no copies, but are read as the units of their `index` are; see `growth.extra_units`.
     """
 
     index: tuple[int, ...]
     old_size: int
     uneven_shares: tuple[float, ...] | None = None
+    extra: int = 0
 
     @classmethod
     def tiled(cls, old_size: int, new_size: int) -> "AxisMap":
@@ -42,6 +47,11 @@ class AxisMap:
         raw = 0.5 + uniform(seed, Stream.GROWTH, np.arange(new_size))
         totals = np.bincount(np.array(tiled.index), raw, minlength=old_size)
         return cls(tiled.index, old_size, tuple((raw / totals[list(tiled.index)]).tolist()))
+
+    @classmethod
+    def averaged(cls, old_size: int, new_size: int) -> "AxisMap":
+        """All old units as often as they fit in whole; what is left over are extra units."""
+        return cls(cls.tiled(old_size, new_size).index, old_size, extra=new_size % old_size)
 
     @classmethod
     def drawn(cls, old_size: int, new_size: int, seed: int) -> "AxisMap":
@@ -61,17 +71,22 @@ class AxisMap:
         return AxisMap(index, self.old_size * times, self.uneven_shares and self.uneven_shares * times)
 
     @property
+    def copies(self) -> tuple[int, ...]:
+        """The old unit of each new one that is a copy: all but the extra ones."""
+        return self.index[: len(self.index) - self.extra]
+
+    @property
     def shares(self) -> Tensor:
-        """Which part of the old unit's consumption each copy has; fp32, (new size,)."""
+        """Which part of the old unit's consumption each copy has, and each extra unit; fp32, (new size,)."""
         if self.uneven_shares is not None:
             return torch.tensor(self.uneven_shares)
-        index = torch.tensor(self.index)
-        return 1 / torch.bincount(index, minlength=self.old_size)[index].float()
+        counts = torch.bincount(torch.tensor(self.copies), minlength=self.old_size)
+        return 1 / counts[torch.tensor(self.index)].float()
 
     @property
     def is_uniform(self) -> bool:
         """Whether every old unit has as many copies, which normalisation needs to give the same result."""
-        return len(set(Counter(self.index).values())) == 1
+        return len(set(Counter(self.copies).values())) == 1
 
     def occurrence(self) -> Tensor:
         """Which copy of its unit each new one is, from 0; int64, (new size,)."""
@@ -83,8 +98,12 @@ class AxisMap:
         return torch.tensor(result)
 
     def is_new(self) -> Tensor:
-        """Which new units are copies of an earlier one; bool, (new size,)."""
+        """Which new units are copies of an earlier one, or extra; bool, (new size,)."""
         return self.occurrence() > 0
+
+    def is_extra(self) -> Tensor:
+        """Which new units are extra; bool, (new size,)."""
+        return torch.arange(len(self.index)) >= len(self.copies)
 
 
 @dataclass(frozen=True)
@@ -102,9 +121,19 @@ class WidthMap:
 
     @property
     def is_exact(self) -> bool:
-        """Whether the wider model computes the same function, up to rounding."""
-        embedding = self.axes.get("embedding")
+        """Whether the wider model computes the same function, up to rounding.
+
+        With extra units it has to have the epsilon that `growth.extra_units` tells, too.
+        """
+        embedding, family = self.axes.get("embedding"), FAMILIES[self.family]
+        if self.has_extra_units and (not family.normalises_sums_only or family.shares_epsilon):
+            return False
         return not self.advanced and (embedding is None or embedding.is_uniform)
+
+    @property
+    def has_extra_units(self) -> bool:
+        """Whether some new units are no copies."""
+        return any(axis.extra for axis in self.axes.values())
 
     def takes_new_units_from_above(self, name: str) -> bool:
         """Whether a parameter's new units come from the layer above."""
@@ -128,19 +157,44 @@ class WidthMap:
         for position, dimension in growing.items():
             if dimension.side != "out":
                 grown = grown * _along(self.axes[dimension.axis].shares, position, grown)
+        for position, dimension in growing.items():
+            axis = self.axes[dimension.axis]
+            if axis.extra:
+                grown = extra_units.with_extra_units(
+                    FAMILIES[self.family], name, grown, position, axis.old_size, axis.extra
+                )
         return grown
 
     def gradient_scale(self, name: str, new: Tensor) -> Tensor:
-        """c in g_new = c g_old of the copied element: the share of each unit produced; of the shape of `new`."""
+        """c in g_new = c g_old of the copied element, of the shape of `new`: the share of each unit produced.
+
+        Beside extra units the weights of normalisations have a factor of their own, which is exact. So is the share
+        of all else under RMSNorm. LayerNorm takes the mean of the gradients of all units out of each, and the extra
+        units have a part in that mean: what the embeddings and a block's outputs get is off by one number for all
+        units. It is small where the extra units are read as the others are in the mean.
+        """
         scale = torch.ones_like(new)
         for position, dimension in enumerate(self._growing(name)):
             if dimension is not None and dimension.side == "out":
                 scale = scale * _along(self.axes[dimension.axis].shares, position, new)
+            if dimension is not None and self.axes[dimension.axis].extra:
+                axis = self.axes[dimension.axis]
+                part = len(axis.copies) / len(axis.index)
+                scale = scale * extra_units.gradient_scale(FAMILIES[self.family], name, position, part)
         return scale
 
     def is_new(self, name: str, new: Tensor) -> Tensor:
         """Which elements did not exist before; bool, of the shape of `new`."""
         return self._new_units(name, new, sides=("out", "in", "final"))
+
+    def is_extra(self, name: str, new: Tensor) -> Tensor | None:
+        """Which elements make or read an extra unit, and copy none; bool, of the shape of `new`. None for none."""
+        found = [
+            _along(self.axes[d.axis].is_extra(), position, new)
+            for position, d in enumerate(self._growing(name))
+            if d is not None and self.axes[d.axis].extra
+        ]
+        return reduce(torch.logical_or, found).expand_as(new) if found else None
 
     def _growing(self, name: str) -> tuple[Dimension | None, ...]:
         return tuple(

@@ -29,10 +29,19 @@ class Family(ABC):
     """Whether the model learns by filling in masked tokens. Otherwise it continues text."""
     is_pre_norm: ClassVar[bool]
     """Whether a block normalises what it reads (pre-LN), so that its branches are added to what it was given."""
+    masked_fraction: ClassVar[float] = MASKED_FRACTION
+    """The part of a sample's tokens that a masked model is asked for."""
     is_gated: ClassVar[bool] = False
     """Whether feed-forward units are multiplied by gates. Where both are zero, neither gets a gradient."""
     first_layer_is_unlike: ClassVar[bool] = False
     """Whether the first layer lacks a part that all others have: it stays first, and is neither shared nor copied."""
+    is_rms_norm: ClassVar[bool] = False
+    """Whether normalisations of the hidden size leave the mean in (RMSNorm). LayerNorm takes it out."""
+    normalises_sums_only: ClassVar[bool] = False
+    """Whether each of these reads a sum of what embeddings and linear layers put out, as it is: nothing in the sum has
+    passed an activation or another normalisation. The mean of its units is then itself such a sum."""
+    shares_epsilon: ClassVar[bool] = False
+    """Whether normalisations of another size, which does not grow, have the same `norm_epsilon`."""
     backbone: ClassVar[str]
     """Path of the model without its head."""
     blocks: ClassVar[str]
@@ -131,8 +140,8 @@ class Family(ABC):
         return self.scored_positions(seq_len) * (2 * shape.hidden_size * shape.vocab_size + transform)
 
     def scored_positions(self, seq_len: int) -> int:
-        """Positions of a sample that the loss is computed at: 15% of them in a masked model, else all."""
-        return max(1, round(MASKED_FRACTION * seq_len)) if self.is_masked else seq_len
+        """Positions of a sample that the loss is computed at: `masked_fraction` in a masked model, else all."""
+        return max(1, round(self.masked_fraction * seq_len)) if self.is_masked else seq_len
 
     def dimensions(self, name: str) -> Dimensions:
         """What the dimensions of a parameter mean.

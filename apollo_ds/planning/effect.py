@@ -1,11 +1,16 @@
 """What a growth does to the function that is evaluated, in words: whether it is exact, or what changes it."""
 
 from collections.abc import Sequence
+from math import isclose
 
 from apollo_ds.models.families import family_of
 from apollo_ds.models.layer_map import LayerMap, placed
+from apollo_ds.models.shape import ModelShape
 from apollo_ds.schedule.stage import Stage
 
+_EPSILON_TOLERANCE = 1e-6
+"""How far the epsilon of a normalisation may be from the one that keeps a function, as a part of that: it changes the
+function by less than fp32 rounds."""
 _Runs = list[tuple[int, str]]
 """The old layer that runs at each position, and the kind of its attention there."""
 
@@ -59,13 +64,39 @@ def _runs(stage: Stage, origin: LayerMap) -> _Runs:
 
 def _effect_of_width(old: Stage, new: Stage) -> list[str]:
     before, after = old.shape, new.shape
+    averages = new.growth.width == "averaged" and after.hidden_size % before.hidden_size
+    if averages and _averaging_is_exact(before, after):
+        return []
     changes = []
     if before.norm_epsilon != after.norm_epsilon:
         changes.append(f"norm_epsilon {before.norm_epsilon:g} -> {after.norm_epsilon:g}")
     if (before.hidden_size, before.intermediate_size) == (after.hidden_size, after.intermediate_size):
         return changes
+    if averages:
+        return [*changes, f"wider (averaged{_why_not_exact(before, after)})"]
     # Normalisation needs every hidden unit copied equally often; feed-forward units do not pass through it.
     rule, uniform = new.growth.width, after.hidden_size % before.hidden_size == 0
     only_inner = after.hidden_size == before.hidden_size
     exact = rule != "aki" and (only_inner or (uniform and rule != "net2net"))
     return changes if exact else [*changes, f"wider ({rule})"]
+
+
+def _averaging_is_exact(before: ModelShape, after: ModelShape) -> bool:
+    family, wanted = family_of(after), _averaged_epsilon(before, after)
+    is_near = isclose(after.norm_epsilon, wanted, rel_tol=_EPSILON_TOLERANCE)
+    return is_near and family.normalises_sums_only and not family.shares_epsilon
+
+
+def _averaged_epsilon(before: ModelShape, after: ModelShape) -> float:
+    """As much smaller as the part of units that are copies says; see `growth.extra_units`."""
+    return before.norm_epsilon * (1 - after.hidden_size % before.hidden_size / after.hidden_size)
+
+
+def _why_not_exact(before: ModelShape, after: ModelShape) -> str:
+    """What a recipe may do about it, or need not try; empty where it lies in all of the family's normalisations."""
+    family = family_of(after)
+    if not family.normalises_sums_only:
+        return ""
+    if family.shares_epsilon:
+        return "; other normalisations share norm_epsilon"
+    return f"; norm_epsilon must be {_averaged_epsilon(before, after):.7g}"  # as many digits as the tolerance needs

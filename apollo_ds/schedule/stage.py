@@ -14,7 +14,7 @@ from apollo_ds.schedule.triggers import Trigger
 
 MomentRule = Literal["map", "map_scaled", "zero_new", "reset", "keep_index"]
 NewLayers = Literal["copy", "zero", "silent", "identity", "random"]
-WidthRule = Literal["tiled", "uneven", "net2net", "aki", "block_diagonal"]
+WidthRule = Literal["tiled", "uneven", "net2net", "aki", "block_diagonal", "averaged"]
 Rewarm = Literal["none", "all", "new"]
 
 

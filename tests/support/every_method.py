@@ -4,11 +4,13 @@ from pathlib import Path
 from typing import Any
 
 from corpora import corpus
+from families import plus_first
 from recipes import tiny
 from runs import events
 
 from apollo_ds.config.recipe import Recipe
 from apollo_ds.methods import METHODS
+from apollo_ds.models.families import FAMILIES as ALL_FAMILIES
 
 # What the defaults would make too short or too rare for a run of 24 steps.
 OPTIONS: dict[str, dict[str, Any]] = {
@@ -37,13 +39,13 @@ FAMILIES = {"bert2bert": "bert", "mslt": "bert", "pld": "roberta_prelayernorm", 
 """Of those whose family matters; the others train GPT-2."""
 
 
-def small_run(method: str, out: Path, **changes: Any) -> Recipe:
-    """A run of 24 steps that grows to four layers."""
-    family = FAMILIES.get(method, "gpt2")
-    text = corpus(family, real=True)
+def small_run(method: str, out: Path, family: str | None = None, **changes: Any) -> Recipe:
+    """A run of 24 steps that grows to four layers, or five where the first is unlike the others."""
+    family = family or FAMILIES.get(method, "gpt2")
+    text, known = corpus(family, real=True), ALL_FAMILIES[family]
     model = {
         "family": family,
-        "num_layers": 4,
+        "num_layers": plus_first(known, 4),
         "hidden_size": 32,
         "num_heads": 2,
         "intermediate_size": 64,
@@ -51,6 +53,8 @@ def small_run(method: str, out: Path, **changes: Any) -> Recipe:
         "max_position_embeddings": 32,
     }
     options = COMBINATIONS.get(method) or {"name": method, **OPTIONS.get(method, {})}
+    if method == "apollo" and known.first_layer_is_unlike:
+        options = {**options, "layers": [2, 3, 5]}
     every = {"steps": 24, "eval_every": 4, "save_every": 3}
     return tiny(family, out, **{"model": model, "method": options, "data": str(text.folder), **every, **changes})
 

@@ -15,8 +15,9 @@ from apollo_ds.checkpoint.find import verify
 from apollo_ds.checkpoint.manifest import rank_file
 from apollo_ds.checkpoint.saved_state import SavedState
 from apollo_ds.data.corpus import Corpus
+from apollo_ds.models.families import FAMILIES
+from apollo_ds.models.layer_map import placed
 from apollo_ds.models.pretraining import PretrainingModel
-from apollo_ds.models.shape import ModelShape
 from apollo_ds.schedule.stage import Stage
 from data_prep import files
 
@@ -56,11 +57,11 @@ def text_of(tokenizer: PreTrainedTokenizerBase, folder: Path) -> Corpus:
 
 
 def trained(family: str, vocab_size: int) -> PretrainingModel:
-    """A model whose two layers run four times."""
+    """A model whose two layers run at four positions."""
     sizes = {"hidden_size": 8, "num_heads": 2, "intermediate_size": 12, "max_position_embeddings": POSITIONS}
-    shape = ModelShape(family=family, num_layers=4, vocab_size=vocab_size, **sizes)
+    shape = FAMILIES[family].shape_class(family=family, num_layers=4, vocab_size=vocab_size, **sizes)
     model = randomised(build(shape, 2, seed=0)).eval()
-    model.run_in_order((0, 0, 1, 1))
+    model.run_in_order(placed("interpolate", 2, 4, FAMILIES[family].first_layer_is_unlike))
     return model
 
 

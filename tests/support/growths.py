@@ -30,9 +30,9 @@ def shape(family: str, layers: int, width: int = 1, ffn: int = 1) -> ModelShape:
     )
 
 
-def randomised(model: PretrainingModel) -> PretrainingModel:
+def randomised(model: PretrainingModel, seed: int = 5) -> PretrainingModel:
     """Away from the zero biases and unit normalisations of a fresh model, which would hide mistakes."""
-    generator = torch.Generator().manual_seed(5)
+    generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(torch.randn(parameter.shape, generator=generator), alpha=0.1)
@@ -76,12 +76,12 @@ def applied(growth: Growth, name: str, old: dict[str, dict[str, Tensor]]) -> dic
 def grown(
     model: PretrainingModel, growth: Growth, target: ModelShape, moments: dict[str, dict[str, Tensor]] | None = None
 ) -> tuple[PretrainingModel, dict[str, dict[str, Tensor | None]]]:
-    """The model that a growth leads to, and the new state of each parameter."""
+    """The model that a growth leads to, in the precision of the old one, and the new state of each parameter."""
     old = {
         name: {"weight": p.detach(), **(moments or {}).get(name, dict.fromkeys(("exp_avg", "exp_avg_sq"), p.detach()))}
         for name, p in model.named_parameters()
     }
-    new = build(target, len(growth.depth.layer_map), seed=9)
+    new = build(target, len(growth.depth.layer_map), seed=9).to(next(model.parameters()).dtype)
     states = {}
     with torch.no_grad():
         for name, parameter in new.named_parameters():

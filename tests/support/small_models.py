@@ -3,6 +3,7 @@
 from typing import TypeVar
 
 import torch
+from torch import nn
 
 from apollo_ds.growth.stage_model import TrainableModel
 from apollo_ds.models.pretraining import PretrainingModel, skeleton
@@ -23,3 +24,15 @@ def filled(model: _Model, seed: int) -> _Model:
 def build(shape: ModelShape, layers: int, seed: int) -> PretrainingModel:
     """A fresh model of so many unique layers."""
     return filled(skeleton(shape, layers), seed)
+
+
+def in_fp64(model: PretrainingModel) -> PretrainingModel:
+    """The same model in fp64, with PyTorch's RMSNorm, since those of transformers compute in fp32."""
+    model.double()
+    for module in list(model.modules()):
+        for name, child in list(module.named_children()):
+            if type(child).__name__.endswith("RMSNorm"):
+                plain = nn.RMSNorm(child.weight.shape, eps=child.variance_epsilon)
+                plain.weight = child.weight
+                module._modules[name] = plain
+    return model

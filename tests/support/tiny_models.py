@@ -12,7 +12,6 @@ from transformers import AutoTokenizer
 from transformers.utils.logging import disable_progress_bar
 
 from apollo_ds.models.families import FAMILIES
-from apollo_ds.models.shape import ModelShape
 
 POSITIONS = 48
 
@@ -22,7 +21,9 @@ def exported(family: str) -> Path:
     """A folder with a model of two layers and its tokenizer."""
     prepared = corpus(family)
     values: dict[str, Any] = {"num_layers": 2, "hidden_size": 32, "num_heads": 2, "intermediate_size": 64}
-    shape = ModelShape(family=family, vocab_size=prepared.vocab_size, max_position_embeddings=POSITIONS, **values)
+    shape = FAMILIES[family].shape_class(
+        family=family, vocab_size=prepared.vocab_size, max_position_embeddings=POSITIONS, **values
+    )
     disable_progress_bar()
     folder = Path(mkdtemp(prefix="apollo-ds-model-"))
     trained, of = build(shape, 2, seed=0).model, FAMILIES[family]

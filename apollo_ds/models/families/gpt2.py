@@ -39,6 +39,7 @@ class Gpt2(Family):
     name = "gpt2"
     is_masked = False
     is_pre_norm = True
+    normalises_sums_only = True
     backbone = "transformer"
     blocks = "transformer.h"
     embeddings = ("transformer.wte", "transformer.wpe")

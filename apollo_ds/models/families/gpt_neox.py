@@ -42,6 +42,7 @@ class GptNeox(Family):
     name = "gpt_neox"
     is_masked = False
     is_pre_norm = True
+    normalises_sums_only = True
     backbone = "gpt_neox"
     blocks = "gpt_neox.layers"
     embeddings = ("gpt_neox.embed_in",)

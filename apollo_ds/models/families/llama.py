@@ -62,6 +62,8 @@ class Llama(Family):
     is_masked = False
     is_pre_norm = True
     is_gated = True
+    is_rms_norm = True
+    normalises_sums_only = True
     backbone = "model"
     blocks = "model.layers"
     embeddings = ("model.embed_tokens",)

@@ -63,6 +63,7 @@ class ModernBert(Family):
     name = "modernbert"
     is_masked = True
     is_pre_norm = True
+    masked_fraction = 0.3
     is_gated = True
     first_layer_is_unlike = True
     backbone = "model"

@@ -39,6 +39,7 @@ class Qwen3(Llama):
     """`Qwen3ForCausalLM`."""
 
     name = "qwen3"
+    shares_epsilon = True
     dimensions_by_name = ((r"self_attn\.[qk]_norm\.weight", (None,)), *Llama.dimensions_by_name)
     normalisations = r"(layernorm|norm|[qk]_norm)\.weight"
     shape_class: ClassVar[type[LlamaShape]] = Qwen3Shape

@@ -1,6 +1,7 @@
 """Recipes: what may be written, overridden and left out, and what a mistake is told."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,9 @@ from apollo_ds.config.recipe import Recipe
 from apollo_ds.config.recorded import with_defaults
 from apollo_ds.errors import UserError
 from apollo_ds.methods import METHODS
-from apollo_ds.models.families import PRESETS
+from apollo_ds.models.families import FAMILIES, PRESETS
+from apollo_ds.models.flops import parameters
+from apollo_ds.planning.plan import plan
 
 RECIPES = sorted((PROJECT / "launch" / "recipes").glob("*.yaml"))
 
@@ -85,6 +88,23 @@ def test_the_recipes_that_come_with_the_package_load(path: Path) -> None:
     assert recipe.schedule().total_steps == recipe.steps
     assert recipe.micro_batch(2) <= recipe.micro_batch_size
     assert recipe.out == Path("runs") / path.stem
+
+
+def test_every_family_has_a_recipe_and_new_ones_explain_each_key() -> None:
+    assert {load_recipe(path).model.family for path in RECIPES} == set(FAMILIES)
+    for path in RECIPES:
+        if "document_mask: true" in path.read_text():
+            keys = [line for line in path.read_text().splitlines() if not line.startswith("#")]
+            assert all(re.fullmatch(r" *[a-z_]+:.* # \S.*", line) for line in keys), path
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_the_recipes_are_planned(path: Path) -> None:
+    recipe = load_recipe(path)
+    planned = plan(recipe)
+    assert planned["total"]["steps"] == recipe.steps
+    assert planned["stages"][-1]["parameters"] == parameters(recipe.model, recipe.model.num_layers)
+    assert planned["total"]["flops"] < planned["total"]["scratch_flops"]
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)

@@ -3,6 +3,7 @@
 import json
 from itertools import pairwise
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -16,7 +17,6 @@ from apollo_ds.data.token_stream import TokenStream
 from apollo_ds.errors import UserError
 from apollo_ds.models.families import FAMILIES
 from apollo_ds.models.loss import IGNORED
-from apollo_ds.models.shape import ModelShape
 
 BLOCK = 32
 
@@ -34,7 +34,7 @@ def long_text(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
 
 
 def source(corpus: Corpus, family: str, seed: int = 42, block: int = BLOCK) -> BatchSource:
-    shape = ModelShape(
+    shape = FAMILIES[family].shape_class(
         family=family, num_layers=1, hidden_size=8, num_heads=1, intermediate_size=8, vocab_size=VOCAB_SIZE
     )
     return BatchSource(corpus, shape, block, seed)
@@ -278,6 +278,9 @@ def test_one_block_and_one_token_are_enough(tmp_path: Path) -> None:
 
 
 def test_a_token_that_the_tokenizer_lacks_is_told_and_not_trained_on(text: Corpus) -> None:
-    shape = source(text, "gpt2").shape.model_copy(update={"vocab_size": 1000})
-    with pytest.raises(UserError, match=r"train\.bin: damaged: holds a token that the tokenizer lacks: restore it"):
-        global_batch(BatchSource(text, shape, BLOCK, 42), 0, 60)
+    batches = source(text, "gpt2")
+    with (
+        patch.object(Corpus, "vocab_size", 1000),
+        pytest.raises(UserError, match=r"train\.bin: damaged: holds a token that the tokenizer lacks: restore it"),
+    ):
+        global_batch(batches, 0, 60)

@@ -14,6 +14,14 @@ PUBLISHED = {
     "gpt2-base": 124_439_808,
     "gpt2-medium": 354_823_168,
     "gpt2-large": 774_030_080,
+    "smollm2-135m": 134_515_008,
+    "smollm2-360m": 361_821_120,
+    "tinyllama-1.1b": 1_100_048_384,
+    "llama-3.2-1b": 1_235_814_400,
+    "qwen3-0.6b": 596_049_920,
+    "modernbert-base": 149_655_232,
+    "modernbert-large": 395_881_664,
+    "pythia-160m": 162_322_944,
 }
 
 
