@@ -63,9 +63,9 @@ def _of_whole_samples(
 
 
 def _by_blocks(query: Tensor, key: Tensor, value: Tensor, mask: BlockMask, scale: float | None) -> Tensor:
-    compiled_around = torch.compiler.is_compiling()  # by `compile_blocks`
-    flex: Callable[..., Tensor] = flex_attention if compiled_around else compiled_flex_attention()
-    result = flex(query, key, value, block_mask=mask, scale=scale, enable_gqa=query.shape[1] != key.shape[1])
+    is_compiling = torch.compiler.is_compiling()  # the whole layer, with what is in it
+    flex: Any = flex_attention if is_compiling else compiled_flex_attention()
+    result: Tensor = flex(query, key, value, block_mask=mask, scale=scale, enable_gqa=query.shape[1] != key.shape[1])
     return result.transpose(1, 2).contiguous()
 
 
