@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Whether the project works on one GPU, in less than nine minutes:   bash benchmarks/gpu_trial.sh
-# Five parts, each bounded, each going on past what fails; TRIAL_ONLY="runs speed" picks some:
+# Six parts, each bounded, each going on past what fails; TRIAL_ONLY="runs speed" picks some:
 #   runs         BERT and GPT-2 train through their growths
+#   families     Llama and ModernBERT, with masks of documents and windows in blocks, also compiled
 #   precisions   ZeRO 0 to 3 in bf16, fp16 and fp32, each through a growth
 #   compiled     BERT and GPT-2 through a growth with compiled layers
 #   resume       a run is killed twice and resumed, and compared with one that was left alone
@@ -17,7 +18,7 @@ TRIAL_STARTED=$(date +%s) TRIAL_WORK=$(mktemp -d)
 export TRIAL_STARTED TRIAL_WORK
 trap 'rm -rf "$TRIAL_WORK"' EXIT
 mkdir -p "$OUT"
-only=" ${TRIAL_ONLY:-runs precisions compiled resume speed} "
+only=" ${TRIAL_ONLY:-runs families precisions compiled resume speed} "
 budget=${TRIAL_SECONDS:-540}
 export PYTHONPATH=$root:$root/benchmarks
 if [ -x .venv/bin/python ]; then PATH="$root/.venv/bin:$PATH"; fi
@@ -37,11 +38,12 @@ if compgen -G ".whl/*.whl" >/dev/null; then use_wheels; fi
 if [ -n "$TRIAL_TINY" ]; then
     model=(model.num_layers=12 model.hidden_size=64 model.num_heads=1 model.intermediate_size=128)
     size=(seq_len=32 global_batch_size=8 micro_batch_size=8 eval_samples=8)
-    small=("${size[@]}") long=("${size[@]}") steps=40 short=24 patience=4
+    small=("${size[@]}") long=("${size[@]}") steps=40 short=24 patience=4 groups=1
 else
     model=() size=(seq_len=512 global_batch_size=64 micro_batch_size=64 eval_samples=256)
     long=(seq_len=1024 global_batch_size=32 micro_batch_size=32 eval_samples=64)
     small=(seq_len=128 global_batch_size=32 micro_batch_size=16 eval_samples=64) steps=200 short=48 patience=1
+    groups=4
 fi
 
 # -- text, by the project's own builder, where the benchmarks look for it
@@ -71,6 +73,17 @@ runs() {
     train bert-apollo 120 "${bert[@]}" "${size[@]}" steps=$steps eval_every=20 save_every=100 &
     train gpt2-apollo 120 "${gpt[@]}" "${long[@]}" steps=$steps eval_every=20 save_every=100 &
     train gpt2-sprout 120 "${gpt[@]}" "${small[@]}" method=sprout steps=$short eval_every=12 save_every=24 &
+    wait
+}
+
+families() {
+    local parted=(document_mask=true method=sprout steps=$short eval_every=12 save_every=24)
+    local llama=(launch/recipes/llama-160m.yaml data=data/docs model.vocab_size="$(words docs)"
+        model.num_key_value_heads=$groups "${long[@]}" "${parted[@]}")
+    train llama 120 "${llama[@]}" &
+    train llama-compiled 120 "${llama[@]}" compile_blocks=true &
+    train modernbert 120 launch/recipes/modernbert-base.yaml data=data/docs-wordpiece \
+        model.vocab_size="$(words docs-wordpiece)" "${size[@]}" "${parted[@]}" &
     wait
 }
 
@@ -123,7 +136,7 @@ speed() {
     echo "$? 0" >"$TRIAL_WORK/speed.code"
 }
 
-for part in runs precisions compiled resume speed; do
+for part in runs families precisions compiled resume speed; do
     if [[ $only == *" $part "* ]]; then $part; fi
 done
 timeout 60 "$python" -m gpu_trial judge

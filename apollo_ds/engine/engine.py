@@ -112,9 +112,8 @@ class Engine:
         self.deepspeed.train()
         before = [flat.detach().clone() for flat in layout.flat_tensors(self.deepspeed)] if measure_update else None
         losses, stamps = [], [timestamp(self.processes.device)]
-        for number, (batch, micro_plan) in enumerate(zip(batches, plans, strict=True), start=1):
-            plan = micro_plan
-            self.model.run_in_order(plan.layer_map, plan.scales, plan.first_trained, plan.positions)
+        for number, (batch, own) in enumerate(zip(batches, plans, strict=True), start=1):
+            self.model.run_in_order(own.layer_map, own.scales, own.first_trained, own.positions)
             # A step has as many micro-batches as it is given, which need not be DeepSpeed's fixed number of them.
             self.deepspeed.set_gradient_accumulation_boundary(number == len(batches))
             loss = self.deepspeed(*batch)

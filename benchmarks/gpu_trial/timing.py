@@ -113,6 +113,7 @@ def measure() -> None:
         if name != _SHORTER:
             _with_aligned_vocabulary(measurements, name, setting)
             _with_dropout(measurements, name, setting)
+            _with_documents(measurements, name, setting)
     for name in _COMPILED if measurements.on_gpu else ():
         if time.monotonic() < measurements.limit - _SECONDS_TO_COMPILE:
             measurements.loop(name, OURS, SETTINGS[name], SETTINGS[name].shape.num_layers)
@@ -147,6 +148,12 @@ def _with_aligned_vocabulary(measurements: Measurements, name: str, setting: Set
     for layers in (1, setting.shape.num_layers):
         for way in (OURS, BY_HAND):
             measurements.loop(f"{name}, vocabulary {words}", way, aligned, layers)
+
+
+def _with_documents(measurements: Measurements, name: str, setting: Setting) -> None:
+    """Time what it costs that documents do not see each other, at full depth."""
+    parted = replace(setting, document_mask=True)
+    measurements.loop(f"{name}, documents parted", OURS, parted, setting.shape.num_layers)
 
 
 def _with_dropout(measurements: Measurements, name: str, setting: Setting) -> None:

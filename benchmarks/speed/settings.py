@@ -28,6 +28,7 @@ class Setting:
     seq_len: int
     samples: int
     compile_blocks: bool = False
+    document_mask: bool = False
 
 
 SETTINGS = {
@@ -56,7 +57,7 @@ def recipe_of(
         "out": tempfile.mkdtemp(prefix="apollo-ds-throughput-"),
         "steps": steps,
         "seq_len": setting.seq_len,
-        "document_mask": False,  # as `source_of` reads
+        "document_mask": setting.document_mask,
         "global_batch_size": setting.samples,
         "micro_batch_size": setting.samples,
         "compile_blocks": setting.compile_blocks,
@@ -73,7 +74,8 @@ def recipe_of(
 
 def source_of(recipe: Recipe) -> BatchSource:
     """Batches of English. Its few thousand token ids are a part of the model's: no layer's time depends on which."""
-    return BatchSource(Corpus.open(recipe.data), recipe.model, recipe.seq_len, recipe.seed)
+    corpus, parted = Corpus.open(recipe.data), recipe.document_mask
+    return BatchSource(corpus, recipe.model, recipe.seq_len, recipe.seed, parts_documents=parted)
 
 
 def _text(shape: ModelShape) -> Path:
