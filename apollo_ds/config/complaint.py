@@ -54,6 +54,9 @@ def complaint(error: ValidationError, root: type[BaseModel], within: str = "") -
         parent, around = _place(inside, root, within)
         near = difflib.get_close_matches(str(unknown), around.model_fields, n=1, cutoff=0.0)
         prefix = f"{parent}." if parent else ""
+        others = [name for name, kind in BY_FAMILY.classes().items() if unknown in kind.model_fields]
+        if parent == "model" and others:
+            return f"unknown key {prefix}{unknown}; families that have it: {', '.join(others)}"
         return f"unknown key {prefix}{unknown}" + (f"; did you mean {prefix}{near[0]}?" if near else "")
     key, _ = _place(first["loc"], root, within)
     if kind == "missing":

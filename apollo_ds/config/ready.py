@@ -18,6 +18,7 @@ from apollo_ds.data.demo import default_text_folder
 from apollo_ds.errors import UserError
 from apollo_ds.gpus import visible_gpus
 from apollo_ds.schedule.growable import check_growths
+from apollo_ds.schedule.stage import Stage
 from data_prep.manifest import NAME
 
 
@@ -38,12 +39,14 @@ def check_ready(recipe: Recipe, ranks: int, is_prepared: bool = True) -> None:
     """Look for what would keep a run from starting; without `is_prepared` its text need not be there.
 
     Raises:
-        UserError: a stage cannot be made from the one before it, or the number of ranks, the machine, the text or the
-            run folder does not fit the recipe.
+        UserError: a stage cannot be made from the one before it, also by a learned operator, or the number of ranks,
+            the machine, the text or the run folder does not fit the recipe.
     """
     recipe.micro_batch(ranks)  # raises if they do not divide the batch
     _check_copies(recipe, ranks)
-    check_growths(recipe.schedule().stages)
+    stages = recipe.schedule().stages
+    check_growths(stages)
+    _check_operators(stages)
     if precision(recipe.deepspeed) == "fp16" and _is_on_cpu():
         raise UserError("deepspeed.fp16: is for GPUs, and this machine has none that it may use; use bf16 or fp32")
     if recipe.compile_blocks and _is_on_cpu() and shutil.which(os.environ.get("CXX", "g++")) is None:
@@ -54,6 +57,14 @@ def check_ready(recipe: Recipe, ranks: int, is_prepared: bool = True) -> None:
     if is_prepared:
         check_text(recipe)
     RunFolder(recipe.out).check(recipe)
+
+
+def _check_operators(stages: Sequence[Stage]) -> None:
+    for stage in stages:
+        if stage.learned_growth:
+            from apollo_ds.growth.learned import operator_of  # it imports torch, which a usual recipe's start does not
+
+            operator_of(stage.learned_growth, stage)
 
 
 def _check_copies(recipe: Recipe, ranks: int) -> None:

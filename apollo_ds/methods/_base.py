@@ -175,7 +175,7 @@ def divisors_near(target: int, fractions: Sequence[float]) -> list[int]:
 def named_layers(shape: ModelShape) -> str:
     """The layers that can be copies of each other, in words."""
     alike = layers_alike(shape)
-    return f"the model's {alike} layers{'' if alike == shape.num_layers else ' after the first, which is unlike them'}"
+    return f"the model's {alike} layers{'' if alike == shape.num_layers else ', without the first,'}"
 
 
 def check_divides(option: str, parts: int, shape: ModelShape) -> None:
@@ -191,8 +191,25 @@ def check_divides(option: str, parts: int, shape: ModelShape) -> None:
 
 
 def silent_start(shape: ModelShape, new_layers: NewLayers) -> NewLayers:
-    """How new layers begin that are to be identities: by `zero` where those would never learn, else as given."""
-    return "zero" if new_layers == "identity" and family_of(shape).is_gated else new_layers
+    """How new layers begin that are to be identities: copies in a post-LN model, `zero` in one with gates."""
+    family = family_of(shape)
+    if new_layers != "identity":
+        return new_layers
+    return "copy" if not family.is_pre_norm else "zero" if family.is_gated else "identity"
+
+
+def check_identity(method: Method, shape: ModelShape, new_layers: NewLayers) -> None:
+    """Refuse identities that a recipe asks for where others take their place; see `silent_start`.
+
+    Raises:
+        UserError: it does.
+    """
+    other = silent_start(shape, new_layers)
+    if "new_layers" in method.model_fields_set and other != new_layers:
+        raise UserError(
+            f"method.new_layers: new layers of a {shape.family} cannot be identities, which would silence the model "
+            f"or never learn; use {other}, or remove it"
+        )
 
 
 def divided(shape: ModelShape, hidden: int = 1, inner: int = 1) -> ModelShape:

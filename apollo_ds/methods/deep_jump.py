@@ -31,6 +31,12 @@ class DeepJump(SharingMethod):
 
     def check_fits(self, run: Run) -> None:
         """See `Method`."""
+        fewest = fewest_layers(run.shape)
+        if "first_layers" in self.model_fields_set and self.first_layers < fewest:
+            raise UserError(
+                f"method.first_layers: the first layer of a {run.shape.family} is unlike the others and cannot stand "
+                f"for them; use at least {fewest}, not {self.first_layers}"
+            )
         if self.first_layers >= run.shape.num_layers:
             raise UserError(
                 f"method.first_layers: {self.first_layers} are all of the model's {run.shape.num_layers} layers, "

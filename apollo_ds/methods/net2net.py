@@ -1,8 +1,9 @@
 """Net2Net (Chen et al., ICLR 2016, arXiv 1511.05641): units are copied at random, layers added as identities."""
 
-from typing import Literal
+from collections.abc import Collection
+from typing import ClassVar, Literal
 
-from apollo_ds.methods._base import GrowingMethod, Run, counts_near, silent_start, split_steps
+from apollo_ds.methods._base import GrowingMethod, Run, check_identity, counts_near, silent_start, split_steps
 from apollo_ds.methods._from_source import FromSource
 from apollo_ds.models.families import family_of
 from apollo_ds.schedule.stage import MomentRule, NewLayers, Stage, WidthRule
@@ -19,6 +20,12 @@ class Net2Net(FromSource, GrowingMethod):
     new_layers: NewLayers = "identity"
     width: WidthRule = "net2net"
     moments: MomentRule = "reset"
+
+    fitted: ClassVar[Collection[str]] = ("new_layers",)
+
+    def check_fits(self, run: Run) -> None:
+        """See `Method`."""
+        check_identity(self, run.shape, self.new_layers)
 
     def stages(self, run: Run) -> list[Stage]:
         """The source and the grown model."""

@@ -1,6 +1,7 @@
 """Staged training (Shen et al., ICML 2022, arXiv 2203.06211): width and depth double when the loss flattens."""
 
-from typing import Literal
+from collections.abc import Collection
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
@@ -9,13 +10,13 @@ from apollo_ds.methods._base import (
     GrowingMethod,
     Rewarm,
     Run,
+    check_identity,
     divided,
     layers_alike,
     named_layers,
     silent_start,
     split_steps,
 )
-from apollo_ds.models.families import family_of
 from apollo_ds.schedule.stage import MomentRule, NewLayers, Stage, WidthRule
 from apollo_ds.schedule.triggers import SlopeFlatterThan
 
@@ -47,17 +48,24 @@ class Staged(GrowingMethod):
     rewarm: Rewarm = "all"
     rewarm_fraction: float = Field(default=0.01, ge=0, le=1)
 
+    fitted: ClassVar[Collection[str]] = ("new_layers",)
+
+    def check_fits(self, run: Run) -> None:
+        """See `Method`."""
+        check_identity(self, run.shape, self.new_layers)
+
     def stages(self, run: Run) -> list[Stage]:
         """From the smallest model to the full one."""
         if len(self.grow_at) != len(self.operators) or not self.operators:
             raise UserError(f"method.grow_at: {len(self.operators)} growths need as many fractions, not {self.grow_at}")
         halvings, alike = self.operators.count("depth"), layers_alike(run.shape)
         if alike % 2**halvings:
-            raise UserError(f"method.operators: {named_layers(run.shape)} cannot be halved {halvings} times")
-        is_post_norm = not family_of(run.shape).is_pre_norm
+            nearest = run.shape.num_layers - alike % 2**halvings + 2**halvings
+            raise UserError(
+                f"method.operators: {named_layers(run.shape)} cannot be halved as often as `depth` stands there, "
+                f"{halvings}; use model.num_layers={nearest}, for example"
+            )
         new_layers = silent_start(run.shape, self.new_layers)
-        if is_post_norm and new_layers == "identity":
-            new_layers = "copy"
         stages = []
         for number, steps in enumerate(split_steps(run.steps, self.grow_at)):
             before, after = self.operators[:number], self.operators[number:]

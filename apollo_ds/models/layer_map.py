@@ -93,7 +93,7 @@ def placed(name: str, source: int, target: int, first_stays: bool) -> LayerMap:
         return maker(source, target)
     if source < 2:
         raise UserError(
-            f"method: this family's first layer is unlike all others, so a stage with 1 layer cannot run or become "
-            f"{target}; let each stage have at least 2 layers"
+            f"method: the model's first layer is unlike all others, so one layer cannot stand for {target}; let each "
+            "stage have at least 2, by method.layers, method.first_layers or model.num_layers"
         )
     return (0, *(1 + layer for layer in maker(source - 1, target - 1)))

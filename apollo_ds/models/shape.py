@@ -65,6 +65,19 @@ class ModelShape(Checked):
         return self
 
 
+def check_rotary_heads(shape: ModelShape, multiple: int) -> None:
+    """Check that rotary positions can turn a model's heads.
+
+    Raises:
+        ValueError: their size is no multiple of this.
+    """
+    if shape.head_size % multiple:
+        raise ValueError(
+            f"num_heads {shape.num_heads} makes heads of {shape.head_size} units, and rotary positions need a multiple "
+            f"of {multiple}; use another number of heads"
+        )
+
+
 def why_not_grown(old: ModelShape, new: ModelShape) -> str | None:
     """What keeps one model from growing into another, in words; None if it can."""
     for key in ("family", *new.kept):

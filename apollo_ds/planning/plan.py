@@ -39,6 +39,7 @@ def plan(recipe: Recipe) -> dict[str, Any]:
             "flops_per_step": cost,
             "flops_share": cost * stage.steps / total,
             "may_end_early": stage.ends is not None,
+            "function": effect_of_growth(schedule.stages, number),
         }
         for number, (stage, cost) in enumerate(zip(schedule.stages, costs, strict=True))
     ]
@@ -89,11 +90,12 @@ def print_plan(recipe: Recipe, console: Console) -> None:
             f"{stage['expected_depth']:.2f}",
             f"{stage['flops_per_step'] / full_step:.1%}",
             *(() if changing else (f"{stage['flops_share']:.1%}",)),
-            effect_of_growth(schedule.stages, stage["stage"]),
+            stage["function"],
         )
     console.print(table)
     console.print(
-        f"{total['tokens'] / 1e9:.3g} G tokens, {total['flops']:.4g} FLOPs: "
+        f"{result['stages'][-1]['parameters']:,} parameters, {total['tokens'] / 1e9:.3g} G tokens, "
+        f"{total['flops']:.4g} FLOPs: "
         f"{total['flops'] / total['scratch_flops']:.1%} of what the same steps cost from scratch.\n"
         f"{_with_source(schedule.source_run, total)}"
         "[dim]trained: parameters; depth: mean layers run; cost: of a full-depth step;\n"

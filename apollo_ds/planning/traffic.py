@@ -8,11 +8,13 @@ exchange besides, such as the gradient norm, is some bytes.
 """
 
 from collections.abc import Sequence
+from math import gcd
 
 from apollo_ds.config.deepspeed import precision
 from apollo_ds.config.recipe import Recipe
 from apollo_ds.models.families import family_of
 from apollo_ds.models.flops import parameters, trainable_parameters
+from apollo_ds.models.shape import ModelShape
 from apollo_ds.planning.micro_batch import samples_at_once
 from apollo_ds.schedule.stage import Stage
 
@@ -66,7 +68,7 @@ def _exchanged(recipe: Recipe, stage: Stage, depth: int, ranks: int) -> float:
     each layer, and once more where activations are checkpointed. A masked model also spreads the hidden states of its
     scored positions, there and back.
     """
-    degree, family = recipe.sequence_parallel, family_of(stage.shape)
+    degree, family, hidden = recipe.sequence_parallel, family_of(stage.shape), stage.shape.hidden_size
     if degree == 1:
         return 0.0
     samples = recipe.global_batch_size // recipe.sample_groups(ranks)
@@ -74,7 +76,13 @@ def _exchanged(recipe: Recipe, stage: Stage, depth: int, ranks: int) -> float:
     again = trained if recipe.activation_checkpointing and stage.learned_growth is None else 0
     tokens = samples * stage.seq_len / degree
     scored = samples * family.scored_positions(stage.seq_len) if family.is_masked else 0
-    return stage.shape.hidden_size * (4 * tokens * (depth + trained + again) + 2 * scored)
+    return _exchanged_a_token(stage.shape, degree) * tokens * (depth + trained + again) + hidden * 2 * scored
+
+
+def _exchanged_a_token(shape: ModelShape, degree: int) -> int:
+    """Numbers of a token's query, key, value and result. Keys and values that ranks cannot share are copied first."""
+    copies = degree // gcd(degree, shape.key_value_heads)
+    return shape.head_size * 2 * (shape.num_heads + copies * shape.key_value_heads)
 
 
 def _sums_everywhere(recipe: Recipe) -> bool:

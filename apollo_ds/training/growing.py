@@ -75,6 +75,7 @@ class StageEngines:
             "to": after.unique_layers,
             "map": list(growth.depth.layer_map) if isinstance(growth, Growth) else None,
             "map_name": _name_of_growth(before, after),
+            "new_layers": None if before.learned_growth or after.learned_growth else after.growth.new_layers,
             "zero_stage": self.zero_stages(schedule)[new],
             "seconds": time.perf_counter() - started,
             "peak_memory_bytes": peak,

@@ -7,7 +7,7 @@ from pydantic import Field, model_validator
 
 from apollo_ds.models.axes import FFN_IN, FFN_OUT, FINAL, HEADS_IN, IN, OUT, QKV_BY_HEAD_OUT
 from apollo_ds.models.family import Family
-from apollo_ds.models.shape import ModelShape
+from apollo_ds.models.shape import ModelShape, check_rotary_heads
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -31,8 +31,7 @@ class GptNeoxShape(ModelShape):
 
     @model_validator(mode="after")
     def _heads_can_turn(self) -> Self:
-        if self.head_size % 4:
-            raise ValueError(f"heads have {self.head_size} units, and rotary positions turn a quarter of them")
+        check_rotary_heads(self, 4)
         return self
 
 

@@ -7,7 +7,7 @@ from pydantic import Field, PositiveInt, model_validator
 
 from apollo_ds.models.axes import FFN_IN, FFN_OUT, FINAL, HEADS_IN, HEADS_OUT, IN, KEY_VALUE_OUT, OUT, Dimensions
 from apollo_ds.models.family import Family
-from apollo_ds.models.shape import ModelShape
+from apollo_ds.models.shape import ModelShape, check_rotary_heads
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -38,9 +38,11 @@ class LlamaShape(ModelShape):
     def _heads_can_turn_and_share(self) -> Self:
         groups = self.num_key_value_heads
         if self.num_heads % groups:
-            raise ValueError(f"num_key_value_heads {groups} does not divide num_heads {self.num_heads}")
-        if self.head_size % 2:
-            raise ValueError(f"heads have {self.head_size} units, and rotary positions need an even number of them")
+            fitting = ", ".join(str(size) for size in range(1, self.num_heads + 1) if self.num_heads % size == 0)
+            raise ValueError(
+                f"num_key_value_heads {groups} does not divide num_heads {self.num_heads}; use one of {fitting}"
+            )
+        check_rotary_heads(self, 2)
         return self
 
 

@@ -7,7 +7,7 @@ from pydantic import Field, PositiveInt, model_validator
 
 from apollo_ds.models.axes import FFN_IN, GATED_OUT, HEADS_IN, IN, OUT, QKV_OUT, TRANSFORM_FINAL, TRANSFORM_OUT
 from apollo_ds.models.family import Family
-from apollo_ds.models.shape import ModelShape
+from apollo_ds.models.shape import ModelShape, check_rotary_heads
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -38,8 +38,7 @@ class ModernBertShape(ModelShape):
 
     @model_validator(mode="after")
     def _heads_can_turn(self) -> Self:
-        if self.head_size % 2:
-            raise ValueError(f"heads have {self.head_size} units, and rotary positions need an even number of them")
+        check_rotary_heads(self, 2)
         return self
 
 

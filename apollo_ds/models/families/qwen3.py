@@ -20,7 +20,7 @@ class Qwen3Shape(LlamaShape):
     norm_epsilon: float = Field(default=1e-6, gt=0, le=1)
     """See `ModelShape`."""
     rope_theta: float = Field(default=1_000_000.0, ge=1, le=1e12)
-    """See `LlamaShape`."""
+    """Base of the rotary positions' wavelengths; longer samples want a greater one."""
     head_dim: PositiveInt = Field(default_factory=lambda sizes: sizes["hidden_size"] // sizes["num_heads"])
     """Units of a head; by default `hidden_size` divided by `num_heads`."""
 

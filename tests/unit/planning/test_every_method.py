@@ -20,7 +20,7 @@ REFUSED = {
     "ligo modernbert-*": "ligo mixes all layers, and the first of a modernbert lacks a part",
     "mango modernbert-*": "mango mixes all layers, and the first of a modernbert lacks a part",
     "mango [lqt]*": "mango cuts matrices into square blocks",
-    "staged modernbert-*": "(21|27) layers after the first, which is unlike them cannot be halved",
+    "staged modernbert-*": "(21|27) layers, without the first, cannot be halved",
 }
 """Patterns of a method and a preset, and the reason that is told."""
 
