@@ -15,9 +15,9 @@ from apollo_ds.config.ready import check_ready, is_there, with_default_text
 from apollo_ds.errors import EXIT_INTERRUPTED, EXIT_USER_ERROR, UserError
 from apollo_ds.finetune.options import add_options
 from apollo_ds.gpus import usual_ranks
-from apollo_ds.planning.documents import documents_in_samples, in_words
 from apollo_ds.planning.forecast import Machine, forecast
 from apollo_ds.planning.forecast_table import print_forecast
+from apollo_ds.planning.masks import in_words, left_by_masks
 from apollo_ds.planning.plan import plan, print_plan
 from apollo_ds.training.faults.last_words import say_last_words
 from data_prep.output import UNREAD, Output
@@ -155,10 +155,8 @@ def _add_recipe(parser: argparse.ArgumentParser) -> None:
 def _plan(options: argparse.Namespace) -> None:
     name, overrides = split_recipe(options.words)
     recipe, is_default_text = with_default_text(load_recipe(name, overrides), name, overrides)
-    planned = plan(recipe)
-    documents = documents_in_samples(recipe)
-    if documents:
-        planned["documents"] = documents
+    planned, masks = plan(recipe), left_by_masks(recipe)
+    planned |= masks
     machine = _machine(options)
     if machine is not None:
         planned["forecast"] = forecast(recipe, planned["total"], machine)
@@ -167,8 +165,8 @@ def _plan(options: argparse.Namespace) -> None:
     else:
         console = Output()
         print_plan(recipe, console)
-        if documents:
-            console.print(in_words(documents))
+        if masks:
+            console.print(in_words(masks))
         if machine is not None:
             print_forecast(planned["forecast"], console)
     sys.stdout.flush()

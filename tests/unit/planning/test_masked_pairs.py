@@ -1,4 +1,4 @@
-"""What the plan says of the document mask: counted pair by pair on the run's own samples."""
+"""What the plan says of masks: counted pair by pair on the run's own samples."""
 
 import json
 from pathlib import Path
@@ -10,7 +10,7 @@ from recipes import tiny, write
 from apollo_ds.__main__ import main
 from apollo_ds.config.recipe import Recipe
 from apollo_ds.data.token_stream import TokenStream
-from apollo_ds.planning.documents import documents_in_samples, in_words
+from apollo_ds.planning.masks import in_words, left_by_masks
 
 
 @pytest.fixture
@@ -19,8 +19,7 @@ def recipe(tmp_path: Path) -> Recipe:
 
 
 def test_the_share_is_that_of_the_pairs_in_the_run_s_first_samples(recipe: Recipe) -> None:
-    found = documents_in_samples(recipe)
-    assert found is not None
+    found = left_by_masks(recipe)["documents"]
     samples, length = found["samples"], recipe.seq_len
     stream = TokenStream(recipe.data, "train", length, recipe.seed)
     documents = stream.documents(np.arange(samples) * length, length)
@@ -32,14 +31,32 @@ def test_the_share_is_that_of_the_pairs_in_the_run_s_first_samples(recipe: Recip
 
 def test_it_is_a_line_of_the_plan_and_of_its_json(recipe: Recipe, capsys: pytest.CaptureFixture[str]) -> None:
     path = write(recipe, recipe.out.parent / "recipe.yaml")
-    found = documents_in_samples(recipe)
-    assert found is not None
+    found = left_by_masks(recipe)
     main(["plan", path])
     assert " ".join(in_words(found).split()) in " ".join(capsys.readouterr().out.split())
     main(["plan", path, "--json"])
-    assert json.loads(capsys.readouterr().out)["documents"] == found
+    assert json.loads(capsys.readouterr().out).items() >= found.items()
+
+
+@pytest.mark.parametrize("parted", [False, True])
+def test_windows_are_counted_within_documents(parted: bool, tmp_path: Path) -> None:
+    recipe = tiny("modernbert", tmp_path / "run", document_mask=parted)
+    found, length = left_by_masks(recipe), recipe.seq_len
+    assert ("documents" in found) == parted
+    samples = found["documents"]["samples"] if parted else 1
+    stream = TokenStream(recipe.data, "train", length, recipe.seed)
+    documents = stream.documents(np.arange(samples) * length, length) if parted else np.zeros((1, length))
+    near = [
+        row[i] == row[j] and abs(i - j) <= 4
+        for row in documents
+        for i in range(length)
+        for j in range(length)
+        if i != j
+    ]
+    assert found["windows"] == {"sliding_attention": pytest.approx(sum(near) / len(near))}
+    assert "Windows: in layers of sliding_attention a token sees" in in_words(found)
 
 
 @pytest.mark.parametrize("changes", [{"document_mask": False}, {"data": "nowhere"}], ids=["no mask", "no text"])
 def test_without_a_mask_or_a_text_nothing_is_said(changes: dict[str, object], tmp_path: Path) -> None:
-    assert documents_in_samples(tiny("gpt2", tmp_path / "run", **{"document_mask": True, **changes})) is None
+    assert left_by_masks(tiny("gpt2", tmp_path / "run", **{"document_mask": True, **changes})) == {}

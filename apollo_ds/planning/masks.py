@@ -1,0 +1,73 @@
+"""What masks leave of the pairs of tokens that attention is counted for: documents apart, and local windows."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from apollo_ds.config.recipe import Recipe
+from apollo_ds.data.token_stream import TokenStream
+from apollo_ds.errors import UserError
+from apollo_ds.models.families import family_of
+
+_SAMPLES = 256
+
+
+def left_by_masks(recipe: Recipe) -> dict[str, Any]:
+    """What masks leave of the run's first samples, as `plan --json` prints it; empty where there are none.
+
+    `documents` where documents do not see each other and the text can be read: `check_ready` says why it cannot.
+    `windows` where the family has layers that see a part of a sample: their share is of what documents leave.
+    """
+    if recipe.seq_len == 1:
+        return {}
+    length, pieces, samples = recipe.seq_len, _pieces(recipe), 1
+    found: dict[str, Any] = {}
+    if pieces is not None:
+        samples = int(pieces.sum()) // length
+        found["documents"] = {
+            "samples": samples,
+            "seq_len": length,
+            "pieces_per_sample": len(pieces) / samples,
+            "seen": _seen(pieces, None) / (samples * length * (length - 1)),
+        }
+    whole = np.array([length]) if pieces is None else pieces
+    windows = {kind: size for kind, size in family_of(recipe.model).attention_windows(recipe.model).items() if size}
+    if windows:
+        pairs = samples * length * (length - 1)
+        found["windows"] = {kind: _seen(whole, size) / pairs for kind, size in windows.items()}
+    return found
+
+
+def in_words(found: dict[str, Any]) -> str:
+    """The same as sentences; empty for nothing."""
+    sentences = []
+    if documents := found.get("documents"):
+        sentences.append(
+            f"Documents: a token sees {documents['seen']:.0%} of its sample's other tokens; a sample of "
+            f"{documents['seq_len']:,} holds {documents['pieces_per_sample']:.1f} documents or parts (means of the "
+            f"first {documents['samples']})."
+        )
+    for kind, seen in found.get("windows", {}).items():
+        sentences.append(f"Windows: in layers of {kind} a token sees {seen:.1%} of its sample's other tokens.")
+    return "\n".join(sentences)
+
+
+def _pieces(recipe: Recipe) -> NDArray[np.int64] | None:
+    """Lengths of the documents' pieces in the run's first samples, one after the other; None where they are unknown."""
+    if not recipe.document_mask:
+        return None
+    try:
+        stream = TokenStream(recipe.data, "train", recipe.seq_len, recipe.seed)
+    except UserError:
+        return None
+    samples = min(_SAMPLES, stream.blocks)
+    documents = stream.documents(np.arange(samples) * recipe.seq_len, recipe.seq_len)
+    starts = np.flatnonzero(np.diff(documents, axis=1, prepend=-1))
+    return np.diff(starts, append=documents.size)
+
+
+def _seen(pieces: NDArray[np.int64], window: int | None) -> float:
+    """Pairs of different tokens of one piece, at most a window apart, each pair counted from both sides."""
+    reach = pieces - 1 if window is None else np.minimum(window, pieces - 1)
+    return float((2 * reach * pieces - reach * (reach + 1)).sum())
