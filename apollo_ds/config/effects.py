@@ -4,6 +4,7 @@ A recipe is checked so where a user writes it. What an earlier version trained u
 """
 
 from collections.abc import Callable, Sequence
+from typing import Any, get_args
 
 from apollo_ds.errors import UserError, shown
 from apollo_ds.methods import Combination, Method, Modifier, Run
@@ -35,6 +36,14 @@ def _laid_over(stages: Sequence[Stage], run: Run) -> _Stages:
     return lambda part: part.modify(list(stages), run) if isinstance(part, Modifier) else stages
 
 
+def _trains_alike(part: Method, change: dict[str, Any], stages: Sequence[Stage], stages_of: _Stages) -> bool:
+    """Whether a method with another value of an option trains as it does; not where it cannot have it."""
+    try:
+        return effective(stages_of(part.model_copy(update=change))) == effective(stages)
+    except UserError:
+        return False
+
+
 def _checked(part: Method, run: Run, without: Sequence[Stage], stages_of: _Stages, place: str = "") -> Sequence[Stage]:
     """The stages of a method that differ from those without it, and from those without each option that it sets."""
     part.check_fits(run)
@@ -46,14 +55,12 @@ def _checked(part: Method, run: Run, without: Sequence[Stage], stages_of: _Stage
         )
     for name in part.model_fields_set:
         field = type(part).model_fields[name]
-        follows = field.is_required() or field.default is None or field.default_factory or name in part.fitted
+        follows = field.is_required() or field.default is None or field.default_factory
         if follows or not part.sets(name):  # what follows from other values may be stated
             continue
-        try:
-            same = effective(stages_of(part.model_copy(update={name: field.default}))) == effective(stages)
-        except UserError:
-            continue
-        if same:
+        # A default that gives way may stand for the value that is given: then only a choice among others tells.
+        others = get_args(field.annotation) if name in part.fitted else (field.default,)
+        if others and all(_trains_alike(part, {name: other}, stages, stages_of) for other in others):
             raise UserError(
                 f"method{place}.{name}: {shown(getattr(part, name))} has no effect here: the run would train as with "
                 f"{shown(field.default)}; remove it"

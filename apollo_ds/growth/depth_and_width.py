@@ -8,7 +8,6 @@ from apollo_ds.growth.weights_and_moments import Growth
 from apollo_ds.growth.width_map import AxisMap, WidthMap
 from apollo_ds.models.axes import Axis
 from apollo_ds.models.families import family_of
-from apollo_ds.models.layer_map import placed
 from apollo_ds.models.pretraining import frozen_names
 from apollo_ds.models.shape import ModelShape, why_not_grown
 from apollo_ds.schedule.growable import check_growth
@@ -23,10 +22,9 @@ def growth_between(old: Stage, new: Stage, blocks: str, seed: int) -> Growth:
     """
     check_growth(old, new)
     rule = new.growth
-    unlike = family_of(new.shape).first_layer_is_unlike
-    layer_map = placed(rule.layer_map, old.unique_layers, new.unique_layers, unlike)
     share = _positions_a_layer(new) / _positions_a_layer(old)
-    depth = DepthMap(layer_map, blocks, new.shape.family, rule.new_layers, rule.noise, seed, share, new.shape.num_heads)
+    layer_map, heads = new.grown_from(old), new.shape.num_heads
+    depth = DepthMap(layer_map, blocks, new.shape.family, rule.new_layers, rule.noise, seed, share, heads)
     width = width_between(old.shape, new.shape, rule.width, seed)
     return Growth(
         depth,

@@ -10,20 +10,20 @@ from apollo_ds.models.axes import Axis, Dimensions
 _PARTS: dict[Axis, int] = {"qkv": 3, "qkv_by_head": 3, "gated": 2}
 
 
-def fused_position(dimensions: Dimensions) -> int | None:
+def _fused_position(dimensions: Dimensions) -> int | None:
     """The dimension along which the parts lie; None where there is one part only."""
     return next((i for i, d in enumerate(dimensions) if d is not None and d.axis in _PARTS), None)
 
 
 def number_of_parts(dimensions: Dimensions) -> int:
     """How many matrices or vectors a parameter holds."""
-    position = fused_position(dimensions)
+    position = _fused_position(dimensions)
     return 1 if position is None else _PARTS[dimensions[position].axis]  # type: ignore[union-attr]
 
 
 def split(weight: Tensor, dimensions: Dimensions, heads: int) -> Sequence[Tensor]:
     """The parts of a parameter of a model with so many heads."""
-    position = fused_position(dimensions)
+    position = _fused_position(dimensions)
     if position is None:
         return [weight]
     if not _is_by_head(dimensions, position):
@@ -34,7 +34,7 @@ def split(weight: Tensor, dimensions: Dimensions, heads: int) -> Sequence[Tensor
 
 def join(parts: Sequence[Tensor], dimensions: Dimensions, heads: int) -> Tensor:
     """The parameter that has these parts."""
-    position = fused_position(dimensions)
+    position = _fused_position(dimensions)
     if position is None:
         return parts[0]
     if not _is_by_head(dimensions, position):

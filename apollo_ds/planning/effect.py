@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from math import isclose
 
 from apollo_ds.models.families import family_of
-from apollo_ds.models.layer_map import LayerMap, placed
+from apollo_ds.models.layer_map import LayerMap
 from apollo_ds.models.shape import ModelShape
 from apollo_ds.schedule.stage import Stage
 
@@ -37,8 +37,7 @@ def _effect_of_depth(old: Stage, new: Stage) -> list[str]:
     if rule.noise and rule.new_layers == "copy":
         return ["changed (noise)"]
     is_copy = rule.new_layers == "copy"
-    first = family_of(new.shape).first_layer_is_unlike
-    origin = placed(rule.layer_map, a, b, first)
+    origin = new.grown_from(old)
     before, after = _runs(old, tuple(range(a))), _runs(new, origin)
     if not is_copy and _adds_nothing(new):
         positions = new.map_to(new.evaluation_depth)
@@ -49,7 +48,8 @@ def _effect_of_depth(old: Stage, new: Stage) -> list[str]:
         return [f"changed ({rule.layer_map if is_copy else rule.new_layers})"]
     if not is_copy:
         return []
-    return [f"unchanged (1+{a - 1} | 1+{b - 1})" if first else f"unchanged ({a} | {b})"]
+    first_stays = family_of(new.shape).first_layer_is_unlike
+    return [f"unchanged (1+{a - 1} | 1+{b - 1})" if first_stays else f"unchanged ({a} | {b})"]
 
 
 def _adds_nothing(new: Stage) -> bool:

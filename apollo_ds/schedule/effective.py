@@ -3,8 +3,6 @@
 from collections.abc import Hashable, Sequence
 from dataclasses import replace
 
-from apollo_ds.models.families import family_of
-from apollo_ds.models.layer_map import placed
 from apollo_ds.schedule.stage import GrowthRule, Stage
 
 _NO_GROWTH = (None, None, None, None)
@@ -53,9 +51,7 @@ def _growth(old: Stage, new: Stage) -> Hashable:
     rule, deeper, wider = new.growth, new.unique_layers > old.unique_layers, new.shape != old.shape
     depth = width = moments = rewarm = None
     if deeper:
-        unlike = family_of(new.shape).first_layer_is_unlike
-        layer_map = placed(rule.layer_map, old.unique_layers, new.unique_layers, unlike)
-        depth = (layer_map, rule.new_layers, rule.noise if rule.new_layers == "copy" else 0.0)
+        depth = (new.grown_from(old), rule.new_layers, rule.noise if rule.new_layers == "copy" else 0.0)
     if wider:
         width = rule.width
     nothing_is_new = not deeper and not wider and new.frozen_layers == old.frozen_layers

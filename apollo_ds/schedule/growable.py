@@ -5,7 +5,6 @@ from itertools import pairwise
 
 from apollo_ds.errors import UserError
 from apollo_ds.models.families import family_of
-from apollo_ds.models.layer_map import placed
 from apollo_ds.models.shape import why_not_grown
 from apollo_ds.schedule.stage import Stage
 
@@ -38,7 +37,7 @@ def check_growth(old: Stage, new: Stage) -> None:
         raise UserError("method: block-diagonal growth needs hidden_size and intermediate_size to grow by one factor")
     family, deepens = family_of(new.shape), new.unique_layers > old.unique_layers
     if deepens:
-        placed(rule.layer_map, old.unique_layers, new.unique_layers, family.first_layer_is_unlike)
+        new.grown_from(old)  # raises where it cannot
     if deepens and rule.new_layers == "identity" and not family.is_pre_norm:
         raise UserError(
             "method.new_layers: an identity's normalisations are zero, which would silence the whole of a "

@@ -112,6 +112,15 @@ class Stage:
         """
         return placed(self.layer_map, self.unique_layers, depth, family_of(self.shape).first_layer_is_unlike)
 
+    def grown_from(self, before: "Stage") -> LayerMap:
+        """Which unique layer of the stage before each of this one's is made from.
+
+        Raises:
+            UserError: one layer cannot become several; see `models.layer_map.placed`.
+        """
+        first_stays = family_of(self.shape).first_layer_is_unlike
+        return placed(self.growth.layer_map, before.unique_layers, self.unique_layers, first_stays)
+
     def first_trained(self, depth: int) -> int:
         """The lowest position that trains when so many layers run; 0 where the embeddings train too."""
         if self.trained_top is not None:

@@ -3,9 +3,12 @@
 from copy import copy
 from typing import Any
 
+import torch
+
 from apollo_ds.models.families import FAMILIES
 from apollo_ds.models.family import Family
 from apollo_ds.models.layer_map import LayerMap, placed
+from apollo_ds.models.pretraining import Batch
 from apollo_ds.models.shape import ModelShape
 
 _CHANGES = "sizes_of_a_test"
@@ -31,6 +34,20 @@ def small_shape(family: Family, layers: int, **sizes: Any) -> ModelShape:
     own = {"num_key_value_heads": sizes["num_heads"] // 2, "local_attention": 4, **getattr(family, _CHANGES, {})}
     given = {**{key: value for key, value in own.items() if key in known and value is not None}, **sizes}
     return family.shape_class(family=family.name, num_layers=layers, **given)
+
+
+def shape_of(family: Family, layers: int, width: int = 1, inner: int = 1, **changes: Any) -> ModelShape:
+    """A shape so many times as wide, and so many times as wide within, as the smallest."""
+    sizes = {"hidden_size": 8 * width, "num_heads": 2 * width, "intermediate_size": 12 * inner, "vocab_size": 31}
+    return small_shape(family, layers, **{"max_position_embeddings": 10, **sizes, **changes})
+
+
+def batch_of(of: ModelShape, scored: int = 3) -> Batch:
+    """Samples as long as the model allows, scored at some positions."""
+    generator = torch.Generator().manual_seed(3)
+    ids = torch.randint(of.vocab_size, (3, of.max_position_embeddings), generator=generator)
+    positions = torch.arange(scored).expand(3, scored) * (of.max_position_embeddings // scored)
+    return ids, positions, torch.randint(of.vocab_size, (3, scored), generator=generator)
 
 
 def all_global(family: Family) -> dict[str, int]:

@@ -35,6 +35,11 @@ MODERNBERT = ["model.num_layers=5", "model.hidden_size=64", "model.num_heads=4",
         ("llama-160m", ["method={name: staged, new_layers: identity}"], "or never learn; use zero, or remove it"),
         ("llama-160m", ["method={name: sprout, new_layers: identity}"], "units and gates are zero, so that those of a"),
         ("llama-160m", ["method=mango"], "mango cuts matrices into square blocks"),
+        (
+            "llama-160m",
+            ["method={name: staged, operators: [width], grow_at: [0.5], new_layers: zero}"],
+            "method.new_layers: 'zero' has no effect here",
+        ),
         ("modernbert-base", ["method=ligo"], "ligo mixes all layers, and the first of a modernbert lacks a part"),
         ("modernbert-base", ["method={name: deep_jump, first_layers: 1}"], "use at least 2, not 1"),
         (
