@@ -64,8 +64,11 @@ def test_the_ranks_are_started_alike(play: Play, tmp_path: Path) -> None:
     assert said == [f"{rank} of 2, True: -u -P -m apollo_ds train recipe.yaml steps=3\n" for rank in range(2)]
 
 
+_OTHER_IS_GONE = "until [ -s other ] && ! kill -0 $(<other); do sleep 0.05; done"
+
+
 def test_the_code_is_that_of_the_first_that_fails(play: Play) -> None:
-    assert play("[ $RANK = 0 ] && sleep 0.3 && exit 3; exit 2") == End(2, was_asked=False)
+    assert play(f"[ $RANK = 0 ] && {_OTHER_IS_GONE} && exit 3; echo $$ >other; exit 2") == End(2, was_asked=False)
 
 
 _WAITS = "ready; for i in {1..600}; do sleep 0.05; done; exit 1"

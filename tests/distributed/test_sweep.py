@@ -191,8 +191,9 @@ def test_jobs_have_their_own_gpus(sweep: Sweep, tmp_path: Path, monkeypatch: pyt
     monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
     monkeypatch.delenv("DS_ACCELERATOR", raising=False)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    for name in NAMES:
-        (tmp_path / f"{name}.sh").write_text('echo "$CUDA_VISIBLE_DEVICES" >> "$here/gpus"; sleep 0.3')
+    for name, other in zip(NAMES, (NAMES[1], NAMES[0], NAMES[3], NAMES[2]), strict=True):
+        waits = f"touch $here/{name}.up; until [ -f $here/{other}.up ]; do sleep 0.05; done"
+        (tmp_path / f"{name}.sh").write_text(f'echo "$CUDA_VISIBLE_DEVICES" >> "$here/gpus"; {waits}')
     assert Sweep(sweep.grid, sweep.command, jobs=2).run() == 0
     assert sorted((tmp_path / "gpus").read_text().splitlines()) == ["0,1", "0,1", "2,3", "2,3"]
     with pytest.raises(UserError, match=r"^--jobs 6: each run needs a GPU, and this machine has 5; use --jobs 5$"):

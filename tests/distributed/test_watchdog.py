@@ -24,13 +24,14 @@ import sys, time
 from apollo_ds.training.faults import watchdog
 watchdog._GRACE_SECONDS = 0.5
 watch = watchdog.Watchdog("rank 3")
-watch._seconds = dict.fromkeys(watchdog.Limit, 60.0) | {{watchdog.Limit.{limit}: 0.5}}
+watch._seconds = dict.fromkeys(watchdog.Limit, 60.0) | {{watchdog.Limit.{limit}: 1.0}}
+watch.progress("start", watchdog.Limit.{limit})
 watch.start()
 def stuck_in_a_function():
     {hang}
 for step in range(5):
-    watch.progress(f"step {{step}}", watchdog.Limit.{limit})
     time.sleep(0.2)
+    watch.progress(f"step {{step}}", watchdog.Limit.{limit})
 stuck_in_a_function()
 """
 
@@ -51,7 +52,7 @@ def test_a_process_without_progress_prints_its_stack_and_ends(hang: str, limit: 
     assert "stuck_in_a_function" in ended.stderr
     if code == EXIT_HANG:
         assert "[rank 3] no progress for" in ended.stderr
-        assert f"in step 4 ({watchdog.Limit[limit]} is 0.5); on" in ended.stderr
+        assert f"in step 4 ({watchdog.Limit[limit]} is 1); on" in ended.stderr
 
 
 _RANKS = """

@@ -40,6 +40,7 @@ class Watchdog:
 
     def start(self) -> None:
         """Watch this process from now on, with the recipe's default limits until `heed`."""
+        self._end_if_stuck(self._seconds[self._now[1]])
         self._thread.start()
 
     def heed(self, recipe: Recipe) -> None:
@@ -61,12 +62,16 @@ class Watchdog:
         while not self._over.wait(min(1.0, self._seconds[self._now[1]] / 10)):
             doing, limit, since = self._now
             seconds, silent = self._seconds[limit], time.monotonic() - since
-            # In case the rank hangs while it holds the interpreter's lock, so that this thread cannot run either.
-            faulthandler.dump_traceback_later(seconds + _GRACE_SECONDS, exit=True)
+            self._end_if_stuck(seconds)
             if silent > seconds:
                 self._report(f"no progress for {silent:.0f} s in {doing} ({limit} is {seconds:g})")
                 time.sleep(_GRACE_SECONDS)
                 os._exit(EXIT_HANG)
+
+    @staticmethod
+    def _end_if_stuck(seconds: float) -> None:
+        """In case the rank hangs while it holds the interpreter's lock, so that no thread of Python's can run."""
+        faulthandler.dump_traceback_later(seconds + _GRACE_SECONDS, exit=True)
 
     def _report(self, what: str) -> None:
         with tempfile.TemporaryFile("w+") as stacks:

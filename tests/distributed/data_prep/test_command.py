@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
-from prep_command import command, kill_and_run_again, run, run_here, shards
+from prep_command import kill_and_run_again, run, run_here, shards, without_end
 from texts import make_texts, write_jsonl
 
 from apollo_ds.data.corpus import Corpus
@@ -105,12 +105,13 @@ def test_mistakes_are_one_sentence_and_code_2(tmp_path: Path) -> None:
 
 
 def test_an_interrupt_says_how_to_go_on(tmp_path: Path) -> None:
-    source = write_jsonl(tmp_path / "a.jsonl", make_texts(3000))
+    source = write_jsonl(tmp_path / "a.jsonl", make_texts(300))
     build = ["build", "--source", source, "--tokenizer", "wordpiece", "--out", tmp_path / "out"]
     inherited = signal.signal(signal.SIGINT, signal.SIG_DFL)  # what starts the tests may ignore it, and so would this
-    with subprocess.Popen(command(*build), stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True) as process:
+    with subprocess.Popen(without_end(*build), stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True) as process:
         signal.signal(signal.SIGINT, inherited)
         while not (tmp_path / "out" / "work").exists():
+            assert process.poll() is None
             time.sleep(0.01)
         process.send_signal(signal.SIGINT)
         _, errors = process.communicate()
