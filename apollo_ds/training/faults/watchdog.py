@@ -15,6 +15,9 @@ from apollo_ds.errors import EXIT_HANG
 _GRACE_SECONDS = 10.0
 """Between a rank's stack and its exit. Others print theirs meanwhile: the launcher kills them once one has exited."""
 
+_STDERR = 2
+"""The descriptor, as a notebook's `sys.stderr` may have none."""
+
 
 class Limit(StrEnum):
     """The recipe's key for how long something may go on without progress."""
@@ -71,7 +74,7 @@ class Watchdog:
     @staticmethod
     def _end_if_stuck(seconds: float) -> None:
         """In case the rank hangs while it holds the interpreter's lock, so that no thread of Python's can run."""
-        faulthandler.dump_traceback_later(seconds + _GRACE_SECONDS, exit=True)
+        faulthandler.dump_traceback_later(seconds + _GRACE_SECONDS, file=_STDERR, exit=True)
 
     def _report(self, what: str) -> None:
         with tempfile.TemporaryFile("w+") as stacks:
