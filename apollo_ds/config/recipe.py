@@ -150,7 +150,7 @@ class Recipe(Checked):
         if self.seq_len > self.model.max_position_embeddings:
             raise UserError(
                 f"seq_len {self.seq_len} is longer than "
-                f"model.max_position_embeddings {self.model.max_position_embeddings}"
+                f"model.max_position_embeddings {self.model.max_position_embeddings}; lower the one or raise the other"
             )
         if self.masking == "whole_word" and not family_of(self.model).is_masked:
             raise UserError(f"masking: {self.model.family} has no masks, so no whole_word; remove it")

@@ -23,6 +23,7 @@ from data_prep.masking import Masking
 
 # Held-out text is masked alike in every run, whatever its seed, so that losses can be compared.
 _VALIDATION_SEED = 0
+_LOOKED_AT = 64
 
 
 class BatchSource:
@@ -83,6 +84,22 @@ class BatchSource:
             batch = self._samples(self.validation, positions, self.seq_len, _VALIDATION_SEED)
             batch[2][torch.from_numpy(numbers >= samples)] = IGNORED
             yield batch
+
+    def check_scores(self, samples: int) -> None:
+        """See that a masked model has something to predict in the held-out samples, of which so many are evaluated.
+
+        Raises:
+            UserError: there is nothing but special tokens.
+        """
+        if self.family.is_masked:
+            looked_at = min(samples, _LOOKED_AT, self.validation.blocks)
+            labels = next(self.validation_batches(looked_at, looked_at, rank=0, world_size=1))[2]
+            if (labels == IGNORED).all():
+                raise UserError(
+                    f"data: {self.corpus.folder}: its first {looked_at} held-out samples of {self.seq_len} tokens hold "
+                    "[CLS] and the ends of documents alone, and nothing to predict; raise seq_len, or prepare longer "
+                    "documents"
+                )
 
     def _samples(self, stream: TokenStream, positions: NDArray[np.int64], seq_len: int, seed: int) -> Batch:
         """The samples that start at token positions of the run."""

@@ -25,10 +25,13 @@ from apollo_ds.growth.counters import Counters
 from apollo_ds.growth.stage_model import TrainableModel
 from apollo_ds.growth.state import ShardedState, Slice
 from apollo_ds.models.layer_map import LayerMap
-from apollo_ds.models.loss import IGNORED
+from apollo_ds.models.loss import IGNORED, share_with_labels
 from apollo_ds.models.pretraining import Batch
 from apollo_ds.rng import Stream, random_bits
 from apollo_ds.schedule.schedule import StepPlan
+
+_LEAST_SHARE = 1e-9
+"""Of labels, so that the loss of a micro-batch without any is 0."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +39,7 @@ class StepResult:
     """What a step leaves to be recorded, still on the device."""
 
     loss: Tensor
-    """This rank's mean loss."""
+    """This rank's mean loss, over the tokens that have labels."""
     grad_norm: Tensor
     """The global gradient norm; infinite where the step was left out because it was not finite."""
     began: Any
@@ -120,7 +123,8 @@ class Engine:
             stamps.append(timestamp(self.processes.device))
             scaled = self.loss_scaling.of(nan_unless_finite(loss) / len(batches))
             self.deepspeed.backward(scaled, scale_wrt_gas=False)
-            losses.append(loss.detach())
+            # Gradients are those of the sum over a fixed number, however a batch is split; what is told is the mean.
+            losses.append(loss.detach() / share_with_labels(batch[2]).clamp(min=_LEAST_SHARE))
             self._own_norm = self._norm_where_deepspeed_has_none()
             self.deepspeed.step()
         self.frozen_layers.forget()
@@ -157,18 +161,18 @@ class Engine:
 
     @torch.no_grad()
     def evaluate(self, batches: Iterator[Batch], layer_map: LayerMap) -> float:
-        """Mean loss over all ranks' batches, in nats, every sample weighing the same."""
+        """Mean loss over all ranks' batches, in nats, every scored token weighing the same."""
         self.model.run_in_order(layer_map)
         self.deepspeed.eval()
         total = torch.zeros(2, dtype=torch.float64, device=self.processes.device)
         for batch in batches:
             labels = batch[2]
             # A sample without labels stands in for one that is missing: it adds no loss and does not count.
-            real = (labels != IGNORED).any(dim=1).sum()
-            total += torch.stack([self.deepspeed(*batch).double() * len(labels), real.double()])
+            real = (labels != IGNORED).sum().double() / labels.shape[1]
+            total += torch.stack([self.deepspeed(*batch).double() * len(labels), real])
         self.deepspeed.train()
-        loss, samples = self.processes.sum(total).tolist()
-        return loss / samples
+        loss, counted_samples = self.processes.sum(total).tolist()
+        return loss / counted_samples
 
     def capture(self) -> ShardedState:
         """A copy of this rank's slices on the CPU; needs no other rank.

@@ -154,7 +154,15 @@ def counts_near(shape: ModelShape, fractions: Sequence[float]) -> list[int]:
     """Layer counts near these fractions of a model's layers, increasing, ending with all of them.
 
     They are divisors; where the first layer is unlike the others, those of the others', and one more.
+
+    Raises:
+        UserError: there is no layer besides such a first one.
     """
+    if shape.num_layers < fewest_layers(shape):
+        raise UserError(
+            f"model.num_layers: the first layer of a {shape.family} is never copied, so a model that grows has at "
+            f"least {fewest_layers(shape)}, not {shape.num_layers}"
+        )
     first = shape.num_layers - layers_alike(shape)
     wanted = [(fraction * shape.num_layers - first) / layers_alike(shape) for fraction in fractions]
     return [first + count for count in divisors_near(layers_alike(shape), wanted)]

@@ -19,6 +19,11 @@ VOCABULARY_MULTIPLE = {"cpu": 1, "cuda": 64}
 """A GPU's products with a matrix of 50,257 rows take several times as long as with one of 50,304."""
 
 
+def share_with_labels(labels: Tensor) -> Tensor:
+    """The share of labels that count, in fp32; 1 exactly where all do, so that what is divided by it stays as it is."""
+    return (labels != IGNORED).float().mean()
+
+
 def summed_cross_entropy(hidden: Tensor, decoder: nn.Linear, labels: Tensor, compiled: bool = False) -> Tensor:
     """Cross-entropy in nats of hidden states (rows, hidden_size) and labels (rows), added up in fp32.
 

@@ -61,7 +61,10 @@ class ModelShape(Checked):
     @model_validator(mode="after")
     def _heads_divide_hidden_size(self) -> Self:
         if self.hidden_size % self.num_heads:
-            raise ValueError(f"num_heads {self.num_heads} does not divide hidden_size {self.hidden_size}")
+            raise ValueError(
+                f"num_heads {self.num_heads} does not divide hidden_size {self.hidden_size}; use a number of heads "
+                "that does, or another width"
+            )
         return self
 
 
@@ -74,7 +77,7 @@ def check_rotary_heads(shape: ModelShape, multiple: int) -> None:
     if shape.head_size % multiple:
         raise ValueError(
             f"num_heads {shape.num_heads} makes heads of {shape.head_size} units, and rotary positions need a multiple "
-            f"of {multiple}; use another number of heads"
+            f"of {multiple}; use another number of heads, or a head_dim where the family has it"
         )
 
 

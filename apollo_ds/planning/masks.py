@@ -32,7 +32,9 @@ def left_by_masks(recipe: Recipe) -> dict[str, Any]:
             "seen": _seen(pieces, None) / (samples * length * (length - 1)),
         }
     whole = np.array([length]) if pieces is None else pieces
-    windows = {kind: size for kind, size in family_of(recipe.model).attention_windows(recipe.model).items() if size}
+    family = family_of(recipe.model)
+    kinds = family.attention_types(recipe.model)
+    windows = {kind: size for kind, size in family.attention_windows(recipe.model).items() if size and kind in kinds}
     if windows:
         pairs = samples * length * (length - 1)
         found["windows"] = {kind: _seen(whole, size) / pairs for kind, size in windows.items()}

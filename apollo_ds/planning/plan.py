@@ -94,7 +94,7 @@ def print_plan(recipe: Recipe, console: Console) -> None:
         )
     console.print(table)
     console.print(
-        f"{result['stages'][-1]['parameters']:,} parameters, {total['tokens'] / 1e9:.3g} G tokens, "
+        f"{result['stages'][-1]['parameters']:,} parameters, {_tokens(total['tokens'])}, "
         f"{total['flops']:.4g} FLOPs: "
         f"{total['flops'] / total['scratch_flops']:.1%} of what the same steps cost from scratch.\n"
         f"{_with_source(schedule.source_run, total)}"
@@ -102,6 +102,10 @@ def print_plan(recipe: Recipe, console: Console) -> None:
         "function: what entering the stage does to it; a | b: a divides b, so that shared\n"
         "layers part without a change.[/]"
     )
+
+
+def _tokens(count: int) -> str:
+    return f"{count / 1e9:.3g} G tokens" if count >= 1e8 else f"{count:,} tokens"
 
 
 def _with_source(source: SourceRun | None, total: dict[str, Any]) -> str:

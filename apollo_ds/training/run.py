@@ -186,6 +186,7 @@ def make_trainer(
     _check_is_same(corpus, processes)
     whole_words = recipe.masking == "whole_word"
     source = BatchSource(corpus, recipe.model, recipe.seq_len, recipe.seed, whole_words, recipe.document_mask)
+    source.check_scores(recipe.eval_samples)
     console = console or RunConsole(recipe.schedule(), shown=False)
     console.start(recipe, processes.world_size, processes.device.type)
     watchdog = watchdog or Watchdog(f"rank {processes.rank}")

@@ -40,6 +40,8 @@ MODERNBERT = ["model.num_layers=5", "model.hidden_size=64", "model.num_heads=4",
             ["method={name: staged, operators: [width], grow_at: [0.5], new_layers: zero}"],
             "method.new_layers: 'zero' has no effect here",
         ),
+        ("modernbert-base", ["model.num_layers=1", "method=apollo"], "so a model that grows has at least 2, not 1"),
+        ("modernbert-base", ["model.local_attention=9"], "model.local_attention: "),
         ("modernbert-base", ["method=ligo"], "ligo mixes all layers, and the first of a modernbert lacks a part"),
         ("modernbert-base", ["method={name: deep_jump, first_layers: 1}"], "use at least 2, not 1"),
         (

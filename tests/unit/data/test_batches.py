@@ -241,6 +241,17 @@ def test_special_tokens_are_scored_only_when_none_else_is_left_and_then_not(tmp_
     assert (inputs[0, untouched] == SEP).all()
 
 
+def test_held_out_text_without_anything_to_predict_is_told(tmp_path: Path) -> None:
+    documents = [np.full(1 + BLOCK, SEP)]
+    with pytest.raises(
+        UserError, match=r"its first 1 held-out samples of \d+ tokens hold \[CLS\] and the ends of docu"
+    ):
+        source(prepared(tmp_path, documents, documents), "bert").check_scores(100)
+    (tmp_path / "other").mkdir()
+    documents[0][9] = 77
+    source(prepared(tmp_path / "other", documents, documents), "bert").check_scores(100)
+
+
 @pytest.mark.parametrize("family", ["bert", "gpt2"])
 @pytest.mark.parametrize("samples", [1, 7, 8, 1000])
 def test_held_out_samples_are_the_same_for_any_number_of_ranks(samples: int, family: str, text: Corpus) -> None:

@@ -38,6 +38,11 @@ def test_it_is_a_line_of_the_plan_and_of_its_json(recipe: Recipe, capsys: pytest
     assert json.loads(capsys.readouterr().out).items() >= found.items()
 
 
+def test_a_model_without_local_layers_has_no_windows(tmp_path: Path) -> None:
+    model = {**tiny("modernbert", "unused").model.model_dump(), "global_attention_every": 1}
+    assert left_by_masks(tiny("modernbert", tmp_path / "run", model=model)) == {}
+
+
 @pytest.mark.parametrize("parted", [False, True])
 def test_windows_are_counted_within_documents(parted: bool, tmp_path: Path) -> None:
     recipe = tiny("modernbert", tmp_path / "run", document_mask=parted)
