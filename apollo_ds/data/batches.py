@@ -24,6 +24,7 @@ from data_prep.masking import Masking
 # Held-out text is masked alike in every run, whatever its seed, so that losses can be compared.
 _VALIDATION_SEED = 0
 _LOOKED_AT = 64
+"""Held-out samples at most that are searched for something to predict."""
 
 
 class BatchSource:

@@ -17,6 +17,7 @@ from torch.profiler import ProfilerActivity, profile
 from apollo_ds.config.recipe import Recipe
 from apollo_ds.engine.engine import Engine
 from apollo_ds.engine.processes import Processes
+from apollo_ds.models.loss import IGNORED
 from apollo_ds.models.pretraining import skeleton
 from apollo_ds.planning.micro_batch import micro_batch_of
 
@@ -67,6 +68,29 @@ def test_checkpointed_activations_train_shared_layers_alike(family: str, zero_st
     for recipe in (plain, checkpointed):
         pool(2).run(train, recipe)
     assert torch.allclose(torch.tensor(losses(checkpointed)), torch.tensor(losses(plain)), atol=1e-5, rtol=0)
+
+
+def losses_of_few_labels(processes: Processes, recipe: Recipe) -> tuple[float, float, float, int]:
+    """Held-out and training loss of samples that lack labels, the second rank's more of them; their sum, and labels."""
+    engine = Engine(skeleton(recipe.model, 6), recipe.engine_options(processes.world_size), processes, seed=1)
+    _, batch = model_and_batch("bert", 4)
+    labels, plan = batch[2], recipe.schedule().at(0)
+    labels[: 1 + 2 * processes.rank, 1:] = IGNORED
+    held_out = engine.evaluate(iter([batch]), plan.layer_map)
+    with torch.no_grad():
+        summed = float(engine.model(*batch)) * labels.numel()
+    trained = float(engine.train_step([batch], [plan]).loss)
+    engine.close()
+    return held_out, trained, summed, int((labels != IGNORED).sum())
+
+
+def test_losses_are_means_over_the_tokens_that_have_labels() -> None:
+    found = pool(2).run(losses_of_few_labels, tiny("bert", "unused", method="scratch", deepspeed=zero(1)))
+    _, _, sums, counts = zip(*found, strict=True)
+    assert counts[1] < counts[0] < 4 * 5
+    for held_out, trained, summed, count in found:
+        assert held_out == pytest.approx(sum(sums) / sum(counts), rel=1e-6)
+        assert trained == pytest.approx(summed / count, rel=1e-6)
 
 
 def offloaded(processes: Processes, recipe: Recipe) -> list[float]:

@@ -28,7 +28,7 @@ class ModernBertShape(ModelShape):
     norm_epsilon: float = Field(default=1e-5, gt=0, le=1)
     """See `ModelShape`."""
     local_attention: int = Field(default=128, ge=2, le=10_000_000, multiple_of=2)
-    """Other tokens that a token of a local layer sees: half of them to either side."""
+    """Other tokens that a token of a local layer sees, an even number: half of them to either side."""
     global_attention_every: PositiveInt = 3
     """The layers whose tokens see the whole sample: the first, and every so many after it."""
     global_rope_theta: float = Field(default=160_000.0, ge=1, le=1e12)
