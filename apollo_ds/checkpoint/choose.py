@@ -19,7 +19,7 @@ from apollo_ds.checkpoint.save import point_latest_at
 from apollo_ds.checkpoint.saved_state import SavedState
 from apollo_ds.engine.processes import Processes
 from apollo_ds.errors import UserError
-from apollo_ds.schedule.source_run import SourceRun
+from apollo_ds.schedule.source import SourceRun
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from apollo_ds.config.recipe import Recipe
 from apollo_ds.config.recorded import read_recorded
 from apollo_ds.errors import UserError
 from apollo_ds.ranks import RankOf
-from apollo_ds.schedule.source_run import SourceRun
+from apollo_ds.schedule.source import SourceRun
 
 Load = Callable[[Path], Recipe]
 """`config.load.load_resolved`, which reads the recipe of a run's config.yaml, and may have to read its source too."""

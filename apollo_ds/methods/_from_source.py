@@ -9,7 +9,7 @@ from pydantic import BeforeValidator, Field, ValidationInfo, WithJsonSchema, fie
 from apollo_ds.errors import UserError
 from apollo_ds.methods._base import Method, Run, divided
 from apollo_ds.models.shape import why_not_grown
-from apollo_ds.schedule.source_run import SourceRun
+from apollo_ds.schedule.source import SourceRun
 from apollo_ds.schedule.stage import Stage
 
 _FOLDER = {"anyOf": [{"type": "string", "format": "path"}, {"type": "null"}], "default": None}

@@ -11,7 +11,7 @@ from apollo_ds.config.recipe import Recipe
 from apollo_ds.models.flops import parameters, trainable_parameters, training_flops
 from apollo_ds.planning.effect import effect_of_growth
 from apollo_ds.planning.step_flops import expected_step_flops
-from apollo_ds.schedule.source_run import SourceRun
+from apollo_ds.schedule.source import SourceRun
 from apollo_ds.schedule.stage import Stage
 
 _WIDEST = 100

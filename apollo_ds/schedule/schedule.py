@@ -10,7 +10,7 @@ from apollo_ds.errors import UserError
 from apollo_ds.models.layer_map import LayerMap
 from apollo_ds.schedule.depth import draw_depth
 from apollo_ds.schedule.learning_rate import LearningRate
-from apollo_ds.schedule.source_run import SourceRun
+from apollo_ds.schedule.source import SourceRun
 from apollo_ds.schedule.stage import Stage
 
 

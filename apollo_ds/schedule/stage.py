@@ -9,7 +9,7 @@ from apollo_ds.models.layer_map import LayerMap, placed
 from apollo_ds.models.shape import ModelShape
 from apollo_ds.schedule.depth import DepthDistribution
 from apollo_ds.schedule.layer_drop import LayerDrop
-from apollo_ds.schedule.source_run import SourceRun
+from apollo_ds.schedule.source import SourceRun
 from apollo_ds.schedule.triggers import Trigger
 
 MomentRule = Literal["map", "map_scaled", "zero_new", "reset", "keep_index"]

@@ -14,7 +14,7 @@ from apollo_ds.errors import UserError
 from apollo_ds.models.families import FAMILIES
 from apollo_ds.models.families.gpt2 import Gpt2
 from apollo_ds.models.shape import ModelShape
-from apollo_ds.schedule.source_run import SourceRun
+from apollo_ds.schedule.source import SourceRun
 from apollo_ds.schedule.totals import Totals
 
 
