@@ -12,14 +12,15 @@ from math import inf
 from pathlib import Path
 
 from apollo_ds.checkpoint.find import Sound, check_files, checkpoints_in, has_traces, manifest_of
+from apollo_ds.checkpoint.hf_state import HfState
 from apollo_ds.checkpoint.index import FilePart, Index, Shapes, read_header
 from apollo_ds.checkpoint.manifest import DamagedCheckpoint, Manifest, step_of
 from apollo_ds.checkpoint.prune import set_aside
 from apollo_ds.checkpoint.save import point_latest_at
-from apollo_ds.checkpoint.saved_state import SavedState
+from apollo_ds.checkpoint.saved_state import SavedState, WeightsOnly
 from apollo_ds.engine.processes import Processes
 from apollo_ds.errors import UserError
-from apollo_ds.schedule.source import SourceRun
+from apollo_ds.schedule.source import BranchPoint, Source, SourceModel
 
 
 @dataclass(frozen=True)
@@ -78,24 +79,45 @@ def choose_checkpoint(folder: Path, run: str, processes: Processes, before: floa
     return None
 
 
-def source_state(source: SourceRun, processes: Processes) -> SavedState:
-    """The state that a source run has come to. All ranks together.
+def source_state(source: Source | BranchPoint, key: str, processes: Processes) -> SavedState | WeightsOnly | HfState:
+    """The state of what a run starts from: `branch_from` with its moments, a source as the method's rule wants them.
 
+    With `init_from` it has none. All ranks together.
+
+    Args:
+        source: what the run starts from.
+        key: the recipe's key that names it.
+        processes: all ranks.
     Raises:
-        UserError: its checkpoint is damaged or gone, or a rank cannot open it; on every rank.
+        UserError: it is damaged or gone, or a rank cannot open it; on every rank.
     """
-    sound, complaint = examine(source.checkpoint, None, processes)
-    if sound is None:
-        raise UserError(f"method.source: {complaint}; restore it, or begin again in another folder with out=...")
-    state = SavedState(sound)
+    state = (
+        HfState(source) if isinstance(source, SourceModel) else SavedState(_sound(source.checkpoint, key, processes))
+    )
     complaint = next(filter(None, processes.of_all(_complaint_of_holding(state))), "")
     if complaint:  # the source may be in training, and have removed it since
         state.close()
         raise UserError(complaint)
-    return state
+    return WeightsOnly(state) if isinstance(state, SavedState) and key == "init_from" else state
 
 
-def _complaint_of_holding(state: SavedState) -> str:
+def branch_checkpoint(point: BranchPoint, processes: Processes) -> Sound:
+    """The checkpoint that a run branches from. All ranks together.
+
+    Raises:
+        UserError: it is damaged or gone; on every rank.
+    """
+    return _sound(point.checkpoint, "branch_from", processes, point.run)
+
+
+def _sound(checkpoint: Path, key: str, processes: Processes, run: str | None = None) -> Sound:
+    sound, complaint = examine(checkpoint, run, processes)
+    if sound is None:
+        raise UserError(f"{key}: {complaint}; restore it, or begin again in another folder with out=...")
+    return sound
+
+
+def _complaint_of_holding(state: SavedState | HfState) -> str:
     try:
         state.hold()
     except UserError as error:

@@ -57,7 +57,7 @@ class Manifest(BaseModel):
             raise ValueError("files: not one of each rank")
         if not 0 <= self.course.stage < len(self.course.stage_steps):
             raise ValueError("course: no such stage")
-        counts = [*self.course.stage_steps, self.totals.step, self.totals.tokens, self.memory.skipped_tokens]
+        counts = [*self.course.stage_steps, self.totals.step, self.totals.tokens]
         if min(counts) < 0:
             raise ValueError("a count below 0")
         if self.is_hashed and None in (self.metrics_hash, self.run):

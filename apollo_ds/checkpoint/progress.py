@@ -31,7 +31,8 @@ class LossMemory:
     skipped_steps: int = 0
     """Steps of the run that changed nothing, since their gradient was not finite."""
     skipped_tokens: int = 0
-    """Tokens of the data stream that rollbacks have skipped."""
+    """How far the data stream is ahead of the schedule, in tokens: what rollbacks have skipped. It may be below 0 in a
+    branch, which reads another text from its beginning."""
     went_wrong_at: int = -1
     """The step at which training last went wrong; -1 if it never did."""
 

@@ -4,6 +4,7 @@ A damaged checkpoint does not count among those that are kept, so it never takes
 """
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 from apollo_ds.checkpoint.find import SET_ASIDE, checkpoints_in, verify
@@ -17,12 +18,12 @@ PARTIAL = ".partial"
 class Pruner:
     """Removes old checkpoints after each new one; it checks each that it counts once, its own not at all."""
 
-    def __init__(self, folder: Path, run: str | None, keep: int, keep_every: int) -> None:
-        """The newest `keep` of a run (None: of any) stay, and those whose step `keep_every` divides (0: none)."""
+    def __init__(self, folder: Path, run: str | None, keep: int, stays: Callable[[int], bool]) -> None:
+        """The newest `keep` of a run (None: of any) stay, and those of steps that `stays` says."""
         self.folder = folder
         self.run = run
         self.keep = keep
-        self.keep_every = keep_every
+        self.stays = stays
         self._is_sound: dict[str, bool] = {}
 
     def prune(self, newest: Path) -> None:
@@ -36,7 +37,7 @@ class Pruner:
         for checkpoint in checkpoints_in(self.folder):
             if counted < self.keep:
                 counted += self._counts(checkpoint)
-            elif checkpoint != newest and (not self.keep_every or step_of(checkpoint) % self.keep_every):
+            elif checkpoint != newest and not self.stays(step_of(checkpoint)):
                 remove(checkpoint)
         for partial in self.folder.glob(f"step-*{PARTIAL}"):
             discard(partial)

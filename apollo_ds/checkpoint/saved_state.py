@@ -12,6 +12,7 @@ from apollo_ds.checkpoint.find import Sound
 from apollo_ds.checkpoint.index import Piece
 from apollo_ds.engine.open_files import raise_limit
 from apollo_ds.errors import UserError
+from apollo_ds.growth.counters import WEIGHT, Counters
 from apollo_ds.growth.state import Shape, dtype_of
 
 _ELEMENTS_AT_ONCE = 1 << 24
@@ -105,6 +106,36 @@ class SavedState:
             except OSError as error:
                 raise _unreadable(self.folder / name, error) from None
         return self._open[name]
+
+
+class WeightsOnly:
+    """A saved state whose moments, and what else an optimizer remembers, are as if nothing had trained yet."""
+
+    def __init__(self, state: SavedState) -> None:
+        self.counters = Counters()
+        self._state = state
+        self.names, self.shape, self.release, self.close = state.names, state.shape, state.release, state.close
+
+    def gather(self, name: str, tensor: str, device: torch.device) -> Tensor:
+        """See `State`.
+
+        Raises:
+            UserError: a file cannot be read.
+        """
+        if tensor == WEIGHT:
+            return self._state.gather(name, tensor, device)
+        return torch.zeros(self.shape(name), dtype=dtype_of(tensor), device=device)
+
+    def read_into(self, name: str, tensor: str, start: int, target: Tensor) -> None:
+        """See `StoredState`.
+
+        Raises:
+            UserError: a file cannot be read.
+        """
+        if tensor == WEIGHT:
+            self._state.read_into(name, tensor, start, target)
+        else:
+            target.zero_()
 
 
 def _unreadable(path: Path, error: OSError) -> UserError:

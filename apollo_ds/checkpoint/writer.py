@@ -1,5 +1,6 @@
 """Checkpoints written by a thread, so that training goes on meanwhile."""
 
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
@@ -14,10 +15,11 @@ from apollo_ds.growth.state import ShardedState
 class CheckpointWriter:
     """Writes one checkpoint at a time, all ranks together, then removes those that need not be kept."""
 
-    def __init__(self, folder: Path, run: str, processes: Processes, keep: int, keep_every: int) -> None:
+    def __init__(self, folder: Path, run: str, processes: Processes, keep: int, stays: Callable[[int], bool]) -> None:
+        """See `Pruner` for the checkpoints that stay."""
         self.folder = folder
         self.run = run
-        self._pruner = Pruner(folder, run, keep, keep_every)
+        self._pruner = Pruner(folder, run, keep, stays)
         self._channel = SideChannel(processes)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
         self._in_flight: Future[None] | None = None

@@ -10,7 +10,7 @@ import yaml
 
 from apollo_ds.errors import UserError
 
-PATHS = ("data", "out", "source", "recipe", "deepspeed")
+PATHS = ("data", "out", "source", "init_from", "branch_from", "recipe", "deepspeed")
 """Keys whose values are paths: text as it is written, whatever YAML takes `2024-11-26`, `no` or `1e3` for."""
 NOT_YAML = "not valid YAML"
 """How a complaint begins of what YAML itself does not take."""

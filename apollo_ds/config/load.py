@@ -5,6 +5,7 @@ Nothing here imports torch, so a mistake is reported within a second.
 
 import os
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -103,7 +104,7 @@ def _validated(values: Mapping[str, Any]) -> Recipe:
     out = Path(os.path.expanduser(str(values.get("out"))))
     _check_numbers(values)
     try:
-        return Recipe.model_validate(values, context=lambda source: source_of(source, out, load_resolved))
+        return Recipe.model_validate(values, context=partial(source_of, out=out, load=load_resolved))
     except ValidationError as error:
         raise UserError(complaint(error, Recipe)) from None
 

@@ -86,12 +86,18 @@ def check_text(recipe: Recipe) -> None:
     corpus.check_sizes()
     corpus.check_fits(recipe.model, whole_words=recipe.masking == "whole_word")
     corpus.check_fills(recipe.seq_len)
-    source = recipe.schedule().source_run
+    source = recipe.schedule().source
     if source and source.tokenizer not in (None, corpus.tokenizer_hash):
         raise UserError(
-            f"method.source: {source.folder} was trained with another tokenizer than {corpus.tokenizer_folder}; "
-            "prepare the text with the source's tokenizer: `apollo-prep build --tokenizer FOLDER`"
+            f"{key_of_source(recipe)}: {source.folder} was trained with another tokenizer than "
+            f"{corpus.tokenizer_folder}; prepare the text with the source's tokenizer: `apollo-prep build --tokenizer "
+            "FOLDER`"
         )
+
+
+def key_of_source(recipe: Recipe) -> str:
+    """The key that says what the run starts from."""
+    return "branch_from" if recipe.branch_from else "init_from" if recipe.init_from else "method.source"
 
 
 def _is_on_cpu() -> bool:

@@ -5,7 +5,15 @@ from math import gcd
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import BeforeValidator, Field, NonNegativeInt, PositiveInt, model_validator
+from pydantic import (
+    BeforeValidator,
+    Field,
+    NonNegativeInt,
+    PositiveInt,
+    ValidationInfo,
+    WithJsonSchema,
+    model_validator,
+)
 
 from apollo_ds.checked import Checked
 from apollo_ds.config.deepspeed import precision, settle, zero_stage
@@ -13,10 +21,13 @@ from apollo_ds.config.packaged import expanded
 from apollo_ds.engine.options import EngineOptions
 from apollo_ds.errors import UserError
 from apollo_ds.methods import AnyMethod, Run
+from apollo_ds.methods._base import NAMED
 from apollo_ds.models.families import AnyShape, family_of, preset
 from apollo_ds.models.shape import ModelShape
+from apollo_ds.schedule.branch import begun_from, branched
 from apollo_ds.schedule.learning_rate import LearningRate, Policy
 from apollo_ds.schedule.schedule import Schedule
+from apollo_ds.schedule.source import BranchPoint, Source
 from apollo_ds.schedule.stage import Stage
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -39,6 +50,15 @@ def _usable(path: Any) -> Any:
     return expanded(path)
 
 
+def _named(key: str) -> BeforeValidator:
+    """Reads what a key names by a text, with what `config.load` gives the validation as its context."""
+
+    def read(named: Any, info: ValidationInfo) -> Any:
+        return info.context(key, named) if isinstance(named, str) and info.context else named
+
+    return BeforeValidator(read)
+
+
 _LONGEST_NAME = 255
 Folder = Annotated[Path, BeforeValidator(_usable)]
 
@@ -48,6 +68,8 @@ _MOST_TOKENS = 2**53
 """What metrics and manifests hold exactly."""
 MAY_CHANGE = "may change on resume"
 """Marks a key that decides neither the order of the data nor the schedule, so that a run goes on with another value."""
+MAY_CHANGE_AHEAD = "may change with more steps"
+"""Marks a key that plans steps, so that it may have another value where a run is to take more of them."""
 
 
 def _sizes(model: Any) -> Any:
@@ -63,9 +85,17 @@ class Recipe(Checked):
 
     model: Annotated[AnyShape, BeforeValidator(_sizes)]
     """The model at the end of the run: the name of a preset, such as `bert-base`, or a mapping of its sizes."""
-    method: AnyMethod
+    method: Annotated[AnyMethod, MAY_CHANGE_AHEAD]
     """How the model grows: a method's name, a mapping of its name and options, or a list: a method that makes the
     stages, and methods that change them, such as `[deep_jump, pld]`."""
+    init_from: Annotated[Source | None, _named("init_from"), WithJsonSchema(NAMED)] = None
+    """Where the weights of the run's first model come from, in place of random ones: `RUN` or `RUN@STEP`, a run's
+    folder and a step whose checkpoint it has; or `hf:MODEL`, a folder that `transformers` saved, or a name on its hub.
+    Adam's moments and the learning rate begin anew, with a warm-up."""
+    branch_from: Annotated[BranchPoint | None, _named("branch_from"), WithJsonSchema(NAMED)] = None
+    """The step of another run that this one goes on from, with all of its training state: `RUN@STEP`. The recipe is
+    that of the whole run; its steps up to there have been taken, however it plans them. `steps` counts from the
+    beginning of the other run."""
     data: Annotated[Folder, MAY_CHANGE]
     """Folder of the prepared text, as `apollo-prep build` writes it. The text itself must stay the same."""
     verify: Annotated[Literal["quick", "full"], MAY_CHANGE] = "quick"
@@ -73,8 +103,9 @@ class Recipe(Checked):
     hashes, and the tokens only where their size or time of change differs; `full`: the tokens too, each time."""
     out: Annotated[Folder, MAY_CHANGE]
     """Folder of the run: its checkpoints, metrics, report and exported model."""
-    steps: PositiveInt
-    """Optimizer steps of the whole run, all stages together."""
+    steps: Annotated[PositiveInt, MAY_CHANGE_AHEAD]
+    """Optimizer steps of the whole run, all stages together. A run may be given more later, in the same folder, where
+    its schedule allows it exactly: with `wsd` it goes on from the start of its decay."""
     seed: NonNegativeInt = 42
     """What the first weights, the order of the text, the masks and the drawn depths follow from."""
     seq_len: PositiveInt = 128
@@ -100,13 +131,13 @@ class Recipe(Checked):
     the largest stage under the ZeRO stage of `deepspeed`. No effect if that is 0 or offloads."""
     learning_rate: float = Field(gt=0, le=1000)
     """The peak of the schedule."""
-    lr_schedule: Policy | None = None
+    lr_schedule: Annotated[Policy | None, MAY_CHANGE_AHEAD] = None
     """How the learning rate falls after its warm-up. By default the method's own: cosine for most."""
-    warmup_fraction: Fraction = 0.025
+    warmup_fraction: Annotated[Fraction, MAY_CHANGE_AHEAD] = 0.025
     """The first part of the run, in which the learning rate rises from zero."""
-    decay_fraction: Fraction = 0.1
+    decay_fraction: Annotated[Fraction, MAY_CHANGE_AHEAD] = 0.1
     """The last part of the run, in which the `wsd` schedule decays."""
-    final_lr_fraction: Fraction = 0.0
+    final_lr_fraction: Annotated[Fraction, MAY_CHANGE_AHEAD] = 0.0
     """The learning rate at the end, as a part of the peak; not for `constant`."""
     weight_decay: float = Field(default=0.01, ge=0, le=1000)
     """AdamW's, of matrices and embeddings; biases and normalisations have none."""
@@ -121,7 +152,8 @@ class Recipe(Checked):
     save_every: Annotated[PositiveInt, MAY_CHANGE]
     """Steps from one checkpoint to the next."""
     keep_checkpoints: Annotated[PositiveInt, MAY_CHANGE] = 3
-    """How many of the newest checkpoints stay."""
+    """How many of the newest checkpoints stay. One more is saved and stays: that of the start of a `wsd` decay, from
+    which the run can be given more steps."""
     keep_every: Annotated[NonNegativeInt, MAY_CHANGE] = 0
     """Checkpoints whose step it divides stay for good; 0: none do."""
     log_every: Annotated[PositiveInt, MAY_CHANGE] = 10
@@ -174,6 +206,11 @@ class Recipe(Checked):
         """The keys with whose other values a run may go on."""
         return {key for key, field in cls.model_fields.items() if MAY_CHANGE in field.metadata}
 
+    @classmethod
+    def may_change_ahead(cls) -> set[str]:
+        """The keys with whose other values a run may take more steps."""
+        return {key for key, field in cls.model_fields.items() if MAY_CHANGE_AHEAD in field.metadata}
+
     def as_method_sees_it(self) -> Run:
         """What a method may know of the run."""
         return Run(shape=self.model, steps=self.steps, seq_len=self.seq_len)
@@ -192,7 +229,11 @@ class Recipe(Checked):
             final_fraction=self.final_lr_fraction,
             decay_fraction=self.decay_fraction,
         )
-        return Schedule(tuple(self.method.stages(run)), self.global_batch_size, learning_rate, self.seed)
+        stages = tuple(self.method.stages(run))
+        if self.init_from:
+            stages = begun_from(self.init_from, stages)
+        planned = Schedule(stages, self.global_batch_size, learning_rate, self.seed)
+        return branched(planned, self.branch_from) if self.branch_from else planned
 
     def sample_groups(self, world_size: int) -> int:
         """How many groups of ranks have samples of their own.

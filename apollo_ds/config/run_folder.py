@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from apollo_ds.checkpoint.find import has_traces
+from apollo_ds.config.extension import check_extension, extend
 from apollo_ds.config.recipe import Recipe
 from apollo_ds.config.recorded import read_recorded, write_recorded
 from apollo_ds.data.corpus import Corpus
@@ -60,18 +61,24 @@ class RunFolder:
             return
         recorded, now = read_recorded(self.config), recipe.plain()
         before = recorded.recipe
-        for key in sorted((before.keys() | now.keys()) - Recipe.may_change()):
-            if before.get(key) != now.get(key):
-                raise UserError(
-                    f"{self.config}: this run was started with {key}{_difference(before.get(key), now.get(key))}; "
-                    f"use the same recipe, or another folder with out=..."
-                )
+        if self._is_extended(before, now):
+            check_extension(self.path, Recipe.model_validate(before), recipe)
+        elif keys := _differing(before, now):
+            raise UserError(
+                f"{self.config}: this run was started with {keys[0]}"
+                f"{_difference(before.get(keys[0]), now.get(keys[0]))}; use the same recipe, or another folder with "
+                "out=..."
+            )
         for key, (name, is_now) in _text(Corpus.open(recipe.data)).items():
             if getattr(recorded, key) not in (None, is_now):
                 raise UserError(
                     f"data: {recipe.data} is not the text that the run in {self.path} was started with: {name} "
                     "differs; name that text's folder, or use another folder for the run with out=..."
                 )
+
+    def _is_extended(self, before: dict[str, Any], now: dict[str, Any]) -> bool:
+        """Whether a recipe has more steps than the run was started with, and differs in what plans them alone."""
+        return now["steps"] > before["steps"] and set(_differing(before, now)) <= Recipe.may_change_ahead()
 
     def _check_place(self) -> None:
         """See that the folder can be made."""
@@ -150,9 +157,10 @@ class RunFolder:
             UserError: the run there is another one, the folder cannot be written to, or the recipe's text is not there.
         """
         self.check(recipe)
+        recorded = read_recorded(self.config) if self.exists else None
         text = {key: value for key, (_, value) in _text(Corpus.open(recipe.data)).items()}
-        run = read_recorded(self.config).run if self.exists else None
-        if self.exists and run is None:
+        run = recorded.run if recorded else None
+        if recorded and run is None:
             print(
                 f"{self.config}: an earlier version wrote it, without a hash of itself, so that damage to it could go "
                 "unnoticed; it has one now",
@@ -160,6 +168,8 @@ class RunFolder:
             )
         config = {"recipe": recipe.plain(), "run": run or _identity(recipe, text), **text, **_circumstances()}
         try:
+            if recorded and self._is_extended(recorded.recipe, recipe.plain()):
+                extend(self.path, run, Recipe.model_validate(recorded.recipe), recipe)
             self.checkpoints.mkdir(parents=True, exist_ok=True)
             write_recorded(self.config, config)
         except OSError as error:
@@ -187,6 +197,11 @@ def _text(corpus: Corpus) -> dict[str, tuple[str, str]]:
 def _identity(recipe: Recipe, text: dict[str, str]) -> str:
     fixed = {key: value for key, value in recipe.plain().items() if key not in Recipe.may_change()}
     return files.hash_of_values({"recipe": fixed, "text": text})
+
+
+def _differing(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """The keys in which two recipes differ that decide a run."""
+    return [k for k in sorted((before.keys() | now.keys()) - Recipe.may_change()) if before.get(k) != now.get(k)]
 
 
 def _difference(before: Any, now: Any, prefix: str = "") -> str:

@@ -1,66 +1,189 @@
-"""Reading the run that `method.source` names: its newest sound checkpoint, its model and what it has spent."""
+"""Reading what `method.source`, `init_from` and `branch_from` of a recipe name: a run, a step of it, or a model."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from apollo_ds.checkpoint.find import newest_sound
-from apollo_ds.checkpoint.manifest import read_manifest
+from apollo_ds.checkpoint.find import checkpoints_in, newest_sound, verify
+from apollo_ds.checkpoint.manifest import DamagedCheckpoint, Manifest, read_manifest, step_of
 from apollo_ds.config.recipe import Recipe
-from apollo_ds.config.recorded import read_recorded
+from apollo_ds.config.recorded import Recorded, read_recorded
+from apollo_ds.config.source_model import read_model
 from apollo_ds.errors import UserError
 from apollo_ds.ranks import RankOf
-from apollo_ds.schedule.source import SourceRun
+from apollo_ds.schedule.agreement import resumed
+from apollo_ds.schedule.schedule import Schedule
+from apollo_ds.schedule.source import HF, BranchPoint, Source, SourceModel, SourceRun
+from apollo_ds.schedule.totals import Totals
 
 Load = Callable[[Path], Recipe]
 """`config.load.load_resolved`, which reads the recipe of a run's config.yaml, and may have to read its source too."""
+BRANCH = "branch_from"
 
 
-def source_of(folder: Path, out: Path, load: Load) -> SourceRun | dict[str, Any]:
-    """The source run in `folder`.
+def source_of(key: str, text: str, out: Path, load: Load) -> Source | BranchPoint:
+    """What a key names by a text: `RUN`, `RUN@STEP`, or `hf:MODEL`.
 
     If the run in `out` has already started from it, what that run recorded counts, since the source may have changed or
-    be gone. Otherwise the folder is read as it is now.
-    """
-    config = out / "config.yaml"
-    if not config.is_file():
-        return read_source(folder, load)
-    method = read_recorded(config).recipe["method"]
-    known = method.get("parts", [method])[0].get("source")
-    return known if known and known["folder"] == str(folder) else read_source(folder, load)
-
-
-def read_source(folder: Path, load: Load) -> SourceRun:
-    """The run in a folder, at its newest sound checkpoint.
+    be gone. Otherwise it is read as it is now.
 
     Raises:
-        UserError: it is no run, has no sound checkpoint, or has not come to its last stage.
+        UserError: it is not what the key wants; names it and the fix.
     """
-    config = folder / "config.yaml"
-    if not config.is_file():
-        raise UserError(f"method.source: {folder} is not a run folder: it has no config.yaml; name a run's")
-    schedule, recorded = load(config).schedule(), read_recorded(config)
-    place = RankOf.this_process()
-    # Other ranks get the first one's recipe, so that a source of terabytes is not read by each of hundreds.
-    reads_files = place is None or place.rank == 0
-    checkpoint, complaints = newest_sound(folder / "checkpoints", run=recorded.run, reads_files=reads_files)
-    if checkpoint is None:
-        found = "; ".join(complaints) or "there is none"
-        raise UserError(f"method.source: {folder} has no sound checkpoint ({found}); let the run save one")
-    manifest = read_manifest(checkpoint)
-    stage, last = manifest.course.stage, len(schedule.stages) - 1
+    if not text.startswith(HF):
+        text = os.path.expanduser(text)
+    config = out / "config.yaml"
+    known = _recorded(key, read_recorded(config).recipe) if config.is_file() else None
+    if known is not None and known.is_named(text):
+        return known
+    if key == BRANCH:
+        return read_branch(text, load)
+    if text.startswith(HF):
+        try:
+            return read_model(text.removeprefix(HF))
+        except UserError as error:
+            raise UserError(f"{key}: {error}") from None
+    return read_source(text, load, key)
+
+
+def _recorded(key: str, recipe: dict[str, Any]) -> Source | BranchPoint | None:
+    """What a started run has recorded of its source."""
+    method = recipe["method"]
+    values = method.get("parts", [method])[0].get("source") if key == "method.source" else recipe.get(key)
+    if not values:
+        return None
+    kind = BranchPoint if key == BRANCH else SourceModel if "hf" in values else SourceRun
+    return kind.model_validate(values)
+
+
+class _At(NamedTuple):
+    """A sound checkpoint of a run, and what the run's folder says."""
+
+    folder: Path
+    checkpoint: Path
+    manifest: Manifest
+    recorded: Recorded
+    recipe: Recipe
+    schedule: Schedule
+    """That under which it was written."""
+
+    @property
+    def before(self) -> Totals:
+        """What the run's own source has used."""
+        source = self.schedule.source
+        return source.before if source else Totals()
+
+
+def read_source(text: str, load: Load, key: str = "method.source") -> SourceRun:
+    """The model of a run at its newest sound checkpoint, or at the step that follows an `@`.
+
+    Raises:
+        UserError: it is no run, has no such sound checkpoint, or has not come to its last stage there.
+    """
+    at = _read(text, load, key)
+    stage, last = at.manifest.course.stage, len(at.schedule.stages) - 1
     if stage < last:
         raise UserError(
-            f"method.source: {checkpoint} is of stage {stage + 1} of {last + 1}, which trains another model than "
+            f"{key}: {at.checkpoint} is of stage {stage + 1} of {last + 1}, which trains another model than "
             "the last; let the run reach its last stage"
         )
-    spent = manifest.totals
+    final = at.schedule.stages[-1]
     return SourceRun(
-        folder=folder,
-        checkpoint=checkpoint,
-        step=spent.step,
-        steps=schedule.total_steps,
-        shape=schedule.stages[-1].shape.model_copy(update={"num_layers": schedule.stages[-1].unique_layers}),
-        tokenizer=recorded.tokenizer,
-        spent=spent + schedule.source_run.spent if schedule.source_run else spent,
+        folder=at.folder,
+        checkpoint=at.checkpoint,
+        step=at.manifest.totals.step,
+        steps=at.schedule.total_steps,
+        shape=final.shape.model_copy(update={"num_layers": final.unique_layers}),
+        tokenizer=at.recorded.tokenizer,
+        spent=at.manifest.totals + at.before,
+        document_mask=at.recipe.document_mask,
     )
+
+
+def read_branch(text: str, load: Load) -> BranchPoint:
+    """The step of a run that `RUN@STEP` names.
+
+    Raises:
+        UserError: it names no step, it is no run, has no sound checkpoint of that step, or learns a growth operator
+            there.
+    """
+    if not text.rpartition("@")[2].isdecimal() or Path(text).is_dir():
+        raise UserError(f"{BRANCH}: {text} names no step; write RUN@STEP, such as {text.rstrip('@')}@500")
+    at = _read(text, load, BRANCH)
+    stage, step = at.schedule.stages[at.manifest.course.stage], at.manifest.totals.step
+    if stage.learned_growth:
+        raise UserError(
+            f"{BRANCH}: at step {step:,} {at.folder} learns a growth operator, which is no model yet; branch before or "
+            "after that stage"
+        )
+    assert at.recorded.run is not None  # `_read` has checked it
+    return BranchPoint(
+        folder=at.folder,
+        checkpoint=at.checkpoint,
+        run=at.recorded.run,
+        step=step,
+        shape=stage.shape,
+        layers=stage.unique_layers,
+        depths=stage.depth_distribution,
+        shallowest=stage.shallowest,
+        layer_map=stage.layer_map,
+        frozen_layers=stage.frozen_layers,
+        tied_gradients=stage.tied_gradients,
+        seq_len=stage.seq_len,
+        position=at.schedule.at(step).first_token + at.manifest.memory.skipped_tokens,
+        seed=at.recipe.seed,
+        train=at.recorded.train,
+        tokenizer=at.recorded.tokenizer,
+        spent=at.manifest.totals,
+        before=at.before,
+    )
+
+
+def _read(text: str, load: Load, key: str) -> _At:
+    folder, step = _folder_and_step(text)
+    config = folder / "config.yaml"
+    if not config.is_file():
+        raise UserError(f"{key}: {folder} is not a run folder: it has no config.yaml; name a run's")
+    recipe, recorded = load(config), read_recorded(config)
+    if key == BRANCH and recorded.run is None:
+        raise UserError(f"{key}: an earlier version wrote {config}, which does not say which run it is; start anew")
+    checkpoint = _newest(folder, recorded.run, key) if step is None else _of_step(folder, step, recorded.run, key)
+    manifest = read_manifest(checkpoint)
+    schedule = resumed(recipe.schedule(), manifest.course.stage, manifest.course.stage_steps)
+    return _At(folder, checkpoint, manifest, recorded, recipe, schedule)
+
+
+def _folder_and_step(text: str) -> tuple[Path, int | None]:
+    folder, separator, step = text.rpartition("@")
+    if not separator or not step.isdecimal() or Path(text).is_dir():
+        return Path(text), None
+    return Path(folder), int(step)
+
+
+def _reads_files() -> bool:
+    """Other ranks get the first one's recipe, so that a source of terabytes is not read by each of hundreds."""
+    place = RankOf.this_process()
+    return place is None or place.rank == 0
+
+
+def _newest(folder: Path, run: str | None, key: str) -> Path:
+    checkpoint, complaints = newest_sound(folder / "checkpoints", run=run, reads_files=_reads_files())
+    if checkpoint is None:
+        found = "; ".join(complaints) or "there is none"
+        raise UserError(f"{key}: {folder} has no sound checkpoint ({found}); let the run save one")
+    return checkpoint
+
+
+def _of_step(folder: Path, step: int, run: str | None, key: str) -> Path:
+    checkpoint = folder / "checkpoints" / f"step-{step}"
+    if not checkpoint.is_dir():
+        steps = sorted(map(step_of, checkpoints_in(checkpoint.parent)))
+        there = f"use one of {', '.join(map(str, steps))}" if steps else "let the run save one"
+        raise UserError(f"{key}: {folder} has no checkpoint of step {step}; {there}")
+    if _reads_files():
+        try:
+            verify(checkpoint, run)
+        except DamagedCheckpoint as damage:
+            raise UserError(f"{key}: {damage}; use another step's, or restore it") from None
+    return checkpoint

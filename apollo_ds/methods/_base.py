@@ -2,11 +2,11 @@
 
 from abc import abstractmethod
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Annotated, Any, ClassVar
 
-from pydantic import Field, GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic import BeforeValidator, Field, GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationInfo, WithJsonSchema
 from pydantic_core import CoreSchema, core_schema
 
 from apollo_ds.by_name import choice
@@ -14,9 +14,10 @@ from apollo_ds.checked import Checked
 from apollo_ds.errors import UserError, shown
 from apollo_ds.models.families import family_of
 from apollo_ds.models.layer_map import LAYER_MAPS
-from apollo_ds.models.shape import ModelShape
+from apollo_ds.models.shape import ModelShape, why_not_grown
 from apollo_ds.schedule.depth import SAMPLERS
 from apollo_ds.schedule.learning_rate import Policy
+from apollo_ds.schedule.source import Source
 from apollo_ds.schedule.stage import GrowthRule, MomentRule, NewLayers, Rewarm, Stage, WidthRule
 
 
@@ -108,8 +109,42 @@ MapName = Annotated[str, OneOf(LAYER_MAPS)]
 SamplerName = Annotated[str, OneOf(SAMPLERS)]
 
 
-class GrowingMethod(Method):
-    """A method whose growth can be varied: what all of them have in common."""
+def _read(source: Any, info: ValidationInfo) -> Any:
+    """What a recipe names by a text, read by what `config.load` gives the validation as its context."""
+    return info.context("method.source", source) if isinstance(source, str) and info.context else source
+
+
+NAMED = {"anyOf": [{"type": "string"}, {"type": "null"}], "default": None}
+"""What a recipe gives for a source."""
+
+
+class Sourced(Method):
+    """A method that may start from a smaller model that is trained already."""
+
+    source: Annotated[Source | None, BeforeValidator(_read), WithJsonSchema(NAMED)] = None
+    """The smaller model, where it is trained already: `RUN` or `RUN@STEP`, a run's folder and a step whose checkpoint
+    it has; or `hf:MODEL`, a folder that `transformers` saved, or a name on its hub."""
+
+    def stage_of_source(self, run: Run) -> Stage:
+        """The given source as a stage of no steps.
+
+        Raises:
+            UserError: it cannot grow into the full model.
+        """
+        assert self.source is not None
+        small = self.source.shape
+        obstacle = why_not_grown(small, run.shape)
+        if obstacle:
+            raise UserError(f"method.source: {self.source.name} cannot grow into the model: {obstacle}")
+        return self.stage(run, 0, small.num_layers, shape=small, source=self.source)
+
+
+class GrowingMethod(Sourced):
+    """A method whose growth can be varied: what all of them have in common.
+
+    A given source takes the place of the smaller stages: those that it cannot grow into are left out, and the first
+    that is left has their steps.
+    """
 
     growth_map: MapName = "interpolate"
     """Which old layer each new one is made from."""
@@ -126,6 +161,20 @@ class GrowingMethod(Method):
     rewarm_fraction: float = Field(default=0.01, ge=0, le=1)
     """Length of that warm-up, as a part of the run."""
 
+    @abstractmethod
+    def own_stages(self, run: Run) -> list[Stage]:
+        """The stages of a run that begins with the method's own first model; see `Method.stages`."""
+
+    def stages(self, run: Run) -> list[Stage]:
+        """See `Method`."""
+        stages = self.own_stages(run)
+        if self.source is None or stages[0].source:
+            return stages
+        first = self.stage_of_source(run)
+        number = next(n for n, stage in enumerate(stages) if not why_not_grown(first.shape, _model_of(stage)))
+        steps = sum(stage.steps for stage in stages[: number + 1])
+        return [first, replace(stages[number], steps=steps), *stages[number + 1 :]]
+
     def growth_rule(self, run: Run, **changes: Any) -> GrowthRule:
         """The rule that these options describe, with `changes` to it."""
         options: dict[str, Any] = {
@@ -138,6 +187,10 @@ class GrowingMethod(Method):
             "rewarm_steps": round(self.rewarm_fraction * run.steps),
         }
         return GrowthRule(**{**options, **changes})
+
+
+def _model_of(stage: Stage) -> ModelShape:
+    return stage.shape.model_copy(update={"num_layers": stage.unique_layers})
 
 
 def fewest_layers(shape: ModelShape) -> int:

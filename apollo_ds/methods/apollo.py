@@ -22,7 +22,7 @@ class Apollo(SharingMethod):
     draw: Literal["step", "micro_step"] = "step"
     """Whether a step's micro-batches share a depth, or draw one each as in the published code."""
 
-    def stages(self, run: Run) -> list[Stage]:
+    def own_stages(self, run: Run) -> list[Stage]:
         """One stage for each layer count."""
         target = run.shape.num_layers
         layers = self.layers if self.layers is not None else counts_near(run.shape, (1 / 12, 1 / 4, 1 / 2))

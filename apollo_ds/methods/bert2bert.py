@@ -26,7 +26,7 @@ class Bert2Bert(FromSource, GrowingMethod):
     """The part of the remaining steps in which prefixes of the model are trained."""
     was: ClassVar[Mapping[str, Any]] = {"growth_map": "interpolate"}
 
-    def stages(self, run: Run) -> list[Stage]:
+    def own_stages(self, run: Run) -> list[Stage]:
         """The source, the prefixes, everything."""
         target = run.shape.num_layers
         block = divisors_near(target, [1 / 4])[0]

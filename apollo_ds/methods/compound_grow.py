@@ -31,7 +31,7 @@ class CompoundGrow(GrowingMethod):
     def _layers(self, run: Run) -> list[int]:
         return counts_near(run.shape, (1 / 4, 1 / 2))
 
-    def stages(self, run: Run) -> list[Stage]:
+    def own_stages(self, run: Run) -> list[Stage]:
         """Three stages, or fewer where the depth has no such divisors."""
         layers = self._layers(run)
         parts = _PARTS[3 - len(layers) :]

@@ -43,7 +43,7 @@ class DeepJump(SharingMethod):
                 "so that nothing would grow; use fewer, or method=scratch"
             )
 
-    def stages(self, run: Run) -> list[Stage]:
+    def own_stages(self, run: Run) -> list[Stage]:
         """Before and after the jump."""
         target = run.shape.num_layers
         first = max(self.first_layers, fewest_layers(run.shape))

@@ -27,7 +27,7 @@ class GStack(GrowingMethod):
         if self.sets("factor"):
             check_divides("factor", self.factor, run.shape)
 
-    def stages(self, run: Run) -> list[Stage]:
+    def own_stages(self, run: Run) -> list[Stage]:
         """The small model and the large one."""
         counts = counts_near(run.shape, [1 / self.factor])
         return [

@@ -31,7 +31,7 @@ class Mslt(GrowingMethod):
         if self.sets("blocks"):
             check_divides("blocks", self.blocks, run.shape)
 
-    def stages(self, run: Run) -> list[Stage]:
+    def own_stages(self, run: Run) -> list[Stage]:
         """Equal stages of 1, 2, ... blocks, and the joint one."""
         target, alike = run.shape.num_layers, layers_alike(run.shape)
         blocks = max(count for count in range(1, self.blocks + 1) if alike % count == 0)

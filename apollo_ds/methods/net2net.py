@@ -27,7 +27,7 @@ class Net2Net(FromSource, GrowingMethod):
         """See `Method`."""
         check_identity(self, run.shape, self.new_layers)
 
-    def stages(self, run: Run) -> list[Stage]:
+    def own_stages(self, run: Run) -> list[Stage]:
         """The source and the grown model."""
         target = run.shape.num_layers
         layers = counts_near(run.shape, [1 / 2])[0] if family_of(run.shape).is_pre_norm else target

@@ -15,7 +15,7 @@ class StackBert(GrowingMethod):
     growth_map: MapName = "stack"
     moments: MomentRule = "reset"
 
-    def stages(self, run: Run) -> list[Stage]:
+    def own_stages(self, run: Run) -> list[Stage]:
         """As many doublings, at most two, as the depth allows."""
         alike = layers_alike(run.shape)
         first = run.shape.num_layers - alike

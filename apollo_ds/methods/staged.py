@@ -54,7 +54,7 @@ class Staged(GrowingMethod):
         """See `Method`."""
         check_identity(self, run.shape, self.new_layers)
 
-    def stages(self, run: Run) -> list[Stage]:
+    def own_stages(self, run: Run) -> list[Stage]:
         """From the smallest model to the full one."""
         if len(self.grow_at) != len(self.operators) or not self.operators:
             raise UserError(f"method.grow_at: {len(self.operators)} growths need as many fractions, not {self.grow_at}")

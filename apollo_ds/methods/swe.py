@@ -24,7 +24,7 @@ class Swe(GrowingMethod):
     adaptive: bool = False
     """Whether the layers may part sooner, where the gradients of neighbouring occurrences disagree."""
 
-    def stages(self, run: Run) -> list[Stage]:
+    def own_stages(self, run: Run) -> list[Stage]:
         """Shared and unshared."""
         target = run.shape.num_layers
         counts = sorted({min(fewest_layers(run.shape), target), target})

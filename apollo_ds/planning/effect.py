@@ -6,6 +6,7 @@ from math import isclose
 from apollo_ds.models.families import family_of
 from apollo_ds.models.layer_map import LayerMap
 from apollo_ds.models.shape import ModelShape
+from apollo_ds.schedule.source import BranchPoint
 from apollo_ds.schedule.stage import Stage
 
 _EPSILON_TOLERANCE = 1e-6
@@ -18,7 +19,8 @@ _Runs = list[tuple[int, str]]
 def effect_of_growth(stages: Sequence[Stage], number: int) -> str:
     """What entering a stage does to the function that is evaluated."""
     if number == 0:
-        return "as in the source" if stages[0].source else "initialised"
+        source = stages[0].source
+        return "another run's" if isinstance(source, BranchPoint) else "as in the source" if source else "initialised"
     old, new = stages[number - 1], stages[number]
     if new.continues(old):
         return "goes on"

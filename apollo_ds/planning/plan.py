@@ -11,7 +11,7 @@ from apollo_ds.config.recipe import Recipe
 from apollo_ds.models.flops import parameters, trainable_parameters, training_flops
 from apollo_ds.planning.effect import effect_of_growth
 from apollo_ds.planning.step_flops import expected_step_flops
-from apollo_ds.schedule.source import SourceRun
+from apollo_ds.schedule.source import BranchPoint, Source, SourceModel
 from apollo_ds.schedule.stage import Stage
 
 _WIDEST = 100
@@ -21,7 +21,8 @@ def plan(recipe: Recipe) -> dict[str, Any]:
     """Stages and totals of a recipe, as `plan --json` prints them. Operations are of forward and backward."""
     schedule = recipe.schedule()
     costs = [expected_step_flops(schedule, number) for number in range(len(schedule.stages))]
-    total = sum(cost * stage.steps for cost, stage in zip(costs, schedule.stages, strict=True))
+    own_steps = [0 if stage.source else stage.steps for stage in schedule.stages]
+    total = sum(cost * steps for cost, steps in zip(costs, own_steps, strict=True))
     full_step = training_flops(recipe.model, recipe.model.num_layers, recipe.seq_len, recipe.global_batch_size)
     stages = [
         {
@@ -37,7 +38,7 @@ def plan(recipe: Recipe) -> dict[str, Any]:
             "parameters": parameters(stage.shape, stage.unique_layers),
             "trainable_parameters": _trainable_parameters(stage),
             "flops_per_step": cost,
-            "flops_share": cost * stage.steps / total,
+            "flops_share": cost * own_steps[number] / total,
             "may_end_early": stage.ends is not None,
             "function": effect_of_growth(schedule.stages, number),
         }
@@ -45,11 +46,12 @@ def plan(recipe: Recipe) -> dict[str, Any]:
     ]
     return {
         "total": {
-            "steps": schedule.total_steps,
-            "tokens": sum(stage.steps * stage.seq_len for stage in schedule.stages) * recipe.global_batch_size,
+            "steps": sum(own_steps),
+            "tokens": sum(steps * stage.seq_len for steps, stage in zip(own_steps, schedule.stages, strict=True))
+            * recipe.global_batch_size,
             "flops": total,
-            "scratch_flops": full_step * schedule.total_steps,
-            "source_flops": schedule.source_run.spent.flops if schedule.source_run else 0.0,
+            "scratch_flops": full_step * sum(own_steps),
+            "source_flops": _spent_before(schedule.source),
         },
         "stages": stages,
     }
@@ -97,7 +99,7 @@ def print_plan(recipe: Recipe, console: Console) -> None:
         f"{result['stages'][-1]['parameters']:,} parameters, {_tokens(total['tokens'])}, "
         f"{total['flops']:.4g} FLOPs: "
         f"{total['flops'] / total['scratch_flops']:.1%} of what the same steps cost from scratch.\n"
-        f"{_with_source(schedule.source_run, total)}"
+        f"{_with_source(schedule.source, total)}"
         "[dim]trained: parameters; depth: mean layers run; cost: of a full-depth step;\n"
         "function: what entering the stage does to it; a | b: a divides b, so that shared\n"
         "layers part without a change.[/]"
@@ -108,10 +110,21 @@ def _tokens(count: int) -> str:
     return f"{count / 1e9:.3g} G tokens" if count >= 1e8 else f"{count:,} tokens"
 
 
-def _with_source(source: SourceRun | None, total: dict[str, Any]) -> str:
+def _spent_before(source: Source | BranchPoint | None) -> float:
+    """Operations of what the run starts from, as far as they are known."""
+    if source is None:
+        return 0.0
+    return source.before.flops + (source.spent.flops if isinstance(source, BranchPoint) else 0.0)
+
+
+def _with_source(source: Source | BranchPoint | None, total: dict[str, Any]) -> str:
     """The cost again, with what the source has spent, where one is given."""
     if source is None:
         return ""
+    if isinstance(source, SourceModel):
+        return f"What {source} has cost is not known, and not counted; Adam's moments begin anew.\n"
+    if isinstance(source, BranchPoint):
+        return f"It goes on from {source}, which has spent {total['source_flops']:.4g} FLOPs.\n"
     share = (total["flops"] + total["source_flops"]) / total["scratch_flops"]
     return f"Counting the source's {total['source_flops']:.4g} FLOPs ({source}): {share:.1%}.\n"
 

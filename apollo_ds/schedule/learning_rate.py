@@ -34,6 +34,19 @@ class LearningRate:
         left = (total_steps - step) / total_steps
         return self.peak * (self.final_fraction + (1 - self.final_fraction) * self._remaining(progress, left))
 
+    def decays_from(self, origin: int, total_steps: int) -> int | None:
+        """The first step of a `wsd` curve whose rate is below the peak after the warm-up; None if there is none.
+
+        The curve begins at step `origin` and has so many steps.
+        """
+        if self.policy != "wsd" or not self.decay_fraction or self.final_fraction == 1:
+            return None
+        first = round(self.warmup_fraction * total_steps)
+        near = max(first, int((1 - self.decay_fraction) * total_steps) - 1)
+        return next(
+            (origin + step for step in range(near, total_steps) if self.at(step, total_steps) < self.peak), None
+        )
+
     def _remaining(self, progress: float, left: float) -> float:
         if self.policy == "cosine":
             return (1 + cos(pi * progress)) / 2

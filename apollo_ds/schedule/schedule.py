@@ -10,7 +10,7 @@ from apollo_ds.errors import UserError
 from apollo_ds.models.layer_map import LayerMap
 from apollo_ds.schedule.depth import draw_depth
 from apollo_ds.schedule.learning_rate import LearningRate
-from apollo_ds.schedule.source import SourceRun
+from apollo_ds.schedule.source import BranchPoint, Source
 from apollo_ds.schedule.stage import Stage
 
 
@@ -80,9 +80,26 @@ class Schedule:
         return _rate_positions(self.stages)
 
     @property
-    def source_run(self) -> SourceRun | None:
-        """The run that has trained the first stage, where another than this one has."""
+    def source(self) -> Source | BranchPoint | None:
+        """What has trained the first stage, where it is not this run."""
         return self.stages[0].source
+
+    @property
+    def begins_at(self) -> int:
+        """The first step that this run takes: 0, or where it branches off another run."""
+        return self.stages[0].steps if self.source else 0
+
+    def rate_origin(self, number: int) -> int:
+        """The step with which the learning-rate curve of a stage begins."""
+        return self._rates[number].origin
+
+    @property
+    def decays_from(self) -> int | None:
+        """The first step at which a `wsd` schedule's learning rate is below its peak at the end of the run.
+
+        None for other schedules, which know no such step, and where the last curve never decays.
+        """
+        return self.learning_rate.decays_from(self._rates[-1].origin, self._rates[-1].total)
 
     @property
     def total_steps(self) -> int:
@@ -180,7 +197,7 @@ def _rate_positions(stages: Sequence[Stage]) -> list[_RatePosition]:
     first = 0
     for number, stage in enumerate(stages):
         if number == 0 or stage.restarts_learning_rate:
-            course, origin = number, first
+            course, origin = number, first if number else stage.learning_rate_origin
         elif stage.learning_rate_rewind != 1.0:
             reached = first - origin
             origin += reached - round(reached / stage.learning_rate_rewind)

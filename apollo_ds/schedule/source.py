@@ -1,12 +1,15 @@
-"""What another model or run starts from: a run, as its folder tells, or a model that `transformers` saved."""
+"""What a run starts from: a run's model, a model that `transformers` saved, or a step of a run that it goes on from."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
 from apollo_ds.models.families import AnyShape
 from apollo_ds.schedule.totals import Totals
+
+HF = "hf:"
+"""How the name of a model begins that `transformers` saved."""
 
 
 class SourceRun(BaseModel):
@@ -25,12 +28,28 @@ class SourceRun(BaseModel):
     """The hash of its tokenizer; None where an earlier version wrote the folder."""
     spent: Totals
     """What training up to the checkpoint has used, including the source's own source."""
+    document_mask: bool | None = None
+    """Whether its tokens saw their own document alone; None where an earlier version wrote the record."""
+
+    def is_named(self, text: str) -> bool:
+        """Whether a recipe's text means it."""
+        return text in (str(self.folder), f"{self.folder}@{self.step}")
 
     @property
     def cost(self) -> dict[str, Any]:
         """What a run records of its source when it starts."""
         spent = {f"source_{key}": getattr(self.spent, key) for key in ("tokens", "flops", "seconds")}
         return {"source": str(self.checkpoint), **spent}
+
+    @property
+    def before(self) -> Totals:
+        """What is no part of the totals of the run that starts from it."""
+        return self.spent
+
+    @property
+    def name(self) -> str:
+        """What messages call it."""
+        return str(self.folder)
 
     def __str__(self) -> str:
         return f"{self.folder}, step {self.step:,} of {self.steps:,}"
@@ -51,18 +70,75 @@ class SourceModel(BaseModel):
     tokenizer: str | None
     """The hash of the tokenizer of the text that it was trained on, where the model is an export of apollo_ds."""
 
+    def is_named(self, text: str) -> bool:
+        """Whether a recipe's text means it."""
+        return text == f"{HF}{self.hf}"
+
     @property
-    def spent(self) -> Totals:
-        """Nothing that is known."""
+    def before(self) -> Totals:
+        """What it has used: nothing that is known."""
         return Totals()
 
     @property
     def cost(self) -> dict[str, Any]:
         """What a run records of its source when it starts."""
-        return {"source": f"hf:{self.hf}"}
+        return {"source": self.name}
+
+    @property
+    def name(self) -> str:
+        """What messages call it."""
+        return f"{HF}{self.hf}"
 
     def __str__(self) -> str:
-        return f"hf:{self.hf}"
+        return self.name
+
+
+class BranchPoint(BaseModel):
+    """A step of a run that another run goes on from, with all of its training state."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    folder: Path
+    checkpoint: Path
+    run: str
+    """Which run that is, as its config.yaml has it."""
+    step: int
+    shape: AnyShape
+    """That of its stage."""
+    layers: int
+    """The unique ones."""
+    depths: tuple[float, ...]
+    """Of its stage, the probability of each depth from the unique layers on, or from `shallowest`."""
+    shallowest: int | None
+    layer_map: str
+    frozen_layers: int
+    tied_gradients: Literal["sum", "mean"]
+    seq_len: int
+    position: int
+    """Tokens of the data stream that it has gone through."""
+    seed: int
+    train: str | None
+    """The hash of its training text; None where an earlier version wrote the folder."""
+    tokenizer: str | None
+    """The hash of its tokenizer."""
+    spent: Totals
+    """What training up to the checkpoint has used, without the run's own source."""
+    before: Totals
+    """What that source has used."""
+
+    def is_named(self, text: str) -> bool:
+        """Whether a recipe's text means it."""
+        return text == f"{self.folder}@{self.step}"
+
+    @property
+    def cost(self) -> dict[str, Any]:
+        """What a run records of the step that it goes on from."""
+        spent = {f"shared_{key}": getattr(self.spent, key) for key in ("tokens", "flops", "seconds")}
+        return {"parent": str(self.folder), "parent_run": self.run, **spent}
+
+    def __str__(self) -> str:
+        return f"{self.folder}, step {self.step:,}"
 
 
 Source = SourceRun | SourceModel
+"""What gives a run its first weights."""

@@ -9,7 +9,7 @@ from apollo_ds.models.layer_map import LayerMap, placed
 from apollo_ds.models.shape import ModelShape
 from apollo_ds.schedule.depth import DepthDistribution
 from apollo_ds.schedule.layer_drop import LayerDrop
-from apollo_ds.schedule.source import SourceRun
+from apollo_ds.schedule.source import BranchPoint, Source
 from apollo_ds.schedule.triggers import Trigger
 
 MomentRule = Literal["map", "map_scaled", "zero_new", "reset", "keep_index"]
@@ -77,8 +77,10 @@ class Stage:
     """Whether the learning-rate schedule starts again, warm-up included."""
     learning_rate_rewind: float = 1.0
     """How far to go back along the learning-rate schedule: 2 continues at half of the steps taken, 1 where it is."""
-    source: SourceRun | None = None
-    """The run that has trained this stage's model. The stage has no steps: training starts from that checkpoint."""
+    learning_rate_origin: int = 0
+    """Of a run's first stage, the step at which its curve of the learning rate began, where it is another run's."""
+    source: Source | BranchPoint | None = None
+    """What has trained this stage's model. The run itself takes none of its steps: it starts from that state."""
     ends: Trigger | None = None
     """What may end the stage before its steps are done."""
 

@@ -16,16 +16,17 @@ from apollo_ds.engine.processes import Processes
 from apollo_ds.errors import UserError
 from apollo_ds.experiments.events import is_as_recorded
 from apollo_ds.schedule.schedule import Schedule
+from apollo_ds.schedule.source import BranchPoint
 from apollo_ds.training.console import RunConsole
 from apollo_ds.training.metrics import Metrics, NoMetrics
 
 
 def find_start(
-    folder: RunFolder, run: str, processes: Processes, console: RunConsole, before: float = inf
+    folder: RunFolder, run: str, begins_at: int, processes: Processes, console: RunConsole, before: float = inf
 ) -> Choice | None:
-    """The checkpoint to go on from, of a step below `before`; None for the beginning. All ranks together.
+    """The checkpoint to go on from, of a step below `before`; None for the run's first step. All ranks together.
 
-    Says what is not as it should be.
+    That is step `begins_at`: 0, or where the run branches off another one. Says what is not as it should be.
 
     Raises:
         UserError: nothing is sound but something is there, or the metrics are not those that the run had recorded; on
@@ -34,7 +35,7 @@ def find_start(
     choice = choose_checkpoint(folder.checkpoints, run, processes, before)
     if choice is None:
         if before == inf:
-            processes.on_first(lambda: _check_fresh(folder.metrics))
+            processes.on_first(lambda: _check_fresh(folder.metrics, begins_at))
         return None
     manifest = choice.manifest
     doubt = processes.on_first(lambda: _check_recorded(folder.metrics, manifest.metrics_bytes, manifest.metrics_hash))
@@ -61,11 +62,12 @@ def record_resume(
 
 
 def record_start(recipe: Recipe, corpus: Corpus, ranks: int, zero_stage: int, metrics: Metrics | NoMetrics) -> None:
-    """Record that a run begins, and what its source had cost."""
-    source = recipe.schedule().source_run
+    """Record that a run begins, and what had been spent on what it begins with."""
+    schedule = recipe.schedule()
+    source = schedule.source
     metrics.write(
-        "start",
-        step=0,
+        "branch" if isinstance(source, BranchPoint) else "start",
+        step=schedule.begins_at,
         ranks=ranks,
         precision=precision(recipe.deepspeed),
         zero_stage=zero_stage,
@@ -94,8 +96,10 @@ def _check_recorded(path: Path, size: int, expected: str | None) -> str:
     return ""
 
 
-def _check_fresh(path: Path) -> None:
+def _check_fresh(path: Path, begins_at: int) -> None:
     """Check that a run that has no checkpoint has never had one: two saves were begun, so the first was complete.
+
+    Saves up to step `begins_at` are those of the run that it branches off.
 
     Raises:
         UserError: metrics.jsonl tells of more saves than one.
@@ -106,6 +110,7 @@ def _check_fresh(path: Path) -> None:
             saved.append(event["step"])
         elif event.get("event") == "discard":  # a rollback to the beginning, which was cut short
             saved = [step for step in saved if step < event["step"]]
+    saved = [step for step in saved if step > begins_at]
     if len(saved) > 1:
         raise UserError(
             f"{path.parent / 'checkpoints'}: is empty, but {path.name} tells of checkpoints at steps {saved[0]:,} to "

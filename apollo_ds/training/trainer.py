@@ -8,11 +8,12 @@ from math import isnan
 from typing import Self
 
 from apollo_ds.checkpoint.choose import Choice, source_state
-from apollo_ds.checkpoint.progress import Course, LossMemory, Progress
+from apollo_ds.checkpoint.progress import Course, Progress
 from apollo_ds.checkpoint.prune import discard_from
 from apollo_ds.checkpoint.saved_state import SavedState
 from apollo_ds.checkpoint.writer import CheckpointWriter
 from apollo_ds.config.deepspeed import precision
+from apollo_ds.config.ready import key_of_source
 from apollo_ds.config.recipe import Recipe
 from apollo_ds.config.run_folder import RunFolder
 from apollo_ds.data.batches import BatchSource
@@ -23,6 +24,7 @@ from apollo_ds.models.pretraining import Batch
 from apollo_ds.schedule.schedule import Schedule
 from apollo_ds.schedule.totals import Totals
 from apollo_ds.schedule.triggers import Evidence
+from apollo_ds.training.beginning import Beginning, where_to_begin
 from apollo_ds.training.console import RunConsole
 from apollo_ds.training.faults.consensus import Consensus
 from apollo_ds.training.faults.loss_spikes import Diverged, LossWatch
@@ -66,38 +68,35 @@ class Trainer:
         self.consensus = Consensus(processes, stop)
         self.run_id = processes.on_first(self.folder.run_id)
         self.writer = CheckpointWriter(
-            self.folder.checkpoints, self.run_id, processes, recipe.keep_checkpoints, recipe.keep_every
+            self.folder.checkpoints, self.run_id, processes, recipe.keep_checkpoints, self._stays
         )
         self.watchdog = watchdog
         self.watchdog.progress("looking for a checkpoint", Limit.SETUP)
-        self._start_or_resume(find_start(self.folder, self.run_id, processes, console))
+        self._start_or_resume(find_start(self.folder, self.run_id, recipe.schedule().begins_at, processes, console))
+
+    def _stays(self, step: int) -> bool:
+        """Whether the checkpoint of a step stays for good: each `keep_every`, and that before the decay."""
+        every = self.recipe.keep_every
+        return step == self.schedule.decays_from or (every > 0 and step % every == 0)
 
     def _start_or_resume(self, choice: Choice | None) -> None:
-        self._restore_course(choice)
+        at = where_to_begin(choice, self.recipe, self.batches.source.corpus, self.processes, self.console.say)
+        self.schedule, self.stage, self.evidence = at.schedule, at.stage, at.evidence
         self.loss_watch = LossWatch(
-            choice.manifest.memory if choice else LossMemory(),
+            at.memory,
             most_bad_steps=self.recipe.bad_steps,
             deviations=self.recipe.spike_deviations,
             overflow_is_usual=precision(self.recipe.deepspeed) == "fp16",
         )
         self._make_engine(choice)
-        self._open_records(choice)  # last: this starts the run's clock
+        self._open_records(at)  # last: this starts the run's clock
         self._announce_and_tidy(choice)
 
-    def _restore_course(self, choice: Choice | None) -> None:
-        """Set the schedule, with the stages that have ended early; the current stage; and what it has measured."""
-        planned = self.recipe.schedule()
-        course = choice.manifest.course if choice else None
-        self.schedule = planned.with_stage_steps(course.stage_steps) if course else planned
-        self.stage = course.stage if course else 0
-        self.evidence = course.evidence if course else Evidence()
-
-    def _open_records(self, choice: Choice | None) -> None:
-        totals = choice.manifest.totals if choice else Totals()
+    def _open_records(self, at: Beginning) -> None:
         self.metrics: Metrics | NoMetrics = NoMetrics()
-        self.processes.on_first(lambda: self._open_metrics(choice.manifest.metrics_bytes if choice else 0, totals))
+        self.processes.on_first(lambda: self._open_metrics(at.metrics_bytes, at.totals))
         self.recorder = StepRecorder(
-            totals,
+            at.totals,
             self.schedule,
             self.processes,
             self.metrics,
@@ -111,9 +110,9 @@ class Trainer:
         self.metrics.describe(self.recipe.plain())
 
     def _make_engine(self, choice: Choice | None) -> None:
-        """Build the stage's engine, and fill it from the checkpoint, or from the source run if there is one."""
-        source = self.schedule.source_run
-        state = SavedState(choice.sound) if choice else source and source_state(source, self.processes)
+        """Build the stage's engine, and fill it from the checkpoint, or from what the run starts from."""
+        source, key = self.schedule.source, key_of_source(self.recipe)
+        state = SavedState(choice.sound) if choice else source and source_state(source, key, self.processes)
         self.watchdog.progress("building the model", Limit.SETUP)
         self.engine = self.engines.build(self.schedule, self.stage, initialised=state is None)
         if state:
@@ -128,8 +127,8 @@ class Trainer:
             self.writer.tidy(choice.folder)
         else:
             record_start(self.recipe, self.batches.source.corpus, self.processes.world_size, zero_stage, self.metrics)
-            if self.schedule.source_run:
-                self.console.say(f"start from {self.schedule.source_run}")
+            if self.schedule.source:
+                self.console.say(f"start from {self.schedule.source}")
 
     def train(self) -> None:
         """Run every step that is left.
@@ -160,7 +159,7 @@ class Trainer:
                 done, last = step + 1, step + 1 == self.schedule.total_steps
                 stopping = self.consensus.stop_is_wanted() and not last
                 evaluating = done % recipe.eval_every == 0 or last
-                saving = done % recipe.save_every == 0 or last or stopping
+                saving = done % recipe.save_every == 0 or done == self.schedule.decays_from or last or stopping
                 if evaluating or saving or done in self.schedule.first_steps or done % recipe.log_every == 0:
                     self.recorder.flush()
                 if evaluating:
@@ -263,8 +262,9 @@ class Trainer:
         self.watchdog.progress("saving", Limit.SAVE)
         self.writer.finish()
         folder, tokens_per_batch = self.folder.checkpoints, self.recipe.global_batch_size * self.recipe.seq_len
-        choice = find_start(self.folder, self.run_id, self.processes, self.console, before=trouble.first)
-        to = choice.manifest.totals.step if choice else 0
+        begins_at = self.schedule.begins_at
+        choice = find_start(self.folder, self.run_id, begins_at, self.processes, self.console, before=trouble.first)
+        to = choice.manifest.totals.step if choice else begins_at
         rollback = plan_rollback(trouble, self.loss_watch.memory, folder, to, self.schedule, tokens_per_batch)
         self.console.say(f"[bold red]{rollback}[/]")
         totals_at_trouble = self.totals

@@ -94,7 +94,7 @@ def test_a_source_grows_before_the_first_step(case: str, tmp_path: Path) -> None
     started = events(run, "start")[0]
     assert started["source"] == str(small.out / "checkpoints" / f"step-{SOURCE_STEPS}")
     assert started["source_flops"] == total["source_flops"] == spent["flops"]
-    assert read_source(run.out, load_resolved).spent.flops == pytest.approx(used + spent["flops"])
+    assert read_source(str(run.out), load_resolved).spent.flops == pytest.approx(used + spent["flops"])
 
 
 def test_a_run_cut_short_goes_on_as_if_it_had_not_been(own_source: Path, tmp_path: Path) -> None:
@@ -164,7 +164,7 @@ def test_a_source_that_trains_another_model_as_yet(tmp_path: Path) -> None:
 
 def test_a_run_that_is_not_finished_may_be_a_source(own_source: Path, tmp_path: Path) -> None:
     shutil.rmtree(own_source / "checkpoints" / f"step-{SOURCE_STEPS}")
-    given = from_source("bert", tmp_path / "run", own_source).schedule().source_run
+    given = from_source("bert", tmp_path / "run", own_source).schedule().source
     assert str(given) == f"{own_source}, step 10 of {SOURCE_STEPS}"
 
 
@@ -254,7 +254,7 @@ def test_only_the_first_rank_reads_all_of_a_source(own_source: Path, monkeypatch
     chosen = {}
     for rank in ("0", "1"):
         monkeypatch.setenv("RANK", rank)
-        chosen[rank] = read_source(own_source, load_resolved).checkpoint
+        chosen[rank] = read_source(str(own_source), load_resolved).checkpoint
     assert [chosen[rank] == newest for rank in ("0", "1")] == [False, True]
 
 

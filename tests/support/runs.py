@@ -1,10 +1,12 @@
 """Whole runs on pooled ranks, and what they record."""
 
+import json
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
 import pytest
+from ranks import pool
 
 from apollo_ds.config.recipe import Recipe
 from apollo_ds.engine.processes import Processes
@@ -14,6 +16,8 @@ from apollo_ds.models.loss import LOGITS_AT_ONCE
 from apollo_ds.training import run as training
 from apollo_ds.training.trainer import Trainer
 
+WSD: dict[str, Any] = {"method": "scratch", "lr_schedule": "wsd", "warmup_fraction": 0.1, "decay_fraction": 0.2}
+"""What a run has beside `tiny`, so that its learning rate is level until a decay."""
 TIMELESS = {"seconds", "tokens_per_second", "peak_memory_bytes"}
 
 
@@ -73,3 +77,17 @@ def losses(recipe: Recipe) -> list[float]:
 def trained(recipe: Recipe) -> list[list[dict[str, Any]]]:
     """All that must be the same however often a run was stopped."""
     return [events(recipe, kind) for kind in ("step", "eval", "growth")]
+
+
+def run_of(recipe: Recipe, stops: tuple[int, ...] = ()) -> Recipe:
+    """A run on two ranks, perhaps with interruptions."""
+    if stops:
+        pool(2).run(train_with_interruptions, recipe, list(stops))
+    else:
+        assert pool(2).run(train, recipe) == [None, None]
+    return recipe
+
+
+def files_of(recipe: Recipe, step: int) -> dict[str, str]:
+    """The hashes of all tensors of a checkpoint."""
+    return json.loads((recipe.out / "checkpoints" / f"step-{step}" / "manifest.json").read_text())["files"]

@@ -44,7 +44,7 @@ def test_every_key_and_method_is_told(keys: dict[str, dict[str, Key]]) -> None:
         ("method sprout", "method.first_layers", "whole number ≥ 1", "2"),
         ("method sprout", "method.sampler", "lvps, es, us, fs, none", "none"),
         ("method staged", "method.operators", "list of: width, depth", "[width, depth]"),
-        ("method ligo", "method.source", "path or none", "none"),
+        ("method ligo", "method.source", "text or none", "none"),
         ("method ligo", "method.source_fraction", "number ≥ 0, < 1", "depends"),
         ("method pld", "method.rescale", "true or false or none", "none"),
     ],

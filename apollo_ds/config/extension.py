@@ -1,0 +1,103 @@
+"""A run that takes more steps than it was started with: from which checkpoint on, and what happens to what it had.
+
+It goes on as if it had been planned so from the start. So it goes back to the last checkpoint up to which both plans
+are one: with `wsd` the one before the decay.
+"""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from apollo_ds.checkpoint.find import checkpoints_in, verify
+from apollo_ds.checkpoint.manifest import DamagedCheckpoint, read_manifest, step_of
+from apollo_ds.checkpoint.prune import discard_from
+from apollo_ds.config.recipe import Recipe
+from apollo_ds.errors import UserError
+from apollo_ds.schedule.agreement import resumed, steps_alike, would_last_longer
+from data_prep import files
+
+_KEPT = ("config.yaml", "metrics.jsonl", "report", "export")
+"""What is kept of a run as it ended."""
+
+
+def check_extension(folder: Path, before: Recipe, now: Recipe) -> Path:
+    """The checkpoint in a run's folder from which it goes on under a recipe with more steps.
+
+    Raises:
+        UserError: there is none; says why, and what to do.
+    """
+    for checkpoint in checkpoints_in(folder / "checkpoints"):
+        try:
+            course, step = read_manifest(checkpoint).course, step_of(checkpoint)
+        except DamagedCheckpoint:
+            continue
+        place = (course.stage, course.stage_steps)
+        planned = [recipe.schedule() for recipe in (before, now)]
+        old, new = (resumed(schedule, *place) for schedule in planned)
+        if not would_last_longer(*planned, *place) and steps_alike(old, new, step) == step:
+            return checkpoint
+    raise UserError(
+        f"steps: the run in {folder} was started with {before.steps:,}, and cannot go on to {now.steps:,} as if it had "
+        f"been planned so: {_reason(folder, before, now)}"
+    )
+
+
+def extend(folder: Path, run: str | None, before: Recipe, now: Recipe) -> None:
+    """Set a run's folder back to the checkpoint from which it goes on; its end stays beside it, as `ended-STEP`.
+
+    Raises:
+        UserError: there is no such checkpoint, or it is damaged.
+        OSError: the folder cannot be written to.
+    """
+    checkpoint = check_extension(folder, before, now)
+    try:
+        verify(checkpoint, run)
+    except DamagedCheckpoint as damage:
+        raise UserError(f"steps: {damage}, from which the run would go on; restore it") from None
+    later = [step_of(other) for other in checkpoints_in(checkpoint.parent) if step_of(other) > step_of(checkpoint)]
+    if later:
+        _keep_end(folder, folder / f"ended-{max(later)}")
+        discard_from(checkpoint.parent, step_of(checkpoint) + 1)
+
+
+def _keep_end(folder: Path, aside: Path) -> None:
+    if aside.exists():
+        return
+    unfinished = aside.with_name(f"{aside.name}{files.UNFINISHED}")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    unfinished.mkdir()
+    for path in filter(Path.exists, (folder / name for name in _KEPT)):
+        if path.is_dir():
+            shutil.copytree(path, unfinished / path.name)
+        else:
+            shutil.copy2(path, unfinished / path.name)
+    files.sync_folder(unfinished)
+    unfinished.rename(aside)
+
+
+def _reason(folder: Path, before: Recipe, now: Recipe) -> str:
+    """Why two plans part too early, and what to do."""
+    old, new = before.schedule(), now.schedule()
+    elsewhere = "or start another run with out=..."
+    policies = {schedule.learning_rate.policy for schedule in (old, new)}
+    if not policies <= {"wsd", "constant"}:
+        return (
+            f"with lr_schedule={new.learning_rate.policy} the learning rate of every step after the warm-up follows "
+            f"from `steps`; branch off it with another schedule, branch_from={folder}@STEP lr_schedule=wsd, {elsewhere}"
+        )
+    warm, would_warm = (round(recipe.warmup_fraction * recipe.steps) for recipe in (before, now))
+    if warm != would_warm:
+        return (
+            f"its warm-up took {warm:,} steps, and would take {would_warm:,}; give warmup_fraction={warm / now.steps!r}"
+        )
+    alike = steps_alike(old, new, before.steps)
+    there = ", ".join(_steps(folder)) or "none"
+    return (
+        f"the two part at step {alike:,}, and no checkpoint up to there is left (there are {there}); give the method's "
+        f"growths the steps that they had, branch off a checkpoint with branch_from={folder}@STEP, {elsewhere}"
+    )
+
+
+def _steps(folder: Path) -> Iterator[str]:
+    for checkpoint in reversed(checkpoints_in(folder / "checkpoints")):
+        yield str(step_of(checkpoint))

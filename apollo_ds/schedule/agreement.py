@@ -1,0 +1,53 @@
+"""Up to which step two schedules are one: so far a run goes on under the other as if it had been planned so."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from apollo_ds.schedule.schedule import Schedule
+from apollo_ds.schedule.stage import GrowthRule, Stage
+
+
+def steps_alike(one: Schedule, other: Schedule, most: int) -> int:
+    """How many steps from the first on, at most `most`, are the same under both."""
+    most = min(most, one.total_steps, other.total_steps)
+    first = max(one.begins_at, other.begins_at)
+    alike: dict[tuple[int, int], bool] = {}
+    for step in range(first, most):
+        here, there = one.at(step), other.at(step)
+        pair = (here.stage, there.stage)
+        if pair not in alike:
+            alike[pair] = _trains(one.stages[here.stage], here.stage) == _trains(other.stages[there.stage], there.stage)
+        if not alike[pair] or replace(here, stage=there.stage) != there:
+            return step
+    return max(first, most)
+
+
+def _trains(stage: Stage, number: int) -> Stage:
+    """A stage without how long it lasts, and without a rule of growth that it does not use."""
+    rule = stage.growth if number else GrowthRule()
+    if rule.rewarm == "none":
+        rule = replace(rule, rewarm_steps=0)
+    return replace(stage, steps=0, growth=rule)
+
+
+def resumed(planned: Schedule, stage: int, stage_steps: Sequence[int]) -> Schedule:
+    """The schedule that a run goes on under, from a checkpoint in a stage, whose stages had these lengths then.
+
+    They are planned otherwise where the run has been extended since. Then only the stages that had ended early before
+    the checkpoint have their lengths from it, and the rest is as planned now.
+    """
+    if sum(stage_steps) == planned.total_steps:
+        return planned.with_stage_steps(stage_steps)
+    for number in range(stage):
+        end = sum(stage_steps[: number + 1])
+        if planned.stages[number].ends and planned.first_steps[number] + planned.stages[number].steps > end:
+            planned = planned.ended_at(end)
+    return planned
+
+
+def would_last_longer(old: Schedule, new: Schedule, stage: int, stage_steps: Sequence[int]) -> bool:
+    """Whether a stage before this one ended because the old plan gave it no more steps, where the new one does."""
+    return any(
+        old.stages[number].ends and old.stages[number].steps == taken < new.stages[number].steps
+        for number, taken in enumerate(stage_steps[:stage])
+    )

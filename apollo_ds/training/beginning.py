@@ -1,0 +1,91 @@
+"""Where a run stands before its next step: at its own checkpoint, at a step of another run, or at its beginning."""
+
+from collections.abc import Callable
+from copy import deepcopy
+from dataclasses import dataclass, field
+
+from apollo_ds.checkpoint.choose import Choice, branch_checkpoint
+from apollo_ds.checkpoint.manifest import Manifest
+from apollo_ds.checkpoint.progress import LossMemory
+from apollo_ds.config.recipe import Recipe
+from apollo_ds.config.run_folder import RunFolder
+from apollo_ds.data.corpus import Corpus
+from apollo_ds.engine.processes import Processes
+from apollo_ds.errors import UserError
+from apollo_ds.experiments.events import is_as_recorded
+from apollo_ds.schedule.agreement import resumed
+from apollo_ds.schedule.schedule import Schedule
+from apollo_ds.schedule.source import BranchPoint
+from apollo_ds.schedule.totals import Totals
+from apollo_ds.schedule.triggers import Evidence
+
+
+@dataclass(frozen=True)
+class Beginning:
+    """What has been trained and recorded before the next step."""
+
+    schedule: Schedule
+    """With the stages that have ended early."""
+    stage: int = 0
+    evidence: Evidence = field(default_factory=Evidence)
+    totals: Totals = field(default_factory=Totals)
+    memory: LossMemory = field(default_factory=LossMemory)
+    metrics_bytes: int = 0
+    """So much of metrics.jsonl stays."""
+
+
+def where_to_begin(
+    choice: Choice | None, recipe: Recipe, text: Corpus, processes: Processes, say: Callable[[str], None]
+) -> Beginning:
+    """Where a run stands, by the checkpoint that it goes on from, if there is one. All ranks together.
+
+    Raises:
+        UserError: the checkpoint that it branches from is damaged or gone; on every rank.
+    """
+    planned = recipe.schedule()
+    if choice:
+        manifest = choice.manifest
+        course = manifest.course
+        schedule = resumed(planned, course.stage, course.stage_steps)
+        return Beginning(
+            schedule, course.stage, course.evidence, manifest.totals, manifest.memory, manifest.metrics_bytes
+        )
+    if not isinstance(planned.source, BranchPoint):
+        return Beginning(planned)
+    point = planned.source
+    manifest = branch_checkpoint(point, processes).manifest
+    kept, doubt = processes.on_first(lambda: _take_over_metrics(point, manifest, RunFolder(recipe.out)))
+    if doubt:
+        say(f"[yellow]{doubt}[/]")
+    goes_on = planned.stages[1].continues(planned.stages[0])
+    memory = deepcopy(manifest.memory)
+    memory.stage = int(goes_on)
+    memory.skipped_tokens = _next_token(point, recipe, text) - planned.at(point.step).first_token
+    evidence = manifest.course.evidence if goes_on else Evidence()
+    return Beginning(planned, int(goes_on), evidence, manifest.totals, memory, kept)
+
+
+def _next_token(point: BranchPoint, recipe: Recipe, text: Corpus) -> int:
+    """Where in the data stream a branch reads on: where the other run stood, or at the beginning of another text."""
+    if point.train not in (None, text.train_hash) or point.seed != recipe.seed:
+        return 0
+    return -(-point.position // recipe.seq_len) * recipe.seq_len  # whole samples, where these are longer
+
+
+def _take_over_metrics(point: BranchPoint, manifest: Manifest, folder: RunFolder) -> tuple[int, str]:
+    """Begin a branch's metrics with those of the other run up to its step: how many bytes, and what is to be told."""
+    theirs = point.folder / "metrics.jsonl"
+    try:
+        if not is_as_recorded(theirs, manifest.metrics_bytes, manifest.metrics_hash):
+            raise OSError
+        with theirs.open("rb") as file:
+            kept = file.read(manifest.metrics_bytes)
+    except OSError:
+        return 0, f"{theirs}: is gone or changed; the branch's record begins at step {point.step:,}"
+    try:
+        folder.metrics.write_bytes(kept)
+    except OSError as error:
+        raise UserError(
+            f"{folder.metrics}: cannot be written: {error.strerror}; free space, then start again"
+        ) from None
+    return len(kept), ""
