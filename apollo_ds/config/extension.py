@@ -32,9 +32,10 @@ def check_extension(folder: Path, before: Recipe, now: Recipe) -> Path:
         except DamagedCheckpoint:
             continue
         place = (course.stage, course.stage_steps)
-        planned = [recipe.schedule() for recipe in (before, now)]
-        old, new = (resumed(schedule, *place) for schedule in planned)
-        if not would_last_longer(*planned, *place) and steps_alike(old, new, step) == step:
+        planned, wanted = before.schedule(), now.schedule()
+        if would_last_longer(planned, wanted, *place):
+            continue
+        if steps_alike(resumed(planned, *place), resumed(wanted, *place), step) == step:
             return checkpoint
     raise UserError(
         f"steps: the run in {folder} was started with {before.steps:,}, and cannot go on to {now.steps:,} as if it had "

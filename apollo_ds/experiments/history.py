@@ -65,7 +65,9 @@ class RunHistory:
     rollbacks: list[Event]
     """Where training went wrong and went back; what it had spent since then is in no other event."""
     start: Event
-    """What the run recorded when it began; empty where it did not."""
+    """What the run recorded when it began, and where it last branched off; empty where it did not."""
+    branches: list[Event]
+    """Where it goes on from other runs, the first one first. Its record begins with theirs."""
     finished: bool
 
     @classmethod
@@ -79,16 +81,18 @@ class RunHistory:
         if not (folder / "metrics.jsonl").is_file():
             raise UserError(f"{folder}: not a run folder; it has no metrics.jsonl")
         _check_recorded(folder)
-        events = read_history(folder / "metrics.jsonl")
+        events = _stages_counted_on(read_history(folder / "metrics.jsonl"))
         kinds = ("step", "eval", "growth")
         steps, evals, growths = ([e for e in events if e["event"] == kind] for kind in kinds)
         # "detour" is what earlier versions called it.
         rollbacks = [e for e in events if e["event"] in ("rollback", "detour")]
         if not evals:
             raise NotYetEvaluated(f"{folder}/metrics.jsonl: no held-out loss is recorded yet")
-        start = next((e for e in events if e["event"] == "start"), {})
+        branches = [e for e in events if e["event"] == "branch"]
+        start = next((e for e in events if e["event"] == "start"), {}) | (branches[-1] if branches else {})
         finished = any(e["event"] == "end" for e in events)
-        return cls(folder, _read_config(folder / "config.yaml"), steps, evals, growths, rollbacks, start, finished)
+        config = _read_config(folder / "config.yaml")
+        return cls(folder, config, steps, evals, growths, rollbacks, start, branches, finished)
 
     @property
     def recipe(self) -> dict[str, Any]:
@@ -109,8 +113,10 @@ class RunHistory:
 
     @property
     def source(self) -> Cost | None:
-        """What had been spent on the model that the run started from; None where it started from none."""
-        if "source" not in self.start:
+        """What had been spent on the model that the run started from; None where it started from none, or from one
+        whose cost nobody knows.
+        """
+        if not {"source", "source_flops"} <= self.start.keys():
             return None
         return Cost(*(self.start.get(f"source_{key}", 0) for key in ("flops", "tokens", "seconds")))
 
@@ -143,6 +149,20 @@ class RunHistory:
     @cached_property
     def _steps_by_number(self) -> dict[int, Event]:
         return {event["step"]: event for event in self.steps}
+
+
+def _stages_counted_on(events: list[Event]) -> list[Event]:
+    """The events with the stages of a branch counted on from those of the run before it, which are its first stage."""
+    ended = last = 0
+    counted = []
+    for event in events:
+        if event["event"] == "branch":
+            ended = last
+        elif event["event"] == "step" and ended:
+            event = {**event, "stage": event["stage"] + ended}  # noqa: PLW2901
+        last = event["stage"] if event["event"] == "step" else last
+        counted.append(event)
+    return counted
 
 
 class _Model(BaseModel):

@@ -134,7 +134,12 @@ class BranchPoint(BaseModel):
     def cost(self) -> dict[str, Any]:
         """What a run records of the step that it goes on from."""
         spent = {f"shared_{key}": getattr(self.spent, key) for key in ("tokens", "flops", "seconds")}
-        return {"parent": str(self.folder), "parent_run": self.run, **spent}
+        return {"parent": self.name, "parent_run": self.run, **spent}
+
+    @property
+    def name(self) -> str:
+        """What messages call it."""
+        return str(self.folder)
 
     def __str__(self) -> str:
         return f"{self.folder}, step {self.step:,}"

@@ -6,6 +6,8 @@ from typing import Any
 
 import yaml
 
+from apollo_ds.config.recorded import write_recorded
+
 SECONDS_PER_TERAFLOP = 1.0
 TOKENS_PER_STEP = 100
 STEPS_BETWEEN = 10
@@ -67,7 +69,11 @@ def write_run(
     (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     text = {"tokenizer": "0a", "held_out": "1b", "ranks": 2}
     resolved = recipe(method, **changes)
-    (folder / "config.yaml").write_text(yaml.safe_dump({"recipe": resolved, **text, **(config or {})}))
+    recorded = {"recipe": resolved, **text, **(config or {})}
+    if "run" in recorded:  # what says which run it is has a hash
+        write_recorded(folder / "config.yaml", recorded)
+    else:
+        (folder / "config.yaml").write_text(yaml.safe_dump(recorded))
     return folder
 
 

@@ -35,7 +35,7 @@ class Group:
     @property
     def flat(self) -> Flat:
         """The recipe that the runs have in common."""
-        return _flat(_without_seed(self.runs[0]))
+        return _flat_recipe(self.runs[0])
 
     def evaluations(self) -> list[list[Evaluation]]:
         """Those of all shown runs, at each step at which all of them have one."""
@@ -77,7 +77,7 @@ def group_runs(runs: Sequence[RunHistory]) -> list[Group]:
                     f"{first.folder} and {others[0].folder} are the same recipe with the same seed, {seed}; "
                     "name one of them"
                 )
-    names = _names([_flat(_without_seed(same[0])) for same in members])
+    names = _names([_flat_recipe(same[0]) for same in members])
     return [Group(name, same) for name, same in zip(names, members, strict=True)]
 
 
@@ -141,7 +141,19 @@ def _recorded(what: str, first: RunHistory, other: RunHistory) -> tuple[Any, Any
 
 
 def _without_seed(run: RunHistory) -> dict[str, Any]:
-    return {key: value for key, value in run.recipe.items() if key not in ("seed", "out")}
+    recipe = {key: value for key, value in run.recipe.items() if key not in ("seed", "out")}
+    point = recipe.get("branch_from")
+    if point:  # seeds branch off runs of their own
+        recipe["branch_from"] = {key: point[key] for key in ("step", "layers", "shape", "seq_len")}
+    return recipe
+
+
+def _flat_recipe(run: RunHistory) -> Flat:
+    """Without where it starts from if it starts from nothing: no name tells that."""
+    recipe, point = _without_seed(run), run.recipe.get("branch_from")
+    if point:
+        recipe["branch_from"] = f"{point['folder']}@{point['step']}"
+    return _flat({k: v for k, v in recipe.items() if v is not None or k not in ("branch_from", "init_from")})
 
 
 def _flat(value: Any, prefix: str = "") -> Flat:

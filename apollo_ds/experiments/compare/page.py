@@ -13,6 +13,7 @@ from apollo_ds.experiments.compare import tables
 from apollo_ds.experiments.compare.comparison import Comparison
 from apollo_ds.experiments.compare.figures import draw
 from apollo_ds.experiments.compare.groups import Group
+from apollo_ds.experiments.compare.lineage import lineage_remarks
 from apollo_ds.experiments.compare.measures import BUDGETS
 from apollo_ds.experiments.compare.stages import full_depth_cost
 from apollo_ds.experiments.compare.text import loss_text
@@ -168,6 +169,8 @@ def _remarks(comparison: Comparison) -> list[str]:
             if run.source:
                 spent = f"{run.source.flops:.4g} FLOPs and {run.source.seconds:,.0f} seconds"
                 remarks.append(f"{run.folder} starts from {run.start['source']}, on which {spent} had been spent.")
+            elif "source" in run.start:
+                remarks.append(f"{run.folder} starts from {run.start['source']}, whose cost is not known.")
             for rollback in run.rollbacks:
                 flops, seconds = (rollback.get(f"lost_{key}", nan) for key in ("flops", "seconds"))
                 remarks.append(
@@ -175,6 +178,7 @@ def _remarks(comparison: Comparison) -> list[str]:
                     f"{rollback['to']:,}: {flops:.4g} FLOPs and {seconds:,.0f} seconds were lost, and are in no table "
                     "or figure."
                 )
+    remarks += lineage_remarks([run for group in groups for run in group.runs])
     better = _better_than_the_baseline(comparison)
     if better:
         remarks.append(

@@ -1,0 +1,93 @@
+"""Branches side by side with the runs that they go on from."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from histories import SECONDS_PER_TERAFLOP, TERA, write_run
+
+from apollo_ds.experiments.compare.comparison import Comparison
+from apollo_ds.experiments.compare.lineage import lineage_remarks, spent_together
+from apollo_ds.experiments.history import RunHistory
+
+TRUNK = [(10.0, 5.0), (20.0, 4.0), (30.0, 3.5)]
+
+
+def point(folder: Path, step: int, **changes: Any) -> dict[str, Any]:
+    """What a recipe records of the step that it branches from, as far as a comparison reads it."""
+    return {"folder": str(folder), "step": step, "layers": 6, "shape": {}, "seq_len": 32, **changes}
+
+
+def branch(folder: Path, trunk: Path, at: int, held_out: list[tuple[float, float | None]], **changes: Any) -> Path:
+    """A run whose record begins with that of another up to an evaluation; ten steps for each pair from there on."""
+    before = [event for event in lines(trunk) if event.get("step", 0) <= at and event["event"] != "end"]
+    spent = before[-1]
+    shared = {"shared_flops": spent["flops"], "shared_tokens": at * 100, "shared_seconds": spent["seconds"]}
+    turn = {"event": "branch", "step": at, "parent": str(trunk), "parent_run": trunk.name, "unigram_entropy": 9.0}
+    write_run(
+        folder,
+        [*((e["flops"] / TERA, e["loss"]) for e in before if e["event"] == "eval"), *held_out],
+        config={"run": folder.name},
+        branch_from=point(trunk, at),
+        **changes,
+    )
+    own = [event for event in lines(folder) if event.get("step", 0) > at or event["event"] == "end"]
+    record = [*before, {**turn, **shared}, *own]
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(event) + "\n" for event in record))
+    return folder
+
+
+def lines(folder: Path) -> list[dict[str, Any]]:
+    """A run's record."""
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_shared_steps_are_counted_once(tmp_path: Path) -> None:
+    trunk = write_run(tmp_path / "trunk", TRUNK, config={"run": "trunk"})
+    early = branch(tmp_path / "early", trunk, 10, [(14.0, 3.9)], steps=20)
+    later = branch(tmp_path / "later", trunk, 20, [(26.0, 3.2)])
+    again = branch(tmp_path / "again", later, 30, [(36.0, 3.0)], steps=40)
+    runs = [RunHistory.read(folder) for folder in (trunk, early, later, again)]
+    together = spent_together(runs)
+    assert together.flops == pytest.approx((30 + 4 + 6 + 10) * TERA)
+    assert together.seconds == pytest.approx((30 + 4 + 6 + 10) * SECONDS_PER_TERAFLOP)
+    assert spent_together(runs[1:2]).flops == pytest.approx(14 * TERA)  # with what the trunk had spent
+    assert [event["step"] for event in runs[3].branches] == [20, 30]
+
+
+def test_a_branch_s_curve_begins_with_the_other_run_s(tmp_path: Path) -> None:
+    trunk = write_run(tmp_path / "trunk", TRUNK, config={"run": "trunk"})
+    history = RunHistory.read(branch(tmp_path / "branch", trunk, 20, [(26.0, 3.2)]))
+    assert [(point.step, point.loss) for point in history.curve] == [(10, 5.0), (20, 4.0), (30, 3.2)]
+    assert history.final.cost.flops == pytest.approx(26 * TERA)
+    assert history.start["unigram_entropy"] == 9.0
+
+
+def test_a_comparison_tells_which_run_a_branch_goes_on_from(tmp_path: Path) -> None:
+    trunk = write_run(tmp_path / "trunk", TRUNK, config={"run": "trunk"})
+    folders = [trunk, branch(tmp_path / "branch", trunk, 20, [(26.0, 3.2)])]
+    comparison = Comparison.of(folders)
+    assert [group.name for group in comparison.groups] == ["scratch", f"scratch,branch_from={trunk}@20"]
+    told = lineage_remarks([run for group in comparison.groups for run in group.runs])
+    assert told[0].startswith(f"{folders[1]} goes on from {trunk}, step 20: 2e+13 of its FLOPs")
+    assert told[1].startswith("All of these runs together took 3.6e+13 FLOPs and 36 seconds")
+    assert lineage_remarks([RunHistory.read(trunk)]) == []
+
+
+def test_branches_of_several_seeds_are_one_recipe(tmp_path: Path) -> None:
+    folders = []
+    for seed in (1, 2):
+        trunk = write_run(tmp_path / f"trunk{seed}", TRUNK, config={"run": f"trunk{seed}"}, seed=seed)
+        folders.append(branch(tmp_path / f"branch{seed}", trunk, 20, [(26.0, 3.2)], seed=seed))
+    (group,) = Comparison.of(folders).groups
+    assert [run.seed for run in group.runs] == [1, 2]
+
+
+def test_the_stages_of_a_branch_follow_those_of_the_other_run(tmp_path: Path) -> None:
+    trunk = write_run(tmp_path / "trunk", TRUNK, growth_at=10, config={"run": "trunk"})
+    record = lines(branch(tmp_path / "branch", trunk, 20, [(26.0, 3.2)], growth_at=0))
+    stages = {event["step"]: event["stage"] for event in record if event["event"] == "step"}
+    assert (stages[20], stages[21]) == (1, 1)
+    read = {event["step"]: event["stage"] for event in RunHistory.read(tmp_path / "branch").steps}
+    assert (read[10], read[20], read[21]) == (0, 1, 2)
