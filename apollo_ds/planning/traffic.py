@@ -171,4 +171,4 @@ def checkpoint_bytes(stages: Sequence[Stage], number: int) -> int:
 
 
 def _trained(stage: Stage) -> int:
-    return trainable_parameters(stage.shape, stage.unique_layers, stage.frozen_layers)
+    return trainable_parameters(stage.shape, stage.unique_layers, stage.frozen)

@@ -54,7 +54,7 @@ def _growth(old: Stage, new: Stage) -> Hashable:
         depth = (new.grown_from(old), rule.new_layers, rule.noise if rule.new_layers == "copy" else 0.0)
     if wider:
         width = rule.width
-    nothing_is_new = not deeper and not wider and new.frozen_layers == old.frozen_layers
+    nothing_is_new = not deeper and not wider and new.frozen == old.frozen
     if not new.continues(old) and not (rule.moments == "zero_new" and nothing_is_new):
         moments = rule.moments
     if rule.rewarm != "none" and rule.rewarm_steps > 1:

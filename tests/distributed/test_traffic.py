@@ -107,7 +107,7 @@ def test_sums_of_owners_alone_are_half_of_it(stage: int) -> None:
 @pytest.mark.parametrize("stage", [0, 1, 2, 3])
 def test_frozen_layers_send_no_gradients(stage: int) -> None:
     recipe = tiny("gpt2", "unused", method="mslt", deepspeed=configured(stage))
-    numbers = [n for n, stage in enumerate(recipe.schedule().stages) if stage.frozen_layers]
+    numbers = [n for n, stage in enumerate(recipe.schedule().stages) if stage.frozen.layers]
     check_step(recipe, numbers[-1])
 
 
