@@ -6,6 +6,7 @@ from typing import Literal
 from apollo_ds.errors import UserError
 from apollo_ds.methods._base import GrowingMethod, MapName, Run
 from apollo_ds.methods._from_source import FromSource
+from apollo_ds.models.families import family_of
 from apollo_ds.models.frozen import Frozen
 from apollo_ds.models.layer_map import added
 from apollo_ds.schedule.stage import MomentRule, NewLayers, Stage, WidthRule
@@ -23,7 +24,8 @@ class Upscale(FromSource, GrowingMethod):
     train: Literal["all", "new"] = "all"
     """What trains: all, or the new layers alone, with all that was in the source frozen for the whole run."""
     growth_map: MapName = "block_expansion"
-    new_layers: NewLayers = "zero"
+    new_layers: NewLayers | None = None  # type: ignore[assignment]
+    """What a new layer is: by default `zero`, a copy that adds nothing yet, and in a post-LN model a `copy`."""
     width: WidthRule = "averaged"
     moments: MomentRule = "reset"
 
@@ -34,7 +36,9 @@ class Upscale(FromSource, GrowingMethod):
                 "method.source: missing, and upscale grows a trained model; name the folder of the run that trained it"
             )
         source = self.source_stage(run, 0, run.shape.num_layers, hidden_divisor=1)
-        grown = self.stage(run, run.steps, run.shape.num_layers, growth=self.growth_rule(run))
+        new_layers = self.new_layers or ("zero" if family_of(run.shape).is_pre_norm else "copy")
+        rule = self.growth_rule(run, new_layers=new_layers)
+        grown = self.stage(run, run.steps, run.shape.num_layers, growth=rule)
         return [source, grown if self.train == "all" else self._with_old_layers_frozen(source, grown)]
 
     def _with_old_layers_frozen(self, source: Stage, grown: Stage) -> Stage:

@@ -78,7 +78,7 @@ def duplicate_middle(source: int, target: int) -> LayerMap:
 
 @grows
 def block_expansion(source: int, target: int) -> LayerMap:
-    """Put copies between the layers, spread evenly (LLaMA Pro, Wu et al. 2024, arXiv 2401.02415): 4 -> 6 is 0 1 1 2 3 3.
+    """Put copies between the layers, evenly (LLaMA Pro, Wu et al. 2024, arXiv 2401.02415): 4 -> 6 is 0 1 1 2 3 3.
 
     The layers are cut into as many groups as are added, as equal as they can be, and a copy of its last layer stands
     after each group: 32 -> 40 copies every fourth. Beyond twice the layers, again from there.

@@ -3,6 +3,7 @@
 from collections.abc import Hashable, Sequence
 from dataclasses import replace
 
+from apollo_ds.models.layer_map import added
 from apollo_ds.schedule.stage import GrowthRule, Stage
 
 _NO_GROWTH = (None, None, None, None)
@@ -55,8 +56,16 @@ def _growth(old: Stage, new: Stage) -> Hashable:
     if wider:
         width = rule.width
     nothing_is_new = not deeper and not wider and new.frozen == old.frozen
-    if not new.continues(old) and not (rule.moments == "zero_new" and nothing_is_new):
+    keeps_all = rule.moments == "zero_new" and nothing_is_new
+    if not new.continues(old) and not keeps_all and not _starts_without_moments(old, new):
         moments = rule.moments
     if rule.rewarm != "none" and rule.rewarm_steps > 1:
         rewarm = (rule.rewarm, rule.rewarm_steps)
     return depth, width, moments, rewarm
+
+
+def _starts_without_moments(old: Stage, new: Stage) -> bool:
+    """Whether no layer that trains has taken moments over, and nothing else trains."""
+    if not new.frozen.head or new.growth.new_layers == "copy":
+        return False
+    return {*new.frozen.layers, *added(new.grown_from(old))} == set(range(new.unique_layers))
