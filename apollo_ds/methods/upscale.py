@@ -52,8 +52,8 @@ class Upscale(FromSource, GrowingMethod):
             before, after = getattr(source.shape, key), getattr(grown.shape, key)
             if before != after:
                 raise UserError(
-                    f"method.train: 'new' freezes the source's layers, and these become wider; set model.{key}={before} "
-                    f"as in the source, not {after}, or method.train=all"
+                    f"method.train: 'new' freezes the source's layers, and these become wider; set model.{key}="
+                    f"{before} as in the source, not {after}, or method.train=all"
                 )
         old = tuple(layer for layer in range(grown.unique_layers) if layer not in new)
         return replace(grown, frozen=Frozen(old, head=True))

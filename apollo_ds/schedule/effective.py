@@ -49,7 +49,8 @@ def _growth(old: Stage, new: Stage) -> Hashable:
     """What of a stage's rule has a use where it follows another."""
     if old.learned_growth or new.learned_growth:
         return None
-    rule, deeper, wider = new.growth, new.unique_layers > old.unique_layers, new.shape != old.shape
+    rule, deeper = new.growth, new.unique_layers > old.unique_layers
+    wider = new.shape != old.shape.model_copy(update={"num_layers": new.shape.num_layers})  # a source says its own
     depth = width = moments = rewarm = None
     if deeper:
         depth = (new.grown_from(old), rule.new_layers, rule.noise if rule.new_layers == "copy" else 0.0)
