@@ -30,6 +30,8 @@ from apollo_ds.training.run import train
 
 RESULTS = Path(__file__).parent / "results"
 COMBINATION = "[deep_jump, decreasing_drop, short_to_long]"
+NOT_RUN = ("scratch", "upscale")
+"""Scratch is first in any case; `upscale` needs a model that has been trained."""
 SIZES = [
     "model.hidden_size=64",
     "model.intermediate_size=256",
@@ -49,7 +51,7 @@ def main() -> None:
     """Run what is asked for and write the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
-        "methods", nargs="*", default=["scratch", *(name for name in METHODS if name != "scratch"), COMBINATION]
+        "methods", nargs="*", default=["scratch", *(name for name in METHODS if name not in NOT_RUN), COMBINATION]
     )
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--out", type=Path, default=RESULTS, help="folder of the results")

@@ -128,7 +128,7 @@ def read_branch(text: str, load: Load) -> BranchPoint:
         depths=stage.depth_distribution,
         shallowest=stage.shallowest,
         layer_map=stage.layer_map,
-        frozen_layers=stage.frozen_layers,
+        frozen=stage.frozen,
         tied_gradients=stage.tied_gradients,
         seq_len=stage.seq_len,
         position=at.schedule.at(step).first_token + at.manifest.memory.skipped_tokens,

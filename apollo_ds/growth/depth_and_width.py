@@ -31,7 +31,7 @@ def growth_between(old: Stage, new: Stage, blocks: str, seed: int) -> Growth:
         width,
         rule.moments,
         marks_new=rule.rewarm == "new",
-        was_frozen=frozen_names(old.shape, old.frozen_layers) if old.frozen_layers else None,
+        was_frozen=frozen_names(old.shape, old.frozen) if old.frozen.layers else None,
     )
 
 

@@ -9,7 +9,7 @@ from torch import Tensor
 from apollo_ds.models.axes import Dimensions
 from apollo_ds.models.families import FAMILIES
 from apollo_ds.models.fused import join, split
-from apollo_ds.models.layer_map import LayerMap
+from apollo_ds.models.layer_map import LayerMap, added
 from apollo_ds.rng import Stream, random_bits
 from apollo_ds.schedule.stage import NewLayers
 
@@ -74,7 +74,7 @@ class DepthMap:
     def is_new(self, name: str) -> bool:
         """Whether the parameter belongs to a new layer rather than to an old one in a new place."""
         index = self.layer_index(name)
-        return index is not None and self.layer_map[index] in self.layer_map[:index]
+        return index is not None and index in added(self.layer_map)
 
     def weight(self, name: str, source: Tensor) -> Tensor | None:
         """The new weight from the old one; None to leave it as it was initialised."""

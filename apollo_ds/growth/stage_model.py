@@ -16,8 +16,7 @@ def build_for(stage: Stage, *, activation_checkpointing: bool = False, compile_b
     if stage.learned_growth:
         return LearnedGrowthModel(operator_of(stage.learned_growth, stage))
     model = skeleton(stage.shape, stage.unique_layers)
-    if stage.frozen_layers:
-        model.freeze(stage.frozen_layers)
+    model.freeze(stage.frozen)
     if stage.tied_gradients == "mean":
         model.average_tied_gradients()
     if activation_checkpointing:

@@ -23,7 +23,7 @@ class BlockDropping(Modifier):
     def modify(self, stages: list[Stage], run: Run) -> list[Stage]:
         """See `Modifier`."""
         full = [number for number, stage in enumerate(stages) if stage.unique_layers == run.shape.num_layers]
-        if any(stages[number].frozen_layers or stages[number].trained_top for number in full):
+        if any(stages[number].frozen.layers or stages[number].trained_top for number in full):
             raise UserError(f"method: {self.name} cannot skip blocks of stages in which a part of them is frozen")
         first_progress = sum(stage.steps for stage in stages[: full[0]]) / run.steps
         rescaled = self.rescale if self.rescale is not None else family_of(run.shape).is_pre_norm

@@ -7,6 +7,7 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from apollo_ds.methods._base import GrowingMethod, MapName, Run, check_divides, layers_alike, split_steps
+from apollo_ds.models.frozen import Frozen
 from apollo_ds.schedule.stage import MomentRule, Stage
 
 
@@ -40,7 +41,7 @@ class Mslt(GrowingMethod):
         steps = split_steps(run.steps, ends if self.joint_fraction else ends[:-1])
         rule = self.growth_rule(run)
         growing = [
-            self.stage(run, steps[number], layers, frozen_layers=below, growth=rule)
+            self.stage(run, steps[number], layers, frozen=Frozen(tuple(range(below))), growth=rule)
             for number, (below, layers) in enumerate(pairwise([0, *counts]))
         ]
         joint = [self.stage(run, steps[-1], target, growth=rule)] if self.joint_fraction else []

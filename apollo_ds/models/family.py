@@ -134,6 +134,13 @@ class Family(ABC):
         hidden, inner = shape.hidden_size, shape.intermediate_size
         return seq_len * (8 * hidden**2 + 4 * hidden * inner + 4 * seq_len * hidden)
 
+    def attention_flops(self, shape: ModelShape, seq_len: int) -> int:
+        """Those of `layer_flops` that multiply no weights, but queries by keys, and values by what comes of it: 4ssq.
+
+        q is the width of all query heads.
+        """
+        return 4 * seq_len**2 * shape.num_heads * shape.head_size
+
     def head_flops(self, shape: ModelShape, seq_len: int) -> int:
         """Forward operations of the head on one sample: 2hV (+ 2h^2 in a masked model) a scored position."""
         transform = 2 * shape.hidden_size**2 if self.is_masked else 0

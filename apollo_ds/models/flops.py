@@ -5,6 +5,7 @@ not counted. `torch.utils.flop_counter` counts the same, and gives the same numb
 """
 
 from apollo_ds.models.families import family_of
+from apollo_ds.models.frozen import NOTHING_FROZEN, Frozen
 from apollo_ds.models.shape import ModelShape
 
 
@@ -13,23 +14,29 @@ def training_flops(
     depth: float,
     seq_len: int,
     samples: int,
-    frozen_depth: int = 0,
-    frozen_embeddings: bool = False,
+    first_trained: int = 0,
+    frozen: Frozen = NOTHING_FROZEN,
 ) -> float:
     """Operations of a training step at one depth: the forward, and a backward of twice its cost where it goes.
 
-    The backward stops above the lowest `frozen_depth` layers. So the lowest layer that trains needs no gradients of its
-    input, which saves a post-LN layer those of its query, key and value projections. A frozen embedding matrix that is
-    also the head's passes gradients on but gets none itself.
+    The backward stops above the lowest `first_trained` layers. So the lowest layer that trains needs no gradients of
+    its input, which saves a post-LN layer those of its query, key and value projections. What is frozen above it, where
+    each layer runs once, passes gradients on but gets none itself: its matrices cost half, its attention does not. So
+    does a frozen embedding matrix that is also the head's.
     """
     family, hidden = family_of(shape), shape.hidden_size
-    layer = family.layer_flops(shape, seq_len)
-    forward = depth * layer + family.head_flops(shape, seq_len)
-    backward = 2 * (forward - frozen_depth * layer)
-    if frozen_depth and not family.is_pre_norm:
+    layer, head = family.layer_flops(shape, seq_len), family.head_flops(shape, seq_len)
+    decoder = 2 * hidden * shape.vocab_size * family.scored_positions(seq_len)
+    forward = depth * layer + head
+    backward = 2 * (forward - first_trained * layer)
+    passed = sum(number >= first_trained for number in frozen.layers)
+    backward -= passed * (layer - family.attention_flops(shape, seq_len))
+    if first_trained and not family.is_pre_norm:
         backward -= 6 * hidden**2 * seq_len
-    if frozen_embeddings and family.ties_head(shape):
-        backward -= 2 * hidden * shape.vocab_size * family.scored_positions(seq_len)
+    if frozen.layers if family.ties_head(shape) else frozen.head:
+        backward -= decoder
+    if frozen.head:
+        backward -= head - decoder
     return samples * (forward + backward)
 
 
@@ -40,9 +47,11 @@ def parameters(shape: ModelShape, unique_layers: int) -> int:
     return family.embedding_parameters(shape) + layers + family.head_parameters(shape)
 
 
-def trainable_parameters(shape: ModelShape, unique_layers: int, frozen_layers: int) -> int:
-    """Parameters that train where so many bottom layers, if any, are frozen together with the embeddings."""
-    if not frozen_layers:
-        return parameters(shape, unique_layers)
-    family = family_of(shape)
-    return (unique_layers - frozen_layers) * family.layer_parameters(shape) + family.head_parameters(shape)
+def trainable_parameters(shape: ModelShape, unique_layers: int, frozen: Frozen = NOTHING_FROZEN) -> int:
+    """Parameters that train."""
+    family, trained = family_of(shape), parameters(shape, unique_layers)
+    if frozen.layers:
+        trained -= family.embedding_parameters(shape) + len(frozen.layers) * family.layer_parameters(shape)
+    if 0 in frozen.layers:
+        trained += family.missing_in_first_layer(shape)
+    return trained - (family.head_parameters(shape) if frozen.head else 0)

@@ -63,6 +63,9 @@ def duplicate_top(source: int, target: int) -> LayerMap:
 def duplicate_middle(source: int, target: int) -> LayerMap:
     """Repeat the middle layers right after themselves, as many as are added: 4 -> 6 is 0 1 2 1 2 3.
 
+    That is SOLAR's depth up-scaling (Kim et al. 2023, arXiv 2312.15166): one copy without its last m layers, and on it
+    another without its first m. 32 -> 48 is 0 ... 23 and 8 ... 31, with m = 8. Where the layers left out of both are an
+    odd number, the lower copy lacks one more: 4 -> 5 is 0 1 1 2 3.
     MIDAS repeats a block of fixed length by another rule: 6 -> 9 is 0 1 2 3 1 2 3 4 5 here, 0 1 2 0 1 2 3 4 5 there.
     """
     layers = list(range(source))
@@ -73,10 +76,30 @@ def duplicate_middle(source: int, target: int) -> LayerMap:
     return tuple(layers)
 
 
+@grows
+def block_expansion(source: int, target: int) -> LayerMap:
+    """Put copies between the layers, evenly (LLaMA Pro, Wu et al. 2024, arXiv 2401.02415): 4 -> 6 is 0 1 1 2 3 3.
+
+    The layers are cut into as many groups as are added, as equal as they can be, and a copy of its last layer stands
+    after each group: 32 -> 40 copies every fourth. Beyond twice the layers, again from there.
+    """
+    layers = list(range(source))
+    while len(layers) < target:
+        groups = min(len(layers), target - len(layers))
+        ends = {(group + 1) * len(layers) // groups - 1 for group in range(groups)}
+        layers = [layer for i, layer in enumerate(layers) for _ in range(1 + (i in ends))]
+    return tuple(layers)
+
+
 @places
 def prefix(source: int, target: int) -> LayerMap:
     """The lowest `target` of the layers (bert2BERT's first stage): 6 -> 2 is 0 1."""
     return tuple(range(min(source, target)))
+
+
+def added(layer_map: LayerMap) -> LayerMap:
+    """The positions of new layers: all but the first that is made from each old one."""
+    return tuple(i for i, layer in enumerate(layer_map) if layer in layer_map[:i])
 
 
 def placed(name: str, source: int, target: int, first_stays: bool) -> LayerMap:

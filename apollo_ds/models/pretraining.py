@@ -10,6 +10,7 @@ from transformers import PreTrainedModel
 
 from apollo_ds.models.attention import ATTENTION
 from apollo_ds.models.families import family_of
+from apollo_ds.models.frozen import Frozen
 from apollo_ds.models.initial_values import initial_values, without_weights
 from apollo_ds.models.layer_map import LayerMap
 from apollo_ds.models.layer_view import LayerView
@@ -67,11 +68,12 @@ class PretrainingModel(nn.Module):
         """The unique blocks."""
         return cast(LayerView, self.model.get_submodule(self.family.blocks))
 
-    def freeze(self, layers: int) -> None:
-        """Stop training the embeddings, the head's matrix that is tied to them, and this many bottom layers."""
-        embeddings = [self.model.get_submodule(path) for path in self.family.embeddings]
-        for part in (*embeddings, *(self.layers[i] for i in range(layers))):
-            part.requires_grad_(False)
+    def freeze(self, frozen: Frozen) -> None:
+        """Stop training what is frozen."""
+        is_frozen = frozen_names(self.shape, frozen)
+        for name, parameter in self.named_parameters():
+            if is_frozen(name):
+                parameter.requires_grad_(False)
 
     def checkpoint_activations(self) -> None:
         """Keep only the inputs of layers; the backward runs each layer's forward again, once for each time it ran."""
@@ -153,12 +155,14 @@ class PretrainingModel(nn.Module):
         return {kind: make(window=window) for kind, window in windows.items()} if windows else make()
 
 
-def frozen_names(shape: ModelShape, layers: int) -> Callable[[str], bool]:
-    """Whether `PretrainingModel.freeze(layers)` freezes the parameter of a name."""
+def frozen_names(shape: ModelShape, frozen: Frozen) -> Callable[[str], bool]:
+    """Whether `PretrainingModel.freeze` freezes the parameter of a name. A tied matrix has the embedding's."""
     family = family_of(shape)
-    blocks = [f"{family.blocks}.{i}" for i in range(layers)]
-    prefixes = tuple(f"model.{path}." for path in (*family.embeddings, *blocks))
-    return lambda name: name.startswith(prefixes)
+    layers = tuple(f"model.{family.blocks}.{i}." for i in frozen.layers)
+    embeddings = tuple(f"model.{path}." for path in family.embeddings)
+    not_head = (f"model.{family.blocks}.", *embeddings)
+    prefixes = (*layers, *embeddings) if layers else ()
+    return lambda name: name.startswith(prefixes) or (frozen.head and not name.startswith(not_head))
 
 
 def without_memory(shape: tuple[int, ...], trains: bool = True) -> nn.Parameter:

@@ -52,7 +52,7 @@ def _offloaded_bytes(recipe: Recipe, stage: Stage, zero: int, ranks: int) -> flo
     Of a trained parameter its fp32 weight, moments and the gradient for them; at ZeRO 3 weights, where those are too.
     """
     parts, number = offloaded(recipe.deepspeed), 4 if precision(recipe.deepspeed) == "fp32" else 2
-    trained = trainable_parameters(stage.shape, stage.unique_layers, stage.frozen_layers)
+    trained = trainable_parameters(stage.shape, stage.unique_layers, stage.frozen)
     size = 0.0
     if zero >= 1 and "offload_optimizer" in parts:
         size += (_STATE_BYTES + _FP32_BYTES) * trained / ranks

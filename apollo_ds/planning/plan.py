@@ -62,7 +62,7 @@ def _trainable_parameters(stage: Stage) -> int:
         from apollo_ds.growth.learned import operator_of
 
         return sum(prod(shape) for shape in operator_of(stage.learned_growth, stage).coefficient_shapes.values())
-    return trainable_parameters(stage.shape, stage.unique_layers, stage.frozen_layers)
+    return trainable_parameters(stage.shape, stage.unique_layers, stage.frozen)
 
 
 def print_plan(recipe: Recipe, console: Console) -> None:

@@ -95,19 +95,23 @@ def _gathered(recipe: Recipe, stage: Stage, depth: int) -> int:
     """Weights that a rank gathers for a micro-batch at ZeRO 3, in numbers, as often as it does so.
 
     Once in the forward and once in the backward, each layer for each time it runs. It runs once more where activations
-    are checkpointed; there the last matrix of a pre-norm layer stays until it is needed. It is the most that there can
+    are checkpointed; there the last matrix of a pre-norm layer stays until it is needed. Embeddings that no gradient
+    reaches are not gathered in the backward, but for a matrix that is the head's too. It is the most that there can
     be: a layer that runs several times stays in the backward, and where all steps run the same layers, DeepSpeed keeps
     what is used again within `stage3_max_reuse_distance` numbers, half a billion weights by default.
     """
     family, shape = family_of(stage.shape), stage.shape
     layer = family.layer_parameters(shape)
-    outside = parameters(shape, 0)
+    outside = above = parameters(shape, 0)
+    if stage.first_trained(depth):
+        above -= family.embedding_parameters(shape)
+        above += shape.vocab_size * shape.hidden_size if family.ties_head(shape) else 0
     trained = depth - stage.first_trained(depth)
     again = 0
     if recipe.activation_checkpointing and stage.learned_growth is None:
         last = shape.hidden_size * (shape.intermediate_size + 1) if family.is_pre_norm else 0
         again = trained * (layer - last)
-    return outside + depth * layer + outside + trained * layer + again
+    return outside + depth * layer + above + trained * layer + again
 
 
 def growths(stages: Sequence[Stage]) -> list[int]:
@@ -171,4 +175,4 @@ def checkpoint_bytes(stages: Sequence[Stage], number: int) -> int:
 
 
 def _trained(stage: Stage) -> int:
-    return trainable_parameters(stage.shape, stage.unique_layers, stage.frozen_layers)
+    return trainable_parameters(stage.shape, stage.unique_layers, stage.frozen)

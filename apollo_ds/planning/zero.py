@@ -58,7 +58,7 @@ def bucket_bytes(recipe: Recipe, stage: Stage, zero: int, ranks: int) -> int:
 
 
 def _trained(stage: Stage) -> int:
-    return trainable_parameters(stage.shape, stage.unique_layers, stage.frozen_layers)
+    return trainable_parameters(stage.shape, stage.unique_layers, stage.frozen)
 
 
 def _bytes_a_number(recipe: Recipe) -> int:

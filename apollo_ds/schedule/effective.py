@@ -3,6 +3,7 @@
 from collections.abc import Hashable, Sequence
 from dataclasses import replace
 
+from apollo_ds.models.layer_map import added
 from apollo_ds.schedule.stage import GrowthRule, Stage
 
 _NO_GROWTH = (None, None, None, None)
@@ -48,15 +49,24 @@ def _growth(old: Stage, new: Stage) -> Hashable:
     """What of a stage's rule has a use where it follows another."""
     if old.learned_growth or new.learned_growth:
         return None
-    rule, deeper, wider = new.growth, new.unique_layers > old.unique_layers, new.shape != old.shape
+    rule, deeper = new.growth, new.unique_layers > old.unique_layers
+    wider = new.shape != old.shape.model_copy(update={"num_layers": new.shape.num_layers})  # a source says its own
     depth = width = moments = rewarm = None
     if deeper:
         depth = (new.grown_from(old), rule.new_layers, rule.noise if rule.new_layers == "copy" else 0.0)
     if wider:
         width = rule.width
-    nothing_is_new = not deeper and not wider and new.frozen_layers == old.frozen_layers
-    if not new.continues(old) and not (rule.moments == "zero_new" and nothing_is_new):
+    nothing_is_new = not deeper and not wider and new.frozen == old.frozen
+    keeps_all = rule.moments == "zero_new" and nothing_is_new
+    if not new.continues(old) and not keeps_all and not _starts_without_moments(old, new):
         moments = rule.moments
     if rule.rewarm != "none" and rule.rewarm_steps > 1:
         rewarm = (rule.rewarm, rule.rewarm_steps)
     return depth, width, moments, rewarm
+
+
+def _starts_without_moments(old: Stage, new: Stage) -> bool:
+    """Whether no layer that trains has taken moments over, and nothing else trains."""
+    if not new.frozen.head or new.growth.new_layers == "copy":
+        return False
+    return {*new.frozen.layers, *added(new.grown_from(old))} == set(range(new.unique_layers))

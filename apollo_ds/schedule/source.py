@@ -6,6 +6,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict
 
 from apollo_ds.models.families import AnyShape
+from apollo_ds.models.frozen import Frozen
 from apollo_ds.schedule.totals import Totals
 
 HF = "hf:"
@@ -111,7 +112,7 @@ class BranchPoint(BaseModel):
     """Of its stage, the probability of each depth from the unique layers on, or from `shallowest`."""
     shallowest: int | None
     layer_map: str
-    frozen_layers: int
+    frozen: Frozen
     tied_gradients: Literal["sum", "mean"]
     seq_len: int
     position: int

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from apollo_ds.models.families import family_of
+from apollo_ds.models.frozen import NOTHING_FROZEN, Frozen
 from apollo_ds.models.layer_map import LayerMap, placed
 from apollo_ds.models.shape import ModelShape
 from apollo_ds.schedule.depth import DepthDistribution
@@ -61,8 +62,8 @@ class Stage:
     draw: Literal["step", "micro_step"] = "step"
     """Whether all micro-batches of a step run at one depth."""
     growth: GrowthRule = GrowthRule()
-    frozen_layers: int = 0
-    """Number of bottom layers that do not train in this stage. If it is above 0, the embeddings do not either."""
+    frozen: Frozen = NOTHING_FROZEN
+    """What does not train in this stage."""
     trained_top: int | None = None
     """If set, a step trains only this many of the highest layers that it runs, and the head."""
     layer_drop: LayerDrop | None = None
@@ -91,7 +92,7 @@ class Stage:
 
     def continues(self, before: "Stage") -> bool:
         """Whether this stage keeps the training state of the one before, so that the engine is not rebuilt."""
-        same = ("shape", "unique_layers", "frozen_layers", "tied_gradients", "learned_growth")
+        same = ("shape", "unique_layers", "frozen", "tied_gradients", "learned_growth")
         kept = self.growth.moments in ("map", "map_scaled", "keep_index") and self.growth.rewarm != "new"
         return kept and all(getattr(self, name) == getattr(before, name) for name in same)
 
@@ -127,4 +128,4 @@ class Stage:
         """The lowest position that trains when so many layers run; 0 where the embeddings train too."""
         if self.trained_top is not None:
             return depth - self.trained_top
-        return self.frozen_layers
+        return self.frozen.below

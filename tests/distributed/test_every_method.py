@@ -20,7 +20,8 @@ def test_a_method_trains_through_its_stages_and_resumes(method: str, tmp_path: P
     done, stages = events(whole, "step"), middles(whole)
     stop = stages[len(stages) // 2]
     assert [event["step"] for event in done] == list(range(1, 25))
-    assert {event["stage"] for event in done} == set(range(len(whole.schedule().stages)))
+    planned = whole.schedule().stages
+    assert {event["stage"] for event in done} == {number for number, stage in enumerate(planned) if stage.steps}
     assert events(whole, "eval")[-1]["loss"] < events(whole, "eval")[0]["loss"]
 
     pool(2).run(train_with_interruptions, cut, [stop])

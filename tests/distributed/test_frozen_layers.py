@@ -116,7 +116,7 @@ def test_a_frozen_prefix_is_not_communicated(stage: int) -> None:
 
 def recipe_trainable(recipe: Recipe, stage_number: int) -> int:
     stage = recipe.schedule().stages[stage_number]
-    return trainable_parameters(stage.shape, stage.unique_layers, stage.frozen_layers)
+    return trainable_parameters(stage.shape, stage.unique_layers, stage.frozen)
 
 
 @pytest.mark.parametrize("stage", [1, 3])

@@ -19,14 +19,15 @@ from apollo_ds.engine.processes import Processes
 from apollo_ds.growth.stage_model import build_for
 from apollo_ds.growth.state import joined
 from apollo_ds.models.families import FAMILIES
+from apollo_ds.models.frozen import Frozen
 from apollo_ds.models.pretraining import frozen_names, skeleton
 
 _LAYERS = 3
 
 
-def differences(processes: Processes, recipe: Recipe, frozen: int) -> list[str]:
+def differences(processes: Processes, recipe: Recipe, frozen: Frozen) -> list[str]:
     """Which weights of a fresh engine, in which some layers may not train, are not those of `transformers`."""
-    stage = replace(recipe.schedule().stages[0], unique_layers=_LAYERS, frozen_layers=frozen)
+    stage = replace(recipe.schedule().stages[0], unique_layers=_LAYERS, frozen=frozen)
     options = recipe.engine_options(processes.world_size)
     engine = Engine(build_for(stage), options, processes, seed=5)
     found = whole_state(processes, engine)
@@ -44,7 +45,7 @@ def differences(processes: Processes, recipe: Recipe, frozen: int) -> list[str]:
         name
         for name, value in ((f"model.{name}", value.detach()) for name, value in whole.named_parameters())
         # What trains begins as the low precision has it.
-        if not torch.equal(found[f"{name}/weight"], value if frozen and is_frozen(name) else value.to(dtype).float())
+        if not torch.equal(found[f"{name}/weight"], value if is_frozen(name) else value.to(dtype).float())
     ]
 
 
@@ -55,7 +56,7 @@ def test_an_engine_begins_with_the_weights_of_a_model_that_is_made_whole(
     family: str, stage: int, precision: str
 ) -> None:
     recipe = tiny(family, "unused", method="scratch", deepspeed=zero(stage, precision))
-    for frozen in (0, 2):
+    for frozen in (Frozen(), Frozen((0, 1)), Frozen((0, 2), head=True)):
         assert pool(2).run(differences, recipe, frozen) == [[], []]
 
 

@@ -7,6 +7,7 @@ from corpora import corpus
 from families import plus_first
 from recipes import tiny
 from runs import events
+from sources import trained
 
 from apollo_ds.config.recipe import Recipe
 from apollo_ds.methods import METHODS
@@ -52,7 +53,7 @@ def small_run(method: str, out: Path, family: str | None = None, **changes: Any)
         "vocab_size": text.vocab_size,
         "max_position_embeddings": 32,
     }
-    options = COMBINATIONS.get(method) or {"name": method, **OPTIONS.get(method, {})}
+    options = COMBINATIONS.get(method) or {"name": method, **OPTIONS.get(method, {}), **trained(method, family)}
     if method == "apollo" and known.first_layer_is_unlike:
         options = {**options, "layers": [2, 3, 5]}
     every = {"steps": 24, "eval_every": 4, "save_every": 3}

@@ -4,6 +4,7 @@ from typing import Any
 
 import torch
 from families import small_shape
+from sources import needed
 
 from apollo_ds.methods import METHODS, Run
 from apollo_ds.models.families import FAMILIES, PRESETS, family_of
@@ -23,7 +24,8 @@ def shape(family: str, layers: int = 4, **changes: Any) -> ModelShape:
 
 
 def stages(method: str, family: str, steps: int = 400, of: ModelShape | None = None, **options: Any) -> list[Stage]:
-    return METHODS[method](name=method, **options).stages(Run(of or shape(family), steps, seq_len=16))
+    of = of or shape(family)
+    return METHODS[method](name=method, **{**needed(method, of), **options}).stages(Run(of, steps, seq_len=16))
 
 
 def schedule(planned: list[Stage]) -> Schedule:

@@ -26,6 +26,7 @@ from apollo_ds.models.axes import OUT
 from apollo_ds.models.families import FAMILIES, PRESETS
 from apollo_ds.models.family import Family
 from apollo_ds.models.flops import parameters, trainable_parameters, training_flops
+from apollo_ds.models.frozen import Frozen
 from apollo_ds.models.layer_map import LayerMap
 from apollo_ds.models.pretraining import PretrainingModel, frozen_names, skeleton
 
@@ -155,15 +156,35 @@ def test_shared_layers_are_the_unrolled_model_s(family: Family, order: LayerMap)
 @every_family
 def test_what_is_frozen_is_the_embeddings_and_the_bottom_layers(family: Family) -> None:
     model = randomised(build(shape_of(family, 4), 4, seed=0))
-    model.freeze(2)
+    model.freeze(Frozen((0, 1)))
     model.run_in_order((0, 1, 2, 3), first_trained=2)
     model(*batch_of(model.shape)).backward()
-    is_frozen = frozen_names(model.shape, 2)
+    is_frozen = frozen_names(model.shape, Frozen((0, 1)))
     for name, weight in model.named_parameters():
         has_gradient = weight.grad is not None and bool(weight.grad.any())
         assert weight.requires_grad == has_gradient == (not is_frozen(name)), name
     trained = count(weight for weight in model.parameters() if weight.requires_grad)
-    assert trained == trainable_parameters(model.shape, 4, 2)
+    assert trained == trainable_parameters(model.shape, 4, Frozen((0, 1)))
+
+
+@every_family
+@pytest.mark.parametrize(
+    "frozen", [Frozen((0, 1, 3), head=True), Frozen((0, 2)), Frozen(head=True)], ids=["old", "some", "head"]
+)
+def test_what_is_frozen_lets_gradients_through(family: Family, frozen: Frozen) -> None:
+    plain, model = (randomised(build(shape_of(family, 5), 5, seed=0)) for _ in range(2))
+    model.freeze(frozen)
+    for each, first in ((plain, 0), (model, frozen.below)):
+        each.run_in_order((0, 1, 2, 3, 4), first_trained=first)
+        each(*batch_of(each.shape)).backward()
+    is_frozen, trained = frozen_names(model.shape, frozen), 0
+    for (name, expected), found in zip(plain.named_parameters(), model.parameters(), strict=True):
+        if is_frozen(name):
+            assert found.grad is None and not found.requires_grad, name
+        else:
+            assert torch.equal(found.grad, expected.grad), name
+            trained += found.numel()
+    assert trained == trainable_parameters(model.shape, 5, frozen)
 
 
 @every_family
@@ -226,22 +247,38 @@ def test_training_operations_are_what_the_counter_counts(family: Family, frozen:
     of = shape_of(family, 6, width=4, inner=5, vocab_size=311, max_position_embeddings=32)
     model = build(of, 4, seed=0)
     model.model.set_attn_implementation("eager")  # the counter does not see fused attention
-    if frozen:
-        model.freeze(frozen)
+    below = Frozen(tuple(range(frozen)))
+    model.freeze(below)
     samples = batch_of(of, family.scored_positions(32))
     for depth in (frozen + 1, 4, 6):
         order = tuple(min(position, 3) for position in range(depth))
         model.run_in_order(order, first_trained=frozen)
         with FlopCounterMode(display=False) as counter:
             model(*samples).backward()
-        assert counter.get_total_flops() == training_flops(of, depth, 32, 3, frozen, frozen > 0), depth
+        assert counter.get_total_flops() == training_flops(of, depth, 32, 3, frozen, below), depth
+
+
+@every_family
+@pytest.mark.parametrize(
+    "frozen", [Frozen((0, 1, 3, 4), head=True), Frozen((0, 2)), Frozen((0, 1, 3)), Frozen(head=True)], ids=str
+)
+def test_operations_are_counted_where_gradients_pass_what_is_frozen(family: Family, frozen: Frozen) -> None:
+    of = shape_of(family, 6, width=4, inner=5, vocab_size=311, max_position_embeddings=32)
+    model = build(of, 6, seed=0)
+    model.model.set_attn_implementation("eager")
+    model.freeze(frozen)
+    model.run_in_order(tuple(range(6)), first_trained=frozen.below)
+    samples = batch_of(of, family.scored_positions(32))
+    with FlopCounterMode(display=False) as counter:
+        model(*samples).backward()
+    assert counter.get_total_flops() == training_flops(of, 6, 32, 3, frozen.below, frozen)
 
 
 @every_family
 def test_parameters_of_a_built_model(family: Family) -> None:
     for layers in (1, 3, 6):
         total = count(skeleton(shape_of(family, 6), layers).parameters())
-        assert total == parameters(shape_of(family, 6), layers) == trainable_parameters(shape_of(family, 6), layers, 0)
+        assert total == parameters(shape_of(family, 6), layers) == trainable_parameters(shape_of(family, 6), layers)
 
 
 @every_family

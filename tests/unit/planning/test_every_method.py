@@ -4,6 +4,7 @@ from fnmatch import fnmatch
 
 import pytest
 from every_method import CASES, COMBINATIONS
+from sources import needed
 
 from apollo_ds.config.load import resolve
 from apollo_ds.config.recipe import Recipe
@@ -55,7 +56,7 @@ def test_what_a_run_costs_is_what_was_planned(method: str) -> None:
 
 def planned(method: str, preset: str, steps: int) -> Recipe:
     values = {"data": "none", "out": "none", "global_batch_size": 8, "micro_batch_size": 8, "learning_rate": 1e-3}
-    method_options = COMBINATIONS.get(method, method)
+    method_options = COMBINATIONS.get(method) or {"name": method, **needed(method, PRESETS[preset])}
     return resolve(
         {**values, "model": preset, "method": method_options, "steps": steps, "eval_every": 9, "save_every": 9}, "test"
     )

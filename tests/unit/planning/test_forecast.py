@@ -4,6 +4,7 @@ import json
 
 import pytest
 from project import PROJECT
+from sources import needed_words
 
 from apollo_ds.__main__ import main
 from apollo_ds.config.load import load_recipe
@@ -38,7 +39,7 @@ def test_bert_base_on_a_node(capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.parametrize("method", sorted(METHODS))
 def test_every_method_has_a_forecast(method: str) -> None:
-    recipe = load_recipe(BERT_BASE, [f"method={method}"])
+    recipe = load_recipe(BERT_BASE, [needed_words(method, load_recipe(BERT_BASE).model)])
     result = forecast(recipe, plan(recipe)["total"], Machine(8))
     for figures in result["by_zero_stage"].values():
         assert (figures["growth_seconds"] is None) == (not growths(recipe.schedule().stages))
