@@ -127,7 +127,6 @@ def test_what_cannot_be_is_refused(make: Callable[[], list[Stage]], expected: st
         ({"train": "new", "moments": "map", "new_layers": "copy"}, None),
         ({"moments": "map"}, None),
         ({"width": "tiled"}, "method.width: 'tiled' has no effect here"),
-        ({"source_fraction": 0.1}, "the source is trained already"),
         ({"train": "old"}, "method.train: "),
     ],
     ids=str,
