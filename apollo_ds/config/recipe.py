@@ -10,10 +10,11 @@ from pydantic import BeforeValidator, Field, NonNegativeInt, PositiveInt, model_
 from apollo_ds.checked import Checked
 from apollo_ds.config.deepspeed import precision, settle, zero_stage
 from apollo_ds.config.packaged import expanded
+from apollo_ds.config.source_model import sizes_named
 from apollo_ds.engine.options import EngineOptions
 from apollo_ds.errors import UserError
 from apollo_ds.methods import AnyMethod, Run
-from apollo_ds.models.families import AnyShape, family_of, preset
+from apollo_ds.models.families import AnyShape, family_of
 from apollo_ds.models.shape import ModelShape
 from apollo_ds.schedule.learning_rate import LearningRate, Policy
 from apollo_ds.schedule.schedule import Schedule
@@ -51,8 +52,8 @@ MAY_CHANGE = "may change on resume"
 
 
 def _sizes(model: Any) -> Any:
-    """The sizes of a preset, where a recipe gives its name."""
-    return model if isinstance(model, Mapping | ModelShape) else preset(str(model))
+    """The sizes of a preset or a saved model, where a recipe gives its name."""
+    return model if isinstance(model, Mapping | ModelShape) else sizes_named(str(model))
 
 
 class Recipe(Checked):
@@ -62,7 +63,8 @@ class Recipe(Checked):
     """Values of keys that an older version did not record, where they differ from today's defaults."""
 
     model: Annotated[AnyShape, BeforeValidator(_sizes)]
-    """The model at the end of the run: the name of a preset, such as `bert-base`, or a mapping of its sizes."""
+    """The model at the end of the run: the name of a preset, such as `bert-base`, a mapping of its sizes, or `hf:` and
+    the folder or hub name of a model that `transformers` saved, whose sizes it takes, but not its weights."""
     method: AnyMethod
     """How the model grows: a method's name, a mapping of its name and options, or a list: a method that makes the
     stages, and methods that change them, such as `[deep_jump, pld]`."""
