@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from apollo_ds.checkpoint.export_manifest import DamagedExport, verify_export
-from apollo_ds.checkpoint.hf_files import CONFIG, HfFiles
+from apollo_ds.checkpoint.hf_files import CONFIG, RESTORE_EXPORT, HfFiles
 from apollo_ds.data.corpus import Corpus
 from apollo_ds.data.same_tokenizer import check_same_tokenizer
 from apollo_ds.errors import UserError
@@ -15,7 +15,7 @@ from apollo_ds.schedule.source import SourceModel
 
 
 def check_model(source: SourceModel, text: Corpus) -> list[str]:
-    """See that a model here computes what a saved one does, that it has all weights, and that the text is in its tokens.
+    """See that a model here computes what a saved one does, that it lacks no weights, and that a text has its tokens.
 
     Weights that are tied, and all files of an export, are read whole.
 
@@ -45,9 +45,7 @@ def _verify(folder: Path) -> None:
     try:
         verify_export(folder)
     except DamagedExport as damage:
-        raise UserError(
-            f"{damage}; export the model again, or remove manifest.json if it was changed on purpose"
-        ) from None
+        raise UserError(f"{damage}; {RESTORE_EXPORT}") from None
 
 
 def _odd_ends(source: SourceModel, config: Mapping[str, Any], text: Corpus) -> list[str]:

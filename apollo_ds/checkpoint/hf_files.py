@@ -16,6 +16,8 @@ from data_prep import files
 from data_prep.manifest import PlainName
 
 CONFIG = "config.json"
+RESTORE_EXPORT = "export the model again, or remove manifest.json if it was changed on purpose"
+"""What to do where an exported model differs from its manifest."""
 _WHOLE, _INDEX = "model.safetensors", "model.safetensors.index.json"
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt")
 _SIZE_BYTES = 8

@@ -22,8 +22,6 @@ from apollo_ds.schedule.source import SourceModel
 _ELEMENTS_AT_ONCE = 1 << 24
 """So many are read and converted at a time."""
 _READ = ("F32", "BF16", "F16")
-_LEGACY = (("LayerNorm.weight", "LayerNorm.gamma"), ("LayerNorm.bias", "LayerNorm.beta"))
-"""What normalisations were called when the first models were converted."""
 
 
 @dataclass(frozen=True)
@@ -202,17 +200,15 @@ def _parameters(shape: ModelShape) -> Iterator[tuple[str, list[str], Shape]]:
     names: dict[Tensor, list[str]] = {}
     for name, parameter in model.named_parameters(remove_duplicate=False):
         names.setdefault(parameter, []).append(name)
-    for parameter, own in names.items():
-        yield own[0], own, tuple(parameter.shape)
+    for tied, own in names.items():
+        yield own[0], own, tuple(tied.shape)
 
 
 def _found(name: str, family: Family, tensors: Mapping[str, SavedTensor]) -> Iterator[str]:
     """The names under which the files may have a parameter: also without its model's, where that was saved alone."""
     for known in (name, name.removeprefix(f"{family.backbone}.")):
-        older = known
-        for new, old in _LEGACY:
-            older = older.removesuffix(new) + old if older.endswith(new) else older
-        yield from (candidate for candidate in (known, older) if candidate in tensors)
+        others = (known.removesuffix(end) + other for end, other in family.other_names.items() if known.endswith(end))
+        yield from (candidate for candidate in (known, *others) if candidate in tensors)
 
 
 def _check(name: str, weight: _Weight, files: HfFiles) -> None:

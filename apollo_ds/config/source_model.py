@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from apollo_ds.checkpoint.export_manifest import DamagedExport, read_export_manifest
-from apollo_ds.checkpoint.hf_files import CONFIG, HfFiles, read_config
+from apollo_ds.checkpoint.hf_files import CONFIG, RESTORE_EXPORT, HfFiles, read_config
 from apollo_ds.config.complaint import complaint
 from apollo_ds.config.packaged import expanded
 from apollo_ds.errors import UserError
@@ -116,12 +116,9 @@ def _tokenizer_of(folder: Path) -> str | None:
     try:
         manifest = read_export_manifest(folder)
     except DamagedExport as damage:
-        raise UserError(f"{damage}; {_FIX}") from None
+        raise UserError(f"{damage}; {RESTORE_EXPORT}") from None
     for file, entry in manifest.files.items() if manifest else ():
         path = folder / file
         if not path.is_file() or path.stat().st_size != entry.bytes:
-            raise UserError(f"{path}: missing or damaged; {_FIX}")
+            raise UserError(f"{path}: missing or damaged; {RESTORE_EXPORT}")
     return manifest.tokenizer if manifest else None
-
-
-_FIX = "export the model again, or remove manifest.json if it was changed on purpose"

@@ -82,8 +82,8 @@ def _first_difference(mine: Any, theirs: Any) -> str | None:
     unlike = sorted(token for token, _ in vocabulary.items() ^ other.items())
     if unlike:
         count, token = len(set(unlike)), unlike[0]
-        here, there = (f"id {ids[token]}" if token in ids else "not there" for ids in (vocabulary, other))
-        return f"has {count:,} tokens, such as {shown(token)}, with other ids ({here}, not {there})"
+        here, there = (ids.get(token, "none") for ids in (vocabulary, other))
+        return f"has {count:,} tokens with other ids, such as {shown(token)} ({here}, not {there}),"
     settings, others = (json.loads(tokenizer.to_str()) for tokenizer in (mine, theirs))
     parts = [(part, settings.get(part), others.get(part)) for part in _PARTS]
     parts += [(f"model.{key}", settings["model"].get(key), value) for key, value in others["model"].items()]
@@ -96,6 +96,6 @@ def _check_special(folder: Path, tokenizer: Any, text: Corpus) -> None:
         found = getattr(tokenizer, f"{name}_token_id")
         if found != wanted:
             raise UserError(
-                f"{folder}: the id of its {name}_token is {found}, and {wanted} in {text.folder}; prepare the text with "
-                f"the model's tokenizer: `apollo-prep build --tokenizer {folder}`"
+                f"{folder}: the id of its {name}_token is {found}, and {wanted} in {text.folder}; prepare the text "
+                f"with the model's tokenizer: `apollo-prep build --tokenizer {folder}`"
             )

@@ -5,6 +5,7 @@ from typing import Any
 
 from apollo_ds.errors import UserError, shown
 from apollo_ds.models.families import family_of
+from apollo_ds.models.saved_config import SavedConfig
 from apollo_ds.models.shape import ModelShape
 
 _SAYS_NOTHING = frozenset(
@@ -25,11 +26,17 @@ _HEADS = ("classifier_", "summary_")
 _SAME = ({"gelu_new", "gelu_pytorch_tanh"},)
 """Values that compute the same."""
 
+_OLDER = "type"
+"""What `rope_type` was called; transformers keeps both."""
+_UNSAID = {"partial_rotary_factor": 1.0}
+"""What it means that rotary positions do not say it."""
+
 
 def check_config(shape: ModelShape, config: Mapping[str, Any]) -> None:
     """Compare the values of a config.json, key by key, with the configuration of a model of a shape.
 
     Both are completed by the class of the family, so that what is missing counts as the class takes it.
+    What is null even then follows from other keys.
 
     Raises:
         UserError: the class cannot read it, or a key that decides what a model computes differs; the message begins
@@ -44,10 +51,8 @@ def check_config(shape: ModelShape, config: Mapping[str, Any]) -> None:
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise UserError(f"transformers cannot read it ({reason}); save the model again") from None
     for key, value in theirs.to_dict().items():
-        if key in ours and _decides(key) and not _is_same(ours[key], value):
-            raise UserError(
-                f"{key} is {shown(value)}, and {shape.family} is trained here with {shown(ours[key])}; use another model"
-            )
+        if value is not None and key in ours and _decides(key) and not _is_same(ours[key], value):
+            raise SavedConfig(config, shape.family).refused(key, value, shown(ours[key]))
 
 
 def _decides(key: str) -> bool:
@@ -55,4 +60,7 @@ def _decides(key: str) -> bool:
 
 
 def _is_same(ours: Any, theirs: Any) -> bool:
+    if isinstance(ours, Mapping) and isinstance(theirs, Mapping):
+        keys = {*ours, *theirs} - {_OLDER}
+        return all(_is_same(*(values.get(key, _UNSAID.get(key)) for values in (ours, theirs))) for key in keys)
     return ours == theirs or any(isinstance(theirs, str) and {ours, theirs} <= same for same in _SAME)

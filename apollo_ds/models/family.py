@@ -82,6 +82,8 @@ class Family(ABC):
     trained_with: ClassVar[Mapping[str, Sequence[Any]]] = {}
     """Keys of config.json that change what the class computes. Each has the values that are trained here, and first the
     one that a configuration without the key means."""
+    other_names: ClassVar[Mapping[str, str]] = {}
+    """How files may call parameters whose names end so."""
 
     @abstractmethod
     def model_class(self) -> "type[PreTrainedModel]":

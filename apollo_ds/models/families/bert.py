@@ -49,6 +49,10 @@ class Bert(Family):
     )
     residual_outputs = r"\.\d+\.(attention\.)?output\.dense\.(weight|bias)"
     normalisations = r"LayerNorm\.(weight|bias)"
+    other_names: ClassVar[Mapping[str, str]] = {
+        "LayerNorm.weight": "LayerNorm.gamma",
+        "LayerNorm.bias": "LayerNorm.beta",
+    }
     trained_with: ClassVar[Mapping[str, Sequence[Any]]] = {
         "hidden_act": ("gelu",),
         "position_embedding_type": ("absolute",),

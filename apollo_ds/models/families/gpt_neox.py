@@ -63,6 +63,7 @@ class GptNeox(Family):
     normalisations = r"(layernorm|layer_norm)\.(weight|bias)"
     shape_class = GptNeoxShape
     epsilon_key = ("layer_norm_eps", 1e-5)
+    other_names: ClassVar[Mapping[str, str]] = {"lm_head.weight": "embed_out.weight"}
     trained_with: ClassVar[Mapping[str, Sequence[Any]]] = {
         "hidden_act": ("gelu",),
         "use_parallel_residual": (True,),

@@ -48,6 +48,10 @@ class RobertaPreLayerNorm(Family):
     residual_outputs = r"\.\d+\.(attention\.)?output\.dense\.(weight|bias)"
     normalisations = r"(LayerNorm|layer_norm)\.(weight|bias)"
     model_type = "roberta-prelayernorm"
+    other_names: ClassVar[Mapping[str, str]] = {
+        "LayerNorm.weight": "LayerNorm.gamma",
+        "LayerNorm.bias": "LayerNorm.beta",
+    }
     trained_with: ClassVar[Mapping[str, Sequence[Any]]] = {
         "hidden_act": ("gelu",),
         "position_embedding_type": ("absolute",),
