@@ -83,7 +83,8 @@ def _first_difference(mine: Any, theirs: Any) -> str | None:
     if unlike:
         count, token = len(set(unlike)), unlike[0]
         here, there = (ids.get(token, "none") for ids in (vocabulary, other))
-        return f"has {count:,} tokens with other ids, such as {shown(token)} ({here}, not {there}),"
+        some = "1 token" if count == 1 else f"{count:,} tokens"
+        return f"has {some} with another id, such as {shown(token)} ({here}, not {there}),"
     settings, others = (json.loads(tokenizer.to_str()) for tokenizer in (mine, theirs))
     parts = [(part, settings.get(part), others.get(part)) for part in _PARTS]
     parts += [(f"model.{key}", settings["model"].get(key), value) for key, value in others["model"].items()]
