@@ -100,6 +100,14 @@ def test_a_model_may_tell_the_hash_of_its_tokenizer(tmp_path: Path) -> None:
         check_same_tokenizer(other, shape_of("gpt2"), text, recorded="0" * 64)
 
 
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Corpus]:
+    """The folder of a tokenizer, and a text that was prepared with it."""
+    place = tmp_path_factory.mktemp("prepared")
+    folder = save("byte-level BPE with a prefix space", _TEXTS, place / "model")
+    return folder, text_of(str(folder), place / "text")
+
+
 def change(folder: Path, key: str, by: Callable[[Any], Any]) -> None:
     """Change a part of a folder's tokenizer.json."""
     path = folder / "tokenizer.json"
@@ -125,25 +133,27 @@ _LOWER = json.loads(normalizers.Lowercase().__getstate__())
     ("key", "by", "told"),
     [
         ("normalizer", lambda _: _LOWER, "has another normalizer"),
-        ("pre_tokenizer.add_prefix_space", lambda _: True, "has another pre_tokenizer"),
+        ("pre_tokenizer.add_prefix_space", lambda _: False, "has another pre_tokenizer"),
         ("added_tokens", lambda tokens: [{**tokens[0], "lstrip": True}, *tokens[1:]], "has another added_tokens"),
         ("model.merges", lambda merges: merges[::-1], "has another model.merges"),
         ("model.vocab", swapped, r"has 2 tokens with another id, such as '.+' \(\d+, not \d+\),"),
         ("model.vocab", lambda ids: {**ids, "zebra": 9000}, _ADDED),
     ],
 )
-def test_what_differs_is_told(key: str, by: Callable[[Any], Any], told: str, tmp_path: Path) -> None:
-    folder = save("byte-level BPE", _TEXTS, tmp_path / "model")
-    text = text_of(str(folder), tmp_path / "text")
+def test_what_differs_is_told(
+    key: str, by: Callable[[Any], Any], told: str, prepared: tuple[Path, Corpus], tmp_path: Path
+) -> None:
+    given, text = prepared
+    folder = Path(shutil.copytree(given, tmp_path / "model"))
     change(folder, key, by)
     rest = f"than that of {text.tokenizer_folder}; prepare the text with the model's: `apollo-prep build --tokenizer "
     with pytest.raises(UserError, match=f"^{folder}: its tokenizer {told} {re.escape(rest)}{folder}`$"):
         check_same_tokenizer(folder, shape_of("gpt2"), text)
 
 
-def test_what_only_pads_or_adds_tokens_may_differ(tmp_path: Path) -> None:
-    folder = save("byte-level BPE with a prefix space", _TEXTS, tmp_path / "model")
-    text = text_of(str(folder), tmp_path / "text")
+def test_what_only_pads_or_adds_tokens_may_differ(prepared: tuple[Path, Corpus], tmp_path: Path) -> None:
+    given, text = prepared
+    folder = Path(shutil.copytree(given, tmp_path / "model"))
     change(folder, "post_processor", lambda _: None)
     check_same_tokenizer(folder, shape_of("gpt2"), text)
 
@@ -164,12 +174,9 @@ def test_another_special_token_is_refused_for_a_masked_model(token: str, tmp_pat
         check_same_tokenizer(folder, shape_of("bert"), text)
 
 
-def test_a_folder_without_a_tokenizer_is_refused(tmp_path: Path) -> None:
-    folder = of_the_hub("gpt2", tmp_path / "model")
-    text = text_of(str(folder), tmp_path / "text")
-    for path in folder.iterdir():
-        if path.name != "config.json":
-            path.unlink()
+def test_a_folder_without_a_tokenizer_is_refused(prepared: tuple[Path, Corpus], tmp_path: Path) -> None:
+    folder, text = tmp_path, prepared[1]
+    own_config("gpt2").save_pretrained(folder)
     sentence = f"{folder}: holds no tokenizer; save the model's own there, with its tokenizer.json"
     with pytest.raises(UserError, match=f"^{re.escape(sentence)}$"):
         check_same_tokenizer(folder, shape_of("gpt2"), text)
