@@ -1,6 +1,7 @@
 """Does a model here compute what a configuration of `transformers` says?"""
 
 from collections.abc import Mapping
+from copy import deepcopy
 from typing import Any
 
 from apollo_ds.errors import UserError, shown
@@ -45,7 +46,7 @@ def check_config(shape: ModelShape, config: Mapping[str, Any]) -> None:
     family = family_of(shape)
     plain = family.config(shape)
     try:
-        theirs = type(plain).from_dict(dict(config))
+        theirs = type(plain).from_dict(deepcopy(dict(config)))  # it changes what it is given
         ours = family.exported_config(shape, theirs.pad_token_id).to_dict()
     except Exception as error:  # of many classes
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)

@@ -83,6 +83,14 @@ def test_weights_that_are_cut_short(whole: Path, tmp_path: Path) -> None:
     refused(folder, f"{path}: is damaged or cut short; restore it, or save the model again")
 
 
+def test_files_that_cannot_be_read(whole: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(whole, tmp_path / "copy"))
+    (folder / "config.json").unlink()
+    (folder / "config.json").mkdir()
+    fix = "name a folder that save_pretrained wrote"
+    refused(folder, f"{folder / 'config.json'}: cannot be read: Is a directory; {fix}")
+
+
 def test_a_missing_part(sharded: Path, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(sharded, tmp_path / "copy"))
     path = sorted(folder.glob("*.safetensors"))[1]

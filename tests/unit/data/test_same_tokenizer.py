@@ -182,6 +182,15 @@ def test_a_folder_without_a_tokenizer_is_refused(prepared: tuple[Path, Corpus], 
         check_same_tokenizer(folder, shape_of("gpt2"), text)
 
 
+def test_a_tokenizer_of_another_library_is_refused(prepared: tuple[Path, Corpus], tmp_path: Path) -> None:
+    (tmp_path / "vocab.json").write_text(json.dumps({"<unk>": 0, "a</w>": 1, "b": 2}))
+    (tmp_path / "merges.txt").write_text("#version: 0.2\n\n")
+    (tmp_path / "tokenizer_config.json").write_text('{"tokenizer_class": "CTRLTokenizer"}')
+    sentence = f"{tmp_path}: its tokenizer is not one of the tokenizers library; save it with a tokenizer.json"
+    with pytest.raises(UserError, match=f"^{re.escape(sentence)}$"):
+        check_same_tokenizer(tmp_path, shape_of("gpt2"), prepared[1])
+
+
 def test_damage_in_the_text_s_tokenizer_is_told(tmp_path: Path) -> None:
     folder = save("byte-level BPE", _TEXTS, tmp_path / "model")
     text = text_of(str(folder), tmp_path / "text")
