@@ -71,7 +71,7 @@ class SavedConfig:
     def refused(self, key: str, value: Any, trained: str) -> UserError:
         """The error for a value that the family here has no model for; `trained` says which it has."""
         return UserError(
-            f"{key} is {shown(value)}, and {self._family} is trained here with {trained} only; use another model"
+            f"{key} is {shown(value)}, and {self._family} is trained here only with {trained}; use another model"
         )
 
     def rotary_base(

@@ -167,7 +167,7 @@ class Llama(Family):
         hidden, heads = saved.whole("hidden_size"), saved.whole("num_attention_heads")
         if heads > 0 and saved.whole("head_dim", hidden // heads) != hidden // heads:
             raise saved.refused(
-                "head_dim", saved.get("head_dim"), f"hidden_size / num_attention_heads, {hidden // heads},"
+                "head_dim", saved.get("head_dim"), f"hidden_size / num_attention_heads, {hidden // heads}"
             )
         return {}
 

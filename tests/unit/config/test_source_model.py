@@ -97,7 +97,7 @@ def test_a_run(tmp_path: Path) -> None:
     ("changes", "sentence"),
     [
         ({"attention_bias": True},
-         "attention_bias is True, and llama is trained here with False only; use another model"),
+         "attention_bias is True, and llama is trained here only with False; use another model"),
         ({"model_type": "rwkv"}, "model_type is 'rwkv', and these are trained here: bert, gpt2, gpt_neox, llama, "
          "modernbert, qwen3, roberta-prelayernorm"),
         ({"num_attention_heads": 3, "num_key_value_heads": 3, "head_dim": None},
@@ -188,7 +188,7 @@ def test_the_deep_check_names_the_configuration(tmp_path: Path) -> None:
     text = text_of(bpe(), tmp_path / "text")
     source = read_model(str(saved(tmp_path / "model", "gpt2", vocab_size=text.vocab_size)))
     other = source.model_copy(update={"shape": source.shape.model_copy(update={"norm_epsilon": 0.5})})
-    sentence = "layer_norm_epsilon is 1e-05, and gpt2 is trained here with 0.5 only; use another model"
+    sentence = "layer_norm_epsilon is 1e-05, and gpt2 is trained here only with 0.5; use another model"
     with pytest.raises(UserError, match=f"^{tmp_path}/model/config.json: {re.escape(sentence)}$"):
         check_model(other, text)
     files.write_text(source.folder / "tokenizer.json", "{}")

@@ -126,7 +126,7 @@ _REFUSED = [
     ("llama", {"attention_bias": True}, "False"),
     ("llama", {"mlp_bias": True}, "False"),
     ("llama", {"hidden_act": "gelu"}, "'silu'"),
-    ("llama", {"head_dim": 6}, "hidden_size / num_attention_heads, 4,"),
+    ("llama", {"head_dim": 6}, "hidden_size / num_attention_heads, 4"),
     ("llama", {"rope_scaling": _SCALED}, "rotary positions that are not scaled"),
     ("llama", {"rope_parameters": _SCALED}, "rotary positions that are not scaled"),
     ("qwen3", {"use_sliding_window": True}, "False"),
@@ -141,7 +141,7 @@ _REFUSED = [
 @pytest.mark.parametrize(("family", "changes", "trained"), _REFUSED)
 def test_what_no_model_here_computes_is_refused(family: str, changes: dict[str, Any], trained: str) -> None:
     (key, value), *_ = changes.items()
-    sentence = f"{key} is {shown(value)}, and {family} is trained here with {trained}"
+    sentence = f"{key} is {shown(value)}, and {family} is trained here only with {trained}"
     with pytest.raises(UserError, match=rf"^{re.escape(sentence)}.*; use another model$"):
         shape_of_config(saved_config(family, **changes))
 
@@ -149,7 +149,7 @@ def test_what_no_model_here_computes_is_refused(family: str, changes: dict[str, 
 @pytest.mark.parametrize(("family", "key"), [("gpt_neox", "rotary_pct"), ("llama", "partial_rotary_factor")])
 def test_another_part_of_a_head_that_turns_is_refused(family: str, key: str) -> None:
     part = "0.25" if family == "gpt_neox" else "1"
-    sentence = rf"^{key} is 0\.5, and {family} is trained here with {part} only; use another model$"
+    sentence = rf"^{key} is 0\.5, and {family} is trained here only with {part}; use another model$"
     within = {"rope_type": "default", "rope_theta": 10_000.0, "partial_rotary_factor": 0.5}
     for changes in ({"rope_parameters": None, key: 0.5}, {"rope_parameters": within}):
         with pytest.raises(UserError, match=sentence):
@@ -183,7 +183,7 @@ def test_the_deep_check_names_a_key_that_differs(family: str) -> None:
     config = saved_config(family)
     shape = shape_of_config(config).model_copy(update={"norm_epsilon": 0.5})
     key = FAMILIES[family].epsilon_key[0]
-    with pytest.raises(UserError, match=rf"^{key} is \S+, and {family} is trained here with 0\.5 only; use another"):
+    with pytest.raises(UserError, match=rf"^{key} is \S+, and {family} is trained here only with 0\.5; use another"):
         check_config(shape, config)
 
 
