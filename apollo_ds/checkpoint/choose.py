@@ -20,6 +20,7 @@ from apollo_ds.checkpoint.save import point_latest_at
 from apollo_ds.checkpoint.saved_state import SavedState, WeightsOnly
 from apollo_ds.engine.processes import Processes
 from apollo_ds.errors import UserError
+from apollo_ds.growth.state import StoredState
 from apollo_ds.schedule.source import BranchPoint, Source, SourceModel
 
 
@@ -79,10 +80,10 @@ def choose_checkpoint(folder: Path, run: str, processes: Processes, before: floa
     return None
 
 
-def source_state(source: Source | BranchPoint, key: str, processes: Processes) -> SavedState | WeightsOnly | HfState:
-    """The state of what a run starts from: `branch_from` with its moments, a source as the method's rule wants them.
+def source_state(source: Source | BranchPoint, key: str, processes: Processes) -> StoredState:
+    """The state of what a run starts from, with its moments where it has any, but not for `init_from`.
 
-    With `init_from` it has none. All ranks together.
+    All ranks together. Its files are open.
 
     Args:
         source: what the run starts from.
@@ -91,12 +92,20 @@ def source_state(source: Source | BranchPoint, key: str, processes: Processes) -
     Raises:
         UserError: it is damaged or gone, or a rank cannot open it; on every rank.
     """
-    state = (
-        HfState(source) if isinstance(source, SourceModel) else SavedState(_sound(source.checkpoint, key, processes))
-    )
-    complaint = next(filter(None, processes.of_all(_complaint_of_holding(state))), "")
-    if complaint:  # the source may be in training, and have removed it since
-        state.close()
+    sound = None if isinstance(source, SourceModel) else _sound(source.checkpoint, key, processes)
+    state: SavedState | HfState | None = None
+    complaint = ""
+    try:
+        if isinstance(source, SourceModel):
+            state = HfState.open(source).hold()
+        elif sound:
+            state = SavedState(sound).hold()
+    except UserError as error:  # the source may be in training, and have removed it since
+        complaint = str(error)
+    complaint = next(filter(None, processes.of_all(complaint)), "")
+    if state is None or complaint:
+        if state is not None:
+            state.close()
         raise UserError(complaint)
     return WeightsOnly(state) if isinstance(state, SavedState) and key == "init_from" else state
 
@@ -115,14 +124,6 @@ def _sound(checkpoint: Path, key: str, processes: Processes, run: str | None = N
     if sound is None:
         raise UserError(f"{key}: {complaint}; restore it, or begin again in another folder with out=...")
     return sound
-
-
-def _complaint_of_holding(state: SavedState | HfState) -> str:
-    try:
-        state.hold()
-    except UserError as error:
-        return str(error)
-    return ""
 
 
 def examine(checkpoint: Path, run: str | None, processes: Processes) -> tuple[Sound | None, str]:

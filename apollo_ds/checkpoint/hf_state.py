@@ -1,15 +1,222 @@
-"""A checkpoint of `transformers` as a training state without moments."""
+"""The weights of a model that `transformers` saved, as a training state that has not taken a step."""
 
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
 from typing import Any, Self
 
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from apollo_ds.checkpoint.hf_files import HfFiles, SavedTensor
+from apollo_ds.errors import UserError
+from apollo_ds.growth.counters import WEIGHT, Counters
+from apollo_ds.growth.state import Shape, dtype_of
+from apollo_ds.models.families import Family, family_of
+from apollo_ds.models.pretraining import skeleton
+from apollo_ds.models.shape import ModelShape
 from apollo_ds.schedule.source import SourceModel
+
+_ELEMENTS_AT_ONCE = 1 << 24
+"""So many are read and converted at a time."""
+_READ = ("F32", "BF16", "F16")
+
+
+@dataclass(frozen=True)
+class _Weight:
+    """A parameter of the model in training, and the tensors of the files that have it: several where it is tied."""
+
+    shape: Shape
+    found: tuple[str, ...]
+    first_row: int
+    """Of the file's tensor, that which is row 0 of the parameter; below 0 where the file begins later."""
 
 
 class HfState:
-    """Placeholder until the reader is merged."""
+    """The state of a saved model: its weights in fp32. Moments and cohorts are zeros, and so are all counters.
 
-    def __getattr__(self, name: str) -> Any: ...
+    Each rank reads what it needs without the others. A file is opened when something in it is first read, and stays
+    open until the state is closed.
+    """
+
+    def __init__(self, files: HfFiles, shape: ModelShape) -> None:
+        """The state of files that have been read for a model of their shape.
+
+        Raises:
+            UserError: the files lack a parameter, or have one of another shape or a format that is not read here.
+        """
+        self.folder = files.folder
+        self.counters = Counters()
+        self._tensors = files.tensors
+        self._weights = _matched(files, shape)
+        self._open: dict[str, Any] = {}
 
     @classmethod
     def open(cls, source: SourceModel) -> Self:
-        return cls()
+        """The state of the model that a run was started from.
+
+        Raises:
+            UserError: its files are not those that the run was started from, or not those of such a model.
+        """
+        files = HfFiles.read(source.folder)
+        if files.identity != source.identity:
+            raise UserError(
+                f"{source.folder}: its config.json or weights have changed since the run began; restore them, or begin "
+                "again in another folder with out=..."
+            )
+        return cls(files, source.shape)
+
+    def hold(self) -> Self:
+        """Open all files now, so that what is there can be read to its end even if it is removed.
+
+        Raises:
+            UserError: one cannot be opened.
+        """
+        for file in sorted({self._tensors[weight.found[0]].file for weight in self._weights.values()}):
+            self._opened(file)
+        return self
+
+    def close(self) -> None:
+        """Close the files."""
+        self._open.clear()
+
+    def names(self) -> Iterator[str]:
+        """See `State`."""
+        return iter(self._weights)
+
+    def shape(self, name: str) -> Shape:
+        """See `State`."""
+        return self._weights[name].shape
+
+    def gather(self, name: str, tensor: str, device: torch.device) -> Tensor:
+        """See `State`.
+
+        Raises:
+            UserError: a file cannot be read.
+        """
+        whole = torch.empty(prod(self.shape(name)), dtype=dtype_of(tensor))
+        self.read_into(name, tensor, 0, whole)
+        return whole.view(self.shape(name)).to(device)
+
+    def read_into(self, name: str, tensor: str, start: int, target: Tensor) -> None:
+        """See `StoredState`.
+
+        Raises:
+            UserError: a file cannot be read.
+        """
+        weight = self._weights[name]
+        if tensor != WEIGHT:
+            target.zero_()
+            return
+        saved = self._tensors[weight.found[0]]
+        moved = weight.first_row * prod(weight.shape[1:])  # elements
+        absent = min(max(0, -moved - start), len(target))
+        target[:absent].zero_()
+        self._read(weight.found[0], saved, start + absent + moved, target[absent:])
+
+    def release(self, name: str, tensor: str) -> None:
+        """See `State`; the files are not in memory."""
+
+    def check_tied(self) -> None:
+        """See that where the files hold a tied parameter twice, it is the same.
+
+        Raises:
+            UserError: one differs.
+        """
+        for weight in self._weights.values():
+            first, *others = weight.found
+            for other in others:
+                if not self._are_equal(first, other, prod(weight.shape)):
+                    raise UserError(
+                        f"{self.folder}: {other} differs from {first}, and config.json says that they are tied; set "
+                        "tie_word_embeddings to false there if the family has it, or save the model again with one"
+                    )
+
+    def _are_equal(self, first: str, second: str, elements: int) -> bool:
+        for start in range(0, elements, _ELEMENTS_AT_ONCE):
+            parts = [torch.empty(min(_ELEMENTS_AT_ONCE, elements - start)) for _ in range(2)]
+            for name, part in zip((first, second), parts, strict=True):
+                self._read(name, self._tensors[name], start, part)
+            if not torch.equal(*parts):
+                return False
+        return True
+
+    def _read(self, name: str, saved: SavedTensor, start: int, target: Tensor) -> None:
+        """Elements from `start` on of a flattened tensor of the files."""
+        row = prod(saved.shape[1:])
+        rows_at_once, done = max(1, _ELEMENTS_AT_ONCE // max(1, row)), 0
+        path = self.folder / saved.file
+        while done < len(target):
+            first, skipped = divmod(start + done, row)
+            last = min(first + rows_at_once, -(-(start + len(target)) // row))
+            try:
+                rows = self._opened(saved.file).get_slice(name)[first:last].flatten()[skipped:]
+            except (OSError, SafetensorError) as error:
+                raise _unreadable(path, error) from None
+            count = min(len(rows), len(target) - done)
+            target[done : done + count].copy_(rows[:count])  # which converts it, too
+            done += count
+
+    def _opened(self, file: str) -> Any:
+        if file not in self._open:
+            path = self.folder / file
+            try:
+                self._open[file] = safe_open(path, framework="pt")
+            except (OSError, SafetensorError) as error:
+                raise _unreadable(path, error) from None
+        return self._open[file]
+
+
+def _unreadable(path: Path, error: Exception) -> UserError:
+    reason = getattr(error, "strerror", None) or error
+    return UserError(f"{path}: cannot be read ({reason}); restore it, and run the same command again")
+
+
+def _matched(files: HfFiles, shape: ModelShape) -> dict[str, _Weight]:
+    """What the files have of each parameter of a model of this shape."""
+    family = family_of(shape)
+    matched, missing = {}, []
+    for name, names, wanted in _parameters(shape):
+        found = tuple(dict.fromkeys(saved for alias in names for saved in _found(alias, family, files.tensors)))
+        weight = _Weight(wanted, found, family.first_saved_row(name, files.config))
+        matched[f"model.{name}"] = weight
+        if not found:
+            missing.append(name)
+        for saved in found:
+            _check(saved, weight, files)
+    if missing:
+        raise UserError(
+            f"{files.folder}: lacks {len(missing)} of its weights, such as {missing[0]}; save it as "
+            f"{family.model_class().__name__}"
+        )
+    return matched
+
+
+def _parameters(shape: ModelShape) -> Iterator[tuple[str, list[str], Shape]]:
+    """Of each parameter the name in training, all its names, which are several where it is tied, and its shape."""
+    model = skeleton(shape, shape.num_layers).model
+    names: dict[Tensor, list[str]] = {}
+    for name, parameter in model.named_parameters(remove_duplicate=False):
+        names.setdefault(parameter, []).append(name)
+    for tied, own in names.items():
+        yield own[0], own, tuple(tied.shape)
+
+
+def _found(name: str, family: Family, tensors: Mapping[str, SavedTensor]) -> Iterator[str]:
+    """The names under which the files may have a parameter: also without its model's, where that was saved alone."""
+    for known in (name, name.removeprefix(f"{family.backbone}.")):
+        others = (known.removesuffix(end) + other for end, other in family.other_names.items() if known.endswith(end))
+        yield from (candidate for candidate in (known, *others) if candidate in tensors)
+
+
+def _check(name: str, weight: _Weight, files: HfFiles) -> None:
+    saved, path = files.tensors[name], files.folder / files.tensors[name].file
+    wanted = (weight.shape[0] + weight.first_row, *weight.shape[1:])
+    if saved.shape != wanted:
+        raise UserError(
+            f"{path}: {name} has the shape {saved.shape}, and by config.json it is {wanted}; save the model again"
+        )
+    if saved.dtype not in _READ:
+        raise UserError(f"{path}: {name} is in {saved.dtype}, and {', '.join(_READ)} are read; save the model in one")

@@ -9,6 +9,7 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
+from apollo_ds.checkpoint.find import has_traces
 from apollo_ds.config.deepspeed import precision
 from apollo_ds.config.packaged import DEFAULT_RECIPE, find_recipe
 from apollo_ds.config.recipe import Recipe
@@ -18,6 +19,7 @@ from apollo_ds.data.demo import default_text_folder
 from apollo_ds.errors import UserError
 from apollo_ds.gpus import visible_gpus
 from apollo_ds.schedule.growable import check_growths
+from apollo_ds.schedule.source import SourceModel, SourceRun
 from apollo_ds.schedule.stage import Stage
 from data_prep.manifest import NAME
 
@@ -56,6 +58,9 @@ def check_ready(recipe: Recipe, ranks: int, is_prepared: bool = True) -> None:
         )
     if is_prepared:
         check_text(recipe)
+        if "RANK" not in os.environ and not has_traces(RunFolder(recipe.out).checkpoints):
+            # Ranks do it as they start: it imports torch, before which they have to set up what it reads.
+            oddities_of_source(recipe, Corpus.open(recipe.data), looks_inside=True)
     RunFolder(recipe.out).check(recipe)
 
 
@@ -93,6 +98,30 @@ def check_text(recipe: Recipe) -> None:
             f"{corpus.tokenizer_folder}; prepare the text with the source's tokenizer: `apollo-prep build --tokenizer "
             "FOLDER`"
         )
+
+
+def oddities_of_source(recipe: Recipe, text: Corpus | None, looks_inside: bool) -> list[str]:
+    """What is odd about what a run starts from, and keeps nothing from starting, in sentences.
+
+    Args:
+        recipe: the run's.
+        text: what it reads; None where that is not prepared yet.
+        looks_inside: whether to read the files of a model that `transformers` saved, which imports torch.
+    Raises:
+        UserError: such a model is not what the recipe and the text want.
+    """
+    source, key = recipe.schedule().source, key_of_source(recipe)
+    if isinstance(source, SourceRun) and source.document_mask not in (None, recipe.document_mask):
+        was, now = (str(value).lower() for value in (source.document_mask, recipe.document_mask))
+        return [f"{key}: {source.name} was trained with document_mask={was}, and this run has {now}"]
+    if not isinstance(source, SourceModel) or text is None or not looks_inside:
+        return []
+    from apollo_ds.checkpoint.hf_check import check_model
+
+    try:
+        return check_model(source, text)
+    except UserError as error:
+        raise UserError(f"{key}: {error}") from None
 
 
 def key_of_source(recipe: Recipe) -> str:

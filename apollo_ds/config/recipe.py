@@ -18,12 +18,12 @@ from pydantic import (
 from apollo_ds.checked import Checked
 from apollo_ds.config.deepspeed import precision, settle, zero_stage
 from apollo_ds.config.packaged import expanded
+from apollo_ds.config.source_model import sizes_of
 from apollo_ds.engine.options import EngineOptions
 from apollo_ds.errors import UserError
 from apollo_ds.methods import AnyMethod, Run
 from apollo_ds.methods._base import NAMED
-from apollo_ds.models.families import AnyShape, family_of, preset
-from apollo_ds.models.shape import ModelShape
+from apollo_ds.models.families import AnyShape, family_of
 from apollo_ds.schedule.branch import begun_from, branched
 from apollo_ds.schedule.learning_rate import LearningRate, Policy
 from apollo_ds.schedule.schedule import Schedule
@@ -72,19 +72,16 @@ MAY_CHANGE_AHEAD = "may change with more steps"
 """Marks a key that plans steps, so that it may have another value where a run is to take more of them."""
 
 
-def _sizes(model: Any) -> Any:
-    """The sizes of a preset, where a recipe gives its name."""
-    return model if isinstance(model, Mapping | ModelShape) else preset(str(model))
-
-
 class Recipe(Checked):
     """A run, checked and complete. Field names are the recipe's keys."""
 
     was: ClassVar[Mapping[str, Any]] = {"document_mask": False}
     """Values of keys that an older version did not record, where they differ from today's defaults."""
 
-    model: Annotated[AnyShape, BeforeValidator(_sizes)]
-    """The model at the end of the run: the name of a preset, such as `bert-base`, or a mapping of its sizes."""
+    model: Annotated[AnyShape, BeforeValidator(sizes_of)]
+    """The model at the end of the run: its sizes, or the name of what has them. That is a preset, such as `bert-base`,
+    or `hf:` and the folder or hub name of a model that `transformers` saved, of which nothing else is taken. Both
+    together are `{from: bert-base, num_layers: 24}`."""
     method: Annotated[AnyMethod, MAY_CHANGE_AHEAD]
     """How the model grows: a method's name, a mapping of its name and options, or a list: a method that makes the
     stages, and methods that change them, such as `[deep_jump, pld]`."""

@@ -1,9 +1,137 @@
-"""Reading a model that `transformers` saved."""
+"""What `hf:` names: a model that `transformers` saved, in a folder or on the hub. Nothing here imports torch."""
 
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from apollo_ds.checkpoint.export_manifest import DamagedExport, read_export_manifest
+from apollo_ds.checkpoint.hf_files import CONFIG, RESTORE_EXPORT, HfFiles, read_config
+from apollo_ds.config.complaint import complaint
+from apollo_ds.config.packaged import expanded
 from apollo_ds.errors import UserError
-from apollo_ds.schedule.source import SourceModel
+from apollo_ds.models.families import family_of_config, preset
+from apollo_ds.models.shape import ModelShape
+from apollo_ds.schedule.source import HF, SourceModel
+
+_OF_THE_HUB = (
+    *("config.json", "model.safetensors", "model.safetensors.index.json", "model-*.safetensors"),
+    *("tokenizer*", "vocab.*", "merges.txt", "special_tokens_map.json", "added_tokens.json", "*.model"),
+)
+"""What is downloaded of a model; pickles are not."""
 
 
 def read_model(name: str) -> SourceModel:
-    """The model that `hf:NAME` means."""
-    raise UserError(name)
+    """The model that stands after `hf:`.
+
+    Raises:
+        UserError: there is none, a file of it is missing or damaged, or no family here computes what it does.
+    """
+    folder = _folder_of(name)
+    shape = read_shape(folder)
+    found = HfFiles.read(folder)
+    return SourceModel(hf=name, folder=folder, shape=shape, identity=found.identity, tokenizer=_tokenizer_of(folder))
+
+
+def sizes_named(name: str) -> ModelShape:
+    """The sizes that a recipe names: those of a preset, or of the model after `hf:`, which need have no weights.
+
+    Raises:
+        UserError: there is no such preset or model, or no family here computes what the model does.
+    """
+    if not name.startswith(HF):
+        return preset(name)
+    try:
+        return read_shape(_folder_of(name.removeprefix(HF), (CONFIG,)))
+    except UserError as error:
+        raise UserError(f"model: {error}") from None
+
+
+def sizes_of(model: Any) -> Any:
+    """What `model` of a recipe comes to: its sizes, those of what it names, or both, where its own come after.
+
+    Raises:
+        UserError: as `sizes_named`.
+    """
+    if isinstance(model, ModelShape):
+        return model
+    if not isinstance(model, Mapping):
+        return sizes_named(str(model))
+    if "from" not in model:
+        return model
+    return {**sizes_named(str(model["from"])).model_dump(), **{key: model[key] for key in model if key != "from"}}
+
+
+def read_shape(folder: Path) -> ModelShape:
+    """The shape that a folder's config.json describes.
+
+    Raises:
+        UserError: there is none, it is damaged, or no family here computes what it describes.
+    """
+    path, config = folder / CONFIG, read_config(folder)
+    try:
+        return _shape_of(config)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
+
+
+def _shape_of(config: Mapping[str, Any]) -> ModelShape:
+    family = family_of_config(config)
+    try:
+        return family.shape_class.model_validate(family.sizes_of(config))
+    except ValidationError as error:
+        raise UserError(complaint(error, family.shape_class)) from None
+
+
+def _folder_of(name: str, wanted: Sequence[str] = _OF_THE_HUB) -> Path:
+    """The folder of a name; these files of it are fetched from the hub if it is not here."""
+    path = expanded(name)
+    try:
+        is_folder, exists = path.is_dir(), path.exists()
+    except OSError as error:
+        raise UserError(f"{HF}{name}: cannot be read: {error.strerror}; name another folder") from None
+    if not name or (exists and not is_folder):
+        raise UserError(f"{HF}{name}: is no folder; name the one that save_pretrained wrote, or a model of the hub")
+    if is_folder:
+        _check_is_no_run(path, name)
+        return path
+    meant = name.startswith((".", "/", "~")) or name.count("/") > 1 or ("/" in name and path.parent.is_dir())
+    if meant:  # as a path: the hub's names have at most one slash
+        raise UserError(f"{HF}{name}: no such folder; name one that save_pretrained wrote, or a model of the hub")
+    return _downloaded(name, wanted)
+
+
+def _check_is_no_run(path: Path, name: str) -> None:
+    if (path / CONFIG).is_file() or not (path / "config.yaml").is_file():
+        return
+    export = f", or its exported model: {HF}{name}/export" if (path / "export" / CONFIG).is_file() else ""
+    raise UserError(f"{HF}{name}: is a run of apollo_ds; name it without {HF}{export}")
+
+
+def _downloaded(name: str, wanted: Sequence[str]) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.utils import disable_progress_bars
+
+    disable_progress_bars()
+    try:
+        return Path(snapshot_download(name, allow_patterns=list(wanted)))
+    except Exception as error:  # of many classes: no network, no such model, no access, a full disk
+        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        raise UserError(
+            f"{HF}{name}: no such folder, and the hub did not give it ({reason}); download it where there is a "
+            f"network by `hf download {name} --local-dir FOLDER`, and name {HF}FOLDER"
+        ) from None
+
+
+def _tokenizer_of(folder: Path) -> str | None:
+    """The hash of its text's tokenizer, if the folder is an export, whose files must have their sizes."""
+    try:
+        manifest = read_export_manifest(folder)
+    except DamagedExport as damage:
+        raise UserError(f"{damage}; {RESTORE_EXPORT}") from None
+    for file, entry in manifest.files.items() if manifest else ():
+        path = folder / file
+        if not path.is_file() or path.stat().st_size != entry.bytes:
+            raise UserError(f"{path}: missing or damaged; {RESTORE_EXPORT}")
+    return manifest.tokenizer if manifest else None

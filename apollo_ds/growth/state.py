@@ -52,6 +52,9 @@ class StoredState(State, Protocol):
         `target` is contiguous, of the dtype that `dtype_of` says, on any device.
         """
 
+    def close(self) -> None:
+        """Close the files."""
+
 
 @dataclass(frozen=True)
 class Slice:

@@ -12,12 +12,24 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from apollo_ds.models.axes import Dimensions
+from apollo_ds.models.saved_config import SavedConfig
 from apollo_ds.models.shape import ModelShape
 from data_prep.masking import MASKED_FRACTION
 
 if TYPE_CHECKING:
     from torch import Tensor
     from transformers import PretrainedConfig, PreTrainedModel
+
+
+SIZES = {
+    "num_layers": "num_hidden_layers",
+    "hidden_size": "hidden_size",
+    "num_heads": "num_attention_heads",
+    "intermediate_size": "intermediate_size",
+    "vocab_size": "vocab_size",
+    "max_position_embeddings": "max_position_embeddings",
+}
+"""The usual keys of config.json, by the keys of a shape."""
 
 
 class Family(ABC):
@@ -61,6 +73,17 @@ class Family(ABC):
     heads, has a subclass, in which each of them has a default."""
     presets: ClassVar[Mapping[str, ModelShape]] = {}
     """Published sizes by name: what `model: NAME` means in a recipe."""
+    model_type: ClassVar[str | None] = None
+    """What config.json calls the family; None where that is `name`."""
+    size_keys: ClassVar[Mapping[str, str]] = SIZES
+    """The keys of config.json that are whole numbers, by the keys of a shape."""
+    epsilon_key: ClassVar[tuple[str, float]] = ("layer_norm_eps", 1e-12)
+    """Where config.json has `norm_epsilon`, and the class's default."""
+    trained_with: ClassVar[Mapping[str, Sequence[Any]]] = {}
+    """Keys of config.json that change what the class computes. Each has the values that are trained here, and first the
+    one that a configuration without the key means."""
+    other_names: ClassVar[Mapping[str, str]] = {}
+    """How files may call parameters whose names end so."""
 
     @abstractmethod
     def model_class(self) -> "type[PreTrainedModel]":
@@ -72,6 +95,41 @@ class Family(ABC):
 
         Samples are packed without padding, and the class would give that token's embedding no gradient.
         """
+
+    def sizes_of(self, config: Mapping[str, Any]) -> dict[str, Any]:
+        """The values of a shape for a parsed config.json: the inverse of `config`.
+
+        Dropout is how a model was trained, not what it is, so that the shape's default stays.
+
+        Raises:
+            UserError: the class would compute what no model here does, or a value is not of its kind; the message
+                begins with the key.
+        """
+        saved = SavedConfig(config, self.name)
+        for key, values in self.trained_with.items():
+            saved.check(key, *values)
+        return {
+            "family": self.name,
+            **{field: saved.whole(key) for field, key in self.size_keys.items()},
+            "initializer_range": saved.number("initializer_range", 0.02),
+            "norm_epsilon": saved.number(*self.epsilon_key),
+            **self.own_sizes(saved),
+        }
+
+    def own_sizes(self, saved: SavedConfig) -> dict[str, Any]:
+        """Those that other families lack, or that are not in config.json as they are.
+
+        Raises:
+            UserError: see `sizes_of`.
+        """
+        return {}
+
+    def first_saved_row(self, name: str, config: Mapping[str, Any]) -> int:
+        """Which row of a parameter in the files of a model with this config.json is the first of the trained one.
+
+        Rows of the trained one that stand before the file's first are zeros.
+        """
+        return 0
 
     def attention_types(self, shape: ModelShape) -> Sequence[str]:
         """The kind of attention at each position of the full depth; empty where all layers have the same.

@@ -4,15 +4,17 @@ from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass, field
 
-from apollo_ds.checkpoint.choose import Choice, branch_checkpoint
+from apollo_ds.checkpoint.choose import Choice, branch_checkpoint, source_state
 from apollo_ds.checkpoint.manifest import Manifest
 from apollo_ds.checkpoint.progress import LossMemory
+from apollo_ds.config.ready import key_of_source, oddities_of_source
 from apollo_ds.config.recipe import Recipe
 from apollo_ds.config.run_folder import RunFolder
 from apollo_ds.data.corpus import Corpus
 from apollo_ds.engine.processes import Processes
 from apollo_ds.errors import UserError
 from apollo_ds.experiments.events import is_as_recorded
+from apollo_ds.growth.state import StoredState
 from apollo_ds.schedule.agreement import resumed
 from apollo_ds.schedule.schedule import Schedule
 from apollo_ds.schedule.source import BranchPoint
@@ -63,6 +65,27 @@ def where_to_begin(
     memory.skipped_tokens = _next_token(point, recipe, text) - planned.at(point.step).first_token
     evidence = manifest.course.evidence if goes_on else Evidence()
     return Beginning(planned, int(goes_on), evidence, manifest.totals, memory, kept)
+
+
+def state_to_start_from(
+    recipe: Recipe, text: Corpus, processes: Processes, say: Callable[[str], None]
+) -> StoredState | None:
+    """The state of what a run starts from; None where it starts from nothing. All ranks together.
+
+    Says what it starts from, and what is odd about that.
+
+    Raises:
+        UserError: it is damaged or gone, or not what the recipe and the text want; on every rank.
+    """
+    source = recipe.schedule().source
+    if source is None:
+        return None
+    odd = processes.on_first(lambda: oddities_of_source(recipe, text, looks_inside=True))
+    state = source_state(source, key_of_source(recipe), processes)
+    say(f"{'go on' if isinstance(source, BranchPoint) else 'start'} from {source}")
+    for sentence in odd:
+        say(f"[yellow]{sentence}[/]")
+    return state
 
 
 def _next_token(point: BranchPoint, recipe: Recipe, text: Corpus) -> int:

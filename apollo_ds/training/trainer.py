@@ -7,13 +7,12 @@ from dataclasses import asdict
 from math import isnan
 from typing import Self
 
-from apollo_ds.checkpoint.choose import Choice, source_state
+from apollo_ds.checkpoint.choose import Choice
 from apollo_ds.checkpoint.progress import Course, Progress
 from apollo_ds.checkpoint.prune import discard_from
 from apollo_ds.checkpoint.saved_state import SavedState
 from apollo_ds.checkpoint.writer import CheckpointWriter
 from apollo_ds.config.deepspeed import precision
-from apollo_ds.config.ready import key_of_source
 from apollo_ds.config.recipe import Recipe
 from apollo_ds.config.run_folder import RunFolder
 from apollo_ds.data.batches import BatchSource
@@ -24,7 +23,7 @@ from apollo_ds.models.pretraining import Batch
 from apollo_ds.schedule.schedule import Schedule
 from apollo_ds.schedule.totals import Totals
 from apollo_ds.schedule.triggers import Evidence
-from apollo_ds.training.beginning import Beginning, where_to_begin
+from apollo_ds.training.beginning import Beginning, state_to_start_from, where_to_begin
 from apollo_ds.training.console import RunConsole
 from apollo_ds.training.faults.consensus import Consensus
 from apollo_ds.training.faults.loss_spikes import Diverged, LossWatch
@@ -111,8 +110,8 @@ class Trainer:
 
     def _make_engine(self, choice: Choice | None) -> None:
         """Build the stage's engine, and fill it from the checkpoint, or from what the run starts from."""
-        source, key = self.schedule.source, key_of_source(self.recipe)
-        state = SavedState(choice.sound) if choice else source and source_state(source, key, self.processes)
+        text, say = self.batches.source.corpus, self.console.say
+        state = SavedState(choice.sound) if choice else state_to_start_from(self.recipe, text, self.processes, say)
         self.watchdog.progress("building the model", Limit.SETUP)
         self.engine = self.engines.build(self.schedule, self.stage, initialised=state is None)
         if state:
@@ -127,8 +126,6 @@ class Trainer:
             self.writer.tidy(choice.folder)
         else:
             record_start(self.recipe, self.batches.source.corpus, self.processes.world_size, zero_stage, self.metrics)
-            if self.schedule.source:
-                self.console.say(f"start from {self.schedule.source}")
 
     def train(self) -> None:
         """Run every step that is left.

@@ -37,6 +37,21 @@ def family_of(shape: ModelShape) -> Family:
     return FAMILIES[shape.family]
 
 
+def family_of_config(config: Mapping[str, Any]) -> Family:
+    """The family of a parsed config.json.
+
+    Raises:
+        UserError: it names none, or one that is not here.
+    """
+    families = {family.model_type or name: family for name, family in FAMILIES.items()}
+    given = config.get("model_type")
+    if given is None:
+        raise UserError("model_type is missing; save the model again with save_pretrained")
+    if not isinstance(given, str) or given not in families:
+        raise UserError(f"model_type is {shown(given)}, and these are trained here: {', '.join(families)}")
+    return families[given]
+
+
 def shape_class_of(sizes: Mapping[str, Any]) -> type[ModelShape]:
     """The class of the sizes that a recipe gives for a model; the plain one where it names no known family."""
     family = FAMILIES.get(str(sizes.get("family")))
@@ -71,6 +86,7 @@ __all__ = [
     "AnyShape",
     "Family",
     "family_of",
+    "family_of_config",
     "find_families",
     "preset",
     "shape_class_of",

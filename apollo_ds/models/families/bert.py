@@ -1,6 +1,6 @@
 """BERT (Devlin et al. 2019): masked, post-LN, learned positions, token types."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from apollo_ds.models.axes import FFN_IN, FFN_OUT, HEADS_IN, HEADS_OUT, IN, OUT, TRANSFORM_FINAL, TRANSFORM_OUT
@@ -49,6 +49,18 @@ class Bert(Family):
     )
     residual_outputs = r"\.\d+\.(attention\.)?output\.dense\.(weight|bias)"
     normalisations = r"LayerNorm\.(weight|bias)"
+    other_names: ClassVar[Mapping[str, str]] = {
+        "LayerNorm.weight": "LayerNorm.gamma",
+        "LayerNorm.bias": "LayerNorm.beta",
+    }
+    trained_with: ClassVar[Mapping[str, Sequence[Any]]] = {
+        "hidden_act": ("gelu",),
+        "position_embedding_type": ("absolute",),
+        "type_vocab_size": (2,),
+        "is_decoder": (False,),
+        "add_cross_attention": (False,),
+        "tie_word_embeddings": (True,),
+    }
     presets: ClassVar[Mapping[str, ModelShape]] = {
         "bert-small": _preset(4, 512),  # of Turc et al. 2019 (arXiv 1908.08962)
         "bert-small-12": _preset(12, 512),  # Apollo's BERT-Small, from which bert2BERT and LiGO grow BERT-base there

@@ -1,12 +1,13 @@
 """GPT-2 (Radford et al. 2019): causal, pre-LN, learned positions; query, key and value are one Conv1D."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field
 
 from apollo_ds.models.axes import FFN_IN, FFN_OUT, FINAL, HEADS_IN, IN, OUT, QKV_OUT
 from apollo_ds.models.family import Family
+from apollo_ds.models.saved_config import SavedConfig
 from apollo_ds.models.shape import ModelShape
 
 if TYPE_CHECKING:
@@ -58,6 +59,21 @@ class Gpt2(Family):
     residual_outputs = r"\.c_proj\.(weight|bias)"
     normalisations = r"ln_[12f]\.(weight|bias)"
     shape_class = Gpt2Shape
+    size_keys: ClassVar[Mapping[str, str]] = {
+        "num_layers": "n_layer",
+        "hidden_size": "n_embd",
+        "num_heads": "n_head",
+        "vocab_size": "vocab_size",
+        "max_position_embeddings": "n_positions",
+    }
+    epsilon_key = ("layer_norm_epsilon", 1e-5)
+    trained_with: ClassVar[Mapping[str, Sequence[Any]]] = {
+        "activation_function": ("gelu_new", "gelu_pytorch_tanh"),
+        "scale_attn_weights": (True,),
+        "scale_attn_by_inverse_layer_idx": (False,),
+        "add_cross_attention": (False,),
+        "tie_word_embeddings": (True,),
+    }
     presets: ClassVar[Mapping[str, ModelShape]] = {
         "gpt2-small-12": _preset(12, 512),  # Apollo's GPT-Small, from which bert2BERT and LiGO grow GPT-base there
         "gpt2-base": _preset(12, 768),
@@ -92,6 +108,10 @@ class Gpt2(Family):
             layer_norm_epsilon=shape.norm_epsilon,
             pad_token_id=None,
         )
+
+    def own_sizes(self, saved: SavedConfig) -> dict[str, Any]:
+        """A feed-forward part that is four times as wide, where config.json does not say."""
+        return {"intermediate_size": saved.whole("n_inner", 4 * saved.whole("n_embd"))}
 
     def transform(self, model: Any, hidden: "Tensor") -> "Tensor":
         """Nothing: the hidden states go to the decoder as they are."""

@@ -7,6 +7,7 @@ from pydantic import Field, model_validator
 
 from apollo_ds.models.axes import FFN_IN, FFN_OUT, FINAL, HEADS_IN, IN, OUT, QKV_BY_HEAD_OUT
 from apollo_ds.models.family import Family
+from apollo_ds.models.saved_config import SavedConfig
 from apollo_ds.models.shape import ModelShape, check_rotary_heads
 
 if TYPE_CHECKING:
@@ -61,6 +62,13 @@ class GptNeox(Family):
     residual_outputs = r"\.(attention\.dense|mlp\.dense_4h_to_h)\.(weight|bias)"
     normalisations = r"(layernorm|layer_norm)\.(weight|bias)"
     shape_class = GptNeoxShape
+    epsilon_key = ("layer_norm_eps", 1e-5)
+    other_names: ClassVar[Mapping[str, str]] = {"lm_head.weight": "embed_out.weight"}
+    trained_with: ClassVar[Mapping[str, Sequence[Any]]] = {
+        "hidden_act": ("gelu",),
+        "use_parallel_residual": (True,),
+        "attention_bias": (True,),
+    }
     presets: ClassVar[Mapping[str, ModelShape]] = {
         "pythia-160m": GptNeoxShape(
             family="gpt_neox",
@@ -106,6 +114,13 @@ class GptNeox(Family):
             eos_token_id=None,
             pad_token_id=None,
         )
+
+    def own_sizes(self, saved: SavedConfig) -> dict[str, Any]:
+        """Whether the head is tied, and the rotary positions' base."""
+        return {
+            "tie_word_embeddings": saved.flag("tie_word_embeddings", False),
+            "rope_theta": saved.rotary_base("rotary_emb_base", "rotary_pct", _TURNED),
+        }
 
     def transform(self, model: Any, hidden: "Tensor") -> "Tensor":
         """Nothing: the hidden states go to the decoder as they are."""

@@ -7,6 +7,7 @@ from pydantic import Field, PositiveInt, model_validator
 
 from apollo_ds.models.axes import FFN_IN, FFN_OUT, FINAL, HEADS_IN, HEADS_OUT, IN, KEY_VALUE_OUT, OUT, Dimensions
 from apollo_ds.models.family import Family
+from apollo_ds.models.saved_config import SavedConfig
 from apollo_ds.models.shape import ModelShape, check_rotary_heads
 
 if TYPE_CHECKING:
@@ -83,6 +84,12 @@ class Llama(Family):
     residual_outputs = r"\.(o|down)_proj\.weight"
     normalisations = r"(layernorm|norm)\.weight"
     shape_class: ClassVar[type[LlamaShape]] = LlamaShape
+    epsilon_key = ("rms_norm_eps", 1e-6)
+    trained_with: ClassVar[Mapping[str, Sequence[Any]]] = {
+        "hidden_act": ("silu",),
+        "attention_bias": (False,),
+        "mlp_bias": (False,),
+    }
     presets: ClassVar[Mapping[str, ModelShape]] = {
         "smollm2-135m": _preset(
             num_layers=30, hidden_size=576, num_heads=9, num_key_value_heads=3, intermediate_size=1536, **_SMOLLM2
@@ -144,6 +151,25 @@ class Llama(Family):
             "eos_token_id": None,
             "pad_token_id": None,
         }
+
+    def own_sizes(self, saved: SavedConfig) -> dict[str, Any]:
+        """The heads of keys and values, whether the head is tied, and the rotary positions' base."""
+        heads, own = saved.whole("num_attention_heads"), self._saved_head_dim(saved)
+        return {
+            "num_key_value_heads": saved.whole("num_key_value_heads", heads),
+            "tie_word_embeddings": saved.flag("tie_word_embeddings", False),
+            "rope_theta": saved.rotary_base(),
+            **own,
+        }
+
+    def _saved_head_dim(self, saved: SavedConfig) -> dict[str, int]:
+        """Nothing: it follows from the other sizes."""
+        hidden, heads = saved.whole("hidden_size"), saved.whole("num_attention_heads")
+        if heads > 0 and saved.whole("head_dim", hidden // heads) != hidden // heads:
+            raise saved.refused(
+                "head_dim", saved.get("head_dim"), f"hidden_size / num_attention_heads, {hidden // heads}"
+            )
+        return {}
 
     def transform(self, model: Any, hidden: "Tensor") -> "Tensor":
         """Nothing: the hidden states go to the decoder as they are."""

@@ -7,6 +7,7 @@ from pydantic import Field, PositiveInt, model_validator
 
 from apollo_ds.models.axes import FFN_IN, GATED_OUT, HEADS_IN, IN, OUT, QKV_OUT, TRANSFORM_FINAL, TRANSFORM_OUT
 from apollo_ds.models.family import Family
+from apollo_ds.models.saved_config import ROTARY_BASE, SavedConfig
 from apollo_ds.models.shape import ModelShape, check_rotary_heads
 
 if TYPE_CHECKING:
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
 
 _GLOBAL: Literal["full_attention"] = "full_attention"
 _LOCAL: Literal["sliding_attention"] = "sliding_attention"
+_GLOBAL_BASE = 160_000.0
+_EVERY = 3
 
 
 class ModernBertShape(ModelShape):
@@ -29,9 +32,9 @@ class ModernBertShape(ModelShape):
     """See `ModelShape`."""
     local_attention: int = Field(default=128, ge=2, le=10_000_000, multiple_of=2)
     """Other tokens that a token of a local layer sees, an even number: half of them to either side."""
-    global_attention_every: PositiveInt = 3
+    global_attention_every: PositiveInt = _EVERY
     """The layers whose tokens see the whole sample: the first, and every so many after it."""
-    global_rope_theta: float = Field(default=160_000.0, ge=1, le=1e12)
+    global_rope_theta: float = Field(default=_GLOBAL_BASE, ge=1, le=1e12)
     """Base of the rotary positions' wavelengths in these layers."""
     local_rope_theta: float = Field(default=10_000.0, ge=1, le=1e12)
     """The same in the others."""
@@ -52,6 +55,28 @@ def _preset(num_layers: int, hidden_size: int, intermediate_size: int) -> Modern
         vocab_size=50368,
         max_position_embeddings=8192,
     )
+
+
+def _types(layers: int, every: int) -> tuple[str, ...]:
+    return tuple(_LOCAL if position % every else _GLOBAL for position in range(layers))
+
+
+def _saved_every(saved: SavedConfig) -> int:
+    """Every how many layers one sees the whole sample. A list that leaves this open, as short ones do, means the usual.
+
+    Raises:
+        UserError: the layers that do are not the first and every so many after it.
+    """
+    kinds, layers = saved.get("layer_types"), saved.whole("num_hidden_layers")
+    if kinds is None:
+        return saved.whole("global_attn_every_n_layers", _EVERY)
+    is_list = isinstance(kinds, list) and len(kinds) == layers
+    second = kinds.index(_GLOBAL, 1) if is_list and _GLOBAL in kinds[1:] else layers
+    fitting = (every for every in (_EVERY, second) if is_list and _types(layers, every) == tuple(kinds))
+    found = next(fitting, None)
+    if found is None:
+        raise saved.refused("layer_types", kinds, f"{_GLOBAL} in the first layer and every so many after it")
+    return found
 
 
 class ModernBert(Family):
@@ -83,6 +108,15 @@ class ModernBert(Family):
     residual_outputs = r"\.(attn|mlp)\.Wo\.weight"
     normalisations = r"norm\.weight"
     shape_class = ModernBertShape
+    epsilon_key = ("norm_eps", 1e-5)
+    trained_with: ClassVar[Mapping[str, Sequence[Any]]] = {
+        "hidden_activation": ("gelu",),
+        "norm_bias": (False,),
+        "attention_bias": (False,),
+        "mlp_bias": (False,),
+        "decoder_bias": (True,),
+        "tie_word_embeddings": (True,),
+    }
     presets: ClassVar[Mapping[str, ModelShape]] = {
         "modernbert-base": _preset(22, 768, 1152),
         "modernbert-large": _preset(28, 1024, 2624),
@@ -124,11 +158,29 @@ class ModernBert(Family):
             sep_token_id=None,
         )
 
+    def own_sizes(self, saved: SavedConfig) -> dict[str, Any]:
+        """Which layers see how much of a sample, and the rotary positions' bases."""
+        if saved.get("rope_scaling"):
+            raise saved.refused("rope_scaling", saved.get("rope_scaling"), "rotary positions that are not scaled")
+        given = saved.rotary_of("rope_parameters", saved.get("rope_parameters", {}))
+        base = {
+            kind: saved.rotary_of("rope_parameters", given.get(kind) or {}).get("rope_theta", saved.number(*older))
+            for kind, older in {
+                _GLOBAL: ("global_rope_theta", _GLOBAL_BASE),
+                _LOCAL: ("local_rope_theta", ROTARY_BASE),
+            }.items()
+        }
+        return {
+            "local_attention": saved.whole("local_attention", 128),
+            "global_attention_every": _saved_every(saved),
+            "global_rope_theta": base[_GLOBAL],
+            "local_rope_theta": base[_LOCAL],
+        }
+
     def attention_types(self, shape: ModelShape) -> Sequence[str]:
         """See `Family`."""
         assert isinstance(shape, ModernBertShape)
-        every = shape.global_attention_every
-        return tuple(_LOCAL if position % every else _GLOBAL for position in range(shape.num_layers))
+        return _types(shape.num_layers, shape.global_attention_every)
 
     def attention_windows(self, shape: ModelShape) -> Mapping[str, int | None]:
         """See `Family`."""

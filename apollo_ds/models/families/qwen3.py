@@ -1,15 +1,19 @@
 """Qwen3 (Yang et al. 2025): a Llama whose queries and keys are normalised, with heads of a size of their own."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from pydantic import Field, PositiveInt, model_validator
 
 from apollo_ds.models.families.llama import Llama, LlamaShape
+from apollo_ds.models.saved_config import SavedConfig
 from apollo_ds.models.shape import ModelShape
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel
+
+
+_WHOLE = "full_attention"
 
 
 class Qwen3Shape(LlamaShape):
@@ -43,6 +47,11 @@ class Qwen3(Llama):
     dimensions_by_name = ((r"self_attn\.[qk]_norm\.weight", (None,)), *Llama.dimensions_by_name)
     normalisations = r"(layernorm|norm|[qk]_norm)\.weight"
     shape_class: ClassVar[type[LlamaShape]] = Qwen3Shape
+    trained_with: ClassVar[Mapping[str, Sequence[Any]]] = {
+        "hidden_act": ("silu",),
+        "attention_bias": (False,),
+        "use_sliding_window": (False,),
+    }
     presets: ClassVar[Mapping[str, ModelShape]] = {
         "qwen3-0.6b": Qwen3Shape(
             family="qwen3",
@@ -68,6 +77,12 @@ class Qwen3(Llama):
         from transformers import Qwen3Config
 
         return Qwen3Config(**self._settings(shape))
+
+    def _saved_head_dim(self, saved: SavedConfig) -> dict[str, int]:
+        kinds = saved.get("layer_types", [])
+        if not isinstance(kinds, list) or any(kind != _WHOLE for kind in kinds):
+            raise saved.refused("layer_types", kinds, f"{_WHOLE} in all layers")
+        return {"head_dim": saved.whole("head_dim", 128)}
 
     def layer_parameters(self, shape: ModelShape) -> int:
         """A Llama's, and the normalisations of queries and keys: two head sizes."""

@@ -4,10 +4,12 @@ The class leaves padding out when it counts positions, and counts from the row a
 knows of no padding and counts from row 1, whatever the tokens are. An export moves the rows to where the class looks.
 """
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from apollo_ds.models.axes import FFN_IN, FFN_OUT, HEADS_IN, HEADS_OUT, IN, OUT, TRANSFORM_FINAL, TRANSFORM_OUT
 from apollo_ds.models.family import Family
+from apollo_ds.models.saved_config import SavedConfig
 from apollo_ds.models.shape import ModelShape
 
 if TYPE_CHECKING:
@@ -45,6 +47,18 @@ class RobertaPreLayerNorm(Family):
     )
     residual_outputs = r"\.\d+\.(attention\.)?output\.dense\.(weight|bias)"
     normalisations = r"(LayerNorm|layer_norm)\.(weight|bias)"
+    model_type = "roberta-prelayernorm"
+    other_names: ClassVar[Mapping[str, str]] = {
+        "LayerNorm.weight": "LayerNorm.gamma",
+        "LayerNorm.bias": "LayerNorm.beta",
+    }
+    trained_with: ClassVar[Mapping[str, Sequence[Any]]] = {
+        "hidden_act": ("gelu",),
+        "position_embedding_type": ("absolute",),
+        "is_decoder": (False,),
+        "add_cross_attention": (False,),
+        "tie_word_embeddings": (True,),
+    }
 
     def model_class(self) -> "type[PreTrainedModel]":
         """See `Family`."""
@@ -92,6 +106,18 @@ class RobertaPreLayerNorm(Family):
         if not name.endswith("position_embeddings.weight"):
             return weight
         return pad(weight[1:], (0, 0, config.pad_token_id + 1, 0))
+
+    def own_sizes(self, saved: SavedConfig) -> dict[str, Any]:
+        """The positions without a row for each id up to the padding token's."""
+        types = saved.whole("type_vocab_size", 2)
+        if types != 1:
+            raise saved.refused("type_vocab_size", types, "1")
+        return {"max_position_embeddings": saved.whole("max_position_embeddings") - saved.whole("pad_token_id", 1) - 1}
+
+    def first_saved_row(self, name: str, config: Mapping[str, Any]) -> int:
+        """That of the padding token, before which the class looks at none: training's row 0, which it does not use."""
+        is_moved = name.endswith("position_embeddings.weight")
+        return SavedConfig(config, self.name).whole("pad_token_id", 1) if is_moved else 0
 
     def transform(self, model: Any, hidden: "Tensor") -> "Tensor":
         """A linear layer, GELU and a normalisation."""

@@ -1,0 +1,62 @@
+"""What a saved model is looked at for before anything is trained from it. It imports torch and transformers."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from apollo_ds.checkpoint.export_manifest import DamagedExport, verify_export
+from apollo_ds.checkpoint.hf_files import CONFIG, RESTORE_EXPORT, HfFiles
+from apollo_ds.data.corpus import Corpus
+from apollo_ds.data.same_tokenizer import check_same_tokenizer
+from apollo_ds.errors import UserError
+from apollo_ds.models.config_check import check_config
+from apollo_ds.models.families import family_of
+from apollo_ds.schedule.source import SourceModel
+
+
+def check_model(source: SourceModel, text: Corpus) -> list[str]:
+    """See that a model here computes what a saved one does, that it lacks no weights, and that a text has its tokens.
+
+    Weights that are tied, and all files of an export, are read whole.
+
+    Returns:
+        Sentences on what is odd and keeps nothing from starting.
+    Raises:
+        UserError: one of these is not so, or a file is missing or damaged.
+    """
+    from apollo_ds.checkpoint.hf_state import HfState
+
+    _verify(source.folder)
+    config = HfFiles.read(source.folder).config
+    try:
+        check_config(source.shape, config)
+    except UserError as error:
+        raise UserError(f"{source.folder / CONFIG}: {error}") from None
+    state = HfState.open(source)
+    try:
+        state.check_tied()
+    finally:
+        state.close()
+    check_same_tokenizer(source.folder, source.shape, text, source.tokenizer)
+    return [] if family_of(source.shape).is_masked else _odd_ends(source, config, text)
+
+
+def _verify(folder: Path) -> None:
+    try:
+        verify_export(folder)
+    except DamagedExport as damage:
+        raise UserError(f"{damage}; {RESTORE_EXPORT}") from None
+
+
+def _odd_ends(source: SourceModel, config: Mapping[str, Any], text: Corpus) -> list[str]:
+    """Whether the model knows another end of a document than the text has."""
+    given = config.get("eos_token_id")
+    ends = [end for end in (given if isinstance(given, list) else [given]) if isinstance(end, int)]
+    ends = [end for end in ends if 0 <= end < source.shape.vocab_size]
+    own = text.manifest.tokenizer.end_of_document
+    if not ends or own in ends:
+        return []
+    return [
+        f"{source.folder / CONFIG}: eos_token_id is {' or '.join(map(str, ends))}, and documents of {text.folder} end "
+        f"with the token {own}, so the model learns another end"
+    ]
