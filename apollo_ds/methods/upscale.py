@@ -33,7 +33,7 @@ class Upscale(FromSource, GrowingMethod):
         """The source, of no steps, and the grown model."""
         if self.source is None:
             raise UserError(
-                "method.source: missing, and upscale grows a trained model; give the run's folder, or hf: and a saved model"
+                "method.source: missing, and upscale grows a trained model; give a run's folder, or hf: and a saved one"
             )
         source = self.source_stage(run, 0, run.shape.num_layers, hidden_divisor=1)
         new_layers = self.new_layers or ("zero" if family_of(run.shape).is_pre_norm else "copy")
