@@ -97,6 +97,7 @@ def read_source(text: str, load: Load, key: str = "method.source") -> SourceRun:
         shape=final.shape.model_copy(update={"num_layers": final.unique_layers}),
         tokenizer=at.recorded.tokenizer,
         spent=at.manifest.totals + at.before,
+        frozen=final.frozen,
         document_mask=at.recipe.document_mask,
     )
 

@@ -13,11 +13,12 @@ from apollo_ds.by_name import choice
 from apollo_ds.checked import Checked
 from apollo_ds.errors import UserError, shown
 from apollo_ds.models.families import family_of
+from apollo_ds.models.frozen import NOTHING_FROZEN
 from apollo_ds.models.layer_map import LAYER_MAPS
 from apollo_ds.models.shape import ModelShape, why_not_grown
 from apollo_ds.schedule.depth import SAMPLERS
 from apollo_ds.schedule.learning_rate import Policy
-from apollo_ds.schedule.source import Source
+from apollo_ds.schedule.source import Source, SourceRun
 from apollo_ds.schedule.stage import GrowthRule, MomentRule, NewLayers, Rewarm, Stage, WidthRule
 
 
@@ -136,7 +137,8 @@ class Sourced(Method):
         obstacle = why_not_grown(small, run.shape)
         if obstacle:
             raise UserError(f"method.source: {self.source.name} cannot grow into the model: {obstacle}")
-        return self.stage(run, 0, small.num_layers, shape=small, source=self.source)
+        frozen = self.source.frozen if isinstance(self.source, SourceRun) else NOTHING_FROZEN
+        return self.stage(run, 0, small.num_layers, shape=small, frozen=frozen, source=self.source)
 
 
 class GrowingMethod(Sourced):

@@ -32,8 +32,7 @@ class Upscale(GrowingMethod):
         """The source, of no steps, and the grown model."""
         if self.source is None:
             raise UserError(
-                "method.source: missing, and upscale grows a trained model; name the folder of the run that trained "
-                "it, or hf:MODEL"
+                "method.source: missing, and upscale grows a trained model; give a run's folder, or hf: and a saved one"
             )
         source = self.stage_of_source(run)
         new_layers = self.new_layers or ("zero" if family_of(run.shape).is_pre_norm else "copy")

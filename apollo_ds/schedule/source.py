@@ -6,7 +6,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict
 
 from apollo_ds.models.families import AnyShape
-from apollo_ds.models.frozen import Frozen
+from apollo_ds.models.frozen import NOTHING_FROZEN, Frozen
 from apollo_ds.schedule.totals import Totals
 
 HF = "hf:"
@@ -29,6 +29,8 @@ class SourceRun(BaseModel):
     """The hash of its tokenizer; None where an earlier version wrote the folder."""
     spent: Totals
     """What training up to the checkpoint has used, including the source's own source."""
+    frozen: Frozen = NOTHING_FROZEN
+    """What of it had not trained in that stage, and has no moments."""
     document_mask: bool | None = None
     """Whether its tokens saw their own document alone; None where an earlier version wrote the record."""
 

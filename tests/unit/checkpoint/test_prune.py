@@ -16,7 +16,7 @@ def test_the_newest_few_and_every_so_many_steps_stay(tmp_path: Path) -> None:
     for step in (2, 4, 6, 8, 10):
         newest = checkpoint(tmp_path, step)
     (tmp_path / "step-12.partial").mkdir()
-    Pruner(tmp_path, None, keep=2, keep_every=4).prune(newest)
+    Pruner(tmp_path, None, keep=2, stays=lambda step: step % 4 == 0).prune(newest)
     assert names(tmp_path) == {"step-4", "step-8", "step-10"}
 
 
@@ -24,19 +24,19 @@ def test_damaged_ones_do_not_count(tmp_path: Path) -> None:
     for step in (2, 4, 6, 8):
         newest = checkpoint(tmp_path, step)
     flip(tmp_path / "step-6" / "rank-00000.safetensors")
-    Pruner(tmp_path, None, keep=2, keep_every=0).prune(newest)
+    Pruner(tmp_path, None, keep=2, stays=lambda step: False).prune(newest)
     assert names(tmp_path) == {"step-4", "step-6", "step-8"}
 
 
 def test_those_of_another_run_do_not_count(tmp_path: Path) -> None:
     newest = [checkpoint(tmp_path, step, run="other" if step == 6 else "mine") for step in (2, 4, 6, 8)][-1]
-    Pruner(tmp_path, "mine", keep=2, keep_every=0).prune(newest)
+    Pruner(tmp_path, "mine", keep=2, stays=lambda step: False).prune(newest)
     assert names(tmp_path) == {"step-4", "step-6", "step-8"}
 
 
 @pytest.mark.parametrize("keep", [1, 2])
 def test_the_newest_stays_whatever_is_called_newer(keep: int, tmp_path: Path) -> None:
-    pruner = Pruner(tmp_path, None, keep, keep_every=0)
+    pruner = Pruner(tmp_path, None, keep, stays=lambda step: False)
     (tmp_path / "step-99").mkdir()
     (tmp_path / "step-2-good").mkdir()
     for step in (2, 4, 6):
@@ -49,7 +49,7 @@ def test_a_link_goes_but_not_what_it_names(tmp_path: Path) -> None:
     folder.mkdir()
     (folder / "step-2").symlink_to(kept)
     (folder / "step-3.partial").symlink_to(kept)
-    Pruner(folder, None, keep=1, keep_every=0).prune(checkpoint(folder, 4))
+    Pruner(folder, None, keep=1, stays=lambda step: False).prune(checkpoint(folder, 4))
     assert names(folder) == {"step-4"}
     assert (kept / "manifest.json").is_file()
 
