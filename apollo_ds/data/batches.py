@@ -113,7 +113,8 @@ class BatchSource:
                 tokens[places == 0] = self.corpus.cls_token
             return (*self._masked(tokens, positions, seed), *parted)
         read = torch.from_numpy(tokens)
-        inputs, targets = read[:, :-1].contiguous(), read[:, 1:].contiguous()
+        # Clones: of a single row both would be views of the same numbers, and targets are written to.
+        inputs, targets = (part.clone(memory_format=torch.contiguous_format) for part in (read[:, :-1], read[:, 1:]))
         return (inputs, torch.arange(seq_len).repeat(len(positions), 1), targets, *parted)
 
     def _read(

@@ -295,3 +295,11 @@ def test_a_token_that_the_tokenizer_lacks_is_told_and_not_trained_on(text: Corpu
         pytest.raises(UserError, match=r"train\.bin: damaged: holds a token that the tokenizer lacks: restore it"),
     ):
         global_batch(batches, 0, 60)
+
+
+@pytest.mark.parametrize("family", ["gpt2", "bert"])
+def test_a_batch_of_one_stand_in_has_tokens(text: Corpus, family: str) -> None:
+    """Of 15 held-out samples the second of two ranks has 7, and one that only keeps the number of batches the same."""
+    batches = list(source(text, family).validation_batches(15, 1, rank=1, world_size=2))
+    assert [bool((labels == IGNORED).all()) for _, _, labels in batches] == [False] * 7 + [True]
+    assert all(inputs.min() >= 0 for inputs, _, _ in batches)

@@ -1,0 +1,108 @@
+"""Models that `transformers` made and saved grow half as deep and half as wide again, and train on."""
+
+import shutil
+from functools import cache
+from pathlib import Path
+from tempfile import mkdtemp
+from typing import Any
+
+import pytest
+import torch
+from corpora import corpus
+from ranks import pool
+from recipes import tiny, zero
+from runs import events, losses, train
+from saved_models import saved
+from torch.nn.functional import cross_entropy
+
+from apollo_ds.config.recipe import Recipe
+from apollo_ds.data.batches import BatchSource
+from apollo_ds.models.families import FAMILIES
+from apollo_ds.planning.plan import plan
+
+SIZES = {
+    "hidden_size": 32,
+    "num_attention_heads": 4,
+    "intermediate_size": 64,
+    "num_hidden_layers": 4,
+    "max_position_embeddings": 32,
+}
+DEEPER = {"num_layers": 6}
+WIDER = {"hidden_size": 48, "num_heads": 6}
+STEPS = 4
+EXACT_WIDTH = ("gpt2", "gpt_neox", "llama")
+
+
+def own_sizes(family: str) -> dict[str, Any]:
+    """What a family's class must be told beside `SIZES`."""
+    grouped = {"num_key_value_heads": 2} if family in ("llama", "qwen3") else {}
+    rows = {"max_position_embeddings": 32 + 1, "pad_token_id": 0} if family == "roberta_prelayernorm" else {}
+    windows = {"global_attn_every_n_layers": 1} if family == "modernbert" else {}
+    return {**SIZES, **grouped, **rows, **windows, "vocab_size": corpus(family).vocab_size}
+
+
+@cache
+def given(family: str) -> Path:
+    """A model with the tokenizer of the tests' text."""
+    folder = saved(Path(mkdtemp(prefix="apollo-ds-saved-")), family, shard_size="20KB", **own_sizes(family))
+    shutil.copytree(corpus(family).tokenizer_folder, folder, dirs_exist_ok=True)
+    return folder
+
+
+def grown(family: str, out: Path, sizes: dict[str, Any], **changes: Any) -> Recipe:
+    """A run that grows it."""
+    if "hidden_size" in sizes:
+        small = tiny(family, out, model=f"hf:{given(family)}", method="scratch").model
+        sizes = {**sizes, **({"num_key_value_heads": 3} if family in ("llama", "qwen3") else {})}
+        sizes["intermediate_size"] = small.intermediate_size * 3 // 2
+        sizes["norm_epsilon"] = small.norm_epsilon * (2 / 3 if family in EXACT_WIDTH else 1)
+    method = {"name": "upscale", "source": f"hf:{given(family)}"}
+    model = {"from": f"hf:{given(family)}", **sizes}
+    return tiny(family, out, **{"model": model, "method": method, "steps": STEPS, **changes})
+
+
+def loss_by_transformers(family: str, recipe: Recipe) -> float:
+    """The held-out loss of the saved model, in the plain class."""
+    model = FAMILIES[family].model_class().from_pretrained(given(family)).eval()
+    source = BatchSource(corpus(family), recipe.model, recipe.seq_len, recipe.seed)
+    total, scored = 0.0, 0
+    for ids, positions, labels in source.validation_batches(recipe.eval_samples, 8, 0, 1):
+        with torch.no_grad():
+            logits = model(input_ids=ids).logits
+        rows = logits.gather(1, positions.unsqueeze(-1).expand(-1, -1, logits.shape[-1]))
+        total += float(cross_entropy(rows.flatten(0, 1), labels.flatten(), reduction="sum"))
+        scored += int((labels != -100).sum())
+    return total / scored
+
+
+@pytest.mark.parametrize("stage", [1, 3])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_it_grows_in_depth_and_width_and_trains_on(family: str, stage: int, tmp_path: Path) -> None:
+    recipe = grown(family, tmp_path / "run", {**DEEPER, **WIDER}, deepspeed=zero(stage))
+    assert pool(2).run(train, recipe) == [None, None]
+    (growth,) = events(recipe, "growth")
+    assert (growth["from"], growth["to"], growth["step"]) == (4, 6, 0)
+    assert growth["loss_before"] == pytest.approx(loss_by_transformers(family, recipe), abs=1e-5)
+    is_exact = plan(recipe)["stages"][1]["function"] == "unchanged"
+    assert is_exact == (family in EXACT_WIDTH)
+    if is_exact:
+        assert growth["loss_after"] == pytest.approx(growth["loss_before"], abs=1e-5)
+    assert len(losses(recipe)) == STEPS
+    assert events(recipe, "start")[0]["source"] == f"hf:{given(family)}"
+
+
+@pytest.mark.parametrize("family", [name for name, family in FAMILIES.items() if family.is_pre_norm])
+def test_more_layers_leave_the_function_of_a_pre_norm_model(family: str, tmp_path: Path) -> None:
+    recipe = grown(family, tmp_path / "run", DEEPER, steps=1)
+    assert plan(recipe)["stages"][1]["function"] == "unchanged"
+    assert pool(2).run(train, recipe) == [None, None]
+    (growth,) = events(recipe, "growth")
+    assert growth["loss_after"] == growth["loss_before"]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_training_goes_on_from_it_as_it_is(family: str, tmp_path: Path) -> None:
+    name = f"hf:{given(family)}"
+    recipe = tiny(family, tmp_path / "run", model=name, init_from=name, method="scratch", steps=2, learning_rate=1e-9)
+    assert pool(2).run(train, recipe) == [None, None]
+    assert events(recipe, "eval")[0]["loss"] == pytest.approx(loss_by_transformers(family, recipe), abs=1e-5)
