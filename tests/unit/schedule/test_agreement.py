@@ -1,0 +1,93 @@
+"""How far two plans agree, and what becomes of a run that goes on under a longer one."""
+
+from dataclasses import dataclass, replace
+
+import pytest
+
+from apollo_ds.models.families import FAMILIES
+from apollo_ds.schedule.agreement import resumed, steps_alike, would_last_longer
+from apollo_ds.schedule.layer_drop import LayerDrop
+from apollo_ds.schedule.learning_rate import LearningRate, Policy
+from apollo_ds.schedule.schedule import Schedule
+from apollo_ds.schedule.stage import Stage
+from apollo_ds.schedule.triggers import SlopeFlatterThan
+
+SHAPE = FAMILIES["gpt2"].shape_class(
+    family="gpt2", num_layers=4, hidden_size=8, num_heads=1, intermediate_size=8, vocab_size=31
+)
+
+
+@dataclass(frozen=True)
+class Later(LayerDrop):
+    """Skips all but the first layer from the middle of the run on."""
+
+    def keep(self, position: int, depth: int, progress: float) -> float:
+        return float(position == 0 or progress < 0.5)
+
+
+def schedule(*steps: int, policy: Policy = "wsd", warmup: int = 4, decay: float = 0.25, seed: int = 1) -> Schedule:
+    """Stages of 1, 2, ... layers."""
+    stages = tuple(Stage("test", count, SHAPE, number + 1, 8) for number, count in enumerate(steps))
+    rate = LearningRate(policy, 1.0, warmup_fraction=warmup / sum(steps), decay_fraction=decay)
+    return Schedule(stages, 2, rate, seed)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "expected"),
+    [
+        (schedule(40), schedule(80), 31),  # the rate is 1 at step 30, of which a quarter of the way is left
+        (schedule(40), schedule(44), 31),
+        (schedule(40), schedule(44, decay=0.5), 23),
+        (schedule(40), schedule(80, warmup=8), 0),
+        (schedule(40, policy="cosine"), schedule(80, policy="cosine"), 5),
+        (schedule(40, policy="constant"), schedule(80, policy="constant"), 40),
+        (schedule(10, 30), schedule(10, 70), 31),
+        (schedule(10, 30), schedule(20, 60), 10),
+        (schedule(40), schedule(80, seed=2), 31),  # no depth is drawn
+    ],
+)
+def test_the_first_steps_that_two_plans_share(one: Schedule, other: Schedule, expected: int) -> None:
+    assert steps_alike(one, other, 1000) == steps_alike(other, one, 1000) == expected
+    assert steps_alike(one, other, 3) == min(3, expected)
+
+
+def test_what_depends_on_the_number_of_steps_is_seen() -> None:
+    dropping = [
+        replace(plan, stages=(replace(plan.stages[0], unique_layers=4, layer_drop=Later(rescaled=False)),))
+        for plan in (schedule(40, policy="constant"), schedule(80, policy="constant"))
+    ]
+    assert steps_alike(*dropping, 40) == 20
+
+
+def test_a_stage_that_ended_early_did_so_under_a_longer_plan_too() -> None:
+    trigger = SlopeFlatterThan(-0.1)
+    short, long = (
+        replace(plan, stages=(replace(plan.stages[0], ends=trigger), plan.stages[1]))
+        for plan in (schedule(20, 20), schedule(40, 40))
+    )
+    assert resumed(short, 1, [12, 28]).stage_steps == [12, 28]
+    assert resumed(long, 1, [12, 28]).stage_steps == [12, 68]
+    assert resumed(long, 0, [20, 20]).stage_steps == [40, 40]
+    assert would_last_longer(short, long, 1, [20, 20])
+    assert not would_last_longer(short, long, 1, [12, 28])
+    assert not would_last_longer(short, short, 1, [20, 20])
+
+
+@pytest.mark.parametrize(
+    ("policy", "decay", "final", "expected"),
+    [
+        ("wsd", 0.25, 0.0, 31),
+        ("wsd", 0.25, 0.5, 31),
+        ("wsd", 1.0, 0.0, 4),  # never level: below the peak right after the warm-up
+        ("wsd", 0.0, 0.0, None),
+        ("wsd", 0.25, 1.0, None),
+        ("constant", 0.25, 0.0, None),
+        ("cosine", 0.25, 0.0, None),
+    ],
+)
+def test_the_first_step_of_a_decay(policy: Policy, decay: float, final: float, expected: int | None) -> None:
+    rate = LearningRate(policy, 3e-4, warmup_fraction=0.1, final_fraction=final, decay_fraction=decay)
+    assert rate.decays_from(0, 40) == expected
+    assert rate.decays_from(100, 40) == (None if expected is None else 100 + expected)
+    if expected is not None:
+        assert [rate.at(step, 40) < 3e-4 for step in range(4, 40)] == [step >= expected for step in range(4, 40)]
