@@ -11,6 +11,7 @@ from apollo_ds.data.same_tokenizer import check_same_tokenizer
 from apollo_ds.errors import UserError
 from apollo_ds.models.config_check import check_config
 from apollo_ds.models.families import family_of
+from apollo_ds.models.family import Family
 from apollo_ds.schedule.source import SourceModel
 
 
@@ -38,7 +39,8 @@ def check_model(source: SourceModel, text: Corpus) -> list[str]:
     finally:
         state.close()
     check_same_tokenizer(source.folder, source.shape, text, source.tokenizer)
-    return [] if family_of(source.shape).is_masked else _odd_ends(source, config, text)
+    is_masked = family_of(source.shape).is_masked
+    return _odd_padding(source, config, text) if is_masked else _odd_ends(source, config, text)
 
 
 def _verify(folder: Path) -> None:
@@ -46,6 +48,20 @@ def _verify(folder: Path) -> None:
         verify_export(folder)
     except DamagedExport as damage:
         raise UserError(f"{damage}; {RESTORE_EXPORT}") from None
+
+
+def _odd_padding(source: SourceModel, config: Mapping[str, Any], text: Corpus) -> list[str]:
+    """Whether the model counts positions from a padding token that the text has as a token."""
+    family = family_of(source.shape)
+    if type(family).first_saved_row is Family.first_saved_row:
+        return []  # it counts from the first token
+    counts_from = family.first_saved_row(f"{family.embeddings[0]}.position_embeddings.weight", config)
+    if counts_from == text.manifest.tokenizer.pad:
+        return []
+    return [
+        f"{source.folder / CONFIG}: pad_token_id is {counts_from}, which is no padding in {text.folder}; transformers "
+        "leaves it out where it counts positions, and training does not"
+    ]
 
 
 def _odd_ends(source: SourceModel, config: Mapping[str, Any], text: Corpus) -> list[str]:

@@ -17,7 +17,7 @@ from apollo_ds.experiments.events import is_as_recorded
 from apollo_ds.growth.state import StoredState
 from apollo_ds.schedule.agreement import resumed
 from apollo_ds.schedule.schedule import Schedule
-from apollo_ds.schedule.source import BranchPoint
+from apollo_ds.schedule.source import BranchPoint, SourceModel
 from apollo_ds.schedule.totals import Totals
 from apollo_ds.schedule.triggers import Evidence
 
@@ -82,7 +82,11 @@ def state_to_start_from(
         return None
     odd = processes.on_first(lambda: oddities_of_source(recipe, text, looks_inside=True))
     state = source_state(source, key_of_source(recipe), processes)
-    say(f"{'go on' if isinstance(source, BranchPoint) else 'start'} from {source}")
+    if isinstance(source, BranchPoint):
+        say(f"go on from {source}")
+    else:
+        anew = isinstance(source, SourceModel) or recipe.init_from is not None
+        say(f"start from {source}{'; the moments of Adam begin anew' if anew else ''}")
     for sentence in odd:
         say(f"[yellow]{sentence}[/]")
     return state

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from exports import bpe, text_of, trained, write_export
+from exports import bpe, text_of, trained, wordpiece, write_export
 from huggingface_hub import constants
 from least_recipe import LEAST, complaint
 from saved_models import SHAPES, own_config, saved, usual
@@ -194,3 +194,16 @@ def test_the_deep_check_names_the_configuration(tmp_path: Path) -> None:
     files.write_text(source.folder / "tokenizer.json", "{}")
     with pytest.raises(UserError, match=r"cannot be read as a tokenizer \(.+\); restore it$"):
         check_model(source, text)
+
+
+@pytest.mark.parametrize(("pad", "is_told"), [("own", False), (3, True)])
+def test_padding_that_the_text_has_as_a_token_is_noted(pad: Any, is_told: bool, tmp_path: Path) -> None:
+    """It moves positions in transformers, and not in training."""
+    text = text_of(wordpiece(), tmp_path / "text")
+    given = text.manifest.tokenizer.pad if pad == "own" else pad
+    folder = saved(tmp_path / "model", "roberta_prelayernorm", vocab_size=text.vocab_size, pad_token_id=given)
+    wordpiece().save_pretrained(folder)
+    notes = check_model(read_model(str(folder)), text)
+    assert [note.partition(";")[0] for note in notes] == [
+        f"{folder}/config.json: pad_token_id is 3, which is no padding in {text.folder}"
+    ] * is_told
