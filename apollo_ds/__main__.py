@@ -170,7 +170,9 @@ def _plan(options: argparse.Namespace) -> None:
         if machine is not None:
             print_forecast(planned["forecast"], console)
     sys.stdout.flush()
-    check_ready(recipe, options.ranks or usual_ranks(), is_prepared=not is_default_text or is_there(recipe.data))
+    is_prepared = not is_default_text or is_there(recipe.data)
+    for sentence in check_ready(recipe, options.ranks or usual_ranks(), is_prepared):
+        print(sentence, file=sys.stderr)
 
 
 def _machine(options: argparse.Namespace) -> Machine | None:

@@ -7,6 +7,7 @@ takes longer than a moment is left to training; docs/reliability.md lists it.
 import os
 import shutil
 from collections.abc import Sequence
+from math import isclose
 from pathlib import Path
 
 from apollo_ds.checkpoint.find import has_traces
@@ -19,9 +20,12 @@ from apollo_ds.data.demo import default_text_folder
 from apollo_ds.errors import UserError
 from apollo_ds.gpus import visible_gpus
 from apollo_ds.schedule.growable import check_growths
-from apollo_ds.schedule.source import SourceModel, SourceRun
+from apollo_ds.schedule.source import BranchPoint, SourceModel, SourceRun
 from apollo_ds.schedule.stage import Stage
 from data_prep.manifest import NAME
+
+_LEVEL = 0.1
+"""A learning rate that moves by less, as a part of it, goes on from one step to the next."""
 
 
 def with_default_text(recipe: Recipe, name: Path, overrides: Sequence[str]) -> tuple[Recipe, bool]:
@@ -37,9 +41,11 @@ def is_there(text: Path) -> bool:
     return (text / NAME).is_file()
 
 
-def check_ready(recipe: Recipe, ranks: int, is_prepared: bool = True) -> None:
+def check_ready(recipe: Recipe, ranks: int, is_prepared: bool = True) -> list[str]:
     """Look for what would keep a run from starting; without `is_prepared` its text need not be there.
 
+    Returns:
+        What is odd about the model that it starts from, in sentences; see `oddities_of_source`.
     Raises:
         UserError: a stage cannot be made from the one before it, also by a learned operator, or the number of ranks,
             the machine, the text or the run folder does not fit the recipe.
@@ -56,12 +62,14 @@ def check_ready(recipe: Recipe, ranks: int, is_prepared: bool = True) -> None:
             "compile_blocks: needs a C++ compiler on a CPU, and there is none; install g++, name another in CXX, or "
             "use compile_blocks=false"
         )
+    odd: list[str] = []
     if is_prepared:
         check_text(recipe)
         if "RANK" not in os.environ and not has_traces(RunFolder(recipe.out).checkpoints):
             # Ranks do it as they start: it imports torch, before which they have to set up what it reads.
-            oddities_of_source(recipe, Corpus.open(recipe.data), looks_inside=True)
+            odd = oddities_of_source(recipe, Corpus.open(recipe.data))
     RunFolder(recipe.out).check(recipe)
+    return odd
 
 
 def _check_operators(stages: Sequence[Stage]) -> None:
@@ -100,21 +108,25 @@ def check_text(recipe: Recipe) -> None:
         )
 
 
-def oddities_of_source(recipe: Recipe, text: Corpus | None, looks_inside: bool) -> list[str]:
+def oddities_of_source(recipe: Recipe, text: Corpus) -> list[str]:
     """What is odd about what a run starts from, and keeps nothing from starting, in sentences.
 
-    Args:
-        recipe: the run's.
-        text: what it reads; None where that is not prepared yet.
-        looks_inside: whether to read the files of a model that `transformers` saved, which imports torch.
+    A model that `transformers` saved is looked at for it, which imports torch.
+
     Raises:
         UserError: such a model is not what the recipe and the text want.
     """
-    source, key = recipe.schedule().source, key_of_source(recipe)
+    schedule, key = recipe.schedule(), key_of_source(recipe)
+    source = schedule.source
+    if isinstance(source, BranchPoint):
+        before, now = source.learning_rate, schedule.at(source.step).learning_rate
+        if isclose(before, now, rel_tol=_LEVEL):
+            return []
+        return [f"{key}: the learning rate goes from {before:.3g} to {now:.3g} at step {source.step:,}"]
     if isinstance(source, SourceRun) and source.document_mask not in (None, recipe.document_mask):
         was, now = (str(value).lower() for value in (source.document_mask, recipe.document_mask))
         return [f"{key}: {source.name} was trained with document_mask={was}, and this run has {now}"]
-    if not isinstance(source, SourceModel) or text is None or not looks_inside:
+    if not isinstance(source, SourceModel):
         return []
     from apollo_ds.checkpoint.hf_check import check_model
 

@@ -133,6 +133,7 @@ def read_branch(text: str, load: Load) -> BranchPoint:
         tied_gradients=stage.tied_gradients,
         seq_len=stage.seq_len,
         position=at.schedule.at(step).first_token + at.manifest.memory.skipped_tokens,
+        learning_rate=at.schedule.at(step - 1).learning_rate,
         seed=at.recipe.seed,
         train=at.recorded.train,
         tokenizer=at.recorded.tokenizer,

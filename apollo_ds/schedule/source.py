@@ -119,6 +119,8 @@ class BranchPoint(BaseModel):
     seq_len: int
     position: int
     """Tokens of the data stream that it has gone through."""
+    learning_rate: float
+    """That of the step before."""
     seed: int
     train: str | None
     """The hash of its training text; None where an earlier version wrote the folder."""

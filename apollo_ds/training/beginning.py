@@ -80,7 +80,7 @@ def state_to_start_from(
     source = recipe.schedule().source
     if source is None:
         return None
-    odd = processes.on_first(lambda: oddities_of_source(recipe, text, looks_inside=True))
+    odd = processes.on_first(lambda: oddities_of_source(recipe, text))
     state = source_state(source, key_of_source(recipe), processes)
     if isinstance(source, BranchPoint):
         say(f"go on from {source}")

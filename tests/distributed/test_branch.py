@@ -9,9 +9,11 @@ from typing import Any
 
 import pytest
 from corpora import corpus
-from recipes import tiny, zero
+from recipes import tiny, write, zero
 from runs import WSD, events, files_of, losses, run_of
 
+from apollo_ds.__main__ import main
+from apollo_ds.config.ready import check_ready
 from apollo_ds.config.recipe import Recipe
 from apollo_ds.errors import UserError
 from apollo_ds.experiments.history import RunHistory
@@ -142,3 +144,13 @@ def test_a_branch_records_its_own_steps_where_the_other_record_is_gone(tmp_path:
     branch = run_of(tiny("gpt2", tmp_path / "run", branch_from=f"{trunk}@8", **WSD))
     assert [event["step"] for event in events(branch, "step")] == list(range(9, STEPS + 1))
     assert losses(branch) == losses(parent())[8:]
+
+
+def test_a_jump_of_the_learning_rate_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    level = tiny("gpt2", tmp_path / "level", branch_from=f"{parent().out}@8", **WSD)
+    assert check_ready(level, ranks=2) == []
+    again = tiny("gpt2", tmp_path / "again", branch_from=f"{parent().out}@20", **{**WSD, "steps": 40})
+    told = "branch_from: the learning rate goes from 0.00075 to 0.003 at step 20"
+    assert check_ready(again, ranks=2) == [told]
+    main(["plan", write(again, tmp_path / "again.yaml")])
+    assert told in capsys.readouterr().err

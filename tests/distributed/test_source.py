@@ -17,6 +17,7 @@ from runs import events, train, train_with_interruptions, trained
 from apollo_ds.__main__ import main
 from apollo_ds.checkpoint.saved_state import SavedState
 from apollo_ds.config.load import load_resolved, resolve
+from apollo_ds.config.ready import check_ready
 from apollo_ds.config.recipe import Recipe
 from apollo_ds.config.recorded import write_recorded
 from apollo_ds.config.run_folder import RunFolder
@@ -275,3 +276,12 @@ def test_what_one_rank_cannot_open_of_a_source_stops_all(tmp_path: Path) -> None
     told = pool(2).run(train_where_one_rank_cannot_open, recipe)
     assert told[0] == told[1]
     assert str(told[0]).endswith(f"step-{SOURCE_STEPS}: is gone")
+
+
+def test_another_document_mask_than_the_source_s_is_told(tmp_path: Path) -> None:
+    run = from_source("bert", tmp_path / "run", source("bert").out)
+    assert check_ready(run, ranks=2) == []
+    masked = from_source("bert", tmp_path / "masked", source("bert").out, document_mask=True)
+    assert check_ready(masked, ranks=2) == [
+        f"method.source: {source('bert').out} was trained with document_mask=false, and this run has true"
+    ]
