@@ -119,10 +119,10 @@ def oddities_of_source(recipe: Recipe, text: Corpus) -> list[str]:
     schedule, key = recipe.schedule(), key_of_source(recipe)
     source = schedule.source
     if isinstance(source, BranchPoint):
-        before, now = source.learning_rate, schedule.at(source.step).learning_rate
-        if isclose(before, now, rel_tol=_LEVEL):
+        rate, next_rate = source.learning_rate, schedule.at(source.step).learning_rate
+        if isclose(rate, next_rate, rel_tol=_LEVEL):
             return []
-        return [f"{key}: the learning rate goes from {before:.3g} to {now:.3g} at step {source.step:,}"]
+        return [f"{key}: the learning rate goes from {rate:.3g} to {next_rate:.3g} at step {source.step:,}"]
     if isinstance(source, SourceRun) and source.document_mask not in (None, recipe.document_mask):
         was, now = (str(value).lower() for value in (source.document_mask, recipe.document_mask))
         return [f"{key}: {source.name} was trained with document_mask={was}, and this run has {now}"]
