@@ -18,7 +18,7 @@ from apollo_ds.schedule.source import SourceModel
 def check_model(source: SourceModel, text: Corpus) -> list[str]:
     """See that a model here computes what a saved one does, that it lacks no weights, and that a text has its tokens.
 
-    Weights that are tied, and all files of an export, are read whole.
+    All weights are read.
 
     Returns:
         Sentences on what is odd and keeps nothing from starting.
@@ -36,6 +36,7 @@ def check_model(source: SourceModel, text: Corpus) -> list[str]:
     state = HfState.open(source)
     try:
         state.check_tied()
+        state.check_finite()
     finally:
         state.close()
     check_same_tokenizer(source.folder, source.shape, text, source.tokenizer)
@@ -74,5 +75,5 @@ def _odd_ends(source: SourceModel, config: Mapping[str, Any], text: Corpus) -> l
         return []
     return [
         f"{source.folder / CONFIG}: eos_token_id is {' or '.join(map(str, ends))}, and documents of {text.folder} end "
-        f"with the token {own}, so the model learns another end"
+        f"with the token {own}, so the model learns another end; set eos_token_id={own} there if that is its own"
     ]

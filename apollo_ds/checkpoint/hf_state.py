@@ -22,6 +22,8 @@ from apollo_ds.schedule.source import SourceModel
 _ELEMENTS_AT_ONCE = 1 << 24
 """So many are read and converted at a time."""
 _READ = ("F32", "BF16", "F16")
+_BUFFERS = ("rotary_emb.inv_freq", "attn.bias", "attn.masked_bias", "attention.bias", "attention.masked_bias")
+"""What older versions of `transformers` saved beside the weights of a layer."""
 
 
 @dataclass(frozen=True)
@@ -119,6 +121,23 @@ class HfState:
     def release(self, name: str, tensor: str) -> None:
         """See `State`; the files are not in memory."""
 
+    def check_finite(self) -> None:
+        """See that every weight is a number.
+
+        Raises:
+            UserError: one is not.
+        """
+        for weight in self._weights.values():
+            name, elements = weight.found[0], prod(self._tensors[weight.found[0]].shape)
+            for start in range(0, elements, _ELEMENTS_AT_ONCE):
+                part = torch.empty(min(_ELEMENTS_AT_ONCE, elements - start))
+                self._read(name, self._tensors[name], start, part)
+                if not part.isfinite().all():
+                    raise UserError(
+                        f"{self.folder / self._tensors[name].file}: {name} holds NaN or infinite numbers; use a "
+                        "checkpoint from before the training went wrong"
+                    )
+
     def check_tied(self) -> None:
         """See that where the files hold a tied parameter twice, it is the same.
 
@@ -186,12 +205,28 @@ def _matched(files: HfFiles, shape: ModelShape) -> dict[str, _Weight]:
             missing.append(name)
         for saved in found:
             _check(saved, weight, files)
+    unknown = _unknown(files, family, {saved for weight in matched.values() for saved in weight.found})
+    if unknown and not missing:
+        raise UserError(
+            f"{files.folder}: has {len(unknown)} weights that a {family.model_class().__name__} of its config.json has "
+            f"not, such as {unknown[0]}, and they would be lost; save the model that has them, or remove them"
+        )
     if missing:
         raise UserError(
             f"{files.folder}: lacks {len(missing)} of its weights, such as {missing[0]}; save it as "
             f"{family.model_class().__name__}"
         )
     return matched
+
+
+def _unknown(files: HfFiles, family: Family, known: set[str]) -> list[str]:
+    """Tensors of the body that no parameter is made from. Heads of tasks may go, and so may what older versions saved.
+
+    Where the model without its head was saved, its layers have no prefix.
+    """
+    blocks = (f"{family.blocks}.", f"{family.blocks.removeprefix(f'{family.backbone}.')}.")
+    others = sorted(name for name in files.tensors if name not in known and name.startswith(blocks))
+    return [name for name in others if not name.endswith(_BUFFERS)]
 
 
 def _parameters(shape: ModelShape) -> Iterator[tuple[str, list[str], Shape]]:

@@ -56,7 +56,7 @@ def _checked(part: Method, run: Run, without: Sequence[Stage], stages_of: _Stage
     for name in part.model_fields_set:
         field = type(part).model_fields[name]
         follows = field.is_required() or field.default is None or field.default_factory
-        if follows or not part.sets(name):  # what follows from other values may be stated
+        if follows or name in part.stated or not part.sets(name):  # what follows from other values may be stated
             continue
         # A default that gives way may stand for the value that is given: then only a choice among others tells.
         others = get_args(field.annotation) if name in part.fitted else (field.default,)

@@ -31,7 +31,7 @@ def check_extension(folder: Path, before: Recipe, now: Recipe) -> Path:
             course, step = read_manifest(checkpoint).course, step_of(checkpoint)
         except DamagedCheckpoint:
             continue
-        place = (course.stage, course.stage_steps)
+        place = (step, course.stage_steps)
         planned, wanted = before.schedule(), now.schedule()
         if would_last_longer(planned, wanted, *place):
             continue

@@ -5,7 +5,6 @@ Nothing here imports torch, so a mistake is reported within a second.
 
 import os
 from collections.abc import Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ from apollo_ds.config.packaged import find_recipe
 from apollo_ds.config.recipe import Recipe
 from apollo_ds.config.recorded import read_recorded
 from apollo_ds.config.run_folder import RunFolder
-from apollo_ds.config.source_run import source_of
+from apollo_ds.config.source_run import Reader
 from apollo_ds.errors import UserError, shown
 
 _LARGEST = 2**53
@@ -104,7 +103,7 @@ def _validated(values: Mapping[str, Any]) -> Recipe:
     out = Path(os.path.expanduser(str(values.get("out"))))
     _check_numbers(values)
     try:
-        return Recipe.model_validate(values, context=partial(source_of, out=out, load=load_resolved))
+        return Recipe.model_validate(values, context=Reader(out, load_resolved))
     except ValidationError as error:
         raise UserError(complaint(error, Recipe)) from None
 

@@ -6,8 +6,9 @@ from typing import Any
 
 from apollo_ds.config.documents import NOT_YAML, PATHS, parse_json, parse_yaml
 from apollo_ds.config.packaged import find_deepspeed
-from apollo_ds.config.source_model import sizes_named
 from apollo_ds.errors import UserError, shown
+from apollo_ds.models.families import preset
+from apollo_ds.schedule.source import HF
 
 _QUOTES = ("'", '"')
 
@@ -103,7 +104,7 @@ def _value(key: str, last: str, text: str) -> Any:
 def _expand(key: str, name: str) -> dict[str, Any]:
     """The mapping that a name stands for, so that an override can reach inside it."""
     if key == "model":
-        return sizes_named(name).model_dump()
+        return {"from": name} if name.startswith(HF) else preset(name).model_dump()
     if key == "method":
         return {"name": name}
     raise UserError(f"{key}: {shown(name)} is not a mapping")

@@ -22,7 +22,7 @@ from apollo_ds.config.source_model import sizes_of
 from apollo_ds.engine.options import EngineOptions
 from apollo_ds.errors import UserError
 from apollo_ds.methods import AnyMethod, Run
-from apollo_ds.methods._base import NAMED
+from apollo_ds.methods._base import NAMED, named_by
 from apollo_ds.models.families import AnyShape, family_of
 from apollo_ds.schedule.branch import begun_from, branched
 from apollo_ds.schedule.learning_rate import LearningRate, Policy
@@ -54,9 +54,15 @@ def _named(key: str) -> BeforeValidator:
     """Reads what a key names by a text, with what `config.load` gives the validation as its context."""
 
     def read(named: Any, info: ValidationInfo) -> Any:
-        return info.context(key, named) if isinstance(named, str) and info.context else named
+        return named_by(key, named, info)
 
     return BeforeValidator(read)
+
+
+def _sizes(model: Any, info: ValidationInfo) -> Any:
+    """See `sizes_of`; the context of the validation knows what the run has recorded."""
+    reader: Any = info.context
+    return sizes_of(model, reader.sizes) if reader else sizes_of(model)
 
 
 _LONGEST_NAME = 255
@@ -78,7 +84,7 @@ class Recipe(Checked):
     was: ClassVar[Mapping[str, Any]] = {"document_mask": False}
     """Values of keys that an older version did not record, where they differ from today's defaults."""
 
-    model: Annotated[AnyShape, BeforeValidator(sizes_of)]
+    model: Annotated[AnyShape, BeforeValidator(_sizes)]
     """The model at the end of the run: its sizes, or the name of what has them. That is a preset, such as `bert-base`,
     or `hf:` and the folder or hub name of a model that `transformers` saved, of which nothing else is taken. Both
     together are `{from: bert-base, num_layers: 24}`."""

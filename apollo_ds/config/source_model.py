@@ -1,6 +1,6 @@
 """What `hf:` names: a model that `transformers` saved, in a folder or on the hub. Nothing here imports torch."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,13 @@ def read_model(name: str) -> SourceModel:
     folder = _folder_of(name)
     shape = read_shape(folder)
     found = HfFiles.read(folder)
-    return SourceModel(hf=name, folder=folder, shape=shape, identity=found.identity, tokenizer=_tokenizer_of(folder))
+    return SourceModel(
+        hf=name,
+        folder=folder.absolute(),
+        shape=shape,
+        identity=found.identity,
+        tokenizer=_tokenizer_of(folder),
+    )
 
 
 def sizes_named(name: str) -> ModelShape:
@@ -48,19 +54,29 @@ def sizes_named(name: str) -> ModelShape:
         raise UserError(f"model: {error}") from None
 
 
-def sizes_of(model: Any) -> Any:
+def sizes_of(model: Any, recorded: Callable[[], Mapping[str, Any] | None] = lambda: None) -> Any:
     """What `model` of a recipe comes to: its sizes, those of what it names, or both, where its own come after.
 
+    Args:
+        model: what the recipe gives.
+        recorded: the sizes that the run has recorded if it has begun. They count where a saved model is gone since.
     Raises:
-        UserError: as `sizes_named`.
+        UserError: as `sizes_named`, or no name is given where one has to be.
     """
-    if isinstance(model, ModelShape):
+    if isinstance(model, ModelShape) or (isinstance(model, Mapping) and "from" not in model):
         return model
-    if not isinstance(model, Mapping):
-        return sizes_named(str(model))
-    if "from" not in model:
-        return model
-    return {**sizes_named(str(model["from"])).model_dump(), **{key: model[key] for key in model if key != "from"}}
+    name = model["from"] if isinstance(model, Mapping) else model
+    own = {key: model[key] for key in model if key != "from"} if isinstance(model, Mapping) else {}
+    if isinstance(name, list) or name is None:
+        raise ValueError("name a preset, or hf: and a saved model, or give its sizes")
+    name = str(name)
+    try:
+        return {**sizes_named(name).model_dump(), **own}
+    except UserError:
+        known = recorded() if name.startswith(HF) else None
+        if known is None:
+            raise
+        return {**known, **own}
 
 
 def read_shape(folder: Path) -> ModelShape:
@@ -106,7 +122,7 @@ def _check_is_no_run(path: Path, name: str) -> None:
     if (path / CONFIG).is_file() or not (path / "config.yaml").is_file():
         return
     export = f", or its exported model: {HF}{name}/export" if (path / "export" / CONFIG).is_file() else ""
-    raise UserError(f"{HF}{name}: is a run of apollo_ds; name it without {HF}{export}")
+    raise UserError(f"{HF}{name}: is a run of apollo_ds; as a source, name it without {HF}{export}")
 
 
 def _downloaded(name: str, wanted: Sequence[str]) -> Path:

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable
+from itertools import accumulate
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,29 +23,42 @@ Load = Callable[[Path], Recipe]
 BRANCH = "branch_from"
 
 
-def source_of(key: str, text: str, out: Path, load: Load) -> Source | BranchPoint:
-    """What a key names by a text: `RUN`, `RUN@STEP`, or `hf:MODEL`.
+class Reader:
+    """Reads what a recipe names. What the run in its folder has recorded counts: the source may be gone or changed."""
 
-    If the run in `out` has already started from it, what that run recorded counts, since the source may have changed or
-    be gone. Otherwise it is read as it is now.
+    def __init__(self, out: Path, load: Load) -> None:
+        self._config = out / "config.yaml"
+        self._load = load
 
-    Raises:
-        UserError: it is not what the key wants; names it and the fix.
-    """
-    if not text.startswith(HF):
-        text = os.path.expanduser(text)
-    config = out / "config.yaml"
-    known = _recorded(key, read_recorded(config).recipe) if config.is_file() else None
-    if known is not None and known.is_named(text):
-        return known
-    if key == BRANCH:
-        return read_branch(text, load)
-    if text.startswith(HF):
-        try:
-            return read_model(text.removeprefix(HF))
-        except UserError as error:
-            raise UserError(f"{key}: {error}") from None
-    return read_source(text, load, key)
+    def read(self, key: str, text: str) -> Source | BranchPoint:
+        """What a key names by a text: `RUN`, `RUN@STEP`, or `hf:MODEL`.
+
+        Raises:
+            UserError: it is not what the key wants; names it and the fix.
+        """
+        if not text.startswith(HF):
+            text = os.path.expanduser(text)
+        recipe = self._recipe
+        known = _recorded(key, recipe) if recipe else None
+        if known is not None and known.is_named(text):
+            return known
+        if key == BRANCH:
+            return read_branch(text, self._load)
+        if text.startswith(HF):
+            try:
+                return read_model(text.removeprefix(HF))
+            except UserError as error:
+                raise UserError(f"{key}: {error}") from None
+        return read_source(text, self._load, key)
+
+    def sizes(self) -> dict[str, Any] | None:
+        """The sizes of the model that the run has recorded; None where it has not begun."""
+        recipe = self._recipe
+        return recipe["model"] if recipe else None
+
+    @property
+    def _recipe(self) -> dict[str, Any] | None:
+        return read_recorded(self._config).recipe if self._config.is_file() else None
 
 
 def _recorded(key: str, recipe: dict[str, Any]) -> Source | BranchPoint | None:
@@ -67,6 +81,13 @@ class _At(NamedTuple):
     recipe: Recipe
     schedule: Schedule
     """That under which it was written."""
+
+    @property
+    def ended(self) -> tuple[int, ...]:
+        """The steps at which stages had ended before they were done."""
+        lengths, planned = self.schedule.stage_steps, self.recipe.schedule().stage_steps
+        ends = zip(accumulate(lengths), lengths, planned, strict=True)
+        return tuple(end for end, taken, most in ends if taken < most and end <= self.manifest.totals.step)
 
     @property
     def before(self) -> Totals:
@@ -110,6 +131,8 @@ def read_branch(text: str, load: Load) -> BranchPoint:
             there.
     """
     if not text.rpartition("@")[2].isdecimal() or Path(text).is_dir():
+        if text.startswith(HF):
+            raise UserError(f"{BRANCH}: {text} is no run; name RUN@STEP here, or the model in init_from")
         raise UserError(f"{BRANCH}: {text} names no step; write RUN@STEP, such as {text.rstrip('@')}@500")
     at = _read(text, load, BRANCH)
     stage, step = at.schedule.stages[at.manifest.course.stage], at.manifest.totals.step
@@ -133,6 +156,7 @@ def read_branch(text: str, load: Load) -> BranchPoint:
         tied_gradients=stage.tied_gradients,
         seq_len=stage.seq_len,
         position=at.schedule.at(step).first_token + at.manifest.memory.skipped_tokens,
+        ended=at.ended,
         learning_rate=at.schedule.at(step - 1).learning_rate,
         seed=at.recipe.seed,
         train=at.recorded.train,
@@ -146,14 +170,19 @@ def _read(text: str, load: Load, key: str) -> _At:
     folder, step = _folder_and_step(text)
     config = folder / "config.yaml"
     if not config.is_file():
-        raise UserError(f"{key}: {folder} is not a run folder: it has no config.yaml; name a run's")
+        fix = f"write {HF}{text} for a model that transformers saved" if _is_model(folder) else "name a run's"
+        raise UserError(f"{key}: {folder} is not a run folder: it has no config.yaml; {fix}")
     recipe, recorded = load(config), read_recorded(config)
     if key == BRANCH and recorded.run is None:
         raise UserError(f"{key}: an earlier version wrote {config}, which does not say which run it is; start anew")
     checkpoint = _newest(folder, recorded.run, key) if step is None else _of_step(folder, step, recorded.run, key)
     manifest = read_manifest(checkpoint)
-    schedule = resumed(recipe.schedule(), manifest.course.stage, manifest.course.stage_steps)
+    schedule = resumed(recipe.schedule(), manifest.totals.step, manifest.course.stage_steps)
     return _At(folder, checkpoint, manifest, recorded, recipe, schedule)
+
+
+def _is_model(folder: Path) -> bool:
+    return (folder / "config.json").is_file()
 
 
 def _folder_and_step(text: str) -> tuple[Path, int | None]:

@@ -1,7 +1,7 @@
 """What a run recorded, read from its folder alone."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import pairwise
 from math import inf, isfinite
@@ -66,9 +66,9 @@ class RunHistory:
     """Where training went wrong and went back; what it had spent since then is in no other event."""
     start: Event
     """What the run recorded when it began, and where it last branched off; empty where it did not."""
-    branches: list[Event]
-    """Where it goes on from other runs, the first one first. Its record begins with theirs."""
     finished: bool
+    branches: list[Event] = field(default_factory=list)
+    """Where it goes on from other runs, the first one first. Its record begins with theirs."""
 
     @classmethod
     def read(cls, folder: Path) -> "RunHistory":
@@ -92,7 +92,7 @@ class RunHistory:
         start = next((e for e in events if e["event"] == "start"), {}) | (branches[-1] if branches else {})
         finished = any(e["event"] == "end" for e in events)
         config = _read_config(folder / "config.yaml")
-        return cls(folder, config, steps, evals, growths, rollbacks, start, branches, finished)
+        return cls(folder, config, steps, evals, growths, rollbacks, start, finished, branches)
 
     @property
     def recipe(self) -> dict[str, Any]:

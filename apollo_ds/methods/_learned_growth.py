@@ -6,8 +6,9 @@ from typing import ClassVar
 from pydantic import Field
 
 from apollo_ds.errors import UserError
-from apollo_ds.methods._base import Run, check_divides, counts_near, split_steps
+from apollo_ds.methods._base import Run, split_steps
 from apollo_ds.methods._from_source import FromSource
+from apollo_ds.methods._layer_counts import check_divides, counts_near
 from apollo_ds.schedule.stage import LearnedGrowth, Stage
 
 

@@ -4,7 +4,8 @@ from itertools import pairwise
 from typing import Literal
 
 from apollo_ds.errors import UserError, shown
-from apollo_ds.methods._base import MapName, Run, counts_near, split_steps
+from apollo_ds.methods._base import MapName, Run, split_steps
+from apollo_ds.methods._layer_counts import counts_near
 from apollo_ds.methods._sharing import SharingMethod
 from apollo_ds.schedule.stage import Stage
 

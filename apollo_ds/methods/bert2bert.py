@@ -5,8 +5,9 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
-from apollo_ds.methods._base import GrowingMethod, MapName, Run, divisors_near, split_steps
+from apollo_ds.methods._base import GrowingMethod, MapName, Run, split_steps
 from apollo_ds.methods._from_source import FromSource
+from apollo_ds.methods._layer_counts import divisors_near
 from apollo_ds.schedule.stage import GrowthRule, MomentRule, Stage, WidthRule
 
 

@@ -3,7 +3,8 @@
 from typing import Literal
 
 from apollo_ds.errors import UserError
-from apollo_ds.methods._base import GrowingMethod, MapName, Run, counts_near, divided, split_steps
+from apollo_ds.methods._base import GrowingMethod, MapName, Run, divided, split_steps
+from apollo_ds.methods._layer_counts import counts_near
 from apollo_ds.schedule.stage import MomentRule, Stage, WidthRule
 
 _PARTS = (50, 70, 280)

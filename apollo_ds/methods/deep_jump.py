@@ -9,7 +9,8 @@ from typing import Literal
 from pydantic import Field
 
 from apollo_ds.errors import UserError
-from apollo_ds.methods._base import Run, fewest_layers, split_steps
+from apollo_ds.methods._base import Run, split_steps
+from apollo_ds.methods._layer_counts import fewest_layers
 from apollo_ds.methods._sharing import SharingMethod
 from apollo_ds.schedule.learning_rate import Policy
 from apollo_ds.schedule.stage import Stage

@@ -5,7 +5,8 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from apollo_ds.methods._base import GrowingMethod, MapName, Run, check_divides, counts_near, split_steps
+from apollo_ds.methods._base import GrowingMethod, MapName, Run, split_steps
+from apollo_ds.methods._layer_counts import check_divides, counts_near
 from apollo_ds.schedule.stage import MomentRule, Stage
 
 

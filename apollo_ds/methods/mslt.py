@@ -6,7 +6,8 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from apollo_ds.methods._base import GrowingMethod, MapName, Run, check_divides, layers_alike, split_steps
+from apollo_ds.methods._base import GrowingMethod, MapName, Run, split_steps
+from apollo_ds.methods._layer_counts import check_divides, layers_alike
 from apollo_ds.models.frozen import Frozen
 from apollo_ds.schedule.stage import MomentRule, Stage
 

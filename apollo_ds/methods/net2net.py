@@ -3,8 +3,9 @@
 from collections.abc import Collection
 from typing import ClassVar, Literal
 
-from apollo_ds.methods._base import GrowingMethod, Run, check_identity, counts_near, silent_start, split_steps
+from apollo_ds.methods._base import GrowingMethod, Run, check_identity, silent_start, split_steps
 from apollo_ds.methods._from_source import FromSource
+from apollo_ds.methods._layer_counts import counts_near
 from apollo_ds.models.families import family_of
 from apollo_ds.schedule.stage import MomentRule, NewLayers, Stage, WidthRule
 

@@ -2,7 +2,8 @@
 
 from typing import Literal
 
-from apollo_ds.methods._base import GrowingMethod, MapName, Run, layers_alike, split_steps
+from apollo_ds.methods._base import GrowingMethod, MapName, Run, split_steps
+from apollo_ds.methods._layer_counts import layers_alike
 from apollo_ds.schedule.stage import MomentRule, Stage
 
 _PUBLISHED_STEPS = (50, 70, 280)

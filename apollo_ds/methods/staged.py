@@ -6,17 +6,8 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from apollo_ds.errors import UserError
-from apollo_ds.methods._base import (
-    GrowingMethod,
-    Rewarm,
-    Run,
-    check_identity,
-    divided,
-    layers_alike,
-    named_layers,
-    silent_start,
-    split_steps,
-)
+from apollo_ds.methods._base import GrowingMethod, Rewarm, Run, check_identity, divided, silent_start, split_steps
+from apollo_ds.methods._layer_counts import layers_alike, named_layers
 from apollo_ds.schedule.stage import MomentRule, NewLayers, Stage, WidthRule
 from apollo_ds.schedule.triggers import SlopeFlatterThan
 

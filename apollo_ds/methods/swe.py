@@ -4,7 +4,8 @@ from typing import Literal
 
 from pydantic import Field
 
-from apollo_ds.methods._base import GrowingMethod, Run, fewest_layers, split_steps
+from apollo_ds.methods._base import GrowingMethod, Run, split_steps
+from apollo_ds.methods._layer_counts import fewest_layers
 from apollo_ds.schedule.depth import SAMPLERS
 from apollo_ds.schedule.stage import Stage
 from apollo_ds.schedule.triggers import GradientsDisagree

@@ -1,7 +1,8 @@
 """Depth up-scaling: a trained model is made deeper and trained on, whole or in its new layers alone."""
 
+from collections.abc import Collection
 from dataclasses import replace
-from typing import Literal
+from typing import ClassVar, Literal
 
 from apollo_ds.errors import UserError
 from apollo_ds.methods._base import GrowingMethod, MapName, Run
@@ -18,6 +19,8 @@ class Upscale(GrowingMethod):
     which is `train: new` besides. SOLAR (Kim et al. 2023, arXiv 2312.15166) is `growth_map: duplicate_middle` with
     `new_layers: copy`. `growth_map: stack` or `interpolate` with such copies is stacking, or each layer twice.
     """
+
+    stated: ClassVar[Collection[str]] = ("growth_map", "new_layers", "width")
 
     name: Literal["upscale"] = "upscale"
     train: Literal["all", "new"] = "all"

@@ -22,8 +22,8 @@ _SAYS_NOTHING = frozenset(
 """Keys that do not change what a trained model computes."""
 _KINDS = ("_token_id", "dropout", "dropout_prob", "_pdrop")
 """Ends of others: tokens that the tokenizer decides, and dropout, which only training has."""
-_HEADS = ("classifier_", "summary_")
-"""Beginnings of others: of tasks' heads."""
+_HEADS = ("classifier_pooling", "classifier_dropout", "summary_")
+"""Beginnings of others: of tasks' heads. ModernBERT's own head has `classifier_activation` and `classifier_bias`."""
 _SAME = ({"gelu_new", "gelu_pytorch_tanh"},)
 """Values that compute the same."""
 

@@ -91,7 +91,8 @@ def why_not_grown(old: ModelShape, new: ModelShape) -> str | None:
         return f"heads keep their size {old.head_size} when a model grows; give num_heads in proportion"
     group = old.query_heads_a_group
     if new.query_heads_a_group != group:
-        return f"{group} query heads share keys and values, and keep doing so; give num_key_value_heads in proportion"
+        fix = f"set model.num_key_value_heads={new.num_heads // group}" if new.num_heads % group == 0 else "give others"
+        return f"{group} query heads share each head of keys and values, and keep doing so; {fix}"
     for key in (*new.widths, "intermediate_size"):
         before, after = getattr(old, key), getattr(new, key)
         if after < before:

@@ -39,7 +39,7 @@ def plan(recipe: Recipe) -> dict[str, Any]:
             "trainable_parameters": _trainable_parameters(stage),
             "flops_per_step": cost,
             "flops_share": cost * own_steps[number] / total,
-            "may_end_early": stage.ends is not None,
+            "may_end_early": stage.ends is not None and stage.source is None,
             "function": effect_of_growth(schedule.stages, number),
         }
         for number, (stage, cost) in enumerate(zip(schedule.stages, costs, strict=True))

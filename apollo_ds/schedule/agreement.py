@@ -1,7 +1,8 @@
 """Up to which step two schedules are one: so far a run goes on under the other as if it had been planned so."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from itertools import accumulate
 
 from apollo_ds.schedule.schedule import Schedule
 from apollo_ds.schedule.stage import GrowthRule, Stage
@@ -30,24 +31,29 @@ def _trains(stage: Stage, number: int) -> Stage:
     return replace(stage, steps=0, growth=rule)
 
 
-def resumed(planned: Schedule, stage: int, stage_steps: Sequence[int]) -> Schedule:
-    """The schedule that a run goes on under, from a checkpoint in a stage, whose stages had these lengths then.
+def resumed(planned: Schedule, step: int, stage_steps: Sequence[int]) -> Schedule:
+    """The schedule that a run goes on under after so many steps, when its stages had these lengths.
 
-    They are planned otherwise where the run has been extended since. Then only the stages that had ended early before
-    the checkpoint have their lengths from it, and the rest is as planned now.
+    They are planned otherwise where the run has been extended since. Then only the stages that had ended early by that
+    step have their lengths from it, and the rest is as planned now.
     """
     if sum(stage_steps) == planned.total_steps:
         return planned.with_stage_steps(stage_steps)
-    for number in range(stage):
-        end = sum(stage_steps[: number + 1])
+    return ended_early(planned, [end for end in accumulate(stage_steps) if end <= step])
+
+
+def ended_early(planned: Schedule, ends: Iterable[int]) -> Schedule:
+    """A plan whose stages have ended at these steps, where something may end them before they are done."""
+    for end in ends:
+        number = planned.stage_number(end - 1)
         if planned.stages[number].ends and planned.first_steps[number] + planned.stages[number].steps > end:
             planned = planned.ended_at(end)
     return planned
 
 
-def would_last_longer(old: Schedule, new: Schedule, stage: int, stage_steps: Sequence[int]) -> bool:
-    """Whether a stage before this one ended because the old plan gave it no more steps, where the new one does."""
+def would_last_longer(old: Schedule, new: Schedule, step: int, stage_steps: Sequence[int]) -> bool:
+    """Whether a stage had ended by a step because the old plan gave it no more steps, where the new one does."""
     return any(
-        old.stages[number].ends and old.stages[number].steps == taken < new.stages[number].steps
-        for number, taken in enumerate(stage_steps[:stage])
+        end <= step and old.stages[number].ends and old.stages[number].steps == taken < new.stages[number].steps
+        for number, (taken, end) in enumerate(zip(stage_steps, accumulate(stage_steps), strict=True))
     )

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from apollo_ds.errors import UserError
 from apollo_ds.models.shape import ModelShape, why_not_grown
+from apollo_ds.schedule.agreement import ended_early
 from apollo_ds.schedule.schedule import Schedule
 from apollo_ds.schedule.source import BranchPoint, Source
 from apollo_ds.schedule.stage import GrowthRule, Stage
@@ -31,8 +32,8 @@ def begun_from(source: Source, stages: tuple[Stage, ...]) -> tuple[Stage, ...]:
     if different:
         raise UserError(
             f"init_from: {source.name} is not the run's first model, of {first.unique_layers} layers of "
-            f"{first.shape.hidden_size} units ({different}); give its sizes, such as model=hf:MODEL, or name it in "
-            "method.source for a method that grows it"
+            f"{first.shape.hidden_size} units ({different}); name it in method.source for a method that grows it, such "
+            "as upscale, or let the run begin with a model of its sizes"
         )
     first = replace(first, growth=GrowthRule())
     return replace(first, steps=0, ends=None, source=source), first, *stages[1:]
@@ -51,6 +52,7 @@ def branched(planned: Schedule, point: BranchPoint) -> Schedule:
             f"branch_from: {point} is not before the end of this recipe's {planned.total_steps:,} steps; raise `steps`,"
             " which counts from the beginning of the other run"
         )
+    planned = ended_early(planned, point.ended)  # as they would have here
     number = planned.stage_number(point.step)
     begins_there = number > 0 and planned.first_steps[number] == point.step
     following = planned.stages[number] if begins_there else _rest(planned, number, point)
@@ -65,6 +67,7 @@ def branched(planned: Schedule, point: BranchPoint) -> Schedule:
         frozen=point.frozen,
         tied_gradients=point.tied_gradients,
         learning_rate_origin=origin,
+        ends=None if begins_there else following.ends,
         source=point,
     )
     return replace(planned, stages=(past, following, *planned.stages[number + 1 :]))

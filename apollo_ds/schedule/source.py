@@ -93,7 +93,7 @@ class SourceModel(BaseModel):
         return f"{HF}{self.hf}"
 
     def __str__(self) -> str:
-        return self.name
+        return self.name if Path(self.hf).is_absolute() else f"{self.name} ({self.folder})"
 
 
 class BranchPoint(BaseModel):
@@ -119,6 +119,8 @@ class BranchPoint(BaseModel):
     seq_len: int
     position: int
     """Tokens of the data stream that it has gone through."""
+    ended: tuple[int, ...]
+    """The steps at which its stages had ended before they were done."""
     learning_rate: float
     """That of the step before."""
     seed: int

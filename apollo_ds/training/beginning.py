@@ -48,7 +48,7 @@ def where_to_begin(
     if choice:
         manifest = choice.manifest
         course = manifest.course
-        schedule = resumed(planned, course.stage, course.stage_steps)
+        schedule = resumed(planned, manifest.totals.step, course.stage_steps)
         return Beginning(
             schedule, course.stage, course.evidence, manifest.totals, manifest.memory, manifest.metrics_bytes
         )
@@ -59,7 +59,8 @@ def where_to_begin(
     kept, doubt = processes.on_first(lambda: _take_over_metrics(point, manifest, RunFolder(recipe.out)))
     if doubt:
         say(f"[yellow]{doubt}[/]")
-    goes_on = planned.stages[1].continues(planned.stages[0])
+    before, after = planned.stages[:2]
+    goes_on = after.continues(before) and before.ends == after.ends  # else the stage begins here
     memory = deepcopy(manifest.memory)
     memory.stage = int(goes_on)
     memory.skipped_tokens = _next_token(point, recipe, text) - planned.at(point.step).first_token

@@ -92,7 +92,9 @@ class RunConsole:
     def growth(self, record: dict[str, Any]) -> None:
         """A growth, and what it did to the held-out loss."""
         before, after = record["loss_before"], record["loss_after"]
-        verdict = "unchanged" if before == after else f"{after - before:+.4f}"
+        verdict = f"{after - before:+.4f}"
+        if before == after or float(verdict) == 0:
+            verdict = "unchanged"
         self.say(
             f"[bold green]  grow[/] {record['from']} -> {record['to']} layers at step {record['step']:,} by "
             f"{record['map_name']}, {record['seconds']:.1f} s: held-out loss {before:.4f} -> {after:.4f} ({verdict})"

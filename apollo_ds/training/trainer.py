@@ -191,6 +191,8 @@ class Trainer:
         self.evidence = Evidence()
         if not self.schedule.stages[stage].continues(self.schedule.stages[self.stage]):
             self._grow(stage)
+        elif self.totals.step == 0:  # the weights are a source's: whether they have come over shows now
+            self.console.say(f"  held-out loss before the first step: {self._held_out_loss():.4f}")
         self.stage = stage
 
     def _grow(self, stage: int) -> None:

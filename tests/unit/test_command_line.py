@@ -239,7 +239,7 @@ def test_ranks_must_divide_the_batch(recipe_file: str, capsys: Capture, monkeypa
 @pytest.mark.parametrize(
     ("override", "expected"),
     [
-        ("steps=40", "steps 20, not 40"),
+        ("steps=10", "steps 20, not 10"),
         ("seed=1", "seed 42, not 1"),
         ("learning_rate=1e-2", "learning_rate 0.003, not 0.01"),
         ("model.hidden_size=64", "model.hidden_size 32, not 64"),

@@ -80,7 +80,7 @@ def _point(x: float, values: Sequence[float], step: float = 0, marked: bool = Tr
 def _draw_band(axes: Axes, points: Sequence[_Point], look: dict[str, Any], label: str) -> None:
     marked = [number for number, point in enumerate(points) if point.marked]
     x, mean, deviation = (np.array([getattr(p, key) for p in points]) for key in ("x", "mean", "deviation"))
-    axes.plot(x, mean, label=label, markevery=marked[:: -(-len(marked) // _MOST_MARKERS)], **look)
+    axes.plot(x, mean, label=label, markevery=marked[:: max(1, -(-len(marked) // _MOST_MARKERS))], **look)
     if deviation.any():
         axes.fill_between(x, mean - deviation, mean + deviation, color=look["color"], alpha=0.2, linewidth=0)
 

@@ -157,8 +157,8 @@ def _flat_recipe(run: RunHistory) -> Flat:
 
 
 def _flat(value: Any, prefix: str = "") -> Flat:
-    if isinstance(value, Mapping) and "folder" in value:  # a source, which its folder stands for
-        value = value["folder"]
+    if isinstance(value, Mapping) and "folder" in value:  # a source, which its name stands for
+        value = f"hf:{value['hf']}" if "hf" in value else value["folder"]
     if isinstance(value, list) and any(isinstance(part, Mapping) for part in value):
         value = {str(number): part for number, part in enumerate(value)}
     if not isinstance(value, Mapping) or not value:

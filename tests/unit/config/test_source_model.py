@@ -85,11 +85,12 @@ def test_an_empty_folder(tmp_path: Path) -> None:
 
 def test_a_run(tmp_path: Path) -> None:
     (tmp_path / "config.yaml").touch()
-    refused(str(tmp_path), f"hf:{tmp_path}: is a run of apollo_ds; name it without hf:")
+    refused(str(tmp_path), f"hf:{tmp_path}: is a run of apollo_ds; as a source, name it without hf:")
     own_config("gpt2").save_pretrained(tmp_path / "export")
     refused(
         str(tmp_path),
-        f"hf:{tmp_path}: is a run of apollo_ds; name it without hf:, or its exported model: hf:{tmp_path}/export",
+        f"hf:{tmp_path}: is a run of apollo_ds; as a source, name it without hf:, or its exported model: "
+        f"hf:{tmp_path}/export",
     )
 
 
@@ -179,7 +180,7 @@ def test_another_end_of_documents_is_noted(ends: Any, is_told: bool, tmp_path: P
     told = " or ".join(map(str, given if isinstance(given, list) else [given]))
     note = (
         f"{path}: eos_token_id is {told}, and documents of {text.folder} end with the token {own}, so the model learns "
-        "another end"
+        f"another end; set eos_token_id={own} there if that is its own"
     )
     assert check_model(read_model(str(folder)), text) == [note] * is_told
 

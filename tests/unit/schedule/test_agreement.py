@@ -65,12 +65,13 @@ def test_a_stage_that_ended_early_did_so_under_a_longer_plan_too() -> None:
         replace(plan, stages=(replace(plan.stages[0], ends=trigger), plan.stages[1]))
         for plan in (schedule(20, 20), schedule(40, 40))
     )
-    assert resumed(short, 1, [12, 28]).stage_steps == [12, 28]
-    assert resumed(long, 1, [12, 28]).stage_steps == [12, 68]
-    assert resumed(long, 0, [20, 20]).stage_steps == [40, 40]
-    assert would_last_longer(short, long, 1, [20, 20])
-    assert not would_last_longer(short, long, 1, [12, 28])
-    assert not would_last_longer(short, short, 1, [20, 20])
+    assert resumed(short, 12, [12, 28]).stage_steps == [12, 28]
+    assert resumed(long, 12, [12, 28]).stage_steps == [12, 68]
+    assert resumed(long, 10, [20, 20]).stage_steps == [40, 40]
+    assert would_last_longer(short, long, 20, [20, 20])
+    assert not would_last_longer(short, long, 19, [20, 20])
+    assert not would_last_longer(short, long, 12, [12, 28])
+    assert not would_last_longer(short, short, 20, [20, 20])
 
 
 @pytest.mark.parametrize(
