@@ -17,6 +17,7 @@ from torch.nn.functional import cross_entropy
 
 from apollo_ds.config.recipe import Recipe
 from apollo_ds.data.batches import BatchSource
+from apollo_ds.errors import UserError
 from apollo_ds.models.families import FAMILIES
 from apollo_ds.planning.plan import plan
 
@@ -106,3 +107,23 @@ def test_training_goes_on_from_it_as_it_is(family: str, tmp_path: Path) -> None:
     recipe = tiny(family, tmp_path / "run", model=name, init_from=name, method="scratch", steps=2, learning_rate=1e-9)
     assert pool(2).run(train, recipe) == [None, None]
     assert events(recipe, "eval")[0]["loss"] == pytest.approx(loss_by_transformers(family, recipe), abs=1e-5)
+
+
+def test_a_started_run_needs_the_saved_model_no_more(tmp_path: Path) -> None:
+    """Its sizes and what it is are in the run's own config.yaml, the weights in its checkpoints."""
+    folder = Path(shutil.copytree(given("llama"), tmp_path / "model"))
+    values = {
+        "model": {"from": f"hf:{folder}", **DEEPER},
+        "method": {"name": "upscale", "source": f"hf:{folder}"},
+        "steps": 8,
+        "save_every": 2,
+    }
+    recipe = tiny("llama", tmp_path / "run", **values)
+    pool(2).run(train, recipe, 5)
+    shutil.rmtree(folder)
+    again = tiny("llama", recipe.out, **values)
+    assert again == recipe
+    assert pool(2).run(train, again) == [None, None]
+    assert len(losses(again)) == 8
+    with pytest.raises(UserError, match=r"model: hf:.*no such folder"):
+        tiny("llama", tmp_path / "other", **values)

@@ -232,3 +232,26 @@ def test_a_tied_head_that_differs(family: str, tmp_path: Path) -> None:
         f"{tmp_path}: {head}.weight differs from {embedding[family]}.weight, and config.json says that they are tied; "
         "set tie_word_embeddings to false there if the family has it, or save the model again with one",
     )
+
+
+@pytest.mark.parametrize("name", ["model.layers.4.mlp.up_proj.weight", "model.layers.0.self_attn.q_proj.bias"])
+def test_a_weight_that_the_configuration_does_not_know(name: str, tmp_path: Path) -> None:
+    _change_weights(saved(tmp_path, "llama"), **{name: torch.ones(8)})
+    refused(
+        tmp_path,
+        f"{tmp_path}: has 1 weights that a LlamaForCausalLM of its config.json has not, such as {name}, and they would "
+        "be lost; save the model that has them, or remove them",
+    )
+
+
+def test_what_older_versions_saved_beside_the_weights(tmp_path: Path) -> None:
+    saved(tmp_path, "gpt2")
+    _change_weights(tmp_path, **{"transformer.h.0.attn.bias": torch.ones(1), "score.weight": torch.ones(2, 8)})
+    assert state_of(tmp_path).hold()
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf")])
+def test_a_weight_that_is_no_number(number: float, tmp_path: Path) -> None:
+    path = _change_weights(saved(tmp_path, "llama"), **{"model.norm.weight": torch.tensor([1.0] * 7 + [number])})
+    with pytest.raises(UserError, match=rf"^{path}: model\.norm\.weight holds NaN or infinite numbers; use a checkp"):
+        state_of(path.parent).check_finite()

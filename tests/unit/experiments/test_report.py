@@ -114,3 +114,7 @@ def test_a_page_that_cannot_be_written_leaves_the_one_before(tmp_path: Path) -> 
     with full_disk(), pytest.raises(UserError, match="cannot be written to: File too large; name another folder"):
         write_markdown(page, "After", ["line"] * 1000, {})
     assert {path.name: path.read_bytes() for path in page.parent.iterdir()} == before
+
+
+def test_a_run_without_a_finite_loss_has_a_report(tmp_path: Path) -> None:
+    assert write_report(write_run(tmp_path / "run", [(10, None), (50, None)]), tmp_path / "report").is_file()

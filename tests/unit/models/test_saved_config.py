@@ -206,3 +206,11 @@ def test_what_transformers_cannot_read_is_refused() -> None:
     config = saved_config("llama")
     with pytest.raises(UserError, match=r"^transformers cannot read it \(.*\); save the model again$"):
         check_config(shape_of_config(config), {**config, "attention_dropout": "none"})
+
+
+@pytest.mark.parametrize(("key", "value"), [("classifier_activation", "relu"), ("classifier_bias", True)])
+def test_the_head_of_a_modernbert_is_compared(key: str, value: Any) -> None:
+    config = saved_config("modernbert")
+    check_config(shape_of_config(config), config)
+    with pytest.raises(UserError, match=f"^{key} is {value}".replace("relu", "'?relu'?")):
+        check_config(shape_of_config(config), {**config, key: value})
