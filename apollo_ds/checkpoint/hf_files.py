@@ -3,13 +3,13 @@
 Headers alone are read, as JSON. Nothing here imports torch.
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
+from apollo_ds.checkpoint.index import read_entries
 from apollo_ds.errors import UserError, shown
 from apollo_ds.models.families import family_of_config
 from data_prep import files
@@ -20,7 +20,6 @@ RESTORE_EXPORT = "export the model again, or remove manifest.json if it was chan
 """What to do where an exported model differs from its manifest."""
 _WHOLE, _INDEX = "model.safetensors", "model.safetensors.index.json"
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt")
-_SIZE_BYTES = 8
 
 
 @dataclass(frozen=True)
@@ -133,21 +132,11 @@ def _json(path: Path, fix: str) -> dict[str, Any]:
 def _read_header(path: Path) -> dict[str, SavedTensor]:
     """What a file of weights holds, by its header, whose borders the tensors must fill."""
     try:
-        with path.open("rb") as file:
-            size, whole = int.from_bytes(file.read(_SIZE_BYTES), "little"), path.stat().st_size
-            if size > whole:
-                raise ValueError(size)
-            entries = json.loads(file.read(size))
-        entries.pop("__metadata__", None)
-        found = {name: _entry(path.name, entry) for name, entry in entries.items()}
-        borders = [0, *sorted(border for tensor in found.values() for border in tensor.place)]
-        if borders[1::2] != borders[:-1:2] or borders[-1] != whole - _SIZE_BYTES - size:
-            raise ValueError("gaps, or bytes too many or too few")
+        return {name: _entry(path.name, entry) for name, entry in read_entries(path)[0].items()}
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}; restore it") from None
     except (TypeError, ValueError, KeyError, AttributeError, RecursionError):
         raise UserError(f"{path}: is damaged or cut short; restore it, or save the model again") from None
-    return found
 
 
 def _entry(file: str, entry: Mapping[str, Any]) -> SavedTensor:

@@ -60,18 +60,29 @@ def read_header(path: Path) -> tuple[Shapes, FilePart]:
         DamagedCheckpoint: it is none, or cannot be read.
     """
     try:
-        with path.open("rb") as file:
-            size, whole = int.from_bytes(file.read(_SIZE_BYTES), "little"), path.stat().st_size
-            if size > whole:
-                raise ValueError(size)
-            entries = json.loads(file.read(size))
-        slices = json.loads(entries.pop("__metadata__")["slices"])
-        borders = [0, *sorted(border for entry in entries.values() for border in entry["data_offsets"])]
-        if borders[1::2] != borders[:-1:2] or borders[-1] != whole - _SIZE_BYTES - size:
-            raise ValueError("gaps, or bytes too many or too few")
-        return _parsed(slices, entries, first_byte=_SIZE_BYTES + size)
+        entries, metadata, first_byte = read_entries(path)
+        return _parsed(json.loads(metadata["slices"]), entries, first_byte)
     except (OSError, TypeError, ValueError, KeyError, AttributeError, RecursionError, OverflowError):
         raise DamagedCheckpoint(f"{path}: not a file of a checkpoint") from None
+
+
+def read_entries(path: Path) -> tuple[dict[str, Any], dict[str, str], int]:
+    """What the header of a safetensors file says: of each tensor by name, of the file; and the first byte after it.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is none, or its tensors do not fill it. So are a TypeError, a KeyError and an AttributeError.
+    """
+    with path.open("rb") as file:
+        size, whole = int.from_bytes(file.read(_SIZE_BYTES), "little"), path.stat().st_size
+        if size > whole:
+            raise ValueError(size)
+        entries = json.loads(file.read(size))
+    metadata = entries.pop("__metadata__", {})
+    borders = [0, *sorted(border for entry in entries.values() for border in entry["data_offsets"])]
+    if borders[1::2] != borders[:-1:2] or borders[-1] != whole - _SIZE_BYTES - size:
+        raise ValueError("gaps, or bytes too many or too few")
+    return entries, metadata, _SIZE_BYTES + size
 
 
 def _parsed(slices: dict[str, Any], entries: dict[str, Any], first_byte: int) -> tuple[Shapes, FilePart]:

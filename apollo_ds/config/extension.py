@@ -54,7 +54,10 @@ def extend(folder: Path, run: str | None, before: Recipe, now: Recipe) -> None:
     try:
         verify(checkpoint, run)
     except DamagedCheckpoint as damage:
-        raise UserError(f"steps: {damage}, from which the run would go on; restore it") from None
+        raise UserError(
+            f"steps: {damage}, from which the run would go on; restore it, or remove {checkpoint}, and the one before "
+            "is looked at"
+        ) from None
     later = [step_of(other) for other in checkpoints_in(checkpoint.parent) if step_of(other) > step_of(checkpoint)]
     if later:
         _keep_end(folder, folder / f"ended-{max(later)}")
@@ -86,10 +89,10 @@ def _reason(folder: Path, before: Recipe, now: Recipe) -> str:
             f"with lr_schedule={new.learning_rate.policy} the learning rate of every step after the warm-up follows "
             f"from `steps`; branch off it with another schedule, branch_from={folder}@STEP lr_schedule=wsd, {elsewhere}"
         )
-    warm, would_warm = (round(recipe.warmup_fraction * recipe.steps) for recipe in (before, now))
+    (warm, _), (would_warm, of_steps) = old.warmup, new.warmup
     if warm != would_warm:
         return (
-            f"its warm-up took {warm:,} steps, and would take {would_warm:,}; give warmup_fraction={warm / now.steps!r}"
+            f"its warm-up took {warm:,} steps, and would take {would_warm:,}; give warmup_fraction={warm / of_steps!r}"
         )
     alike = steps_alike(old, new, before.steps)
     there = ", ".join(_steps(folder)) or "none"

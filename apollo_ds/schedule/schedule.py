@@ -94,6 +94,12 @@ class Schedule:
         return self._rates[number].origin
 
     @property
+    def warmup(self) -> tuple[int, int]:
+        """Steps of the first warm-up, and of the learning-rate curve that they are a part of."""
+        total = self._rates[self.stage_number(self.begins_at)].total
+        return round(self.learning_rate.warmup_fraction * total), total
+
+    @property
     def decays_from(self) -> int | None:
         """The first step at which a `wsd` schedule's learning rate is below its peak at the end of the run.
 

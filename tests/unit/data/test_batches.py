@@ -290,16 +290,11 @@ def test_one_block_and_one_token_are_enough(tmp_path: Path) -> None:
 
 def test_a_token_that_the_tokenizer_lacks_is_told_and_not_trained_on(text: Corpus) -> None:
     batches = source(text, "gpt2")
-    with (
-        patch.object(Corpus, "vocab_size", 1000),
-        pytest.raises(UserError, match=r"train\.bin: damaged: holds a token that the tokenizer lacks: restore it"),
-    ):
+    told = pytest.raises(UserError, match=r"train\.bin: damaged: holds a token that the tokenizer lacks: restore it")
+    with patch.object(Corpus, "vocab_size", 1000), told:
         global_batch(batches, 0, 60)
 
 
-@pytest.mark.parametrize("family", ["gpt2", "bert"])
-def test_a_batch_of_one_stand_in_has_tokens(text: Corpus, family: str) -> None:
-    """Of 15 held-out samples the second of two ranks has 7, and one that only keeps the number of batches the same."""
-    batches = list(source(text, family).validation_batches(15, 1, rank=1, world_size=2))
-    assert [bool((labels == IGNORED).all()) for _, _, labels in batches] == [False] * 7 + [True]
-    assert all(inputs.min() >= 0 for inputs, _, _ in batches)
+def test_a_batch_of_one_stand_in_has_tokens(text: Corpus) -> None:
+    *others, last = source(text, "gpt2").validation_batches(15, 1, rank=1, world_size=2)
+    assert len(others) == 7 and (last[2] == IGNORED).all() and last[0].min() >= 0
