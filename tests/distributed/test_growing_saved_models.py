@@ -127,3 +127,30 @@ def test_a_started_run_needs_the_saved_model_no_more(tmp_path: Path) -> None:
     assert len(losses(again)) == 8
     with pytest.raises(UserError, match=r"model: hf:.*no such folder"):
         tiny("llama", tmp_path / "other", **values)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "told"),
+    [
+        ({"rope_theta": 10_000.0}, "the source's rope_theta is 500.0, and growth keeps it; set model.rope_theta=500.0"),
+        ({"vocab_size": 301}, "the source's vocab_size is 300, and growth keeps it; set model.vocab_size=300"),
+        ({"max_position_embeddings": 64}, "the source's max_position_embeddings is 32, and growth keeps it"),
+        (
+            {"num_key_value_heads": 4},
+            "2 query heads share each head of keys and values, and keep doing so; set model.n",
+        ),
+        ({"tie_word_embeddings": True}, "the source's tie_word_embeddings is False, and growth keeps it"),
+        ({"num_layers": 3}, "4 layers cannot grow to 3"),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+def test_another_model_than_the_saved_one_is_told(sizes: dict[str, Any], told: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError) as refused:
+        grown("llama", tmp_path / "run", sizes)
+    assert f"method.source: hf:{given('llama')} cannot grow into the model: {told}" in str(refused.value)
+
+
+def test_a_saved_model_of_another_family_is_told(tmp_path: Path) -> None:
+    method = {"name": "upscale", "source": f"hf:{given('llama')}"}
+    with pytest.raises(UserError, match=r"the source's family is llama, and growth keeps it; set model.family=llama"):
+        tiny("gpt2", tmp_path / "run", method=method)
