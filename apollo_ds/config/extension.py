@@ -8,34 +8,40 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from apollo_ds.checkpoint.find import checkpoints_in, verify
+from apollo_ds.checkpoint.find import checkpoints_in, has_traces, verify
 from apollo_ds.checkpoint.manifest import DamagedCheckpoint, read_manifest, step_of
 from apollo_ds.checkpoint.prune import discard_from
 from apollo_ds.config.recipe import Recipe
 from apollo_ds.errors import UserError
-from apollo_ds.schedule.agreement import resumed, steps_alike, would_last_longer
+from apollo_ds.schedule.agreement import steps_alike, trained_alike
 from data_prep import files
 
 _KEPT = ("config.yaml", "metrics.jsonl", "report", "export")
 """What is kept of a run as it ended."""
 
 
-def check_extension(folder: Path, before: Recipe, now: Recipe) -> Path:
+def check_extension(folder: Path, before: Recipe, now: Recipe) -> Path | None:
     """The checkpoint in a run's folder from which it goes on under a recipe with more steps.
 
+    None where it has never saved one, so that it begins anew.
+
     Raises:
-        UserError: there is none; says why, and what to do.
+        UserError: none is on the way of the new plan; says why, and what to do.
     """
+    old, new = before.schedule(), now.schedule()
+    if old.source != new.source:
+        raise UserError(
+            f"steps: the run in {folder} goes on from where it started, and method.source is another now; give the one "
+            f"in {folder / _KEPT[0]}, or start another run with out=..."
+        )
+    if not has_traces(folder / "checkpoints"):
+        return None  # it begins anew
     for checkpoint in checkpoints_in(folder / "checkpoints"):
         try:
             course, step = read_manifest(checkpoint).course, step_of(checkpoint)
         except DamagedCheckpoint:
             continue
-        place = (step, course.stage_steps)
-        planned, wanted = before.schedule(), now.schedule()
-        if would_last_longer(planned, wanted, *place):
-            continue
-        if steps_alike(resumed(planned, *place), resumed(wanted, *place), step) == step:
+        if trained_alike(old, new, step, course.stage_steps):
             return checkpoint
     raise UserError(
         f"steps: the run in {folder} was started with {before.steps:,}, and cannot go on to {now.steps:,} as if it had "
@@ -51,6 +57,8 @@ def extend(folder: Path, run: str | None, before: Recipe, now: Recipe) -> None:
         OSError: the folder cannot be written to.
     """
     checkpoint = check_extension(folder, before, now)
+    if checkpoint is None:
+        return
     try:
         verify(checkpoint, run)
     except DamagedCheckpoint as damage:
@@ -97,8 +105,9 @@ def _reason(folder: Path, before: Recipe, now: Recipe) -> str:
     alike = steps_alike(old, new, before.steps)
     there = ", ".join(_steps(folder)) or "none"
     return (
-        f"the two part at step {alike:,}, and no checkpoint up to there is left (there are {there}); give the method's "
-        f"growths the steps that they had, branch off a checkpoint with branch_from={folder}@STEP, {elsewhere}"
+        f"the two part at step {alike:,}, and no checkpoint up to there is left (there are {there}); give growths, "
+        "where the method has any, the steps that they had, branch off a checkpoint with "
+        f"branch_from={folder}@STEP, {elsewhere}"
     )
 
 

@@ -2,16 +2,29 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from itertools import accumulate
+from itertools import accumulate, pairwise
 
 from apollo_ds.schedule.schedule import Schedule
 from apollo_ds.schedule.stage import GrowthRule, Stage
 
 
-def steps_alike(one: Schedule, other: Schedule, most: int) -> int:
-    """How many steps from the first on, at most `most`, are the same under both."""
+def trained_alike(old: Schedule, new: Schedule, step: int, stage_steps: Sequence[int]) -> bool:
+    """Whether a run under the old plan has taken the steps of the new one so far, when its stages had these lengths.
+
+    A stage that ends early may change learning rates, but only from there on.
+    """
+    ends = [end for end in accumulate(stage_steps) if end <= step]
+    parts = enumerate(pairwise([0, *ends, step]))
+    return not would_last_longer(old, new, step, stage_steps) and all(
+        steps_alike(ended_early(old, ends[:number]), ended_early(new, ends[:number]), last, first) >= last
+        for number, (first, last) in parts
+    )
+
+
+def steps_alike(one: Schedule, other: Schedule, most: int, first: int = 0) -> int:
+    """Up to which step, at most `most`, all from `first` on are the same under both."""
     most = min(most, one.total_steps, other.total_steps)
-    first = max(one.begins_at, other.begins_at)
+    first = max(first, one.begins_at, other.begins_at)
     alike: dict[tuple[int, int], bool] = {}
     for step in range(first, most):
         here, there = one.at(step), other.at(step)

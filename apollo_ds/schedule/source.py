@@ -13,6 +13,12 @@ HF = "hf:"
 """How the name of a model begins that `transformers` saved."""
 
 
+def _is_step_of(text: str, folder: Path, step: int) -> bool:
+    """Whether `RUN@STEP` means a step of a run, however the folder is spelled."""
+    named, separator, number = text.rpartition("@")
+    return bool(separator) and number.isdecimal() and int(number) == step and Path(named) == folder
+
+
 class SourceRun(BaseModel):
     """What a run must know of its source. It is part of the recipe in the run's own folder."""
 
@@ -36,7 +42,7 @@ class SourceRun(BaseModel):
 
     def is_named(self, text: str) -> bool:
         """Whether a recipe's text means it."""
-        return text in (str(self.folder), f"{self.folder}@{self.step}")
+        return Path(text) == self.folder or _is_step_of(text, self.folder, self.step)
 
     @property
     def cost(self) -> dict[str, Any]:
@@ -135,7 +141,7 @@ class BranchPoint(BaseModel):
 
     def is_named(self, text: str) -> bool:
         """Whether a recipe's text means it."""
-        return text == f"{self.folder}@{self.step}"
+        return _is_step_of(text, self.folder, self.step)
 
     @property
     def cost(self) -> dict[str, Any]:

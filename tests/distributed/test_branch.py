@@ -80,7 +80,7 @@ def test_a_branch_cut_short_goes_on_as_if_it_had_not_been(tmp_path: Path) -> Non
     assert files_of(cut, 16) == files_of(whole, 16)
     shutil.rmtree(cut.out / "checkpoints" / "step-16")
     shutil.rmtree(trunk)
-    again = run_of(tiny("gpt2", cut.out, **options))
+    again = run_of(tiny("gpt2", cut.out, **{**options, "branch_from": f"{trunk}/@06"}))  # however it is spelled
     assert again == cut
     assert files_of(again, 16) == files_of(whole, 16)
 

@@ -81,3 +81,22 @@ def test_what_cannot_be_extended(case: str, tmp_path: Path) -> None:
         assert expected in str(refused.value)
     assert (run.out / "config.yaml").read_bytes() == recorded
     assert files_of(run, 20)
+
+
+def test_a_run_from_another_source_is_not_extended(tmp_path: Path) -> None:
+    small = [
+        run_of(tiny("gpt2", tmp_path / str(seed), seed=seed, **{**WSD, "steps": 2, "method": "scratch"}))
+        for seed in (1, 2)
+    ]
+    model = {**small[0].model.model_dump(), "num_layers": 12}
+    first, second = ({"name": "upscale", "source": str(run.out)} for run in small)
+    run = run_of(tiny("gpt2", tmp_path / "run", model=model, **{**WSD, "method": first}))
+    with pytest.raises(UserError, match=r"steps: .* goes on from where it started, and method\.source is another now"):
+        RunFolder(run.out).check(tiny("gpt2", run.out, model=model, **{**LONGER, "method": second}))
+
+
+def test_a_run_that_never_saved_begins_anew(tmp_path: Path) -> None:
+    pool(2).run(train, tiny("gpt2", tmp_path / "run", **WSD), 3)
+    planned = run_of(tiny("gpt2", tmp_path / "planned", **LONGER))
+    extended = run_of(tiny("gpt2", tmp_path / "run", **LONGER))
+    assert losses(extended) == losses(planned)

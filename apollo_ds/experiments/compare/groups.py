@@ -140,11 +140,15 @@ def _recorded(what: str, first: RunHistory, other: RunHistory) -> tuple[Any, Any
     return first.recipe["data"], other.recipe["data"]
 
 
+_TRUNK = ("step", "layers", "shape", "seq_len", "depths", "position", "learning_rate")
+"""What trunks of one recipe have in common at the step that branches go on from."""
+
+
 def _without_seed(run: RunHistory) -> dict[str, Any]:
     recipe = {key: value for key, value in run.recipe.items() if key not in ("seed", "out")}
     point = recipe.get("branch_from")
     if point:  # seeds branch off runs of their own
-        recipe["branch_from"] = {key: point[key] for key in ("step", "layers", "shape", "seq_len")}
+        recipe["branch_from"] = {key: point[key] for key in _TRUNK if key in point}
     return recipe
 
 

@@ -1,6 +1,7 @@
 """Which runs go on from which, and what they cost together, the steps that they share counted once."""
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 from apollo_ds.experiments.history import Cost, RunHistory
 
@@ -37,10 +38,13 @@ def spent_together(runs: Sequence[RunHistory]) -> Cost:
 
 
 def _parts(run: RunHistory) -> Iterator[tuple[str, Cost, Cost]]:
-    """Which run has trained each part of the way: its identity, and what had been spent before and after."""
+    """The folder of the run that has trained each part of the way, and what had been spent before and after.
+
+    Two runs of one recipe have one identity, so that it tells nothing here.
+    """
     begin = Cost(0.0, 0, 0.0)
     for branch in run.branches:
         end = Cost(*(branch[f"shared_{key}"] for key in ("flops", "tokens", "seconds")))
-        yield branch["parent_run"], begin, end
+        yield str(Path(branch["parent"]).resolve()), begin, end
         begin = end
-    yield run.config.get("run") or str(run.folder.resolve()), begin, run.cost_at(run.steps[-1]["step"])
+    yield str(run.folder.resolve()), begin, run.cost_at(run.steps[-1]["step"])

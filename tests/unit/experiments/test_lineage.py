@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from histories import SECONDS_PER_TERAFLOP, TERA, write_run
 
+from apollo_ds.config.recorded import read_recorded, write_recorded
 from apollo_ds.experiments.compare.comparison import Comparison
 from apollo_ds.experiments.compare.lineage import lineage_remarks, spent_together
 from apollo_ds.experiments.history import RunHistory
@@ -91,3 +92,21 @@ def test_the_stages_of_a_branch_follow_those_of_the_other_run(tmp_path: Path) ->
     assert (stages[20], stages[21]) == (1, 1)
     read = {event["step"]: event["stage"] for event in RunHistory.read(tmp_path / "branch").steps}
     assert (read[10], read[20], read[21]) == (0, 1, 2)
+
+
+def test_two_runs_of_one_recipe_are_two(tmp_path: Path) -> None:
+    """Their identity does not say where they are, or how often they were evaluated."""
+    twins = [write_run(tmp_path / name, TRUNK, config={"run": "same"}) for name in ("one", "other")]
+    assert spent_together([RunHistory.read(folder) for folder in twins]).flops == pytest.approx(60 * TERA)
+
+
+def test_branches_off_trunks_of_other_recipes_are_apart(tmp_path: Path) -> None:
+    folders = []
+    for name, rate in (("fast", 3e-3), ("slow", 3e-4)):
+        trunk = write_run(tmp_path / name, TRUNK, config={"run": name}, learning_rate=rate)
+        folder = branch(tmp_path / f"after-{name}", trunk, 20, [(26.0, 3.2)])
+        recorded = read_recorded(folder / "config.yaml").model_dump(exclude_none=True)
+        recorded["recipe"]["branch_from"]["learning_rate"] = rate
+        write_recorded(folder / "config.yaml", recorded)
+        folders.append(folder)
+    assert len(Comparison.of(folders).groups) == 2
