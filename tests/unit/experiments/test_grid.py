@@ -181,7 +181,7 @@ def test_a_folder_of_another_recipe_is_refused_before_the_first_starts(tmp_path:
     first = Grid.read(write_grid(tmp_path)).cells[1]
     RunFolder(first.folder).create(load_recipe(tmp_path / "recipe.yaml", first.words))
     Grid.read(write_grid(tmp_path))
-    assert "was started with 20, and cannot go on to 40" in mistake(tmp_path, set={"steps": 40})
+    assert "this run was started with steps 20, not 10" in mistake(tmp_path, set={"steps": 10})
 
 
 VALUES = st.recursive(
