@@ -31,6 +31,7 @@ IN_WORDS = {
     "list_type": "must be a list",
     "model_attributes_type": "must be a mapping",
     "model_type": "must be a mapping",
+    "multiple_of": "must be a multiple of {multiple_of}",
     "none_required": "must be none",
     "path_type": "must be a path",
     "string_type": "must be text",

@@ -21,8 +21,7 @@ from apollo_ds.config.packaged import expanded
 from apollo_ds.config.source_model import sizes_of
 from apollo_ds.engine.options import EngineOptions
 from apollo_ds.errors import UserError
-from apollo_ds.methods import AnyMethod, Run
-from apollo_ds.methods._base import NAMED, named_by
+from apollo_ds.methods import NAMED, AnyMethod, Run, named_by
 from apollo_ds.models.families import AnyShape, family_of
 from apollo_ds.schedule.branch import begun_from, branched
 from apollo_ds.schedule.learning_rate import LearningRate, Policy

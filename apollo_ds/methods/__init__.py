@@ -9,7 +9,17 @@ from typing import Annotated, Any, Self
 from pydantic import BeforeValidator, model_validator
 
 from apollo_ds.by_name import ByName
-from apollo_ds.methods._base import GrowingMethod, MapName, Method, Modifier, Run, SamplerName, split_steps
+from apollo_ds.methods._base import (
+    NAMED,
+    GrowingMethod,
+    MapName,
+    Method,
+    Modifier,
+    Run,
+    SamplerName,
+    named_by,
+    split_steps,
+)
 from apollo_ds.schedule.learning_rate import Policy
 from apollo_ds.schedule.stage import Stage
 
@@ -88,6 +98,7 @@ AnyMethod = Annotated[Method, BY_METHOD, BeforeValidator(_options)]
 __all__ = [
     "BY_METHOD",
     "METHODS",
+    "NAMED",
     "AnyMethod",
     "Combination",
     "GrowingMethod",
@@ -97,5 +108,6 @@ __all__ = [
     "Run",
     "SamplerName",
     "find_methods",
+    "named_by",
     "split_steps",
 ]

@@ -95,7 +95,8 @@ def test_the_page_s_commands_do_what_it_says(folder: Path, capsys: pytest.Captur
     for recipe, layers in ((deeper, 18), (new, 18), (wider, 18)):
         (growth,) = (event for event in read_metrics(recipe.out / "metrics.jsonl") if event["event"] == "growth")
         assert (growth["from"], growth["to"]) == (12, layers)
-        assert growth["loss_after"] == pytest.approx(growth["loss_before"], abs=2e-2)  # bf16
+        bound = 2e-2 if recipe is wider else 0  # silent layers leave each number as it is; bf16 rounds wider ones
+        assert growth["loss_after"] == pytest.approx(growth["loss_before"], abs=bound)
     assert not any(event["event"] == "growth" for event in read_metrics(continued.out / "metrics.jsonl"))
     assert longer.out == deeper.out
     assert RunHistory.read(longer.out).final.step == 3000 // SMALLER

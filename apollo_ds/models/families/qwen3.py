@@ -78,10 +78,14 @@ class Qwen3(Llama):
 
         return Qwen3Config(**self._settings(shape))
 
-    def _saved_head_dim(self, saved: SavedConfig) -> dict[str, int]:
+    def own_sizes(self, saved: SavedConfig) -> dict[str, Any]:
+        """A Llama's, of a model all of whose layers see the whole sample."""
         kinds = saved.get("layer_types", [])
         if not isinstance(kinds, list) or any(kind != _WHOLE for kind in kinds):
             raise saved.refused("layer_types", kinds, f"{_WHOLE} in all layers")
+        return super().own_sizes(saved)
+
+    def _saved_head_dim(self, saved: SavedConfig) -> dict[str, int]:
         return {"head_dim": saved.whole("head_dim", 128)}
 
     def layer_parameters(self, shape: ModelShape) -> int:
