@@ -79,7 +79,7 @@ def print_plan(recipe: Recipe, console: Console) -> None:
     shown = ("#", "from", "steps", "layers", *changing, "trained", "depth", "cost", *(() if changing else ("share",)))
     for heading in shown:
         table.add_column(heading, justify="right", no_wrap=True)
-    table.add_column("function", no_wrap=True)
+    table.add_column("function", overflow="fold")  # it may name a value that a recipe needs
     full_step = total["scratch_flops"] / total["steps"]
     for stage in result["stages"]:
         table.add_row(

@@ -10,6 +10,7 @@ from typing import IO
 from apollo_ds.config.packaged import split_recipe
 from apollo_ds.errors import EXIT_HANG, EXIT_STOPPED, EXIT_USER_ERROR, RunFailed, Stopped, UserError
 from apollo_ds.ranks import RankOf
+from apollo_ds.training.faults.crash import leave_when_done
 from apollo_ds.training.faults.watchdog import Watchdog
 from apollo_ds.training.launch import End, Ranks, launch
 from apollo_ds.training.run import Outcome, prepare, run
@@ -19,18 +20,19 @@ _COMPLAINT = "apollo-ds: "
 
 
 def train_by_command(words: Sequence[str], ranks: int | None = None) -> int:
-    """Train on all ranks of this machine, or as the rank that this process already is; the exit code.
+    """Train on all ranks of this machine; the exit code. A process that is a rank already trains as that, and ends.
 
     Raises:
         UserError: something is wrong with the recipe, the data, the number of ranks or the run folder.
     """
     name, overrides = split_recipe(words)
     if _is_rank(ranks):
+        code = 0
         try:
             run(name, overrides)
         except Stopped:
-            return EXIT_STOPPED
-        return 0
+            code = EXIT_STOPPED
+        leave_when_done(code)
     chosen = Ranks.of_this_machine(ranks)
     watchdog = Watchdog("launcher")
     watchdog.start()

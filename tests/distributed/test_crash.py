@@ -75,3 +75,26 @@ def test_a_mistake_that_all_ranks_see_is_told_once_and_at_once(tmp_path: Path) -
     assert time.monotonic() - began < 40
     assert [rank.returncode for rank in ranks] == [EXIT_USER_ERROR] * 3
     assert "".join(printed).count("unknown key nosuch") == "".join(printed).count("\n") == 1
+
+
+_ABORTING = """
+import atexit, os, sys
+from apollo_ds.__main__ import main
+
+atexit.register(os.abort)
+main(["train", *sys.argv[1:]])
+"""
+
+
+def test_a_rank_that_is_done_does_not_wait_for_python_s_end(tmp_path: Path) -> None:
+    """In which threads of libraries abort a process now and then, and a finished run would have failed."""
+    recipe = tiny("gpt2", tmp_path / "run", method="scratch", steps=2, peak_flops=1e9)
+    done = subprocess.run(
+        [sys.executable, "-c", _ABORTING, write(recipe, tmp_path / "recipe.yaml")],
+        env={**environment(), "WORLD_SIZE": "1", "RANK": "0", "LOCAL_RANK": "0"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "finished" in done.stdout

@@ -1,6 +1,7 @@
-"""Ending a rank that has failed: first it says why, then it leaves without waiting for the others."""
+"""Ending a rank: one that has failed says why and does not wait for the others; one that is done leaves at once."""
 
 import os
+import sys
 from pathlib import Path
 from typing import NoReturn
 
@@ -21,3 +22,17 @@ def leave_at_once(error: Exception, console: RunConsole, folder: Path) -> NoRetu
         code = say_last_words(error, folder, has_joined=True)
     finally:
         os._exit(code)
+
+
+def leave_when_done(code: int) -> NoReturn:
+    """End a rank whose work is on disk, without Python's own end.
+
+    Threads of libraries may still run then, and one that meets an interpreter that is gone aborts the process: a
+    finished run would end with exit code 134.
+
+    Raises:
+        BrokenPipeError: nobody reads what it has said.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
