@@ -46,6 +46,7 @@ def main(folder: Path) -> None:
     sys.addaudithook(watch)
     from corpora import write_text
 
+    from apollo_ds import train
     from apollo_ds.__main__ import main as apollo
     from data_prep.__main__ import main as prep
 
@@ -63,7 +64,7 @@ def main(folder: Path) -> None:
     steps = ["steps=2", "eval_every=1", "eval_samples=8", "global_batch_size=4", "micro_batch_size=4"]
     recipe = ["data=text", "out=run", "method=scratch", *sizes, *steps]
     run(apollo, "plan", *recipe)
-    run(apollo, "train", *recipe)
+    train(*recipe)  # as a call: the command would end this process, which is a rank
     run(apollo, "export", "run", "model")
     Path("task").mkdir()
     for split in ("train", "dev"):
