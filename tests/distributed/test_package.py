@@ -1,6 +1,7 @@
 """What a wheel and a source distribution hold, and that the wheel works outside of the project, from any folder."""
 
 import os
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -44,8 +45,7 @@ def sdist(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def wheel(sdist: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Of the sdist, so that nothing may be missing there."""
     folder = tmp_path_factory.mktemp("unpacked")
-    with tarfile.open(sdist) as archive:
-        archive.extractall(folder, filter="data")
+    shutil.unpack_archive(sdist, folder)
     return build("wheel", next(folder.iterdir()), tmp_path_factory.mktemp("built") / "wheel")
 
 
