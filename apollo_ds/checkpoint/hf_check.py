@@ -11,7 +11,6 @@ from apollo_ds.data.same_tokenizer import check_same_tokenizer
 from apollo_ds.errors import UserError
 from apollo_ds.models.config_check import check_config
 from apollo_ds.models.families import family_of
-from apollo_ds.models.family import Family
 from apollo_ds.schedule.source import SourceModel
 
 
@@ -52,15 +51,12 @@ def _verify(folder: Path) -> None:
 
 
 def _odd_padding(source: SourceModel, config: Mapping[str, Any], text: Corpus) -> list[str]:
-    """Whether the model counts positions from a padding token that the text has as a token."""
-    family = family_of(source.shape)
-    if type(family).first_saved_row is Family.first_saved_row:
-        return []  # it counts from the first token
-    counts_from = family.first_saved_row(f"{family.embeddings[0]}.position_embeddings.weight", config)
-    if counts_from == text.manifest.tokenizer.pad:
+    """Whether the model leaves out a token of the text as it counts positions, because it takes it for padding."""
+    padding = family_of(source.shape).padding_before_positions(config)
+    if padding in (None, text.manifest.tokenizer.pad):
         return []
     return [
-        f"{source.folder / CONFIG}: pad_token_id is {counts_from}, which is no padding in {text.folder}; transformers "
+        f"{source.folder / CONFIG}: pad_token_id is {padding}, which is no padding in {text.folder}; transformers "
         "leaves it out where it counts positions, and training does not"
     ]
 

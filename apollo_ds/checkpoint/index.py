@@ -71,7 +71,7 @@ def read_entries(path: Path) -> tuple[dict[str, Any], dict[str, str], int]:
 
     Raises:
         OSError: it cannot be read.
-        ValueError: it is none, or its tensors do not fill it. So are a TypeError, a KeyError and an AttributeError.
+        ValueError, TypeError, KeyError, AttributeError, RecursionError: it is none, or its tensors do not fill it.
     """
     with path.open("rb") as file:
         size, whole = int.from_bytes(file.read(_SIZE_BYTES), "little"), path.stat().st_size

@@ -131,6 +131,10 @@ class Family(ABC):
         """
         return 0
 
+    def padding_before_positions(self, config: Mapping[str, Any]) -> int | None:
+        """The padding token that a model with this config.json leaves out as it counts positions, if it does so."""
+        return None
+
     def attention_types(self, shape: ModelShape) -> Sequence[str]:
         """The kind of attention at each position of the full depth; empty where all layers have the same.
 

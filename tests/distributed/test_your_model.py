@@ -1,4 +1,4 @@
-"""The page docs/your-model.md, with a hundredth of its steps on a model of a few thousand parameters."""
+"""The page docs/your-model.md, with a fiftieth of its steps on a model of a few thousand parameters."""
 
 import contextlib
 import re

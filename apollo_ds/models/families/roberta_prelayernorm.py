@@ -117,7 +117,11 @@ class RobertaPreLayerNorm(Family):
     def first_saved_row(self, name: str, config: Mapping[str, Any]) -> int:
         """That of the padding token, before which the class looks at none: training's row 0, which it does not use."""
         is_moved = name.endswith("position_embeddings.weight")
-        return SavedConfig(config, self.name).whole("pad_token_id", 1) if is_moved else 0
+        return self.padding_before_positions(config) if is_moved else 0
+
+    def padding_before_positions(self, config: Mapping[str, Any]) -> int:
+        """All positions are counted from its id."""
+        return SavedConfig(config, self.name).whole("pad_token_id", 1)
 
     def transform(self, model: Any, hidden: "Tensor") -> "Tensor":
         """A linear layer, GELU and a normalisation."""

@@ -67,3 +67,23 @@ def test_wsd_is_level_until_its_last_fifth() -> None:
 
 def test_constant_stays_at_the_peak_whatever_its_final_fraction() -> None:
     assert {rate("constant", final_fraction=0.1).at(step) for step in (100, 500, 999)} == {1e-3}
+
+
+@pytest.mark.parametrize(
+    ("policy", "decay", "final", "expected"),
+    [
+        ("wsd", 0.25, 0.0, 31),
+        ("wsd", 0.25, 0.5, 31),
+        ("wsd", 1.0, 0.0, 4),  # never level: below the peak right after the warm-up
+        ("wsd", 0.0, 0.0, None),
+        ("wsd", 0.25, 1.0, None),
+        ("constant", 0.25, 0.0, None),
+        ("cosine", 0.25, 0.0, None),
+    ],
+)
+def test_the_first_step_of_a_decay(policy: Policy, decay: float, final: float, expected: int | None) -> None:
+    rate = LearningRate(policy, 3e-4, warmup_fraction=0.1, final_fraction=final, decay_fraction=decay)
+    assert rate.decays_from(0, 40) == expected
+    assert rate.decays_from(100, 40) == (None if expected is None else 100 + expected)
+    if expected is not None:
+        assert [rate.at(step, 40) < 3e-4 for step in range(4, 40)] == [step >= expected for step in range(4, 40)]
