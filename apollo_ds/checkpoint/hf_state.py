@@ -50,7 +50,7 @@ class HfState:
             UserError: the files lack a parameter, or have one of another shape or a format that is not read here.
         """
         self.folder = files.folder
-        self.counters = Counters()
+        self.counters = Counters(optimizer=None)
         self._tensors = files.tensors
         self._weights = _matched(files, shape)
         self._open: dict[str, Any] = {}

@@ -16,7 +16,7 @@ from apollo_ds.growth.counters import Counters
 from apollo_ds.schedule.totals import Totals
 from data_prep import files
 
-FORMAT: Final = 3
+FORMAT: Final = 4
 """What a checkpoint's files hold. docs/upgrading.md says which versions write and read which format."""
 _UNHASHED = 2
 NAME = "manifest.json"
@@ -32,8 +32,9 @@ class Manifest(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
-    format: Literal[2, 3]
-    """Format 2, of earlier versions, has no hash of itself, so that damage to the manifest could go unnoticed."""
+    format: Literal[2, 3, 4]
+    """Earlier versions wrote 2, which has no hash of itself, so that damage to the manifest could go unnoticed, and 3,
+    which does not say whose moments it has: they are AdamW's."""
     course: Course
     totals: Totals
     counters: Counters
@@ -61,7 +62,7 @@ class Manifest(BaseModel):
         if min(counts) < 0:
             raise ValueError("a count below 0")
         if self.is_hashed and None in (self.metrics_hash, self.run):
-            raise ValueError("format 3 says of which run and metrics it is")
+            raise ValueError("from format 3 on it says of which run and metrics it is")
         return self
 
 

@@ -112,7 +112,7 @@ class WeightsOnly:
     """A saved state whose moments, and what else an optimizer remembers, are as if nothing had trained yet."""
 
     def __init__(self, state: SavedState) -> None:
-        self.counters = Counters()
+        self.counters = Counters(optimizer=None)
         self._state = state
         self.names, self.shape, self.release, self.close = state.names, state.shape, state.release, state.close
 

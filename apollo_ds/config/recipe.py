@@ -2,70 +2,22 @@
 
 from collections.abc import Mapping, Sequence
 from math import gcd
-from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import (
-    BeforeValidator,
-    Field,
-    NonNegativeInt,
-    PositiveInt,
-    ValidationInfo,
-    WithJsonSchema,
-    model_validator,
-)
+from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
 from apollo_ds.checked import Checked
 from apollo_ds.config.deepspeed import precision, settle, zero_stage
-from apollo_ds.config.packaged import expanded
-from apollo_ds.config.source_model import sizes_of
+from apollo_ds.config.values import Beta, BranchFrom, Folder, Fraction, InitFrom, Model, Seconds
+from apollo_ds.engine.optimizers import AdamW, AnyOptimizer
 from apollo_ds.engine.options import EngineOptions
 from apollo_ds.errors import UserError
-from apollo_ds.methods import NAMED, AnyMethod, Run, named_by
-from apollo_ds.models.families import AnyShape, family_of
+from apollo_ds.methods import AnyMethod, Run
+from apollo_ds.models.families import family_of
 from apollo_ds.schedule.branch import begun_from, branched
 from apollo_ds.schedule.learning_rate import LearningRate, Policy
 from apollo_ds.schedule.schedule import Schedule
-from apollo_ds.schedule.source import BranchPoint, Source
 from apollo_ds.schedule.stage import Stage
-
-Fraction = Annotated[float, Field(ge=0, le=1)]
-Beta = Annotated[float, Field(ge=0, lt=1)]
-Seconds = Annotated[float, Field(gt=0, le=1e9)]
-
-
-def _usable(path: Any) -> Any:
-    """The path with the meaning that a shell gives `~` at its beginning; no shell reads `out=~/runs`."""
-    if not isinstance(path, str | Path):
-        return path
-    try:
-        longest = max((len(part.encode()) for part in Path(path).parts), default=0)
-    except UnicodeEncodeError:
-        raise ValueError(f"{path!r} is not text of Unicode characters; give the folder another name") from None
-    if not str(path):
-        raise ValueError("is empty; name a folder")
-    if "\0" in str(path) or longest > _LONGEST_NAME:
-        raise ValueError(f"the name is too long, or has a NUL in it; give one of at most {_LONGEST_NAME} bytes")
-    return expanded(path)
-
-
-def _named(key: str) -> BeforeValidator:
-    """Reads what a key names by a text, with what `config.load` gives the validation as its context."""
-
-    def read(named: Any, info: ValidationInfo) -> Any:
-        return named_by(key, named, info)
-
-    return BeforeValidator(read)
-
-
-def _sizes(model: Any, info: ValidationInfo) -> Any:
-    """See `sizes_of`; the context of the validation knows what the run has recorded."""
-    reader: Any = info.context
-    return sizes_of(model, reader.sizes) if reader else sizes_of(model)
-
-
-_LONGEST_NAME = 255
-Folder = Annotated[Path, BeforeValidator(_usable)]
 
 _LONG_SAMPLE = 1024
 """Tokens. Longer samples mostly hold several documents."""
@@ -83,18 +35,18 @@ class Recipe(Checked):
     was: ClassVar[Mapping[str, Any]] = {"document_mask": False}
     """Values of keys that an older version did not record, where they differ from today's defaults."""
 
-    model: Annotated[AnyShape, BeforeValidator(_sizes)]
+    model: Model
     """The model at the end of the run: its sizes, or the name of what has them. That is a preset, such as `bert-base`,
     or `hf:` and the folder or hub name of a model that `transformers` saved, of which nothing else is taken. Both
     together are `{from: bert-base, num_layers: 24}`."""
     method: Annotated[AnyMethod, MAY_CHANGE_AHEAD]
     """How the model grows: a method's name, a mapping of its name and options, or a list: a method that makes the
     stages, and methods that change them, such as `[deep_jump, pld]`."""
-    init_from: Annotated[Source | None, _named("init_from"), WithJsonSchema(NAMED)] = None
+    init_from: InitFrom = None
     """Where the weights of the run's first model come from, in place of random ones: `RUN` or `RUN@STEP`, a run's
     folder and a step whose checkpoint it has; or `hf:MODEL`, a folder that `transformers` saved, or a name on its hub.
     Adam's moments and the learning rate begin anew, with a warm-up."""
-    branch_from: Annotated[BranchPoint | None, _named("branch_from"), WithJsonSchema(NAMED)] = None
+    branch_from: BranchFrom = None
     """The step of another run that this one goes on from, with all of its training state: `RUN@STEP`. The recipe is
     that of the whole run; its steps up to there have been taken, however it plans them. `steps` counts from the
     beginning of the other run."""
@@ -141,10 +93,13 @@ class Recipe(Checked):
     """The last part of the run, in which the `wsd` schedule decays."""
     final_lr_fraction: Annotated[Fraction, MAY_CHANGE_AHEAD] = 0.0
     """The learning rate at the end, as a part of the peak; not for `constant`."""
+    optimizer: AnyOptimizer = AdamW()
+    """What updates the weights: `adamw`, `muon`, or a mapping of a name and options, such as `{name: muon, momentum:
+    0.9}`."""
     weight_decay: float = Field(default=0.01, ge=0, le=1000)
-    """AdamW's, of matrices and embeddings; biases and normalisations have none."""
+    """Of matrices and embeddings, apart from the gradient; biases and normalisations have none."""
     adam_betas: tuple[Beta, Beta] = (0.9, 0.999)
-    """Decay rates of Adam's first and second moments, per step."""
+    """Decay rates of Adam's first and second moments, per step, of what Adam updates."""
     adam_epsilon: float = Field(default=1e-8, ge=1e-30, le=1)
     """What Adam adds to the square root of the second moment."""
     eval_every: Annotated[PositiveInt, MAY_CHANGE]
@@ -281,6 +236,7 @@ class Recipe(Checked):
             seed=self.seed,
             micro_batch=micro_batch,
             accumulation_steps=self.global_batch_size // (self.sample_groups(world_size) * micro_batch),
+            optimizer=self.optimizer,
             weight_decay=self.weight_decay,
             adam_betas=self.adam_betas,
             adam_epsilon=self.adam_epsilon,

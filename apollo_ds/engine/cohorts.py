@@ -38,13 +38,13 @@ class CohortCorrection:
     """Corrects each step of an AdamW for coordinates that are younger, or have another learning rate, than the rest.
 
     `masks` maps each flat tensor to the cohort number of its elements (uint8, same length); fill them, then call
-    `index`. `newest_learning_rate` is that of the last cohort; None for the same as all.
+    `index`. The learning rate of the last cohort is its group's `newest_lr`, where there is one. Muon's updates have no
+    age, and their rates are asked for (`rate`) before the step.
     """
 
     def __init__(self, births: tuple[int, ...], flats: list[Tensor]) -> None:
         self.births = births
         self.masks = {flat: torch.zeros(flat.shape, dtype=torch.uint8, device=flat.device) for flat in flats}
-        self.newest_learning_rate: float | None = None
         self._runs: dict[Tensor, list[_Run]] = {}
 
     def index(self) -> None:
@@ -60,7 +60,7 @@ class CohortCorrection:
         """
         if step % _STEPS_BETWEEN_LOOKS:
             return
-        group = adam.param_groups[0]
+        group = adam.param_groups[0]  # all groups have its betas, and their rates differ by a factor
         for flat, runs in self._runs.items():
             counter = int(adam.state[flat]["step"]) if runs else 0
             self._runs[flat] = [run for run in runs if not self._joins(flat, run, counter, group)]
@@ -68,7 +68,7 @@ class CohortCorrection:
     def _joins(self, flat: Tensor, run: _Run, counter: int, group: dict[str, Any]) -> bool:
         age = counter - self.births[run.cohort]
         is_young = self.births[run.cohort] > self.births[0] and group["betas"][1] ** age >= _NO_BIAS
-        if is_young or self._own_rate(run.cohort, group["lr"]) != group["lr"]:
+        if is_young or self._own_rate(run.cohort, group) != group["lr"]:
             return False
         members = self._members(flat, run)
         members.masked_fill_(members == run.cohort, 0)
@@ -79,15 +79,22 @@ class CohortCorrection:
         """Redo the update of the younger coordinates; to be called right after each of the optimizer's steps."""
         skipped = was_skipped(adam)
         for group in adam.param_groups:
+            if group.get("use_muon"):
+                continue
             for flat in group["params"]:
                 for run in self._runs.get(flat, ()):
-                    birth, own_rate = self.births[run.cohort], self._own_rate(run.cohort, group["lr"])
+                    birth, own_rate = self.births[run.cohort], self._own_rate(run.cohort, group)
                     if birth > self.births[0] or own_rate != group["lr"]:
                         _redo(flat, adam.state[flat], group, run, self._taken(flat, run, skipped), birth, own_rate)
 
-    def _own_rate(self, cohort: int, rate: float) -> float:
+    def rate(self, flat: Tensor, group: dict[str, Any]) -> float | Tensor:
+        """The learning rate of each element of a flat tensor, or of all where it is the same."""
+        rate, newest = float(group["lr"]), self._own_rate(len(self.births) - 1, group)
+        return rate if newest == rate else torch.where(self.masks[flat] == len(self.births) - 1, newest, rate)
+
+    def _own_rate(self, cohort: int, group: dict[str, Any]) -> float:
         is_newest = cohort == len(self.births) - 1
-        return self.newest_learning_rate if is_newest and self.newest_learning_rate is not None else rate
+        return float(group.get("newest_lr", group["lr"]) if is_newest else group["lr"])
 
     def _taken(self, flat: Tensor, run: _Run, skipped: Tensor | None) -> Tensor | None:
         """Which elements of a run get the new update (bool); None for all."""

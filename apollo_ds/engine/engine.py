@@ -17,10 +17,14 @@ from apollo_ds.engine.frozen_layers import FrozenLayers
 from apollo_ds.engine.gradient_norm import speed_up_plain_step, speed_up_zero_step, sum_of_squares
 from apollo_ds.engine.loss_scaling import LossScaling
 from apollo_ds.engine.malloc import keep_freed_memory, return_freed_memory
+from apollo_ds.engine.muon import MuonWithAdamW
+from apollo_ds.engine.optimizers import Muon
 from apollo_ds.engine.options import EngineOptions
+from apollo_ds.engine.parameter_groups import parameter_groups
 from apollo_ds.engine.placement import place_weights, share_of
 from apollo_ds.engine.processes import Processes
 from apollo_ds.engine.teardown import tear_down
+from apollo_ds.engine.whole_matrices import WholeMatrices
 from apollo_ds.growth.counters import Counters
 from apollo_ds.growth.stage_model import TrainableModel
 from apollo_ds.growth.state import ShardedState, Slice
@@ -61,13 +65,9 @@ class Engine:
         self.model, self.processes = model, processes
         self.seed = options.seed
         self.frozen_parameters = place_weights(model, options, processes, seed)
-        optimizer = torch.optim.AdamW(
-            _parameter_groups(model, options.weight_decay),
-            lr=0.0,
-            betas=options.adam_betas,
-            eps=options.adam_epsilon,
-            fused=True,
-        )
+        self.optimizer = options.optimizer.name
+        groups, kind = parameter_groups(model, options), options.optimizer
+        optimizer = MuonWithAdamW(groups, kind) if isinstance(kind, Muon) else torch.optim.AdamW(groups, fused=True)
         self.deepspeed: Any = deepspeed.initialize(model=model, optimizer=optimizer, config=options.config)[0]
         return_freed_memory()  # of what the weights were before, and before the moments take as much
         self._own_norm: Tensor | None = None
@@ -76,6 +76,11 @@ class Engine:
             speed_up_plain_step(self.deepspeed, self._norm)
         self.loss_scaling = LossScaling(self.deepspeed)
         layout.prime(self.deepspeed)
+        if isinstance(optimizer, MuonWithAdamW):
+            optimizer.rate_of = self._rate_of
+            optimizer.orthogonalise = WholeMatrices(
+                self.deepspeed, optimizer.muon, processes, options.precision
+            ).orthogonalise
         layout.set_adam_step(self.deepspeed, 0)
         skip_unless_finite(layout.adam(self.deepspeed), self._norm)
         self.births: tuple[int, ...] = (0,)
@@ -83,6 +88,9 @@ class Engine:
         self.frozen_layers = FrozenLayers(cache(self._slices_of_layer))
         layout.adam(self.deepspeed).register_step_pre_hook(lambda *_: self.frozen_layers.put_aside())
         layout.adam(self.deepspeed).register_step_post_hook(lambda *_: self._after_adam())
+
+    def _rate_of(self, flat: Tensor, group: dict[str, Any]) -> float | Tensor:
+        return self.cohorts.rate(flat, group) if self.cohorts else float(group["lr"])
 
     def _after_adam(self) -> None:
         if self.cohorts:
@@ -101,9 +109,9 @@ class Engine:
             keep_freed_memory()
         plan = plans[0]
         for group in layout.adam(self.deepspeed).param_groups:
-            group["lr"] = plan.learning_rate
+            group["lr"] = plan.learning_rate * group["lr_factor"]
+            group["newest_lr"] = plan.new_learning_rate * group["lr_factor"]
         if self.cohorts:
-            self.cohorts.newest_learning_rate = plan.new_learning_rate
             self.cohorts.begin_step(plan.step, layout.adam(self.deepspeed))
         trained = {layer for plan in plans for layer in plan.layer_map[plan.first_trained :]}
         self.frozen_layers.layers = set(range(self.model.unique_layers)) - trained
@@ -190,7 +198,7 @@ class Engine:
         slices |= {
             name: Slice(part.shape, part.start, dict(part.tensors)) for name, part in self.frozen_parameters.items()
         }
-        counters = Counters(layout.adam_step(self.deepspeed), self.births, self.loss_scaling.state())
+        counters = Counters(layout.adam_step(self.deepspeed), self.births, self.loss_scaling.state(), self.optimizer)
         return ShardedState(slices, counters)
 
     def _slices_of_layer(self, layer: int) -> list[layout.OwnedSlice]:
@@ -237,11 +245,3 @@ class Engine:
             tear_down(self.deepspeed)
             del self.deepspeed, self.model, self.loss_scaling, self.frozen_layers, self.cohorts, self.frozen_parameters
             return_freed_memory()
-
-
-def _parameter_groups(model: TrainableModel, weight_decay: float) -> list[dict[str, Any]]:
-    """Matrices and embeddings decay; biases and normalisations, which are vectors, do not."""
-    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    matrices = [parameter for parameter in trained if len(layout.full_shape(parameter)) > 1]
-    vectors = [parameter for parameter in trained if len(layout.full_shape(parameter)) <= 1]
-    return [{"params": matrices, "weight_decay": weight_decay}, {"params": vectors, "weight_decay": 0.0}]

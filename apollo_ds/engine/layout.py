@@ -4,7 +4,7 @@ At every ZeRO stage and precision, what a rank owns of a parameter is one contig
 which lies in one contiguous run of some fp32 tensor. Only where that tensor is differs (DeepSpeed 0.19.8).
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from mmap import MADV_HUGEPAGE, MAP_ANONYMOUS, MAP_PRIVATE, mmap
 from typing import Any
@@ -22,8 +22,8 @@ _FP32_BYTES = 4
 class OwnedSlice:
     """This rank's part of one parameter.
 
-    `tensors` maps weight, exp_avg, exp_avg_sq and, where there are several, cohort to views of shape (length,) into
-    the optimizer's own memory: elements start to start + length of the flattened parameter.
+    `tensors` maps weight, the moments that the optimizer has of it and, where there are several, cohort to views of
+    shape (length,) into the optimizer's own memory: elements start to start + length of the flattened parameter.
     """
 
     start: int
@@ -36,8 +36,24 @@ class OwnedSlice:
 
 
 @dataclass(frozen=True)
-class _Location:
-    """Elements start... of a parameter are elements offset ... offset + length of `flat`."""
+class FlatGroup:
+    """Parameters that the optimizer updates together, in order."""
+
+    parameters: Sequence[Tensor]
+    flat: Tensor
+    """This rank's part of them in fp32, as the optimizer sees it; without ZeRO a single parameter in its own shape."""
+    options: dict[str, Any]
+    """Those of the optimizer for them."""
+
+    @property
+    def moments(self) -> tuple[str, ...]:
+        """The names of what the optimizer remembers of each element: Muon has the first moment only."""
+        return MOMENTS[:1] if self.options.get("use_muon") else MOMENTS
+
+
+@dataclass(frozen=True)
+class Location:
+    """Elements start ... start + length of a flattened parameter are elements offset ... of `flat`."""
 
     start: int
     flat: Tensor
@@ -56,18 +72,30 @@ def is_replicated(engine: Any) -> bool:
     return engine.zero_optimization_stage() == 0
 
 
-def flat_tensors(engine: Any) -> list[Tensor]:
-    """The fp32 tensors that Adam updates on this rank, without empty ones."""
-    optimizer = engine.optimizer
+def flat_groups(engine: Any) -> list[FlatGroup]:
+    """What the optimizer updates at a time, in that order; the same on all ranks but for their parts."""
+    optimizer, options = engine.optimizer, adam(engine).param_groups
     if engine.zero_optimization_stage() == 3:
-        flats = list(optimizer.fp32_partitioned_groups_flat)
-    elif hasattr(optimizer, "single_partition_of_fp32_groups"):
-        flats = list(optimizer.single_partition_of_fp32_groups)
-    elif hasattr(optimizer, "fp32_groups_flat_partition"):
-        flats = list(optimizer.fp32_groups_flat_partition)
-    else:
-        flats = [parameter for group in adam(engine).param_groups for parameter in group["params"]]
-    return [flat for flat in flats if flat.numel()]
+        number_of = optimizer.sub_group_to_group_id
+        parts = zip(optimizer.fp16_groups, optimizer.fp32_partitioned_groups_flat, strict=True)
+        return [FlatGroup(parameters, flat, options[number_of[i]]) for i, (parameters, flat) in enumerate(parts)]
+    if hasattr(optimizer, "single_partition_of_fp32_groups"):
+        return list(map(FlatGroup, optimizer.bit16_groups, optimizer.single_partition_of_fp32_groups, options))
+    if hasattr(optimizer, "fp32_groups_flat_partition"):
+        return list(map(FlatGroup, optimizer.bf16_groups, optimizer.fp32_groups_flat_partition, options))
+    plain = isinstance(optimizer, torch.optim.Optimizer)
+    models = [group["params"] for group in options] if plain else optimizer.fp16_groups
+    masters = models if plain else optimizer.fp32_groups
+    return [
+        FlatGroup([parameter], master, group)
+        for parameters, flats, group in zip(models, masters, options, strict=True)
+        for parameter, master in zip(parameters, flats, strict=True)
+    ]
+
+
+def flat_tensors(engine: Any) -> list[Tensor]:
+    """The fp32 tensors that the optimizer updates on this rank, without empty ones."""
+    return [group.flat for group in flat_groups(engine) if group.flat.numel()]
 
 
 def full_shape(parameter: Tensor) -> tuple[int, ...]:
@@ -81,57 +109,47 @@ def owned_slices(engine: Any, cohorts: dict[Tensor, Tensor]) -> Iterator[tuple[s
     `cohorts` maps a flat tensor to the cohort of each of its elements, where there are several. The views are valid
     until the engine is closed; moments are there once `prime` has run.
     """
-    locations = _locations(engine)
+    places = locations(engine)
     state = adam(engine).state
+    moments = {parameter: group.moments for group in flat_groups(engine) for parameter in group.parameters}
     for name, parameter in engine.module.named_parameters():
         if not parameter.requires_grad:
             continue
-        location = locations.get(parameter)
+        keys, location = moments[parameter], places.get(parameter)
         if location is None:
-            nothing = {**dict.fromkeys((WEIGHT, *MOMENTS), torch.empty(0)), COHORT: torch.empty(0, dtype=torch.uint8)}
+            nothing = {**dict.fromkeys((WEIGHT, *keys), torch.empty(0)), COHORT: torch.empty(0, dtype=torch.uint8)}
             yield name, full_shape(parameter), OwnedSlice(0, nothing)
             continue
-        whole = {WEIGHT: location.flat.detach(), **{key: state[location.flat][key] for key in MOMENTS}}
+        whole = {WEIGHT: location.flat.detach(), **{key: state[location.flat][key] for key in keys}}
         if location.flat in cohorts:
             whole[COHORT] = cohorts[location.flat]
         tensors = {key: tensor.view(-1).narrow(0, location.offset, location.length) for key, tensor in whole.items()}
         yield name, full_shape(parameter), OwnedSlice(location.start, tensors)
 
 
-def _locations(engine: Any) -> dict[Tensor, _Location]:
-    optimizer = engine.optimizer
+def locations(engine: Any) -> dict[Tensor, Location]:
+    """Where this rank has its part of each parameter; without those of which it has none."""
+    optimizer, groups = engine.optimizer, flat_groups(engine)
     if engine.zero_optimization_stage() == 3:
         return _zero3_locations(optimizer)
-    if hasattr(optimizer, "single_partition_of_fp32_groups"):
-        return _fragment_locations(optimizer.bit16_groups, optimizer.single_partition_of_fp32_groups)
-    if hasattr(optimizer, "fp32_groups_flat_partition"):
-        return _fragment_locations(optimizer.bf16_groups, optimizer.fp32_groups_flat_partition)
-    if isinstance(optimizer, torch.optim.Optimizer):
-        return {
-            parameter: _Location(0, parameter, 0, parameter.numel())
-            for group in optimizer.param_groups
-            for parameter in group["params"]
-        }
-    return {
-        parameter: _Location(0, master, 0, master.numel())
-        for parameters, masters in zip(optimizer.fp16_groups, optimizer.fp32_groups, strict=True)
-        for parameter, master in zip(parameters, masters, strict=True)
-    }
+    if hasattr(optimizer, "single_partition_of_fp32_groups") or hasattr(optimizer, "fp32_groups_flat_partition"):
+        return _fragment_locations(groups)
+    return {group.parameters[0]: Location(0, group.flat, 0, group.flat.numel()) for group in groups}
 
 
-def _fragment_locations(groups: list[list[Tensor]], flats: list[Tensor]) -> dict[Tensor, _Location]:
+def _fragment_locations(groups: list[FlatGroup]) -> dict[Tensor, Location]:
     """ZeRO 1 and 2, and the bf16 optimizer: DeepSpeed notes on each parameter which fragment this rank has."""
-    locations = {}
-    for parameters, flat in zip(groups, flats, strict=True):
-        for parameter in parameters:
+    found = {}
+    for group in groups:
+        for parameter in group.parameters:
             fragment = parameter._hp_mapping  # type: ignore[attr-defined]
             if fragment is not None:
                 inside = fragment.hp_fragment_address
-                locations[parameter] = _Location(fragment.lp_fragment_address.start, flat, inside.start, inside.numel)
-    return locations
+                found[parameter] = Location(fragment.lp_fragment_address.start, group.flat, inside.start, inside.numel)
+    return found
 
 
-def _zero3_locations(optimizer: Any) -> dict[Tensor, _Location]:
+def _zero3_locations(optimizer: Any) -> dict[Tensor, Location]:
     """ZeRO 3: equal parts of every parameter, the last one padded."""
     locations = {}
     for parameters in optimizer.fp16_groups:
@@ -140,19 +158,19 @@ def _zero3_locations(optimizer: Any) -> dict[Tensor, _Location]:
             start = padded * optimizer._get_param_partition_rank(parameter)
             length = min(padded, parameter.ds_numel - start)
             if length > 0:
-                locations[parameter] = _Location(start, optimizer.fp32_partitioned_groups_flat[group], offset, length)
+                locations[parameter] = Location(start, optimizer.fp32_partitioned_groups_flat[group], offset, length)
     return locations
 
 
 @torch.no_grad()
 def prime(engine: Any) -> None:
-    """Create the state that torch's AdamW would create at its first step, at step 0, where there is none yet."""
+    """Create the state that the optimizer would create at its first step, at step 0, where there is none yet."""
     inner = adam(engine)
-    for flat in flat_tensors(engine):
-        if not inner.state.get(flat):
-            inner.state[flat] = {
-                "step": torch.zeros((), dtype=torch.float32, device=flat.device),
-                **{key: _zeros_like(flat) for key in MOMENTS},
+    for group in flat_groups(engine):
+        if group.flat.numel() and not inner.state.get(group.flat):
+            inner.state[group.flat] = {
+                "step": torch.zeros((), dtype=torch.float32, device=group.flat.device),
+                **{key: _zeros_like(group.flat) for key in group.moments},
             }
 
 

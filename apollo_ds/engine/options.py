@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from apollo_ds.engine.optimizers import Optimizer
+
 
 @dataclass(frozen=True)
 class EngineOptions:
@@ -15,6 +17,7 @@ class EngineOptions:
     """Samples that the rank processes at once when all layers run."""
     accumulation_steps: int
     """Micro-batches of that size in a step."""
+    optimizer: Optimizer
     weight_decay: float
     """Of matrices and embeddings; vectors do not decay."""
     adam_betas: tuple[float, float]
@@ -24,6 +27,10 @@ class EngineOptions:
     zero_stage: int
     deepspeed: Mapping[str, Any]
     """DeepSpeed's own configuration, with nothing in it left to the machine."""
+    block_lr_factor: float = 1.0
+    """What the learning rate is multiplied by for what lies in layers, at the depth that the engine trains."""
+    block_epsilon_factor: float = 1.0
+    """The same for `adam_epsilon`."""
 
     @property
     def config(self) -> dict[str, Any]:

@@ -8,7 +8,8 @@ from torch import Tensor
 from apollo_ds.engine import layout
 from apollo_ds.engine.engine import Engine
 from apollo_ds.engine.malloc import trim_after
-from apollo_ds.growth.counters import WEIGHT
+from apollo_ds.errors import UserError
+from apollo_ds.growth.counters import WEIGHT, Counters
 from apollo_ds.growth.state import Shape, State, StoredState, dtype_of, joined
 from apollo_ds.growth.weights_and_moments import StateMap
 
@@ -25,11 +26,17 @@ def load(engine: Engine, saved: StoredState) -> None:
     Raises:
         KeyError: the state lacks a parameter that the model needs.
         ValueError: a parameter's shape is not the model's.
+        UserError: another optimizer wrote it.
     """
+    if saved.counters.optimizer not in (None, engine.optimizer):
+        raise UserError(
+            f"optimizer: {saved.counters.optimizer} wrote the state that the run goes on from, and its moments are "
+            f"not {engine.optimizer}'s; use optimizer={saved.counters.optimizer}, or begin anew with init_from"
+        )
     engine.set_counters(saved.counters)
     for name, shape, part in engine.slices():
         _check_shape(name, saved.shape(name), shape)
-        for key in saved.counters.tensors:
+        for key in _kept(part, saved.counters):
             if layout.is_replicated(engine.deepspeed):
                 part.tensors[key].copy_(_read_together(engine, saved, name, key))
             else:
@@ -72,10 +79,9 @@ def grow(engine: Engine, state: State, growth: StateMap) -> None:
     last_use = {source: sources for sources, _ in groups for source in sources}
     for sources, targets in groups:
         for key in counters.tensors:
-            old = {source: _gather(engine, state, source, key) for source in sources}
-            for name, shape, part in targets:
-                if part is None and key != WEIGHT:
-                    continue
+            own = [target for target in targets if key in _kept(target[2], counters)]
+            old = {source: _gather(engine, state, source, key) for source in sources if own}
+            for name, shape, part in own:
                 new = growth.apply(name, key, old, state.counters)
                 if new is not None:
                     _write(engine, name, new, shape, part, key)
@@ -85,6 +91,14 @@ def grow(engine: Engine, state: State, growth: StateMap) -> None:
                     state.release(source, key)
             trim_after(_largest(targets))
     engine.start_from_restored()
+
+
+def _kept(part: layout.OwnedSlice | None, counters: Counters) -> list[str]:
+    """Which tensors of the state the engine has of a parameter, the same on all ranks.
+
+    One that is frozen has its weight only, and a matrix that Muon trains has one moment.
+    """
+    return [WEIGHT] if part is None else [key for key in counters.tensors if key in part.tensors]
 
 
 def _largest(targets: list[_Target]) -> int:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 WEIGHT, MOMENTS, COHORT = "weight", ("exp_avg", "exp_avg_sq"), "cohort"
+"""Muon's momentum is a mean of gradients, as `exp_avg` is; of a matrix that it trains there is no `exp_avg_sq`."""
 
 
 @dataclass(frozen=True)
@@ -16,6 +17,8 @@ class Counters:
 
     Where there are several cohorts, the state holds for each coordinate which one it belongs to."""
     loss_scaler: dict[str, float] = field(default_factory=dict)
+    optimizer: str | None = "adamw"
+    """Whose moments the state has; None where nothing has trained. Earlier versions knew AdamW alone."""
 
     @property
     def tensors(self) -> tuple[str, ...]:

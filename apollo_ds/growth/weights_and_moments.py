@@ -1,7 +1,7 @@
 """One growth of the training state: weights by the maps of depth and width, moments by the rule chosen."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import torch
@@ -84,10 +84,10 @@ class Growth:
         """What Adam's counters become."""
         if self.moments == "reset":
             births: tuple[int, ...] = (0, 0) if self.marks_new else (0,)
-            return Counters(adam_step=0, births=births, loss_scaler=old.loss_scaler)
+            return replace(old, adam_step=0, births=births)
         if self._new_is_young or self.marks_new:
             birth = old.adam_step if self._new_is_young else 0
-            return Counters(old.adam_step, (*old.births, birth), old.loss_scaler)
+            return replace(old, births=(*old.births, birth))
         return old
 
     @property

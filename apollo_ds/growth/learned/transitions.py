@@ -1,6 +1,6 @@
 """The growths into a learning stage and out of it, for `Engine.restore`: the optimizer starts anew at both."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from torch import Tensor
@@ -26,7 +26,7 @@ class IntoLearning:
 
     def counters(self, old: Counters) -> Counters:
         """A new optimizer's."""
-        return Counters(loss_scaler=old.loss_scaler)
+        return replace(old, adam_step=0, births=(0,))
 
     @cached_property
     def _sources(self) -> dict[str, tuple[str, ...]]:
@@ -52,4 +52,4 @@ class OutOfLearning:
 
     def counters(self, old: Counters) -> Counters:
         """A new optimizer's."""
-        return Counters(loss_scaler=old.loss_scaler)
+        return replace(old, adam_step=0, births=(0,))

@@ -145,7 +145,7 @@ def test_parts_are_slices_of_the_whole(
 
 def test_nothing_has_been_trained_yet(tmp_path: Path) -> None:
     state = state_of(saved(tmp_path, "gpt2"))
-    assert state.counters == Counters()
+    assert state.counters == Counters(optimizer=None)
     name = next(state.names())
     for moment in MOMENTS:
         assert not state.gather(name, moment, _CPU).any()

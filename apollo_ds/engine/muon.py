@@ -1,0 +1,80 @@
+"""Muon for matrices and AdamW for the rest, as one optimizer over the flat tensors of any ZeRO stage.
+
+DeepSpeed 0.19.8 has a Muon of its own. At ZeRO 1 to 3 it orthogonalises gradients before they are clipped, so that
+clipping shortens the update. It keeps whole momenta of a matrix that two ranks share, cannot scatter gradients at ZeRO
+3, and takes GPT-2's query, key and value for one matrix. This one does all of its work in `step`. So gradients are
+clipped before by their own norm at every stage, and a rank remembers the momentum of what it owns.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from deepspeed.runtime.zero.utils import ZERO_SUPPORTED_OPTIMIZERS
+from torch import Tensor
+
+from apollo_ds.engine.finite import was_skipped
+from apollo_ds.engine.optimizers import Muon
+
+Orthogonalise = Callable[[dict[Tensor, Tensor]], None]
+"""See `WholeMatrices.orthogonalise`."""
+RateOf = Callable[[Tensor, dict[str, Any]], float | Tensor]
+"""The learning rate of a flat tensor's elements, by the tensor and its group: one for all, or one for each."""
+
+
+class MuonWithAdamW(torch.optim.Optimizer):
+    """Groups with `use_muon` get Muon's update, all others that of a fused AdamW.
+
+    Of a matrix with gradient g the momentum m becomes b m + (1 - b) g, and the weights lose the learning rate times the
+    orthogonalised momentum, with `nesterov` that of b m + (1 - b) g of the new m; and times the decay before that.
+    `orthogonalise` and `rate_of` are set before the first step.
+    """
+
+    orthogonalise: Orthogonalise
+    rate_of: RateOf
+
+    def __init__(self, groups: list[dict[str, Any]], options: Muon) -> None:
+        """Of groups as `parameter_groups` makes them: all have lr, betas, eps and weight_decay."""
+        super().__init__(groups, {})
+        self.muon = options
+        others = [group for group in self.param_groups if not group["use_muon"]]
+        self._adamw = torch.optim.AdamW(others, fused=True) if others else None
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]
+        """Update the groups that `param_groups` has now: DeepSpeed leaves some of them there at a time."""
+        others = [group for group in self.param_groups if not group["use_muon"]]
+        if self._adamw is not None and others:
+            self._adamw.param_groups, self._adamw.state = others, self.state
+            self._adamw.found_inf = getattr(self, "found_inf", None)  # type: ignore[attr-defined]
+            self._adamw.step()
+        self._step_matrices([group for group in self.param_groups if group["use_muon"]])
+
+    def _step_matrices(self, groups: list[dict[str, Any]]) -> None:
+        skipped = was_skipped(self)
+        kept = 1.0 if skipped is None else 1.0 - skipped.float()
+        updates: dict[Tensor, Tensor] = {}
+        for group in groups:
+            for flat in group["params"]:
+                updates[flat] = self._momentum(flat, skipped, kept)
+        if not updates:
+            return
+        self.orthogonalise(updates)
+        for group in groups:
+            for flat in group["params"]:
+                rate = self.rate_of(flat, group) * kept
+                flat.mul_(1 - rate * group["weight_decay"]).sub_(updates[flat].mul_(rate))
+
+    def _momentum(self, flat: Tensor, skipped: Tensor | None, kept: float | Tensor) -> Tensor:
+        """Take a gradient into the momentum; returns what is to be orthogonalised, in the gradient's own memory."""
+        gradient = torch.zeros_like(flat) if flat.grad is None else flat.grad
+        if skipped is not None:
+            gradient.masked_fill_(skipped, 0.0)
+        state, beta = self.state[flat], self.muon.momentum
+        state["exp_avg"].lerp_(gradient, torch.as_tensor((1 - beta) * kept, device=flat.device))
+        state["step"].add_(kept)
+        return gradient.lerp_(state["exp_avg"], beta) if self.muon.nesterov else state["exp_avg"].clone()
+
+
+ZERO_SUPPORTED_OPTIMIZERS.append(MuonWithAdamW)
+"""Those under which DeepSpeed does not warn that they were not tested with ZeRO."""

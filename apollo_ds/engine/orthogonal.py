@@ -1,0 +1,67 @@
+"""The orthogonalisation of Muon (Jordan et al. 2024, https://kellerjordan.github.io/posts/muon).
+
+DeepSpeed and torch have it too, in a precision that the machine decides: bf16 where the hardware has it. Here it is the
+recipe's, so that a run in fp32 is one on every machine, on any number of ranks.
+"""
+
+from collections.abc import Iterator, Sequence
+from math import sqrt
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+_A, _B, _C = 3.4445, -4.7750, 2.0315
+"""Of the quintic iteration; they raise small singular values fastest, and end with all between about 0.7 and 1.2."""
+_LEAST_NORM = 1e-7
+AT_ONCE = 1 << 24
+"""So many elements are orthogonalised at a time, so that temporaries stay small."""
+
+
+def orthogonalised(matrices: Tensor, steps: int, dtype: torch.dtype) -> Tensor:
+    """U V^T of each of the matrices (count, rows, columns) with singular value decomposition U S V^T, nearly.
+
+    Computes in `dtype`, and returns it. A matrix of zeros stays one.
+    """
+    is_tall = matrices.shape[1] > matrices.shape[2]
+    wide = matrices.mT if is_tall else matrices
+    norms = torch.linalg.vector_norm(wide, dim=(1, 2), keepdim=True, dtype=torch.float32)
+    x = (wide / (norms + _LEAST_NORM)).to(dtype)
+    for _ in range(steps):
+        gram = x @ x.mT
+        x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=_B, alpha=_C), x, beta=_A)
+    return x.mT if is_tall else x
+
+
+def update_size(rows: int, columns: int, scale: Literal["match_adamw", "spectral"]) -> float:
+    """What an orthogonal update of a matrix with so many outputs (rows) and inputs (columns) is multiplied by.
+
+    `match_adamw` gives its elements the root mean square of an update of AdamW, about 0.2 (Liu et al. 2025, eq. 4).
+    """
+    return 0.2 * sqrt(max(rows, columns)) if scale == "match_adamw" else sqrt(max(1.0, rows / columns))
+
+
+def all_orthogonalised(matrices: Sequence[Tensor], steps: int, dtype: torch.dtype) -> list[Tensor]:
+    """`orthogonalised` of each of the matrices (rows, columns), those of one shape, transposed or not, together."""
+    by_shape: dict[tuple[int, ...], list[int]] = {}
+    for number, matrix in enumerate(matrices):
+        by_shape.setdefault(tuple(sorted(matrix.shape)), []).append(number)
+    found: dict[int, Tensor] = {}
+    for numbers in by_shape.values():
+        is_tall = [matrices[number].shape[0] > matrices[number].shape[1] for number in numbers]
+        wide = [matrices[n].mT if tall else matrices[n] for n, tall in zip(numbers, is_tall, strict=True)]
+        results = orthogonalised(torch.stack(wide), steps, dtype)
+        found |= {n: x.mT if tall else x for n, tall, x in zip(numbers, is_tall, results, strict=True)}
+    return [found[number] for number in range(len(matrices))]
+
+
+def chunked(sizes: Sequence[int], most: int) -> Iterator[slice]:
+    """Neighbours that come to at most so much together, or one that is larger by itself."""
+    first = total = 0
+    for number, size in enumerate(sizes):
+        if total and total + size > most:
+            yield slice(first, number)
+            first, total = number, 0
+        total += size
+    if sizes:
+        yield slice(first, len(sizes))
