@@ -80,14 +80,15 @@ def choose_checkpoint(folder: Path, run: str, processes: Processes, before: floa
     return None
 
 
-def source_state(source: Source | BranchPoint, key: str, processes: Processes) -> StoredState:
-    """The state of what a run starts from, with its moments where it has any, but not for `init_from`.
+def source_state(source: Source | BranchPoint, key: str, keeps_moments: bool, processes: Processes) -> StoredState:
+    """The state of what a run starts from, with its moments where it has any that are to be kept.
 
     All ranks together. Its files are open.
 
     Args:
         source: what the run starts from.
         key: the recipe's key that names it.
+        keeps_moments: whether the run goes on with them.
         processes: all ranks.
     Raises:
         UserError: it is damaged or gone, or a rank cannot open it; on every rank.
@@ -107,7 +108,7 @@ def source_state(source: Source | BranchPoint, key: str, processes: Processes) -
         if state is not None:
             state.close()
         raise UserError(complaint)
-    return WeightsOnly(state) if isinstance(state, SavedState) and key == "init_from" else state
+    return WeightsOnly(state) if isinstance(state, SavedState) and not keeps_moments else state
 
 
 def branch_checkpoint(point: BranchPoint, processes: Processes) -> Sound:

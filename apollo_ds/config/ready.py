@@ -20,7 +20,7 @@ from apollo_ds.data.demo import default_text_folder
 from apollo_ds.errors import UserError
 from apollo_ds.gpus import visible_gpus
 from apollo_ds.schedule.growable import check_growths
-from apollo_ds.schedule.source import BranchPoint, SourceModel, SourceRun
+from apollo_ds.schedule.source import BranchPoint, Source, SourceModel, SourceRun
 from apollo_ds.schedule.stage import Stage
 from data_prep.manifest import NAME
 
@@ -54,6 +54,7 @@ def check_ready(recipe: Recipe, ranks: int, is_prepared: bool = True) -> list[st
     _check_copies(recipe, ranks)
     stages = recipe.schedule().stages
     check_growths(stages)
+    _check_optimizer_of_source(recipe, stages)
     _check_operators(stages)
     if precision(recipe.deepspeed) == "fp16" and _is_on_cpu():
         raise UserError("deepspeed.fp16: is for GPUs, and this machine has none that it may use; use bf16 or fp32")
@@ -70,6 +71,28 @@ def check_ready(recipe: Recipe, ranks: int, is_prepared: bool = True) -> list[st
             odd = oddities_of_source(recipe, Corpus.open(recipe.data))
     RunFolder(recipe.out).check(recipe)
     return odd
+
+
+def changes_optimizer(recipe: Recipe, source: Source | BranchPoint) -> bool:
+    """Whether what a run starts from was trained with another optimizer, whose moments are of no use."""
+    return not isinstance(source, SourceModel) and source.optimizer != recipe.optimizer.name
+
+
+def _check_optimizer_of_source(recipe: Recipe, stages: Sequence[Stage]) -> None:
+    source, key = stages[0].source, key_of_source(recipe)
+    if source is None or key == "init_from" or not changes_optimizer(recipe, source):
+        return
+    assert not isinstance(source, SourceModel)
+    if key == "branch_from":
+        fix = "begin anew from its weights with init_from in place of branch_from"
+    elif stages[1].learned_growth or stages[1].growth.moments == "reset":
+        return
+    else:
+        fix = "let the moments begin anew with method.moments=reset"
+    raise UserError(
+        f"{key}: {source.name} was trained with {source.optimizer}, whose moments {recipe.optimizer.name} cannot use; "
+        f"{fix}, or use optimizer={source.optimizer}"
+    )
 
 
 def _check_operators(stages: Sequence[Stage]) -> None:

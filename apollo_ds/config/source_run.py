@@ -120,6 +120,7 @@ def read_source(text: str, load: Load, key: str = "method.source") -> SourceRun:
         spent=at.manifest.totals + at.before,
         frozen=final.frozen,
         document_mask=at.recipe.document_mask,
+        optimizer=at.recipe.optimizer.name,
     )
 
 
@@ -158,6 +159,7 @@ def read_branch(text: str, load: Load) -> BranchPoint:
         position=at.schedule.at(step).first_token + at.manifest.memory.skipped_tokens,
         ended=at.ended,
         learning_rate=at.schedule.at(step - 1).learning_rate,
+        optimizer=at.recipe.optimizer.name,
         seed=at.recipe.seed,
         train=at.recorded.train,
         tokenizer=at.recorded.tokenizer,

@@ -75,6 +75,7 @@ class Engine:
         if self._is_plain():
             speed_up_plain_step(self.deepspeed, self._norm)
         self.loss_scaling = LossScaling(self.deepspeed)
+        self._groups = layout.flat_groups(self.deepspeed)
         layout.prime(self.deepspeed)
         if isinstance(optimizer, MuonWithAdamW):
             optimizer.rate_of = self._rate_of
@@ -207,7 +208,7 @@ class Engine:
 
     def slices(self) -> Iterator[tuple[str, tuple[int, ...], layout.OwnedSlice]]:
         """Name, full shape and this rank's slice of each parameter that trains; see `layout.owned_slices`."""
-        return layout.owned_slices(self.deepspeed, self.cohorts.masks if self.cohorts else {})
+        return layout.owned_slices(self.deepspeed, self._groups, self.cohorts.masks if self.cohorts else {})
 
     def _distinct_slices(self) -> Iterator[tuple[str, tuple[int, ...], layout.OwnedSlice]]:
         for name, shape, part in self.slices():
@@ -243,5 +244,13 @@ class Engine:
         """Free everything the engine holds. A second call does nothing: a growth that failed has closed it already."""
         if hasattr(self, "deepspeed"):
             tear_down(self.deepspeed)
-            del self.deepspeed, self.model, self.loss_scaling, self.frozen_layers, self.cohorts, self.frozen_parameters
+            del (
+                self.deepspeed,
+                self.model,
+                self._groups,
+                self.loss_scaling,
+                self.frozen_layers,
+                self.cohorts,
+                self.frozen_parameters,
+            )
             return_freed_memory()

@@ -103,15 +103,18 @@ def full_shape(parameter: Tensor) -> tuple[int, ...]:
     return tuple(getattr(parameter, "ds_shape", parameter.shape))
 
 
-def owned_slices(engine: Any, cohorts: dict[Tensor, Tensor]) -> Iterator[tuple[str, tuple[int, ...], OwnedSlice]]:
+def owned_slices(
+    engine: Any, groups: Sequence[FlatGroup], cohorts: dict[Tensor, Tensor]
+) -> Iterator[tuple[str, tuple[int, ...], OwnedSlice]]:
     """Name, full shape and this rank's slice of each trainable parameter.
 
+    `groups` are the engine's `flat_groups`: in the midst of a step DeepSpeed has taken some away from the optimizer.
     `cohorts` maps a flat tensor to the cohort of each of its elements, where there are several. The views are valid
     until the engine is closed; moments are there once `prime` has run.
     """
-    places = locations(engine)
+    places = locations(engine, groups)
     state = adam(engine).state
-    moments = {parameter: group.moments for group in flat_groups(engine) for parameter in group.parameters}
+    moments = {parameter: group.moments for group in groups for parameter in group.parameters}
     for name, parameter in engine.module.named_parameters():
         if not parameter.requires_grad:
             continue
@@ -127,9 +130,9 @@ def owned_slices(engine: Any, cohorts: dict[Tensor, Tensor]) -> Iterator[tuple[s
         yield name, full_shape(parameter), OwnedSlice(location.start, tensors)
 
 
-def locations(engine: Any) -> dict[Tensor, Location]:
-    """Where this rank has its part of each parameter; without those of which it has none."""
-    optimizer, groups = engine.optimizer, flat_groups(engine)
+def locations(engine: Any, groups: Sequence[FlatGroup]) -> dict[Tensor, Location]:
+    """Where this rank has its part of each parameter of the groups; without those of which it has none."""
+    optimizer = engine.optimizer
     if engine.zero_optimization_stage() == 3:
         return _zero3_locations(optimizer)
     if hasattr(optimizer, "single_partition_of_fp32_groups") or hasattr(optimizer, "fp32_groups_flat_partition"):
@@ -137,7 +140,7 @@ def locations(engine: Any) -> dict[Tensor, Location]:
     return {group.parameters[0]: Location(0, group.flat, 0, group.flat.numel()) for group in groups}
 
 
-def _fragment_locations(groups: list[FlatGroup]) -> dict[Tensor, Location]:
+def _fragment_locations(groups: Sequence[FlatGroup]) -> dict[Tensor, Location]:
     """ZeRO 1 and 2, and the bf16 optimizer: DeepSpeed notes on each parameter which fragment this rank has."""
     found = {}
     for group in groups:

@@ -67,9 +67,10 @@ class WholeMatrices:
 
     def _matrices(self, engine: Any) -> dict[Tensor, list[_Matrix]]:
         """By flat tensor, all matrices of its group, also those of which this rank has no part."""
-        model, places = engine.module, layout.locations(engine)
+        model, everything = engine.module, layout.flat_groups(engine)
+        places = layout.locations(engine, everything)
         names = {parameter: name for name, parameter in model.named_parameters()}
-        groups = [group for group in layout.flat_groups(engine) if group.options.get("use_muon")]
+        groups = [group for group in everything if group.options.get("use_muon")]
         parameters = [parameter for group in groups for parameter in group.parameters]
         own = [(place.start, place.length) if (place := places.get(p)) else (0, 0) for p in parameters]
         parts = iter(self._of_all_ranks(own))

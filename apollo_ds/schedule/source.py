@@ -39,6 +39,8 @@ class SourceRun(BaseModel):
     """What of it had not trained in that stage, and has no moments."""
     document_mask: bool | None = None
     """Whether its tokens saw their own document alone; None where an earlier version wrote the record."""
+    optimizer: str = "adamw"
+    """Whose moments it has. Earlier versions knew AdamW alone."""
 
     def is_named(self, text: str) -> bool:
         """Whether a recipe's text means it."""
@@ -129,6 +131,8 @@ class BranchPoint(BaseModel):
     """The steps at which its stages had ended before they were done."""
     learning_rate: float
     """That of the step before."""
+    optimizer: str = "adamw"
+    """Whose moments it has. Earlier versions knew AdamW alone."""
     seed: int
     train: str | None
     """The hash of its training text; None where an earlier version wrote the folder."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from apollo_ds.checkpoint.choose import Choice, branch_checkpoint, source_state
 from apollo_ds.checkpoint.manifest import Manifest
 from apollo_ds.checkpoint.progress import LossMemory
-from apollo_ds.config.ready import key_of_source, oddities_of_source
+from apollo_ds.config.ready import changes_optimizer, key_of_source, oddities_of_source
 from apollo_ds.config.recipe import Recipe
 from apollo_ds.config.run_folder import RunFolder
 from apollo_ds.data.corpus import Corpus
@@ -82,11 +82,11 @@ def state_to_start_from(
     if source is None:
         return None
     odd = processes.on_first(lambda: oddities_of_source(recipe, text))
-    state = source_state(source, key_of_source(recipe), processes)
+    anew = isinstance(source, SourceModel) or recipe.init_from is not None or changes_optimizer(recipe, source)
+    state = source_state(source, key_of_source(recipe), not anew, processes)
     if isinstance(source, BranchPoint):
         say(f"go on from {source}")
     else:
-        anew = isinstance(source, SourceModel) or recipe.init_from is not None
         say(f"start from {source}{'; the moments of Adam begin anew' if anew else ''}")
     for sentence in odd:
         say(f"[yellow]{sentence}[/]")
