@@ -16,6 +16,7 @@ from rich.text import Text
 
 from apollo_ds.config.complaint import number
 from apollo_ds.config.recipe import Recipe
+from apollo_ds.engine.optimizers import OPTIMIZERS
 from apollo_ds.errors import UserError
 from apollo_ds.methods import METHODS
 from apollo_ds.models.families import FAMILIES, PRESETS, shape_classes
@@ -65,7 +66,7 @@ class Section:
 
 
 def sections() -> Iterator[Section]:
-    """The recipe's own keys, the sizes of a model, and the options of each method."""
+    """The recipe's own keys, the sizes of a model, and the options of each optimizer and method."""
     yield Section("A recipe", "", _keys(Recipe, "", Recipe.may_change()))
     sizes = ", ".join(f"`{name}` ({shape.num_layers} x {shape.hidden_size})" for name, shape in PRESETS.items())
     presets = f"Presets, with their layers and hidden size: {sizes}."
@@ -75,9 +76,11 @@ def sections() -> Iterator[Section]:
         own = [key for key in _keys(shape, "model.") if key.name.removeprefix("model.") not in ModelShape.model_fields]
         if own:
             yield Section(f"model of the family {name}", "", own)
-    for name, method in METHODS.items():
-        summary = " ".join((method.__doc__ or "").split("\n\n")[0].split())
-        yield Section(f"method {name}", summary, [key for key in _keys(method, "method.") if key.name != "method.name"])
+    for kind, classes in (("optimizer", OPTIMIZERS), ("method", METHODS)):
+        for name, found in classes.items():
+            summary = " ".join((found.__doc__ or "").split("\n\n")[0].split())
+            options = [key for key in _keys(found, f"{kind}.") if key.name != f"{kind}.name"]
+            yield Section(f"{kind} {name}", summary, options)
 
 
 def print_keys(word: str, console: Console) -> None:
@@ -177,7 +180,8 @@ def _default(schema: Mapping[str, Any], is_required: bool) -> str:
         return "empty"
     if "default" not in schema:
         return "depends"
-    return _value(schema["default"])
+    default = schema["default"]
+    return _value(default["name"] if isinstance(default, Mapping) else default)
 
 
 def _value(value: Any) -> str:

@@ -27,10 +27,11 @@ class MuonWithAdamW(torch.optim.Optimizer):
 
     Of a matrix with gradient g the momentum m becomes b m + (1 - b) g, and the weights lose the learning rate times the
     orthogonalised momentum, with `nesterov` that of b m + (1 - b) g of the new m; and times the decay before that.
-    `orthogonalise` and `rate_of` are set before the first step.
+    `orthogonalise` and `rate_of` are set once DeepSpeed has parted the parameters. It may take a step before, of
+    gradients of zero at a rate of zero.
     """
 
-    orthogonalise: Orthogonalise
+    orthogonalise: Orthogonalise | None = None
     rate_of: RateOf
 
     def __init__(self, groups: list[dict[str, Any]], options: Muon) -> None:
@@ -48,9 +49,10 @@ class MuonWithAdamW(torch.optim.Optimizer):
             self._adamw.param_groups, self._adamw.state = others, self.state
             self._adamw.found_inf = getattr(self, "found_inf", None)  # type: ignore[attr-defined]
             self._adamw.step()
-        self._step_matrices([group for group in self.param_groups if group["use_muon"]])
+        if self.orthogonalise is not None:
+            self._step_matrices([group for group in self.param_groups if group["use_muon"]], self.orthogonalise)
 
-    def _step_matrices(self, groups: list[dict[str, Any]]) -> None:
+    def _step_matrices(self, groups: list[dict[str, Any]], orthogonalise: Orthogonalise) -> None:
         skipped = was_skipped(self)
         kept = 1.0 if skipped is None else 1.0 - skipped.float()
         updates: dict[Tensor, Tensor] = {}
@@ -59,7 +61,7 @@ class MuonWithAdamW(torch.optim.Optimizer):
                 updates[flat] = self._momentum(flat, skipped, kept)
         if not updates:
             return
-        self.orthogonalise(updates)
+        orthogonalise(updates)
         for group in groups:
             for flat in group["params"]:
                 rate = self.rate_of(flat, group) * kept

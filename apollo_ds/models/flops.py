@@ -47,6 +47,12 @@ def parameters(shape: ModelShape, unique_layers: int) -> int:
     return family.embedding_parameters(shape) + layers + family.head_parameters(shape)
 
 
+def matrix_parameters(shape: ModelShape, layers: int) -> int:
+    """Those of so many layers that are matrices: all that a token is multiplied by there, which is half its FLOPs."""
+    family = family_of(shape)
+    return layers * (family.layer_flops(shape, 1) - family.attention_flops(shape, 1)) // 2
+
+
 def trainable_parameters(shape: ModelShape, unique_layers: int, frozen: Frozen = NOTHING_FROZEN) -> int:
     """Parameters that train."""
     family, trained = family_of(shape), parameters(shape, unique_layers)

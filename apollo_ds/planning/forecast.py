@@ -48,7 +48,7 @@ def forecast(recipe: Recipe, total: dict[str, Any], machine: Machine) -> dict[st
         "utilisation": machine.utilisation,
         "network_bytes_per_second": machine.network,
         "storage_bytes_per_second": machine.storage,
-        "checkpoint_bytes": max(checkpoint_bytes(stages, number) for number in range(len(stages))),
+        "checkpoint_bytes": max(checkpoint_bytes(recipe, stages, number) for number in range(len(stages))),
         "memory_bytes": {zero: figures["memory_bytes"] for zero, figures in by_zero.items()},
         "by_zero_stage": by_zero,
         "zero_stages": zero_stages(recipe, stages, ranks),
@@ -69,7 +69,8 @@ def _under(recipe: Recipe, zero: int, machine: Machine) -> dict[str, Any]:
     )
     sent = max(step_bytes(recipe, stage, zero, ranks) for stage in stages)
     growing = max((growth_bytes(recipe, stages, number, zero, ranks) for number in grown), default=None)
-    read = [2 * checkpoint_bytes(stages, number) for number in range(len(stages))]  # once for its hash, once to be used
+    # Once for its hash, and once to be used.
+    read = [2 * checkpoint_bytes(recipe, stages, number) for number in range(len(stages))]
     exchanged = [resume_bytes(recipe, stages, number, zero, ranks) for number in range(len(stages))]
     while_growing = max((growing_bytes(recipe, stages, number, zero, ranks) for number in grown), default=None)
     while_saving = max(saving_bytes(recipe, stages, number, zero, ranks) for number in range(len(stages)))

@@ -10,11 +10,11 @@ from apollo_ds.config.deepspeed import offloaded, precision
 from apollo_ds.config.recipe import Recipe
 from apollo_ds.models.families import family_of
 from apollo_ds.models.flops import parameters, trainable_parameters
+from apollo_ds.planning.optimizer_state import moment_bytes
 from apollo_ds.planning.traffic import checkpoint_bytes
 from apollo_ds.schedule.stage import Stage
 
 _FP32_BYTES = 4
-_STATE_BYTES = 12
 
 
 def starting_bytes(recipe: Recipe, stage: Stage, zero: int, ranks: int) -> float:
@@ -32,13 +32,13 @@ def growing_bytes(recipe: Recipe, stages: Sequence[Stage], number: int, zero: in
     The part is what the rank would write into a checkpoint; at ZeRO 0, too, each copies an equal share. Each tensor is
     then gathered whole on the device, in turn.
     """
-    captured = checkpoint_bytes(stages, number - 1) / ranks
+    captured = checkpoint_bytes(recipe, stages, number - 1) / ranks
     return captured + starting_bytes(recipe, stages[number], zero, ranks)
 
 
 def saving_bytes(recipe: Recipe, stages: Sequence[Stage], number: int, zero: int, ranks: int) -> float:
     """Of one rank while a checkpoint is written: a copy of its part of the state, since training goes on meanwhile."""
-    return checkpoint_bytes(stages, number) / ranks + _offloaded_bytes(recipe, stages[number], zero, ranks)
+    return checkpoint_bytes(recipe, stages, number) / ranks + _offloaded_bytes(recipe, stages[number], zero, ranks)
 
 
 def _largest_piece(stage: Stage) -> int:
@@ -55,7 +55,7 @@ def _offloaded_bytes(recipe: Recipe, stage: Stage, zero: int, ranks: int) -> flo
     trained = trainable_parameters(stage.shape, stage.unique_layers, stage.frozen)
     size = 0.0
     if zero >= 1 and "offload_optimizer" in parts:
-        size += (_STATE_BYTES + _FP32_BYTES) * trained / ranks
+        size += (2 * _FP32_BYTES * trained + moment_bytes(recipe, stage)) / ranks
     if zero >= 3 and "offload_param" in parts:
         size += number * parameters(stage.shape, stage.unique_layers) / ranks
     return size

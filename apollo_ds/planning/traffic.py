@@ -8,21 +8,24 @@ exchange besides, such as the gradient norm, is some bytes.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from math import gcd
 
 from apollo_ds.config.deepspeed import precision
 from apollo_ds.config.recipe import Recipe
 from apollo_ds.models.families import family_of
 from apollo_ds.models.flops import parameters, trainable_parameters
+from apollo_ds.models.frozen import NOTHING_FROZEN, Frozen
 from apollo_ds.models.shape import ModelShape
 from apollo_ds.planning.micro_batch import samples_at_once
+from apollo_ds.planning.optimizer_state import moment_bytes, momentum_only
 from apollo_ds.schedule.stage import Stage
 
-_STATE_BYTES = 12
-"""Of a parameter in a training state: its weight and Adam's two moments, in fp32."""
-_WEIGHT_BYTES, _COHORT_BYTES = 4, 1
+_WEIGHT_BYTES, _MOMENT_BYTES, _COHORT_BYTES = 4, 4, 1
+"""Of a parameter in a training state, which is in fp32."""
 _ALL_REDUCE = 2
 """How many times a ring passes on what it sums and then gathers."""
+_THERE_AND_BACK = 2
 
 
 def ring(size: float, ranks: int) -> float:
@@ -42,6 +45,10 @@ def step_bytes(recipe: Recipe, stage: Stage, zero: int, ranks: int) -> float:
     - ZeRO 2: (2 m + 1) T. They are all-reduced for each micro-batch.
     - ZeRO 3: m (2 P + T), see `_gathered`; more where layers run several times or their activations are checkpointed.
 
+    Muon's matrices of M weights in all take 2 M / N at ZeRO 3 on top, in fp32 unless the precision is bf16: the parts
+    of each go to one rank, in turn, and come back. At ZeRO 1 and 2 those do that lie across two shards, of which there
+    are fewer than ranks; they are not counted.
+
     Ranks that share samples also exchange tokens for heads, see `_exchanged`.
 
     Raises:
@@ -58,7 +65,9 @@ def step_bytes(recipe: Recipe, stage: Stage, zero: int, ranks: int) -> float:
         sums = _ALL_REDUCE if zero == 0 or _sums_everywhere(recipe) else 1
         numbers = sums * trained * (micro_batches if zero == 2 else 1) + (trained if zero else 0)
     exchanged = number * _exchanged(recipe, stage, depth, ranks)
-    return ring(number * numbers, ranks) + ring(exchanged, recipe.sequence_parallel)
+    updates = _THERE_AND_BACK * (2 if precision(recipe.deepspeed) == "bf16" else 4) * momentum_only(recipe, stage)
+    sent = number * numbers + (updates / ranks if zero == 3 else 0)
+    return ring(sent, ranks) + ring(exchanged, recipe.sequence_parallel)
 
 
 def _exchanged(recipe: Recipe, stage: Stage, depth: int, ranks: int) -> float:
@@ -129,14 +138,27 @@ def has_cohorts(stages: Sequence[Stage], number: int) -> bool:
 
 
 def growth_bytes(recipe: Recipe, stages: Sequence[Stage], number: int, zero: int, ranks: int) -> float:
-    """Bytes that a rank sends when a stage is entered by a growth: all of the old state is summed over all ranks.
+    """Bytes that a rank sends when a stage is entered by a growth: what it is made of is summed over all ranks.
 
-    2 x 12 bytes a parameter of the old model (13 with cohorts), trained or not, and what `spread_bytes` says.
+    That is 2 x 4 bytes a parameter of the old model, trained or not. On top of it 2 x 8 for the moments of those that
+    become trained ones (9 with cohorts; 4 fewer for Muon's matrices), and what `spread_bytes` says.
     """
-    old = stages[number - 1]
-    each = _STATE_BYTES + (_COHORT_BYTES if has_cohorts(stages, number - 1) else 0)
-    gathered = _ALL_REDUCE * each * parameters(old.shape, old.unique_layers)
-    return ring(gathered, ranks) + spread_bytes(recipe, stages[number], zero, ranks)
+    old, new = stages[number - 1], stages[number]
+    kept = _goes_on(old, new)
+    each = 2 * _MOMENT_BYTES + (_COHORT_BYTES if has_cohorts(stages, number - 1) else 0)
+    moved = each * trainable_parameters(old.shape, old.unique_layers, kept.frozen)
+    moved -= _MOMENT_BYTES * momentum_only(recipe, kept)
+    gathered = _ALL_REDUCE * (_WEIGHT_BYTES * parameters(old.shape, old.unique_layers) + moved)
+    return ring(gathered, ranks) + spread_bytes(recipe, new, zero, ranks)
+
+
+def _goes_on(old: Stage, new: Stage) -> Stage:
+    """The old stage, with that frozen of which nothing becomes trained."""
+    if not new.frozen.layers or old.learned_growth or new.learned_growth:
+        return replace(old, frozen=NOTHING_FROZEN)
+    used = {old_layer for layer, old_layer in enumerate(new.grown_from(old)) if layer not in new.frozen.layers}
+    unused = tuple(layer for layer in range(old.unique_layers) if layer not in used)
+    return replace(old, frozen=Frozen(unused, head=new.frozen.head))
 
 
 def resume_bytes(recipe: Recipe, stages: Sequence[Stage], number: int, zero: int, ranks: int) -> float:
@@ -147,7 +169,7 @@ def resume_bytes(recipe: Recipe, stages: Sequence[Stage], number: int, zero: int
     """
     stage = stages[number]
     frozen = parameters(stage.shape, stage.unique_layers) - _trained(stage)
-    joined = checkpoint_bytes(stages, number) if zero == 0 else _WEIGHT_BYTES * frozen
+    joined = checkpoint_bytes(recipe, stages, number) if zero == 0 else _WEIGHT_BYTES * frozen
     return ring(_ALL_REDUCE * joined, ranks) + spread_bytes(recipe, stage, zero, ranks)
 
 
@@ -163,15 +185,17 @@ def spread_bytes(recipe: Recipe, stage: Stage, zero: int, ranks: int) -> float:
     return ring(number * (trained if zero == 3 else everything + (trained if zero else 0)), ranks)
 
 
-def checkpoint_bytes(stages: Sequence[Stage], number: int) -> int:
+def checkpoint_bytes(recipe: Recipe, stages: Sequence[Stage], number: int) -> int:
     """Size of a checkpoint of a stage: 12 bytes a trained parameter (13 with cohorts), 4 a frozen one.
+
+    A matrix that Muon trains has 4 fewer.
 
     Manifests and the counters come to some kilobytes more.
     """
     stage = stages[number]
     frozen = parameters(stage.shape, stage.unique_layers) - _trained(stage)
-    each = _STATE_BYTES + (_COHORT_BYTES if has_cohorts(stages, number) else 0)
-    return each * _trained(stage) + _WEIGHT_BYTES * frozen
+    each = _WEIGHT_BYTES + (_COHORT_BYTES if has_cohorts(stages, number) else 0)
+    return each * _trained(stage) + moment_bytes(recipe, stage) + _WEIGHT_BYTES * frozen
 
 
 def _trained(stage: Stage) -> int:

@@ -5,10 +5,11 @@ from collections.abc import Collection, Sequence
 from apollo_ds.config.deepspeed import bucket_elements, offloaded, offloads, precision, with_zero_stage, zero_stage
 from apollo_ds.config.recipe import Recipe
 from apollo_ds.models.flops import parameters, trainable_parameters
+from apollo_ds.planning.optimizer_state import moment_bytes
 from apollo_ds.schedule.stage import Stage
 
 _WEIGHT_BYTES = 4
-_MOMENT_BYTES = 8
+_ADAM_BYTES = 8
 """Of a parameter in fp32, and of Adam's two moments."""
 
 
@@ -19,15 +20,18 @@ def state_bytes(
     ranks: int,
     bytes_a_number: int,
     on_host: Collection[str] = (),
+    moments: float | None = None,
 ) -> float:
     """Weights of all parameters, gradients and optimizer of the trained ones, on one rank.
 
     ZeRO 1 parts the optimizer, 2 gradients too, 3 weights too. `on_host` names what the host's memory holds, by
-    DeepSpeed's keys (`offloaded`): the optimizer from ZeRO 1 on, weights at 3.
+    DeepSpeed's keys (`offloaded`): the optimizer from ZeRO 1 on, weights at 3. `moments` is the size of all moments, if
+    it is not that of AdamW's.
     """
     weights, gradients = bytes_a_number * parameter_count, bytes_a_number * trained
     trains_in_place = zero_stage == 0 and bytes_a_number == _WEIGHT_BYTES  # else the optimizer has weights of its own
-    optimizer = (_MOMENT_BYTES if trains_in_place else _WEIGHT_BYTES + _MOMENT_BYTES) * trained
+    remembered = _ADAM_BYTES * trained if moments is None else moments
+    optimizer = remembered + (0 if trains_in_place else _WEIGHT_BYTES * trained)
     if zero_stage >= 1 and "offload_optimizer" in on_host:
         optimizer = 0
     if zero_stage >= 3 and "offload_param" in on_host:
@@ -48,7 +52,8 @@ def stage_bytes(recipe: Recipe, stage: Stage, zero: int, ranks: int) -> float:
     on_host, number = offloaded(recipe.deepspeed), _bytes_a_number(recipe)
     group = recipe.deepspeed.get("zero_optimization", {}).get("zero_hpz_partition_size", 1)
     copied = number * all_parameters / min(group, ranks) if zero == 3 and group > 1 else 0
-    return state_bytes(all_parameters, _trained(stage), zero, ranks, number, on_host) + copied
+    moments = moment_bytes(recipe, stage)
+    return state_bytes(all_parameters, _trained(stage), zero, ranks, number, on_host, moments) + copied
 
 
 def bucket_bytes(recipe: Recipe, stage: Stage, zero: int, ranks: int) -> int:

@@ -14,9 +14,10 @@ TOGETHER = [name for name in CONFIGURATIONS if name not in ("zero0-bf16", "zero1
 @pytest.mark.parametrize(
     ("configuration", "world_size"), [*((name, 1) for name in ALONE), *((name, 2) for name in TOGETHER)]
 )
-def test_identity_growth_is_exact(configuration: str, world_size: int) -> None:
+@pytest.mark.parametrize(("family", "optimizer"), [("bert", "adamw"), ("gpt2", "muon")])
+def test_identity_growth_is_exact(family: str, optimizer: str, configuration: str, world_size: int) -> None:
     method = {"name": "apollo", "layers": [3, 6], "grow_at": [0.9]}
-    recipe = tiny("bert", "unused", method=method, deepspeed=CONFIGURATIONS[configuration])
+    recipe = tiny(family, "unused", method=method, optimizer=optimizer, deepspeed=CONFIGURATIONS[configuration])
     plain, plain_state = pool(world_size).run(train_and_perhaps_rebuild, recipe, False)[0]
     rebuilt, rebuilt_state = pool(world_size).run(train_and_perhaps_rebuild, recipe, True)[0]
     assert plain == rebuilt

@@ -45,9 +45,9 @@ def trained(processes: Processes, recipe: Recipe, stop_after: int | None = None)
     return course
 
 
-def recipe_of(out: Path, deepspeed: dict[str, Any]) -> Recipe:
+def recipe_of(out: Path, deepspeed: dict[str, Any], **changes: Any) -> Recipe:
     """Two growths. Adam's epsilon is so great that an update depends on how large the gradient is."""
-    return tiny("gpt2", out, log_every=1, adam_epsilon=1e-2, learning_rate=0.03, deepspeed=deepspeed)
+    return tiny("gpt2", out, log_every=1, adam_epsilon=1e-2, learning_rate=0.03, deepspeed=deepspeed, **changes)
 
 
 def fp16(stage: int, power: int) -> dict[str, Any]:
@@ -77,10 +77,20 @@ def test_fp16_trains_as_fp32_does_whatever_the_scale(stage: int, in_fp32: Recipe
         assert growth["loss_before"] == growth["loss_after"]
 
 
-@pytest.mark.parametrize("stage", [1, 2, 3])
-def test_the_scale_goes_on_through_growths_as_if_there_were_none(stage: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize("stage", STAGES)
+def test_muon_trains_in_fp16_as_in_fp32(stage: int, tmp_path: Path) -> None:
+    half = recipe_of(tmp_path / "half", fp16(stage, power=6), optimizer="muon")
+    full = recipe_of(tmp_path / "full", {**zero(1), "gradient_clipping": 0.5}, optimizer="muon")
+    assert not any(pool(2).run(trained, half)[0].skipped)
+    pool(2).run(train, full)
+    for ours, theirs in zip(events(half, "step"), events(full, "step"), strict=True):
+        assert ours["loss"] == pytest.approx(theirs["loss"], abs=0.03)
+
+
+@pytest.mark.parametrize(("stage", "optimizer"), [(1, "adamw"), (2, "adamw"), (3, "adamw"), (1, "muon"), (3, "muon")])
+def test_the_scale_goes_on_through_growths_as_if_there_were_none(stage: int, optimizer: str, tmp_path: Path) -> None:
     """It begins far too high, so that a growth comes while it falls; later it rises and falls again."""
-    recipe = recipe_of(tmp_path / "run", fp16(stage, power=24))
+    recipe = recipe_of(tmp_path / "run", fp16(stage, power=24), optimizer=optimizer)
     course, *others = pool(2).run(trained, recipe)
     assert others == [course]
     assert course.skipped[:6] == [True] * 6

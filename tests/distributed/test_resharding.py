@@ -23,19 +23,19 @@ class Saved(NamedTuple):
     losses: torch.Tensor
 
 
-@pytest.fixture(scope="module", params=["map", "zero_new"])
+@pytest.fixture(scope="module", params=[("map", "adamw"), ("zero_new", "adamw"), ("zero_new", "muon")])
 def saved(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Saved:
-    return save("gpt2", request.param, tmp_path_factory.mktemp("saved"))
+    return save("gpt2", *request.param, tmp_path_factory.mktemp("saved"))
 
 
-@pytest.fixture(scope="module")
-def saved_in_fp32(tmp_path_factory: pytest.TempPathFactory) -> Saved:
-    return save("bert", "map", tmp_path_factory.mktemp("saved"))
+@pytest.fixture(scope="module", params=["adamw", "muon"])
+def saved_in_fp32(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Saved:
+    return save("bert", "map", request.param, tmp_path_factory.mktemp("saved"))
 
 
-def save(family: str, moments: str, folder: Path) -> Saved:
+def save(family: str, moments: str, optimizer: str, folder: Path) -> Saved:
     method = {"name": "apollo", "layers": [3, 6], "grow_at": [0.25], "moments": moments}
-    recipe = tiny(family, "unused", method=method, steps=40, deepspeed=zero(1))
+    recipe = tiny(family, "unused", method=method, optimizer=optimizer, steps=40, deepspeed=zero(1))
     return Saved(recipe, folder, torch.tensor(pool(2).run(save_and_go_on, recipe, folder, MORE)[0]))
 
 

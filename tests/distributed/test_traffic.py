@@ -77,6 +77,13 @@ def test_a_step_sends_what_the_plan_says(stage: int, precision: str, micro_batch
     check_step(recipe)
 
 
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("stage", [0, 3])
+def test_a_step_of_muon_sends_what_the_plan_says(stage: int, precision: str) -> None:
+    counts = check_step(tiny("llama", "unused", optimizer="muon", deepspeed=configured(stage, precision)))
+    assert bool(counts["all_to_all_single"]) == (stage == 3)
+
+
 @pytest.mark.parametrize("checkpointed", [False, True])
 @pytest.mark.parametrize("family", ["bert", "gpt2", "gpt_neox", "llama", "modernbert"])
 def test_ranks_that_share_samples_exchange_what_the_plan_says(family: str, checkpointed: bool) -> None:
@@ -142,19 +149,21 @@ def sent_in_a_growth(processes: Processes, recipe: Recipe, number: int) -> tuple
     return counts, captured
 
 
-@pytest.mark.parametrize("method", ["apollo", "mslt"])
+@pytest.mark.parametrize(("method", "optimizer"), [("apollo", "adamw"), ("apollo", "muon"), ("mslt", "adamw")])
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 @pytest.mark.parametrize("stage", [0, 1, 2, 3])
-def test_a_growth_sends_and_captures_what_the_plan_says(stage: int, precision: str, method: str) -> None:
+def test_a_growth_sends_and_captures_what_the_plan_says(
+    stage: int, precision: str, method: str, optimizer: str
+) -> None:
     """`mslt` freezes layers and makes cohorts."""
-    recipe = tiny("gpt2", "unused", method=method, deepspeed=configured(stage, precision))
+    recipe = tiny("gpt2", "unused", method=method, optimizer=optimizer, deepspeed=configured(stage, precision))
     stages = recipe.schedule().stages
     expected = growth_bytes(recipe, stages, 2, stage, RANKS)
     results = pool(RANKS).run(sent_in_a_growth, recipe, 2)
     for counts, _ in results:
         assert sent(counts, RANKS) == pytest.approx(expected, rel=0.02)
     captured = sum(size for _, size in results)
-    assert captured == pytest.approx(checkpoint_bytes(stages, 1), rel=0.001)
+    assert captured == pytest.approx(checkpoint_bytes(recipe, stages, 1), rel=0.001)
 
 
 def resumed(processes: Processes, recipe: Recipe, folder: Path) -> tuple[Counter[str], int]:
@@ -182,15 +191,15 @@ def resumed(processes: Processes, recipe: Recipe, folder: Path) -> tuple[Counter
     return counts, read
 
 
-@pytest.mark.parametrize("method", ["apollo", "mslt"])
+@pytest.mark.parametrize(("method", "optimizer"), [("apollo", "adamw"), ("mslt", "adamw"), ("mslt", "muon")])
 @pytest.mark.parametrize("stage", [0, 1, 2, 3])
-def test_a_resume_sends_and_reads_what_the_plan_says(stage: int, method: str, tmp_path: Path) -> None:
-    recipe = tiny("gpt2", "unused", method=method, deepspeed=configured(stage, "bf16"))
+def test_a_resume_sends_and_reads_what_the_plan_says(stage: int, method: str, optimizer: str, tmp_path: Path) -> None:
+    recipe = tiny("gpt2", "unused", method=method, optimizer=optimizer, deepspeed=configured(stage, "bf16"))
     stages = recipe.schedule().stages
     results = pool(RANKS).run(resumed, recipe, tmp_path)
     for counts, _ in results:
         assert sent(counts, RANKS) == pytest.approx(resume_bytes(recipe, stages, 1, stage, RANKS), rel=0.01)
-    size = checkpoint_bytes(stages, 1)
+    size = checkpoint_bytes(recipe, stages, 1)
     assert sum(read for _, read in results) == pytest.approx(size, rel=0.001)
     on_disk = sum(path.stat().st_size for path in tmp_path.rglob("*.safetensors"))
     assert size < on_disk < size + 50_000  # names and places of a tiny model's tensors take some kilobytes
@@ -201,16 +210,18 @@ def kept(processes: Processes, recipe: Recipe) -> int:
     engine = StageEngines(recipe, processes).build(recipe.schedule(), 0, initialised=True)
     flats = layout.flat_tensors(engine.deepspeed)
     weights = [getattr(parameter, "ds_tensor", parameter) for parameter in engine.model.parameters()]
-    tensors = {tensor.data_ptr(): tensor.nbytes for tensor in (*weights, *flats)}
+    moments = [moment for state in layout.adam(engine.deepspeed).state.values() for moment in state.values()]
+    tensors = {tensor.data_ptr(): tensor.nbytes for tensor in (*weights, *flats, *moments) if tensor.dim()}
     engine.close()
-    return sum(tensors.values()) + 2 * sum(flat.nbytes for flat in flats)
+    return sum(tensors.values())
 
 
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 @pytest.mark.parametrize("stage", [0, 1, 2, 3])
-def test_a_rank_keeps_what_the_plan_says(stage: int, precision: str) -> None:
+def test_a_rank_keeps_what_the_plan_says(stage: int, precision: str, optimizer: str) -> None:
     """Of weights and optimizer; gradients are there only while a step runs."""
-    recipe = tiny("gpt2", "unused", method="scratch", deepspeed=configured(stage, precision))
+    recipe = tiny("gpt2", "unused", method="scratch", optimizer=optimizer, deepspeed=configured(stage, precision))
     (only,) = recipe.schedule().stages
     number = 4 if precision == "fp32" else 2
     gradients = number * parameters(only.shape, only.unique_layers) / (RANKS if stage >= 2 else 1)

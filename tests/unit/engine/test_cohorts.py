@@ -28,7 +28,8 @@ def test_each_cohort_moves_as_under_an_adam_of_its_own_age(fused: bool, newest_r
         adam.state[joint][key][young] = 0
     correction = CohortCorrection((0, born), [joint])
     correction.masks[joint][young] = 1
-    correction.newest_learning_rate = newest_rate
+    if newest_rate is not None:
+        adam.param_groups[0]["newest_lr"] = newest_rate
     correction.index()
 
     alone = torch.nn.Parameter(joint.detach()[young].clone())
@@ -124,7 +125,7 @@ def test_a_cohort_joins_the_first_when_nothing_tells_them_apart(
     adam, correction = halves
     (parameter,) = adam.param_groups[0]["params"]
     adam.state[parameter]["step"].fill_(counter)
-    correction.newest_learning_rate = newest_rate
+    adam.param_groups[0]["newest_lr"] = newest_rate
     correction.begin_step(1999, adam)
     assert correction.masks[parameter].any()
     correction.begin_step(2000, adam)
@@ -143,10 +144,10 @@ def test_those_as_old_as_the_first_are_left_alone_once_their_rate_is_the_same() 
     parameter.grad = torch.randn(64)
     adam.step()
     before = parameter.detach().clone()
-    correction.newest_learning_rate = OPTIONS["lr"]
+    adam.param_groups[0]["newest_lr"] = OPTIONS["lr"]
     correction.correct(adam)
     assert torch.equal(parameter.detach(), before)
-    correction.newest_learning_rate = 0.0
+    adam.param_groups[0]["newest_lr"] = 0.0
     correction.correct(adam)
     assert not torch.equal(parameter.detach()[32:], before[32:])
     assert torch.equal(parameter.detach()[:32], before[:32])

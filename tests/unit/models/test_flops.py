@@ -1,9 +1,11 @@
 """The cost model against the real models and PyTorch's own counter."""
 
 import pytest
+from recipes import tiny
 
-from apollo_ds.models.families import PRESETS, family_of
-from apollo_ds.models.flops import parameters
+from apollo_ds.models.families import FAMILIES, PRESETS, family_of
+from apollo_ds.models.flops import matrix_parameters, parameters
+from apollo_ds.models.pretraining import skeleton
 
 
 @pytest.mark.parametrize(
@@ -16,6 +18,14 @@ from apollo_ds.models.flops import parameters
 )
 def test_parameters_of_the_presets(preset: str, layers: tuple[int, ...], expected: tuple[int, ...]) -> None:
     assert tuple(parameters(PRESETS[preset], count) for count in layers) == expected
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_matrices_of_the_layers_are_counted(family: str) -> None:
+    shape = tiny(family, "unused").model
+    model = skeleton(shape, 3)
+    matrices = [p.numel() for p in model.layers.parameters() if p.dim() > 1]
+    assert matrix_parameters(shape, 3) == sum(matrices)
 
 
 def test_bert_base_layer_is_the_published_size() -> None:

@@ -82,18 +82,19 @@ def test_a_growth_sums_all_of_the_old_state() -> None:
 
 
 def test_cohorts_are_a_byte_more_from_their_growth_on() -> None:
-    stages = bert_base("method.moments=zero_new").schedule().stages
+    recipe = bert_base("method.moments=zero_new")
+    stages = recipe.schedule().stages
     assert [has_cohorts(stages, number) for number in range(4)] == [False, True, True, True]
     assert [has_cohorts(bert_base().schedule().stages, number) for number in range(4)] == [False] * 4
-    assert checkpoint_bytes(stages, 3) == 13 * P
-    assert checkpoint_bytes(bert_base().schedule().stages, 3) == 12 * P
+    assert checkpoint_bytes(recipe, stages, 3) == 13 * P
+    assert checkpoint_bytes(bert_base(), bert_base().schedule().stages, 3) == 12 * P
 
 
 def test_what_is_frozen_is_saved_without_moments() -> None:
     recipe = bert_base("method=mslt", "method.moments=map")
     stages = recipe.schedule().stages
     everything, trained = P - 3 * 7_087_872, 3 * 7_087_872 + 622_650
-    assert checkpoint_bytes(stages, 2) == pytest.approx(12 * trained + 4 * (everything - trained), rel=1e-6)
+    assert checkpoint_bytes(recipe, stages, 2) == pytest.approx(12 * trained + 4 * (everything - trained), rel=1e-6)
 
 
 def test_a_resume_at_zero_0_shares_the_reading() -> None:
