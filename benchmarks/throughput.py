@@ -13,6 +13,7 @@ anything is compiled anew.
 saved in time, stage by stage.
 `ranks`: two ranks against one with the same global batch (CPU).
 `shallow`: one layer beside all on two ranks (CPU), at each ZeRO stage, and in the micro-batches that full depth needs.
+`optimizers`: a step with Muon beside one with AdamW, by the number of layers.
 `pieces`: parts of a step that have a way of their own here, beside the usual way (CPU).
 `profile`: what a step at depth 1 and at full depth spends its time on, with traces for chrome://tracing or Perfetto.
 
@@ -33,8 +34,8 @@ from typing import Any
 
 os.environ.setdefault("GOMP_SPINCOUNT", "0")
 
-PARTS = ("peak", "against", "depth", "schedule", "ranks", "shallow", "pieces", "profile")
-_ROUNDS = {"against": 9, "depth": 110}
+PARTS = ("peak", "against", "depth", "schedule", "ranks", "shallow", "optimizers", "pieces", "profile")
+_ROUNDS = {"against": 9, "depth": 110, "optimizers": 20}
 
 
 def main() -> None:
@@ -42,7 +43,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("parts", nargs="*", default=PARTS, metavar="PART", help=", ".join(PARTS))
     parser.add_argument("--settings", nargs="+", default=["bert-cpu", "gpt2-cpu"], metavar="SETTING")
-    parser.add_argument("--rounds", type=int, help=f"of against and depth; by default {_ROUNDS}")
+    parser.add_argument("--rounds", type=int, help=f"of against, depth and optimizers; by default {_ROUNDS}")
     parser.add_argument("--steps", type=int, default=240, help="of the whole schedule; a multiple of 40")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results", help="folder of the results")
     parser.add_argument("--rank-of", nargs=2, help=argparse.SUPPRESS)
@@ -105,6 +106,10 @@ def _measure(part: str, name: str, options: argparse.Namespace) -> dict[str, Any
         from speed import depths
 
         return depths.measure(setting, processes, options.rounds or _ROUNDS[part])
+    if part == "optimizers":
+        from speed import optimizers
+
+        return optimizers.measure(setting, processes, options.rounds or _ROUNDS[part])
     if part == "schedule":
         from speed import whole_schedule
 

@@ -17,7 +17,8 @@ def write(results: dict[str, Results], folder: Path) -> None:
     for name, measured in results.items():
         schedule = partial(_schedule, peak=measured.get("peak", {}).get("flops"))
         parts: dict[str, Callable[[Results], list[str]]] = {"against": _against, "depth": _depth, "schedule": schedule}
-        parts |= {"ranks": _ranks, "shallow": _shallow, "pieces": _pieces, "profile": _profile}
+        parts |= {"ranks": _ranks, "shallow": _shallow, "optimizers": _optimizers}
+        parts |= {"pieces": _pieces, "profile": _profile}
         lines += [f"## {name}", "", _described(name, measured["precision"]), ""]
         for part in filter(measured.get, parts):
             lines += [*parts[part](measured[part]), ""]
@@ -72,6 +73,25 @@ def _depth(found: Results) -> list[str]:
         f"{ratios['b']}. Graphs compiled after the warm-up: {found['compiled_after_warm_up']}.",
         "",
         *_table(["depth", "a", "b", "greatest distance from the line"], rows),
+    ]
+
+
+def _optimizers(found: Results) -> list[str]:
+    rows = [
+        [
+            layers,
+            *(f"{times[name] * 1000:,.0f} ms" for name in ("adamw", "muon")),
+            "{:.3f} ({:.3f} to {:.3f})".format(times["ratio"], *times["quartiles"]),
+        ]
+        for layers, times in found["layers"].items()
+    ]
+    where = ", on one core" if found["threads"] == 1 else ""
+    return [
+        f"A step of {found['samples']} samples with Muon beside one with AdamW{where}: medians of {found['rounds']} "
+        "rounds, and the median of each round's ratio with its quartiles. Newton-Schulz iterations take the same time "
+        "however many tokens a step has:",
+        "",
+        *_table(["layers", "AdamW", "Muon", "Muon / AdamW"], rows),
     ]
 
 

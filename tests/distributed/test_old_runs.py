@@ -3,7 +3,7 @@
 import json
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 import torch
@@ -18,18 +18,32 @@ from apollo_ds.engine.processes import Processes
 from apollo_ds.experiments.compare.comparison import Comparison
 from apollo_ds.training.run import make_trainer
 
-OLD = Path(__file__).parents[1] / "fixtures" / "format_2"
+FIXTURES = Path(__file__).parents[1] / "fixtures"
+TEXT = FIXTURES / "format_2" / "text"
 STEPS, STOPPED_AFTER = 20, 8
 
 
-@pytest.fixture(scope="module")
-def resumed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Recipe, list[bool]]:
-    """The old run in a folder of its own, gone on with to its end; whether each rank began with the state as saved."""
-    folder = tmp_path_factory.mktemp("old")
-    shutil.copytree(OLD / "run", folder / "run")
+class Resumed(NamedTuple):
+    """An old run in a folder of its own that has been gone on with to its end."""
+
+    old: Path
+    recipe: Recipe
+    began_as_saved: list[bool]
+    """Of each rank."""
+
+    def recorded(self, kind: str) -> list[dict[str, Any]]:
+        """What the version that wrote it recorded of one kind when nobody stopped it."""
+        lines = (self.old / "undisturbed" / "metrics.jsonl").read_text().splitlines()
+        return [event for event in map(json.loads, lines) if event["event"] == kind]
+
+
+@pytest.fixture(scope="module", params=[2, 3])
+def resumed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Resumed:
+    old, folder = FIXTURES / f"format_{request.param}", tmp_path_factory.mktemp("old")
+    shutil.copytree(old / "run", folder / "run")
     recorded = load_resolved(folder / "run" / "config.yaml")
-    recipe = recorded.model_copy(update={"out": folder / "run", "data": OLD / "text"})
-    return recipe, pool(2).run(go_on, recipe)
+    recipe = recorded.model_copy(update={"out": folder / "run", "data": TEXT})
+    return Resumed(old, recipe, pool(2).run(go_on, recipe))
 
 
 def go_on(processes: Processes, recipe: Recipe) -> bool:
@@ -46,18 +60,12 @@ def go_on(processes: Processes, recipe: Recipe) -> bool:
     return same
 
 
-def recorded(kind: str) -> list[dict[str, Any]]:
-    lines = (OLD / "undisturbed" / "metrics.jsonl").read_text().splitlines()
-    return [event for event in map(json.loads, lines) if event["event"] == kind]
+def test_it_begins_with_the_weights_moments_and_ages_that_were_saved(resumed: Resumed) -> None:
+    assert resumed.began_as_saved == [True, True]
 
 
-def test_it_begins_with_the_weights_moments_and_ages_that_were_saved(resumed: tuple[Recipe, list[bool]]) -> None:
-    _, same = resumed
-    assert same == [True, True]
-
-
-def test_it_goes_on_as_the_version_that_wrote_it_would_have(resumed: tuple[Recipe, list[bool]]) -> None:
-    recipe, _ = resumed
+def test_it_goes_on_as_the_version_that_wrote_it_would_have(resumed: Resumed) -> None:
+    recipe, recorded = resumed.recipe, resumed.recorded
     steps, expected = events(recipe, "step"), recorded("step")
     assert len(steps) == len(expected) == STEPS
     for key in ("step", "stage", "unique_layers", "depth", "seq_len", "tokens", "flops", "lr", "skipped_steps"):
@@ -69,9 +77,8 @@ def test_it_goes_on_as_the_version_that_wrote_it_would_have(resumed: tuple[Recip
     assert events(recipe, "eval")[-1]["loss"] == pytest.approx(recorded("eval")[-1]["loss"], rel=1e-3)
 
 
-def test_it_can_be_compared_with_runs_of_today(resumed: tuple[Recipe, list[bool]]) -> None:
-    recipe, _ = resumed
-    comparison = Comparison.of([OLD / "undisturbed", recipe.out])
+def test_it_can_be_compared_with_runs_of_today(resumed: Resumed) -> None:
+    comparison = Comparison.of([resumed.old / "undisturbed", resumed.recipe.out])
     old, new = (group.runs[0] for group in comparison.groups)
     assert old.finished and new.finished
     assert comparison.target is not None

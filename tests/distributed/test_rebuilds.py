@@ -28,9 +28,11 @@ def left_over(processes: Processes, recipe: Recipe) -> tuple[list[int], list[int
     return groups, threads, gone
 
 
-@pytest.mark.parametrize("stage", [0, 1, 2, 3])
-def test_an_engine_taken_down_leaves_nothing(stage: int) -> None:
-    recipe = tiny("bert", "unused", method="scratch", deepspeed=zero(stage, "bf16"))
+@pytest.mark.parametrize(
+    ("stage", "optimizer"), [(0, "adamw"), (1, "adamw"), (2, "adamw"), (3, "adamw"), (1, "muon"), (3, "muon")]
+)
+def test_an_engine_taken_down_leaves_nothing(stage: int, optimizer: str) -> None:
+    recipe = tiny("bert", "unused", method="scratch", optimizer=optimizer, deepspeed=zero(stage, "bf16"))
     for groups, threads, gone in pool(2).run(left_over, recipe):
         assert groups[-1] == groups[0]
         assert threads[-1] == threads[0]
