@@ -12,8 +12,13 @@ from rebuilding import engine_for
 from recipes import tiny, zero
 from runs import events, losses, train, train_with_interruptions, trained
 
+from apollo_ds.checkpoint.find import verify
+from apollo_ds.checkpoint.saved_state import SavedState
+from apollo_ds.config.ready import check_ready
 from apollo_ds.config.recipe import Recipe
+from apollo_ds.engine.optimizers import Muon
 from apollo_ds.engine.processes import Processes
+from apollo_ds.errors import UserError
 
 LIMIT = 0.5
 """Of the gradient's norm, so low that it is met."""
@@ -112,3 +117,50 @@ def test_each_group_of_parameters_has_its_learning_rate(tmp_path: Path) -> None:
         recipe = clipped("gpt2", tmp_path / factor, 1, steps=4, method="scratch", optimizer=options, weight_decay=0.0)
         moved = pool(2).run(moved_by_group, recipe)[0]
         assert [size < 1e-6 for size in moved] == [place == number for place in range(3)]
+
+
+def trained_with(optimizer: str, out: Path, **changes: Any) -> Recipe:
+    """Three layers for ten steps, or what `changes` say."""
+    sizes = {**tiny("gpt2", "unused").model.model_dump(), "num_layers": 3}
+    values = {
+        "model": sizes,
+        "method": "scratch",
+        "steps": 10,
+        "save_every": 5,
+        "keep_every": 5,
+        "optimizer": optimizer,
+    }
+    return tiny("gpt2", out, **{**values, **changes})
+
+
+def test_the_moments_of_another_optimizer_are_refused_or_begin_anew(tmp_path: Path) -> None:
+    source = trained_with("adamw", tmp_path / "source")
+    assert pool(2).run(train, source) == [None, None]
+    with pytest.raises(UserError, match="optimizer"):
+        check_ready(source.model_copy(update={"optimizer": Muon()}), 2)
+    with pytest.raises(UserError, match=r"branch_from: .* was trained with adamw, whose moments muon cannot use"):
+        check_ready(trained_with("muon", tmp_path / "branch", branch_from=f"{source.out}@5"), 2)
+
+    grown = {"name": "upscale", "source": str(source.out)}
+    six = {**source.model.model_dump(), "num_layers": 6}
+    kept = trained_with("muon", tmp_path / "kept", model=six, method={**grown, "moments": "map"})
+    with pytest.raises(UserError, match=r"method.source: .* with method.moments=reset, or use optimizer=adamw"):
+        check_ready(kept, 2)
+    anew = trained_with("muon", tmp_path / "anew", model=six, method=grown)
+    weights = trained_with("muon", tmp_path / "weights", init_from=str(source.out))
+    for recipe in (anew, weights):
+        check_ready(recipe, 2)
+        assert pool(2).run(train, recipe) == [None, None]
+        assert losses(recipe)[0] < losses(source)[0]
+        assert losses(recipe)[-1] < losses(recipe)[0]
+
+
+def test_a_checkpoint_says_which_optimizer_wrote_it(tmp_path: Path) -> None:
+    recipe = trained_with("muon", tmp_path / "run")
+    pool(2).run(train, recipe)
+    saved = SavedState(verify(recipe.out / "checkpoints" / "step-10"))
+    assert saved.counters.optimizer == "muon"
+    matrix = "model.transformer.h.0.attn.c_attn.weight"
+    assert saved.gather(matrix, "exp_avg", torch.device("cpu")).any()
+    assert not saved.gather(matrix, "exp_avg_sq", torch.device("cpu")).any()
+    assert saved.gather("model.transformer.wte.weight", "exp_avg_sq", torch.device("cpu")).any()
