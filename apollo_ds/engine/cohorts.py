@@ -68,7 +68,7 @@ class CohortCorrection:
     def _joins(self, flat: Tensor, run: _Run, counter: int, group: dict[str, Any]) -> bool:
         age = counter - self.births[run.cohort]
         is_young = self.births[run.cohort] > self.births[0] and group["betas"][1] ** age >= _NO_BIAS
-        if is_young or self._own_rate(run.cohort, group["lr"]) != group["lr"]:
+        if is_young or self._has_own_rate(run.cohort):
             return False
         members = self._members(flat, run)
         members.masked_fill_(members == run.cohort, 0)
@@ -86,8 +86,12 @@ class CohortCorrection:
                         _redo(flat, adam.state[flat], group, run, self._taken(flat, run, skipped), birth, own_rate)
 
     def _own_rate(self, cohort: int, rate: float) -> float:
-        is_newest = cohort == len(self.births) - 1
-        return self.newest_learning_rate if is_newest and self.newest_learning_rate is not None else rate
+        own = self.newest_learning_rate if self._has_own_rate(cohort) else None
+        return rate if own is None else own
+
+    def _has_own_rate(self, cohort: int) -> bool:
+        """Whether a cohort goes by a rate of its own, which may for a moment be that of all."""
+        return cohort == len(self.births) - 1 and self.newest_learning_rate is not None
 
     def _taken(self, flat: Tensor, run: _Run, skipped: Tensor | None) -> Tensor | None:
         """Which elements of a run get the new update (bool); None for all."""

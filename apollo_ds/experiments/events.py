@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import xxhash
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
 from apollo_ds.errors import UserError
 
@@ -112,8 +112,8 @@ class _Event(BaseModel):
 class _Step(_Event):
     step: PositiveInt
     stage: NonNegativeInt
-    unique_layers: PositiveInt
-    depth: PositiveFloat
+    unique_layers: NonNegativeInt
+    depth: NonNegativeFloat
     loss: float | None
     tokens: PositiveInt
     flops: PositiveFloat
@@ -130,7 +130,7 @@ class _Evaluation(_Event):
 class _Growth(_Event):
     step: NonNegativeInt
     """0 where a source's model grows before the first step."""
-    before: PositiveInt = Field(alias="from")
+    before: NonNegativeInt = Field(alias="from")
     to: PositiveInt
     loss_before: float | None
     loss_after: float | None

@@ -76,11 +76,17 @@ def branched(planned: Schedule, point: BranchPoint) -> Schedule:
 def _rest(planned: Schedule, number: int, point: BranchPoint) -> Stage:
     """What is left of the stage that the branch begins within."""
     stage, rule = planned.stages[number], planned.stages[number].growth
-    taken = point.step - planned.first_steps[number]
+    first = planned.first_steps[number]
+    taken = point.step - first
+    if number and rule.rewarm != "none" and rule.rewarm_to != 1:
+        raise UserError(
+            f"branch_from: step {point.step:,} lies after a growth from which on this recipe has another learning rate, "
+            f"by method.rewarm_to={rule.rewarm_to:g}; branch from step {first:,} or earlier, or give method.rewarm=none"
+        )
     if number and rule.rewarm != "none" and taken < rule.rewarm_steps:
         raise UserError(
             f"branch_from: step {point.step:,} lies where this recipe warms up its learning rate again after a growth; "
-            f"branch from step {planned.first_steps[number] + rule.rewarm_steps:,} or later, or give method.rewarm=none"
+            f"branch from step {first + rule.rewarm_steps:,} or later, or give method.rewarm=none"
         )
     return replace(
         stage,
