@@ -32,7 +32,7 @@ class Dpt(GrowingMethod):
     new_layers: NewLayers | None = None  # type: ignore[assignment]
     """What a new layer is: by default `random` from zero layers, and a `copy` from one."""
 
-    fitted: ClassVar[Collection[str]] = ("first_layers",)
+    stated: ClassVar[Collection[str]] = ("first_layers",)
 
     @property
     def lr_schedule(self) -> Policy:

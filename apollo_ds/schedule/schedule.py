@@ -171,7 +171,7 @@ class Schedule:
         scale, curve = self.stages[number].learning_rate_scale, self._rates[number]
         place = step - curve.origin
         rate = scale * self.learning_rate.at(place, curve.total)
-        growth = self._last_growth(number)
+        growth = self.last_growth(number)
         if growth == 0:
             return rate, None
         rule, since = self.stages[growth].growth, self.first_steps[growth]
@@ -181,7 +181,7 @@ class Schedule:
         other = scale * self.learning_rate.part_at(rule.rewarmed(steps), place, since - curve.origin, curve.total)
         return (other, None) if rule.rewarm == "all" else (rate, other)
 
-    def _last_growth(self, number: int) -> int:
+    def last_growth(self, number: int) -> int:
         """The stage with which the model of a stage began; one that goes on with it may have a warm-up of its own."""
         while number and self.stages[number].growth.rewarm == "none":
             if not self.stages[number].continues(self.stages[number - 1]):

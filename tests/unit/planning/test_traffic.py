@@ -100,7 +100,7 @@ def test_cohorts_are_a_byte_more_from_their_growth_on() -> None:
         (("method=stackbert",), False),
         (("method=ligo",), False),
     ],
-    ids=" ".join,
+    ids=str,
 )
 def test_a_checkpoint_has_cohorts_where_ages_or_rates_differ(overrides: tuple[str, ...], expected: bool) -> None:
     stages = bert_base(*overrides).schedule().stages
