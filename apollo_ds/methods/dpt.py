@@ -43,8 +43,8 @@ class Dpt(GrowingMethod):
         """See `Method`."""
         if "first_layers" in self.model_fields_set and self.first_layers != self._layers_alike_at_first(run):
             raise UserError(
-                f"method.first_layers: a {run.shape.family} of {self.first_layers} layers sees masks and their positions "
-                "only, so it would learn no more than how often tokens are; use 1"
+                f"method.first_layers: a {run.shape.family} of {self.first_layers} layers sees masks and their positions"
+                " only, so it would learn no more than how often tokens are; use 1"
             )
 
     def _layers_alike_at_first(self, run: Run) -> int:

@@ -40,8 +40,8 @@ def check_growth(old: Stage, new: Stage) -> None:
         new.grown_from(old)  # raises where it cannot
     if deepens and not old.unique_layers and rule.new_layers not in FRESH:
         raise UserError(
-            f"method.new_layers: {rule.new_layers} is made from an old layer, and the model grows from zero layers; use "
-            f"{' or '.join(FRESH)}"
+            f"method.new_layers: {rule.new_layers} is made from an old layer, and the model grows from zero layers; "
+            f"use {' or '.join(FRESH)}"
         )
     if deepens and rule.new_layers == "identity" and not family.is_pre_norm:
         raise UserError(

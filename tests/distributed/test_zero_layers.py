@@ -58,7 +58,9 @@ def test_what_it_records() -> None:
         *(GROWS_AT, 0, 6),
         *([-1] * 6, "random layers", "random"),
     ]
-    assert [(event["depth"], event["unique_layers"]) for event in events(recipe, "step")] == [(0, 0)] * 10 + [(6, 6)] * 10
+    assert [(event["depth"], event["unique_layers"]) for event in events(recipe, "step")] == [(0, 0)] * 10 + [
+        (6, 6)
+    ] * 10
     assert [event["depth"] for event in events(recipe, "eval")] == [0, 6]
     assert losses(recipe)[-1] < losses(recipe)[0]
     for step, number in ((5, 0), (20, 1)):
@@ -109,21 +111,18 @@ def test_a_run_that_was_killed_goes_on_to_the_bit(stage: int, stops: tuple[int, 
 
 
 @pytest.mark.parametrize(
-    "changes",
+    ("changes", "tolerance"),
     [
-        {"activation_checkpointing": True},
-        {"sequence_parallel": 2},
-        {"zero_by_stage": True, "deepspeed": zero(2)},
-        {"document_mask": True},
-        {"deepspeed": zero(1, "bf16")},
+        ({"activation_checkpointing": True}, 1e-4),
+        ({"sequence_parallel": 2}, 1e-4),
+        ({"zero_by_stage": True, "deepspeed": zero(2)}, 1e-4),
+        ({"deepspeed": zero(1, "bf16")}, 0.03),
     ],
     ids=str,
 )
-def test_other_ways_to_train_it(changes: dict[str, Any], tmp_path: Path) -> None:
+def test_other_ways_to_train_it_come_to_the_same(changes: dict[str, Any], tolerance: float, tmp_path: Path) -> None:
     recipe = run_of(recipe_of(tmp_path / "run", **changes))
-    same = "document_mask" not in changes
-    assert torch.allclose(torch.tensor(losses(recipe)), torch.tensor(losses(whole())), atol=0.03) or not same
-    assert [event["to"] for event in events(recipe, "growth")] == [6]
+    assert torch.allclose(torch.tensor(losses(recipe)), torch.tensor(losses(whole())), atol=tolerance, rtol=0)
 
 
 @pytest.mark.parametrize("family", ["llama", "qwen3", "gpt_neox", "modernbert", "roberta_prelayernorm"])
@@ -148,7 +147,7 @@ def test_a_branch_before_the_growth(tmp_path: Path) -> None:
     planned = run_of(recipe_of(tmp_path / "planned", **later))
     branch = run_of(recipe_of(tmp_path / "branch", **later, branch_from=f"{whole().out}@5"))
     assert files_of(branch, STEPS) == files_of(planned, STEPS)
-    with pytest.raises(UserError, match="branch_from: .* has no layers yet, and this recipe would make its 6 from layers"):
+    with pytest.raises(UserError, match=r"branch_from: .* has no layers yet, and this recipe would make its 6"):
         recipe_of(tmp_path / "scratch", method="scratch", branch_from=f"{whole().out}@5")
-    with pytest.raises(UserError, match="init_from: .* is not the run's first model, of 0 layers"):
+    with pytest.raises(UserError, match=r"init_from: .* is not the run's first model, of 0 layers"):
         recipe_of(tmp_path / "init", init_from=str(whole().out))

@@ -37,7 +37,10 @@ def recipe(tmp_path_factory: pytest.TempPathFactory) -> str:
         (("apollo", "rewarm_from=0.5"), "method.rewarm_from: 0.5 has no effect here"),
         (("apollo", "rewarm_to=1.3"), "method.rewarm_to: 1.3 has no effect here"),
         (("apollo", "rewarm=new", "rewarm_from=1"), "has no effect here"),
-        (("apollo", "rewarm=new", "rewarm_fraction=0", "rewarm_from=1", "rewarm_to=1.3"), "method.rewarm_from: 1.0 has no"),
+        (
+            ("apollo", "rewarm=new", "rewarm_fraction=0", "rewarm_from=1", "rewarm_to=1.3"),
+            "rewarm_from: 1.0 has no",
+        ),
         (("apollo", "rewarm=new", "rewarm_from=1.3", "rewarm_to=1.3", "rewarm_fraction=0.1"), "has no effect here"),
         (("apollo", "rewarm=new", "rewarm_to=0"), "method.rewarm_to: must be greater than 0"),
         (("apollo", "sampler=none", "shared_rate=0.5"), "method.shared_rate: 0.5 has no effect here"),

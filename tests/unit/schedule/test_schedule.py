@@ -93,7 +93,9 @@ def test_what_is_new_goes_from_one_part_of_the_rate_to_another_and_keeps_it_unti
     planned = schedule(policy="constant", rewarm="new", rewarm_fraction=0.01, rewarm_from=1, rewarm_to=1.3)
     rates = [planned.at(step).new_learning_rate for step in range(98, 400)]
     parts = (1.075, 1.15, 1.225, *[1.3] * 297)
-    assert rates == [pytest.approx(1.3e-3)] * 2 + [pytest.approx(1e-3 * part) for part in parts]  # 98, 99: the last one's
+    assert rates == [pytest.approx(1.3e-3)] * 2 + [
+        pytest.approx(1e-3 * part) for part in parts
+    ]  # 98, 99: the last one's
     assert {planned.at(step).learning_rate for step in range(10, 400)} == {1e-3}
     everything = schedule(policy="constant", rewarm="all", rewarm_fraction=0.01, rewarm_from=0.5, rewarm_to=0.9)
     assert [everything.at(step).learning_rate / 1e-3 for step in range(19, 25)] == pytest.approx(
