@@ -25,7 +25,7 @@ class Dpt(GrowingMethod):
 
     name: Literal["dpt"] = "dpt"
     first_layers: Literal[0, 1] = 0
-    """Layers before the growth. A masked model has 1, since without layers it would see no token but its own masks; a
+    """Layers before the growth. A masked model has 1, since without layers it would see a mask and its position only; a
     `modernbert`, whose first layer is unlike the others, has 1 beside that one."""
     grow_at: float = Field(default=0.8, gt=0, lt=1)
     """Fraction of the run at which the model grows; before the learning rate decays, as published."""
@@ -43,8 +43,8 @@ class Dpt(GrowingMethod):
         """See `Method`."""
         if "first_layers" in self.model_fields_set and self.first_layers != self._layers_alike_at_first(run):
             raise UserError(
-                f"method.first_layers: a {run.shape.family} of {self.first_layers} layers sees masks and their positions"
-                " only, so it would learn no more than how often tokens are; use 1"
+                f"method.first_layers: a {run.shape.family} without layers sees a mask and its position only, so that it "
+                "could learn no more than how often tokens are; use 1"
             )
 
     def _layers_alike_at_first(self, run: Run) -> int:

@@ -107,7 +107,7 @@ def test_zero_layers_of_a_masked_model_are_refused_where_a_user_asks_for_them(tm
     path.write_text(yaml.safe_dump({**tiny("bert", tmp_path / "run").plain(), "method": "scratch"}))
     load_recipe(str(path), ["method=dpt"])
     load_recipe(str(path), ["method=dpt", "method.first_layers=1"])
-    with pytest.raises(UserError, match=r"method\.first_layers: a bert of 0 layers sees masks .*; use 1$"):
+    with pytest.raises(UserError, match=r"method\.first_layers: a bert without layers sees a mask .*; use 1$"):
         load_recipe(str(path), ["method=dpt", "method.first_layers=0"])
     recorded = load_recipe(str(path), ["method=dpt"]).plain()  # it names the default, as each option
     assert recorded["method"]["first_layers"] == 0
