@@ -4,10 +4,19 @@ import json
 from collections.abc import Iterator
 from math import isclose
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import xxhash
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    model_validator,
+)
 
 from apollo_ds.errors import UserError
 
@@ -118,6 +127,12 @@ class _Step(_Event):
     tokens: PositiveInt
     flops: PositiveFloat
     seconds: PositiveFloat
+
+    @model_validator(mode="after")
+    def _runs_layers_that_are_there(self) -> Self:
+        if self.depth and not self.unique_layers:
+            raise ValueError("runs layers, and the model has none")
+        return self
 
 
 class _Evaluation(_Event):
