@@ -30,7 +30,7 @@ class Dpt(GrowingMethod):
     grow_at: float = Field(default=0.8, gt=0, lt=1)
     """Fraction of the run at which the model grows; before the learning rate decays, as published."""
     new_layers: NewLayers | None = None  # type: ignore[assignment]
-    """What a new layer is: by default `random` from zero layers, and a `copy` from one."""
+    """What a new layer is: by default `random` from zero layers, and a `copy` from one or from a `source`."""
 
     stated: ClassVar[Collection[str]] = ("first_layers",)
 
@@ -43,8 +43,8 @@ class Dpt(GrowingMethod):
         """See `Method`."""
         if "first_layers" in self.model_fields_set and self.first_layers != self._layers_alike_at_first(run):
             raise UserError(
-                f"method.first_layers: a {run.shape.family} without layers sees a mask and its position only, so that it "
-                "could learn no more than how often tokens are; use 1"
+                f"method.first_layers: a {run.shape.family} without layers sees a mask and its position only, so that "
+                "it could learn no more than how often tokens are; use 1"
             )
 
     def _layers_alike_at_first(self, run: Run) -> int:
@@ -55,7 +55,7 @@ class Dpt(GrowingMethod):
         target, alike = run.shape.num_layers, self._layers_alike_at_first(run)
         first = min(target, fewest_layers(run.shape) - 1 + alike) if alike else 0
         counts = sorted({first, target})
-        rule = self.growth_rule(run, new_layers=self.new_layers or ("copy" if first else "random"))
+        rule = self.growth_rule(run, new_layers=self.new_layers or ("copy" if first or self.source else "random"))
         return [
             self.stage(run, steps, layers, growth=rule)
             for layers, steps in zip(counts, split_steps(run.steps, [self.grow_at][: len(counts) - 1]), strict=True)

@@ -7,6 +7,7 @@ import pytest
 import yaml
 from planned import schedule, shape, stages
 from recipes import tiny
+from sources import half_as_deep
 
 from apollo_ds.config.load import load_recipe, resolve
 from apollo_ds.errors import UserError
@@ -39,6 +40,13 @@ def test_a_masked_model_has_a_layer_that_sees_more_than_masks(family: str) -> No
     assert layers(family) == layers(family, first_layers=1) == [(first, 320), (4, 80)]
     assert stages("dpt", family)[1].growth.new_layers == "copy"
     assert layers(family, of=shape(family, first)) == [(first, 400)]
+
+
+def test_a_source_takes_the_place_of_the_first_model_and_is_copied() -> None:
+    full = shape("gpt2", 8)
+    given = stages("dpt", "gpt2", of=full, source=half_as_deep(full))
+    assert [(stage.unique_layers, stage.steps) for stage in given] == [(4, 0), (8, 400)]
+    assert given[1].growth.new_layers == "copy"
 
 
 def test_one_layer_stacked_is_one_layer_interpolated() -> None:
