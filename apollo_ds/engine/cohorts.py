@@ -68,7 +68,7 @@ class CohortCorrection:
     def _joins(self, flat: Tensor, run: _Run, counter: int, group: dict[str, Any]) -> bool:
         age = counter - self.births[run.cohort]
         is_young = self.births[run.cohort] > self.births[0] and group["betas"][1] ** age >= _NO_BIAS
-        if is_young or self._own_rate(run.cohort, group) != group["lr"]:
+        if is_young or self._has_own_rate(run.cohort, group):
             return False
         members = self._members(flat, run)
         members.masked_fill_(members == run.cohort, 0)
@@ -89,12 +89,16 @@ class CohortCorrection:
 
     def rate(self, flat: Tensor, group: dict[str, Any]) -> float | Tensor:
         """The learning rate of each element of a flat tensor, or of all where it is the same."""
-        rate, newest = float(group["lr"]), self._own_rate(len(self.births) - 1, group)
-        return rate if newest == rate else torch.where(self.masks[flat] == len(self.births) - 1, newest, rate)
+        last = len(self.births) - 1
+        rate, newest = float(group["lr"]), self._own_rate(last, group)
+        return rate if newest == rate else torch.where(self.masks[flat] == last, newest, rate)
 
     def _own_rate(self, cohort: int, group: dict[str, Any]) -> float:
-        is_newest = cohort == len(self.births) - 1
-        return float(group.get("newest_lr", group["lr"]) if is_newest else group["lr"])
+        return float(group["newest_lr"] if self._has_own_rate(cohort, group) else group["lr"])
+
+    def _has_own_rate(self, cohort: int, group: dict[str, Any]) -> bool:
+        """Whether a cohort goes by a rate of its own, which may for a moment be that of all."""
+        return cohort == len(self.births) - 1 and group.get("newest_lr") is not None
 
     def _taken(self, flat: Tensor, run: _Run, skipped: Tensor | None) -> Tensor | None:
         """Which elements of a run get the new update (bool); None for all."""

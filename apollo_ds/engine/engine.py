@@ -111,7 +111,8 @@ class Engine:
         plan = plans[0]
         for group in layout.adam(self.deepspeed).param_groups:
             group["lr"] = plan.learning_rate * group["lr_factor"]
-            group["newest_lr"] = plan.new_learning_rate * group["lr_factor"]
+            newest = plan.new_learning_rate
+            group["newest_lr"] = None if newest is None else newest * group["lr_factor"]
         if self.cohorts:
             self.cohorts.begin_step(plan.step, layout.adam(self.deepspeed))
         trained = {layer for plan in plans for layer in plan.layer_map[plan.first_trained :]}

@@ -113,6 +113,7 @@ def _gather(engine: Engine, state: State, name: str, key: str) -> Tensor:
 
 
 def _write(engine: Engine, name: str, new: Tensor, shape: Shape, part: layout.OwnedSlice | None, key: str) -> None:
+    new = new if new.dim() else new.expand(shape)  # one value for all
     _check_shape(name, tuple(new.shape), shape)
     if part is None:
         engine.write_frozen(name, new)

@@ -4,10 +4,19 @@ import json
 from collections.abc import Iterator
 from math import isclose
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import xxhash
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    model_validator,
+)
 
 from apollo_ds.errors import UserError
 
@@ -112,12 +121,18 @@ class _Event(BaseModel):
 class _Step(_Event):
     step: PositiveInt
     stage: NonNegativeInt
-    unique_layers: PositiveInt
-    depth: PositiveFloat
+    unique_layers: NonNegativeInt
+    depth: NonNegativeFloat
     loss: float | None
     tokens: PositiveInt
     flops: PositiveFloat
     seconds: PositiveFloat
+
+    @model_validator(mode="after")
+    def _runs_layers_that_are_there(self) -> Self:
+        if self.depth and not self.unique_layers:
+            raise ValueError("runs layers, and the model has none")
+        return self
 
 
 class _Evaluation(_Event):
@@ -130,7 +145,7 @@ class _Evaluation(_Event):
 class _Growth(_Event):
     step: NonNegativeInt
     """0 where a source's model grows before the first step."""
-    before: PositiveInt = Field(alias="from")
+    before: NonNegativeInt = Field(alias="from")
     to: PositiveInt
     loss_before: float | None
     loss_after: float | None

@@ -9,9 +9,9 @@ from torch import Tensor
 from apollo_ds.models.axes import Dimensions
 from apollo_ds.models.families import FAMILIES
 from apollo_ds.models.fused import join, split
-from apollo_ds.models.layer_map import LayerMap, added
+from apollo_ds.models.layer_map import NO_LAYER, LayerMap, added
 from apollo_ds.rng import Stream, random_bits
-from apollo_ds.schedule.stage import NewLayers
+from apollo_ds.schedule.stage import FRESH, NewLayers
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,8 @@ class DepthMap:
     """New layer i is made from the old layer `layer_map[i]`.
 
     The first layer made from an old one is that old layer itself. With the map 0 0 1, positions 0 and 2 are old layers
-    and position 1 is new. `new_layers` says how new layers begin:
+    and position 1 is new. With `NO_LAYER` in its place a layer is made from nothing: it is new, and silent or random.
+    `new_layers` says how new layers begin:
     - copy: the same weights;
     - zero: the same, but what writes into the residual stream is zero: a pre-LN model's function does not change;
     - silent: as freshly initialised, but what writes into the residual stream is zero: the same for pre-LN;
@@ -50,7 +51,7 @@ class DepthMap:
     heads: int = 0
 
     def source(self, name: str) -> str:
-        """The old parameter that a new one is made from."""
+        """The old parameter that a new one is made from, where it is not made from nothing."""
         index = self.layer_index(name)
         return name if index is None else self.renamed(name, self.layer_map[index])
 
@@ -76,6 +77,18 @@ class DepthMap:
         index = self.layer_index(name)
         return index is not None and index in added(self.layer_map)
 
+    def is_from_nothing(self, name: str) -> bool:
+        """Whether the parameter belongs to a new layer that no old one is the source of."""
+        index = self.layer_index(name)
+        return index is not None and self.layer_map[index] == NO_LAYER
+
+    def weight_from_nothing(self, name: str) -> Tensor | None:
+        """The weight of a layer that is made from nothing: None to leave it as it was initialised, or one zero for all
+        of its elements, without dimensions.
+        """
+        is_silent = self.new_layers == "silent" and FAMILIES[self.family].is_residual_output(name)
+        return torch.zeros(()) if is_silent else None
+
     def weight(self, name: str, source: Tensor) -> Tensor | None:
         """The new weight from the old one; None to leave it as it was initialised."""
         if not self.is_new(name):
@@ -86,7 +99,7 @@ class DepthMap:
             return torch.zeros_like(source)
         if self.new_layers == "zero":
             return source
-        if self.new_layers in ("silent", "random"):
+        if self.new_layers in FRESH:
             return None
         family = FAMILIES[self.family]
         if family.is_normalisation(name) or source.dim() == 1:

@@ -5,12 +5,12 @@ from apollo_ds.growth.learned import operator_of
 from apollo_ds.growth.learned.transitions import IntoLearning, OutOfLearning
 from apollo_ds.growth.weights_and_moments import StateMap
 from apollo_ds.models.families import family_of
-from apollo_ds.schedule.stage import Stage
+from apollo_ds.schedule.stage import FRESH, Stage
 
 
 def needs_initial_values(stage: Stage) -> bool:
     """Whether growing into a stage leaves parameters as they were initialised."""
-    return stage.learned_growth is not None or stage.growth.new_layers in ("silent", "random")
+    return stage.learned_growth is not None or stage.growth.new_layers in FRESH
 
 
 def growth_into(new: Stage, old: Stage, seed: int) -> StateMap:

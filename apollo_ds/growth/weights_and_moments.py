@@ -20,7 +20,10 @@ class StateMap(Protocol):
         """The old parameters that a new one is made from."""
 
     def apply(self, name: str, tensor: str, old: dict[str, Tensor], counters: Counters) -> Tensor | None:
-        """One tensor of a new parameter from that of each of its `sources`; None to leave it as it was initialised."""
+        """One tensor of a new parameter from that of each of its `sources`; None to leave it as it was initialised.
+
+        A tensor without dimensions stands for one with that value in each element.
+        """
 
     def counters(self, old: Counters) -> Counters:
         """What Adam's counters become."""
@@ -59,7 +62,12 @@ class Growth:
     """Whether an old parameter had no moments; None where all had."""
 
     def sources(self, name: str, exists: set[str]) -> tuple[str, ...]:
-        """The old parameters that a new one is made from: its source, then the layer above, then its own name."""
+        """The old parameters that a new one is made from: its source, then the layer above, then its own name.
+
+        There are none where its layer is made from nothing.
+        """
+        if self.depth.is_from_nothing(name):
+            return ()
         source = self.depth.source(name)
         found = [source]
         above = self._above(source)
@@ -72,8 +80,10 @@ class Growth:
     def apply(self, name: str, tensor: str, old: dict[str, Tensor], counters: Counters) -> Tensor | None:
         """One tensor (weight, exp_avg, exp_avg_sq or cohort) of a new parameter from that of each of its `sources`.
 
-        A result of None is left as the model was initialised.
+        A result of None is left as the model was initialised. One without dimensions stands for all elements.
         """
+        if self.depth.is_from_nothing(name):
+            return self._from_nothing(name, tensor, counters)
         if tensor == WEIGHT:
             return self._weight(name, old)
         if tensor == COHORT:
@@ -104,6 +114,14 @@ class Growth:
         if index is None or self.width is None or not self.width.takes_new_units_from_above(source):
             return None
         return self.depth.renamed(source, index + 1)
+
+    def _from_nothing(self, name: str, tensor: str, counters: Counters) -> Tensor | None:
+        """A tensor of a layer that no old one is the source of: without moments, and of the last cohort."""
+        if tensor == WEIGHT:
+            return self.depth.weight_from_nothing(name)
+        if tensor == COHORT:
+            return torch.tensor(len(self.counters(counters).births) - 1, dtype=torch.uint8)
+        return torch.zeros(())
 
     def _weight(self, name: str, old: dict[str, Tensor]) -> Tensor | None:
         source = self.depth.source(name)

@@ -183,6 +183,11 @@ class GrowingMethod(Sourced):
     """After a growth, warm up the learning rate again: of all, or of the new coordinates only."""
     rewarm_fraction: float = Field(default=0.01, ge=0, le=1)
     """Length of that warm-up, as a part of the run."""
+    rewarm_from: float = Field(default=0.0, ge=0, le=10)
+    """The part of the schedule's learning rate at which that warm-up begins."""
+    rewarm_to: float = Field(default=1.0, gt=0, le=10)
+    """The part of the schedule's learning rate at which it ends, kept until the next growth. What is above 1 comes down
+    with the schedule, to the same final rate."""
 
     @abstractmethod
     def own_stages(self, run: Run) -> list[Stage]:
@@ -208,6 +213,8 @@ class GrowingMethod(Sourced):
             "noise": self.noise,
             "rewarm": self.rewarm,
             "rewarm_steps": round(self.rewarm_fraction * run.steps),
+            "rewarm_from": self.rewarm_from,
+            "rewarm_to": self.rewarm_to,
         }
         return GrowthRule(**{**options, **changes})
 

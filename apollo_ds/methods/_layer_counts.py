@@ -8,7 +8,7 @@ from apollo_ds.models.shape import ModelShape
 
 
 def fewest_layers(shape: ModelShape) -> int:
-    """Layers that a stage has at least: one, or two where the first is unlike the others and stands for itself only."""
+    """Layers that others can be copied from: one, or two where the first is unlike the others and stands for itself."""
     return 2 if family_of(shape).first_layer_is_unlike else 1
 
 

@@ -43,7 +43,8 @@ def training_flops(
 def parameters(shape: ModelShape, unique_layers: int) -> int:
     """Parameters of the model with so many layers. A head's matrix that is the embedding's (tied) counts once."""
     family = family_of(shape)
-    layers = unique_layers * family.layer_parameters(shape) - family.missing_in_first_layer(shape)
+    missing = family.missing_in_first_layer(shape) if unique_layers else 0
+    layers = unique_layers * family.layer_parameters(shape) - missing
     return family.embedding_parameters(shape) + layers + family.head_parameters(shape)
 
 

@@ -8,6 +8,8 @@ from collections.abc import Callable
 
 from apollo_ds.errors import UserError
 
+NO_LAYER = -1
+"""In a map of a growth from zero layers, in place of the old layer that there is none of."""
 LayerMap = tuple[int, ...]
 Maker = Callable[[int, int], LayerMap]
 """From a number of unique layers and a number of positions to a map."""
@@ -99,7 +101,7 @@ def prefix(source: int, target: int) -> LayerMap:
 
 def added(layer_map: LayerMap) -> LayerMap:
     """The positions of new layers: all but the first that is made from each old one."""
-    return tuple(i for i, layer in enumerate(layer_map) if layer in layer_map[:i])
+    return tuple(i for i, layer in enumerate(layer_map) if layer == NO_LAYER or layer in layer_map[:i])
 
 
 def placed(name: str, source: int, target: int, first_stays: bool) -> LayerMap:
@@ -108,9 +110,13 @@ def placed(name: str, source: int, target: int, first_stays: bool) -> LayerMap:
     Where the first layer is unlike all others (`Family.first_layer_is_unlike`), it stays first and runs nowhere else:
     the map is that of the others. With `interpolate`, 3 -> 7 is 0 1 1 1 2 2 2 then.
 
+    From zero layers none is made from an old one, by any map: 0 -> 3 is `NO_LAYER` three times, 0 -> 0 is empty.
+
     Raises:
         UserError: there are no others to place.
     """
+    if source == 0:
+        return (NO_LAYER,) * target
     maker = PLACEMENTS[name]
     if not first_stays or name == prefix.__name__ or source == target:
         return maker(source, target)

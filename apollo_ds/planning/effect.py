@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from math import isclose
 
 from apollo_ds.models.families import family_of
-from apollo_ds.models.layer_map import LayerMap
+from apollo_ds.models.layer_map import LayerMap, added
 from apollo_ds.models.shape import ModelShape
 from apollo_ds.schedule.source import BranchPoint
 from apollo_ds.schedule.stage import Stage
@@ -43,7 +43,8 @@ def _effect_of_depth(old: Stage, new: Stage) -> list[str]:
     before, after = _runs(old, tuple(range(a))), _runs(new, origin)
     if not is_copy and _adds_nothing(new):
         positions = new.map_to(new.evaluation_depth)
-        after = [run for run, layer in zip(after, positions, strict=True) if origin[layer] not in origin[:layer]]
+        new_ones = added(origin)
+        after = [run for run, layer in zip(after, positions, strict=True) if layer not in new_ones]
     elif not is_copy:
         return [f"changed ({rule.new_layers})"]
     if before != after:

@@ -116,11 +116,13 @@ def _gathered(recipe: Recipe, stage: Stage, depth: int) -> int:
         above -= family.embedding_parameters(shape)
         above += shape.vocab_size * shape.hidden_size if family.ties_head(shape) else 0
     trained = depth - stage.first_trained(depth)
+    missing = family.missing_in_first_layer(shape) if depth else 0
+    passes = 1 + (trained == depth)  # in which the first layer is gathered, without the part that only the others have
     again = 0
     if recipe.activation_checkpointing and stage.learned_growth is None:
         last = shape.hidden_size * (shape.intermediate_size + 1) if family.is_pre_norm else 0
         again = trained * (layer - last)
-    return outside + depth * layer + above + trained * layer + again
+    return outside + depth * layer + above + trained * layer - passes * missing + again
 
 
 def growths(stages: Sequence[Stage]) -> list[int]:
@@ -129,12 +131,31 @@ def growths(stages: Sequence[Stage]) -> list[int]:
 
 
 def has_cohorts(stages: Sequence[Stage], number: int) -> bool:
-    """Whether the state in a stage holds a byte more a parameter, which says how old its moments are."""
-    return any(
-        stages[at].growth.moments in ("zero_new", "keep_index") or stages[at].growth.rewarm == "new"
-        for at in growths(stages)
-        if at <= number
-    )
+    """Whether the state in a stage holds a byte more a parameter, which says how old its moments are.
+
+    It does so from the first growth on after which a part of what trains is younger than the rest, or has a learning
+    rate of its own. An optimizer that begins anew has one age for all.
+    """
+    found = False
+    for at in growths(stages):
+        old, new = stages[at - 1], stages[at]
+        if at > number:
+            break
+        if old.learned_growth or new.learned_growth:
+            found = False
+        elif new.growth.moments == "reset":
+            found = new.growth.rewarm == "new"
+        else:
+            found = found or _parts_ages(old, new)
+    return found
+
+
+def _parts_ages(old: Stage, new: Stage) -> bool:
+    """Whether a growth that keeps moments leaves a cohort of its own; see `growth.weights_and_moments.Growth`."""
+    rule = new.growth
+    without_moments = rule.new_layers != "copy" or rule.moments in ("zero_new", "keep_index") or old.frozen.layers
+    has_extra_units = rule.width == "averaged" and new.shape.hidden_size % old.shape.hidden_size
+    return bool(without_moments or has_extra_units or rule.rewarm == "new")
 
 
 def growth_bytes(recipe: Recipe, stages: Sequence[Stage], number: int, zero: int, ranks: int) -> float:

@@ -40,7 +40,7 @@ def _trains(stage: Stage, number: int) -> Stage:
     """A stage without how long it lasts, and without a rule of growth that it does not use."""
     rule = stage.growth if number else GrowthRule()
     if rule.rewarm == "none":
-        rule = replace(rule, rewarm_steps=0)
+        rule = replace(rule, rewarm_steps=0, rewarm_from=0.0, rewarm_to=1.0)
     return replace(stage, steps=0, growth=rule)
 
 

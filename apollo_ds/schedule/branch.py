@@ -11,7 +11,7 @@ from apollo_ds.models.shape import ModelShape, why_not_grown
 from apollo_ds.schedule.agreement import ended_early
 from apollo_ds.schedule.schedule import Schedule
 from apollo_ds.schedule.source import BranchPoint, Source
-from apollo_ds.schedule.stage import GrowthRule, Stage
+from apollo_ds.schedule.stage import FRESH, GrowthRule, Stage
 
 
 def begun_from(source: Source, stages: tuple[Stage, ...]) -> tuple[Stage, ...]:
@@ -55,6 +55,7 @@ def branched(planned: Schedule, point: BranchPoint) -> Schedule:
     planned = ended_early(planned, point.ended)  # as they would have here
     number = planned.stage_number(point.step)
     begins_there = number > 0 and planned.first_steps[number] == point.step
+    _check_rate(planned, number, point)
     following = planned.stages[number] if begins_there else _rest(planned, number, point)
     _check_follows(point, following, planned)
     origin = planned.rate_origin(number - 1 if begins_there else number)
@@ -75,20 +76,38 @@ def branched(planned: Schedule, point: BranchPoint) -> Schedule:
 
 def _rest(planned: Schedule, number: int, point: BranchPoint) -> Stage:
     """What is left of the stage that the branch begins within."""
-    stage, rule = planned.stages[number], planned.stages[number].growth
+    stage = planned.stages[number]
     taken = point.step - planned.first_steps[number]
-    if number and rule.rewarm != "none" and taken < rule.rewarm_steps:
-        raise UserError(
-            f"branch_from: step {point.step:,} lies where this recipe warms up its learning rate again after a growth; "
-            f"branch from step {planned.first_steps[number] + rule.rewarm_steps:,} or later, or give method.rewarm=none"
-        )
     return replace(
         stage,
         steps=stage.steps - taken,
-        growth=GrowthRule() if _is_same(point, stage) else replace(rule, rewarm="none"),
+        growth=GrowthRule() if _is_same(point, stage) else replace(stage.growth, rewarm="none"),
         restarts_learning_rate=False,
         learning_rate_rewind=1.0,
     )
+
+
+def _check_rate(planned: Schedule, number: int, point: BranchPoint) -> None:
+    """Look for a growth before the branch that changes what the planned learning rate is after it.
+
+    The branch has not made that growth, so nothing in it would go by such a rate.
+    """
+    growth = planned.last_growth(number)
+    rule, grew_at = planned.stages[growth].growth, planned.first_steps[growth]
+    warm = grew_at + rule.rewarm_steps
+    if growth == 0 or rule.rewarm == "none" or grew_at == point.step:
+        return
+    if rule.rewarm_to != 1:
+        raise UserError(
+            f"branch_from: step {point.step:,} lies after a growth from which on this recipe has another learning rate,"
+            f" by method.rewarm_to={rule.rewarm_to:g}; branch from step {grew_at:,} or earlier, or give "
+            "method.rewarm=none"
+        )
+    if point.step < warm:
+        raise UserError(
+            f"branch_from: step {point.step:,} lies where this recipe warms up its learning rate again after a growth; "
+            f"branch from step {warm:,} or later, or give method.rewarm=none"
+        )
 
 
 def _is_same(point: BranchPoint, stage: Stage) -> bool:
@@ -112,6 +131,11 @@ def _check_follows(point: BranchPoint, following: Stage, planned: Schedule) -> N
     here = point.shape.model_copy(update={"num_layers": point.layers})
     wanted, full = (s.shape.model_copy(update={"num_layers": s.unique_layers}) for s in (following, planned.stages[-1]))
     obstacle = None if learned else why_not_grown(here, wanted)
+    if obstacle is None and not point.layers and wanted.num_layers and following.growth.new_layers not in FRESH:
+        raise UserError(
+            f"branch_from: {point} has no layers yet, and this recipe would make its {wanted.num_layers} from layers "
+            "that are there; branch from a step after that run's growth, or grow by method=dpt"
+        )
     if obstacle is None:
         return
     fix = "use its model" if why_not_grown(here, full) else "let the method grow before it, or use method=scratch"

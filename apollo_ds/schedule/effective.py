@@ -60,9 +60,17 @@ def _growth(old: Stage, new: Stage) -> Hashable:
     keeps_all = rule.moments == "zero_new" and nothing_is_new
     if not new.continues(old) and not keeps_all and not _starts_without_moments(old, new):
         moments = rule.moments
-    if rule.rewarm != "none" and rule.rewarm_steps > 1:
-        rewarm = (rule.rewarm, rule.rewarm_steps)
+    if rule.rewarm != "none":
+        rewarm = _rewarm(rule)
     return depth, width, moments, rewarm
+
+
+def _rewarm(rule: GrowthRule) -> Hashable:
+    """What of a warm-up has a use: a single step of it is at its end already."""
+    moves = rule.rewarm_steps > 1 and rule.rewarm_from != rule.rewarm_to
+    if not moves and rule.rewarm_to == 1:
+        return None
+    return rule.rewarm, rule.rewarm_to, (rule.rewarm_from, rule.rewarm_steps) if moves else None
 
 
 def _starts_without_moments(old: Stage, new: Stage) -> bool:

@@ -6,7 +6,7 @@ from itertools import pairwise
 from apollo_ds.errors import UserError
 from apollo_ds.models.families import family_of
 from apollo_ds.models.shape import why_not_grown
-from apollo_ds.schedule.stage import Stage
+from apollo_ds.schedule.stage import FRESH, Stage
 
 
 def check_growths(stages: Sequence[Stage]) -> None:
@@ -25,7 +25,7 @@ def check_growth(old: Stage, new: Stage) -> None:
 
     Raises:
         UserError: the shapes differ in what cannot grow, or by other factors than the rule for the width needs; or the
-            new layers would destroy a post-LN model's function, or never learn.
+            new layers would be made from layers that are not there, destroy a post-LN model's function, or never learn.
     """
     obstacle = why_not_grown(old.shape, new.shape)
     if obstacle:
@@ -38,6 +38,11 @@ def check_growth(old: Stage, new: Stage) -> None:
     family, deepens = family_of(new.shape), new.unique_layers > old.unique_layers
     if deepens:
         new.grown_from(old)  # raises where it cannot
+    if deepens and not old.unique_layers and rule.new_layers not in FRESH:
+        raise UserError(
+            f"method.new_layers: {rule.new_layers} is made from an old layer, and the model grows from zero layers; "
+            f"use {' or '.join(FRESH)}"
+        )
     if deepens and rule.new_layers == "identity" and not family.is_pre_norm:
         raise UserError(
             "method.new_layers: an identity's normalisations are zero, which would silence the whole of a "

@@ -34,6 +34,22 @@ class LearningRate:
         left = (total_steps - step) / total_steps
         return self.peak * (self.final_fraction + (1 - self.final_fraction) * self._remaining(progress, left))
 
+    def part_at(self, part: float, step: int, since: int, total_steps: int) -> float:
+        """The rate of a step, times `part`, for what goes by another rate since a step; both are counted from 0.
+
+        What goes by a higher rate comes down to the same minimum: with rate r, minimum m, and h the highest rate from
+        `since` on, it is r + (part - 1) (r - m) h / (h - m). That is part * h at first, and m at the end; with a
+        minimum of 0 it is part * r throughout. (SPARKLING, arXiv 2602.02472, has 1.3 h and then a cosine to m.)
+        """
+        rate = self.at(step, total_steps)
+        if part <= 1:
+            return rate * part
+        least = self.peak * self.final_fraction
+        highest = self.at(max(since, round(self.warmup_fraction * total_steps)), total_steps)
+        if highest <= least:  # a level rate
+            return rate * part
+        return rate + (part - 1) * max(0.0, rate - least) * (highest / (highest - least))
+
     def decays_from(self, origin: int, total_steps: int) -> int | None:
         """The first step of a `wsd` curve whose rate is below the peak after the warm-up; None if there is none.
 

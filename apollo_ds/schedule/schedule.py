@@ -30,8 +30,8 @@ class StepPlan:
     """Positions of `layer_map` below this one, and the embeddings if it is not 0, run without autograd."""
     seq_len: int
     learning_rate: float
-    new_learning_rate: float
-    """The learning rate of what the last growth added."""
+    new_learning_rate: float | None
+    """That of what the last growth added, as long as it goes by another; None where it goes by the same."""
     first_token: int
     """Tokens of the data stream consumed before this step."""
 
@@ -152,9 +152,7 @@ class Schedule:
             positions = tuple(position for position, _ in gates)
             layer_map = tuple(layer_map[position] for position in positions)
             scales = tuple(scale for _, scale in gates)
-        rewarmed = self._rewarmed(number, step)
-        rate = self._rates[number]
-        learning_rate = stage.learning_rate_scale * self.learning_rate.at(step - rate.origin, rate.total)
+        learning_rate, new_learning_rate = self._learning_rates(number, step)
         return StepPlan(
             step=step,
             stage=number,
@@ -163,17 +161,33 @@ class Schedule:
             positions=positions,
             first_trained=first_trained,
             seq_len=stage.seq_len,
-            learning_rate=learning_rate * (rewarmed if stage.growth.rewarm == "all" else 1.0),
-            new_learning_rate=learning_rate * rewarmed,
+            learning_rate=learning_rate,
+            new_learning_rate=new_learning_rate,
             first_token=self._tokens_before(step),
         )
 
-    def _rewarmed(self, number: int, step: int) -> float:
-        """How far the warm-up after a stage's growth has come, from just above 0 to 1."""
-        rule = self.stages[number].growth
-        if number == 0 or rule.rewarm == "none":
-            return 1.0
-        return min(1.0, (step - self.first_steps[number] + 1) / max(1, rule.rewarm_steps))
+    def _learning_rates(self, number: int, step: int) -> tuple[float, float | None]:
+        """The learning rate of a step of a stage, and that of what is new; see `StepPlan`."""
+        scale, curve = self.stages[number].learning_rate_scale, self._rates[number]
+        place = step - curve.origin
+        rate = scale * self.learning_rate.at(place, curve.total)
+        growth = self.last_growth(number)
+        if growth == 0:
+            return rate, None
+        rule, since = self.stages[growth].growth, self.first_steps[growth]
+        steps = step - since + 1
+        if rule.rewarm == "none" or (steps >= rule.rewarm_steps and rule.rewarm_to == 1):
+            return rate, None
+        other = scale * self.learning_rate.part_at(rule.rewarmed(steps), place, since - curve.origin, curve.total)
+        return (other, None) if rule.rewarm == "all" else (rate, other)
+
+    def last_growth(self, number: int) -> int:
+        """The stage with which the model of a stage began; one that goes on with it may have a warm-up of its own."""
+        while number and self.stages[number].growth.rewarm == "none":
+            if not self.stages[number].continues(self.stages[number - 1]):
+                break
+            number -= 1
+        return number
 
     def _tokens_before(self, step: int) -> int:
         number = self.stage_number(step)

@@ -15,6 +15,8 @@ from apollo_ds.schedule.triggers import Trigger
 
 MomentRule = Literal["map", "map_scaled", "zero_new", "reset", "keep_index"]
 NewLayers = Literal["copy", "zero", "silent", "identity", "random"]
+FRESH: tuple[NewLayers, ...] = ("random", "silent")
+"""New layers that are as freshly initialised, whatever the old ones are."""
 WidthRule = Literal["tiled", "uneven", "net2net", "aki", "block_diagonal", "averaged"]
 Rewarm = Literal["none", "all", "new"]
 
@@ -30,8 +32,21 @@ class GrowthRule:
     noise: float = 0.0
     """Standard deviation of what is added to the matrices of new layers, in units of each matrix's own."""
     rewarm: Rewarm = "none"
-    """Whose learning rate rises again from zero after the growth: everything's, or that of the new coordinates."""
+    """Whose learning rate is warmed up again after the growth: everything's, or that of the new coordinates."""
     rewarm_steps: int = 0
+    rewarm_from: float = 0.0
+    """The part of the schedule's rate at which that begins."""
+    rewarm_to: float = 1.0
+    """The part at which it ends, and which stays until the next growth; see `LearningRate.part_at`."""
+
+    def rewarmed(self, steps: int) -> float:
+        """The part of the schedule's rate after so many steps since the growth.
+
+        It rises, or falls, by equal parts: from 0 to 1 in 4 steps it is 0.25 after one and 1 after four.
+        """
+        if steps >= self.rewarm_steps:
+            return self.rewarm_to
+        return self.rewarm_from + (self.rewarm_to - self.rewarm_from) * steps / self.rewarm_steps
 
 
 @dataclass(frozen=True)

@@ -69,6 +69,7 @@ class RunConsole:
                 f"{tokens_per_second:>9,.0f}",
                 f"{record['flops'] / 1e15:>9.4f}",
                 str(timedelta(seconds=round(min(eta_seconds, _LONGEST)))),
+                *([f"lr of what is new {record['new_lr']:.2e}"] if "new_lr" in record else []),
             )
         )
         if self.console.is_terminal:

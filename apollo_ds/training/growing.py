@@ -84,4 +84,6 @@ class StageEngines:
 
 def _name_of_growth(old: Stage, new: Stage) -> str:
     learned = new.learned_growth or old.learned_growth
-    return learned.operator if learned else new.growth.layer_map
+    if learned:
+        return learned.operator
+    return new.growth.layer_map if old.unique_layers else f"{new.growth.new_layers} layers"

@@ -22,6 +22,7 @@ _SCALARS = {
     "step": {
         "loss": "loss/train",
         "lr": "optimizer/learning_rate",
+        "new_lr": "optimizer/new_learning_rate",
         "grad_norm": "optimizer/grad_norm",
         "update_to_weight": "optimizer/update_to_weight",
         "skipped_steps": "optimizer/skipped_steps",

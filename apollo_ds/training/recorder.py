@@ -107,6 +107,8 @@ class StepRecorder:
                 "seconds": totals.seconds,
                 "tokens_per_second": tokens_per_second,
             }
+            if plan.new_learning_rate is not None:
+                record["new_lr"] = plan.new_learning_rate
             if totals.step in ratios:
                 record["update_to_weight"] = ratios[totals.step]
             self.metrics.write("step", **record)

@@ -16,6 +16,7 @@ from apollo_ds.models.families import FAMILIES as ALL_FAMILIES
 # What the defaults would make too short or too rare for a run of 24 steps.
 OPTIONS: dict[str, dict[str, Any]] = {
     "apollo": {"grow_at": [0.25, 0.5]},
+    "dpt": {"grow_at": 0.5},
     "g_stack": {"grow_at": 0.25},
     "mslt": {"blocks": 2},
     "bert2bert": {"prefix_fraction": 0.3},
@@ -32,6 +33,7 @@ COMBINATIONS: dict[str, list[Any]] = {
         {"name": "short_to_long", "until": [0.75]},
     ],
     "sprout,new_layers=silent": [{"name": "sprout", "new_layers": "silent"}],
+    "dpt,first_layers=1": [{"name": "dpt", "first_layers": 1, "grow_at": 0.5, "rewarm": "new", "rewarm_to": 1.3}],
 }
 
 

@@ -116,10 +116,15 @@ def test_a_step_that_was_skipped_is_not_corrected(halves: tuple[torch.optim.Opti
 
 @pytest.mark.parametrize(
     ("counter", "newest_rate", "joins"),
-    [(1 + 1_833, 0.01, True), (1 + 1_832, 0.01, False), (1 + 1_833, 0.005, False)],  # 0.99^1833 is below 1e-8
+    [  # 0.99^1833 is below 1e-8; a rate of its own may for a moment be the same
+        (1 + 1_833, None, True),
+        (1 + 1_832, None, False),
+        (1 + 1_833, 0.01, False),
+        (1 + 1_833, 0.005, False),
+    ],
 )
 def test_a_cohort_joins_the_first_when_nothing_tells_them_apart(
-    counter: int, newest_rate: float, joins: bool, halves: tuple[torch.optim.Optimizer, CohortCorrection]
+    counter: int, newest_rate: float | None, joins: bool, halves: tuple[torch.optim.Optimizer, CohortCorrection]
 ) -> None:
     """At steps that their number alone chooses, so that a run that is resumed does it there too."""
     adam, correction = halves

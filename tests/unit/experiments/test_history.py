@@ -121,7 +121,7 @@ def _damages() -> Iterator[bytes]:
     for key in step:
         lines += [json.dumps({**step, key: value}).encode() for value in ([], "x", -1, True, 0, float("nan"))]
         lines.append(json.dumps({name: value for name, value in step.items() if name != key}).encode())
-    harmless = ({**step, "loss": -1}, {**step, "loss": 0}, {**step, "stage": 0})
+    harmless = ({**step, "loss": -1}, {**step, "loss": 0}, {**step, "stage": 0}, {**step, "depth": 0})
     yield from (line for line in lines if line not in [json.dumps(one).encode() for one in harmless])
 
 

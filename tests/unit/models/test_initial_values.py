@@ -22,7 +22,8 @@ every_family = pytest.mark.parametrize("family", FAMILIES.values(), ids=list(FAM
 
 def made_whole(family: Family, depth: int, layers: int, seed: int) -> PreTrainedModel:
     """What `transformers` itself makes, scaled for a depth."""
-    config = family.config(shape(family.name, layers))
+    config = family.config(shape(family.name, max(1, layers)))
+    config.num_hidden_layers = layers
     with no_init_weights():
         model = family.model_class()(config)
     config.num_hidden_layers = depth
@@ -36,7 +37,7 @@ def empty(family: Family, depth: int, layers: int) -> PreTrainedModel:
 
 
 @every_family
-@pytest.mark.parametrize("layers", [1, 3, 6])
+@pytest.mark.parametrize("layers", [0, 1, 3, 6])
 def test_they_are_to_the_bit_those_of_transformers(family: Family, layers: int) -> None:
     whole = made_whole(family, 6, layers, seed=3)
     state = torch.random.get_rng_state()

@@ -90,11 +90,29 @@ def test_cohorts_are_a_byte_more_from_their_growth_on() -> None:
     assert checkpoint_bytes(bert_base(), bert_base().schedule().stages, 3) == 12 * P
 
 
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [
+        (("method=sprout",), True),  # silent layers have no moments to take over
+        (("method=sprout", "method.new_layers=copy"), False),
+        (("method=dpt",), False),  # copies of its one layer
+        (("method=dpt", "method.moments=reset"), False),
+        (("method=dpt", "method.moments=reset", "method.rewarm=new"), True),
+        (("method=stackbert",), False),
+        (("method=ligo",), False),
+    ],
+    ids=str,
+)
+def test_a_checkpoint_has_cohorts_where_ages_or_rates_differ(overrides: tuple[str, ...], expected: bool) -> None:
+    stages = bert_base(*overrides).schedule().stages
+    assert has_cohorts(stages, len(stages) - 1) is expected
+
+
 def test_what_is_frozen_is_saved_without_moments() -> None:
     recipe = bert_base("method=mslt", "method.moments=map")
     stages = recipe.schedule().stages
     everything, trained = P - 3 * 7_087_872, 3 * 7_087_872 + 622_650
-    assert checkpoint_bytes(recipe, stages, 2) == pytest.approx(12 * trained + 4 * (everything - trained), rel=1e-6)
+    assert checkpoint_bytes(recipe, stages, 2) == pytest.approx(13 * trained + 4 * (everything - trained), rel=1e-6)
 
 
 def test_a_resume_at_zero_0_shares_the_reading() -> None:

@@ -1,6 +1,7 @@
 """How far two plans agree, and what becomes of a run that goes on under a longer one."""
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import pytest
 
@@ -9,7 +10,7 @@ from apollo_ds.schedule.agreement import resumed, steps_alike, would_last_longer
 from apollo_ds.schedule.layer_drop import LayerDrop
 from apollo_ds.schedule.learning_rate import LearningRate, Policy
 from apollo_ds.schedule.schedule import Schedule
-from apollo_ds.schedule.stage import Stage
+from apollo_ds.schedule.stage import GrowthRule, Stage
 from apollo_ds.schedule.triggers import SlopeFlatterThan
 
 SHAPE = FAMILIES["gpt2"].shape_class(
@@ -57,6 +58,22 @@ def test_what_depends_on_the_number_of_steps_is_seen() -> None:
         for plan in (schedule(40, policy="constant"), schedule(80, policy="constant"))
     ]
     assert steps_alike(*dropping, 40) == 20
+
+
+@pytest.mark.parametrize(
+    ("rule", "expected"),
+    [
+        ({"rewarm_to": 1.3}, 40),  # of no warm-up
+        ({"rewarm": "new", "rewarm_to": 1.3}, 10),
+        ({"rewarm": "new", "rewarm_to": 1.0}, 10),  # it is another cohort all the same
+        ({"rewarm": "all", "rewarm_from": 0.5, "rewarm_to": 0.9}, 10),
+    ],
+    ids=str,
+)
+def test_a_warm_up_that_ends_elsewhere_is_another_plan(rule: dict[str, Any], expected: int) -> None:
+    plain = schedule(10, 30, policy="constant")
+    warmed = replace(plain, stages=(plain.stages[0], replace(plain.stages[1], growth=GrowthRule(**rule))))
+    assert steps_alike(plain, warmed, 40) == expected
 
 
 def test_a_stage_that_ended_early_did_so_under_a_longer_plan_too() -> None:

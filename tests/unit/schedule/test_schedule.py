@@ -1,14 +1,16 @@
 """The schedule: what a step does is a pure function of its number."""
 
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 from planned import BATCH, SEQ_LEN
 from planned import bert_base_schedule as schedule
 
 from apollo_ds.errors import UserError
+from apollo_ds.schedule.learning_rate import LearningRate, Policy
 from apollo_ds.schedule.schedule import Schedule
-from apollo_ds.schedule.stage import Stage
+from apollo_ds.schedule.stage import GrowthRule, Stage
 
 
 def test_each_stage_begins_where_the_one_before_it_ends() -> None:
@@ -66,14 +68,15 @@ def test_the_learning_rate_goes_on_across_growths() -> None:
     planned = schedule()
     for step in range(400):
         plan = planned.at(step)
-        assert plan.learning_rate == plan.new_learning_rate == planned.learning_rate.at(step, 400)
+        assert plan.learning_rate == planned.learning_rate.at(step, 400)
+        assert plan.new_learning_rate is None
 
 
 def test_everything_can_be_warmed_up_again_after_a_growth() -> None:
     planned = schedule(policy="constant", rewarm="all", rewarm_fraction=0.01)  # 4 steps
     factors = [planned.at(step).learning_rate / 1e-3 for step in range(18, 26)]
     assert factors == pytest.approx([1, 1, 0.25, 0.5, 0.75, 1, 1, 1])
-    assert all(planned.at(step).new_learning_rate == planned.at(step).learning_rate for step in range(400))
+    assert all(planned.at(step).new_learning_rate is None for step in range(400))
     assert planned.at(0).learning_rate == planned.learning_rate.at(0, 400)  # the first stage grew from nothing
 
 
@@ -81,7 +84,58 @@ def test_the_new_coordinates_alone_can_be_warmed_up_again() -> None:
     planned = schedule(policy="constant", rewarm="new", rewarm_fraction=0.01)
     plans = [planned.at(step) for step in range(98, 106)]
     assert [plan.learning_rate / 1e-3 for plan in plans] == pytest.approx([1] * 8)
-    assert [plan.new_learning_rate / 1e-3 for plan in plans] == pytest.approx([1, 1, 0.25, 0.5, 0.75, 1, 1, 1])
+    rates = [plan.new_learning_rate for plan in plans]
+    assert rates == [None, None, *(pytest.approx(1e-3 * part) for part in (0.25, 0.5, 0.75)), None, None, None]
+
+
+def test_what_is_new_goes_from_one_part_of_the_rate_to_another_and_keeps_it_until_the_next_growth() -> None:
+    """SPARKLING's: from the rate itself to 1.3 times it."""
+    planned = schedule(policy="constant", rewarm="new", rewarm_fraction=0.01, rewarm_from=1, rewarm_to=1.3)
+    rates = [planned.at(step).new_learning_rate for step in range(98, 400)]
+    parts = (1.075, 1.15, 1.225, *[1.3] * 297)
+    assert rates == [pytest.approx(1.3e-3)] * 2 + [
+        pytest.approx(1e-3 * part) for part in parts
+    ]  # 98, 99: the last one's
+    assert {planned.at(step).learning_rate for step in range(10, 400)} == {1e-3}
+    everything = schedule(policy="constant", rewarm="all", rewarm_fraction=0.01, rewarm_from=0.5, rewarm_to=0.9)
+    assert [everything.at(step).learning_rate / 1e-3 for step in range(19, 25)] == pytest.approx(
+        [1, 0.6, 0.7, 0.8, 0.9, 0.9]
+    )
+    assert everything.at(399).learning_rate == pytest.approx(0.9e-3)
+
+
+@pytest.mark.parametrize("policy", ["cosine", "linear", "wsd"])
+@pytest.mark.parametrize("final", [0.0, 0.1])
+def test_a_higher_rate_comes_down_to_the_same_minimum(policy: Policy, final: float) -> None:
+    planned = schedule(policy=policy, rewarm="new", rewarm_fraction=0, rewarm_to=1.3)
+    planned = replace(planned, learning_rate=replace(planned.learning_rate, final_fraction=final))
+    plans = [planned.at(step) for step in range(100, 400)]
+    ratios = [plan.new_learning_rate / plan.learning_rate for plan in plans if plan.new_learning_rate]
+    assert len(ratios) == 300
+    assert ratios[0] == pytest.approx(1.3)  # of the rate at the growth, whatever the minimum
+    if final:
+        assert all(after <= before + 1e-9 for before, after in pairwise(ratios))
+        assert 1 <= planned.learning_rate.part_at(1.3, 400, 100, 400) / planned.learning_rate.at(400, 400) < 1 + 1e-9
+    else:
+        assert ratios == pytest.approx([1.3] * 300)
+
+
+def test_a_higher_rate_within_the_first_warm_up_is_never_below_the_schedule_s() -> None:
+    rate = LearningRate("cosine", 1e-3, warmup_fraction=0.5, final_fraction=0.5)
+    parts = [rate.part_at(1.3, step, 10, 100) / rate.at(step, 100) for step in range(10, 100)]
+    assert min(parts) == 1 < max(parts) == pytest.approx(1.3)
+    level = LearningRate("linear", 1e-3, final_fraction=1)
+    assert level.part_at(1.3, 50, 10, 100) == pytest.approx(1.3e-3)
+
+
+def test_a_stage_that_goes_on_with_another_length_keeps_the_rate_of_what_is_new() -> None:
+    planned = schedule(policy="constant", rewarm="new", rewarm_fraction=0.01, rewarm_from=1, rewarm_to=1.3)
+    *first, last = planned.stages
+    halves = (replace(last, steps=2), replace(last, steps=last.steps - 2, growth=GrowthRule(), seq_len=64))
+    longer = replace(planned, stages=(*first, *halves))
+    assert longer.at(150).stage == len(first) + 1
+    for step in range(400):
+        assert longer.at(step).new_learning_rate == planned.at(step).new_learning_rate
 
 
 def test_a_warm_up_of_no_steps_changes_nothing() -> None:

@@ -132,6 +132,15 @@ def test_tensorboard_has_each_step_once(tmp_path: Path) -> None:
     assert [event.value for event in recorded.Scalars("loss/train")] == pytest.approx([5 - n / 10 for n in range(1, 9)])
 
 
+def test_tensorboard_has_the_rate_of_what_is_new_while_it_is_another(tmp_path: Path) -> None:
+    metrics = Metrics(tmp_path, keep_bytes=0, totals=Totals())
+    for number in range(1, 5):
+        metrics.write("step", **step(number), **({"new_lr": 1.3e-3} if number > 2 else {}))
+    metrics.close()
+    found = [(event.step, event.value) for event in scalars(tmp_path).Scalars("optimizer/new_learning_rate")]
+    assert found == [(3, pytest.approx(1.3e-3)), (4, pytest.approx(1.3e-3))]
+
+
 def test_tensorboard_of_a_run_that_saved_nothing_begins_anew(tmp_path: Path) -> None:
     for losses in ((5.0, 4.0, 3.0), (5.0, 4.5)):
         metrics = Metrics(tmp_path, keep_bytes=0, totals=Totals())
