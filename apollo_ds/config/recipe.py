@@ -215,7 +215,7 @@ class Recipe(Checked):
 
     def as_method_sees_it(self) -> Run:
         """What a method may know of the run."""
-        return Run(shape=self.model, steps=self.steps, seq_len=self.seq_len)
+        return Run(self.model, self.steps, self.seq_len, self.global_batch_size)
 
     def schedule(self) -> Schedule:
         """The stages of the run.

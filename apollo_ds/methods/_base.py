@@ -37,6 +37,13 @@ class Run:
     shape: ModelShape
     steps: int
     seq_len: int
+    global_batch_size: int
+    """Samples of a step."""
+
+    @property
+    def tokens_per_step(self) -> int:
+        """Tokens of a step at full length."""
+        return self.global_batch_size * self.seq_len
 
 
 class Method(Checked):

@@ -47,6 +47,13 @@ def parameters(shape: ModelShape, unique_layers: int) -> int:
     return family.embedding_parameters(shape) + layers + family.head_parameters(shape)
 
 
+def parameters_between(shape: ModelShape) -> int:
+    """Parameters of the full model without its embeddings, and without the head's matrix, tied or not."""
+    family = family_of(shape)
+    decoder = 0 if family.ties_head(shape) else shape.hidden_size * shape.vocab_size
+    return parameters(shape, shape.num_layers) - family.embedding_parameters(shape) - decoder
+
+
 def trainable_parameters(shape: ModelShape, unique_layers: int, frozen: Frozen = NOTHING_FROZEN) -> int:
     """Parameters that train."""
     family, trained = family_of(shape), parameters(shape, unique_layers)

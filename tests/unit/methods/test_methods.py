@@ -1,6 +1,7 @@
 """Methods: their published stages, scaled to other depths and lengths of run."""
 
 from dataclasses import replace
+from math import log10
 from typing import Any
 
 import pytest
@@ -8,6 +9,7 @@ from sources import needed
 
 from apollo_ds.errors import UserError
 from apollo_ds.methods import METHODS, Run
+from apollo_ds.methods.g_stack import law_tokens
 from apollo_ds.models.families import PRESETS
 from apollo_ds.schedule.depth import SAMPLERS
 from apollo_ds.schedule.stage import GrowthRule, Stage
@@ -16,7 +18,7 @@ from apollo_ds.schedule.stage import GrowthRule, Stage
 def stages(method: str, depth: int, steps: int = 4000, **options: Any) -> list[Stage]:
     shape = PRESETS["bert-base"].model_copy(update={"num_layers": depth})
     options = {**needed(method, shape), **options}
-    return METHODS[method](name=method, **options).stages(Run(shape, steps, seq_len=128))
+    return METHODS[method](name=method, **options).stages(Run(shape, steps, seq_len=128, global_batch_size=8))
 
 
 def layers_and_steps(planned: list[Stage]) -> dict[int, int]:
@@ -51,6 +53,78 @@ def test_apollo_grows_at_2_4_and_10_fortieths_between_divisors(layers: int, expe
 )
 def test_stackbert_doubles_after_50_and_120_of_400(layers: int, expected: dict[int, int]) -> None:
     assert layers_and_steps(stages("stackbert", layers)) == expected
+
+
+@pytest.mark.parametrize(
+    ("layers", "options", "expected"),
+    [
+        (12, {}, {3: 400, 6: 800, 9: 1200, 12: 1600}),
+        (12, {"alpha": 0}, {3: 1000, 6: 1000, 9: 1000, 12: 1000}),
+        (12, {"alpha": 2}, {3: 133, 6: 534, 9: 1200, 12: 2133}),
+        (12, {"block_size": 4}, {4: 667, 8: 1333, 12: 2000}),
+        (6, {}, {2: 667, 4: 1333, 6: 2000}),
+        (7, {}, {7: 4000}),
+        (7, {"block_size": 7}, {7: 4000}),
+    ],
+)
+def test_midas_adds_a_block_after_a_time_in_proportion(
+    layers: int, options: dict[str, Any], expected: dict[int, int]
+) -> None:
+    planned = stages("midas", layers, **options)
+    assert layers_and_steps(planned) == expected
+    assert {stage.growth for stage in planned} == {GrowthRule("middle_block", moments="map", rewarm_steps=40)}
+
+
+@pytest.mark.parametrize(("alpha", "cost"), [(0, 0.625), (1, 0.75), (2, 0.8333)])
+def test_midas_costs_of_the_layers_what_is_published_for_four_stages(alpha: float, cost: float) -> None:
+    planned = stages("midas", 12, steps=250_000, alpha=alpha)
+    assert sum(s.steps * s.unique_layers for s in planned) / (12 * 250_000) == pytest.approx(cost, abs=1e-4)
+
+
+def test_midas_leaves_a_first_layer_that_is_unlike_the_others_alone() -> None:
+    shape = PRESETS["modernbert-base"].model_copy(update={"num_layers": 13})
+    planned = METHODS["midas"](name="midas").stages(Run(shape, 4000, seq_len=128, global_batch_size=8))
+    assert [stage.unique_layers for stage in planned] == [4, 7, 10, 13]
+    assert planned[2].grown_from(planned[1]) == (0, 1, 2, 3, 1, 2, 3, 4, 5, 6)
+
+
+@pytest.mark.parametrize("method", ["apollo", "stackbert", "mslt", "midas", "staged", "g_stack", "compound_grow"])
+def test_a_first_layer_alone_cannot_grow(method: str) -> None:
+    shape = PRESETS["modernbert-base"].model_copy(update={"num_layers": 1})
+    with pytest.raises(UserError, match=r"^model\.num_layers: the first layer of a modernbert is never copied"):
+        METHODS[method](name=method).stages(Run(shape, 4000, seq_len=128, global_batch_size=8))
+
+
+def test_g_stack_s_law_is_the_published_one() -> None:
+    assert law_tokens(8e9, 6 * 8e9 * 15e12) == pytest.approx(6.58e9, rel=1e-3)  # Llama 3, as the paper has it
+
+
+def test_g_stack_grows_where_its_law_says() -> None:
+    shape, steps, batch = PRESETS["gpt2-base"], 100_000, 2048
+    small, full = METHODS["g_stack"](name="g_stack", grow_at="law").stages(Run(shape, steps, 1024, batch))
+    known = 12 * 7_087_872 + 2 * 768  # layers, and the last normalisation
+    wanted = 10 ** (0.88 * log10(known) + 163.27 / log10(6 * known * steps * batch * 1024) - 5.74)
+    assert small.steps == round(wanted / (batch * 1024)) and small.steps + full.steps == steps
+
+
+@pytest.mark.parametrize(
+    ("steps", "batch", "expected"),
+    [
+        (
+            1000,
+            8,
+            r"^method\.grow_at: the law asks for [\d.e+]+ tokens of the small model, and the run has 1,024,000; ",
+        ),
+        (
+            10**9,
+            10**9,
+            r"less than half a step's, which has 128,000,000,000; make global_batch_size smaller, or give a",
+        ),
+    ],
+)
+def test_a_law_that_does_not_fit_the_run_is_refused(steps: int, batch: int, expected: str) -> None:
+    with pytest.raises(UserError, match=expected):
+        METHODS["g_stack"](name="g_stack", grow_at="law").stages(Run(PRESETS["bert-base"], steps, 128, batch))
 
 
 def test_scratch_is_one_stage_of_every_layer() -> None:

@@ -2,8 +2,8 @@
 
 import pytest
 
-from apollo_ds.models.families import PRESETS, family_of
-from apollo_ds.models.flops import parameters
+from apollo_ds.models.families import FAMILIES, PRESETS, family_of
+from apollo_ds.models.flops import parameters, parameters_between
 
 
 @pytest.mark.parametrize(
@@ -16,6 +16,15 @@ from apollo_ds.models.flops import parameters
 )
 def test_parameters_of_the_presets(preset: str, layers: tuple[int, ...], expected: tuple[int, ...]) -> None:
     assert tuple(parameters(PRESETS[preset], count) for count in layers) == expected
+
+
+@pytest.mark.parametrize("is_tied", [True, False])
+def test_parameters_between_embeddings_and_logits(is_tied: bool) -> None:
+    assert parameters_between(PRESETS["gpt2-base"]) == 12 * 7_087_872 + 2 * 768  # and the last normalisation
+    llama = FAMILIES["llama"]
+    sizes = {"hidden_size": 8, "num_heads": 2, "intermediate_size": 12, "vocab_size": 31}
+    of = llama.shape_class(family="llama", num_layers=3, tie_word_embeddings=is_tied, **sizes)
+    assert parameters_between(of) == 3 * llama.layer_parameters(of) + 8
 
 
 def test_bert_base_layer_is_the_published_size() -> None:
