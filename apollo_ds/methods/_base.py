@@ -262,6 +262,16 @@ def divided(shape: ModelShape, hidden: int = 1, inner: int = 1) -> ModelShape:
     return shape.model_copy(update={key: size // divisors[key] for key, size in sizes.items()})
 
 
+def check_fractions(key: str, fractions: Sequence[float]) -> None:
+    """Check that fractions of the run, at which something changes, follow each other.
+
+    Raises:
+        UserError: they do not increase between 0 and 1; names the key.
+    """
+    if sorted(set(fractions)) != list(fractions) or not all(0 < fraction < 1 for fraction in fractions):
+        raise UserError(f"{key}: fractions must increase between 0 and 1, not {shown(list(fractions))}")
+
+
 def split_steps(steps: int, boundaries: Sequence[float]) -> list[int]:
     """Steps of each stage when the run is cut at these fractions of it."""
     cuts = [0, *(round(fraction * steps) for fraction in boundaries), steps]

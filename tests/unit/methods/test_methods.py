@@ -174,6 +174,35 @@ def test_apollo_s_options_reach_its_stages() -> None:
     assert second.growth == GrowthRule("duplicate_top", "zero", "tiled", "reset", rewarm="new", rewarm_steps=200)
 
 
+@pytest.mark.parametrize(
+    ("operators", "expected"),
+    [
+        (["width", "depth"], [(6, 384, 1000), (6, 768, 1000), (12, 768, 2000)]),
+        (["width_and_depth"], [(6, 384, 1000), (12, 768, 3000)]),
+        (["width_and_depth", "depth", "width"], [(3, 192, 1000), (6, 384, 1000), (12, 384, 1000), (12, 768, 1000)]),
+        (["depth"], [(6, 768, 1000), (12, 768, 3000)]),
+    ],
+)
+def test_staged_training_doubles_what_its_operators_name(
+    operators: list[str], expected: list[tuple[int, int, int]]
+) -> None:
+    planned = stages("staged", 12, operators=operators)
+    assert [(stage.unique_layers, stage.shape.hidden_size, stage.steps) for stage in planned] == expected
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({"operators": ["width_and_depth"], "grow_at": [0.1, 0.2]}, "grow_at: 1 growths need as many fractions, not"),
+        ({"grow_at": [0.5, 0.25]}, "grow_at: fractions must increase between 0 and 1, not"),
+        ({"operators": ["width_and_depth", "depth", "depth"]}, "operators: the model's 12 layers cannot be halved"),
+    ],
+)
+def test_operators_that_do_not_fit_are_refused(options: dict[str, Any], expected: str) -> None:
+    with pytest.raises(UserError, match=expected):
+        stages("staged", 12, **options)
+
+
 def test_sprout_is_a_late_jump_of_two_layers_that_are_not_shared_to_silent_ones() -> None:
     sprout = stages("sprout", 12, jump_at=0.7)
     assert layers_and_steps(sprout) == {2: 2800, 12: 1200}
