@@ -31,6 +31,17 @@ COMBINATIONS: dict[str, list[Any]] = {
         "decreasing_drop",
         {"name": "short_to_long", "until": [0.75]},
     ],
+    "compound_grow,stage_list": [
+        {
+            "name": "compound_grow",
+            "restarts_learning_rate": True,
+            "stage_list": [
+                {"fraction": 0.25, "layers": 1, "intermediate_size": 32, "seq_len": 8, "learning_rate_scale": 1.5},
+                {"fraction": 0.25, "layers": 3, "intermediate_size": 48, "seq_len": 16},
+                {"fraction": 0.5},
+            ],
+        }
+    ],
     "sprout,new_layers=silent": [{"name": "sprout", "new_layers": "silent"}],
 }
 

@@ -24,6 +24,16 @@ def test_the_learning_rate_restarts_with_a_new_course() -> None:
     assert rates[399] < 2e-6
 
 
+def test_listed_stages_have_rates_of_their_own() -> None:
+    listed = [{"fraction": 0.5, "layers": 2, "learning_rate_scale": 0.5}, {"fraction": 0.5}]
+    going_on = schedule(stages("compound_grow", "gpt2", stage_list=listed))
+    plain = schedule(stages("scratch", "gpt2"))
+    assert going_on.at(199).learning_rate == pytest.approx(0.5 * plain.at(199).learning_rate)
+    assert going_on.at(200).learning_rate == pytest.approx(plain.at(200).learning_rate)
+    anew = schedule(stages("compound_grow", "gpt2", stage_list=listed, restarts_learning_rate=True))
+    assert anew.at(199).learning_rate < 1e-6 < anew.at(200).learning_rate == pytest.approx(1e-3 / 20)
+
+
 def test_the_learning_rate_goes_back_where_staged_training_grows() -> None:
     planned = schedule(stages("staged", "gpt2", rewarm="none"))
     rates = [planned.at(step).learning_rate for step in range(400)]

@@ -203,6 +203,50 @@ def test_operators_that_do_not_fit_are_refused(options: dict[str, Any], expected
         stages("staged", 12, **options)
 
 
+LISTED = [
+    {"fraction": 0.1, "layers": 3, "intermediate_size": 1024, "seq_len": 32, "learning_rate_scale": 2},
+    {"fraction": 0.3, "layers": 3, "seq_len": 64},
+    {"fraction": 0.6},
+]
+
+
+def test_compound_grow_takes_a_list_of_stages() -> None:
+    planned = stages("compound_grow", 12, stage_list=LISTED)
+    found = [(s.steps, s.unique_layers, s.shape.intermediate_size, s.seq_len, s.learning_rate_scale) for s in planned]
+    assert found == [(400, 3, 1024, 32, 2), (1200, 3, 3072, 64, 1), (2400, 12, 3072, 128, 1)]
+    assert not any(stage.restarts_learning_rate for stage in planned)
+    assert all(s.restarts_learning_rate for s in stages("compound_grow", 12, restarts_learning_rate=True))
+
+
+@pytest.mark.parametrize(
+    ("number", "change", "expected"),
+    [
+        (0, {"fraction": 0.2}, r"stage_list: the fractions of its 3 stages add up to 1\.1; let them add up to 1"),
+        (0, {"layers": 13}, r"stage_list\[0\]\.layers: 13 is more than the model's 12"),
+        (1, {"layers": 2}, r"stage_list\[1\]\.layers: 2 is less than 3 in the stage before"),
+        (1, {"intermediate_size": 512}, r"stage_list\[1\]\.intermediate_size: 512 is less than 1,024 in the stage bef"),
+        (1, {"seq_len": 16}, r"stage_list\[1\]\.seq_len: 16 is less than 32 in the stage before"),
+        (1, {"seq_len": 48}, r"stage_list\[1\]\.seq_len: 48 does not divide seq_len 128"),
+        (2, {"layers": 6}, r"stage_list\[2\]\.layers: the last stage trains the whole model, so it is 12, not 6"),
+        (2, {"seq_len": 64}, r"stage_list\[2\]\.seq_len: the last stage trains the whole model, so it is 128, not 64"),
+    ],
+)
+def test_a_mistake_in_a_list_of_stages_is_told(number: int, change: dict[str, Any], expected: str) -> None:
+    listed = [{**sizes, **(change if at == number else {})} for at, sizes in enumerate(LISTED)]
+    with pytest.raises(UserError, match=rf"^method\.{expected}"):
+        stages("compound_grow", 12, stage_list=listed)
+
+
+def test_a_listed_stage_has_the_first_layer_and_another_where_that_is_unlike() -> None:
+    shape = PRESETS["modernbert-base"].model_copy(update={"num_layers": 12})
+    method = METHODS["compound_grow"](name="compound_grow", stage_list=[{"fraction": 0.5, "layers": 1}, LISTED[2]])
+    with pytest.raises(UserError, match="add up to"):
+        method.stages(Run(shape, 4000, seq_len=128, global_batch_size=8))
+    method = METHODS["compound_grow"](name="compound_grow", stage_list=[{"fraction": 0.4, "layers": 1}, LISTED[2]])
+    with pytest.raises(UserError, match=r"stage_list\[0\]\.layers: the first layer of a modernbert is unlike"):
+        method.stages(Run(shape, 4000, seq_len=128, global_batch_size=8))
+
+
 def test_sprout_is_a_late_jump_of_two_layers_that_are_not_shared_to_silent_ones() -> None:
     sprout = stages("sprout", 12, jump_at=0.7)
     assert layers_and_steps(sprout) == {2: 2800, 12: 1200}

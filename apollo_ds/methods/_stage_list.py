@@ -1,0 +1,80 @@
+"""A list of stages as a recipe writes it: the sizes of each, and which mistakes there can be."""
+
+from collections.abc import Sequence
+from math import isclose
+
+from pydantic import Field
+
+from apollo_ds.checked import Checked
+from apollo_ds.errors import UserError
+from apollo_ds.methods._base import Run
+from apollo_ds.methods._layer_counts import fewest_layers
+
+_SUM_TOLERANCE = 1e-6
+"""By how much the fractions of a list may miss 1, as three of 0.333333 do."""
+
+
+class StageSizes(Checked):
+    """What one stage of a list has. A size that is not given is the model's."""
+
+    fraction: float = Field(gt=0, le=1)
+    """The part of the run's steps that the stage takes. Those of a list add up to 1."""
+    layers: int | None = Field(default=None, ge=1)
+    """Layers of the stage's model; never fewer than in the stage before."""
+    intermediate_size: int | None = Field(default=None, ge=1)
+    """Width of its feed-forward part, in units; never less than in the stage before."""
+    seq_len: int | None = Field(default=None, ge=1)
+    """Tokens of its samples, which must divide the recipe's `seq_len`; never fewer than in the stage before."""
+    learning_rate_scale: float = Field(default=1.0, gt=0, le=1000)
+    """What the schedule's learning rate is multiplied by."""
+
+
+def sizes_of(key: str, stages: Sequence[StageSizes], run: Run) -> list[dict[str, int]]:
+    """The layers, intermediate_size and seq_len of each stage of a list, which stands at this key of a recipe.
+
+    Raises:
+        UserError: a size does not fit the model or becomes smaller, the last stage is not the whole model, or the
+            fractions do not add up to 1.
+    """
+    whole = {
+        "layers": run.shape.num_layers,
+        "intermediate_size": run.shape.intermediate_size,
+        "seq_len": run.seq_len,
+    }
+    total = sum(stage.fraction for stage in stages)
+    if not isclose(total, 1.0, abs_tol=_SUM_TOLERANCE):
+        raise UserError(f"{key}: the fractions of its {len(stages)} stages add up to {total:.6g}; let them add up to 1")
+    found = [{size: getattr(stage, size) or most for size, most in whole.items()} for stage in stages]
+    for size, most in whole.items():
+        _check_size(key, size, [sizes[size] for sizes in found], most)
+    for number, sizes in enumerate(found):
+        fewest = fewest_layers(run.shape)
+        if sizes["layers"] < fewest:
+            raise UserError(
+                f"{key}[{number}].layers: the first layer of a {run.shape.family} is unlike the others, so a stage has "
+                f"at least {fewest}, not {sizes['layers']}"
+            )
+        if run.seq_len % sizes["seq_len"]:
+            raise UserError(
+                f"{key}[{number}].seq_len: {sizes['seq_len']} does not divide seq_len {run.seq_len}, whose samples are "
+                "cut into shorter ones; use a number that does"
+            )
+    return found
+
+
+def _check_size(key: str, size: str, of_stages: Sequence[int], most: int) -> None:
+    before = 0
+    for number, value in enumerate(of_stages):
+        if value > most:
+            raise UserError(f"{key}[{number}].{size}: {value:,} is more than the model's {most:,}; use at most that")
+        if value < before:
+            raise UserError(
+                f"{key}[{number}].{size}: {value:,} is less than {before:,} in the stage before, and a model only "
+                "grows; put the stages in order"
+            )
+        before = value
+    if before != most:
+        raise UserError(
+            f"{key}[{len(of_stages) - 1}].{size}: the last stage trains the whole model, so it is {most:,}, not "
+            f"{before:,}; remove it, or add such a stage"
+        )
