@@ -40,8 +40,14 @@ def export(state: SavedState, stage: Stage, text: Corpus, folder: Path, own: boo
         folder: where to write; an earlier export of the same run is replaced.
         own: whether the folder is the run's own `export`; then what is there is replaced, whatever it says.
     Raises:
-        UserError: the tokenizer's files are damaged, or the folder holds something else or cannot be written to.
+        UserError: the layers run on pooled tokens, the tokenizer's files are damaged, or the folder holds something
+            else or cannot be written to.
     """
+    if stage.pool > 1:
+        raise UserError(
+            f"{folder}: at step {state.manifest.totals.step:,} the layers run on pooled tokens, which no class of "
+            "transformers does; export a checkpoint of a later stage, by --step"
+        )
     folder = folder.resolve()  # what a link names is replaced, not the link
     check_replaceable(folder, state.manifest.run, own)
     tokenizer = exported_tokenizer(text, stage.shape)

@@ -155,6 +155,7 @@ def read_branch(text: str, load: Load) -> BranchPoint:
         frozen=stage.frozen,
         tied_gradients=stage.tied_gradients,
         seq_len=stage.seq_len,
+        pool=stage.pool,
         position=at.schedule.at(step).first_token + at.manifest.memory.skipped_tokens,
         ended=at.ended,
         learning_rate=at.schedule.at(step - 1).learning_rate,

@@ -17,6 +17,7 @@ def build_for(stage: Stage, *, activation_checkpointing: bool = False, compile_b
         return LearnedGrowthModel(operator_of(stage.learned_growth, stage))
     model = skeleton(stage.shape, stage.unique_layers)
     model.freeze(stage.frozen)
+    model.pool_tokens(stage.pool)
     if stage.tied_gradients == "mean":
         model.average_tied_gradients()
     if activation_checkpointing:

@@ -9,6 +9,7 @@ from apollo_ds.checked import Checked
 from apollo_ds.errors import UserError
 from apollo_ds.methods._base import Run
 from apollo_ds.methods._layer_counts import fewest_layers
+from apollo_ds.models.families import family_of
 
 _SUM_TOLERANCE = 1e-6
 """By how much the fractions of a list may miss 1, as three of 0.333333 do."""
@@ -25,6 +26,9 @@ class StageSizes(Checked):
     """Width of its feed-forward part, in units; never less than in the stage before."""
     seq_len: int | None = Field(default=None, ge=1)
     """Tokens of its samples, which must divide the recipe's `seq_len`; never fewer than in the stage before."""
+    pool: int = Field(default=1, ge=1)
+    """How many neighbouring tokens the layers see as one, the mean of their embeddings: a divisor of the stage's
+    `seq_len`, never more than in the stage before, and 1 in the last. For masked models."""
     learning_rate_scale: float = Field(default=1.0, gt=0, le=1000)
     """What the schedule's learning rate is multiplied by."""
 
@@ -44,6 +48,7 @@ def sizes_of(key: str, stages: Sequence[StageSizes], run: Run) -> list[dict[str,
     total = sum(stage.fraction for stage in stages)
     if not isclose(total, 1.0, abs_tol=_SUM_TOLERANCE):
         raise UserError(f"{key}: the fractions of its {len(stages)} stages add up to {total:.6g}; let them add up to 1")
+    _check_pools(key, stages, run)
     found = [{size: getattr(stage, size) or most for size, most in whole.items()} for stage in stages]
     for size, most in whole.items():
         _check_size(key, size, [sizes[size] for sizes in found], most)
@@ -78,3 +83,26 @@ def _check_size(key: str, size: str, of_stages: Sequence[int], most: int) -> Non
             f"{key}[{len(of_stages) - 1}].{size}: the last stage trains the whole model, so it is {most:,}, not "
             f"{before:,}; remove it, or add such a stage"
         )
+
+
+def _check_pools(key: str, stages: Sequence[StageSizes], run: Run) -> None:
+    before = stages[0].pool
+    for number, stage in enumerate(stages):
+        here, seq_len = f"{key}[{number}].pool", stage.seq_len or run.seq_len
+        if stage.pool > 1 and not family_of(run.shape).is_masked:
+            raise UserError(
+                f"{here}: a {run.shape.family} continues text, and a pooled token would see the token that it is to "
+                "predict; use a masked model, or a shorter seq_len"
+            )
+        if seq_len % stage.pool:
+            raise UserError(
+                f"{here}: {stage.pool} does not divide the stage's {seq_len} tokens; use a number that does"
+            )
+        if stage.pool > before:
+            raise UserError(
+                f"{here}: {stage.pool} tokens are more than the {before} of the stage before, and a run only comes to "
+                "see more; put the stages in order"
+            )
+        before = stage.pool
+    if before > 1:
+        raise UserError(f"{key}[{len(stages) - 1}].pool: the last stage sees every token; remove it, or add a stage")

@@ -72,6 +72,7 @@ class CompoundGrow(GrowingMethod):
                 found["layers"],
                 shape=run.shape.model_copy(update={"intermediate_size": found["intermediate_size"]}),
                 seq_len=found["seq_len"],
+                pool=given.pool,
                 growth=self.growth_rule(run),
                 learning_rate_scale=given.learning_rate_scale,
                 restarts_learning_rate=self.restarts_learning_rate,

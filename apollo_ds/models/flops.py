@@ -16,6 +16,7 @@ def training_flops(
     samples: int,
     first_trained: int = 0,
     frozen: Frozen = NOTHING_FROZEN,
+    pool: int = 1,
 ) -> float:
     """Operations of a training step at one depth: the forward, and a backward of twice its cost where it goes.
 
@@ -23,16 +24,18 @@ def training_flops(
     its input, which saves a post-LN layer those of its query, key and value projections. What is frozen above it, where
     each layer runs once, passes gradients on but gets none itself: its matrices cost half, its attention does not. So
     does a frozen embedding matrix that is also the head's.
+
+    With a `pool` above 1 the layers run on seq_len / pool tokens, and the head on all that are scored.
     """
-    family, hidden = family_of(shape), shape.hidden_size
-    layer, head = family.layer_flops(shape, seq_len), family.head_flops(shape, seq_len)
+    family, hidden, pooled_len = family_of(shape), shape.hidden_size, seq_len // pool
+    layer, head = family.layer_flops(shape, pooled_len), family.head_flops(shape, seq_len)
     decoder = 2 * hidden * shape.vocab_size * family.scored_positions(seq_len)
     forward = depth * layer + head
     backward = 2 * (forward - first_trained * layer)
     passed = sum(number >= first_trained for number in frozen.layers)
-    backward -= passed * (layer - family.attention_flops(shape, seq_len))
+    backward -= passed * (layer - family.attention_flops(shape, pooled_len))
     if first_trained and not family.is_pre_norm:
-        backward -= 6 * hidden**2 * seq_len
+        backward -= 6 * hidden**2 * pooled_len
     if frozen.layers if family.ties_head(shape) else frozen.head:
         backward -= decoder
     if frozen.head:

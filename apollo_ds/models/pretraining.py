@@ -85,6 +85,13 @@ class PretrainingModel(nn.Module):
         for block in self.layers.children():
             block.compile(backend=backend)
 
+    def pool_tokens(self, pool: int) -> None:
+        """Let the layers run on the means of so many neighbouring tokens; see `models.pooling`.
+
+        The number must divide the tokens of each sample, or of this rank's part of it. Documents are not kept apart.
+        """
+        self.layers.pool = pool
+
     def share_samples(self, parts: SampleParts | None) -> None:
         """Compute this rank's part of each sample; None for whole samples. `forward` takes whole samples all the same.
 
@@ -148,11 +155,17 @@ class PretrainingModel(nn.Module):
         return loss if parts is None else loss * parts.degree
 
     def mask(self, input_ids: Tensor, places: Tensor | None) -> Mask | Mapping[str, Mask | None] | None:
-        """What attention takes for whole samples; by the kind of attention where a family has several."""
+        """What attention takes for whole samples; by the kind of attention where a family has several.
+
+        Of pooled tokens a window is as long in text, rounded up.
+        """
         in_blocks = takes_blocks(input_ids.device, self.shape.dropout, self.shape.head_size)
-        make = partial(attention_mask, input_ids, places, is_causal=not self.family.is_masked, in_blocks=in_blocks)
+        pool = self.layers.pool
+        tokens = input_ids[:, ::pool]
+        make = partial(attention_mask, tokens, places, is_causal=not self.family.is_masked, in_blocks=in_blocks)
         windows = self.family.attention_windows(self.shape)
-        return {kind: make(window=window) for kind, window in windows.items()} if windows else make()
+        pooled = {kind: window and -(-window // pool) for kind, window in windows.items()}
+        return {kind: make(window=window) for kind, window in pooled.items()} if windows else make()
 
 
 def frozen_names(shape: ModelShape, frozen: Frozen) -> Callable[[str], bool]:

@@ -33,6 +33,7 @@ def plan(recipe: Recipe) -> dict[str, Any]:
             "unique_layers": stage.unique_layers,
             "hidden_size": stage.shape.hidden_size,
             "seq_len": stage.seq_len,
+            "pool": stage.pool,
             "intermediate_size": stage.shape.intermediate_size,
             "expected_depth": schedule.expected_depth(number),
             "parameters": parameters(stage.shape, stage.unique_layers),
@@ -130,5 +131,9 @@ def _with_source(source: Source | BranchPoint | None, total: dict[str, Any]) -> 
 
 
 def _sizes(stage: dict[str, Any]) -> dict[str, str]:
-    """What the table shows only where it changes: hidden size / feed-forward width, and sequence length."""
-    return {"hidden": f"{stage['hidden_size']}/{stage['intermediate_size']}", "length": str(stage["seq_len"])}
+    """What the table shows only where it changes: hidden size / feed-forward width, and sequence length.
+
+    128/4 is a length of 128 of which the layers see a quarter, the means of 4 tokens each.
+    """
+    length = str(stage["seq_len"]) if stage["pool"] == 1 else f"{stage['seq_len']}/{stage['pool']}"
+    return {"hidden": f"{stage['hidden_size']}/{stage['intermediate_size']}", "length": length}

@@ -64,6 +64,7 @@ def branched(planned: Schedule, point: BranchPoint) -> Schedule:
         depth_distribution=point.depths,
         shallowest=point.shallowest,
         layer_map=point.layer_map,
+        pool=point.pool,
         frozen=point.frozen,
         tied_gradients=point.tied_gradients,
         learning_rate_origin=origin,

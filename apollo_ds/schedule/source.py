@@ -123,6 +123,7 @@ class BranchPoint(BaseModel):
     frozen: Frozen
     tied_gradients: Literal["sum", "mean"]
     seq_len: int
+    pool: int = 1
     position: int
     """Tokens of the data stream that it has gone through."""
     ended: tuple[int, ...]

@@ -42,12 +42,28 @@ COMBINATIONS: dict[str, list[Any]] = {
             ],
         }
     ],
+    "compound_grow,pool": [
+        {
+            "name": "compound_grow",
+            "stage_list": [
+                {"fraction": 0.25, "layers": 2, "pool": 4},
+                {"fraction": 0.25, "pool": 2},
+                {"fraction": 0.5},
+            ],
+        }
+    ],
     "sprout,new_layers=silent": [{"name": "sprout", "new_layers": "silent"}],
 }
 
 
 CASES = [*METHODS, *COMBINATIONS]
-FAMILIES = {"bert2bert": "bert", "mslt": "bert", "pld": "roberta_prelayernorm", "compound_grow": "bert"}
+FAMILIES = {
+    "bert2bert": "bert",
+    "mslt": "bert",
+    "pld": "roberta_prelayernorm",
+    "compound_grow": "bert",
+    "compound_grow,pool": "bert",
+}
 """Of those whose family matters; the others train GPT-2."""
 
 

@@ -237,6 +237,27 @@ def test_a_mistake_in_a_list_of_stages_is_told(number: int, change: dict[str, An
         stages("compound_grow", 12, stage_list=listed)
 
 
+@pytest.mark.parametrize(
+    ("pools", "expected"),
+    [
+        ((3, 1), r"\[0\]\.pool: 3 does not divide the stage's 128 tokens"),
+        ((2, 4, 1), r"\[1\]\.pool: 4 tokens are more than the 2 of the stage before"),
+        ((4, 2), r"\[1\]\.pool: the last stage sees every token"),
+    ],
+)
+def test_a_mistake_in_pools_is_told(pools: tuple[int, ...], expected: str) -> None:
+    with pytest.raises(UserError, match=rf"^method\.stage_list{expected}"):
+        stages("compound_grow", 12, stage_list=[{"fraction": 1 / len(pools), "pool": pool} for pool in pools])
+
+
+def test_a_causal_model_is_not_pooled() -> None:
+    method = METHODS["compound_grow"](
+        name="compound_grow", stage_list=[{"fraction": 0.5, "pool": 2}, {"fraction": 0.5}]
+    )
+    with pytest.raises(UserError, match=r"\[0\]\.pool: a gpt2 continues text, and a pooled token would see the token"):
+        method.stages(Run(PRESETS["gpt2-base"], 4000, seq_len=128, global_batch_size=8))
+
+
 def test_a_listed_stage_has_the_first_layer_and_another_where_that_is_unlike() -> None:
     shape = PRESETS["modernbert-base"].model_copy(update={"num_layers": 12})
     method = METHODS["compound_grow"](name="compound_grow", stage_list=[{"fraction": 0.5, "layers": 1}, LISTED[2]])
