@@ -19,6 +19,7 @@ from apollo_ds.growth.counters import WEIGHT
 from apollo_ds.growth.depth_map import DepthMap
 from apollo_ds.growth.learned import operator_of
 from apollo_ds.growth.learned.transitions import OutOfLearning
+from apollo_ds.growth.multiplied_out import MultipliedOut
 from apollo_ds.growth.weights_and_moments import Growth, StateMap
 from apollo_ds.models.families import family_of
 from apollo_ds.schedule.stage import Stage
@@ -93,7 +94,8 @@ def _model(state: SavedState, stage: Stage, tokenizer: Any, text: Corpus) -> Pre
     with no_init_weights():
         model = family.model_class()(config)
     model.tie_weights()
-    placement: StateMap = Growth(DepthMap(stage.map_to(shape.num_layers), f"model.{family.blocks}", shape.family))
+    kind = Growth if stage.feed_forward_rank is None else MultipliedOut
+    placement: StateMap = kind(DepthMap(stage.map_to(shape.num_layers), f"model.{family.blocks}", shape.family))
     if stage.learned_growth:
         placement = OutOfLearning(operator_of(stage.learned_growth, stage))
     exists = set(state.names())

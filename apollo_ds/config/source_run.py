@@ -156,6 +156,7 @@ def read_branch(text: str, load: Load) -> BranchPoint:
         tied_gradients=stage.tied_gradients,
         seq_len=stage.seq_len,
         pool=stage.pool,
+        feed_forward_rank=stage.feed_forward_rank,
         position=at.schedule.at(step).first_token + at.manifest.memory.skipped_tokens,
         ended=at.ended,
         learning_rate=at.schedule.at(step - 1).learning_rate,

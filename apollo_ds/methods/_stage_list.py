@@ -26,6 +26,9 @@ class StageSizes(Checked):
     """Width of its feed-forward part, in units; never less than in the stage before."""
     seq_len: int | None = Field(default=None, ge=1)
     """Tokens of its samples, which must divide the recipe's `seq_len`; never fewer than in the stage before."""
+    feed_forward_rank: int | None = Field(default=None, ge=1)
+    """The rank of two factors that hold each feed-forward matrix, in place of whole matrices. It stays the same until
+    the matrices are whole."""
     pool: int = Field(default=1, ge=1)
     """How many neighbouring tokens the layers see as one, the mean of their embeddings: a divisor of the stage's
     `seq_len`, never more than in the stage before, and 1 in the last. For masked models."""
@@ -49,10 +52,12 @@ def sizes_of(key: str, stages: Sequence[StageSizes], run: Run) -> list[dict[str,
     if not isclose(total, 1.0, abs_tol=_SUM_TOLERANCE):
         raise UserError(f"{key}: the fractions of its {len(stages)} stages add up to {total:.6g}; let them add up to 1")
     _check_pools(key, stages, run)
+    _check_ranks(key, stages)
     found = [{size: getattr(stage, size) or most for size, most in whole.items()} for stage in stages]
     for size, most in whole.items():
         _check_size(key, size, [sizes[size] for sizes in found], most)
-    for number, sizes in enumerate(found):
+    for number, (sizes, stage) in enumerate(zip(found, stages, strict=True)):
+        _check_rank_fits(f"{key}[{number}].feed_forward_rank", sizes["intermediate_size"], stage, run)
         fewest = fewest_layers(run.shape)
         if sizes["layers"] < fewest:
             raise UserError(
@@ -106,3 +111,29 @@ def _check_pools(key: str, stages: Sequence[StageSizes], run: Run) -> None:
         before = stage.pool
     if before > 1:
         raise UserError(f"{key}[{len(stages) - 1}].pool: the last stage sees every token; remove it, or add a stage")
+
+
+def _check_ranks(key: str, stages: Sequence[StageSizes]) -> None:
+    before = stages[0].feed_forward_rank
+    for number, stage in enumerate(stages):
+        rank = stage.feed_forward_rank
+        if rank not in (None, before):
+            known = "whole matrices" if before is None else f"rank {before}"
+            raise UserError(
+                f"{key}[{number}].feed_forward_rank: {rank} after {known} in the stage before, and factors keep their "
+                "rank until they are multiplied out; use one rank in the first stages"
+            )
+        before = rank
+    if before is not None:
+        raise UserError(
+            f"{key}[{len(stages) - 1}].feed_forward_rank: the last stage has whole matrices; remove it, or add a stage"
+        )
+
+
+def _check_rank_fits(key: str, inner: int, stage: StageSizes, run: Run) -> None:
+    rank, hidden = stage.feed_forward_rank, run.shape.hidden_size
+    if rank is not None and rank * (hidden + inner) >= hidden * inner:
+        raise UserError(
+            f"{key}: factors of rank {rank} hold no less than a matrix of {hidden} x {inner}; use at most "
+            f"{(hidden * inner - 1) // (hidden + inner)}"
+        )

@@ -64,6 +64,11 @@ class CompoundGrow(GrowingMethod):
 
     def _listed_stages(self, listed: tuple[StageSizes, ...], run: Run) -> list[Stage]:
         sizes = sizes_of("method.stage_list", listed, run)
+        if self.new_layers != "copy" and any(given.feed_forward_rank for given in listed):
+            raise UserError(
+                f"method.new_layers: {self.new_layers} is for whole matrices, and a stage has a feed_forward_rank; use "
+                "copy, or whole matrices"
+            )
         ends = list(accumulate(given.fraction for given in listed[:-1]))
         return [
             self.stage(
@@ -73,6 +78,7 @@ class CompoundGrow(GrowingMethod):
                 shape=run.shape.model_copy(update={"intermediate_size": found["intermediate_size"]}),
                 seq_len=found["seq_len"],
                 pool=given.pool,
+                feed_forward_rank=given.feed_forward_rank,
                 growth=self.growth_rule(run),
                 learning_rate_scale=given.learning_rate_scale,
                 restarts_learning_rate=self.restarts_learning_rate,

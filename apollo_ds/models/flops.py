@@ -17,6 +17,7 @@ def training_flops(
     first_trained: int = 0,
     frozen: Frozen = NOTHING_FROZEN,
     pool: int = 1,
+    rank: int | None = None,
 ) -> float:
     """Operations of a training step at one depth: the forward, and a backward of twice its cost where it goes.
 
@@ -25,10 +26,12 @@ def training_flops(
     each layer runs once, passes gradients on but gets none itself: its matrices cost half, its attention does not. So
     does a frozen embedding matrix that is also the head's.
 
-    With a `pool` above 1 the layers run on seq_len / pool tokens, and the head on all that are scored.
+    With a `pool` above 1 the layers run on seq_len / pool tokens, and the head on all that are scored. With a `rank`
+    the feed-forward matrices are held as two factors.
     """
     family, hidden, pooled_len = family_of(shape), shape.hidden_size, seq_len // pool
     layer, head = family.layer_flops(shape, pooled_len), family.head_flops(shape, seq_len)
+    layer -= 2 * pooled_len * _spared(shape, rank)
     decoder = 2 * hidden * shape.vocab_size * family.scored_positions(seq_len)
     forward = depth * layer + head
     backward = 2 * (forward - first_trained * layer)
@@ -43,10 +46,13 @@ def training_flops(
     return samples * (forward + backward)
 
 
-def parameters(shape: ModelShape, unique_layers: int) -> int:
-    """Parameters of the model with so many layers. A head's matrix that is the embedding's (tied) counts once."""
+def parameters(shape: ModelShape, unique_layers: int, rank: int | None = None) -> int:
+    """Parameters of the model with so many layers. A head's matrix that is the embedding's (tied) counts once.
+
+    With a `rank` the feed-forward matrices are held as two factors.
+    """
     family = family_of(shape)
-    layers = unique_layers * family.layer_parameters(shape) - family.missing_in_first_layer(shape)
+    layers = unique_layers * layer_parameters(shape, rank) - family.missing_in_first_layer(shape)
     return family.embedding_parameters(shape) + layers + family.head_parameters(shape)
 
 
@@ -57,11 +63,26 @@ def parameters_between(shape: ModelShape) -> int:
     return parameters(shape, shape.num_layers) - family.embedding_parameters(shape) - decoder
 
 
-def trainable_parameters(shape: ModelShape, unique_layers: int, frozen: Frozen = NOTHING_FROZEN) -> int:
-    """Parameters that train."""
-    family, trained = family_of(shape), parameters(shape, unique_layers)
+def layer_parameters(shape: ModelShape, rank: int | None = None) -> int:
+    """Parameters of one layer; with a `rank` its feed-forward matrices are held as two factors."""
+    return family_of(shape).layer_parameters(shape) - _spared(shape, rank)
+
+
+def _spared(shape: ModelShape, rank: int | None) -> int:
+    """How many numbers fewer the factors of a layer's feed-forward matrices have: mn - r (m + n) for each."""
+    if rank is None:
+        return 0
+    sizes = family_of(shape).feed_forward_matrices(shape)
+    return sum(rows * columns - rank * (rows + columns) for rows, columns in sizes)
+
+
+def trainable_parameters(
+    shape: ModelShape, unique_layers: int, frozen: Frozen = NOTHING_FROZEN, rank: int | None = None
+) -> int:
+    """Parameters that train; with a `rank` as for `parameters`."""
+    family, trained = family_of(shape), parameters(shape, unique_layers, rank)
     if frozen.layers:
-        trained -= family.embedding_parameters(shape) + len(frozen.layers) * family.layer_parameters(shape)
+        trained -= family.embedding_parameters(shape) + len(frozen.layers) * layer_parameters(shape, rank)
     if 0 in frozen.layers:
         trained += family.missing_in_first_layer(shape)
     return trained - (family.head_parameters(shape) if frozen.head else 0)

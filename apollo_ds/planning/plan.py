@@ -8,8 +8,9 @@ from rich.console import Console
 from rich.table import Table
 
 from apollo_ds.config.recipe import Recipe
-from apollo_ds.models.flops import parameters, trainable_parameters, training_flops
+from apollo_ds.models.flops import training_flops
 from apollo_ds.planning.effect import effect_of_growth
+from apollo_ds.planning.stage_size import parameters_of, trained_of
 from apollo_ds.planning.step_flops import expected_step_flops
 from apollo_ds.schedule.source import BranchPoint, Source, SourceModel
 from apollo_ds.schedule.stage import Stage
@@ -36,7 +37,7 @@ def plan(recipe: Recipe) -> dict[str, Any]:
             "pool": stage.pool,
             "intermediate_size": stage.shape.intermediate_size,
             "expected_depth": schedule.expected_depth(number),
-            "parameters": parameters(stage.shape, stage.unique_layers),
+            "parameters": parameters_of(stage),
             "trainable_parameters": _trainable_parameters(stage),
             "flops_per_step": cost,
             "flops_share": cost * own_steps[number] / total,
@@ -63,7 +64,7 @@ def _trainable_parameters(stage: Stage) -> int:
         from apollo_ds.growth.learned import operator_of
 
         return sum(prod(shape) for shape in operator_of(stage.learned_growth, stage).coefficient_shapes.values())
-    return trainable_parameters(stage.shape, stage.unique_layers, stage.frozen)
+    return trained_of(stage)
 
 
 def print_plan(recipe: Recipe, console: Console) -> None:

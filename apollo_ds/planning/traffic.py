@@ -13,9 +13,10 @@ from math import gcd
 from apollo_ds.config.deepspeed import precision
 from apollo_ds.config.recipe import Recipe
 from apollo_ds.models.families import family_of
-from apollo_ds.models.flops import parameters, trainable_parameters
+from apollo_ds.models.flops import layer_parameters, parameters
 from apollo_ds.models.shape import ModelShape
 from apollo_ds.planning.micro_batch import samples_at_once
+from apollo_ds.planning.stage_size import parameters_of, trained_of
 from apollo_ds.schedule.stage import Stage
 
 _STATE_BYTES = 12
@@ -48,7 +49,7 @@ def step_bytes(recipe: Recipe, stage: Stage, zero: int, ranks: int) -> float:
         UserError: the number of ranks does not divide the global batch.
     """
     number = 4 if precision(recipe.deepspeed) == "fp32" else 2
-    trained = _trained(stage)
+    trained = trained_of(stage)
     depth = stage.evaluation_depth
     at_once = samples_at_once(recipe, stage, depth - stage.first_trained(depth), ranks)
     micro_batches = recipe.global_batch_size // (recipe.sample_groups(ranks) * at_once)
@@ -101,7 +102,7 @@ def _gathered(recipe: Recipe, stage: Stage, depth: int) -> int:
     what is used again within `stage3_max_reuse_distance` numbers, half a billion weights by default.
     """
     family, shape = family_of(stage.shape), stage.shape
-    layer = family.layer_parameters(shape)
+    layer, rank = layer_parameters(shape, stage.feed_forward_rank), stage.feed_forward_rank
     outside = above = parameters(shape, 0)
     if stage.first_trained(depth):
         above -= family.embedding_parameters(shape)
@@ -109,8 +110,9 @@ def _gathered(recipe: Recipe, stage: Stage, depth: int) -> int:
     trained = depth - stage.first_trained(depth)
     again = 0
     if recipe.activation_checkpointing and stage.learned_growth is None:
-        last = shape.hidden_size * (shape.intermediate_size + 1) if family.is_pre_norm else 0
-        again = trained * (layer - last)
+        hidden, inner = shape.hidden_size, shape.intermediate_size
+        last = hidden * inner + hidden if rank is None else rank * (hidden + inner) + hidden
+        again = trained * (layer - (last if family.is_pre_norm else 0))
     return outside + depth * layer + above + trained * layer + again
 
 
@@ -122,10 +124,17 @@ def growths(stages: Sequence[Stage]) -> list[int]:
 def has_cohorts(stages: Sequence[Stage], number: int) -> bool:
     """Whether the state in a stage holds a byte more a parameter, which says how old its moments are."""
     return any(
-        stages[at].growth.moments in ("zero_new", "keep_index") or stages[at].growth.rewarm == "new"
+        stages[at].growth.moments in ("zero_new", "keep_index")
+        or stages[at].growth.rewarm == "new"
+        or _multiplies_out(stages[at - 1], stages[at])
         for at in growths(stages)
         if at <= number
     )
+
+
+def _multiplies_out(old: Stage, new: Stage) -> bool:
+    """Whether products of factors begin without moments beside others that keep theirs."""
+    return old.feed_forward_rank != new.feed_forward_rank and new.growth.moments != "reset"
 
 
 def growth_bytes(recipe: Recipe, stages: Sequence[Stage], number: int, zero: int, ranks: int) -> float:
@@ -135,7 +144,7 @@ def growth_bytes(recipe: Recipe, stages: Sequence[Stage], number: int, zero: int
     """
     old = stages[number - 1]
     each = _STATE_BYTES + (_COHORT_BYTES if has_cohorts(stages, number - 1) else 0)
-    gathered = _ALL_REDUCE * each * parameters(old.shape, old.unique_layers)
+    gathered = _ALL_REDUCE * each * parameters_of(old)
     return ring(gathered, ranks) + spread_bytes(recipe, stages[number], zero, ranks)
 
 
@@ -146,7 +155,7 @@ def resume_bytes(recipe: Recipe, stages: Sequence[Stage], number: int, zero: int
     0, of frozen weights always. `spread_bytes` comes on top.
     """
     stage = stages[number]
-    frozen = parameters(stage.shape, stage.unique_layers) - _trained(stage)
+    frozen = parameters_of(stage) - trained_of(stage)
     joined = checkpoint_bytes(stages, number) if zero == 0 else _WEIGHT_BYTES * frozen
     return ring(_ALL_REDUCE * joined, ranks) + spread_bytes(recipe, stage, zero, ranks)
 
@@ -159,7 +168,7 @@ def spread_bytes(recipe: Recipe, stage: Stage, zero: int, ranks: int) -> float:
     state's weights then goes from its owner to all.
     """
     number = 4 if precision(recipe.deepspeed) == "fp32" else 2
-    trained, everything = _trained(stage), parameters(stage.shape, stage.unique_layers)
+    trained, everything = trained_of(stage), parameters_of(stage)
     return ring(number * (trained if zero == 3 else everything + (trained if zero else 0)), ranks)
 
 
@@ -169,10 +178,6 @@ def checkpoint_bytes(stages: Sequence[Stage], number: int) -> int:
     Manifests and the counters come to some kilobytes more.
     """
     stage = stages[number]
-    frozen = parameters(stage.shape, stage.unique_layers) - _trained(stage)
+    frozen = parameters_of(stage) - trained_of(stage)
     each = _STATE_BYTES + (_COHORT_BYTES if has_cohorts(stages, number) else 0)
-    return each * _trained(stage) + _WEIGHT_BYTES * frozen
-
-
-def _trained(stage: Stage) -> int:
-    return trainable_parameters(stage.shape, stage.unique_layers, stage.frozen)
+    return each * trained_of(stage) + _WEIGHT_BYTES * frozen

@@ -124,6 +124,7 @@ class BranchPoint(BaseModel):
     tied_gradients: Literal["sum", "mean"]
     seq_len: int
     pool: int = 1
+    feed_forward_rank: int | None = None
     position: int
     """Tokens of the data stream that it has gone through."""
     ended: tuple[int, ...]

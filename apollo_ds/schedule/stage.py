@@ -55,6 +55,8 @@ class Stage:
     seq_len: int
     pool: int = 1
     """How many neighbouring tokens the layers see as one; see `models.pooling`."""
+    feed_forward_rank: int | None = None
+    """The rank of the two factors that hold each feed-forward matrix; None for whole ones. See `models.low_rank`."""
     depth_distribution: DepthDistribution = (1.0,)
     """Probability of each depth from `first_depth` on."""
     shallowest: int | None = None
@@ -99,7 +101,7 @@ class Stage:
 
     def continues(self, before: "Stage") -> bool:
         """Whether this stage keeps the training state of the one before, so that the engine is not rebuilt."""
-        same = ("shape", "unique_layers", "frozen", "tied_gradients", "learned_growth", "pool")
+        same = ("shape", "unique_layers", "frozen", "tied_gradients", "learned_growth", "pool", "feed_forward_rank")
         kept = self.growth.moments in ("map", "map_scaled", "keep_index") and self.growth.rewarm != "new"
         return kept and all(getattr(self, name) == getattr(before, name) for name in same)
 

@@ -52,6 +52,13 @@ COMBINATIONS: dict[str, list[Any]] = {
             ],
         }
     ],
+    "compound_grow,rank": [
+        {
+            "name": "compound_grow",
+            "moments": "map",
+            "stage_list": [{"fraction": 0.25, "layers": 2, "feed_forward_rank": 8}, {"fraction": 0.75}],
+        }
+    ],
     "sprout,new_layers=silent": [{"name": "sprout", "new_layers": "silent"}],
 }
 

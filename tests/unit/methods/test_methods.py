@@ -5,13 +5,14 @@ from math import log10
 from typing import Any
 
 import pytest
-from sources import needed
+from sources import half_as_deep, needed
 
 from apollo_ds.errors import UserError
 from apollo_ds.methods import METHODS, Run
 from apollo_ds.methods.g_stack import law_tokens
 from apollo_ds.models.families import PRESETS
 from apollo_ds.schedule.depth import SAMPLERS
+from apollo_ds.schedule.growable import check_growths
 from apollo_ds.schedule.stage import GrowthRule, Stage
 
 
@@ -248,6 +249,29 @@ def test_a_mistake_in_a_list_of_stages_is_told(number: int, change: dict[str, An
 def test_a_mistake_in_pools_is_told(pools: tuple[int, ...], expected: str) -> None:
     with pytest.raises(UserError, match=rf"^method\.stage_list{expected}"):
         stages("compound_grow", 12, stage_list=[{"fraction": 1 / len(pools), "pool": pool} for pool in pools])
+
+
+@pytest.mark.parametrize(
+    ("ranks", "options", "expected"),
+    [
+        ((16, 8, None), {}, r"stage_list\[1\]\.feed_forward_rank: 8 after rank 16 in the stage before"),
+        ((None, 8, None), {}, r"stage_list\[1\]\.feed_forward_rank: 8 after whole matrices in the stage before"),
+        ((16, 16), {}, r"stage_list\[1\]\.feed_forward_rank: the last stage has whole matrices"),
+        ((615, None), {}, r"stage_list\[0\]\.feed_forward_rank: factors of rank 615 hold no less .* use at most 614"),
+        ((16, None), {"new_layers": "zero"}, r"new_layers: zero is for whole matrices"),
+    ],
+)
+def test_a_mistake_in_ranks_is_told(ranks: tuple[int | None, ...], options: dict[str, Any], expected: str) -> None:
+    listed = [{"fraction": 1 / len(ranks), "feed_forward_rank": rank} for rank in ranks]
+    with pytest.raises(UserError, match=rf"^method\.{expected}"):
+        stages("compound_grow", 12, stage_list=listed, **options)
+
+
+def test_whole_matrices_do_not_become_factors() -> None:
+    listed = [{"fraction": 0.5, "layers": 6, "feed_forward_rank": 16}, {"fraction": 0.5}]
+    source = half_as_deep(PRESETS["bert-base"])
+    with pytest.raises(UserError, match=r"^method: whole matrices cannot become factors of rank 16; let the run begin"):
+        check_growths(stages("compound_grow", 12, stage_list=listed, source=source))
 
 
 def test_a_causal_model_is_not_pooled() -> None:
