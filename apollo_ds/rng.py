@@ -23,6 +23,7 @@ class Stream(IntEnum):
     GROWTH = 6
     DROPOUT = 7
     GATES = 8
+    FACTORS = 9
 
 
 def _mix(x: Any) -> Any:

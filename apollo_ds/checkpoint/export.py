@@ -19,6 +19,7 @@ from apollo_ds.growth.counters import WEIGHT
 from apollo_ds.growth.depth_map import DepthMap
 from apollo_ds.growth.learned import operator_of
 from apollo_ds.growth.learned.transitions import OutOfLearning
+from apollo_ds.growth.multiplied_out import MultipliedOut
 from apollo_ds.growth.weights_and_moments import Growth, StateMap
 from apollo_ds.models.families import family_of
 from apollo_ds.schedule.stage import Stage
@@ -40,8 +41,14 @@ def export(state: SavedState, stage: Stage, text: Corpus, folder: Path, own: boo
         folder: where to write; an earlier export of the same run is replaced.
         own: whether the folder is the run's own `export`; then what is there is replaced, whatever it says.
     Raises:
-        UserError: the tokenizer's files are damaged, or the folder holds something else or cannot be written to.
+        UserError: the layers run on pooled tokens, the tokenizer's files are damaged, or the folder holds something
+            else or cannot be written to.
     """
+    if stage.pool > 1:
+        raise UserError(
+            f"{folder}: at step {state.manifest.totals.step:,} the layers run on pooled tokens, which no class of "
+            "transformers does; export a checkpoint of a later stage, by --step"
+        )
     folder = folder.resolve()  # what a link names is replaced, not the link
     check_replaceable(folder, state.manifest.run, own)
     tokenizer = exported_tokenizer(text, stage.shape)
@@ -87,7 +94,8 @@ def _model(state: SavedState, stage: Stage, tokenizer: Any, text: Corpus) -> Pre
     with no_init_weights():
         model = family.model_class()(config)
     model.tie_weights()
-    placement: StateMap = Growth(DepthMap(stage.map_to(shape.num_layers), f"model.{family.blocks}", shape.family))
+    kind = Growth if stage.feed_forward_rank is None else MultipliedOut
+    placement: StateMap = kind(DepthMap(stage.map_to(shape.num_layers), f"model.{family.blocks}", shape.family))
     if stage.learned_growth:
         placement = OutOfLearning(operator_of(stage.learned_growth, stage))
     exists = set(state.names())

@@ -96,16 +96,17 @@ def _place(loc: Sequence[int | str], root: type[BaseModel], within: str) -> tupl
             key += f"[{part}]"
         elif part in kind.model_fields:
             key += f".{part}" if part != "parts" else ""  # a list of methods, as a recipe writes it
-            kind = _class_of(kind.model_fields[part].annotation) or kind
+            kind = class_within(kind.model_fields[part].annotation) or kind
         elif part != "parts":
             key += f".{part}"
     return key.removeprefix("."), kind
 
 
-def _class_of(annotation: Any) -> type[BaseModel] | None:
-    """The class of keys that an annotation has, alone or beside None."""
-    found = [kind for kind in (annotation, *get_args(annotation)) if isinstance(kind, type)]
-    return next((kind for kind in found if issubclass(kind, BaseModel)), None)
+def class_within(annotation: Any) -> type[BaseModel] | None:
+    """The class of keys that an annotation has: alone, beside None, or as the parts of a list."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next((found for part in get_args(annotation) if (found := class_within(part))), None)
 
 
 def _unknown_name(key: str, error: ErrorDetails) -> str:

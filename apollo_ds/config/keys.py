@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from apollo_ds.config.complaint import number
+from apollo_ds.config.complaint import class_within, number
 from apollo_ds.config.recipe import Recipe
 from apollo_ds.engine.optimizers import OPTIMIZERS
 from apollo_ds.errors import UserError
@@ -28,7 +28,9 @@ _INTRODUCTION = (
     "`method.jump_at=0.7`. A key with ↻ may have another value when a run is resumed. `apollo-ds keys` prints all of "
     "this, `apollo-ds keys learning` the keys whose names have `learning` in them, `apollo-ds keys sprout` a method's."
 )
-_NAMES = {"integer": "whole number", "boolean": "true or false", "string": "text", "object": "mapping", "null": "none"}
+_MAPPING = "mapping"
+_LIST_OF_MAPPINGS = f"list of: {_MAPPING}"
+_NAMES = {"integer": "whole number", "boolean": "true or false", "string": "text", "object": _MAPPING, "null": "none"}
 _BOUNDS = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
 
 
@@ -125,16 +127,19 @@ def _escaped(key: Key) -> tuple[str, ...]:
 
 def _keys(kind: type[BaseModel], prefix: str, may_change: set[str] | None = None) -> list[Key]:
     schema = kind.model_json_schema()
-    return [
-        Key(
+    found = []
+    for name, field in kind.model_fields.items():
+        shape = schema["properties"][name]
+        key = Key(
             name=prefix + name,
-            type=_type(schema["properties"][name]),
-            default=_default(schema["properties"][name], field.is_required()),
+            type=_type(shape),
+            default=_default(shape, field.is_required()),
             meaning=_meaning(kind, name),
             may_change=name in (may_change or ()),
         )
-        for name, field in kind.model_fields.items()
-    ]
+        parts = class_within(field.annotation) if key.type.startswith(_LIST_OF_MAPPINGS) else None
+        found += [key, *(_keys(parts, f"{key.name}[].") if parts else [])]
+    return found
 
 
 def _meaning(kind: type[BaseModel], name: str) -> str:
@@ -161,6 +166,8 @@ def _type(schema: Mapping[str, Any]) -> str:
     """A type in words, such as `whole number > 0`."""
     if "oneOf" in schema or "discriminator" in schema:
         return "name or mapping"
+    if "$ref" in schema:
+        return _MAPPING
     if "anyOf" in schema:
         return " or ".join(_type(option) for option in schema["anyOf"])
     if "enum" in schema or "const" in schema:

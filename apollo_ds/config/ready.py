@@ -56,6 +56,7 @@ def check_ready(recipe: Recipe, ranks: int, is_prepared: bool = True) -> list[st
     check_growths(stages)
     _check_optimizer_of_source(recipe, stages)
     _check_operators(stages)
+    _check_pooling(recipe, stages)
     if precision(recipe.deepspeed) == "fp16" and _is_on_cpu():
         raise UserError("deepspeed.fp16: is for GPUs, and this machine has none that it may use; use bf16 or fp32")
     if recipe.compile_blocks and _is_on_cpu() and shutil.which(os.environ.get("CXX", "g++")) is None:
@@ -101,6 +102,15 @@ def _check_operators(stages: Sequence[Stage]) -> None:
             from apollo_ds.growth.learned import operator_of  # it imports torch, which a usual recipe's start does not
 
             operator_of(stage.learned_growth, stage)
+
+
+def _check_pooling(recipe: Recipe, stages: Sequence[Stage]) -> None:
+    for number, stage in enumerate(stages, start=1):
+        if stage.pool > 1 and recipe.document_mask:
+            raise UserError(
+                f"document_mask: stage {number} pools {stage.pool} tokens, which may belong to two documents; use "
+                "document_mask=false"
+            )
 
 
 def _check_copies(recipe: Recipe, ranks: int) -> None:

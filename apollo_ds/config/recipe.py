@@ -148,9 +148,9 @@ class Recipe(Checked):
         return self
 
     def _check_shares(self, stages: Sequence[Stage]) -> None:
-        degree, common = self.sequence_parallel, gcd(*(gcd(stage.shape.num_heads, stage.seq_len) for stage in stages))
+        degree, common = self.sequence_parallel, gcd(*(gcd(s.shape.num_heads, s.pooled_len) for s in stages))
         for number, stage in enumerate(stages, start=1):
-            for what, count in (("heads", stage.shape.num_heads), ("tokens", stage.seq_len)):
+            for what, count in (("heads", stage.shape.num_heads), ("tokens", stage.pooled_len)):
                 if count % degree:
                     choices = ", ".join(str(size) for size in range(1, common + 1) if common % size == 0)
                     raise UserError(
@@ -170,7 +170,7 @@ class Recipe(Checked):
 
     def as_method_sees_it(self) -> Run:
         """What a method may know of the run."""
-        return Run(shape=self.model, steps=self.steps, seq_len=self.seq_len)
+        return Run(self.model, self.steps, self.seq_len, self.global_batch_size)
 
     def schedule(self) -> Schedule:
         """The stages of the run.

@@ -156,6 +156,8 @@ def read_branch(text: str, load: Load) -> BranchPoint:
         frozen=stage.frozen,
         tied_gradients=stage.tied_gradients,
         seq_len=stage.seq_len,
+        pool=stage.pool,
+        feed_forward_rank=stage.feed_forward_rank,
         position=at.schedule.at(step).first_token + at.manifest.memory.skipped_tokens,
         ended=at.ended,
         learning_rate=at.schedule.at(step - 1).learning_rate,

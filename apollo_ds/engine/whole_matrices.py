@@ -17,8 +17,10 @@ from apollo_ds.engine import layout
 from apollo_ds.engine.optimizers import Muon
 from apollo_ds.engine.orthogonal import AT_ONCE, all_orthogonalised, chunked, update_size
 from apollo_ds.engine.processes import Processes
-from apollo_ds.models.axes import Dimensions
+from apollo_ds.models.axes import IN, OUT, Dimensions
+from apollo_ds.models.family import Family
 from apollo_ds.models.fused import join, split
+from apollo_ds.models.low_rank import whole_name
 
 _COMPUTES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -55,6 +57,16 @@ class _Matrix:
         return update_size(outputs, inputs, how)
 
 
+def _dimensions(family: Family, name: str) -> Dimensions:
+    """Those of a parameter; a factor of a matrix is one matrix, whose outputs are on the matrix's side."""
+    matrix = whole_name(name)
+    dimensions = family.dimensions(matrix)
+    first = dimensions[0]
+    if matrix == name or first is None:
+        return dimensions
+    return (OUT, IN) if first.side == "out" else (IN, OUT)
+
+
 class WholeMatrices:
     """Orthogonalises what lies in ranks' shards of the groups that Muon updates."""
 
@@ -79,7 +91,7 @@ class WholeMatrices:
             found[group.flat] = [
                 _Matrix(
                     shape=layout.full_shape(parameter),
-                    dimensions=model.family.dimensions(names[parameter]),
+                    dimensions=_dimensions(model.family, names[parameter]),
                     heads=model.shape.num_heads,
                     offset=places[parameter].offset if parameter in places else 0,
                     parts=next(parts),

@@ -1,13 +1,16 @@
 """The growth from one stage of a schedule to the next."""
 
+from collections.abc import Callable
 from functools import partial
 
 from apollo_ds.errors import UserError
 from apollo_ds.growth.depth_map import DepthMap
+from apollo_ds.growth.multiplied_out import MultipliedOut
 from apollo_ds.growth.weights_and_moments import Growth
 from apollo_ds.growth.width_map import AxisMap, WidthMap
 from apollo_ds.models.axes import Axis
 from apollo_ds.models.families import family_of
+from apollo_ds.models.family import Family
 from apollo_ds.models.pretraining import frozen_names
 from apollo_ds.models.shape import ModelShape, why_not_grown
 from apollo_ds.schedule.growable import check_growth
@@ -26,13 +29,17 @@ def growth_between(old: Stage, new: Stage, blocks: str, seed: int) -> Growth:
     layer_map, heads = new.grown_from(old), new.shape.num_heads
     depth = DepthMap(layer_map, blocks, new.shape.family, rule.new_layers, rule.noise, seed, share, heads)
     width = width_between(old.shape, new.shape, rule.width, seed)
-    return Growth(
-        depth,
-        width,
-        rule.moments,
-        marks_new=rule.rewarm == "new",
-        was_frozen=frozen_names(old.shape, old.frozen) if old.frozen.layers else None,
-    )
+    was_frozen = frozen_names(old.shape, old.frozen) if old.frozen.layers else None
+    marks_new = rule.rewarm == "new"
+    if old.feed_forward_rank is not None and new.feed_forward_rank is None:
+        has_no_moments = partial(_has_no_moments, family_of(new.shape), was_frozen)
+        return MultipliedOut(depth, width, rule.moments, marks_new, has_no_moments)
+    return Growth(depth, width, rule.moments, marks_new, was_frozen)
+
+
+def _has_no_moments(family: Family, was_frozen: Callable[[str], bool] | None, name: str) -> bool:
+    """Whether a parameter was frozen, or is a product whose factors had moments of their own."""
+    return family.is_feed_forward_matrix(name) or (was_frozen is not None and was_frozen(name))
 
 
 def _positions_a_layer(stage: Stage) -> float:

@@ -16,7 +16,10 @@ def build_for(stage: Stage, *, activation_checkpointing: bool = False, compile_b
     if stage.learned_growth:
         return LearnedGrowthModel(operator_of(stage.learned_growth, stage))
     model = skeleton(stage.shape, stage.unique_layers)
+    if stage.feed_forward_rank is not None:
+        model.factorise_feed_forward(stage.feed_forward_rank)
     model.freeze(stage.frozen)
+    model.pool_tokens(stage.pool)
     if stage.tied_gradients == "mean":
         model.average_tied_gradients()
     if activation_checkpointing:

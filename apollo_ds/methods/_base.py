@@ -37,6 +37,13 @@ class Run:
     shape: ModelShape
     steps: int
     seq_len: int
+    global_batch_size: int
+    """Samples of a step."""
+
+    @property
+    def tokens_per_step(self) -> int:
+        """Tokens of a step at full length."""
+        return self.global_batch_size * self.seq_len
 
 
 class Method(Checked):
@@ -260,6 +267,16 @@ def divided(shape: ModelShape, hidden: int = 1, inner: int = 1) -> ModelShape:
                 f"model.{key} a multiple of it"
             )
     return shape.model_copy(update={key: size // divisors[key] for key, size in sizes.items()})
+
+
+def check_fractions(key: str, fractions: Sequence[float]) -> None:
+    """Check that fractions of the run, at which something changes, follow each other.
+
+    Raises:
+        UserError: they do not increase between 0 and 1; names the key.
+    """
+    if sorted(set(fractions)) != list(fractions) or not all(0 < fraction < 1 for fraction in fractions):
+        raise UserError(f"{key}: fractions must increase between 0 and 1, not {shown(list(fractions))}")
 
 
 def split_steps(steps: int, boundaries: Sequence[float]) -> list[int]:

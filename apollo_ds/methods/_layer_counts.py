@@ -13,7 +13,16 @@ def fewest_layers(shape: ModelShape) -> int:
 
 
 def layers_alike(shape: ModelShape) -> int:
-    """Layers of the full model that can be copies of each other."""
+    """Layers of the full model that can be copies of each other.
+
+    Raises:
+        UserError: there is none besides a first one that is unlike the others.
+    """
+    if shape.num_layers < fewest_layers(shape):
+        raise UserError(
+            f"model.num_layers: the first layer of a {shape.family} is never copied, so a model that grows has at "
+            f"least {fewest_layers(shape)}, not {shape.num_layers}"
+        )
     return shape.num_layers - (fewest_layers(shape) - 1)
 
 
@@ -25,11 +34,6 @@ def counts_near(shape: ModelShape, fractions: Sequence[float]) -> list[int]:
     Raises:
         UserError: there is no layer besides such a first one.
     """
-    if shape.num_layers < fewest_layers(shape):
-        raise UserError(
-            f"model.num_layers: the first layer of a {shape.family} is never copied, so a model that grows has at "
-            f"least {fewest_layers(shape)}, not {shape.num_layers}"
-        )
     first = shape.num_layers - layers_alike(shape)
     wanted = [(fraction * shape.num_layers - first) / layers_alike(shape) for fraction in fractions]
     return [first + count for count in divisors_near(layers_alike(shape), wanted)]

@@ -4,7 +4,7 @@ from itertools import pairwise
 from typing import Literal
 
 from apollo_ds.errors import UserError, shown
-from apollo_ds.methods._base import MapName, Run, split_steps
+from apollo_ds.methods._base import MapName, Run, check_fractions, split_steps
 from apollo_ds.methods._layer_counts import counts_near
 from apollo_ds.methods._sharing import SharingMethod
 from apollo_ds.schedule.stage import Stage
@@ -43,5 +43,4 @@ class Apollo(SharingMethod):
             raise UserError(
                 f"method.grow_at: {len(layers)} stages need {len(layers) - 1} fractions, not {shown(grow_at)}"
             )
-        if sorted(set(grow_at)) != grow_at or not all(0 < f < 1 for f in grow_at):
-            raise UserError(f"method.grow_at: fractions must increase between 0 and 1, not {shown(grow_at)}")
+        check_fractions("method.grow_at", grow_at)

@@ -1,17 +1,21 @@
 """CompoundGrow (Gu et al., NAACL 2021, arXiv 2010.12562): depth, feed-forward width and length grow together."""
 
-from typing import Literal
+from itertools import accumulate
+from typing import Annotated, Literal
+
+from pydantic import Field
 
 from apollo_ds.errors import UserError
 from apollo_ds.methods._base import GrowingMethod, MapName, Run, divided, split_steps
 from apollo_ds.methods._layer_counts import counts_near
+from apollo_ds.methods._stage_list import StageSizes, sizes_of
 from apollo_ds.schedule.stage import MomentRule, Stage, WidthRule
 
 _PARTS = (50, 70, 280)
 
 
 class CompoundGrow(GrowingMethod):
-    """A quarter, a half, then all of the depth, the feed-forward width and the sequence length.
+    """A quarter, a half, then all of the depth, the feed-forward width and the sequence length; or any list of stages.
 
     The paper's table of stages is not at hand; the steps are StackBERT's 50, 70 and 280 of 400. Widening leaves the
     function as it is, stacking does not. By default the copies of a feed-forward unit are weighed unevenly, because
@@ -19,6 +23,11 @@ class CompoundGrow(GrowingMethod):
     """
 
     name: Literal["compound_grow"] = "compound_grow"
+    stage_list: Annotated[tuple[StageSizes, ...], Field(min_length=1)] | None = None
+    """The stages in place of the three, in order, such as `[{fraction: 0.2, layers: 3, seq_len: 64}, {fraction: 0.8}]`.
+    The last trains the whole model."""
+    restarts_learning_rate: bool = False
+    """Whether each stage begins the learning-rate schedule anew, warm-up included, and comes to its end."""
     growth_map: MapName = "stack"
     width: WidthRule = "uneven"
     moments: MomentRule = "reset"
@@ -26,14 +35,16 @@ class CompoundGrow(GrowingMethod):
     def check_fits(self, run: Run) -> None:
         """See `Method`."""
         longest = 2 ** (len(self._layers(run)) - 1)
-        if run.seq_len % longest:
+        if self.stage_list is None and run.seq_len % longest:
             raise UserError(f"method: compound_grow begins with a {longest}th of seq_len, which {longest} must divide")
 
     def _layers(self, run: Run) -> list[int]:
         return counts_near(run.shape, (1 / 4, 1 / 2))
 
     def own_stages(self, run: Run) -> list[Stage]:
-        """Three stages, or fewer where the depth has no such divisors."""
+        """Those of the list; else three, or fewer where the depth has no such divisors."""
+        if self.stage_list is not None:
+            return self._listed_stages(self.stage_list, run)
         layers = self._layers(run)
         parts = _PARTS[3 - len(layers) :]
         ends = [sum(parts[: number + 1]) / sum(parts) for number in range(len(parts) - 1)]
@@ -46,6 +57,31 @@ class CompoundGrow(GrowingMethod):
                 shape=divided(run.shape, inner=divisor),
                 seq_len=run.seq_len // divisor if run.seq_len % divisor == 0 else run.seq_len,
                 growth=self.growth_rule(run),
+                restarts_learning_rate=self.restarts_learning_rate,
             )
             for count, steps, divisor in zip(layers, split_steps(run.steps, ends), divisors, strict=True)
+        ]
+
+    def _listed_stages(self, listed: tuple[StageSizes, ...], run: Run) -> list[Stage]:
+        sizes = sizes_of("method.stage_list", listed, run)
+        if self.new_layers != "copy" and any(given.feed_forward_rank for given in listed):
+            raise UserError(
+                f"method.new_layers: {self.new_layers} is for whole matrices, and a stage has a feed_forward_rank; use "
+                "copy, or whole matrices"
+            )
+        ends = list(accumulate(given.fraction for given in listed[:-1]))
+        return [
+            self.stage(
+                run,
+                steps,
+                found["layers"],
+                shape=run.shape.model_copy(update={"intermediate_size": found["intermediate_size"]}),
+                seq_len=found["seq_len"],
+                pool=given.pool,
+                feed_forward_rank=given.feed_forward_rank,
+                growth=self.growth_rule(run),
+                learning_rate_scale=given.learning_rate_scale,
+                restarts_learning_rate=self.restarts_learning_rate,
+            )
+            for given, found, steps in zip(listed, sizes, split_steps(run.steps, ends), strict=True)
         ]

@@ -28,6 +28,11 @@ class ShortToLong(Modifier):
             starts = [first, *(cut for cut in cuts if first < cut < end)]
             for number, (start, stop) in enumerate(zip(starts, [*starts[1:], end], strict=True)):
                 divisor = self.divisors[sum(start >= cut for cut in cuts)]
+                if stage.seq_len % divisor:
+                    raise UserError(
+                        f"method.divisors: {divisor} does not divide the {stage.seq_len} tokens of a stage of "
+                        f"{stage.method}; use divisors that do, or a greater seq_len"
+                    )
                 part = replace(stage, steps=stop - start, seq_len=stage.seq_len // divisor)
                 if number:  # it goes on
                     part = replace(part, growth=GrowthRule(), restarts_learning_rate=False, learning_rate_rewind=1.0)

@@ -1,19 +1,38 @@
 """Staged training (Shen et al., ICML 2022, arXiv 2203.06211): width and depth double when the loss flattens."""
 
-from collections.abc import Collection
-from typing import ClassVar, Literal
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
-from apollo_ds.errors import UserError
-from apollo_ds.methods._base import GrowingMethod, Rewarm, Run, check_identity, divided, silent_start, split_steps
+from apollo_ds.errors import UserError, shown
+from apollo_ds.methods._base import (
+    GrowingMethod,
+    Rewarm,
+    Run,
+    check_fractions,
+    check_identity,
+    divided,
+    silent_start,
+    split_steps,
+)
 from apollo_ds.methods._layer_counts import layers_alike, named_layers
 from apollo_ds.schedule.stage import MomentRule, NewLayers, Stage, WidthRule
 from apollo_ds.schedule.triggers import SlopeFlatterThan
 
 # Where a growth pays, and how far the learning rate goes back: slopes and c_op of the published schedule.
-_SLOPES = {"width": -0.0475, "depth": -0.0575}
-_REWINDS = {"width": 1.776, "depth": 1.412}
+_SLOPES = {"width": -0.0475, "depth": -0.0575, "width_and_depth": -0.03}
+_REWINDS = {"width": 1.776, "depth": 1.412, "width_and_depth": 2.455}
+
+
+def _doublings(operators: Sequence[str], what: str) -> int:
+    return sum(what in operator.split("_and_") for operator in operators)
+
+
+def _latest(given: Mapping[str, Any]) -> tuple[float, ...]:
+    """A quarter of the run for each growth, less where they would not fit."""
+    growths = len(given["operators"])
+    return tuple((number + 1) / max(4, growths + 1) for number in range(growths))
 
 
 class Staged(GrowingMethod):
@@ -25,10 +44,11 @@ class Staged(GrowingMethod):
     """
 
     name: Literal["staged"] = "staged"
-    operators: tuple[Literal["width", "depth"], ...] = ("width", "depth")
-    """What doubles at each growth."""
-    grow_at: tuple[float, ...] = (0.25, 0.5)
-    """Fractions of the run at which the model grows at the latest."""
+    operators: tuple[Literal["width", "depth", "width_and_depth"], ...] = Field(("width", "depth"), min_length=1)
+    """What doubles at each growth; `width_and_depth` doubles both at once."""
+    grow_at: tuple[float, ...] = Field(default_factory=_latest)
+    """Fractions of the run at which the model grows at the latest, one for each growth; by default a quarter, a half
+    and so on."""
     by_slope: bool = True
     """Whether the measured slope may end a stage sooner."""
     new_layers: NewLayers = "identity"
@@ -47,13 +67,16 @@ class Staged(GrowingMethod):
 
     def own_stages(self, run: Run) -> list[Stage]:
         """From the smallest model to the full one."""
-        if len(self.grow_at) != len(self.operators) or not self.operators:
-            raise UserError(f"method.grow_at: {len(self.operators)} growths need as many fractions, not {self.grow_at}")
-        halvings, alike = self.operators.count("depth"), layers_alike(run.shape)
+        if len(self.grow_at) != len(self.operators):
+            raise UserError(
+                f"method.grow_at: {len(self.operators)} growths need as many fractions, not {shown(list(self.grow_at))}"
+            )
+        check_fractions("method.grow_at", self.grow_at)
+        halvings, alike = _doublings(self.operators, "depth"), layers_alike(run.shape)
         if alike % 2**halvings:
             nearest = run.shape.num_layers - alike % 2**halvings + 2**halvings
             raise UserError(
-                f"method.operators: {named_layers(run.shape)} cannot be halved as often as `depth` stands there, "
+                f"method.operators: {named_layers(run.shape)} cannot be halved as often as depth doubles, "
                 f"{halvings}; use model.num_layers={nearest}, for example"
             )
         new_layers = silent_start(run.shape, self.new_layers)
@@ -64,8 +87,8 @@ class Staged(GrowingMethod):
                 self.stage(
                     run,
                     steps,
-                    run.shape.num_layers - alike + alike // 2 ** after.count("depth"),
-                    shape=divided(run.shape, hidden=2 ** after.count("width")),
+                    run.shape.num_layers - alike + alike // 2 ** _doublings(after, "depth"),
+                    shape=divided(run.shape, hidden=2 ** _doublings(after, "width")),
                     growth=self.growth_rule(run, new_layers=new_layers),
                     learning_rate_rewind=_REWINDS[before[-1]] if before else 1.0,
                     ends=SlopeFlatterThan(_SLOPES[after[0]]) if after and self.by_slope else None,

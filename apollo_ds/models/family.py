@@ -196,6 +196,11 @@ class Family(ABC):
         hidden, inner = shape.hidden_size, shape.intermediate_size
         return seq_len * (8 * hidden**2 + 4 * hidden * inner + 4 * seq_len * hidden)
 
+    def feed_forward_matrices(self, shape: ModelShape) -> Sequence[tuple[int, int]]:
+        """Rows and columns of each matrix of a layer's feed-forward part, in any order."""
+        sizes = (shape.hidden_size, shape.intermediate_size)
+        return (sizes,) * 2
+
     def attention_flops(self, shape: ModelShape, seq_len: int) -> int:
         """Those of `layer_flops` that multiply no weights, but queries by keys, and values by what comes of it: 4ssq.
 
@@ -218,10 +223,21 @@ class Family(ABC):
         Raises:
             KeyError: the family has no such parameter.
         """
+        layer, _, own = name.rpartition(".")
+        if own in ("left", "right"):  # a matrix's factors, between which the rank lies (`models.low_rank`)
+            rows, columns = self.dimensions(f"{layer}.weight")
+            return (rows, None) if own == "left" else (None, columns)
         for pattern, found in self.dimensions_by_name:
             if re.search(rf"\.{pattern}$", name):
                 return found
         raise KeyError(f"{name}: its dimensions in family {self.name} are not known")
+
+    def is_feed_forward_matrix(self, name: str) -> bool:
+        """Whether a parameter is a matrix of a layer's feed-forward part."""
+        if f"{self.blocks}." not in name or not name.endswith(".weight"):
+            return False
+        found = self.dimensions(name)
+        return len(found) > 1 and any(d is not None and d.axis in ("ffn", "gated") for d in found)
 
     def is_residual_output(self, name: str) -> bool:
         """Whether a parameter writes a block's branch into the residual stream, so that zeros silence the branch."""

@@ -16,6 +16,8 @@ def training_flops(
     samples: int,
     first_trained: int = 0,
     frozen: Frozen = NOTHING_FROZEN,
+    pool: int = 1,
+    rank: int | None = None,
 ) -> float:
     """Operations of a training step at one depth: the forward, and a backward of twice its cost where it goes.
 
@@ -23,16 +25,20 @@ def training_flops(
     its input, which saves a post-LN layer those of its query, key and value projections. What is frozen above it, where
     each layer runs once, passes gradients on but gets none itself: its matrices cost half, its attention does not. So
     does a frozen embedding matrix that is also the head's.
+
+    With a `pool` above 1 the layers run on seq_len / pool tokens, and the head on all that are scored. With a `rank`
+    the feed-forward matrices are held as two factors.
     """
-    family, hidden = family_of(shape), shape.hidden_size
-    layer, head = family.layer_flops(shape, seq_len), family.head_flops(shape, seq_len)
+    family, hidden, pooled_len = family_of(shape), shape.hidden_size, seq_len // pool
+    layer, head = family.layer_flops(shape, pooled_len), family.head_flops(shape, seq_len)
+    layer -= 2 * pooled_len * _spared(shape, rank)
     decoder = 2 * hidden * shape.vocab_size * family.scored_positions(seq_len)
     forward = depth * layer + head
     backward = 2 * (forward - first_trained * layer)
     passed = sum(number >= first_trained for number in frozen.layers)
-    backward -= passed * (layer - family.attention_flops(shape, seq_len))
+    backward -= passed * (layer - family.attention_flops(shape, pooled_len))
     if first_trained and not family.is_pre_norm:
-        backward -= 6 * hidden**2 * seq_len
+        backward -= 6 * hidden**2 * pooled_len
     if frozen.layers if family.ties_head(shape) else frozen.head:
         backward -= decoder
     if frozen.head:
@@ -40,25 +46,54 @@ def training_flops(
     return samples * (forward + backward)
 
 
-def parameters(shape: ModelShape, unique_layers: int) -> int:
-    """Parameters of the model with so many layers. A head's matrix that is the embedding's (tied) counts once."""
+def parameters(shape: ModelShape, unique_layers: int, rank: int | None = None) -> int:
+    """Parameters of the model with so many layers. A head's matrix that is the embedding's (tied) counts once.
+
+    With a `rank` the feed-forward matrices are held as two factors.
+    """
     family = family_of(shape)
     missing = family.missing_in_first_layer(shape) if unique_layers else 0
-    layers = unique_layers * family.layer_parameters(shape) - missing
+    layers = unique_layers * layer_parameters(shape, rank) - missing
     return family.embedding_parameters(shape) + layers + family.head_parameters(shape)
 
 
-def matrix_parameters(shape: ModelShape, layers: int) -> int:
-    """Those of so many layers that are matrices: all that a token is multiplied by there, which is half its FLOPs."""
+def parameters_between(shape: ModelShape) -> int:
+    """Parameters of the full model without its embeddings, and without the head's matrix, tied or not."""
     family = family_of(shape)
-    return layers * (family.layer_flops(shape, 1) - family.attention_flops(shape, 1)) // 2
+    decoder = 0 if family.ties_head(shape) else shape.hidden_size * shape.vocab_size
+    return parameters(shape, shape.num_layers) - family.embedding_parameters(shape) - decoder
 
 
-def trainable_parameters(shape: ModelShape, unique_layers: int, frozen: Frozen = NOTHING_FROZEN) -> int:
-    """Parameters that train."""
-    family, trained = family_of(shape), parameters(shape, unique_layers)
+def layer_parameters(shape: ModelShape, rank: int | None = None) -> int:
+    """Parameters of one layer; with a `rank` its feed-forward matrices are held as two factors."""
+    return family_of(shape).layer_parameters(shape) - _spared(shape, rank)
+
+
+def matrix_parameters(shape: ModelShape, layers: int, rank: int | None = None) -> int:
+    """Those of so many layers that are matrices: all that a token is multiplied by there, which is half its FLOPs.
+
+    With a `rank` the feed-forward matrices are held as two factors.
+    """
+    family = family_of(shape)
+    whole = (family.layer_flops(shape, 1) - family.attention_flops(shape, 1)) // 2
+    return layers * (whole - _spared(shape, rank))
+
+
+def _spared(shape: ModelShape, rank: int | None) -> int:
+    """How many numbers fewer the factors of a layer's feed-forward matrices have: mn - r (m + n) for each."""
+    if rank is None:
+        return 0
+    sizes = family_of(shape).feed_forward_matrices(shape)
+    return sum(rows * columns - rank * (rows + columns) for rows, columns in sizes)
+
+
+def trainable_parameters(
+    shape: ModelShape, unique_layers: int, frozen: Frozen = NOTHING_FROZEN, rank: int | None = None
+) -> int:
+    """Parameters that train; with a `rank` as for `parameters`."""
+    family, trained = family_of(shape), parameters(shape, unique_layers, rank)
     if frozen.layers:
-        trained -= family.embedding_parameters(shape) + len(frozen.layers) * family.layer_parameters(shape)
+        trained -= family.embedding_parameters(shape) + len(frozen.layers) * layer_parameters(shape, rank)
     if 0 in frozen.layers:
         trained += family.missing_in_first_layer(shape)
     return trained - (family.head_parameters(shape) if frozen.head else 0)

@@ -68,13 +68,30 @@ def duplicate_middle(source: int, target: int) -> LayerMap:
     That is SOLAR's depth up-scaling (Kim et al. 2023, arXiv 2312.15166): one copy without its last m layers, and on it
     another without its first m. 32 -> 48 is 0 ... 23 and 8 ... 31, with m = 8. Where the layers left out of both are an
     odd number, the lower copy lacks one more: 4 -> 5 is 0 1 1 2 3.
-    MIDAS repeats a block of fixed length by another rule: 6 -> 9 is 0 1 2 3 1 2 3 4 5 here, 0 1 2 0 1 2 3 4 5 there.
+    `middle_block` repeats one of the blocks that the layers are cut into: 6 -> 9 is 0 1 2 3 1 2 3 4 5 here, 0 1 2 0 1 2
+    3 4 5 there.
     """
     layers = list(range(source))
     while len(layers) < target:
         block = min(len(layers), target - len(layers))
         first = (len(layers) - block) // 2
         layers[first + block : first + block] = layers[first : first + block]
+    return tuple(layers)
+
+
+@grows
+def middle_block(source: int, target: int) -> LayerMap:
+    """Cut the layers into blocks of as many as are added, and repeat the middle one after itself (MIDAS).
+
+    Of n blocks that is number ceil(n / 2) - 1, counted from 0 (Saunshi et al. 2024, arXiv 2409.19044). 6 -> 9 has
+    blocks of 3 and repeats the first of two, 0 1 2 0 1 2 3 4 5; 9 -> 12 repeats the second of three. n need not be
+    whole: 5 -> 7 has 2.5 blocks and repeats layers 2 and 3. Beyond twice the layers, again from there.
+    """
+    layers = list(range(source))
+    while len(layers) < target:
+        block = min(len(layers), target - len(layers))
+        end = -(-len(layers) // (2 * block)) * block
+        layers[end:end] = layers[end - block : end]
     return tuple(layers)
 
 

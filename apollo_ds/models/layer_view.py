@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from apollo_ds.models.layer_map import LayerMap
+from apollo_ds.models.pooling import PooledTokens
 
 
 class LayerView(nn.ModuleList):
@@ -22,19 +23,27 @@ class LayerView(nn.ModuleList):
         self.positions: tuple[int, ...] = ()
         self.scales: tuple[float, ...] = ()
         self.first_trained = 0
+        self.pool = 1
         self._attention_types = attention_types
 
     def __iter__(self) -> Iterator[nn.Module]:
-        """The blocks as they run, with gradients from number `first_trained` on."""
+        """The blocks as they run, with gradients from number `first_trained` on.
+
+        With a `pool` above 1 they run on so many times fewer tokens; see `models.pooling`.
+        """
+        tokens = PooledTokens(self.pool) if self.pool > 1 else None
         for number, index in enumerate(self.order):
             if number == self.first_trained > 0:
                 torch.set_grad_enabled(True)
             block, scale = self[index], self.scales[number] if self.scales else 1.0
+            kind = None
             if self._attention_types:
-                position = self.positions[number] if self.positions else number
-                yield cast(nn.Module, _Placed(block, scale, self._attention_types[position]))
+                kind = self._attention_types[self.positions[number] if self.positions else number]
+            if tokens is not None:
+                is_last = number + 1 == len(self.order)
+                yield cast(nn.Module, _Pooled(block, scale, kind, tokens, number == 0, is_last))
             else:
-                yield block if scale == 1.0 else cast(nn.Module, _Placed(block, scale))
+                yield block if scale == 1.0 and kind is None else cast(nn.Module, _Placed(block, scale, kind))
 
     def __getitem__(self, index: Any) -> Any:
         """A unique block by its number; of slices only one that holds all that run, which is the view itself.
@@ -60,3 +69,27 @@ class _Placed:
     def __call__(self, hidden: Tensor, *arguments: Any, **options: Any) -> Tensor:
         changed: Tensor = self.block(hidden, *arguments, **options)
         return changed if self.scale == 1.0 else torch.lerp(hidden, changed, self.scale)
+
+
+class _Pooled(_Placed):
+    """A block at one position, on groups of tokens: the first pools what it reads, the last restores the tokens."""
+
+    def __init__(
+        self,
+        block: nn.Module,
+        scale: float,
+        attention_type: str | None,
+        tokens: PooledTokens,
+        is_first: bool,
+        is_last: bool,
+    ) -> None:
+        super().__init__(block, scale, attention_type)
+        self.tokens = tokens
+        self.is_first = is_first
+        self.is_last = is_last
+
+    def __call__(self, hidden: Tensor, *arguments: Any, **options: Any) -> Tensor:
+        if options.get("position_embeddings") is not None:  # rotary ones, of all tokens
+            options["position_embeddings"] = tuple(map(self.tokens.of_groups, options["position_embeddings"]))
+        changed = super().__call__(self.tokens.enter(hidden) if self.is_first else hidden, *arguments, **options)
+        return self.tokens.leave(changed) if self.is_last else changed

@@ -15,6 +15,7 @@ from apollo_ds.models.initial_values import initial_values, without_weights
 from apollo_ds.models.layer_map import LayerMap
 from apollo_ds.models.layer_view import LayerView
 from apollo_ds.models.loss import summed_cross_entropy
+from apollo_ds.models.low_rank import LowRank, fresh_factors
 from apollo_ds.models.masks import Mask, attention_mask, takes_blocks
 from apollo_ds.models.sample_parts import SampleParts
 from apollo_ds.models.shape import ModelShape
@@ -43,6 +44,7 @@ class PretrainingModel(nn.Module):
         self.family = family_of(shape)
         self.model = model
         self._is_compiled = False
+        self._rank: int | None = None
         self._parts: SampleParts | None = None
         parent, _, name = self.family.blocks.rpartition(".")
         blocks = cast(nn.ModuleList, model.get_submodule(self.family.blocks))
@@ -54,8 +56,12 @@ class PretrainingModel(nn.Module):
 
         They are drawn as for the full depth: GPT-2 scales its residual projections by the number of layers.
         """
-        for name, value in initial_values(_without_weights(self.shape, self.unique_layers), seed):
-            yield f"model.{name}", value
+        for own, value in initial_values(_without_weights(self.shape, self.unique_layers), seed):
+            name = f"model.{own}"
+            if self._rank is not None and self.family.is_feed_forward_matrix(name):
+                yield from fresh_factors(name, value, self._rank, seed)
+            else:
+                yield name, value
             del value  # so that it is gone when the next is drawn
 
     @property
@@ -84,6 +90,29 @@ class PretrainingModel(nn.Module):
         self._is_compiled = True
         for block in self.layers.children():
             block.compile(backend=backend)
+
+    def factorise_feed_forward(self, rank: int) -> None:
+        """Hold each feed-forward matrix as two factors of this rank; see `models.low_rank`."""
+        self._rank = rank
+        for name, weight in list(self.named_parameters()):
+            if self.family.is_feed_forward_matrix(name):
+                parent, _, own = name.removesuffix(".weight").rpartition(".")
+                layer = self.get_submodule(f"{parent}.{own}")
+                rows, columns = weight.shape
+                left, right = without_memory((rows, rank)), without_memory((rank, columns))
+                is_transposed = not isinstance(layer, nn.Linear)
+                setattr(
+                    self.get_submodule(parent),
+                    own,
+                    LowRank(left, right, cast(nn.Parameter | None, layer.bias), is_transposed),
+                )
+
+    def pool_tokens(self, pool: int) -> None:
+        """Let the layers run on the means of so many neighbouring tokens; see `models.pooling`.
+
+        The number must divide the tokens of each sample, or of this rank's part of it. Documents are not kept apart.
+        """
+        self.layers.pool = pool
 
     def share_samples(self, parts: SampleParts | None) -> None:
         """Compute this rank's part of each sample; None for whole samples. `forward` takes whole samples all the same.
@@ -148,11 +177,17 @@ class PretrainingModel(nn.Module):
         return loss if parts is None else loss * parts.degree
 
     def mask(self, input_ids: Tensor, places: Tensor | None) -> Mask | Mapping[str, Mask | None] | None:
-        """What attention takes for whole samples; by the kind of attention where a family has several."""
+        """What attention takes for whole samples; by the kind of attention where a family has several.
+
+        Of pooled tokens a window is as long in text, rounded up.
+        """
         in_blocks = takes_blocks(input_ids.device, self.shape.dropout, self.shape.head_size)
-        make = partial(attention_mask, input_ids, places, is_causal=not self.family.is_masked, in_blocks=in_blocks)
+        pool = self.layers.pool
+        tokens = input_ids[:, ::pool]
+        make = partial(attention_mask, tokens, places, is_causal=not self.family.is_masked, in_blocks=in_blocks)
         windows = self.family.attention_windows(self.shape)
-        return {kind: make(window=window) for kind, window in windows.items()} if windows else make()
+        pooled = {kind: window and -(-window // pool) for kind, window in windows.items()}
+        return {kind: make(window=window) for kind, window in pooled.items()} if windows else make()
 
 
 def frozen_names(shape: ModelShape, frozen: Frozen) -> Callable[[str], bool]:

@@ -28,8 +28,12 @@ def effect_of_growth(stages: Sequence[Stage], number: int) -> str:
         return f"{new.learned_growth.operator} at its start"
     if old.learned_growth:
         return "unchanged"
-    changes = [*_effect_of_depth(old, new), *_effect_of_width(old, new)]
+    changes = [*_effect_of_pooling(old, new), *_effect_of_depth(old, new), *_effect_of_width(old, new)]
     return ", ".join(changes) if changes else "unchanged"
+
+
+def _effect_of_pooling(old: Stage, new: Stage) -> list[str]:
+    return [] if old.pool == new.pool else [f"changed (pool {old.pool} -> {new.pool})"]
 
 
 def _effect_of_depth(old: Stage, new: Stage) -> list[str]:

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from apollo_ds.config.deepspeed import offloaded, precision
 from apollo_ds.config.recipe import Recipe
 from apollo_ds.models.families import family_of
-from apollo_ds.models.flops import parameters, trainable_parameters
 from apollo_ds.planning.optimizer_state import moment_bytes
+from apollo_ds.planning.stage_size import parameters_of, trained_of
 from apollo_ds.planning.traffic import checkpoint_bytes
 from apollo_ds.schedule.stage import Stage
 
@@ -52,10 +52,10 @@ def _offloaded_bytes(recipe: Recipe, stage: Stage, zero: int, ranks: int) -> flo
     Of a trained parameter its fp32 weight, moments and the gradient for them; at ZeRO 3 weights, where those are too.
     """
     parts, number = offloaded(recipe.deepspeed), 4 if precision(recipe.deepspeed) == "fp32" else 2
-    trained = trainable_parameters(stage.shape, stage.unique_layers, stage.frozen)
+    trained = trained_of(stage)
     size = 0.0
     if zero >= 1 and "offload_optimizer" in parts:
         size += (2 * _FP32_BYTES * trained + moment_bytes(recipe, stage)) / ranks
     if zero >= 3 and "offload_param" in parts:
-        size += number * parameters(stage.shape, stage.unique_layers) / ranks
+        size += number * parameters_of(stage) / ranks
     return size

@@ -22,7 +22,8 @@ def activation_bytes(recipe: Recipe, stage: Stage, layers: int) -> float:
     checkpointed = recipe.activation_checkpointing and stage.learned_growth is None
     bytes_a_layer = _INPUT_BYTES if checkpointed else _LAYER_BYTES
     widths = 2 if precision(recipe.deepspeed) == "fp32" else 1
-    return stage.seq_len * stage.shape.hidden_size * widths * (layers * bytes_a_layer + _LAYER_BYTES)
+    tokens = stage.pooled_len * layers * bytes_a_layer + stage.seq_len * _LAYER_BYTES
+    return tokens * stage.shape.hidden_size * widths
 
 
 def micro_batch_of(recipe: Recipe, stage: Stage, plan: StepPlan, world_size: int) -> int:
@@ -45,7 +46,7 @@ def samples_at_once(recipe: Recipe, stage: Stage, trained_layers: int, world_siz
     """
     if stage.draw == "micro_step":
         return recipe.micro_batch(world_size)
-    whole = replace(stage, shape=recipe.model, seq_len=recipe.seq_len, learned_growth=None)
+    whole = replace(stage, shape=recipe.model, seq_len=recipe.seq_len, pool=1, learned_growth=None)
     full = activation_bytes(recipe, whole, recipe.model.num_layers)
     needed = activation_bytes(recipe, stage, trained_layers)
     return recipe.micro_batch(world_size, room=full / needed)

@@ -2,7 +2,8 @@
 
 from apollo_ds.config.recipe import Recipe
 from apollo_ds.engine.optimizers import Muon
-from apollo_ds.models.flops import matrix_parameters, trainable_parameters
+from apollo_ds.models.flops import matrix_parameters
+from apollo_ds.planning.stage_size import trained_of
 from apollo_ds.schedule.stage import Stage
 
 _FP32_BYTES = 4
@@ -12,10 +13,9 @@ def momentum_only(recipe: Recipe, stage: Stage) -> int:
     """Parameters of which there is one moment: the matrices that Muon trains. Learned growths are AdamW's."""
     if not isinstance(recipe.optimizer, Muon) or stage.learned_growth:
         return 0
-    return matrix_parameters(stage.shape, stage.unique_layers - len(stage.frozen.layers))
+    return matrix_parameters(stage.shape, stage.unique_layers - len(stage.frozen.layers), stage.feed_forward_rank)
 
 
 def moment_bytes(recipe: Recipe, stage: Stage) -> int:
     """Of all moments in a stage, in fp32: 8 bytes a parameter with AdamW, 4 a parameter of a matrix with Muon."""
-    trained = trainable_parameters(stage.shape, stage.unique_layers, stage.frozen)
-    return _FP32_BYTES * (2 * trained - momentum_only(recipe, stage))
+    return _FP32_BYTES * (2 * trained_of(stage) - momentum_only(recipe, stage))

@@ -8,8 +8,9 @@ from rich.console import Console
 from rich.table import Table
 
 from apollo_ds.config.recipe import Recipe
-from apollo_ds.models.flops import parameters, trainable_parameters, training_flops
+from apollo_ds.models.flops import training_flops
 from apollo_ds.planning.effect import effect_of_growth
+from apollo_ds.planning.stage_size import parameters_of, trained_of
 from apollo_ds.planning.step_flops import expected_step_flops
 from apollo_ds.schedule.source import BranchPoint, Source, SourceModel
 from apollo_ds.schedule.stage import Stage
@@ -33,9 +34,10 @@ def plan(recipe: Recipe) -> dict[str, Any]:
             "unique_layers": stage.unique_layers,
             "hidden_size": stage.shape.hidden_size,
             "seq_len": stage.seq_len,
+            "pool": stage.pool,
             "intermediate_size": stage.shape.intermediate_size,
             "expected_depth": schedule.expected_depth(number),
-            "parameters": parameters(stage.shape, stage.unique_layers),
+            "parameters": parameters_of(stage),
             "trainable_parameters": _trainable_parameters(stage),
             "flops_per_step": cost,
             "flops_share": cost * own_steps[number] / total,
@@ -62,7 +64,7 @@ def _trainable_parameters(stage: Stage) -> int:
         from apollo_ds.growth.learned import operator_of
 
         return sum(prod(shape) for shape in operator_of(stage.learned_growth, stage).coefficient_shapes.values())
-    return trainable_parameters(stage.shape, stage.unique_layers, stage.frozen)
+    return trained_of(stage)
 
 
 def print_plan(recipe: Recipe, console: Console) -> None:
@@ -130,5 +132,9 @@ def _with_source(source: Source | BranchPoint | None, total: dict[str, Any]) -> 
 
 
 def _sizes(stage: dict[str, Any]) -> dict[str, str]:
-    """What the table shows only where it changes: hidden size / feed-forward width, and sequence length."""
-    return {"hidden": f"{stage['hidden_size']}/{stage['intermediate_size']}", "length": str(stage["seq_len"])}
+    """What the table shows only where it changes: hidden size / feed-forward width, and sequence length.
+
+    128/4 is a length of 128 of which the layers see a quarter, the means of 4 tokens each.
+    """
+    length = str(stage["seq_len"]) if stage["pool"] == 1 else f"{stage['seq_len']}/{stage['pool']}"
+    return {"hidden": f"{stage['hidden_size']}/{stage['intermediate_size']}", "length": length}

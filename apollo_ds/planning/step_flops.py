@@ -34,4 +34,5 @@ def _flops(stage: Stage, depth: float, first_trained: int, samples: int) -> floa
         from apollo_ds.growth.learned.cost import learning_flops
 
         return learning_flops(operator_of(stage.learned_growth, stage), stage.seq_len, samples)
-    return training_flops(stage.shape, depth, stage.seq_len, samples, first_trained, stage.frozen)
+    held = (stage.frozen, stage.pool, stage.feed_forward_rank)
+    return training_flops(stage.shape, depth, stage.seq_len, samples, first_trained, *held)

@@ -14,11 +14,12 @@ from math import gcd
 from apollo_ds.config.deepspeed import precision
 from apollo_ds.config.recipe import Recipe
 from apollo_ds.models.families import family_of
-from apollo_ds.models.flops import parameters, trainable_parameters
+from apollo_ds.models.flops import layer_parameters, parameters
 from apollo_ds.models.frozen import NOTHING_FROZEN, Frozen
 from apollo_ds.models.shape import ModelShape
 from apollo_ds.planning.micro_batch import samples_at_once
 from apollo_ds.planning.optimizer_state import moment_bytes, momentum_only
+from apollo_ds.planning.stage_size import parameters_of, trained_of
 from apollo_ds.schedule.stage import Stage
 
 _WEIGHT_BYTES, _MOMENT_BYTES, _COHORT_BYTES = 4, 4, 1
@@ -55,7 +56,7 @@ def step_bytes(recipe: Recipe, stage: Stage, zero: int, ranks: int) -> float:
         UserError: the number of ranks does not divide the global batch.
     """
     number = 4 if precision(recipe.deepspeed) == "fp32" else 2
-    trained = _trained(stage)
+    trained = trained_of(stage)
     depth = stage.evaluation_depth
     at_once = samples_at_once(recipe, stage, depth - stage.first_trained(depth), ranks)
     micro_batches = recipe.global_batch_size // (recipe.sample_groups(ranks) * at_once)
@@ -83,7 +84,7 @@ def _exchanged(recipe: Recipe, stage: Stage, depth: int, ranks: int) -> float:
     samples = recipe.global_batch_size // recipe.sample_groups(ranks)
     trained = depth - stage.first_trained(depth)
     again = trained if recipe.activation_checkpointing and stage.learned_growth is None else 0
-    tokens = samples * stage.seq_len / degree
+    tokens = samples * stage.pooled_len / degree
     scored = samples * family.scored_positions(stage.seq_len) if family.is_masked else 0
     return _exchanged_a_token(stage.shape, degree) * tokens * (depth + trained + again) + hidden * 2 * scored
 
@@ -110,7 +111,7 @@ def _gathered(recipe: Recipe, stage: Stage, depth: int) -> int:
     what is used again within `stage3_max_reuse_distance` numbers, half a billion weights by default.
     """
     family, shape = family_of(stage.shape), stage.shape
-    layer = family.layer_parameters(shape)
+    layer, rank = layer_parameters(shape, stage.feed_forward_rank), stage.feed_forward_rank
     outside = above = parameters(shape, 0)
     if stage.first_trained(depth):
         above -= family.embedding_parameters(shape)
@@ -120,8 +121,9 @@ def _gathered(recipe: Recipe, stage: Stage, depth: int) -> int:
     passes = 1 + (trained == depth)  # in which the first layer is gathered, without the part that only the others have
     again = 0
     if recipe.activation_checkpointing and stage.learned_growth is None:
-        last = shape.hidden_size * (shape.intermediate_size + 1) if family.is_pre_norm else 0
-        again = trained * (layer - last)
+        hidden, inner = shape.hidden_size, shape.intermediate_size
+        last = hidden * inner + hidden if rank is None else rank * (hidden + inner) + hidden
+        again = trained * (layer - (last if family.is_pre_norm else 0))
     return outside + depth * layer + above + trained * layer - passes * missing + again
 
 
@@ -155,7 +157,12 @@ def _parts_ages(old: Stage, new: Stage) -> bool:
     rule = new.growth
     without_moments = rule.new_layers != "copy" or rule.moments in ("zero_new", "keep_index") or old.frozen.layers
     has_extra_units = rule.width == "averaged" and new.shape.hidden_size % old.shape.hidden_size
-    return bool(without_moments or has_extra_units or rule.rewarm == "new")
+    return bool(without_moments or has_extra_units or rule.rewarm == "new" or _multiplies_out(old, new))
+
+
+def _multiplies_out(old: Stage, new: Stage) -> bool:
+    """Whether products of factors begin without moments beside others that keep theirs."""
+    return old.feed_forward_rank != new.feed_forward_rank
 
 
 def growth_bytes(recipe: Recipe, stages: Sequence[Stage], number: int, zero: int, ranks: int) -> float:
@@ -167,9 +174,9 @@ def growth_bytes(recipe: Recipe, stages: Sequence[Stage], number: int, zero: int
     old, new = stages[number - 1], stages[number]
     kept = _goes_on(old, new)
     each = 2 * _MOMENT_BYTES + (_COHORT_BYTES if has_cohorts(stages, number - 1) else 0)
-    moved = each * trainable_parameters(old.shape, old.unique_layers, kept.frozen)
+    moved = each * trained_of(kept)
     moved -= _MOMENT_BYTES * momentum_only(recipe, kept)
-    gathered = _ALL_REDUCE * (_WEIGHT_BYTES * parameters(old.shape, old.unique_layers) + moved)
+    gathered = _ALL_REDUCE * (_WEIGHT_BYTES * parameters_of(old) + moved)
     return ring(gathered, ranks) + spread_bytes(recipe, new, zero, ranks)
 
 
@@ -189,7 +196,7 @@ def resume_bytes(recipe: Recipe, stages: Sequence[Stage], number: int, zero: int
     0, of frozen weights always. `spread_bytes` comes on top.
     """
     stage = stages[number]
-    frozen = parameters(stage.shape, stage.unique_layers) - _trained(stage)
+    frozen = parameters_of(stage) - trained_of(stage)
     joined = checkpoint_bytes(recipe, stages, number) if zero == 0 else _WEIGHT_BYTES * frozen
     return ring(_ALL_REDUCE * joined, ranks) + spread_bytes(recipe, stage, zero, ranks)
 
@@ -202,7 +209,7 @@ def spread_bytes(recipe: Recipe, stage: Stage, zero: int, ranks: int) -> float:
     state's weights then goes from its owner to all.
     """
     number = 4 if precision(recipe.deepspeed) == "fp32" else 2
-    trained, everything = _trained(stage), parameters(stage.shape, stage.unique_layers)
+    trained, everything = trained_of(stage), parameters_of(stage)
     return ring(number * (trained if zero == 3 else everything + (trained if zero else 0)), ranks)
 
 
@@ -214,10 +221,6 @@ def checkpoint_bytes(recipe: Recipe, stages: Sequence[Stage], number: int) -> in
     Manifests and the counters come to some kilobytes more.
     """
     stage = stages[number]
-    frozen = parameters(stage.shape, stage.unique_layers) - _trained(stage)
+    frozen = parameters_of(stage) - trained_of(stage)
     each = _WEIGHT_BYTES + (_COHORT_BYTES if has_cohorts(stages, number) else 0)
-    return each * _trained(stage) + moment_bytes(recipe, stage) + _WEIGHT_BYTES * frozen
-
-
-def _trained(stage: Stage) -> int:
-    return trainable_parameters(stage.shape, stage.unique_layers, stage.frozen)
+    return each * trained_of(stage) + moment_bytes(recipe, stage) + _WEIGHT_BYTES * frozen

@@ -4,8 +4,8 @@ from collections.abc import Collection, Sequence
 
 from apollo_ds.config.deepspeed import bucket_elements, offloaded, offloads, precision, with_zero_stage, zero_stage
 from apollo_ds.config.recipe import Recipe
-from apollo_ds.models.flops import parameters, trainable_parameters
 from apollo_ds.planning.optimizer_state import moment_bytes
+from apollo_ds.planning.stage_size import parameters_of, trained_of
 from apollo_ds.schedule.stage import Stage
 
 _WEIGHT_BYTES = 4
@@ -48,22 +48,18 @@ def stage_bytes(recipe: Recipe, stage: Stage, zero: int, ranks: int) -> float:
 
     With hpZ (ZeRO++, Wang et al. 2023) a group of ranks also has a copy of all weights, each rank an equal part.
     """
-    all_parameters = parameters(stage.shape, stage.unique_layers)
+    all_parameters = parameters_of(stage)
     on_host, number = offloaded(recipe.deepspeed), _bytes_a_number(recipe)
     group = recipe.deepspeed.get("zero_optimization", {}).get("zero_hpz_partition_size", 1)
     copied = number * all_parameters / min(group, ranks) if zero == 3 and group > 1 else 0
     moments = moment_bytes(recipe, stage)
-    return state_bytes(all_parameters, _trained(stage), zero, ranks, number, on_host, moments) + copied
+    return state_bytes(all_parameters, trained_of(stage), zero, ranks, number, on_host, moments) + copied
 
 
 def bucket_bytes(recipe: Recipe, stage: Stage, zero: int, ranks: int) -> int:
     """What a rank's buffers take in which gradients are averaged; of a recipe as for `stage_bytes`."""
     config = with_zero_stage(recipe.deepspeed, zero)
-    return bucket_elements(config, _trained(stage), ranks) * _bytes_a_number(recipe)
-
-
-def _trained(stage: Stage) -> int:
-    return trainable_parameters(stage.shape, stage.unique_layers, stage.frozen)
+    return bucket_elements(config, trained_of(stage), ranks) * _bytes_a_number(recipe)
 
 
 def _bytes_a_number(recipe: Recipe) -> int:

@@ -25,6 +25,11 @@ def begun_from(source: Source, stages: tuple[Stage, ...]) -> tuple[Stage, ...]:
         raise UserError(
             f"init_from: the method starts from {first.source.name} already; remove either it or method.source"
         )
+    if first.feed_forward_rank is not None:
+        raise UserError(
+            f"init_from: {source.name} has whole feed-forward matrices, and the run's first stage has factors of rank "
+            f"{first.feed_forward_rank}; remove feed_forward_rank, or init_from"
+        )
     here, there = source.shape, first.shape.model_copy(update={"num_layers": first.unique_layers})
     different = why_not_grown(here, there) or why_not_grown(there, here)
     if not different and here.norm_epsilon != there.norm_epsilon:
@@ -65,6 +70,8 @@ def branched(planned: Schedule, point: BranchPoint) -> Schedule:
         depth_distribution=point.depths,
         shallowest=point.shallowest,
         layer_map=point.layer_map,
+        pool=point.pool,
+        feed_forward_rank=point.feed_forward_rank,
         frozen=point.frozen,
         tied_gradients=point.tied_gradients,
         learning_rate_origin=origin,

@@ -24,12 +24,19 @@ def check_growth(old: Stage, new: Stage) -> None:
     """Look for what keeps a stage from being made from the one before it.
 
     Raises:
-        UserError: the shapes differ in what cannot grow, or by other factors than the rule for the width needs; or the
-            new layers would be made from layers that are not there, destroy a post-LN model's function, or never learn.
+        UserError: the shapes differ in what cannot grow, or by other factors than the rule for the width needs;
+            feed-forward matrices would be cut into factors; or the new layers would be made from layers that are not
+            there, destroy a post-LN model's function, or never learn.
     """
     obstacle = why_not_grown(old.shape, new.shape)
     if obstacle:
         raise UserError(f"method: {obstacle}")
+    if new.feed_forward_rank not in (None, old.feed_forward_rank):
+        before = "whole matrices" if old.feed_forward_rank is None else f"factors of rank {old.feed_forward_rank}"
+        raise UserError(
+            f"method: {before} cannot become factors of rank {new.feed_forward_rank}; let the run begin with a stage "
+            "of that feed_forward_rank, without a source"
+        )
     rule = new.growth
     sizes = [(getattr(old.shape, key), getattr(new.shape, key)) for key in ("hidden_size", "intermediate_size")]
     factors = {after / before for before, after in sizes if before != after}

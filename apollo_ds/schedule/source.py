@@ -125,6 +125,8 @@ class BranchPoint(BaseModel):
     frozen: Frozen
     tied_gradients: Literal["sum", "mean"]
     seq_len: int
+    pool: int = 1
+    feed_forward_rank: int | None = None
     position: int
     """Tokens of the data stream that it has gone through."""
     ended: tuple[int, ...]

@@ -68,6 +68,10 @@ class Stage:
     shape: ModelShape
     unique_layers: int
     seq_len: int
+    pool: int = 1
+    """How many neighbouring tokens the layers see as one; see `models.pooling`."""
+    feed_forward_rank: int | None = None
+    """The rank of the two factors that hold each feed-forward matrix; None for whole ones. See `models.low_rank`."""
     depth_distribution: DepthDistribution = (1.0,)
     """Probability of each depth from `first_depth` on."""
     shallowest: int | None = None
@@ -105,9 +109,14 @@ class Stage:
         """The least depth that can be drawn."""
         return self.unique_layers if self.shallowest is None else self.shallowest
 
+    @property
+    def pooled_len(self) -> int:
+        """Tokens of a sample that the layers see."""
+        return self.seq_len // self.pool
+
     def continues(self, before: "Stage") -> bool:
         """Whether this stage keeps the training state of the one before, so that the engine is not rebuilt."""
-        same = ("shape", "unique_layers", "frozen", "tied_gradients", "learned_growth")
+        same = ("shape", "unique_layers", "frozen", "tied_gradients", "learned_growth", "pool", "feed_forward_rank")
         kept = self.growth.moments in ("map", "map_scaled", "keep_index") and self.growth.rewarm != "new"
         return kept and all(getattr(self, name) == getattr(before, name) for name in same)
 

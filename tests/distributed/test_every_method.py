@@ -9,8 +9,8 @@ from ranks import pool
 from recipes import zero
 from runs import events, losses, train, train_with_interruptions, trained
 
-SHARDED = ("mslt", "mango")
-"""Methods that freeze layers or learn a growth: each in another way where weights are sharded."""
+SHARDED = ("mslt", "mango", "compound_grow,rank")
+"""Those that freeze layers, learn a growth or hold factors: each in another way where weights are sharded."""
 
 
 @pytest.mark.parametrize("method", CASES)

@@ -65,7 +65,7 @@ def test_what_it_records() -> None:
     assert losses(recipe)[-1] < losses(recipe)[0]
     for step, number in ((5, 0), (20, 1)):
         size = sum(tensor.nbytes for tensor in state_at(recipe, step).values())
-        assert size == checkpoint_bytes(recipe.schedule().stages, number)
+        assert size == checkpoint_bytes(recipe, recipe.schedule().stages, number)
 
 
 def states_around_the_growth(processes: Processes, recipe: Recipe) -> tuple[dict[str, torch.Tensor], ...]:

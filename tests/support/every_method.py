@@ -32,13 +32,47 @@ COMBINATIONS: dict[str, list[Any]] = {
         "decreasing_drop",
         {"name": "short_to_long", "until": [0.75]},
     ],
+    "compound_grow,stage_list": [
+        {
+            "name": "compound_grow",
+            "restarts_learning_rate": True,
+            "stage_list": [
+                {"fraction": 0.25, "layers": 1, "intermediate_size": 32, "seq_len": 8, "learning_rate_scale": 1.5},
+                {"fraction": 0.25, "layers": 3, "intermediate_size": 48, "seq_len": 16},
+                {"fraction": 0.5},
+            ],
+        }
+    ],
+    "compound_grow,pool": [
+        {
+            "name": "compound_grow",
+            "stage_list": [
+                {"fraction": 0.25, "layers": 2, "pool": 4},
+                {"fraction": 0.25, "pool": 2},
+                {"fraction": 0.5},
+            ],
+        }
+    ],
+    "compound_grow,rank": [
+        {
+            "name": "compound_grow",
+            "moments": "map",
+            "stage_list": [{"fraction": 0.25, "layers": 2, "feed_forward_rank": 8}, {"fraction": 0.75}],
+        }
+    ],
     "sprout,new_layers=silent": [{"name": "sprout", "new_layers": "silent"}],
     "dpt,first_layers=1": [{"name": "dpt", "first_layers": 1, "grow_at": 0.5, "rewarm": "new", "rewarm_to": 1.3}],
 }
 
 
 CASES = [*METHODS, *COMBINATIONS]
-FAMILIES = {"bert2bert": "bert", "mslt": "bert", "pld": "roberta_prelayernorm", "compound_grow": "bert"}
+FAMILIES = {
+    "bert2bert": "bert",
+    "mslt": "bert",
+    "pld": "roberta_prelayernorm",
+    "compound_grow": "bert",
+    "compound_grow,pool": "bert",
+}
 """Of those whose family matters; the others train GPT-2."""
 
 

@@ -4,12 +4,13 @@ from typing import Any
 
 import torch
 from families import all_global, small_shape
-from small_models import build
+from small_models import build, filled
 from torch import Tensor
 
 from apollo_ds.growth.counters import COHORT, WEIGHT, Counters
 from apollo_ds.growth.depth_and_width import growth_between
 from apollo_ds.growth.depth_map import DepthMap
+from apollo_ds.growth.stage_model import build_for
 from apollo_ds.growth.weights_and_moments import Growth
 from apollo_ds.models.families import FAMILIES
 from apollo_ds.models.pretraining import PretrainingModel
@@ -93,11 +94,11 @@ def grown(
 
 def grown_between(old_stage: Stage, new_stage: Stage, seed: int = 0) -> tuple[PretrainingModel, PretrainingModel]:
     """A randomised model of a stage, and what grows from it into the next."""
-    old = build(old_stage.shape, old_stage.unique_layers, seed=1)
+    old = filled(build_for(old_stage), seed=1)
     with torch.no_grad():
         for parameter in old.parameters():
             parameter.add_(0.1 * torch.randn_like(parameter))
-    new = build(new_stage.shape, new_stage.unique_layers, seed=2)
+    new = filled(build_for(new_stage), seed=2)
     growth = growth_between(old_stage, new_stage, f"model.{FAMILIES[old_stage.shape.family].blocks}", seed)
     weights = {name: parameter.detach() for name, parameter in old.named_parameters()}
     with torch.no_grad():

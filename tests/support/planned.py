@@ -25,7 +25,9 @@ def shape(family: str, layers: int = 4, **changes: Any) -> ModelShape:
 
 def stages(method: str, family: str, steps: int = 400, of: ModelShape | None = None, **options: Any) -> list[Stage]:
     of = of or shape(family)
-    return METHODS[method](name=method, **{**needed(method, of), **options}).stages(Run(of, steps, seq_len=16))
+    return METHODS[method](name=method, **{**needed(method, of), **options}).stages(
+        Run(of, steps, seq_len=16, global_batch_size=4)
+    )
 
 
 def schedule(planned: list[Stage]) -> Schedule:
@@ -35,7 +37,7 @@ def schedule(planned: list[Stage]) -> Schedule:
 def bert_base_schedule(
     method: str = "apollo", steps: int = 400, seed: int = 42, policy: Any = "cosine", **options: Any
 ) -> Schedule:
-    planned = METHODS[method](name=method, **options).stages(Run(PRESETS["bert-base"], steps, SEQ_LEN))
+    planned = METHODS[method](name=method, **options).stages(Run(PRESETS["bert-base"], steps, SEQ_LEN, BATCH))
     return Schedule(tuple(planned), BATCH, LearningRate(policy, 1e-3, warmup_fraction=1 / 40), seed)
 
 

@@ -189,6 +189,11 @@ class Llama(Family):
         own = 0 if self.ties_head(shape) else shape.vocab_size * shape.hidden_size
         return shape.hidden_size + own
 
+    def feed_forward_matrices(self, shape: ModelShape) -> Sequence[tuple[int, int]]:
+        """Units, gates, and what they write."""
+        sizes = (shape.hidden_size, shape.intermediate_size)
+        return (sizes,) * 3
+
     def layer_parameters(self, shape: ModelShape) -> int:
         """Query and output 2hq, key and value 2hk, feed-forward 3hf, two normalisations 2h.
 

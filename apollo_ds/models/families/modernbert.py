@@ -203,6 +203,11 @@ class ModernBert(Family):
         """The normalisation before its attention."""
         return shape.hidden_size
 
+    def feed_forward_matrices(self, shape: ModelShape) -> Sequence[tuple[int, int]]:
+        """Units and gates in one, and what they write."""
+        hidden, inner = shape.hidden_size, shape.intermediate_size
+        return (hidden, 2 * inner), (hidden, inner)
+
     def layer_parameters(self, shape: ModelShape) -> int:
         """Attention 4h^2, feed-forward 3hf, two normalisations 2h."""
         return shape.hidden_size * (4 * shape.hidden_size + 3 * shape.intermediate_size + 2)

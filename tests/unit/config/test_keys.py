@@ -8,6 +8,7 @@ from apollo_ds.config.keys import Key, markdown, print_keys, sections
 from apollo_ds.config.recipe import Recipe
 from apollo_ds.errors import UserError
 from apollo_ds.methods import METHODS
+from apollo_ds.methods._stage_list import StageSizes
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +29,13 @@ def test_every_key_and_method_is_told(keys: dict[str, dict[str, Key]]) -> None:
     assert list(keys["A recipe"]) == list(Recipe.model_fields)
     for name, method in METHODS.items():
         options = [f"method.{option}" for option in method.model_fields if option != "name"]
-        assert list(keys[f"method {name}"]) == options
+        assert [key for key in keys[f"method {name}"] if "[]" not in key] == options
+
+
+def test_the_keys_of_a_list_s_parts_are_told(keys: dict[str, dict[str, Key]]) -> None:
+    names = list(keys["method compound_grow"])
+    parts = [f"method.stage_list[].{key}" for key in StageSizes.model_fields]
+    assert names[names.index("method.stage_list") + 1 :][: len(parts)] == parts
 
 
 @pytest.mark.parametrize(
@@ -43,9 +50,12 @@ def test_every_key_and_method_is_told(keys: dict[str, dict[str, Key]]) -> None:
         ("model", "model.dropout", "number ≥ 0, < 1", "0"),
         ("method sprout", "method.first_layers", "whole number ≥ 1", "2"),
         ("method sprout", "method.sampler", "lvps, es, us, fs, none", "none"),
-        ("method staged", "method.operators", "list of: width, depth", "[width, depth]"),
+        ("method staged", "method.operators", "list of: width, depth, width_and_depth", "[width, depth]"),
         ("method ligo", "method.source", "text or none", "none"),
         ("method ligo", "method.source_fraction", "number ≥ 0, < 1", "depends"),
+        ("method compound_grow", "method.stage_list", "list of: mapping or none", "none"),
+        ("method compound_grow", "method.stage_list[].fraction", "number > 0, ≤ 1", "must be given"),
+        ("method g_stack", "method.grow_at", "number > 0, < 1 or law", "0.1"),
         ("method pld", "method.rescale", "true or false or none", "none"),
     ],
 )

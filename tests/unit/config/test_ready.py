@@ -36,3 +36,18 @@ def test_compiled_layers_need_a_compiler_on_a_cpu(tmp_path: Path, monkeypatch: p
     check_ready(recipe, 2)
     monkeypatch.setenv("CXX", "no-such-compiler")
     check_ready(tiny("bert", tmp_path / "run"), 2)
+
+
+def test_pooled_tokens_belong_to_one_document(tmp_path: Path) -> None:
+    method = {"name": "compound_grow", "stage_list": [{"fraction": 0.5, "pool": 2}, {"fraction": 0.5}]}
+    check_ready(tiny("bert", tmp_path / "run", method=method), 2)
+    with pytest.raises(
+        UserError, match=r"^document_mask: stage 1 pools 2 tokens, which may belong to two documents; u"
+    ):
+        check_ready(tiny("bert", tmp_path / "run", method=method, document_mask=True), 2)
+
+
+def test_ranks_share_what_the_layers_see(tmp_path: Path) -> None:
+    method = {"name": "compound_grow", "stage_list": [{"fraction": 0.5, "pool": 32}, {"fraction": 0.5}]}
+    with pytest.raises(UserError, match=r"sequence_parallel: 2 ranks cannot share the 1 tokens of stage 1 equally"):
+        tiny("bert", tmp_path / "run", method=method, sequence_parallel=2)

@@ -13,7 +13,7 @@ from small_models import build
 from apollo_ds.growth.weights_and_moments import Growth
 from apollo_ds.models.families import FAMILIES
 from apollo_ds.models.fused import split
-from apollo_ds.models.layer_map import LAYER_MAPS, duplicate_middle, duplicate_top, interpolate, stack
+from apollo_ds.models.layer_map import LAYER_MAPS, duplicate_middle, duplicate_top, interpolate, middle_block, stack
 from apollo_ds.schedule.stage import NewLayers
 
 FAMILY_NAMES = ["bert", "gpt2"]
@@ -35,6 +35,8 @@ def test_interpolation_changes_the_loss_where_the_counts_do_not_divide(family: s
         (duplicate_top, 6, 9, (0, 1, 2, 3, 4, 5, 3, 4, 5)),
         (duplicate_middle, 4, 6, (0, 1, 2, 1, 2, 3)),
         (duplicate_middle, 6, 9, (0, 1, 2, 3, 1, 2, 3, 4, 5)),
+        (middle_block, 6, 9, (0, 1, 2, 0, 1, 2, 3, 4, 5)),
+        (middle_block, 9, 12, (0, 1, 2, 3, 4, 5, 3, 4, 5, 6, 7, 8)),
         (duplicate_middle, 1, 3, (0, 0, 0)),
     ],
 )

@@ -36,7 +36,7 @@ def test_bert2bert_s_first_stage_trains_the_top_of_a_prefix(family: str) -> None
 
 def test_the_published_shares_of_dropping() -> None:
     """Mean blocks kept of 12: PLD tends to 72.9%, RaPTr's mean is 9, decreasing drop skips a quarter of its maximum."""
-    deep = Run(shape("gpt2", 12), 10_000, seq_len=16)
+    deep = Run(shape("gpt2", 12), 10_000, seq_len=16, global_batch_size=4)
     expected = {("pld", ()): 0.729 * 12, ("raptr", ()): 9.0, ("decreasing_drop", (("maximum", 0.8),)): 0.8 * 12}
     for (method, options), depth in expected.items():
         planned = schedule(METHODS[method](name=method, **dict(options)).stages(deep))

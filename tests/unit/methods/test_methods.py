@@ -1,22 +1,25 @@
 """Methods: their published stages, scaled to other depths and lengths of run."""
 
 from dataclasses import replace
+from math import log10
 from typing import Any
 
 import pytest
-from sources import needed
+from sources import half_as_deep, needed
 
 from apollo_ds.errors import UserError
 from apollo_ds.methods import METHODS, Run
+from apollo_ds.methods.g_stack import law_tokens
 from apollo_ds.models.families import PRESETS
 from apollo_ds.schedule.depth import SAMPLERS
+from apollo_ds.schedule.growable import check_growths
 from apollo_ds.schedule.stage import GrowthRule, Stage
 
 
 def stages(method: str, depth: int, steps: int = 4000, **options: Any) -> list[Stage]:
     shape = PRESETS["bert-base"].model_copy(update={"num_layers": depth})
     options = {**needed(method, shape), **options}
-    return METHODS[method](name=method, **options).stages(Run(shape, steps, seq_len=128))
+    return METHODS[method](name=method, **options).stages(Run(shape, steps, seq_len=128, global_batch_size=8))
 
 
 def layers_and_steps(planned: list[Stage]) -> dict[int, int]:
@@ -51,6 +54,78 @@ def test_apollo_grows_at_2_4_and_10_fortieths_between_divisors(layers: int, expe
 )
 def test_stackbert_doubles_after_50_and_120_of_400(layers: int, expected: dict[int, int]) -> None:
     assert layers_and_steps(stages("stackbert", layers)) == expected
+
+
+@pytest.mark.parametrize(
+    ("layers", "options", "expected"),
+    [
+        (12, {}, {3: 400, 6: 800, 9: 1200, 12: 1600}),
+        (12, {"alpha": 0}, {3: 1000, 6: 1000, 9: 1000, 12: 1000}),
+        (12, {"alpha": 2}, {3: 133, 6: 534, 9: 1200, 12: 2133}),
+        (12, {"block_size": 4}, {4: 667, 8: 1333, 12: 2000}),
+        (6, {}, {2: 667, 4: 1333, 6: 2000}),
+        (7, {}, {7: 4000}),
+        (7, {"block_size": 7}, {7: 4000}),
+    ],
+)
+def test_midas_adds_a_block_after_a_time_in_proportion(
+    layers: int, options: dict[str, Any], expected: dict[int, int]
+) -> None:
+    planned = stages("midas", layers, **options)
+    assert layers_and_steps(planned) == expected
+    assert {stage.growth for stage in planned} == {GrowthRule("middle_block", moments="map", rewarm_steps=40)}
+
+
+@pytest.mark.parametrize(("alpha", "cost"), [(0, 0.625), (1, 0.75), (2, 0.8333)])
+def test_midas_costs_of_the_layers_what_is_published_for_four_stages(alpha: float, cost: float) -> None:
+    planned = stages("midas", 12, steps=250_000, alpha=alpha)
+    assert sum(s.steps * s.unique_layers for s in planned) / (12 * 250_000) == pytest.approx(cost, abs=1e-4)
+
+
+def test_midas_leaves_a_first_layer_that_is_unlike_the_others_alone() -> None:
+    shape = PRESETS["modernbert-base"].model_copy(update={"num_layers": 13})
+    planned = METHODS["midas"](name="midas").stages(Run(shape, 4000, seq_len=128, global_batch_size=8))
+    assert [stage.unique_layers for stage in planned] == [4, 7, 10, 13]
+    assert planned[2].grown_from(planned[1]) == (0, 1, 2, 3, 1, 2, 3, 4, 5, 6)
+
+
+@pytest.mark.parametrize("method", ["apollo", "stackbert", "mslt", "midas", "staged", "g_stack", "compound_grow"])
+def test_a_first_layer_alone_cannot_grow(method: str) -> None:
+    shape = PRESETS["modernbert-base"].model_copy(update={"num_layers": 1})
+    with pytest.raises(UserError, match=r"^model\.num_layers: the first layer of a modernbert is never copied"):
+        METHODS[method](name=method).stages(Run(shape, 4000, seq_len=128, global_batch_size=8))
+
+
+def test_g_stack_s_law_is_the_published_one() -> None:
+    assert law_tokens(8e9, 6 * 8e9 * 15e12) == pytest.approx(6.58e9, rel=1e-3)  # Llama 3, as the paper has it
+
+
+def test_g_stack_grows_where_its_law_says() -> None:
+    shape, steps, batch = PRESETS["gpt2-base"], 100_000, 2048
+    small, full = METHODS["g_stack"](name="g_stack", grow_at="law").stages(Run(shape, steps, 1024, batch))
+    known = 12 * 7_087_872 + 2 * 768  # layers, and the last normalisation
+    wanted = 10 ** (0.88 * log10(known) + 163.27 / log10(6 * known * steps * batch * 1024) - 5.74)
+    assert small.steps == round(wanted / (batch * 1024)) and small.steps + full.steps == steps
+
+
+@pytest.mark.parametrize(
+    ("steps", "batch", "expected"),
+    [
+        (
+            1000,
+            8,
+            r"^method\.grow_at: the law asks for [\d.e+]+ tokens of the small model, and the run has 1,024,000; ",
+        ),
+        (
+            10**9,
+            10**9,
+            r"less than half a step's, which has 128,000,000,000; make global_batch_size smaller, or give a",
+        ),
+    ],
+)
+def test_a_law_that_does_not_fit_the_run_is_refused(steps: int, batch: int, expected: str) -> None:
+    with pytest.raises(UserError, match=expected):
+        METHODS["g_stack"](name="g_stack", grow_at="law").stages(Run(PRESETS["bert-base"], steps, 128, batch))
 
 
 def test_scratch_is_one_stage_of_every_layer() -> None:
@@ -98,6 +173,123 @@ def test_apollo_s_options_reach_its_stages() -> None:
     assert first.depth_distribution == SAMPLERS["us"](5, 12)
     assert first.layer_map == "stack"
     assert second.growth == GrowthRule("duplicate_top", "zero", "tiled", "reset", rewarm="new", rewarm_steps=200)
+
+
+@pytest.mark.parametrize(
+    ("operators", "expected"),
+    [
+        (["width", "depth"], [(6, 384, 1000), (6, 768, 1000), (12, 768, 2000)]),
+        (["width_and_depth"], [(6, 384, 1000), (12, 768, 3000)]),
+        (["width_and_depth", "depth", "width"], [(3, 192, 1000), (6, 384, 1000), (12, 384, 1000), (12, 768, 1000)]),
+        (["depth"], [(6, 768, 1000), (12, 768, 3000)]),
+    ],
+)
+def test_staged_training_doubles_what_its_operators_name(
+    operators: list[str], expected: list[tuple[int, int, int]]
+) -> None:
+    planned = stages("staged", 12, operators=operators)
+    assert [(stage.unique_layers, stage.shape.hidden_size, stage.steps) for stage in planned] == expected
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({"operators": ["width_and_depth"], "grow_at": [0.1, 0.2]}, "grow_at: 1 growths need as many fractions, not"),
+        ({"grow_at": [0.5, 0.25]}, "grow_at: fractions must increase between 0 and 1, not"),
+        ({"operators": ["width_and_depth", "depth", "depth"]}, "operators: the model's 12 layers cannot be halved"),
+    ],
+)
+def test_operators_that_do_not_fit_are_refused(options: dict[str, Any], expected: str) -> None:
+    with pytest.raises(UserError, match=expected):
+        stages("staged", 12, **options)
+
+
+LISTED = [
+    {"fraction": 0.1, "layers": 3, "intermediate_size": 1024, "seq_len": 32, "learning_rate_scale": 2},
+    {"fraction": 0.3, "layers": 3, "seq_len": 64},
+    {"fraction": 0.6},
+]
+
+
+def test_compound_grow_takes_a_list_of_stages() -> None:
+    planned = stages("compound_grow", 12, stage_list=LISTED)
+    found = [(s.steps, s.unique_layers, s.shape.intermediate_size, s.seq_len, s.learning_rate_scale) for s in planned]
+    assert found == [(400, 3, 1024, 32, 2), (1200, 3, 3072, 64, 1), (2400, 12, 3072, 128, 1)]
+    assert not any(stage.restarts_learning_rate for stage in planned)
+    assert all(s.restarts_learning_rate for s in stages("compound_grow", 12, restarts_learning_rate=True))
+
+
+@pytest.mark.parametrize(
+    ("number", "change", "expected"),
+    [
+        (0, {"fraction": 0.2}, r"stage_list: the fractions of its 3 stages add up to 1\.1; let them add up to 1"),
+        (0, {"layers": 13}, r"stage_list\[0\]\.layers: 13 is more than the model's 12"),
+        (1, {"layers": 2}, r"stage_list\[1\]\.layers: 2 is less than 3 in the stage before"),
+        (1, {"intermediate_size": 512}, r"stage_list\[1\]\.intermediate_size: 512 is less than 1,024 in the stage bef"),
+        (1, {"seq_len": 16}, r"stage_list\[1\]\.seq_len: 16 is less than 32 in the stage before"),
+        (1, {"seq_len": 48}, r"stage_list\[1\]\.seq_len: 48 does not divide seq_len 128"),
+        (2, {"layers": 6}, r"stage_list\[2\]\.layers: the last stage trains the whole model, so it is 12, not 6"),
+        (2, {"seq_len": 64}, r"stage_list\[2\]\.seq_len: the last stage trains the whole model, so it is 128, not 64"),
+    ],
+)
+def test_a_mistake_in_a_list_of_stages_is_told(number: int, change: dict[str, Any], expected: str) -> None:
+    listed = [{**sizes, **(change if at == number else {})} for at, sizes in enumerate(LISTED)]
+    with pytest.raises(UserError, match=rf"^method\.{expected}"):
+        stages("compound_grow", 12, stage_list=listed)
+
+
+@pytest.mark.parametrize(
+    ("pools", "expected"),
+    [
+        ((3, 1), r"\[0\]\.pool: 3 does not divide the stage's 128 tokens"),
+        ((2, 4, 1), r"\[1\]\.pool: 4 tokens are more than the 2 of the stage before"),
+        ((4, 2), r"\[1\]\.pool: the last stage sees every token"),
+    ],
+)
+def test_a_mistake_in_pools_is_told(pools: tuple[int, ...], expected: str) -> None:
+    with pytest.raises(UserError, match=rf"^method\.stage_list{expected}"):
+        stages("compound_grow", 12, stage_list=[{"fraction": 1 / len(pools), "pool": pool} for pool in pools])
+
+
+@pytest.mark.parametrize(
+    ("ranks", "options", "expected"),
+    [
+        ((16, 8, None), {}, r"stage_list\[1\]\.feed_forward_rank: 8 after rank 16 in the stage before"),
+        ((None, 8, None), {}, r"stage_list\[1\]\.feed_forward_rank: 8 after whole matrices in the stage before"),
+        ((16, 16), {}, r"stage_list\[1\]\.feed_forward_rank: the last stage has whole matrices"),
+        ((615, None), {}, r"stage_list\[0\]\.feed_forward_rank: factors of rank 615 hold no less .* use at most 614"),
+        ((16, None), {"new_layers": "zero"}, r"new_layers: zero is for whole matrices"),
+    ],
+)
+def test_a_mistake_in_ranks_is_told(ranks: tuple[int | None, ...], options: dict[str, Any], expected: str) -> None:
+    listed = [{"fraction": 1 / len(ranks), "feed_forward_rank": rank} for rank in ranks]
+    with pytest.raises(UserError, match=rf"^method\.{expected}"):
+        stages("compound_grow", 12, stage_list=listed, **options)
+
+
+def test_whole_matrices_do_not_become_factors() -> None:
+    listed = [{"fraction": 0.5, "layers": 6, "feed_forward_rank": 16}, {"fraction": 0.5}]
+    source = half_as_deep(PRESETS["bert-base"])
+    with pytest.raises(UserError, match=r"^method: whole matrices cannot become factors of rank 16; let the run begin"):
+        check_growths(stages("compound_grow", 12, stage_list=listed, source=source))
+
+
+def test_a_causal_model_is_not_pooled() -> None:
+    method = METHODS["compound_grow"](
+        name="compound_grow", stage_list=[{"fraction": 0.5, "pool": 2}, {"fraction": 0.5}]
+    )
+    with pytest.raises(UserError, match=r"\[0\]\.pool: a gpt2 continues text, and a pooled token would see the token"):
+        method.stages(Run(PRESETS["gpt2-base"], 4000, seq_len=128, global_batch_size=8))
+
+
+def test_a_listed_stage_has_the_first_layer_and_another_where_that_is_unlike() -> None:
+    shape = PRESETS["modernbert-base"].model_copy(update={"num_layers": 12})
+    method = METHODS["compound_grow"](name="compound_grow", stage_list=[{"fraction": 0.5, "layers": 1}, LISTED[2]])
+    with pytest.raises(UserError, match="add up to"):
+        method.stages(Run(shape, 4000, seq_len=128, global_batch_size=8))
+    method = METHODS["compound_grow"](name="compound_grow", stage_list=[{"fraction": 0.4, "layers": 1}, LISTED[2]])
+    with pytest.raises(UserError, match=r"stage_list\[0\]\.layers: the first layer of a modernbert is unlike"):
+        method.stages(Run(shape, 4000, seq_len=128, global_batch_size=8))
 
 
 def test_sprout_is_a_late_jump_of_two_layers_that_are_not_shared_to_silent_ones() -> None:

@@ -33,7 +33,7 @@ def source(of: ModelShape, **changes: Any) -> dict[str, Any]:
 
 def upscaled(of: ModelShape, given: dict[str, Any] | None = None, **options: Any) -> list[Stage]:
     method = METHODS["upscale"](name="upscale", source=given or source(of), **options)
-    return method.stages(Run(of, 100, seq_len=16))
+    return method.stages(Run(of, 100, seq_len=16, global_batch_size=4))
 
 
 def test_the_source_has_no_steps_and_the_model_all_of_them() -> None:
@@ -96,7 +96,10 @@ def test_a_pre_norm_model_is_unchanged_and_the_cost_is_told(family: str, train: 
 @pytest.mark.parametrize(
     ("make", "expected"),
     [
-        (lambda: METHODS["upscale"](name="upscale").stages(Run(DEEP, 9, 16)), "method.source: missing, and upscale gr"),
+        (
+            lambda: METHODS["upscale"](name="upscale").stages(Run(DEEP, 9, 16, 4)),
+            "method.source: missing, and upscale gr",
+        ),
         (
             lambda: upscaled(DEEP, source(DEEP, num_layers=40), train="new"),
             "method.train: 'new' trains the new layers alone, and the model has no more than the source's 40; set a",

@@ -4,7 +4,7 @@ import pytest
 from recipes import tiny
 
 from apollo_ds.models.families import FAMILIES, PRESETS, family_of
-from apollo_ds.models.flops import matrix_parameters, parameters
+from apollo_ds.models.flops import matrix_parameters, parameters, parameters_between
 from apollo_ds.models.pretraining import skeleton
 
 
@@ -20,12 +20,24 @@ def test_parameters_of_the_presets(preset: str, layers: tuple[int, ...], expecte
     assert tuple(parameters(PRESETS[preset], count) for count in layers) == expected
 
 
+@pytest.mark.parametrize("rank", [None, 5])
 @pytest.mark.parametrize("family", FAMILIES)
-def test_matrices_of_the_layers_are_counted(family: str) -> None:
+def test_matrices_of_the_layers_are_counted(family: str, rank: int | None) -> None:
     shape = tiny(family, "unused").model
     model = skeleton(shape, 3)
+    if rank:
+        model.factorise_feed_forward(rank)
     matrices = [p.numel() for p in model.layers.parameters() if p.dim() > 1]
-    assert matrix_parameters(shape, 3) == sum(matrices)
+    assert matrix_parameters(shape, 3, rank) == sum(matrices)
+
+
+@pytest.mark.parametrize("is_tied", [True, False])
+def test_parameters_between_embeddings_and_logits(is_tied: bool) -> None:
+    assert parameters_between(PRESETS["gpt2-base"]) == 12 * 7_087_872 + 2 * 768  # and the last normalisation
+    llama = FAMILIES["llama"]
+    sizes = {"hidden_size": 8, "num_heads": 2, "intermediate_size": 12, "vocab_size": 31}
+    of = llama.shape_class(family="llama", num_layers=3, tie_word_embeddings=is_tied, **sizes)
+    assert parameters_between(of) == 3 * llama.layer_parameters(of) + 8
 
 
 def test_bert_base_layer_is_the_published_size() -> None:

@@ -1,12 +1,21 @@
 """Layer maps: published values, and the composition law that makes growth exact."""
 
 from itertools import pairwise
+from math import ceil
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from apollo_ds.models.layer_map import LAYER_MAPS, added, block_expansion, duplicate_middle, interpolate, stack
+from apollo_ds.models.layer_map import (
+    LAYER_MAPS,
+    added,
+    block_expansion,
+    duplicate_middle,
+    interpolate,
+    middle_block,
+    stack,
+)
 
 
 @pytest.mark.parametrize(
@@ -75,6 +84,20 @@ def test_duplicating_the_middle_is_solar_s_up_scaling(source: int, more: int) ->
 
 def test_solar_s_own_numbers() -> None:
     assert duplicate_middle(32, 48) == (*range(24), *range(8, 32))
+
+
+@given(st.integers(1, 9), st.integers(1, 8))
+def test_the_middle_block_is_midas_s(size: int, blocks: int) -> None:
+    layers = [tuple(range(number * size, (number + 1) * size)) for number in range(blocks)]
+    middle = ceil(blocks / 2) - 1
+    layers.insert(middle + 1, layers[middle])
+    assert middle_block(blocks * size, (blocks + 1) * size) == tuple(layer for block in layers for layer in block)
+
+
+def test_a_middle_block_among_parts_of_one_is_nearest_the_middle() -> None:
+    assert middle_block(6, 9) == (0, 1, 2, 0, 1, 2, 3, 4, 5)
+    assert middle_block(5, 7) == (0, 1, 2, 3, 2, 3, 4)
+    assert middle_block(2, 6) == (0, 1, 0, 1, 0, 1)
 
 
 @given(st.sampled_from(sorted(LAYER_MAPS)), st.integers(1, 64), st.integers(1, 64))

@@ -36,6 +36,7 @@ def test_shorter_samples_and_frozen_layers_make_room_too() -> None:
     stage = schedule.stages[last.stage]
     assert micro_batch_of(recipe, stage, last, 1) == 4
     assert micro_batch_of(recipe, replace(stage, seq_len=16), last, 1) == 8
+    assert micro_batch_of(recipe, replace(stage, pool=2), last, 1) == 6  # embeddings and head see all tokens
     assert micro_batch_of(recipe, stage, replace(last, first_trained=5), 1) == 12
 
 

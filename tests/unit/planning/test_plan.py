@@ -17,3 +17,12 @@ def test_silent_layers_keep_the_function_only_where_no_layer_ran_twice(sampler: 
     print_plan(tiny("gpt2", "none", method=method), Console(file=printed, width=100))
     (growth,) = [line for line in printed.getvalue().splitlines() if line.split()[:1] == ["2"]]
     assert growth.rstrip().endswith(f" {effect}")
+
+
+def test_a_length_of_pooled_tokens_is_told_as_such() -> None:
+    printed = StringIO()
+    method = {"name": "compound_grow", "stage_list": [{"fraction": 0.5, "pool": 4}, {"fraction": 0.5}]}
+    print_plan(tiny("bert", "none", method=method), Console(file=printed, width=100))
+    first, second = [line for line in printed.getvalue().splitlines() if line.split()[:1] in (["1"], ["2"])]
+    assert " 32/4 " in first and " 32 " in second
+    assert second.rstrip().endswith("changed (pool 4 -> 1)")

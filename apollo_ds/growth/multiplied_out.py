@@ -1,0 +1,43 @@
+"""The end of factors: each feed-forward matrix of the new model is the product of two of the old one's."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from apollo_ds.growth.counters import WEIGHT, Counters
+from apollo_ds.growth.weights_and_moments import Growth
+from apollo_ds.models.families import FAMILIES
+from apollo_ds.models.low_rank import factors_of, whole_name
+
+
+@dataclass(frozen=True)
+class MultipliedOut(Growth):
+    """A growth out of a stage with factors: they are multiplied, which changes no function, and then grown as usual.
+
+    The moments of a product do not follow from those of its factors. So it starts from zero, at age 0, whatever the
+    rule: the caller says of such a matrix that it `was_frozen`, which comes to the same.
+    """
+
+    def sources(self, name: str, exists: set[str]) -> tuple[str, ...]:
+        """See `Growth`; both factors in the place of a matrix."""
+        matrices = super().sources(name, set(map(whole_name, exists)))
+        return tuple(part for matrix in matrices for part in self._parts(matrix))
+
+    def apply(self, name: str, tensor: str, old: dict[str, Tensor], counters: Counters) -> Tensor | None:
+        """See `Growth`."""
+        whole = {whole_name(part): value for part, value in old.items()}
+        for matrix in whole:
+            if FAMILIES[self.depth.family].is_feed_forward_matrix(matrix):
+                whole[matrix] = _product(tensor, *(old[part] for part in factors_of(matrix)))
+        return super().apply(name, tensor, whole, counters)
+
+    def _parts(self, matrix: str) -> tuple[str, ...]:
+        return factors_of(matrix) if FAMILIES[self.depth.family].is_feed_forward_matrix(matrix) else (matrix,)
+
+
+def _product(tensor: str, left: Tensor, right: Tensor) -> Tensor:
+    """The matrix, or zeros of its size for what it does not have."""
+    if tensor == WEIGHT:
+        return left @ right
+    return torch.zeros(len(left), right.shape[1], dtype=left.dtype, device=left.device)
