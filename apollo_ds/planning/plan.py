@@ -36,6 +36,7 @@ def plan(recipe: Recipe) -> dict[str, Any]:
             "seq_len": stage.seq_len,
             "pool": stage.pool,
             "intermediate_size": stage.shape.intermediate_size,
+            "feed_forward_rank": stage.feed_forward_rank,
             "expected_depth": schedule.expected_depth(number),
             "parameters": parameters_of(stage),
             "trainable_parameters": _trainable_parameters(stage),
@@ -134,7 +135,9 @@ def _with_source(source: Source | BranchPoint | None, total: dict[str, Any]) -> 
 def _sizes(stage: dict[str, Any]) -> dict[str, str]:
     """What the table shows only where it changes: hidden size / feed-forward width, and sequence length.
 
-    128/4 is a length of 128 of which the layers see a quarter, the means of 4 tokens each.
+    768/3072 r150 holds feed-forward matrices as factors of rank 150. 128/4 is a length of 128 of which the layers see a
+    quarter, the means of 4 tokens each.
     """
+    rank = f" r{stage['feed_forward_rank']}" if stage["feed_forward_rank"] else ""
     length = str(stage["seq_len"]) if stage["pool"] == 1 else f"{stage['seq_len']}/{stage['pool']}"
-    return {"hidden": f"{stage['hidden_size']}/{stage['intermediate_size']}", "length": length}
+    return {"hidden": f"{stage['hidden_size']}/{stage['intermediate_size']}{rank}", "length": length}

@@ -85,7 +85,8 @@ def _exchanged(recipe: Recipe, stage: Stage, depth: int, ranks: int) -> float:
     trained = depth - stage.first_trained(depth)
     again = trained if recipe.activation_checkpointing and stage.learned_growth is None else 0
     tokens = samples * stage.pooled_len / degree
-    scored = samples * family.scored_positions(stage.seq_len) if family.is_masked else 0
+    # Of each sample every rank has as many scored positions, some of them only to fill up.
+    scored = samples * degree * -(-family.scored_positions(stage.seq_len) // degree) if family.is_masked else 0
     return _exchanged_a_token(stage.shape, degree) * tokens * (depth + trained + again) + hidden * 2 * scored
 
 

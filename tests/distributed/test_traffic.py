@@ -106,6 +106,43 @@ def test_a_shared_layer_is_gathered_at_most_as_often_as_it_runs() -> None:
         assert 0.6 * most < sent(counts, RANKS) < most
 
 
+FACTORED = {
+    "name": "compound_grow",
+    "moments": "map",
+    "stage_list": [
+        {"fraction": 0.25, "layers": 3, "intermediate_size": 48, "feed_forward_rank": 8, "pool": 2},
+        {"fraction": 0.25, "intermediate_size": 48, "feed_forward_rank": 8},
+        {"fraction": 0.25, "intermediate_size": 48},
+        {"fraction": 0.25},
+    ],
+}
+
+
+@pytest.mark.parametrize("checkpointed", [False, True])
+@pytest.mark.parametrize("family", ["bert", "roberta_prelayernorm"])
+def test_factors_are_gathered_in_the_place_of_matrices(family: str, checkpointed: bool) -> None:
+    kind = {"deepspeed": configured(3), "activation_checkpointing": checkpointed}
+    check_step(tiny(family, "unused", method=FACTORED, **kind), 0)
+
+
+def test_ranks_that_share_samples_exchange_pooled_tokens() -> None:
+    recipe = tiny("bert", "unused", method=FACTORED, deepspeed=configured(1), sequence_parallel=2)
+    assert check_step(recipe, 0)["all_to_all_single"] > 0
+
+
+@pytest.mark.parametrize("number", [1, 2, 3])
+def test_a_growth_sends_and_captures_factors(number: int) -> None:
+    """The second makes cohorts, which the third captures too."""
+    recipe = tiny("bert", "unused", method=FACTORED, deepspeed=configured(1))
+    stages = recipe.schedule().stages
+    expected = growth_bytes(recipe, stages, number, 1, RANKS)
+    results = pool(RANKS).run(sent_in_a_growth, recipe, number)
+    for counts, _ in results:
+        assert sent(counts, RANKS) == pytest.approx(expected, rel=0.02)
+    captured = sum(size for _, size in results)
+    assert captured == pytest.approx(checkpoint_bytes(stages, number - 1), rel=0.001)
+
+
 @pytest.mark.parametrize("stage", [1, 2])
 def test_sums_of_owners_alone_are_half_of_it(stage: int) -> None:
     recipe = tiny("bert", "unused", deepspeed=configured(stage, use_multi_rank_bucket_allreduce=False))

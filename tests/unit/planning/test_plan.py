@@ -19,10 +19,12 @@ def test_silent_layers_keep_the_function_only_where_no_layer_ran_twice(sampler: 
     assert growth.rstrip().endswith(f" {effect}")
 
 
-def test_a_length_of_pooled_tokens_is_told_as_such() -> None:
+def test_pooled_tokens_and_factors_are_told() -> None:
     printed = StringIO()
-    method = {"name": "compound_grow", "stage_list": [{"fraction": 0.5, "pool": 4}, {"fraction": 0.5}]}
+    listed = [{"fraction": 0.5, "pool": 4, "feed_forward_rank": 8}, {"fraction": 0.5}]
+    method = {"name": "compound_grow", "stage_list": listed}
     print_plan(tiny("bert", "none", method=method), Console(file=printed, width=100))
     first, second = [line for line in printed.getvalue().splitlines() if line.split()[:1] in (["1"], ["2"])]
+    assert " 32/64 r8 " in first and " 32/64 " in second
     assert " 32/4 " in first and " 32 " in second
     assert second.rstrip().endswith("changed (pool 4 -> 1)")
