@@ -7,10 +7,12 @@ from apollo_ds.growth.depth_map import DepthMap
 from apollo_ds.growth.weights_and_moments import Growth
 from apollo_ds.growth.width_map import AxisMap, WidthMap
 from apollo_ds.models.axes import Axis
+from apollo_ds.models.depth_scale import has_scales
 from apollo_ds.models.families import family_of
 from apollo_ds.models.pretraining import frozen_names
 from apollo_ds.models.shape import ModelShape, why_not_grown
 from apollo_ds.schedule.growable import check_growth
+from apollo_ds.schedule.scale_change import scale_change
 from apollo_ds.schedule.stage import Stage, WidthRule
 
 
@@ -32,6 +34,7 @@ def growth_between(old: Stage, new: Stage, blocks: str, seed: int) -> Growth:
         rule.moments,
         marks_new=rule.rewarm == "new",
         was_frozen=frozen_names(old.shape, old.frozen) if old.frozen.layers else None,
+        scales=scale_change(old, new) if has_scales(old.shape) or has_scales(new.shape) else None,
     )
 
 

@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from apollo_ds.models.axes import Dimensions
+from apollo_ds.models.axes import OUT, Dimensions
 from apollo_ds.models.saved_config import SavedConfig
 from apollo_ds.models.shape import ModelShape
 from data_prep.masking import MASKED_FRACTION
@@ -68,6 +68,8 @@ class Family(ABC):
     """Pattern of the parameters that write a block's branch into the residual stream."""
     normalisations: ClassVar[str]
     """Pattern of the parameters that scale or shift a normalisation."""
+    draws_residual_outputs_by_depth: ClassVar[bool] = False
+    """Whether fresh matrices that write into the residual stream are smaller by sqrt(2L), L the full depth."""
     shape_class: ClassVar[type[ModelShape]] = ModelShape
     """The sizes that `model` of a recipe may give. A family with sizes of its own, such as the number of key-value
     heads, has a subclass, in which each of them has a default."""
@@ -230,3 +232,7 @@ class Family(ABC):
     def is_normalisation(self, name: str) -> bool:
         """Whether a parameter scales or shifts a normalisation."""
         return bool(re.search(rf"{self.normalisations}$", name))
+
+    def is_branch_normalisation(self, name: str) -> bool:
+        """Whether a block's parameter scales or shifts what its branches read: not what lies within attention."""
+        return self.is_pre_norm and self.is_normalisation(name) and self.dimensions(name) == (OUT,)

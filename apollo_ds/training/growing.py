@@ -43,6 +43,7 @@ class StageEngines:
         stage, zero = schedule.stages[number], self.zero_stages(schedule)[number]
         model = build_for(
             stage,
+            rises=schedule.rises(number),
             activation_checkpointing=self.recipe.activation_checkpointing,
             compile_blocks=self.recipe.compile_blocks,
         )

@@ -1,0 +1,120 @@
+"""Whether the best learning rate is the same at 2 and at 12 layers, with and without a residual scale.
+
+    python benchmarks/depth_transfer.py TEXT               train what results/depth_transfer.json lacks; page and figure
+    python benchmarks/depth_transfer.py TEXT --pages       page and figure only
+
+GPT-2s of 64 units, one rank, fp32, AdamW under a cosine. Each rate is trained with each seed, from scratch, and judged
+by the held-out loss after the last step. The best rate of a depth is the lowest point of a parabola in log2 of the
+rate, fitted by least squares to the mean losses of the best rate tried and two to either side of it; where that is at
+an edge, the best rate tried. CompleteP has alpha 1 and two base layers, so that no learning rate depends on the depth.
+"""
+
+import argparse
+import json
+import time
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from apollo_ds.config.load import resolve
+from apollo_ds.config.recipe import Recipe
+from apollo_ds.data.batches import BatchSource
+from apollo_ds.data.corpus import Corpus
+from apollo_ds.engine.processes import Processes
+from apollo_ds.training.growing import StageEngines
+from apollo_ds.training.rank_batches import RankBatches
+
+RESULTS = Path(__file__).parent / "results"
+SCALES = ("none", "depth_sqrt", "complete_p")
+DEPTHS = (2, 12)
+RATES = tuple(2.0 ** (half / 2) for half in range(-20, -11))
+"""2^-10 to 2^-6, sqrt(2) apart."""
+SEEDS = (1, 2)
+STEPS = 350
+_SAMPLES, _TOKENS = 8, 64
+_NEIGHBOURS = 2
+WITHIN = 1.5
+"""Two best rates are taken for the same if neither is more than this many times the other."""
+
+
+def recipe_of(text: Path, scale: str, depth: int, rate: float, seed: int, out: str) -> Recipe:
+    """One run."""
+    values = {
+        "model": {
+            "family": "gpt2",
+            "num_layers": depth,
+            "hidden_size": 64,
+            "num_heads": 2,
+            "intermediate_size": 256,
+            "vocab_size": Corpus.open(text).vocab_size,
+            "max_position_embeddings": _TOKENS,
+            "initializer_range": 0.09,
+            "residual_scale": scale,
+        },
+        "method": "scratch",
+        "data": str(text),
+        "out": out,
+        "steps": STEPS,
+        "seq_len": _TOKENS,
+        "global_batch_size": _SAMPLES,
+        "micro_batch_size": _SAMPLES,
+        "learning_rate": rate,
+        "warmup_fraction": 0.1,
+        "eval_every": STEPS,
+        "eval_samples": 256,
+        "save_every": STEPS,
+        "seed": seed,
+        "deepspeed": {"gradient_clipping": 1.0, "zero_optimization": {"stage": 0}, "steps_per_print": 1_000_000},
+    }
+    return resolve(values, "depth_transfer")
+
+
+def measure(recipe: Recipe, processes: Processes, text: Corpus) -> float:
+    """Train a recipe, without checkpoints or records, and return its held-out loss in nats."""
+    batches = RankBatches(recipe, processes, BatchSource(text, recipe.model, recipe.seq_len, recipe.seed))
+    schedule = recipe.schedule()
+    engine = StageEngines(recipe, processes).build(schedule, 0, initialised=True)
+    for step in range(recipe.steps):
+        read = batches.of_step(schedule, step, 0)
+        engine.train_step(read, [schedule.at(step, micro_step) for micro_step in range(len(read))])
+    loss = engine.evaluate(batches.held_out(), schedule.at(recipe.steps - 1).layer_map)
+    engine.close()
+    return loss
+
+
+def train_missing(text: Path, path: Path) -> None:
+    """Train each run that the record lacks, and write it after each. Of 2 and 12 layers in turn, all rates of a seed.
+
+    Raises:
+        UserError: the folder holds no prepared text.
+    """
+    runs: list[dict[str, Any]] = json.loads(path.read_text())["runs"] if path.is_file() else []
+    done = {(run["scale"], run["depth"], run["rate"], run["seed"]) for run in runs}
+    wanted = [(s, d, r, seed) for seed in SEEDS for s in SCALES for d in DEPTHS for r in RATES]
+    processes, corpus = Processes.join(), Corpus.open(text)
+    with TemporaryDirectory() as out:
+        for scale, depth, rate, seed in wanted:
+            if (scale, depth, rate, seed) in done:
+                continue
+            started = time.perf_counter()
+            loss = measure(recipe_of(text, scale, depth, rate, seed, out), processes, corpus)
+            seconds = round(time.perf_counter() - started, 1)
+            runs.append({"scale": scale, "depth": depth, "rate": rate, "seed": seed, "loss": loss, "seconds": seconds})
+            path.write_text(json.dumps({"steps": STEPS, "runs": runs}, indent=1) + "\n")
+            print(f"{scale} {depth} layers, rate {rate:.4g}, seed {seed}: {loss:.4f} in {seconds} s", flush=True)
+    processes.leave()
+
+
+def main() -> None:
+    """Train, then write the page."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("text", type=Path, help="folder of prepared text")
+    parser.add_argument("--pages", action="store_true", help="train nothing")
+    arguments = parser.parse_args()
+    record = RESULTS / "depth_transfer.json"
+    if not arguments.pages:
+        train_missing(arguments.text, record)
+
+
+if __name__ == "__main__":
+    main()
