@@ -3,15 +3,17 @@
     python benchmarks/depth_transfer.py TEXT               train what results/depth_transfer.json lacks; page and figure
     python benchmarks/depth_transfer.py TEXT --pages       page and figure only
 
-GPT-2s of 64 units, one rank, fp32, AdamW under a cosine. Each rate is trained with each seed, from scratch, and judged
-by the held-out loss after the last step. The best rate of a depth is the lowest point of a parabola in log2 of the
-rate, fitted by least squares to the mean losses of the best rate tried and two to either side of it; where that is at
-an edge, the best rate tried. CompleteP has alpha 1 and two base layers, so that no learning rate depends on the depth.
+GPT-2s of 64 units, one rank, fp32, AdamW under a cosine, from scratch, judged by the held-out loss after the last step.
+The first seed tries all rates, the second the best of these and two to either side. The best rate of a depth is the
+lowest point of a parabola in log2 of the rate, fitted by least squares to the mean losses of these five; where they do
+not enclose it, the best rate tried. CompleteP has alpha 1 and two base layers, so that no learning rate depends on the depth.
 """
 
 import argparse
 import json
 import time
+from collections.abc import Iterator, Mapping
+from math import log2
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -30,8 +32,8 @@ DEPTHS = (2, 12)
 RATES = tuple(2.0 ** (half / 2) for half in range(-20, -11))
 """2^-10 to 2^-6, sqrt(2) apart."""
 SEEDS = (1, 2)
-STEPS = 350
-_SAMPLES, _TOKENS = 8, 64
+STEPS = 400
+_SAMPLES, _TOKENS = 4, 64
 _NEIGHBOURS = 2
 WITHIN = 1.5
 """Two best rates are taken for the same if neither is more than this many times the other."""
@@ -82,20 +84,34 @@ def measure(recipe: Recipe, processes: Processes, text: Corpus) -> float:
     return loss
 
 
+def wanted_runs(runs: list[dict[str, Any]]) -> Iterator[tuple[str, int, float, int]]:
+    """Scale, depth, rate and seed of all runs: with the first seed every rate, with others those near its best."""
+    for seed in SEEDS:
+        for scale in SCALES:
+            for depth in DEPTHS:
+                first = {r["rate"]: r["loss"] for r in runs if (r["scale"], r["depth"], r["seed"]) == (scale, depth, 1)}
+                yield from ((scale, depth, rate, seed) for rate in (RATES if seed == 1 else near_best(first)))
+
+
+def near_best(losses: Mapping[float, float]) -> list[float]:
+    """The best of the rates, by their losses, and two to either side of it."""
+    best = min(losses, key=losses.__getitem__)
+    return [rate for rate in sorted(losses) if abs(log2(rate / best)) <= _NEIGHBOURS / 2 + 1e-9]
+
+
 def train_missing(text: Path, path: Path) -> None:
-    """Train each run that the record lacks, and write it after each. Of 2 and 12 layers in turn, all rates of a seed.
+    """Train each run that the record lacks, and write the record after each.
 
     Raises:
         UserError: the folder holds no prepared text.
     """
     runs: list[dict[str, Any]] = json.loads(path.read_text())["runs"] if path.is_file() else []
     done = {(run["scale"], run["depth"], run["rate"], run["seed"]) for run in runs}
-    wanted = [(s, d, r, seed) for seed in SEEDS for s in SCALES for d in DEPTHS for r in RATES]
     processes, corpus = Processes.join(), Corpus.open(text)
     with TemporaryDirectory() as out:
-        for scale, depth, rate, seed in wanted:
-            if (scale, depth, rate, seed) in done:
-                continue
+        while wanted := next((run for run in wanted_runs(runs) if run not in done), None):
+            scale, depth, rate, seed = wanted
+            done.add(wanted)
             started = time.perf_counter()
             loss = measure(recipe_of(text, scale, depth, rate, seed, out), processes, corpus)
             seconds = round(time.perf_counter() - started, 1)

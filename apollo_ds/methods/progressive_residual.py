@@ -1,4 +1,4 @@
-"""Progressive residual warm-up (Chen et al. 2026, arXiv 2603.05369): what is new rises from nothing, low layers first."""
+"""Progressive residual warm-up (Chen et al. 2026, arXiv 2603.05369): new layers rise from nothing, the lowest first."""
 
 from dataclasses import replace
 from typing import Literal

@@ -14,6 +14,9 @@ from math import sqrt
 from apollo_ds.models.family import Family
 from apollo_ds.models.shape import ModelShape
 
+SCALE_KEYS = ("residual_scale", "complete_p_alpha", "base_layers", "layernorm_scale")
+"""The keys of a shape that decide its scales, and neither its parameters nor its cost."""
+
 
 @dataclass(frozen=True)
 class PositionScales:
@@ -73,6 +76,18 @@ def scales_at(
         PositionScales(branches * part, layernorm_scale(shape, position))
         for position, part in zip(positions, parts, strict=True)
     )
+
+
+def with_scales_of(shape: ModelShape, other: ModelShape) -> ModelShape:
+    """The same sizes with the scales of another shape."""
+    return shape.model_copy(update={key: getattr(other, key) for key in SCALE_KEYS})
+
+
+def scales_in_words(shape: ModelShape) -> list[str]:
+    """The formula of each scale that is not 1: `branches x 1/sqrt(2L)`."""
+    branches = {"depth_sqrt": "1/sqrt(2L)", "complete_p": f"(L/{shape.base_layers})^-{shape.complete_p_alpha:g}"}
+    found = [f"branches x {branches[shape.residual_scale]}"] if shape.residual_scale != "none" else []
+    return [*found, "what they read x 1/sqrt(l)"] if shape.layernorm_scale else found
 
 
 def has_scales(shape: ModelShape) -> bool:

@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from apollo_ds.config.recipe import Recipe
+from apollo_ds.models.depth_scale import residual_scale, scales_in_words
 from apollo_ds.models.flops import parameters, trainable_parameters, training_flops
 from apollo_ds.planning.effect import effect_of_growth
 from apollo_ds.planning.step_flops import expected_step_flops
@@ -35,6 +36,7 @@ def plan(recipe: Recipe) -> dict[str, Any]:
             "seq_len": stage.seq_len,
             "intermediate_size": stage.shape.intermediate_size,
             "expected_depth": schedule.expected_depth(number),
+            "residual_scale": residual_scale(stage.shape, stage.evaluation_depth),
             "parameters": parameters(stage.shape, stage.unique_layers),
             "trainable_parameters": _trainable_parameters(stage),
             "flops_per_step": cost,
@@ -72,6 +74,7 @@ def print_plan(recipe: Recipe, console: Console) -> None:
     console.print(
         f"[bold]{recipe.method.name}[/]  {shape.family} {shape.num_layers}x{shape.hidden_size}, vocabulary "
         f"{shape.vocab_size:,}, length {recipe.seq_len}, batch {recipe.global_batch_size}, {recipe.steps:,} steps"
+        f"{''.join(f', {words}' for words in scales_in_words(shape))}"
     )
     console.width = max(console.width, _WIDEST)  # a wrapped line is better than a cut number
     changing = [key for key in ("hidden", "length") if len({_sizes(stage)[key] for stage in result["stages"]}) > 1]
