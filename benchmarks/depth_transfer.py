@@ -6,7 +6,8 @@
 GPT-2s of 64 units, one rank, fp32, AdamW under a cosine, from scratch, judged by the held-out loss after the last step.
 The first seed tries all rates, the second the best of these and two to either side. The best rate of a depth is the
 lowest point of a parabola in log2 of the rate, fitted by least squares to the mean losses of these five; where they do
-not enclose it, the best rate tried. CompleteP has alpha 1 and two base layers, so that no learning rate depends on the depth.
+not enclose it, the best rate tried. CompleteP has alpha 1 and two base layers, so that no learning rate depends on the
+depth.
 """
 
 import argparse

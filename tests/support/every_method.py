@@ -22,6 +22,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "pld": {"gamma": 10.0},
     "swe": {"unshare_at": 0.5, "adaptive": True},
     "short_to_long": {"until": [0.5]},
+    "progressive_residual": {"fraction": 0.5},
 }
 
 
@@ -31,6 +32,7 @@ COMBINATIONS: dict[str, list[Any]] = {
         "decreasing_drop",
         {"name": "short_to_long", "until": [0.75]},
     ],
+    "sprout+progressive_residual": ["sprout", {"name": "progressive_residual", "fraction": 0.2}],
     "sprout,new_layers=silent": [{"name": "sprout", "new_layers": "silent"}],
 }
 
