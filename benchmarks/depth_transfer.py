@@ -16,14 +16,18 @@ import time
 from collections.abc import Iterator, Mapping
 from math import log2
 from pathlib import Path
+from statistics import fmean
 from tempfile import TemporaryDirectory
 from typing import Any
+
+import numpy as np
 
 from apollo_ds.config.load import resolve
 from apollo_ds.config.recipe import Recipe
 from apollo_ds.data.batches import BatchSource
 from apollo_ds.data.corpus import Corpus
 from apollo_ds.engine.processes import Processes
+from apollo_ds.experiments.style import line_style, new_figure, style_axes
 from apollo_ds.training.growing import StageEngines
 from apollo_ds.training.rank_batches import RankBatches
 
@@ -40,7 +44,7 @@ WITHIN = 1.5
 """Two best rates are taken for the same if neither is more than this many times the other."""
 
 
-def recipe_of(text: Path, scale: str, depth: int, rate: float, seed: int, out: str) -> Recipe:
+def recipe_of(text: Path, scale: str, depth: int, rate: float, seed: int, out: str, method: Any = "scratch") -> Recipe:
     """One run."""
     values = {
         "model": {
@@ -54,7 +58,8 @@ def recipe_of(text: Path, scale: str, depth: int, rate: float, seed: int, out: s
             "initializer_range": 0.09,
             "residual_scale": scale,
         },
-        "method": "scratch",
+        "method": method,
+        "lr_schedule": "cosine",
         "data": str(text),
         "out": out,
         "steps": STEPS,
@@ -75,12 +80,17 @@ def recipe_of(text: Path, scale: str, depth: int, rate: float, seed: int, out: s
 def measure(recipe: Recipe, processes: Processes, text: Corpus) -> float:
     """Train a recipe, without checkpoints or records, and return its held-out loss in nats."""
     batches = RankBatches(recipe, processes, BatchSource(text, recipe.model, recipe.seq_len, recipe.seed))
-    schedule = recipe.schedule()
-    engine = StageEngines(recipe, processes).build(schedule, 0, initialised=True)
+    schedule, engines, stage = recipe.schedule(), StageEngines(recipe, processes), 0
+    engine = engines.build(schedule, stage, initialised=True)
     for step in range(recipe.steps):
+        if schedule.stage_number(step) != stage:
+            engine, _ = engines.grow(engine, schedule, stage, stage + 1)
+            stage += 1
         read = batches.of_step(schedule, step, 0)
         engine.train_step(read, [schedule.at(step, micro_step) for micro_step in range(len(read))])
-    loss = engine.evaluate(batches.held_out(), schedule.at(recipe.steps - 1).layer_map)
+    depth = schedule.stages[stage].evaluation_depth
+    risen = schedule.risen(stage, recipe.steps, depth)
+    loss = engine.evaluate(batches.held_out(), schedule.stages[stage].map_to(depth), risen)
     engine.close()
     return loss
 
@@ -122,6 +132,83 @@ def train_missing(text: Path, path: Path) -> None:
     processes.leave()
 
 
+def best_rate(losses: Mapping[float, float]) -> tuple[float, bool]:
+    """The rate of the lowest point of a parabola through losses near the best, and whether it lies between them.
+
+    Where it does not, it is the best rate of the losses.
+    """
+    near = near_best(losses)
+    curve = np.polynomial.Polynomial.fit([log2(rate) for rate in near], [losses[rate] for rate in near], 2).convert()
+    lowest = 2 ** float(-curve.coef[1] / (2 * curve.coef[2]))
+    if curve.coef[2] > 0 and near[0] < lowest < near[-1]:
+        return lowest, True
+    return min(losses, key=losses.__getitem__), False
+
+
+def mean_losses(runs: list[dict[str, Any]], scale: str, depth: int) -> dict[float, float]:
+    """The loss of each rate, in the mean over its seeds."""
+    found: dict[float, list[float]] = {}
+    for run in runs:
+        if (run["scale"], run["depth"]) == (scale, depth):
+            found.setdefault(run["rate"], []).append(run["loss"])
+    return {rate: fmean(losses) for rate, losses in sorted(found.items())}
+
+
+def page(runs: list[dict[str, Any]]) -> str:
+    """The results as Markdown: a line for each scale."""
+    lines = [
+        "# Does the best learning rate stay where it is as layers are added?",
+        "",
+        f"`python benchmarks/depth_transfer.py TEXT`: GPT-2s of 64 units with fresh weights of 0.09, {STEPS} steps of "
+        f"{_SAMPLES} x {_TOKENS} tokens, on English Wikipedia (BPE of 4,096 tokens). Rates of 2^-10 to 2^-6, sqrt(2) "
+        f"apart; {len(SEEDS)} seeds near the best, one elsewhere. Best rates are the lowest points of fitted "
+        "parabolas; with a star, the best of the rates tried.",
+        "",
+        "| residual_scale | best rate, 2 layers | best rate, 12 layers | ratio | within 1.5 | loss, 2 layers "
+        "| loss, 12 layers | 12 layers at the best rate of 2 |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for scale in SCALES:
+        losses = {depth: mean_losses(runs, scale, depth) for depth in DEPTHS}
+        (shallow, fits), (deep, fits_deep) = (best_rate(losses[depth]) for depth in DEPTHS)
+        ratio = deep / shallow
+        nearest = min(losses[12], key=lambda rate: abs(log2(rate / shallow)))
+        lines.append(
+            f"| {scale} | {shallow:.4f}{'' if fits else '*'} | {deep:.4f}{'' if fits_deep else '*'} | {ratio:.2f} "
+            f"| {'yes' if 1 / WITHIN <= ratio <= WITHIN else 'no'} | {min(losses[2].values()):.3f} "
+            f"| {min(losses[12].values()):.3f} | {losses[12][nearest]:.3f} |"
+        )
+    spread = [abs(a["loss"] - b["loss"]) for a in runs for b in runs if _is_pair(a, b)]
+    lines += ["", "![Held-out loss against the learning rate](depth_transfer.png)", ""]
+    if spread:
+        lines += [f"Two seeds of one rate differ by {fmean(spread):.3f} in the mean, and by {max(spread):.3f} at most."]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _is_pair(one: dict[str, Any], other: dict[str, Any]) -> bool:
+    same = all(one[key] == other[key] for key in ("scale", "depth", "rate"))
+    return same and one["seed"] < other["seed"]
+
+
+def draw(runs: list[dict[str, Any]], path: Path) -> None:
+    """Loss against the rate: a panel a scale, a line a depth, and each best rate as a vertical line."""
+    figure, first = new_figure(9.0, 3.2)
+    first.remove()
+    panels = figure.subplots(1, len(SCALES), sharey=True)
+    for axes, scale in zip(panels, SCALES, strict=True):
+        style_axes(axes)
+        for number, depth in enumerate(DEPTHS):
+            losses, look = mean_losses(runs, scale, depth), line_style(number)
+            axes.plot(list(losses), list(losses.values()), label=f"{depth} layers", **look)
+            axes.axvline(best_rate(losses)[0], color=look["color"], linestyle=look["linestyle"], linewidth=0.8)
+        axes.set_xscale("log", base=2)
+        axes.set_title(f"residual_scale: {scale}", fontsize=9)
+        axes.set_xlabel("peak learning rate", fontsize=8)
+    panels[0].set_ylabel("held-out loss (nats)", fontsize=8)
+    panels[0].legend(frameon=False, fontsize=8)
+    figure.savefig(path, dpi=150)
+
+
 def main() -> None:
     """Train, then write the page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -131,6 +218,9 @@ def main() -> None:
     record = RESULTS / "depth_transfer.json"
     if not arguments.pages:
         train_missing(arguments.text, record)
+    runs = json.loads(record.read_text())["runs"]
+    (RESULTS / "depth_transfer.md").write_text(page(runs))
+    draw(runs, RESULTS / "depth_transfer.png")
 
 
 if __name__ == "__main__":

@@ -44,8 +44,8 @@ class ModelShape(Checked):
     """What a normalisation adds to the variance; each family has its class's default."""
     residual_scale: Literal["none", "depth_sqrt", "complete_p"] = "none"
     """What the output of each branch, attention or feed-forward, is multiplied by before it is added to the stream:
-    1, 1 / sqrt(2L), or CompleteP's (L / base_layers) ** -complete_p_alpha, L the layers that a step runs. With one of
-    the last two no family's fresh weights are made smaller by the depth too."""
+    1, 1 / sqrt(2L), or CompleteP's (L / base_layers) ** -complete_p_alpha, L the layers that a step runs. Fresh weights
+    that a class makes smaller by the depth, as GPT-2's does, are then as large as the others."""
     complete_p_alpha: float = Field(default=1.0, ge=0.5, le=1)
     """CompleteP's exponent. Below 1, blocks also learn at (L / base_layers) ** (complete_p_alpha - 1) of the rate."""
     base_layers: int = Field(default=2, ge=1, le=10_000)

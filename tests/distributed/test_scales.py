@@ -11,6 +11,7 @@ from safetensors.torch import load_file
 
 from apollo_ds.config.recipe import Recipe
 from apollo_ds.config.run_folder import RunFolder
+from apollo_ds.errors import UserError
 from apollo_ds.models.families import FAMILIES
 from apollo_ds.training.export_run import export_run
 
@@ -87,6 +88,9 @@ def test_an_export_in_the_middle_of_a_rise_has_the_branches_of_its_step(tmp_path
     schedule = done.schedule()
     assert schedule.risen(0, 8, 6)[-1] == pytest.approx(8 / 12)
     assert schedule.risen(0, 12, 6) == ()
+    for key, value in (("branch_from", f"{done.out}@8"), ("init_from", f"{done.out}@8")):
+        with pytest.raises(UserError, match=f"{key}: at step 8 of .* new layers are still rising"):
+            recipe(tmp_path / "next", scales={"residual_scale": "none"}, method="scratch", **{key: value})
     weights = [load_file(folder / "model.safetensors") for folder in (exported, end)]
     middle, last = (float(found["transformer.h.5.mlp.c_proj.weight"].norm()) for found in weights)
     assert middle / last == pytest.approx(8 / 12, rel=0.1), "but for four small steps"
