@@ -21,6 +21,7 @@ from apollo_ds.growth.learned import operator_of
 from apollo_ds.growth.learned.transitions import OutOfLearning
 from apollo_ds.growth.multiplied_out import MultipliedOut
 from apollo_ds.growth.weights_and_moments import Growth, StateMap
+from apollo_ds.models.depth_scale import scale_of, scales_at
 from apollo_ds.models.families import family_of
 from apollo_ds.schedule.stage import Stage
 from data_prep.files import hash_of_values
@@ -28,8 +29,17 @@ from data_prep.files import hash_of_values
 _IN_THE_WAY = (FileExistsError, NotADirectoryError, PermissionError)
 
 
-def export(state: SavedState, stage: Stage, text: Corpus, folder: Path, own: bool = False) -> None:
+def export(
+    state: SavedState,
+    stage: Stage,
+    text: Corpus,
+    folder: Path,
+    own: bool = False,
+    risen: tuple[float, ...] = (),
+) -> None:
     """Write the model in fp32, of the shape and the greatest depth that its stage trains; `from_pretrained` loads it.
+
+    Scales that know the depth are folded into weights, so that a plain model computes the same without them.
 
     The folder appears, or takes an earlier export's place, when it is complete and on disk; an error leaves all as it
     was.
@@ -40,6 +50,7 @@ def export(state: SavedState, stage: Stage, text: Corpus, folder: Path, own: boo
         text: where the tokenizer is.
         folder: where to write; an earlier export of the same run is replaced.
         own: whether the folder is the run's own `export`; then what is there is replaced, whatever it says.
+        risen: how far the branches of each position have risen, from 0 to 1; empty for 1.
     Raises:
         UserError: the layers run on pooled tokens, the tokenizer's files are damaged, or the folder holds something
             else or cannot be written to.
@@ -52,7 +63,7 @@ def export(state: SavedState, stage: Stage, text: Corpus, folder: Path, own: boo
     folder = folder.resolve()  # what a link names is replaced, not the link
     check_replaceable(folder, state.manifest.run, own)
     tokenizer = exported_tokenizer(text, stage.shape)
-    model = _model(state, stage, tokenizer, text)
+    model = _model(state, stage, tokenizer, text, risen)
     about = {
         "run": state.manifest.run,
         "step": state.manifest.totals.step,
@@ -81,7 +92,7 @@ def _write(model: PreTrainedModel, tokenizer: Any, folder: Path) -> None:
 
 
 @torch.no_grad()
-def _model(state: SavedState, stage: Stage, tokenizer: Any, text: Corpus) -> PreTrainedModel:
+def _model(state: SavedState, stage: Stage, tokenizer: Any, text: Corpus, risen: tuple[float, ...]) -> PreTrainedModel:
     """The plain model. Layers that are still shared are in it at each position they run at."""
     family = family_of(stage.shape)
     shape = stage.shape.model_copy(update={"num_layers": stage.evaluation_depth})
@@ -94,8 +105,9 @@ def _model(state: SavedState, stage: Stage, tokenizer: Any, text: Corpus) -> Pre
     with no_init_weights():
         model = family.model_class()(config)
     model.tie_weights()
-    kind = Growth if stage.feed_forward_rank is None else MultipliedOut
-    placement: StateMap = kind(DepthMap(stage.map_to(shape.num_layers), f"model.{family.blocks}", shape.family))
+    positions = DepthMap(stage.map_to(shape.num_layers), f"model.{family.blocks}", shape.family)
+    scales = scales_at(shape, shape.num_layers, range(shape.num_layers), risen)
+    placement: StateMap = (Growth if stage.feed_forward_rank is None else MultipliedOut)(positions)
     if stage.learned_growth:
         placement = OutOfLearning(operator_of(stage.learned_growth, stage))
     exists = set(state.names())
@@ -104,5 +116,8 @@ def _model(state: SavedState, stage: Stage, tokenizer: Any, text: Corpus) -> Pre
         old = {source: state.gather(source, WEIGHT, torch.device("cpu")) for source in sources}
         weight = placement.apply(f"model.{name}", WEIGHT, old, state.counters)
         if weight is not None:
+            position = positions.layer_index(f"model.{name}")
+            if position is not None:
+                weight = weight * scale_of(family, f"model.{name}", scales[position])
             parameter.copy_(family.exported_weight(name, weight, config))
     return model

@@ -182,6 +182,12 @@ def _read(text: str, load: Load, key: str) -> _At:
     checkpoint = _newest(folder, recorded.run, key) if step is None else _of_step(folder, step, recorded.run, key)
     manifest = read_manifest(checkpoint)
     schedule = resumed(recipe.schedule(), manifest.totals.step, manifest.course.stage_steps)
+    number, taken = manifest.course.stage, manifest.totals.step
+    if schedule.risen(number, taken, schedule.stages[number].evaluation_depth):
+        raise UserError(
+            f"{key}: at step {taken:,} of {folder} new layers are still rising, and another run would begin with their "
+            "branches at full size; use a later step, when progressive_residual is over"
+        )
     return _At(folder, checkpoint, manifest, recorded, recipe, schedule)
 
 

@@ -126,7 +126,9 @@ class Engine:
         before = [flat.detach().clone() for flat in layout.flat_tensors(self.deepspeed)] if measure_update else None
         losses, stamps = [], [timestamp(self.processes.device)]
         for number, (batch, own) in enumerate(zip(batches, plans, strict=True), start=1):
-            self.model.run_in_order(own.layer_map, own.scales, own.first_trained, own.positions)
+            self.model.run_in_order(
+                own.layer_map, own.scales, own.first_trained, own.positions, own.drawn_depth, own.risen
+            )
             # A step has as many micro-batches as it is given, which need not be DeepSpeed's fixed number of them.
             self.deepspeed.set_gradient_accumulation_boundary(number == len(batches))
             loss = self.deepspeed(*batch)
@@ -170,9 +172,12 @@ class Engine:
         return sum_of_squares(p.grad for p in self.model.parameters() if p.grad is not None).sqrt().float()
 
     @torch.no_grad()
-    def evaluate(self, batches: Iterator[Batch], layer_map: LayerMap) -> float:
-        """Mean loss over all ranks' batches, in nats, every scored token weighing the same."""
-        self.model.run_in_order(layer_map)
+    def evaluate(self, batches: Iterator[Batch], layer_map: LayerMap, risen: tuple[float, ...] = ()) -> float:
+        """Mean loss over all ranks' batches, in nats, every scored token weighing the same.
+
+        `risen` says how far the branches of each layer have risen; empty for 1.
+        """
+        self.model.run_in_order(layer_map, risen=risen)
         self.deepspeed.eval()
         total = torch.zeros(2, dtype=torch.float64, device=self.processes.device)
         for batch in batches:

@@ -18,9 +18,9 @@ from apollo_ds.engine.optimizers import Muon
 from apollo_ds.engine.orthogonal import AT_ONCE, all_orthogonalised, chunked, update_size
 from apollo_ds.engine.processes import Processes
 from apollo_ds.models.axes import IN, OUT, Dimensions
+from apollo_ds.models.factor_names import whole_name
 from apollo_ds.models.family import Family
 from apollo_ds.models.fused import join, split
-from apollo_ds.models.low_rank import whole_name
 
 _COMPUTES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 

@@ -9,11 +9,13 @@ from apollo_ds.growth.multiplied_out import MultipliedOut
 from apollo_ds.growth.weights_and_moments import Growth
 from apollo_ds.growth.width_map import AxisMap, WidthMap
 from apollo_ds.models.axes import Axis
+from apollo_ds.models.depth_scale import has_scales
 from apollo_ds.models.families import family_of
 from apollo_ds.models.family import Family
 from apollo_ds.models.pretraining import frozen_names
 from apollo_ds.models.shape import ModelShape, why_not_grown
 from apollo_ds.schedule.growable import check_growth
+from apollo_ds.schedule.scale_change import scale_change
 from apollo_ds.schedule.stage import Stage, WidthRule
 
 
@@ -30,11 +32,12 @@ def growth_between(old: Stage, new: Stage, blocks: str, seed: int) -> Growth:
     depth = DepthMap(layer_map, blocks, new.shape.family, rule.new_layers, rule.noise, seed, share, heads)
     width = width_between(old.shape, new.shape, rule.width, seed)
     was_frozen = frozen_names(old.shape, old.frozen) if old.frozen.layers else None
+    scales = scale_change(old, new) if has_scales(old.shape) or has_scales(new.shape) else None
     marks_new = rule.rewarm == "new"
     if old.feed_forward_rank is not None and new.feed_forward_rank is None:
         has_no_moments = partial(_has_no_moments, family_of(new.shape), was_frozen)
-        return MultipliedOut(depth, width, rule.moments, marks_new, has_no_moments)
-    return Growth(depth, width, rule.moments, marks_new, was_frozen)
+        return MultipliedOut(depth, width, rule.moments, marks_new, has_no_moments, scales)
+    return Growth(depth, width, rule.moments, marks_new, was_frozen, scales)
 
 
 def _has_no_moments(family: Family, was_frozen: Callable[[str], bool] | None, name: str) -> bool:

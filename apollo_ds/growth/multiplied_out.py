@@ -7,8 +7,8 @@ from torch import Tensor
 
 from apollo_ds.growth.counters import WEIGHT, Counters
 from apollo_ds.growth.weights_and_moments import Growth
+from apollo_ds.models.factor_names import factors_of, whole_name
 from apollo_ds.models.families import FAMILIES
-from apollo_ds.models.low_rank import factors_of, whole_name
 
 
 @dataclass(frozen=True)

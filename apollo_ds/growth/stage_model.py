@@ -8,8 +8,12 @@ from apollo_ds.schedule.stage import Stage
 TrainableModel = PretrainingModel | LearnedGrowthModel
 
 
-def build_for(stage: Stage, *, activation_checkpointing: bool = False, compile_blocks: bool = False) -> TrainableModel:
+def build_for(
+    stage: Stage, *, rises: bool = False, activation_checkpointing: bool = False, compile_blocks: bool = False
+) -> TrainableModel:
     """The model that a stage trains, as a skeleton: its parameters take no memory, and an engine gives them weights.
+
+    `rises` says whether branches rise in it, which a schedule knows (`Schedule.rises`).
 
     One that learns a growth operator is neither checkpointed nor compiled: its weights exist only in its forward.
     """
@@ -20,6 +24,8 @@ def build_for(stage: Stage, *, activation_checkpointing: bool = False, compile_b
         model.factorise_feed_forward(stage.feed_forward_rank)
     model.freeze(stage.frozen)
     model.pool_tokens(stage.pool)
+    if rises:
+        model.scale_branches()
     if stage.tied_gradients == "mean":
         model.average_tied_gradients()
     if activation_checkpointing:

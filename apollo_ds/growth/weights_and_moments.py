@@ -10,6 +10,9 @@ from torch import Tensor
 from apollo_ds.growth.counters import COHORT, WEIGHT, Counters
 from apollo_ds.growth.depth_map import DepthMap
 from apollo_ds.growth.width_map import WidthMap
+from apollo_ds.models.depth_scale import scale_of
+from apollo_ds.models.families import FAMILIES
+from apollo_ds.schedule.scale_change import ScaleChange
 from apollo_ds.schedule.stage import MomentRule
 
 
@@ -39,7 +42,8 @@ class Growth:
       For width c is the share of each unit produced (`WidthMap.gradient_scale`): exact for equal copies that keep the
       function, and nearly so for uneven ones, whose gradients a normalisation mixes.
       For depth c is `DepthMap.gradient_share`: exact for layers that ran once beside silent new ones. The copies of a
-      layer that ran at the positions of all of them share its gradient; they are taken to have equal shares;
+      layer that ran at the positions of all of them share its gradient; they are taken to have equal shares.
+      A weight that `scales` multiplies by f has 1 / f of its gradient;
     - zero_new: old coordinates keep theirs; new ones start from zero, at age 0;
     - reset: all start from zero, at age 0;
     - keep_index: by the parameter's own name, whatever its weight has become, as the published Apollo code does;
@@ -60,6 +64,8 @@ class Growth:
     marks_new: bool = False
     was_frozen: Callable[[str], bool] | None = None
     """Whether an old parameter had no moments; None where all had."""
+    scales: ScaleChange | None = None
+    """What weights are multiplied by where the scales that know the depth change; None where none do."""
 
     def sources(self, name: str, exists: set[str]) -> tuple[str, ...]:
         """The old parameters that a new one is made from: its source, then the layer above, then its own name.
@@ -128,14 +134,21 @@ class Growth:
         weight = old[source]
         if self.width is not None:
             weight = self.width.weight(source, weight, old.get(self._above(source) or ""))
-        return self.depth.weight(name, weight)
+        grown, factor = self.depth.weight(name, weight), self._scale(name)
+        return grown if grown is None or factor == 1.0 else grown * factor
+
+    def _scale(self, name: str) -> float:
+        index = self.depth.layer_index(name)
+        if self.scales is None or index is None:
+            return 1.0
+        return scale_of(FAMILIES[self.depth.family], name, self.scales.layers[index])
 
     def _moment(self, name: str, old: dict[str, Tensor], power: int) -> Tensor:
         """exp_avg (a mean of gradients, power 1) or exp_avg_sq (a mean of their squares, power 2)."""
         origin = self._origin(name, old)
         moment = self._selected(origin, old)
         if self.moments == "map_scaled":
-            moment = moment * self.depth.share(name) ** power
+            moment = moment * (self.depth.share(name) / self._scale(name)) ** power
             if self.width is not None:
                 moment = moment * self.width.gradient_scale(origin, moment) ** power
         blank = self._blank(name, origin, moment, old)

@@ -11,7 +11,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from apollo_ds.models.axes import Dimensions
+from apollo_ds.models.axes import OUT, Dimensions
+from apollo_ds.models.factor_names import RIGHT, whole_name
 from apollo_ds.models.saved_config import SavedConfig
 from apollo_ds.models.shape import ModelShape
 from data_prep.masking import MASKED_FRACTION
@@ -68,6 +69,8 @@ class Family(ABC):
     """Pattern of the parameters that write a block's branch into the residual stream."""
     normalisations: ClassVar[str]
     """Pattern of the parameters that scale or shift a normalisation."""
+    draws_residual_outputs_by_depth: ClassVar[bool] = False
+    """Whether fresh matrices that write into the residual stream are smaller by sqrt(2L), L the full depth."""
     shape_class: ClassVar[type[ModelShape]] = ModelShape
     """The sizes that `model` of a recipe may give. A family with sizes of its own, such as the number of key-value
     heads, has a subclass, in which each of them has a default."""
@@ -240,9 +243,17 @@ class Family(ABC):
         return len(found) > 1 and any(d is not None and d.axis in ("ffn", "gated") for d in found)
 
     def is_residual_output(self, name: str) -> bool:
-        """Whether a parameter writes a block's branch into the residual stream, so that zeros silence the branch."""
-        return bool(re.search(rf"{self.residual_outputs}$", name))
+        """Whether a parameter writes a block's branch into the residual stream, so that zeros silence the branch.
+
+        Of a matrix that is held as two factors, the left one does.
+        """
+        is_right = name.endswith(f".{RIGHT}")
+        return not is_right and bool(re.search(rf"{self.residual_outputs}$", whole_name(name)))
 
     def is_normalisation(self, name: str) -> bool:
         """Whether a parameter scales or shifts a normalisation."""
         return bool(re.search(rf"{self.normalisations}$", name))
+
+    def is_branch_normalisation(self, name: str) -> bool:
+        """Whether a block's parameter scales or shifts what its branches read: not what lies within attention."""
+        return self.is_pre_norm and self.is_normalisation(name) and self.dimensions(name) == (OUT,)

@@ -1,13 +1,16 @@
 """A list of blocks that runs in the order of a layer map: this is how a shared layer runs several times."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
+from apollo_ds.models.depth_scale import PositionScales
 from apollo_ds.models.layer_map import LayerMap
 from apollo_ds.models.pooling import PooledTokens
+from apollo_ds.models.scale_hooks import ScaleHooks
 
 
 class LayerView(nn.ModuleList):
@@ -24,6 +27,8 @@ class LayerView(nn.ModuleList):
         self.scales: tuple[float, ...] = ()
         self.first_trained = 0
         self.pool = 1
+        self.hooks: ScaleHooks | None = None
+        self.position_scales: tuple[PositionScales, ...] = ()
         self._attention_types = attention_types
 
     def __iter__(self) -> Iterator[nn.Module]:
@@ -35,15 +40,21 @@ class LayerView(nn.ModuleList):
         for number, index in enumerate(self.order):
             if number == self.first_trained > 0:
                 torch.set_grad_enabled(True)
-            block, scale = self[index], self.scales[number] if self.scales else 1.0
-            kind = None
-            if self._attention_types:
-                kind = self._attention_types[self.positions[number] if self.positions else number]
-            if tokens is not None:
-                is_last = number + 1 == len(self.order)
-                yield cast(nn.Module, _Pooled(block, scale, kind, tokens, number == 0, is_last))
-            else:
-                yield block if scale == 1.0 and kind is None else cast(nn.Module, _Placed(block, scale, kind))
+            yield self._placed(number, self[index], tokens)
+
+    def _placed(self, number: int, block: nn.Module, tokens: PooledTokens | None) -> nn.Module:
+        """A block as it runs at the position of a number in the order; itself, where nothing depends on that."""
+        scale = self.scales[number] if self.scales else 1.0
+        kind = None
+        if self._attention_types:
+            kind = self._attention_types[self.positions[number] if self.positions else number]
+        place = partial(self.hooks.place, self.position_scales[number]) if self.hooks else None
+        if tokens is not None:
+            ends = (number == 0, number + 1 == len(self.order))
+            return cast(nn.Module, _Pooled(block, scale, kind, place, tokens, *ends))
+        if kind is None and place is None and scale == 1.0:
+            return block
+        return cast(nn.Module, _Placed(block, scale, kind, place))
 
     def __getitem__(self, index: Any) -> Any:
         """A unique block by its number; of slices only one that holds all that run, which is the view itself.
@@ -61,12 +72,17 @@ class LayerView(nn.ModuleList):
 class _Placed:
     """A block at one position. Its change to the hidden states is multiplied: x + scale (block(x) - x)."""
 
-    def __init__(self, block: nn.Module, scale: float, attention_type: str | None = None) -> None:
+    def __init__(
+        self, block: nn.Module, scale: float, attention_type: str | None, place: Callable[[torch.device], None] | None
+    ) -> None:
         self.block = block
         self.scale = scale
         self.attention_type = attention_type
+        self.place = place
 
     def __call__(self, hidden: Tensor, *arguments: Any, **options: Any) -> Tensor:
+        if self.place:
+            self.place(hidden.device)
         changed: Tensor = self.block(hidden, *arguments, **options)
         return changed if self.scale == 1.0 else torch.lerp(hidden, changed, self.scale)
 
@@ -79,11 +95,12 @@ class _Pooled(_Placed):
         block: nn.Module,
         scale: float,
         attention_type: str | None,
+        place: Callable[[torch.device], None] | None,
         tokens: PooledTokens,
         is_first: bool,
         is_last: bool,
     ) -> None:
-        super().__init__(block, scale, attention_type)
+        super().__init__(block, scale, attention_type, place)
         self.tokens = tokens
         self.is_first = is_first
         self.is_last = is_last

@@ -10,10 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
+from apollo_ds.models.factor_names import factors_of
 from apollo_ds.rng import Stream, random_bits
-
-WHOLE, LEFT, RIGHT = "weight", "left", "right"
-"""The last part of the name of a matrix, and of its two factors."""
 
 
 class LowRank(nn.Module):
@@ -35,18 +33,6 @@ class LowRank(nn.Module):
         """From (..., in) to (..., out), by one factor after the other."""
         first, second = (self.left.T, self.right.T) if self.is_transposed else (self.right, self.left)
         return linear(linear(hidden, first), second, self.bias)
-
-
-def factors_of(name: str) -> tuple[str, str]:
-    """The names of a matrix's factors."""
-    layer = name.removesuffix(WHOLE)
-    return layer + LEFT, layer + RIGHT
-
-
-def whole_name(name: str) -> str:
-    """The name of the matrix that a factor belongs to; any other name as it is."""
-    layer, _, own = name.rpartition(".")
-    return f"{layer}.{WHOLE}" if own in (LEFT, RIGHT) else name
 
 
 def fresh_factors(name: str, matrix: Tensor, rank: int, seed: int) -> Iterator[tuple[str, Tensor]]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
+from math import sqrt
 from typing import Any, cast
 
 import torch
@@ -9,6 +10,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from apollo_ds.models.attention import ATTENTION
+from apollo_ds.models.depth_scale import has_scales, scales_at
 from apollo_ds.models.families import family_of
 from apollo_ds.models.frozen import Frozen
 from apollo_ds.models.initial_values import initial_values, without_weights
@@ -18,6 +20,7 @@ from apollo_ds.models.loss import summed_cross_entropy
 from apollo_ds.models.low_rank import LowRank, fresh_factors
 from apollo_ds.models.masks import Mask, attention_mask, takes_blocks
 from apollo_ds.models.sample_parts import SampleParts
+from apollo_ds.models.scale_hooks import ScaleHooks
 from apollo_ds.models.shape import ModelShape
 
 Batch = tuple[Tensor, ...]
@@ -50,14 +53,26 @@ class PretrainingModel(nn.Module):
         blocks = cast(nn.ModuleList, model.get_submodule(self.family.blocks))
         view = LayerView(list(blocks), self.family.attention_types(shape))
         setattr(model.get_submodule(parent), name, view)
+        if has_scales(shape):
+            self.scale_branches()
+
+    def scale_branches(self) -> None:
+        """Let `run_in_order` scale what blocks add and read; a model whose shape has scales does so from the start."""
+        if self.layers.hooks is None:
+            self.layers.hooks = ScaleHooks(self.family, self.model, self.shape.layernorm_scale)
+            self.run_in_order(self.layers.order)
 
     def initial_values(self, seed: int) -> Iterator[tuple[str, Tensor]]:
         """Each parameter's name and its fresh value, whole, in fp32 on the CPU; the same for the same seed.
 
-        They are drawn as for the full depth: GPT-2 scales its residual projections by the number of layers.
+        They are drawn as for the full depth: GPT-2 scales its residual projections by the number of layers. Where a
+        residual scale does that in the forward, they are as large as other matrices.
         """
+        by_depth = self.family.draws_residual_outputs_by_depth and self.shape.residual_scale != "none"
         for own, value in initial_values(_without_weights(self.shape, self.unique_layers), seed):
             name = f"model.{own}"
+            if by_depth and self.family.is_residual_output(own):
+                value.mul_(sqrt(2 * self.shape.num_layers))
             if self._rank is not None and self.family.is_feed_forward_matrix(name):
                 yield from fresh_factors(name, value, self._rank, seed)
             else:
@@ -84,6 +99,8 @@ class PretrainingModel(nn.Module):
     def checkpoint_activations(self) -> None:
         """Keep only the inputs of layers; the backward runs each layer's forward again, once for each time it ran."""
         self.model.activation_checkpointing_enable({"use_reentrant": False})
+        if self.layers.hooks:
+            self.layers.hooks.survive_recomputation(self.layers.children())
 
     def compile_blocks(self, backend: str | Callable[..., Any] = "inductor") -> None:
         """Compile the layers one by one, so that whatever order they run in, nothing new is compiled; and the loss."""
@@ -136,11 +153,16 @@ class PretrainingModel(nn.Module):
         scales: tuple[float, ...] = (),
         first_trained: int = 0,
         positions: tuple[int, ...] = (),
+        drawn_depth: int | None = None,
+        risen: tuple[float, ...] = (),
     ) -> None:
         """Make the next forward run these unique layers, in this order.
 
         `scales` multiplies what each of them adds; empty for 1. The embeddings and the first `first_trained` of them
         run without autograd. `positions` says where in the network each stands; empty for one after the other.
+
+        The branches of each are multiplied by the shape's own scale at `drawn_depth`, the positions of the network with
+        those that are skipped, or as many as run, and by how far each has `risen`, from 0 to 1; empty for 1.
         """
         layers = self.layers
         layers.order, layers.scales, layers.first_trained, layers.positions = (
@@ -149,6 +171,9 @@ class PretrainingModel(nn.Module):
             first_trained,
             positions,
         )
+        places = positions or tuple(range(len(layer_map)))
+        layers.position_scales = scales_at(self.shape, drawn_depth or len(layer_map), places, risen)
+        assert layers.hooks or not risen, "what rises has to be hooked: scale_branches"
 
     def forward(self, input_ids: Tensor, positions: Tensor, labels: Tensor, places: Tensor | None = None) -> Tensor:
         """See the class."""

@@ -1,7 +1,7 @@
 """The sizes of a Transformer. What a family makes of them is in `models/families`."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -42,6 +42,16 @@ class ModelShape(Checked):
 
     norm_epsilon: float = Field(default=1e-12, gt=0, le=1)
     """What a normalisation adds to the variance; each family has its class's default."""
+    residual_scale: Literal["none", "depth_sqrt", "complete_p"] = "none"
+    """What the output of each branch, attention or feed-forward, is multiplied by before it is added to the stream:
+    1, 1 / sqrt(2L), or CompleteP's (L / base_layers) ** -complete_p_alpha, L the layers that a step runs. Fresh weights
+    that a class makes smaller by the depth, as GPT-2's does, are then as large as the others."""
+    complete_p_alpha: float = Field(default=1.0, ge=0.5, le=1)
+    """CompleteP's exponent. Below 1, blocks also learn at (L / base_layers) ** (complete_p_alpha - 1) of the rate."""
+    base_layers: int = Field(default=2, ge=1, le=10_000)
+    """The layers at which CompleteP changes nothing: those at which the learning rate was chosen."""
+    layernorm_scale: bool = False
+    """Whether what the branches of layer l read is multiplied by 1 / sqrt(l), l from 1; for pre-LN families."""
 
     @property
     def head_size(self) -> int:
@@ -57,6 +67,13 @@ class ModelShape(Checked):
     def query_heads_a_group(self) -> int:
         """Query heads that read the same keys and values."""
         return self.num_heads // self.key_value_heads
+
+    @model_validator(mode="after")
+    def _scales_have_an_effect(self) -> Self:
+        for key in ("complete_p_alpha", "base_layers"):
+            if self.residual_scale != "complete_p" and getattr(self, key) != type(self).model_fields[key].default:
+                raise ValueError(f"{key} has no effect without residual_scale: complete_p; set that, or remove it")
+        return self
 
     @model_validator(mode="after")
     def _heads_divide_hidden_size(self) -> Self:

@@ -6,6 +6,7 @@ from math import isclose
 from apollo_ds.models.families import family_of
 from apollo_ds.models.layer_map import LayerMap, added
 from apollo_ds.models.shape import ModelShape
+from apollo_ds.schedule.scale_change import adds_silent_layers, scale_change
 from apollo_ds.schedule.source import BranchPoint
 from apollo_ds.schedule.stage import Stage
 
@@ -28,7 +29,10 @@ def effect_of_growth(stages: Sequence[Stage], number: int) -> str:
         return f"{new.learned_growth.operator} at its start"
     if old.learned_growth:
         return "unchanged"
-    changes = [*_effect_of_pooling(old, new), *_effect_of_depth(old, new), *_effect_of_width(old, new)]
+    depth = _effect_of_depth(old, new)
+    if not any(change.startswith("changed") for change in depth) and not scale_change(old, new).is_exact:
+        depth = ["changed (one weight for several scales)"]
+    changes = [*_effect_of_pooling(old, new), *depth, *_effect_of_width(old, new)]
     return ", ".join(changes) if changes else "unchanged"
 
 
@@ -40,12 +44,12 @@ def _effect_of_depth(old: Stage, new: Stage) -> list[str]:
     rule, a, b = new.growth, old.unique_layers, new.unique_layers
     if a == b:
         return []
-    if rule.noise and rule.new_layers == "copy":
+    is_copy, silent = rule.new_layers == "copy", _adds_nothing(old, new)
+    if rule.noise and is_copy and not silent:
         return ["changed (noise)"]
-    is_copy = rule.new_layers == "copy"
     origin = new.grown_from(old)
     before, after = _runs(old, tuple(range(a))), _runs(new, origin)
-    if not is_copy and _adds_nothing(new):
+    if silent:
         positions = new.map_to(new.evaluation_depth)
         new_ones = added(origin)
         after = [run for run, layer in zip(after, positions, strict=True) if layer not in new_ones]
@@ -53,14 +57,14 @@ def _effect_of_depth(old: Stage, new: Stage) -> list[str]:
         return [f"changed ({rule.new_layers})"]
     if before != after:
         return [f"changed ({rule.layer_map if is_copy else rule.new_layers})"]
-    if not is_copy:
+    if silent:
         return []
     first_stays = family_of(new.shape).first_layer_is_unlike
     return [f"unchanged (1+{a - 1} | 1+{b - 1})" if first_stays else f"unchanged ({a} | {b})"]
 
 
-def _adds_nothing(new: Stage) -> bool:
-    return new.growth.new_layers in ("zero", "silent", "identity") and family_of(new.shape).is_pre_norm
+def _adds_nothing(old: Stage, new: Stage) -> bool:
+    return adds_silent_layers(old, new) and family_of(new.shape).is_pre_norm
 
 
 def _runs(stage: Stage, origin: LayerMap) -> _Runs:

@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from apollo_ds.config.recipe import Recipe
+from apollo_ds.models.depth_scale import residual_scale, scales_in_words
 from apollo_ds.models.flops import training_flops
 from apollo_ds.planning.effect import effect_of_growth
 from apollo_ds.planning.stage_size import parameters_of, trained_of
@@ -38,6 +39,7 @@ def plan(recipe: Recipe) -> dict[str, Any]:
             "intermediate_size": stage.shape.intermediate_size,
             "feed_forward_rank": stage.feed_forward_rank,
             "expected_depth": schedule.expected_depth(number),
+            "residual_scale": residual_scale(stage.shape, stage.evaluation_depth),
             "parameters": parameters_of(stage),
             "trainable_parameters": _trainable_parameters(stage),
             "flops_per_step": cost,
@@ -75,6 +77,7 @@ def print_plan(recipe: Recipe, console: Console) -> None:
     console.print(
         f"[bold]{recipe.method.name}[/]  {shape.family} {shape.num_layers}x{shape.hidden_size}, vocabulary "
         f"{shape.vocab_size:,}, length {recipe.seq_len}, batch {recipe.global_batch_size}, {recipe.steps:,} steps"
+        f"{''.join(f', {words}' for words in scales_in_words(shape))}"
     )
     console.width = max(console.width, _WIDEST)  # a wrapped line is better than a cut number
     changing = [key for key in ("hidden", "length") if len({_sizes(stage)[key] for stage in result["stages"]}) > 1]

@@ -37,11 +37,11 @@ def steps_alike(one: Schedule, other: Schedule, most: int, first: int = 0) -> in
 
 
 def _trains(stage: Stage, number: int) -> Stage:
-    """A stage without how long it lasts, and without a rule of growth that it does not use."""
+    """A stage without how long it lasts or its layers rise, which steps show, or a rule of growth it does not use."""
     rule = stage.growth if number else GrowthRule()
     if rule.rewarm == "none":
         rule = replace(rule, rewarm_steps=0, rewarm_from=0.0, rewarm_to=1.0)
-    return replace(stage, steps=0, growth=rule)
+    return replace(stage, steps=0, rise_steps=0, growth=rule)
 
 
 def resumed(planned: Schedule, step: int, stage_steps: Sequence[int]) -> Schedule:

@@ -7,6 +7,7 @@ So its stages and its learning rate are where they would be, and a decay planned
 from dataclasses import replace
 
 from apollo_ds.errors import UserError
+from apollo_ds.models.depth_scale import with_scales_of
 from apollo_ds.models.shape import ModelShape, why_not_grown
 from apollo_ds.schedule.agreement import ended_early
 from apollo_ds.schedule.schedule import Schedule
@@ -41,7 +42,8 @@ def begun_from(source: Source, stages: tuple[Stage, ...]) -> tuple[Stage, ...]:
             "as upscale, or let the run begin with a model of its sizes"
         )
     first = replace(first, growth=GrowthRule())
-    return replace(first, steps=0, ends=None, source=source), first, *stages[1:]
+    begun = replace(first, shape=with_scales_of(first.shape, here), steps=0, ends=None, source=source)
+    return begun, first, *stages[1:]
 
 
 def branched(planned: Schedule, point: BranchPoint) -> Schedule:

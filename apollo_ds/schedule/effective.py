@@ -3,7 +3,9 @@
 from collections.abc import Hashable, Sequence
 from dataclasses import replace
 
+from apollo_ds.models.depth_scale import with_scales_of
 from apollo_ds.models.layer_map import added
+from apollo_ds.schedule.rise import new_layers_rise
 from apollo_ds.schedule.stage import GrowthRule, Stage
 
 _NO_GROWTH = (None, None, None, None)
@@ -15,7 +17,7 @@ def effective(stages: Sequence[Stage]) -> Sequence[Hashable]:
     last: Hashable = None
     steps = 0
     for old, new in zip([None, *stages], stages, strict=False):
-        value, growth = _what_runs(new), _growth(old, new) if old else None
+        value, growth = _what_runs(old, new), _growth(old, new) if old else None
         if values and growth == _NO_GROWTH and value == last:
             steps += new.steps
             values[-1] = (*values[-1][:2], steps)
@@ -26,7 +28,7 @@ def effective(stages: Sequence[Stage]) -> Sequence[Hashable]:
     return values
 
 
-def _what_runs(new: Stage) -> Hashable:
+def _what_runs(old: Stage | None, new: Stage) -> Hashable:
     runs = tuple((new.map_to(depth), chance) for depth, chance in new.depths())
     drops = new.layer_drop
     once = all(len(set(layers)) == len(layers) for layers, _ in runs)
@@ -37,6 +39,7 @@ def _what_runs(new: Stage) -> Hashable:
         depth_distribution=(1.0,),
         shallowest=None,
         layer_map="",
+        rise_steps=new.rise_steps if _brings_layers(old, new) else 0,
         draw=new.draw if len(runs) > 1 else "step",
         growth=GrowthRule(),
         tied_gradients="sum" if once else new.tied_gradients,
@@ -45,12 +48,18 @@ def _what_runs(new: Stage) -> Hashable:
     return rest, runs
 
 
+def _brings_layers(old: Stage | None, new: Stage) -> bool:
+    """Whether some layers of a stage are new to the network; see `rise`."""
+    return new.source is None if old is None else new_layers_rise(old, new) and not new.learned_growth
+
+
 def _growth(old: Stage, new: Stage) -> Hashable:
     """What of a stage's rule has a use where it follows another."""
     if old.learned_growth or new.learned_growth:
         return None
     rule, deeper = new.growth, new.unique_layers > old.unique_layers
-    wider = new.shape != old.shape.model_copy(update={"num_layers": new.shape.num_layers})  # a source says its own
+    same = old.shape.model_copy(update={"num_layers": new.shape.num_layers})  # a source says its own
+    wider = new.shape != with_scales_of(same, new.shape)
     depth = width = moments = rewarm = None
     if deeper:
         depth = (new.grown_from(old), rule.new_layers, rule.noise if rule.new_layers == "copy" else 0.0)

@@ -20,6 +20,20 @@ def check_growths(stages: Sequence[Stage]) -> None:
             check_growth(old, new)
 
 
+def check_scales(stages: Sequence[Stage]) -> None:
+    """Look for a scale of normalisations in a model whose branches read none.
+
+    Raises:
+        UserError: there is one.
+    """
+    for stage in stages:
+        if stage.shape.layernorm_scale and not family_of(stage.shape).is_pre_norm:
+            raise UserError(
+                f"model.layernorm_scale: scales what branches read, and those of a {stage.shape.family} read no "
+                "normalisation of their own (it is post-LN); remove it, or use residual_scale"
+            )
+
+
 def check_growth(old: Stage, new: Stage) -> None:
     """Look for what keeps a stage from being made from the one before it.
 

@@ -9,7 +9,9 @@ from itertools import accumulate, pairwise
 from apollo_ds.errors import UserError
 from apollo_ds.models.layer_map import LayerMap
 from apollo_ds.schedule.depth import draw_depth
+from apollo_ds.schedule.growable import check_scales
 from apollo_ds.schedule.learning_rate import LearningRate
+from apollo_ds.schedule.rise import Births, births_of, parts_risen
 from apollo_ds.schedule.source import BranchPoint, Source
 from apollo_ds.schedule.stage import Stage
 
@@ -26,6 +28,10 @@ class StepPlan:
     """What each of them adds is multiplied by this; empty for 1."""
     positions: tuple[int, ...]
     """Where in the network each of them stands, where some are skipped; empty for one after the other."""
+    drawn_depth: int
+    """Positions of the network, with those that are skipped."""
+    risen: tuple[float, ...]
+    """How far the branches of each that runs have risen, from 0 to 1; empty for 1. See `rise`."""
     first_trained: int
     """Positions of `layer_map` below this one, and the embeddings if it is not 0, run without autograd."""
     seq_len: int
@@ -54,7 +60,7 @@ class Schedule:
     """The stages of a run, in order, and what each step does. It never changes: a stage that ends early gives another.
 
     Raises:
-        UserError: a stage has no steps, or the layer counts do not increase.
+        UserError: a stage has no steps, the layer counts do not increase, or a scale is not for the model's family.
     """
 
     stages: tuple[Stage, ...]
@@ -69,6 +75,7 @@ class Schedule:
         counts = [stage.unique_layers for stage in self.stages]
         if any(after < before for before, after in pairwise(counts)):
             raise UserError(f"method: layer counts must increase from stage to stage, not {counts}")
+        check_scales(self.stages)
 
     @cached_property
     def first_steps(self) -> tuple[int, ...]:
@@ -78,6 +85,10 @@ class Schedule:
     @cached_property
     def _rates(self) -> list[_RatePosition]:
         return _rate_positions(self.stages)
+
+    @cached_property
+    def _births(self) -> list[Births]:
+        return births_of(self.stages)
 
     @property
     def source(self) -> Source | BranchPoint | None:
@@ -146,12 +157,13 @@ class Schedule:
         layer_map = stage.map_to(depth)
         scales: tuple[float, ...] = ()
         positions: tuple[int, ...] = ()
-        first_trained = stage.first_trained(depth)
+        risen = self.risen(number, step + 1, depth)
         if stage.layer_drop:
             gates = stage.layer_drop.gates(depth, step / self.total_steps, self.seed, step)
             positions = tuple(position for position, _ in gates)
             layer_map = tuple(layer_map[position] for position in positions)
             scales = tuple(scale for _, scale in gates)
+            risen = tuple(risen[position] for position in positions) if risen else ()
         learning_rate, new_learning_rate = self._learning_rates(number, step)
         return StepPlan(
             step=step,
@@ -159,7 +171,9 @@ class Schedule:
             layer_map=layer_map,
             scales=scales,
             positions=positions,
-            first_trained=first_trained,
+            drawn_depth=depth,
+            risen=risen,
+            first_trained=stage.first_trained(depth),
             seq_len=stage.seq_len,
             learning_rate=learning_rate,
             new_learning_rate=new_learning_rate,
@@ -188,6 +202,20 @@ class Schedule:
                 break
             number -= 1
         return number
+
+    def risen(self, number: int, steps: int, depth: int) -> tuple[float, ...]:
+        """How far the branches of each position of a stage's network have risen after so many steps of the run.
+
+        From 0 to 1; empty for 1.
+        """
+        if not self.rises(number):
+            return ()
+        layer_map = self.stages[number].map_to(depth)
+        return parts_risen(layer_map, self._births[number], self.stages, self.first_steps, steps)
+
+    def rises(self, number: int) -> bool:
+        """Whether branches may rise in a stage: in its own layers, or in those of one before it."""
+        return any(stage.rise_steps for stage in self.stages[: number + 1])
 
     def _tokens_before(self, step: int) -> int:
         number = self.stage_number(step)

@@ -91,6 +91,8 @@ class Stage:
     """Whether a layer that runs several times gets the sum of its gradients or their mean."""
     learned_growth: LearnedGrowth | None = None
     """The growth operator that the stage learns, in place of its model's weights."""
+    rise_steps: int = 0
+    """Over so many steps the branches of what is new in the stage rise from 0, lower layers first; see `rise`."""
     learning_rate_scale: float = 1.0
     """What the learning rate is multiplied by."""
     restarts_learning_rate: bool = False

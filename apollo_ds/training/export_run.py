@@ -13,6 +13,7 @@ from apollo_ds.config.recorded import read_recorded
 from apollo_ds.config.run_folder import RunFolder
 from apollo_ds.data.corpus import Corpus
 from apollo_ds.errors import UserError
+from apollo_ds.schedule.agreement import resumed
 
 _ATTEMPTS = 5
 """A run that trains removes old checkpoints; each time that takes one away while it is read, the next is chosen."""
@@ -40,10 +41,13 @@ def export_run(run: RunFolder, folder: Path, step: int | None = None) -> Path:
             if chosen.is_dir():
                 raise UserError(f"{damage}; choose another with --step") from None
             continue
-        stage = recipe.schedule().stages[state.manifest.course.stage]
+        manifest = state.manifest
+        schedule = resumed(recipe.schedule(), manifest.totals.step, manifest.course.stage_steps)
+        stage = schedule.stages[manifest.course.stage]
+        risen = schedule.risen(manifest.course.stage, manifest.totals.step, stage.evaluation_depth)
         own = folder.resolve() == run.export.resolve()
         try:
-            export(state, stage, text, folder, own)
+            export(state, stage, text, folder, own, risen)
         finally:
             state.close()
         return chosen

@@ -15,6 +15,7 @@ from apollo_ds.engine.processes import Processes
 from apollo_ds.growth.stage_model import build_for
 from apollo_ds.growth.transition import growth_into, needs_initial_values
 from apollo_ds.growth.weights_and_moments import Growth
+from apollo_ds.models.depth_scale import block_epsilon_factor, block_learning_rate_factor
 from apollo_ds.models.sample_parts import SampleParts
 from apollo_ds.planning.zero import under_zero, zero_stages
 from apollo_ds.schedule.schedule import Schedule
@@ -43,6 +44,7 @@ class StageEngines:
         stage, zero = schedule.stages[number], self.zero_stages(schedule)[number]
         model = build_for(
             stage,
+            rises=schedule.rises(number),
             activation_checkpointing=self.recipe.activation_checkpointing,
             compile_blocks=self.recipe.compile_blocks,
         )
@@ -51,7 +53,13 @@ class StageEngines:
             self.say("[bold]  compile[/] the layers as they first run, which may take seconds to minutes")
         options = under_zero(self.recipe, zero).engine_options(self.processes.world_size)
         trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
-        options = replace(options, deepspeed=with_buckets(options.deepspeed, trained))
+        depth = stage.evaluation_depth
+        options = replace(
+            options,
+            deepspeed=with_buckets(options.deepspeed, trained),
+            block_lr_factor=block_learning_rate_factor(stage.shape, depth),
+            block_epsilon_factor=block_epsilon_factor(stage.shape, depth),
+        )
         seed = self.recipe.seed if initialised or needs_initial_values(stage) else None
         return Engine(model, options, self.processes, seed)
 

@@ -240,7 +240,8 @@ class Trainer:
                 yield batch
 
         stage = self.schedule.stages[self.stage]
-        return self.engine.evaluate(batches(), stage.map_to(stage.evaluation_depth))
+        risen = self.schedule.risen(self.stage, self.totals.step, stage.evaluation_depth)
+        return self.engine.evaluate(batches(), stage.map_to(stage.evaluation_depth), risen)
 
     def _save(self) -> None:
         """Begin to write a checkpoint.

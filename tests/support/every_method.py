@@ -23,6 +23,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "pld": {"gamma": 10.0},
     "swe": {"unshare_at": 0.5, "adaptive": True},
     "short_to_long": {"until": [0.5]},
+    "progressive_residual": {"fraction": 0.5},
 }
 
 
@@ -60,6 +61,7 @@ COMBINATIONS: dict[str, list[Any]] = {
             "stage_list": [{"fraction": 0.25, "layers": 2, "feed_forward_rank": 8}, {"fraction": 0.75}],
         }
     ],
+    "sprout+progressive_residual": ["sprout", {"name": "progressive_residual", "fraction": 0.2}],
     "sprout,new_layers=silent": [{"name": "sprout", "new_layers": "silent"}],
     "dpt,first_layers=1": [{"name": "dpt", "first_layers": 1, "grow_at": 0.5, "rewarm": "new", "rewarm_to": 1.3}],
 }

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 from growths import randomised
 from manifests import manifest_of
@@ -56,17 +57,17 @@ def text_of(tokenizer: PreTrainedTokenizerBase, folder: Path) -> Corpus:
     return Corpus(folder, manifest_of(folder, **facts, **ids, files=described))
 
 
-def trained(family: str, vocab_size: int) -> PretrainingModel:
-    """A model whose two layers run at four positions."""
+def trained(family: str, vocab_size: int, **scales: Any) -> PretrainingModel:
+    """A model whose two layers run at four positions, with scales that know the depth where they are given."""
     sizes = {"hidden_size": 8, "num_heads": 2, "intermediate_size": 12, "max_position_embeddings": POSITIONS}
-    shape = FAMILIES[family].shape_class(family=family, num_layers=4, vocab_size=vocab_size, **sizes)
+    shape = FAMILIES[family].shape_class(family=family, num_layers=4, vocab_size=vocab_size, **sizes, **scales)
     model = randomised(build(shape, 2, seed=0)).eval()
     model.run_in_order(placed("interpolate", 2, 4, FAMILIES[family].first_layer_is_unlike))
     return model
 
 
-def write_export(model: PretrainingModel, text: Corpus, folder: Path) -> Path:
-    """Export a model as a run with it would; returns the folder."""
+def write_export(model: PretrainingModel, text: Corpus, folder: Path, risen: tuple[float, ...] = ()) -> Path:
+    """Export a model as a run with it would, with branches risen so far; returns the folder."""
     checkpoint = folder / "step-1"
     checkpoint.mkdir(parents=True)
     weights = {f"{name}/weight": weight.detach().flatten() for name, weight in model.named_parameters()}
@@ -75,5 +76,5 @@ def write_export(model: PretrainingModel, text: Corpus, folder: Path) -> Path:
     files.write_hashed(checkpoint / "manifest.json", values_of(checkpoint, 1))
     distribution = (0.0, 0.0, 1.0)
     stage = Stage("apollo", 1, model.shape, model.unique_layers, POSITIONS, depth_distribution=distribution)
-    export(SavedState(verify(checkpoint)), stage, text, folder / "model")
+    export(SavedState(verify(checkpoint)), stage, text, folder / "model", risen=risen)
     return folder / "model"

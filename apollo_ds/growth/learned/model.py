@@ -54,9 +54,9 @@ class LearnedGrowthModel(nn.Module):
         """How many blocks the large network has."""
         return self.operator.new_layers
 
-    def run_in_order(self, layer_map: LayerMap, *how: Any) -> None:
+    def run_in_order(self, layer_map: LayerMap, *how: Any, **further: Any) -> None:
         """See `PretrainingModel`; of the large network."""
-        self.grown.run_in_order(layer_map, *how)
+        self.grown.run_in_order(layer_map, *how, **further)
 
     def share_samples(self, parts: SampleParts | None) -> None:
         """See `PretrainingModel`; of the large network."""

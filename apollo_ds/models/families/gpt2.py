@@ -40,6 +40,7 @@ class Gpt2(Family):
     name = "gpt2"
     is_masked = False
     is_pre_norm = True
+    draws_residual_outputs_by_depth = True
     normalises_sums_only = True
     backbone = "transformer"
     blocks = "transformer.h"

@@ -87,6 +87,7 @@ class ModernBert(Family):
     name = "modernbert"
     is_masked = True
     is_pre_norm = True
+    draws_residual_outputs_by_depth = True
     masked_fraction = 0.3
     is_gated = True
     first_layer_is_unlike = True

@@ -15,6 +15,7 @@ from transformers.generation import GenerationConfig
 
 from apollo_ds.checkpoint.export_manifest import read_export_manifest
 from apollo_ds.finetune.positions import counts_positions_from_padding, most_tokens
+from apollo_ds.models.depth_scale import PositionScales
 from apollo_ds.models.families import FAMILIES, family_of
 
 MASKED = [name for name, family in FAMILIES.items() if family.is_masked]
@@ -40,6 +41,37 @@ def test_the_exported_model_computes_what_training_did(family: str, pad: int | N
     with torch.no_grad():
         assert torch.allclose(exported(input_ids=ids).logits, logits(model, ids), atol=1e-6)
     assert most_tokens(exported.config, counts_positions_from_padding(exported.config)) == POSITIONS
+
+
+SCALES: dict[str, dict[str, Any]] = {
+    "depth_sqrt": {"residual_scale": "depth_sqrt"},
+    "complete_p": {"residual_scale": "complete_p", "complete_p_alpha": 0.75},
+    "layernorm_scale": {"layernorm_scale": True},
+    "both": {"residual_scale": "complete_p", "layernorm_scale": True},
+}
+
+
+@pytest.mark.parametrize("risen", [(), (1.0, 0.75, 0.5, 0.0)])
+@pytest.mark.parametrize("scales", ["none", *SCALES])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_an_export_computes_the_same_without_the_scales(
+    family: str, scales: str, risen: tuple[float, ...], tmp_path: Path
+) -> None:
+    keys = SCALES.get(scales, {})
+    if "layernorm_scale" in keys and not FAMILIES[family].is_pre_norm:
+        pytest.skip("has no normalisation that branches read")
+    text = text_of(wordpiece(), tmp_path / "text")
+    model = trained(family, text.vocab_size, **keys)
+    model.scale_branches()
+    model.run_in_order(model.layers.order, risen=risen)
+    exported, _ = loaded(write_export(model, text, tmp_path, risen))
+    ids = torch.tensor([(2 * list(range(1, text.vocab_size)))[:POSITIONS]])
+    with torch.no_grad():
+        trained_logits = logits(model, ids)
+        assert torch.allclose(exported(input_ids=ids).logits, trained_logits, atol=1e-5)
+        if scales != "none" or risen:
+            model.layers.position_scales = (PositionScales(),) * 4
+            assert not torch.allclose(logits(model, ids), trained_logits, atol=1e-4), "as without scales"
 
 
 @pytest.mark.parametrize("pad", [0, 5])

@@ -50,6 +50,11 @@ MODERNBERT = ["model.num_layers=5", "model.hidden_size=64", "model.num_heads=4",
             "one layer cannot",
         ),
         ("modernbert-base", ["method=staged", "model.num_layers=6"], "cannot be halved as often"),
+        ("bert-base", ["model.layernorm_scale=true"], "those of a bert read no normalisation of their own"),
+        ("llama-160m", ["model.complete_p_alpha=0.5"], "has no effect without residual_scale: complete_p"),
+        ("llama-160m", ["model.residual_scale=complete_p", "model.complete_p_alpha=0.4"], "at least 0.5, not 0.4"),
+        ("llama-160m", ["model.residual_scale=sqrt"], "model.residual_scale: "),
+        ("llama-160m", ["method={name: progressive_residual, fraction: 0}"], "must be greater than 0, not 0"),
     ],
 )
 def test_a_mistake_is_told_before_the_run(recipe: str, words: list[str], sentence: str) -> None:

@@ -11,8 +11,8 @@ from planned import batch, shape, stages
 
 from apollo_ds.growth.counters import COHORT, Counters
 from apollo_ds.growth.depth_and_width import growth_between
+from apollo_ds.models.factor_names import factors_of
 from apollo_ds.models.families import FAMILIES
-from apollo_ds.models.low_rank import factors_of
 
 
 def test_compound_grow_s_widening_is_exact_and_its_copies_part() -> None:

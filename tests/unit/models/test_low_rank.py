@@ -7,10 +7,10 @@ from growths import randomised
 from small_models import build, filled
 from torch.utils.flop_counter import FlopCounterMode
 
+from apollo_ds.models.factor_names import factors_of
 from apollo_ds.models.family import Family
 from apollo_ds.models.flops import parameters, trainable_parameters, training_flops
 from apollo_ds.models.frozen import Frozen
-from apollo_ds.models.low_rank import factors_of
 from apollo_ds.models.pretraining import PretrainingModel, skeleton
 
 every_family = pytest.mark.parametrize("family", VARIANTS.values(), ids=VARIANTS)

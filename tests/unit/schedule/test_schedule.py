@@ -38,7 +38,8 @@ def test_the_depths_follow_the_seed_and_nothing_else_does() -> None:
     one, other = schedule(seed=1), schedule(seed=2)
     plans = [(one.at(step), other.at(step)) for step in range(100)]
     assert any(a.depth != b.depth for a, b in plans)
-    assert all(replace(a, layer_map=()) == replace(b, layer_map=()) for a, b in plans)
+    drawn = {"layer_map": (), "drawn_depth": 0}
+    assert all(replace(a, **drawn) == replace(b, **drawn) for a, b in plans)
 
 
 def test_the_layer_map_has_the_drawn_depth_and_the_stage_s_layers() -> None:
