@@ -168,7 +168,7 @@ def test_a_recorded_method_without_an_option_has_what_it_did_then(
         ("method={names: apollo}", "method.name is missing; choose one of apollo, bert2bert"),
         ("method=[]", "method: the list is empty; name at least one method"),
         ("method=[pld, apollo]", "method: apollo makes its own stages, so it can only stand first in the list"),
-        ("method=[apollo, dlp]", "method[1]: there is no 'dlp'; choose one of apollo, bert2bert"),
+        ("method=[apollo, quux]", "method[1]: there is no 'quux'; choose one of apollo, bert2bert"),
         ("method=[apollo, {name: pld, thetas: 1}]", "unknown key method[1].thetas; did you mean method[1].theta?"),
         ("method=[apollo, {name: pld, theta: 9}]", "method[1].theta: must be at most 1, not 9"),
         (

@@ -259,18 +259,6 @@ def test_training_operations_are_what_the_counter_counts(family: Family, frozen:
 
 
 @every_family
-def test_operations_without_layers_are_those_of_the_head(family: Family) -> None:
-    of = shape_of(family, 6, width=4, vocab_size=311, max_position_embeddings=32)
-    model = build(of, 0, seed=0)
-    model.checkpoint_activations()
-    model.run_in_order(())
-    with FlopCounterMode(display=False) as counter:
-        model(*batch_of(of, family.scored_positions(32))).backward()
-    assert counter.get_total_flops() == training_flops(of, 0, 32, 3) == 3 * 3 * family.head_flops(of, 32)
-    assert all(weight.grad is not None for weight in model.parameters())
-
-
-@every_family
 @pytest.mark.parametrize(
     "frozen", [Frozen((0, 1, 3, 4), head=True), Frozen((0, 2)), Frozen((0, 1, 3)), Frozen(head=True)], ids=str
 )

@@ -1,10 +1,14 @@
 """The cost model against the real models and PyTorch's own counter."""
 
 import pytest
+from families import batch_of, shape_of
 from recipes import tiny
+from small_models import build
+from torch.utils.flop_counter import FlopCounterMode
 
 from apollo_ds.models.families import FAMILIES, PRESETS, family_of
-from apollo_ds.models.flops import matrix_parameters, parameters, parameters_between
+from apollo_ds.models.family import Family
+from apollo_ds.models.flops import matrix_parameters, parameters, parameters_between, training_flops
 from apollo_ds.models.pretraining import skeleton
 
 
@@ -43,3 +47,15 @@ def test_parameters_between_embeddings_and_logits(is_tied: bool) -> None:
 def test_bert_base_layer_is_the_published_size() -> None:
     shape = PRESETS["bert-base"]
     assert family_of(shape).layer_flops(shape, 512) / 512 == pytest.approx(15.73e6, rel=1e-3)
+
+
+@pytest.mark.parametrize("family", FAMILIES.values(), ids=list(FAMILIES))
+def test_operations_without_layers_are_those_of_the_head(family: Family) -> None:
+    of = shape_of(family, 6, width=4, vocab_size=311, max_position_embeddings=32)
+    model = build(of, 0, seed=0)
+    model.checkpoint_activations()
+    model.run_in_order(())
+    with FlopCounterMode(display=False) as counter:
+        model(*batch_of(of, family.scored_positions(32))).backward()
+    assert counter.get_total_flops() == training_flops(of, 0, 32, 3) == 3 * 3 * family.head_flops(of, 32)
+    assert all(weight.grad is not None for weight in model.parameters())
