@@ -16,12 +16,14 @@ DEEP = shape("gpt2", 12)
 
 
 def combined(*parts: object, steps: int = 1000, of: object = DEEP) -> list[Stage]:
-    return Combination(parts=parts).stages(Run(of, steps, seq_len=16))  # type: ignore[arg-type]
+    return Combination(parts=parts).stages(Run(of, steps, seq_len=16, global_batch_size=8))  # type: ignore[arg-type]
 
 
 def test_the_papers_schedule_from_scratch() -> None:
     """alpha(l, t) = min(t / (T l), 1); 12 layers over 120 of 1,000 steps make T = 10."""
-    (stage,) = METHODS["progressive_residual"](name="progressive_residual", fraction=0.12).stages(Run(DEEP, 1000, 16))  # type: ignore[call-arg]
+    (stage,) = METHODS["progressive_residual"](name="progressive_residual", fraction=0.12).stages(
+        Run(DEEP, 1000, 16, 8)
+    )  # type: ignore[call-arg]
     planned = schedule([stage])
     for taken in (1, 5, 10, 60, 119):
         assert planned.at(taken - 1).risen == pytest.approx([min(taken / (10 * layer), 1) for layer in range(1, 13)])
