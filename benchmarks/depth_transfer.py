@@ -4,10 +4,9 @@
     python benchmarks/depth_transfer.py TEXT --pages       page and figure only
 
 GPT-2s of 64 units, one rank, fp32, AdamW under a cosine, from scratch, judged by the held-out loss after the last step.
-The first seed tries all rates, the second the best of these and two to either side. The best rate of a depth is the
-lowest point of a parabola in log2 of the rate, fitted by least squares to the mean losses of these five; where they do
-not enclose it, the best rate tried. CompleteP has alpha 1 and two base layers, so that no learning rate depends on the
-depth.
+The first seed tries all rates, the second the best and two to either side. The best rate of a depth is the lowest point
+of a parabola in log2 of the rate, fitted by least squares to the mean losses of these five; where they do not enclose
+it, the best rate tried. CompleteP has alpha 1 and two base layers, so that no learning rate depends on the depth.
 """
 
 import argparse
@@ -96,12 +95,15 @@ def measure(recipe: Recipe, processes: Processes, text: Corpus) -> float:
 
 
 def wanted_runs(runs: list[dict[str, Any]]) -> Iterator[tuple[str, int, float, int]]:
-    """Scale, depth, rate and seed of all runs: with the first seed every rate, with others those near its best."""
+    """Scale, depth, rate and seed of all runs: with the first seed every rate, with others those near the best.
+
+    The best is that of the mean losses of the runs so far.
+    """
     for seed in SEEDS:
         for scale in SCALES:
             for depth in DEPTHS:
-                first = {r["rate"]: r["loss"] for r in runs if (r["scale"], r["depth"], r["seed"]) == (scale, depth, 1)}
-                yield from ((scale, depth, rate, seed) for rate in (RATES if seed == 1 else near_best(first)))
+                rates = RATES if seed == SEEDS[0] else near_best(mean_losses(runs, scale, depth))
+                yield from ((scale, depth, rate, seed) for rate in rates)
 
 
 def near_best(losses: Mapping[float, float]) -> list[float]:
