@@ -111,6 +111,9 @@ class PretrainingModel(nn.Module):
     def factorise_feed_forward(self, rank: int) -> None:
         """Hold each feed-forward matrix as two factors of this rank; see `models.low_rank`."""
         self._rank = rank
+        if hooks := self.layers.hooks:
+            hooks.remove()  # some are on layers that others take the place of
+            self.layers.hooks = None
         for name, weight in list(self.named_parameters()):
             if self.family.is_feed_forward_matrix(name):
                 parent, _, own = name.removesuffix(".weight").rpartition(".")
@@ -123,6 +126,8 @@ class PretrainingModel(nn.Module):
                     own,
                     LowRank(left, right, cast(nn.Parameter | None, layer.bias), is_transposed),
                 )
+        if hooks:
+            self.scale_branches()
 
     def pool_tokens(self, pool: int) -> None:
         """Let the layers run on the means of so many neighbouring tokens; see `models.pooling`.

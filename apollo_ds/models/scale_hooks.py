@@ -25,10 +25,14 @@ class ScaleHooks:
         self.branches = self.normalisations = torch.ones(())
         names = (name for name, _ in model.named_parameters() if name.startswith(f"{family.blocks}."))
         writing, reading = scaled_modules(family, names)
-        for module in writing:
-            model.get_submodule(module).register_forward_hook(self._scale_branch)
-        for module in reading if scales_normalisations else ():
-            model.get_submodule(module).register_forward_hook(self._scale_normalisation)
+        hooks = [(module, self._scale_branch) for module in writing]
+        hooks += [(module, self._scale_normalisation) for module in reading if scales_normalisations]
+        self._handles = [model.get_submodule(module).register_forward_hook(hook) for module, hook in hooks]
+
+    def remove(self) -> None:
+        """Take the hooks away."""
+        for handle in self._handles:
+            handle.remove()
 
     def place(self, scales: PositionScales, device: torch.device) -> None:
         """Make the next block run as at the position with these scales."""

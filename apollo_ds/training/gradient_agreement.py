@@ -18,17 +18,25 @@ _CORRELATED = 0.5
 
 
 def gradient_agreement(
-    state: State, stage: Stage, batch: Batch, processes: Processes, parts: SampleParts | None = None
+    state: State,
+    stage: Stage,
+    batch: Batch,
+    processes: Processes,
+    parts: SampleParts | None = None,
+    risen: tuple[float, ...] = (),
 ) -> float:
     """Share of neighbouring occurrences of one layer whose gradients have a cosine of at least 0.5; 1 for none.
 
     The gradients are those of an untied copy of the network at the stage's greatest depth, in fp32, averaged over the
     ranks' batches (Yang et al. 2021). Every rank holds the whole copy while it measures, and computes its `parts` of
-    the samples.
+    the samples. `risen` says how far the branches of each position have risen; empty for 1.
     """
     order = stage.map_to(stage.evaluation_depth)
     model = build(stage.shape, len(order), processes.device)
     model.share_samples(parts)
+    if risen:
+        model.scale_branches()
+    model.run_in_order(tuple(range(len(order))), risen=risen)
     placement = DepthMap(order, f"model.{model.family.blocks}", stage.shape.family)
     with torch.no_grad():
         for name, parameter in model.named_parameters():

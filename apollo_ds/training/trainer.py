@@ -219,10 +219,12 @@ class Trainer:
 
     def _gradient_agreement(self) -> float:
         """See `gradient_agreement`, on the first micro-batch of the last step, cut to what all layers have room for."""
-        batch = self._read_batches(self.schedule, self.totals.step - 1)[0]
         stage, most = self.schedule.stages[self.stage], self.recipe.micro_batch(self.processes.world_size)
-        cut = tuple(tensor[:most] for tensor in batch)
-        return gradient_agreement(self.engine.capture(), stage, cut, self.processes, self.engines.parts)
+        cut = tuple(tensor[:most] for tensor in self._read_batches(self.schedule, self.totals.step - 1)[0])
+        return gradient_agreement(self.engine.capture(), stage, cut, self.processes, self.engines.parts, self._risen())
+
+    def _risen(self) -> tuple[float, ...]:
+        return self.schedule.risen(self.stage, self.totals.step, self.schedule.stages[self.stage].evaluation_depth)
 
     def _evaluate(self) -> None:
         self.last_loss = self._held_out_loss()
@@ -240,8 +242,7 @@ class Trainer:
                 yield batch
 
         stage = self.schedule.stages[self.stage]
-        risen = self.schedule.risen(self.stage, self.totals.step, stage.evaluation_depth)
-        return self.engine.evaluate(batches(), stage.map_to(stage.evaluation_depth), risen)
+        return self.engine.evaluate(batches(), stage.map_to(stage.evaluation_depth), self._risen())
 
     def _save(self) -> None:
         """Begin to write a checkpoint.
@@ -277,9 +278,8 @@ class Trainer:
 
     def _apply_and_record(self, rollback: Rollback, totals_at_trouble: Totals) -> None:
         rollback.apply(self.loss_watch.memory)
-        lost = {
-            f"lost_{key}": getattr(totals_at_trouble, key) - getattr(self.totals, key) for key in ("flops", "seconds")
-        }
+        keys = ("flops", "seconds")
+        lost = {f"lost_{key}": getattr(totals_at_trouble, key) - getattr(self.totals, key) for key in keys}
         self.metrics.write("rollback", step=rollback.to, **asdict(rollback), **lost)
 
     def _read_batches(self, schedule: Schedule, step: int) -> list[Batch]:

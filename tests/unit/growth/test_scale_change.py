@@ -26,7 +26,13 @@ PRE_NORM = [name for name, family in VARIANTS.items() if family.is_pre_norm]
 
 
 def stage(
-    family: str, layers: int, kind: dict[str, Any], depth: int | None = None, rise: int = 0, **rule: Any
+    family: str,
+    layers: int,
+    kind: dict[str, Any],
+    depth: int | None = None,
+    rise: int = 0,
+    rank: int | None = None,
+    **rule: Any,
 ) -> Stage:
     """A stage of so many layers that are alike, which run at so many positions."""
     of = VARIANTS[family]
@@ -35,7 +41,8 @@ def stage(
     changes = {"global_attention_every": 1} if family == "modernbert" else {}
     shape = shape_of(of, plus_first(of, 4), **kind, **changes)
     growth = GrowthRule(**rule)
-    return Stage("test", 10, shape, unique, 10, depth_distribution=distribution, growth=growth, rise_steps=rise)
+    runs = {"depth_distribution": distribution, "rise_steps": rise, "feed_forward_rank": rank}
+    return Stage("test", 10, shape, unique, 10, growth=growth, **runs)
 
 
 def losses(old: Stage, new: Stage, risen: tuple[float, ...] = ()) -> tuple[Tensor, Tensor]:
@@ -127,6 +134,17 @@ def test_a_post_ln_model_does_not_keep_its_function_as_layers_rise() -> None:
     old, new = stage("bert", 2, {}), stage("bert", 4, {}, rise=8, layer_map="stack")
     assert not torch.allclose(*losses(old, new, (1.0, 1.0, 0.0, 0.0)), rtol=1e-5)
     assert effect_of_growth([old, new], 1) == "changed (stack)"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("family", PRE_NORM)
+def test_factors_are_scaled_as_whole_matrices_are(family: str, kind: str) -> None:
+    old, new = (
+        stage(family, 2, KINDS[kind], rank=3),
+        stage(family, 4, KINDS[kind], layer_map="stack", new_layers="zero"),
+    )
+    before, after = losses(old, new)
+    assert torch.allclose(before, after, rtol=1e-5)
 
 
 @pytest.mark.parametrize("kind", KINDS)
