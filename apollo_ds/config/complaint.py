@@ -8,6 +8,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from apollo_ds.by_name import UNKNOWN_NAME, choice
+from apollo_ds.engine.optimizers import BY_OPTIMIZER
 from apollo_ds.errors import shown
 from apollo_ds.methods import BY_METHOD
 from apollo_ds.models.families import BY_FAMILY
@@ -55,9 +56,12 @@ def complaint(error: ValidationError, root: type[BaseModel], within: str = "") -
         parent, around = _place(inside, root, within)
         near = difflib.get_close_matches(str(unknown), around.model_fields, n=1, cutoff=0.0)
         prefix = f"{parent}." if parent else ""
-        others = [name for name, kind in BY_FAMILY.classes().items() if unknown in kind.model_fields]
-        if parent == "model" and others:
-            return f"unknown key {prefix}{unknown}; families that have it: {', '.join(others)}"
+        kinds, by = {"model": ("families", BY_FAMILY), "optimizer": ("optimizers", BY_OPTIMIZER)}.get(
+            parent, ("", None)
+        )
+        others = [name for name, kind in by.classes().items() if unknown in kind.model_fields] if by else []
+        if others:
+            return f"unknown key {prefix}{unknown}; {kinds} that have it: {', '.join(others)}"
         return f"unknown key {prefix}{unknown}" + (f"; did you mean {prefix}{near[0]}?" if near else "")
     key, _ = _place(first["loc"], root, within)
     if kind == "missing":
@@ -87,7 +91,7 @@ def _choice_of(error: ErrorDetails) -> str:
 
 def _place(loc: Sequence[int | str], root: type[BaseModel], within: str) -> tuple[str, type[BaseModel]]:
     """The name of a key in which pydantic found something wrong, and the class that stands there or around it."""
-    classes = {by.tag(name): kind for by in (BY_METHOD, BY_FAMILY) for name, kind in by.classes().items()}
+    classes = {by.tag(name): kind for by in (BY_METHOD, BY_OPTIMIZER, BY_FAMILY) for name, kind in by.classes().items()}
     key, kind = within, root
     for part in loc:
         if part in classes:
@@ -110,7 +114,7 @@ def class_within(annotation: Any) -> type[BaseModel] | None:
 
 
 def _unknown_name(key: str, error: ErrorDetails) -> str:
-    """A method or a family that there is not. A method may stand for its name, so the key `name` is not told."""
+    """A method, optimizer or family that there is not. The first two may be names, so the key `name` is not told."""
     given, by, known = error["input"], error["ctx"]["key"], error["ctx"]["known"].split()
     if not isinstance(given, Mapping):
         return f"{key}: there is no {shown(given)}; {choice(known, given)}"

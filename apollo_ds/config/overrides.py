@@ -63,7 +63,7 @@ def _parsed(path: Path, what: str, parse: Callable[[str], Any]) -> Any:
 
 
 def apply_override(values: dict[str, Any], override: str) -> None:
-    """Set one key of a recipe's values. Dotted keys reach inside; a preset's or a method's name becomes its mapping.
+    """Set one key of a recipe's values. Dotted keys reach inside; names become mappings.
 
     Raises:
         UserError: it is no override, its value is not YAML, or its key reaches into something else than a mapping.
@@ -105,6 +105,6 @@ def _expand(key: str, name: str) -> dict[str, Any]:
     """The mapping that a name stands for, so that an override can reach inside it."""
     if key == "model":
         return {"from": name} if name.startswith(HF) else preset(name).model_dump()
-    if key == "method":
+    if key in ("method", "optimizer"):
         return {"name": name}
     raise UserError(f"{key}: {shown(name)} is not a mapping")

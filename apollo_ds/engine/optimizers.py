@@ -56,5 +56,6 @@ def _options(given: Any) -> Any:
     return {"name": given} if isinstance(given, str) else given
 
 
-AnyOptimizer = Annotated[Optimizer, ByName("name", lambda: OPTIMIZERS), BeforeValidator(_options)]
+BY_OPTIMIZER = ByName("name", lambda: OPTIMIZERS)
+AnyOptimizer = Annotated[Optimizer, BY_OPTIMIZER, BeforeValidator(_options)]
 """What `optimizer` of a recipe may be: a name, or a mapping of a name and options."""

@@ -77,7 +77,7 @@ def print_plan(recipe: Recipe, console: Console) -> None:
     console.print(
         f"[bold]{recipe.method.name}[/]  {shape.family} {shape.num_layers}x{shape.hidden_size}, vocabulary "
         f"{shape.vocab_size:,}, length {recipe.seq_len}, batch {recipe.global_batch_size}, {recipe.steps:,} steps"
-        f"{''.join(f', {words}' for words in scales_in_words(shape))}"
+        f"{''.join(f', {words}' for words in (*_optimizer_in_words(recipe), *scales_in_words(shape)))}"
     )
     console.width = max(console.width, _WIDEST)  # a wrapped line is better than a cut number
     changing = [key for key in ("hidden", "length") if len({_sizes(stage)[key] for stage in result["stages"]}) > 1]
@@ -110,6 +110,12 @@ def print_plan(recipe: Recipe, console: Console) -> None:
         "function: what entering the stage does to it; a | b: a divides b, so that shared\n"
         "layers part without a change.[/]"
     )
+
+
+def _optimizer_in_words(recipe: Recipe) -> list[str]:
+    """Its name, where it is not the usual one."""
+    name = recipe.optimizer.name
+    return [] if name == type(recipe).model_fields["optimizer"].default.name else [name]
 
 
 def _tokens(count: int) -> str:

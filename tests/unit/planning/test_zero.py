@@ -84,3 +84,12 @@ def test_what_is_offloaded_or_whole_already_stays_so() -> None:
     for config, stage in (("zero0", 0), ("zero2_offload", 2)):
         recipe = load_recipe(BERT_BASE, [f"deepspeed=ds_configs/{config}.json", "zero_by_stage=true"])
         assert stages_of(recipe, ranks=8) == [stage] * 4
+
+
+def test_muon_keeps_one_moment_of_the_matrices_of_the_layers() -> None:
+    adamw, muon = (load_recipe(BERT_BASE, [f"optimizer={name}"]).settled(True, 8) for name in ("adamw", "muon"))
+    stage = adamw.schedule().stages[-1]
+    matrices = stage.unique_layers * (4 * 768**2 + 2 * 768 * 3072)
+    for zero, parts in ((0, 1), (1, 8), (2, 8), (3, 8)):
+        fewer = stage_bytes(adamw, stage, zero, 8) - stage_bytes(muon, stage, zero, 8)
+        assert fewer == pytest.approx(4 * matrices / parts)
