@@ -11,9 +11,12 @@ from safetensors.torch import load_file
 
 from apollo_ds.config.recipe import Recipe
 from apollo_ds.config.run_folder import RunFolder
+from apollo_ds.engine import layout
+from apollo_ds.engine.processes import Processes
 from apollo_ds.errors import UserError
 from apollo_ds.models.families import FAMILIES
 from apollo_ds.training.export_run import export_run
+from apollo_ds.training.growing import StageEngines
 
 SCALES = {"residual_scale": "complete_p", "layernorm_scale": True}
 SHORT: dict[str, Any] = {"steps": 12, "eval_every": 4, "save_every": 4}
@@ -94,3 +97,25 @@ def test_an_export_in_the_middle_of_a_rise_has_the_branches_of_its_step(tmp_path
     weights = [load_file(folder / "model.safetensors") for folder in (exported, end)]
     middle, last = (float(found["transformer.h.5.mlp.c_proj.weight"].norm()) for found in weights)
     assert middle / last == pytest.approx(8 / 12, rel=0.1), "but for four small steps"
+
+
+def rates_and_epsilons(processes: Processes, recipe: Recipe, number: int) -> dict[str, tuple[float, float]]:
+    """What a stage's optimizer multiplies the learning rate by, and its epsilon, by the name of the parameter."""
+    engine = StageEngines(recipe, processes).build(recipe.schedule(), number, initialised=True)
+    names = {parameter: name for name, parameter in engine.model.named_parameters()}
+    groups = layout.flat_groups(engine.deepspeed)
+    found = {names[p]: (g.options["lr_factor"], g.options["eps"]) for g in groups for p in g.parameters}
+    engine.close()
+    return found
+
+
+@pytest.mark.parametrize(("number", "layers"), [(0, 3), (1, 6)])
+def test_layers_learn_at_completep_s_rate_of_their_depth(number: int, layers: int) -> None:
+    scales = {"residual_scale": "complete_p", "complete_p_alpha": 0.5, "base_layers": 2}
+    growing = recipe(Path("unused"), scales=scales, method={"name": "stackbert"}, deepspeed=zero(1))
+    assert growing.schedule().stages[number].evaluation_depth == layers
+    (found,) = pool(1).run(rates_and_epsilons, growing, number)
+    for name, (rate, epsilon) in found.items():
+        ratio = layers / 2 if ".h." in name else 1.0
+        assert rate == pytest.approx(ratio**-0.5), name
+        assert epsilon == pytest.approx(growing.adam_epsilon * ratio**-0.5), name
