@@ -72,7 +72,7 @@ def complaint(error: ValidationError, root: type[BaseModel], within: str = "") -
         return f"{key}: {first['msg'].removeprefix('Value error, ')}".removeprefix(": ")
     given = shown(first["input"]) if first["input"] is not None else "none"
     if kind == "literal_error":
-        return f"{key}: {_choice_of(first)}, not {given}"
+        return f"{key}: {_choice_of(first)}, not {'null' if first['input'] is None else given}"
     words = IN_WORDS.get(kind, first["msg"])
     bounds = {name: number(bound) for name, bound in first.get("ctx", {}).items()}
     return f"{key}: {words.format(**bounds)}, not {given}"

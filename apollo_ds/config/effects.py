@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, get_args
 
 from apollo_ds.errors import UserError, shown
-from apollo_ds.methods import Combination, Method, Modifier, Run
+from apollo_ds.methods import Combination, GrowingMethod, Method, Modifier, Run
 from apollo_ds.methods.scratch import Scratch
 from apollo_ds.schedule.effective import effective
 from apollo_ds.schedule.stage import Stage
@@ -47,6 +47,8 @@ def _trains_alike(part: Method, change: dict[str, Any], stages: Sequence[Stage],
 def _checked(part: Method, run: Run, without: Sequence[Stage], stages_of: _Stages, place: str = "") -> Sequence[Stage]:
     """The stages of a method that differ from those without it, and from those without each option that it sets."""
     part.check_fits(run)
+    if isinstance(part, GrowingMethod):
+        _check_warm_up(part, run)
     stages = stages_of(part)
     if effective(stages) == effective(without):
         raise UserError(
@@ -66,3 +68,14 @@ def _checked(part: Method, run: Run, without: Sequence[Stage], stages_of: _Stage
                 f"{shown(field.default)}; remove it"
             )
     return stages
+
+
+def _check_warm_up(part: GrowingMethod, run: Run) -> None:
+    """Look for a warm-up that is over as soon as it begins, and is meant to do something."""
+    steps = round(part.rewarm_fraction * run.steps)
+    asked = part.sets("rewarm_from") or (part.sets("rewarm") and part.rewarm_to == 1)
+    if part.rewarm != "none" and steps < 2 and asked:
+        raise UserError(
+            f"method.rewarm_fraction: {part.rewarm_fraction:g} of {run.steps:,} steps is no warm-up; use at least "
+            f"{2 / run.steps:.2g}, which is two steps"
+        )

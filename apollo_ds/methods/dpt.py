@@ -10,7 +10,7 @@ from apollo_ds.methods._base import GrowingMethod, Run, split_steps
 from apollo_ds.methods._layer_counts import fewest_layers
 from apollo_ds.models.families import family_of
 from apollo_ds.schedule.learning_rate import Policy
-from apollo_ds.schedule.stage import NewLayers, Stage
+from apollo_ds.schedule.stage import FRESH, NewLayers, Stage
 
 
 class Dpt(GrowingMethod):
@@ -45,6 +45,12 @@ class Dpt(GrowingMethod):
             raise UserError(
                 f"method.first_layers: a {run.shape.family} without layers sees a mask and its position only, so that "
                 "it could learn no more than how often tokens are; use 1"
+            )
+        has_layers = self.source is not None or self._layers_alike_at_first(run) > 0
+        if self.new_layers is not None and self.new_layers not in FRESH and not has_layers:
+            raise UserError(
+                f"method.new_layers: {self.new_layers} is made from an old layer, and the model grows from zero "
+                f"layers; use {' or '.join(FRESH)}, or first_layers: 1"
             )
 
     def _layers_alike_at_first(self, run: Run) -> int:

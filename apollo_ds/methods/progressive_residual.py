@@ -1,5 +1,6 @@
 """Progressive residual warm-up (Chen et al. 2026, arXiv 2603.05369): new layers rise from nothing, the lowest first."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Literal
 
@@ -7,6 +8,7 @@ from pydantic import Field
 
 from apollo_ds.errors import UserError
 from apollo_ds.methods._base import Modifier, Run
+from apollo_ds.schedule.rise import new_layers_rise
 from apollo_ds.schedule.stage import Stage
 
 
@@ -25,4 +27,21 @@ class ProgressiveResidual(Modifier):
             raise UserError(
                 f"method.fraction: {self.fraction:g} of {run.steps:,} steps is none to rise in; use a greater one"
             )
-        return [replace(stage, rise_steps=steps) for stage in stages]
+        if any(stage.rise_steps for stage in stages):
+            raise UserError("method: progressive_residual stands in the list twice, and layers rise once; remove one")
+        risen = [replace(stage, rise_steps=steps) for stage in stages]
+        _check_time(risen, steps, run.steps)
+        return risen
+
+
+def _check_time(stages: Sequence[Stage], steps: int, all_steps: int) -> None:
+    """Look for layers that would still rise when the run ends."""
+    begins = 0
+    for old, new in zip([None, *stages], stages, strict=False):
+        brings = new.source is None if old is None else new_layers_rise(old, new) and not new.learned_growth
+        if brings and begins + steps > all_steps:
+            raise UserError(
+                f"method.fraction: layers that are new at step {begins:,} would rise for {steps:,} steps, and the run "
+                f"ends after {all_steps - begins:,}; use at most {(all_steps - begins) / all_steps:.3g}"
+            )
+        begins += new.steps

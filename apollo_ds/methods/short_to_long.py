@@ -33,6 +33,11 @@ class ShortToLong(Modifier):
                         f"method.divisors: {divisor} does not divide the {stage.seq_len} tokens of a stage of "
                         f"{stage.method}; use divisors that do, or a greater seq_len"
                     )
+                if stage.seq_len // divisor % stage.pool:
+                    raise UserError(
+                        f"method.divisors: {divisor} leaves {stage.seq_len // divisor} of a stage's tokens, which "
+                        f"pools of {stage.pool} cannot part; use smaller divisors, or a smaller pool"
+                    )
                 part = replace(stage, steps=stop - start, seq_len=stage.seq_len // divisor)
                 if number:  # it goes on
                     part = replace(part, growth=GrowthRule(), restarts_learning_rate=False, learning_rate_rewind=1.0)

@@ -24,7 +24,7 @@ def effect_of_growth(stages: Sequence[Stage], number: int) -> str:
         return "another run's" if isinstance(source, BranchPoint) else "as in the source" if source else "initialised"
     old, new = stages[number - 1], stages[number]
     if new.continues(old):
-        return "goes on"
+        return next(iter(_effect_of_more_positions(old, new)), "goes on")
     if new.learned_growth:
         return f"{new.learned_growth.operator} at its start"
     if old.learned_growth:
@@ -43,7 +43,7 @@ def _effect_of_pooling(old: Stage, new: Stage) -> list[str]:
 def _effect_of_depth(old: Stage, new: Stage) -> list[str]:
     rule, a, b = new.growth, old.unique_layers, new.unique_layers
     if a == b:
-        return []
+        return _effect_of_more_positions(old, new)
     is_copy, silent = rule.new_layers == "copy", _adds_nothing(old, new)
     if rule.noise and is_copy and not silent:
         return ["changed (noise)"]
@@ -61,6 +61,12 @@ def _effect_of_depth(old: Stage, new: Stage) -> list[str]:
         return []
     first_stays = family_of(new.shape).first_layer_is_unlike
     return [f"unchanged (1+{a - 1} | 1+{b - 1})" if first_stays else f"unchanged ({a} | {b})"]
+
+
+def _effect_of_more_positions(old: Stage, new: Stage) -> list[str]:
+    """Where there are no new layers, those that are there may yet run more often."""
+    before, after = old.evaluation_depth, new.evaluation_depth
+    return [] if before == after else [f"changed (depth {before} -> {after})"]
 
 
 def _adds_nothing(old: Stage, new: Stage) -> bool:

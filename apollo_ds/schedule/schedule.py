@@ -71,7 +71,10 @@ class Schedule:
     def __post_init__(self) -> None:
         for number, stage in enumerate(self.stages):
             if stage.steps < 1 and stage.source is None:
-                raise UserError(f"method: stage {number + 1} of {len(self.stages)} has no steps; raise `steps`")
+                raise UserError(
+                    f"method: stage {number + 1} of {len(self.stages)} has no steps; raise `steps`, or change "
+                    "when the model grows"
+                )
         counts = [stage.unique_layers for stage in self.stages]
         if any(after < before for before, after in pairwise(counts)):
             raise UserError(f"method: layer counts must increase from stage to stage, not {counts}")

@@ -140,7 +140,7 @@ def test_a_growth_sends_and_captures_factors(number: int) -> None:
     for counts, _ in results:
         assert sent(counts, RANKS) == pytest.approx(expected, rel=0.02)
     captured = sum(size for _, size in results)
-    assert captured == pytest.approx(checkpoint_bytes(stages, number - 1), rel=0.001)
+    assert captured == pytest.approx(checkpoint_bytes(recipe, stages, number - 1), rel=0.001)
 
 
 @pytest.mark.parametrize("stage", [1, 2])

@@ -33,15 +33,16 @@ def recipe(tmp_path_factory: pytest.TempPathFactory) -> str:
         (("sprout", "noise=0.1"), "method.noise: 0.1 has no effect here"),
         (("apollo", "width=aki"), "method.width: 'aki' has no effect here"),
         (("apollo", "rewarm_fraction=0.3"), "method.rewarm_fraction: 0.3 has no effect here"),
-        (("apollo", "rewarm=all", "rewarm_fraction=0"), "has no effect here"),
+        (("apollo", "rewarm=all", "rewarm_fraction=0"), "rewarm_fraction: 0 of 400 steps is no warm-up"),
         (("apollo", "rewarm_from=0.5"), "method.rewarm_from: 0.5 has no effect here"),
         (("apollo", "rewarm_to=1.3"), "method.rewarm_to: 1.3 has no effect here"),
         (("apollo", "rewarm=new", "rewarm_from=1"), "has no effect here"),
         (
             ("apollo", "rewarm=new", "rewarm_fraction=0", "rewarm_from=1", "rewarm_to=1.3"),
-            "rewarm_from: 1.0 has no",
+            "method.rewarm_fraction: 0 of 400 steps is no warm-up",
         ),
         (("apollo", "rewarm=new", "rewarm_from=1.3", "rewarm_to=1.3", "rewarm_fraction=0.1"), "has no effect here"),
+        (("staged", "rewarm=new", "rewarm_fraction=0.001"), "is no warm-up; use at least 0.005, which is two steps"),
         (("apollo", "rewarm=new", "rewarm_to=0"), "method.rewarm_to: must be greater than 0"),
         (("apollo", "sampler=none", "shared_rate=0.5"), "method.shared_rate: 0.5 has no effect here"),
         (("apollo", "sampler=none", "layer_map=stack"), "method.layer_map: 'stack' has no effect here"),
@@ -90,6 +91,14 @@ def recipe(tmp_path_factory: pytest.TempPathFactory) -> str:
             "method[1]: pld with these options changes nothing for 6 layers; change",
         ),
         (("[{name: sprout, noise: 0.5}, pld]",), "method.noise: 0.5 has no effect here"),
+        (
+            ("[{name: sprout, jump_at: 0.67}, {name: progressive_residual, fraction: 0.9}]",),
+            "method.fraction: layers that are new at step 268 would rise for 360 steps, and the run ends after 132",
+        ),
+        (
+            ("[progressive_residual, {name: progressive_residual, fraction: 0.5}]",),
+            "method: progressive_residual stands in the list twice",
+        ),
     ],
     ids=str,
 )

@@ -120,3 +120,12 @@ def test_zero_layers_of_a_masked_model_are_refused_where_a_user_asks_for_them(tm
     recorded = load_recipe(str(path), ["method=dpt"]).plain()  # it names the default, as each option
     assert recorded["method"]["first_layers"] == 0
     assert [stage.unique_layers for stage in resolve(recorded, "config.yaml").schedule().stages] == [1, 6]
+
+
+@pytest.mark.parametrize("new_layers", ["copy", "zero", "identity"])
+def test_layers_that_are_made_from_old_ones_are_refused_as_the_recipe_is_read(new_layers: str, tmp_path: Path) -> None:
+    plain = tiny("gpt2", tmp_path / "run", method="dpt").plain()
+    path = tmp_path / "recipe.yaml"
+    path.write_text(yaml.safe_dump({**plain, "method": {"name": "dpt", "new_layers": new_layers}}))
+    with pytest.raises(UserError, match=f"method.new_layers: {new_layers} is made from an old layer"):
+        load_recipe(path)

@@ -3,10 +3,11 @@
 from typing import Any
 
 import pytest
+from planned import shape
 from sources import half_as_deep
 
 from apollo_ds.errors import UserError
-from apollo_ds.methods import METHODS, Run
+from apollo_ds.methods import METHODS, Combination, Run
 from apollo_ds.models.families import PRESETS
 from apollo_ds.schedule.growable import check_growths
 from apollo_ds.schedule.stage import Stage
@@ -104,3 +105,10 @@ def test_a_listed_stage_has_the_first_layer_and_another_where_that_is_unlike() -
     method = METHODS["compound_grow"](name="compound_grow", stage_list=[{"fraction": 0.4, "layers": 1}, LISTED[2]])
     with pytest.raises(UserError, match=r"stage_list\[0\]\.layers: the first layer of a modernbert is unlike"):
         method.stages(Run(shape, 4000, seq_len=128, global_batch_size=8))
+
+
+def test_pools_part_the_tokens_that_a_shorter_length_leaves() -> None:
+    pooled = {"name": "compound_grow", "stage_list": [{"fraction": 0.5, "pool": 16}, {"fraction": 0.5}]}
+    parts = [pooled, {"name": "short_to_long", "until": [0.5]}]
+    with pytest.raises(UserError, match=r"method.divisors: 4 leaves 8 of a stage's tokens, which pools of 16 cannot"):
+        Combination(parts=parts).stages(Run(shape("bert", 4), 400, seq_len=32, global_batch_size=8))

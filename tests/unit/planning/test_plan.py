@@ -1,5 +1,6 @@
 """What the plan says that a growth does to the function."""
 
+from dataclasses import replace
 from io import StringIO
 from typing import Any
 
@@ -7,7 +8,9 @@ import pytest
 from recipes import tiny
 from rich.console import Console
 
+from apollo_ds.planning.effect import effect_of_growth
 from apollo_ds.planning.plan import print_plan
+from apollo_ds.schedule.stage import GrowthRule, Stage
 
 
 @pytest.mark.parametrize(("sampler", "effect"), [("none", "unchanged"), ("lvps", "changed (zero)")])
@@ -28,3 +31,12 @@ def test_pooled_tokens_and_factors_are_told() -> None:
     assert " 32/64 r8 " in first and " 32/64 " in second
     assert " 32/4 " in first and " 32 " in second
     assert second.rstrip().endswith("changed (pool 4 -> 1)")
+
+
+def test_layers_that_run_more_often_change_the_function() -> None:
+    two = Stage("test", 10, tiny("gpt2", "unused").model, 2, 32)
+    shared = replace(two, depth_distribution=(0.0, 0.0, 0.5, 0.5))
+    assert effect_of_growth([two, shared], 1) == "changed (depth 2 -> 5)"
+    wider = replace(shared, growth=GrowthRule(moments="reset"))
+    assert effect_of_growth([two, wider], 1) == "changed (depth 2 -> 5)"
+    assert effect_of_growth([two, replace(two, seq_len=16)], 1) == "goes on"
