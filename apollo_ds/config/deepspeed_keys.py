@@ -146,7 +146,7 @@ REFUSED = {
     "train_micro_batch_size_per_gpu": _RECIPE.format("micro_batch_size"),
     "gradient_accumulation_steps": _RECIPE.format("micro_batch_size"),
     "managed_gradient_accumulation": _RECIPE.format("micro_batch_size"),
-    "optimizer": _RECIPE.format("weight_decay, adam_betas and adam_epsilon"),
+    "optimizer": _RECIPE.format("optimizer, weight_decay, adam_betas and adam_epsilon"),
     "scheduler": _RECIPE.format("lr_schedule"),
     "activation_checkpointing": _RECIPE.format("activation_checkpointing"),
     "compile": _RECIPE.format("compile_blocks"),

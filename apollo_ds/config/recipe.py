@@ -45,7 +45,7 @@ class Recipe(Checked):
     init_from: InitFrom = None
     """Where the weights of the run's first model come from, in place of random ones: `RUN` or `RUN@STEP`, a run's
     folder and a step whose checkpoint it has; or `hf:MODEL`, a folder that `transformers` saved, or a name on its hub.
-    Adam's moments and the learning rate begin anew, with a warm-up."""
+    The optimizer and the learning rate begin anew, with a warm-up."""
     branch_from: BranchFrom = None
     """The step of another run that this one goes on from, with all of its training state: `RUN@STEP`. The recipe is
     that of the whole run; its steps up to there have been taken, however it plans them. `steps` counts from the

@@ -13,7 +13,8 @@ from torch import Tensor
 
 _A, _B, _C = 3.4445, -4.7750, 2.0315
 """Of the quintic iteration; they raise small singular values fastest, and leave those of most between 0.7 and 1.2."""
-_LEAST_NORM = 1e-30
+_LEAST_NORM = 0.5
+"""Of a matrix whose largest element is 1, the norm is at least that; of zeros it is 0."""
 AT_ONCE = 1 << 24
 """So many elements are orthogonalised at a time, so that temporaries stay small."""
 
@@ -25,8 +26,10 @@ def orthogonalised(matrices: Tensor, steps: int, dtype: torch.dtype) -> Tensor:
     """
     is_tall = matrices.shape[1] > matrices.shape[2]
     wide = matrices.mT if is_tall else matrices
-    norms = torch.linalg.vector_norm(wide, dim=(1, 2), keepdim=True, dtype=torch.float32)
-    x = (wide / norms.clamp(min=_LEAST_NORM)).to(dtype)
+    # By the largest element first: squares of small ones would be zero in fp32, and so would the norm.
+    near_one = wide / wide.abs().amax(dim=(1, 2), keepdim=True).clamp(min=torch.finfo(wide.dtype).tiny)
+    norms = torch.linalg.vector_norm(near_one, dim=(1, 2), keepdim=True, dtype=torch.float32)
+    x = (near_one / norms.clamp(min=_LEAST_NORM)).to(dtype)
     for _ in range(steps):
         gram = x @ x.mT
         x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=_B, alpha=_C), x, beta=_A)

@@ -134,7 +134,7 @@ def _with_source(source: Source | BranchPoint | None, total: dict[str, Any]) -> 
     if source is None:
         return ""
     if isinstance(source, SourceModel):
-        return f"What {source} has cost is not known, and not counted; Adam's moments begin anew.\n"
+        return f"What {source} has cost is not known, and not counted; the optimizer begins anew.\n"
     if isinstance(source, BranchPoint):
         return f"It goes on from {source}, which has spent {total['source_flops']:.4g} FLOPs.\n"
     share = (total["flops"] + total["source_flops"]) / total["scratch_flops"]

@@ -87,7 +87,7 @@ def state_to_start_from(
     if isinstance(source, BranchPoint):
         say(f"go on from {source}")
     else:
-        say(f"start from {source}{'; the moments of Adam begin anew' if anew else ''}")
+        say(f"start from {source}{'; the optimizer begins anew' if anew else ''}")
     for sentence in odd:
         say(f"[yellow]{sentence}[/]")
     return state

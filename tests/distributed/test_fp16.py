@@ -77,7 +77,7 @@ def test_fp16_trains_as_fp32_does_whatever_the_scale(stage: int, in_fp32: Recipe
         assert growth["loss_before"] == growth["loss_after"]
 
 
-@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("stage", [0, 3])
 def test_muon_trains_in_fp16_as_in_fp32(stage: int, tmp_path: Path) -> None:
     half = recipe_of(tmp_path / "half", fp16(stage, power=6), optimizer="muon")
     full = recipe_of(tmp_path / "full", {**zero(1), "gradient_clipping": 0.5}, optimizer="muon")
@@ -87,7 +87,7 @@ def test_muon_trains_in_fp16_as_in_fp32(stage: int, tmp_path: Path) -> None:
         assert ours["loss"] == pytest.approx(theirs["loss"], abs=0.03)
 
 
-@pytest.mark.parametrize(("stage", "optimizer"), [(1, "adamw"), (2, "adamw"), (3, "adamw"), (1, "muon"), (3, "muon")])
+@pytest.mark.parametrize(("stage", "optimizer"), [(1, "adamw"), (2, "adamw"), (3, "adamw"), (3, "muon")])
 def test_the_scale_goes_on_through_growths_as_if_there_were_none(stage: int, optimizer: str, tmp_path: Path) -> None:
     """It begins far too high, so that a growth comes while it falls; later it rises and falls again."""
     recipe = recipe_of(tmp_path / "run", fp16(stage, power=24), optimizer=optimizer)

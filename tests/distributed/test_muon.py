@@ -77,14 +77,13 @@ def test_clipping_shortens_the_gradient_and_not_the_update(tmp_path: Path) -> No
     assert torch.allclose(torch.tensor(losses(hard)), torch.tensor(losses(soft)), atol=1e-4, rtol=0)
 
 
-@pytest.mark.parametrize("method", ["apollo", "mslt", "mango", "swe", "upscale"])
-def test_a_run_cut_short_goes_on_as_if_it_had_not_been(method: str, tmp_path: Path) -> None:
-    for stage in (1, 3):
-        whole, cut = (small_run(method, tmp_path / f"{name}-{stage}", **MUON, deepspeed=zero(stage)) for name in "wc")
-        pool(2).run(train, whole)
-        pool(2).run(train_with_interruptions, cut, [7, 14])
-        assert trained(cut) == trained(whole)
-        assert events(whole, "eval")[-1]["loss"] < events(whole, "eval")[0]["loss"]
+@pytest.mark.parametrize(("method", "stage"), [("apollo", 1), ("mslt", 3), ("mango", 1), ("upscale", 3), ("dpt", 1)])
+def test_a_run_cut_short_goes_on_as_if_it_had_not_been(method: str, stage: int, tmp_path: Path) -> None:
+    whole, cut = (small_run(method, tmp_path / name, **MUON, deepspeed=zero(stage)) for name in ("whole", "cut"))
+    pool(2).run(train, whole)
+    pool(2).run(train_with_interruptions, cut, [7, 14])
+    assert trained(cut) == trained(whole)
+    assert events(whole, "eval")[-1]["loss"] < events(whole, "eval")[0]["loss"]
 
 
 @pytest.mark.parametrize("stage", [1, 3])

@@ -193,7 +193,7 @@ def test_a_recorded_method_without_an_option_has_what_it_did_then(
         ("deepspeed.train_batch_size=8", "deepspeed.train_batch_size is set by the recipe's global_batch_size; remove"),
         ("deepspeed.train_micro_batch_size_per_gpu=8", "is set by the recipe's micro_batch_size; remove it"),
         ("deepspeed.gradient_accumulation_steps=8", "is set by the recipe's micro_batch_size; remove it"),
-        ("deepspeed.optimizer.type=Adam", "deepspeed.optimizer is set by the recipe's weight_decay"),
+        ("deepspeed.optimizer.type=Adam", "deepspeed.optimizer is set by the recipe's optimizer, weight_decay"),
         ("deepspeed.scheduler.type=WarmupLR", "deepspeed.scheduler is set by the recipe's lr_schedule; remove it"),
         (
             "deepspeed.zero_optimization.round_robin_gradients=true",

@@ -13,7 +13,7 @@ def drawn(*shape: int) -> Tensor:
 
 
 @pytest.mark.parametrize("shape", [(16, 16), (16, 48), (48, 16)])
-@pytest.mark.parametrize("size", [1e-12, 1.0, 1e12])
+@pytest.mark.parametrize("size", [1e-35, 1e-27, 1e-12, 1.0, 1e12, 1e30])
 def test_singular_values_come_near_one_whatever_the_size(shape: tuple[int, int], size: float) -> None:
     x = drawn(*shape)
     result = orthogonalised(size * x[None], 5, torch.float32)[0]
