@@ -80,7 +80,7 @@ class Engine:
         if isinstance(optimizer, MuonWithAdamW):
             optimizer.rate_of = self._rate_of
             optimizer.orthogonalise = WholeMatrices(
-                self.deepspeed, optimizer.muon, processes, options.precision
+                self.deepspeed, self._groups, optimizer.muon, processes, options.precision
             ).orthogonalise
         layout.set_adam_step(self.deepspeed, 0)
         skip_unless_finite(layout.adam(self.deepspeed), self._norm)

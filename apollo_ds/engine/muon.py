@@ -25,8 +25,8 @@ RateOf = Callable[[Tensor, dict[str, Any]], float | Tensor]
 class MuonWithAdamW(torch.optim.Optimizer):
     """Groups with `use_muon` get Muon's update, all others that of a fused AdamW.
 
-    Of a matrix with gradient g the momentum m becomes b m + (1 - b) g, and the weights lose the learning rate times the
-    orthogonalised momentum, with `nesterov` that of b m + (1 - b) g of the new m; and times the decay before that.
+    Of a matrix with gradient g the momentum m becomes b m + (1 - b) g. The weights decay first, as AdamW's do. Then
+    they lose the learning rate times the orthogonalised m; with `nesterov` times that of b m + (1 - b) g, m being new.
     `orthogonalise` and `rate_of` are set once DeepSpeed has parted the parameters. It may take a step before, of
     gradients of zero at a rate of zero.
     """

@@ -9,6 +9,7 @@ from apollo_ds.by_name import ByName
 from apollo_ds.checked import Checked
 
 Factor = Annotated[float, Field(gt=0, le=1000)]
+UpdateScale = Literal["match_adamw", "spectral"]
 
 
 class Optimizer(Checked):
@@ -43,7 +44,7 @@ class Muon(Optimizer):
     """Whether an update is made of the gradient and the mean, in place of the mean alone."""
     newton_schulz_steps: int = Field(default=5, ge=1, le=20)
     """Iterations of the orthogonalisation."""
-    update_scale: Literal["match_adamw", "spectral"] = "match_adamw"
+    update_scale: UpdateScale = "match_adamw"
     """How large an update is. `match_adamw`: 0.2 √max(out, in), as large as AdamW's in the mean, so that both train at
     one learning rate (Liu et al. 2025, arXiv 2502.16982); `spectral`: √max(1, out / in), for rates near 0.02."""
 

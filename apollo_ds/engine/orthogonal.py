@@ -6,10 +6,11 @@ recipe's, so that a run in fp32 is one on every machine, on any number of ranks.
 
 from collections.abc import Iterator, Sequence
 from math import sqrt
-from typing import Literal
 
 import torch
 from torch import Tensor
+
+from apollo_ds.engine.optimizers import UpdateScale
 
 _A, _B, _C = 3.4445, -4.7750, 2.0315
 """Of the quintic iteration; they raise small singular values fastest, and leave those of most between 0.7 and 1.2."""
@@ -25,7 +26,7 @@ def orthogonalised(matrices: Tensor, steps: int, dtype: torch.dtype) -> Tensor:
     Computes in `dtype`, and returns it. A matrix of zeros stays one.
     """
     is_tall = matrices.shape[1] > matrices.shape[2]
-    wide = matrices.mT if is_tall else matrices
+    wide = (matrices.mT if is_tall else matrices).float()
     # By the largest element first: squares of small ones would be zero in fp32, and so would the norm.
     near_one = wide / wide.abs().amax(dim=(1, 2), keepdim=True).clamp(min=torch.finfo(wide.dtype).tiny)
     norms = torch.linalg.vector_norm(near_one, dim=(1, 2), keepdim=True, dtype=torch.float32)
@@ -36,7 +37,7 @@ def orthogonalised(matrices: Tensor, steps: int, dtype: torch.dtype) -> Tensor:
     return x.mT if is_tall else x
 
 
-def update_size(rows: int, columns: int, scale: Literal["match_adamw", "spectral"]) -> float:
+def update_size(rows: int, columns: int, scale: UpdateScale) -> float:
     """What an orthogonal update of a matrix with so many outputs (rows) and inputs (columns) is multiplied by.
 
     `match_adamw` gives its elements the root mean square of an update of AdamW, about 0.2 (Liu et al. 2025, eq. 4).

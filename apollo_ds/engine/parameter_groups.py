@@ -15,8 +15,7 @@ def parameter_groups(model: TrainableModel, options: EngineOptions) -> list[dict
     """The groups of what trains, none of them empty; parameters with the same options are in one group.
 
     Matrices and embeddings decay; biases and normalisations, which are vectors, do not. `lr_factor` is what the
-    learning rate is multiplied by. The coefficients of a growth operator, and what is not yet grown, are updated by
-    AdamW at the rate itself.
+    learning rate is multiplied by. The coefficients of a growth operator are AdamW's, at the rate itself.
     """
     trained = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
     matrices = [(name, parameter) for name, parameter in trained if len(layout.full_shape(parameter)) > 1]

@@ -14,15 +14,14 @@ import torch.distributed as dist
 from torch import Tensor
 
 from apollo_ds.engine import layout
-from apollo_ds.engine.optimizers import Muon
+from apollo_ds.engine.hardware import DTYPES
+from apollo_ds.engine.optimizers import Muon, UpdateScale
 from apollo_ds.engine.orthogonal import AT_ONCE, all_orthogonalised, chunked, update_size
 from apollo_ds.engine.processes import Processes
 from apollo_ds.models.axes import IN, OUT, Dimensions
 from apollo_ds.models.factor_names import whole_name
 from apollo_ds.models.family import Family
 from apollo_ds.models.fused import join, split
-
-_COMPUTES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 @dataclass(frozen=True)
@@ -50,7 +49,7 @@ class _Matrix:
         """The matrices that it holds."""
         return split(whole.view(self.shape), self.dimensions, self.heads)
 
-    def scale(self, piece: Tensor, how: Any) -> float:
+    def scale(self, piece: Tensor, how: UpdateScale) -> float:
         """What an orthogonal update of one of them is multiplied by."""
         first = self.dimensions[0]
         outputs, inputs = piece.shape if first is not None and first.side == "out" else piece.shape[::-1]
@@ -70,19 +69,25 @@ def _dimensions(family: Family, name: str) -> Dimensions:
 class WholeMatrices:
     """Orthogonalises what lies in ranks' shards of the groups that Muon updates."""
 
-    def __init__(self, engine: Any, options: Muon, processes: Processes, precision: str) -> None:
-        """For a DeepSpeed engine whose model is a `PretrainingModel`. All ranks together."""
+    def __init__(
+        self,
+        engine: Any,
+        groups: Sequence[layout.FlatGroup],
+        options: Muon,
+        processes: Processes,
+        precision: str,
+    ) -> None:
+        """For a DeepSpeed engine of a `PretrainingModel`, and its `flat_groups`. All ranks together."""
         self._options, self._processes = options, processes
-        self._dtype = _COMPUTES[precision]
+        self._dtype = DTYPES[precision]
         self._is_replicated = layout.is_replicated(engine)
-        self._by_flat = self._matrices(engine)
+        self._by_flat = self._matrices(engine, groups)
 
-    def _matrices(self, engine: Any) -> dict[Tensor, list[_Matrix]]:
+    def _matrices(self, engine: Any, all_groups: Sequence[layout.FlatGroup]) -> dict[Tensor, list[_Matrix]]:
         """By flat tensor, all matrices of its group, also those of which this rank has no part."""
-        model, everything = engine.module, layout.flat_groups(engine)
-        places = layout.locations(engine, everything)
+        model, places = engine.module, layout.locations(engine, all_groups)
         names = {parameter: name for name, parameter in model.named_parameters()}
-        groups = [group for group in everything if group.options.get("use_muon")]
+        groups = [group for group in all_groups if group.options.get("use_muon")]
         parameters = [parameter for group in groups for parameter in group.parameters]
         own = [(place.start, place.length) if (place := places.get(p)) else (0, 0) for p in parameters]
         parts = iter(self._of_all_ranks(own))
