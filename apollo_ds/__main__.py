@@ -128,10 +128,19 @@ def _add_results(commands: _Commands) -> None:
     exporting.add_argument("--step", type=int, help="step of the checkpoint, such as 200; default: the newest")
     exporting.set_defaults(command=_export)
 
-    comparing = commands.add_parser("compare", help="runs at equal loss and at equal cost: tables and figures")
+    comparing = commands.add_parser("compare", help="runs at equal loss, at equal cost and against fixed models")
     comparing.add_argument("runs", type=path_argument, nargs="+", metavar="RUN", help="run folder")
     comparing.add_argument(
         "--baseline", metavar="RUN_OR_NAME", help="run folder, or name in the table; default: the first run"
+    )
+    comparing.add_argument(
+        "--frontier",
+        type=path_argument,
+        nargs="+",
+        default=(),
+        metavar="FIXED_RUN",
+        help="run folders of fixed models (method: scratch) of any size and length, trained to their end; "
+        "recipes are compared with the best of them at their own cost",
     )
     comparing.add_argument("--tuned", action="store_true", help="show each recipe only at its best learning rate")
     comparing.add_argument("--out", type=path_argument, metavar="FOLDER", help="where to write a page and figures")
@@ -234,7 +243,7 @@ def _compare(options: argparse.Namespace) -> None:
     from apollo_ds.experiments.compare.comparison import Comparison
     from apollo_ds.experiments.compare.page import print_comparison, write_page
 
-    comparison = Comparison.of(options.runs, options.baseline, options.tuned)
+    comparison = Comparison.of(options.runs, options.baseline, options.tuned, options.frontier)
     print_comparison(comparison, Output())
     if options.out is not None:
         print(write_page(comparison, options.out))

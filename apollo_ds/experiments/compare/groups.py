@@ -84,7 +84,7 @@ def group_runs(runs: Sequence[RunHistory]) -> list[Group]:
 def differing(groups: Sequence[Group]) -> dict[str, list[Any]]:
     """The keys of the recipe in which groups differ, other than the method's own, with each group's value."""
     recipes = [group.flat for group in groups]
-    keys = [key for key in _differing_keys(recipes) if not key.startswith("method.")]
+    keys = [key for key in differing_keys(recipes) if not key.startswith("method.")]
     return {key: [recipe.get(key) for recipe in recipes] for key in keys}
 
 
@@ -107,16 +107,22 @@ _MAY_DIFFER = ("dropout", "initializer_range")
 """Of a model's shape: how it is trained and where it begins, not what it is."""
 
 
-def check_comparable(runs: Sequence[RunHistory]) -> None:
+_OF_ANY_SIZE = ("family", "vocab_size")
+"""Of a model's shape: what the losses of models of different sizes must have in common."""
+
+
+def check_comparable(runs: Sequence[RunHistory], of_one_model: bool = True) -> None:
     """Refuse runs whose held-out losses are of different things.
 
     Raises:
         UserError: two of them differ in the held-out text, the tokenizer, the model that they train, or in the
             length, number, masking or document mask of the held-out samples; names both and the first difference.
+            Unless they are to be `of_one_model`, of the model only family and vocabulary must be the same.
     """
     first, *others = runs
     for other in others:
-        for what, here, there in _of_the_loss(first, other):
+        pairs = _of_the_loss(first, other) + _of_the_model(first, other, of_one_model)
+        for what, here, there in pairs:
             if here != there:
                 raise UserError(f"{other.folder} cannot be compared with {first.folder}: {what} {there}, not {here}")
 
@@ -127,10 +133,20 @@ def _of_the_loss(first: RunHistory, other: RunHistory) -> list[tuple[str, Any, A
         ("its held-out text is", *_recorded("held_out", first, other)),
         ("its tokenizer is", *_recorded("tokenizer", first, other)),
     ]
-    shapes = [run.recipe["model"] for run in (first, other)]
-    pairs += [(f"model.{key} is", shapes[0][key], shapes[1].get(key)) for key in shapes[0] if key not in _MAY_DIFFER]
     keys = ("seq_len", "eval_samples", "masking", "document_mask")
     return pairs + [(f"{key} is", first.recipe.get(key), other.recipe.get(key)) for key in keys]
+
+
+def _of_the_model(first: RunHistory, other: RunHistory, all_sizes: bool) -> list[tuple[str, Any, Any]]:
+    """What of the models must agree: in words, and of either run."""
+    here, there = first.recipe["model"], other.recipe["model"]
+    keys = [key for key in here if key not in _MAY_DIFFER] if all_sizes else _OF_ANY_SIZE
+    return [(f"model.{key} is", here.get(key), there.get(key)) for key in keys]
+
+
+def share_model(runs: Sequence[RunHistory]) -> bool:
+    """Whether all of them train one model."""
+    return all(here == there for run in runs for _, here, there in _of_the_model(runs[0], run, all_sizes=True))
 
 
 def _recorded(what: str, first: RunHistory, other: RunHistory) -> tuple[Any, Any]:
@@ -157,10 +173,11 @@ def _flat_recipe(run: RunHistory) -> Flat:
     recipe, point = _without_seed(run), run.recipe.get("branch_from")
     if point:
         recipe["branch_from"] = f"{point['folder']}@{point['step']}"
-    return _flat({k: v for k, v in recipe.items() if v is not None or k not in ("branch_from", "init_from")})
+    return flat_values({k: v for k, v in recipe.items() if v is not None or k not in ("branch_from", "init_from")})
 
 
-def _flat(value: Any, prefix: str = "") -> Flat:
+def flat_values(value: Any, prefix: str = "") -> Flat:
+    """A recipe's values by dotted keys; what a source is called stands for it."""
     if isinstance(value, Mapping) and "folder" in value:  # a source, which its name stands for
         value = f"hf:{value['hf']}" if "hf" in value else value["folder"]
     if isinstance(value, list) and any(isinstance(part, Mapping) for part in value):
@@ -170,11 +187,12 @@ def _flat(value: Any, prefix: str = "") -> Flat:
     return {
         key: leaf
         for name, part in value.items()
-        for key, leaf in _flat(part, f"{prefix}.{name}" if prefix else str(name)).items()
+        for key, leaf in flat_values(part, f"{prefix}.{name}" if prefix else str(name)).items()
     }
 
 
-def _differing_keys(recipes: Sequence[Flat]) -> list[str]:
+def differing_keys(recipes: Sequence[Flat]) -> list[str]:
+    """The keys in which they differ, in the order in which they appear."""
     keys = dict.fromkeys(key for recipe in recipes for key in recipe)
     return [key for key in keys if any(recipe.get(key) != recipes[0].get(key) for recipe in recipes)]
 
@@ -184,6 +202,6 @@ def _names(recipes: Sequence[Flat]) -> list[str]:
     names = []
     for recipe in recipes:
         namesakes = [other for other in recipes if other["method.name"] == recipe["method.name"]]
-        told = [f"{key}={recipe[key]}" for key in _differing_keys(namesakes) if key in recipe]
+        told = [f"{key}={recipe[key]}" for key in differing_keys(namesakes) if key in recipe]
         names.append(",".join([recipe["method.name"], *told]))
     return names

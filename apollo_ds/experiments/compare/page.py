@@ -12,6 +12,14 @@ from apollo_ds.errors import UserError
 from apollo_ds.experiments.compare import tables
 from apollo_ds.experiments.compare.comparison import Comparison
 from apollo_ds.experiments.compare.figures import draw
+from apollo_ds.experiments.compare.frontier_figure import draw_frontier
+from apollo_ds.experiments.compare.frontier_page import (
+    HEADING,
+    frontier_lines,
+    frontier_remarks,
+    frontier_table,
+    points_table,
+)
 from apollo_ds.experiments.compare.groups import Group
 from apollo_ds.experiments.compare.lineage import lineage_remarks
 from apollo_ds.experiments.compare.measures import BUDGETS
@@ -25,6 +33,8 @@ from data_prep.files import write_text
 _TITLE = "Comparison"
 _WIDEST = 160
 _CAPTIONS = {
+    "frontier": "Final held-out loss against training cost. Thin lines are fixed models at several lengths, the thick "
+    "line is the lowest of them, points are recipes; bars are one standard deviation over seeds to either side.",
     "loss_against_flops": "Held-out loss against training cost. Lines are means over seeds, bands one standard "
     "deviation to either side, open circles growths.",
     "loss_against_tokens": "The same against the text read.",
@@ -62,13 +72,19 @@ def write_page(comparison: Comparison, out: Path) -> Path:
         UserError: the folder cannot be written to, or holds files of these names that no comparison wrote.
     """
     page = out / "compare.md"
-    figures = draw(comparison.groups, comparison.baseline, comparison.target)
+    figures = _figures(comparison)
     names = [page.name, *(f"{Path(name).stem}{suffix}" for name in figures for suffix in (".png", ".pdf"))]
     there = [name for name in names if (out / name).exists()]
     if there and not _is_comparison(page):
         raise UserError(f"{out}: holds {there[0]}, which no comparison wrote; move it, or name another folder")
     write_markdown(page, _TITLE, [], {})  # before the figures, which are known by it if this is interrupted
     return write_markdown(page, _TITLE, sections(comparison), figures)
+
+
+def _figures(comparison: Comparison) -> dict[str, Figure]:
+    groups, frontier = comparison.groups, comparison.frontier
+    figures = {"frontier.png": draw_frontier(frontier, groups)} if frontier else {}
+    return figures | draw(groups, comparison.baseline, comparison.target)
 
 
 def _is_comparison(page: Path) -> bool:
@@ -100,8 +116,15 @@ def print_comparison(comparison: Comparison, console: Console) -> None:
     console.width = max(console.width, _WIDEST)  # a wrapped line is better than a cut number
     groups, baseline, target = comparison.groups, comparison.baseline, comparison.target
     console.print(tables.runs_table(groups).for_console())
+    if comparison.frontier:
+        console.print(f"{HEADING}:", markup=False)
+        console.print(frontier_table(groups, comparison.frontier).for_console())
+        for remark in frontier_remarks(groups, comparison.frontier):
+            console.print(remark, markup=False)
+        console.print(points_table(comparison.frontier).for_console())
     if target and len(groups) > 1 and target.is_learned:
-        console.print(f"To {_target_in_words(comparison)}:", markup=False)
+        beginning = "Against one baseline, to" if comparison.frontier else "To"
+        console.print(f"{beginning} {_target_in_words(comparison)}:", markup=False)
         console.print(tables.reach_table(groups, baseline, target).for_console())
         console.print("S = 1 - C_method / C_scratch, U = C_scratch / C_method - 1; ± is the spread over seeds.")
         for line in _of_one_seed(groups):
@@ -119,6 +142,9 @@ def sections(comparison: Comparison) -> list[str]:
     lines += [line for remark in _remarks(comparison) for line in (remark, "")]
     if len(groups) > 1:
         lines += _differences(comparison)
+    if comparison.frontier:
+        lines += frontier_lines(groups, comparison.frontier)
+    if len(groups) > 1:
         lines += _at_equal_loss(comparison) + _at_equal_flops(comparison)
     if sum(len(group.runs) for group in groups) > 1:
         compared = target if target and target.is_learned and len(groups) > 1 else None
@@ -145,7 +171,7 @@ def _remarks(comparison: Comparison) -> list[str]:
     """What a reader should know before the numbers."""
     groups, baseline = comparison.groups, comparison.baseline
     remarks = [f"Left out: {reason}." for reason in comparison.left_out]
-    if len(groups) > 1 and comparison.target is None:
+    if len(groups) > 1 and comparison.target is None and comparison.is_of_one_model:
         ended = " and ".join(f"seed {run.seed}" for run in baseline.finished)
         why = f"{ended} did not all end with a finite loss" if ended else "no run of it has come to its end"
         remarks.append(f"There is no loss of the baseline, {baseline.name}, to reach: {why}.")
@@ -184,7 +210,8 @@ def _remarks(comparison: Comparison) -> list[str]:
         remarks.append(
             f"The baseline's own method ends lower as {' and '.join(better)}: compare with the best-tuned baseline."
         )
-    machines = {_machine(run) for group in groups for run in group.runs}
+    fixed = comparison.frontier.runs if comparison.frontier else []
+    machines = {_machine(run) for run in [*(run for group in groups for run in group.runs), *fixed]}
     if len(machines) > 1:
         remarks.append(f"Times do not compare: runs had {' and '.join(sorted(machines))}.")
     return remarks
@@ -216,7 +243,7 @@ def _at_equal_loss(comparison: Comparison) -> list[str]:
     if comparison.target is None or not comparison.target.is_learned:
         return []
     return [
-        "## At equal loss",
+        "## Against one baseline, at its final loss" if comparison.frontier else "## At equal loss",
         "",
         f"What it takes to come to {_target_in_words(comparison)}.",
         "",
@@ -232,7 +259,7 @@ def _at_equal_flops(comparison: Comparison) -> list[str]:
         return []
     parts = ", ".join(f"{part:.0%}" for part in BUDGETS)
     return [
-        "## At equal FLOPs",
+        "## Against one baseline, at equal FLOPs" if comparison.frontier else "## At equal FLOPs",
         "",
         _OF_EQUAL_FLOPS.format(parts=parts),
         "",

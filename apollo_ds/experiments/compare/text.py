@@ -48,6 +48,13 @@ def loss_spread(values: Sequence[float]) -> str:
     return loss_text(spread.mean) + ("" if spread.deviation is None else f" ± {spread.deviation:.4f}")
 
 
+def signed_spread(values: Sequence[float]) -> str:
+    """Mean and standard deviation of differences of losses; the mean has a sign, unless it is 0 to four digits."""
+    spread = Spread.of(values)
+    mean = f"{spread.mean:+.4f}" if abs(spread.mean) >= 0.00005 else "0.0000"
+    return mean + ("" if spread.deviation is None else f" ± {spread.deviation:.4f}")
+
+
 def flops_spread(values: Sequence[float]) -> str:
     """Mean of costs in FLOPs, and their standard deviation, unless it is 0, as a part of it."""
     return _relative(Spread.of(values), ".4g")

@@ -9,6 +9,7 @@ import yaml
 from comparisons import SCRATCH, page, row, scratch
 from corpora import corpus
 from histories import TERA, rows, write_run
+from histories import recipe as resolved
 from matplotlib.figure import Figure
 from recipes import tiny
 
@@ -134,7 +135,7 @@ def test_losses_of_texts_in_one_folder_are_compared_where_an_earlier_version_kep
 
 def test_other_models_are_not_compared_but_dropout_makes_no_other_model(tmp_path: Path) -> None:
     one = write_run(tmp_path / "s", SCRATCH)
-    model = {"family": "gpt2", "num_layers": 6, "hidden_size": 32, "vocab_size": 300, "dropout": 0.1}
+    model = {**resolved()["model"], "dropout": 0.1}
     Comparison.of([one, write_run(tmp_path / "d", SCRATCH, model=model)])
     other = write_run(tmp_path / "l", SCRATCH, model={**model, "num_layers": 12})
     assert refusal(one, other) == f"{other} cannot be compared with {one}: model.num_layers is 12, not 6"

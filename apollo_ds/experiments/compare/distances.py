@@ -1,0 +1,113 @@
+"""How far recipes are from the best fixed model for their cost: in loss, and in what that one takes for their loss."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from apollo_ds.experiments.compare.frontier import Currency, FixedModel, Frontier
+from apollo_ds.experiments.compare.groups import Group, mean_cost
+from apollo_ds.experiments.compare.measures import Spread, saving
+from apollo_ds.experiments.history import Cost, RunHistory
+
+_EQUAL = 1e-6
+"""Nats per token below which a distance is one of rounding."""
+
+
+@dataclass(frozen=True)
+class Saved:
+    """The part of the frontier's cost for a loss that a run did without."""
+
+    part: float
+    is_bound: bool
+    """Whether it is more than that, because no fixed model comes to the loss."""
+
+
+@dataclass(frozen=True)
+class Distance:
+    """Where one run lies."""
+
+    loss: float
+    """Its final held-out loss less the frontier's at its cost, in nats per token; below 0 it is better."""
+    saved: Saved | None
+    """None where its loss is higher than where the frontier begins, or no bound above 0 is known."""
+
+    @property
+    def is_below(self) -> bool:
+        """Whether its loss is lower than the frontier's."""
+        return self.loss < -_EQUAL
+
+
+@dataclass(frozen=True)
+class RecipeDistance:
+    """Where the finished runs of a recipe lie, each at its own cost."""
+
+    group: Group
+    currency: Currency
+    best: FixedModel | None
+    """The model that is best at the recipe's mean cost."""
+    is_paired: bool
+    """Whether each run is compared with the frontier of its own seed."""
+    runs: tuple[Distance, ...]
+    """In the order of the seeds; empty where one of their costs lies outside of the frontier or is not known."""
+
+    @property
+    def loss(self) -> Spread | None:
+        """Mean and spread of the distances in loss; None where there are none."""
+        return Spread.of(run.loss for run in self.runs) if self.runs else None
+
+    @property
+    def saved(self) -> Saved | None:
+        """The mean over seeds, a bound where one of them is; None where that of one is not known."""
+        known = [run.saved for run in self.runs if run.saved]
+        if not known or len(known) < len(self.runs):
+            return None
+        return Saved(Spread.of(saved.part for saved in known).mean, any(saved.is_bound for saved in known))
+
+
+def cost_with_source(run: RunHistory) -> Cost | None:
+    """What a run and the model that it started from have cost; None where nobody knows the model's."""
+    if run.source:
+        return run.final.cost + run.source
+    return None if "source" in run.start else run.final.cost
+
+
+def distances(groups: Sequence[Group], frontier: Frontier, currency: Currency = "flops") -> list[RecipeDistance]:
+    """How far the finished runs of each recipe are from the frontier.
+
+    A run is compared with the frontier of its own seed, which takes out what a seed has in common, if for each seed of
+    the recipe that one has the model which is best at its cost; else all are compared with the frontier of the means.
+    """
+    return [_of_recipe(group, frontier, currency) for group in groups]
+
+
+def _of_recipe(group: Group, frontier: Frontier, currency: Currency) -> RecipeDistance:
+    spent = [cost for run in group.finished if (cost := cost_with_source(run))]
+    if not spent or len(spent) < len(group.finished):
+        return RecipeDistance(group, currency, None, False, ())
+    best = frontier.best_at(getattr(mean_cost(spent), currency), currency)
+    at = [(run, getattr(cost, currency)) for run, cost in zip(group.finished, spent, strict=True)]
+    is_paired = all(_has_best(frontier, run.seed, cost, currency) for run, cost in at)
+    found = [_of_run(run, cost, frontier.of_seed(run.seed) if is_paired else frontier, currency) for run, cost in at]
+    known = tuple(distance for distance in found if distance)
+    return RecipeDistance(group, currency, best, is_paired, known if len(known) == len(found) else ())
+
+
+def _has_best(frontier: Frontier, seed: int, cost: float, currency: Currency) -> bool:
+    """Whether the runs of a seed have the model that is best at a cost."""
+    best = frontier.best_at(cost, currency)
+    own = (model for model in frontier.of_seed(seed).models if best and model.name == best.name)
+    return any(model.loss_at(cost, currency) is not None for model in own)
+
+
+def _of_run(run: RunHistory, cost: float, frontier: Frontier, currency: Currency) -> Distance | None:
+    there = frontier.loss_at(cost, currency)
+    if there is None:
+        return None
+    return Distance(run.final.loss - there, _saved(run.final.loss, cost, frontier, currency))
+
+
+def _saved(loss: float, cost: float, frontier: Frontier, currency: Currency) -> Saved | None:
+    if loss < frontier.lowest:
+        bound = saving(cost, frontier.spans(currency)[-1][1])
+        return Saved(bound, is_bound=True) if bound > 0 else None
+    of_frontier = frontier.cost_of(loss, currency)
+    return None if of_frontier is None else Saved(saving(cost, of_frontier), is_bound=False)

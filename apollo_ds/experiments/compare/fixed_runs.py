@@ -1,0 +1,65 @@
+"""Which runs may stand for a fixed model: one that trained at its full size from its first step to a decayed end."""
+
+from collections.abc import Sequence
+from math import isfinite
+from pathlib import Path
+
+from apollo_ds.errors import UserError
+from apollo_ds.experiments.history import RunHistory
+from apollo_ds.methods.scratch import Scratch
+from apollo_ds.schedule.learning_rate import Policy
+
+
+def read_fixed(folders: Sequence[Path]) -> list[RunHistory]:
+    """The runs in these folders, each once, however often it is named.
+
+    Raises:
+        UserError: a folder holds no run, or one that has no held-out loss yet.
+    """
+    return [RunHistory.read(folder) for folder in {folder.resolve(): folder for folder in folders}.values()]
+
+
+def policy_of(run: RunHistory) -> Policy:
+    """How the learning rate of a run from scratch falls."""
+    return run.recipe.get("lr_schedule") or Scratch().lr_schedule
+
+
+def check_fixed(run: RunHistory) -> None:
+    """Refuse a run that is no fixed model trained to its end.
+
+    Raises:
+        UserError: it grew, or began with what another run had learned; or it has not finished, its learning rate never
+            falls, or its last loss is not that of its end; names the folder, why, and the fix.
+    """
+    reason = _of_its_model(run) or _of_its_end(run)
+    if reason:
+        raise UserError(f"--frontier {run.folder}: {reason}")
+
+
+def _of_its_model(run: RunHistory) -> str | None:
+    method = run.recipe["method"].get("name", "a combination")
+    if method != "scratch":
+        return f"a frontier is of fixed models, and its method is {method}; name it as a RUN, or train with scratch"
+    if run.growths or len({(step["unique_layers"], step["depth"]) for step in run.steps}) > 1:
+        return "the run that it goes on from did not run all layers in each step; branch off a run of scratch"
+    if "source" in run.start:
+        return (
+            f"it starts from {run.start['source']}, whose cost is not in its own; train it from random weights, "
+            "or branch off a run with branch_from, whose cost counts"
+        )
+    return None
+
+
+def _of_its_end(run: RunHistory) -> str | None:
+    if not run.finished:
+        return f"it is {run.state}; resume it, or leave it out"
+    recipe, policy = run.recipe, policy_of(run)
+    never = policy == "constant" or (policy == "wsd" and not recipe.get("decay_fraction", 1))
+    if never or recipe.get("final_lr_fraction") == 1:
+        return (
+            "its learning rate never falls, so its loss is no final one; branch off it with a decay: "
+            f"branch_from={run.folder}@STEP lr_schedule=wsd"
+        )
+    if run.final.step < run.steps[-1]["step"] or not isfinite(run.final.loss):
+        return "it has no finite held-out loss at its last step; leave it out, or train it again"
+    return None

@@ -1,0 +1,156 @@
+"""Recipes against the best fixed model, as tables and what a reader should know of them."""
+
+from collections.abc import Iterable, Sequence
+
+from apollo_ds.experiments.compare.distances import RecipeDistance, cost_with_source, distances
+from apollo_ds.experiments.compare.frontier import NEAR, Currency, FixedPoint, Frontier
+from apollo_ds.experiments.compare.groups import Group
+from apollo_ds.experiments.compare.text import (
+    NOTHING,
+    Table,
+    flops_spread,
+    loss_spread,
+    percent_spread,
+    seconds_spread,
+    signed_spread,
+    tokens_spread,
+)
+from apollo_ds.models.families import shape_class_of
+from apollo_ds.models.flops import parameters
+
+HEADING = "Against the best fixed model"
+EXPLAINED = f"""\
+- The frontier is the lowest final loss that any of the fixed models comes to for a cost. Between two lengths of a model
+  it is a straight line over the logarithm of the cost, which is a little above the true curve, the more so the further
+  they lie apart. Nothing is known beyond a model's shortest and longest length, but for {NEAR:.0%} of its cost.
+- distance in loss: a run's final held-out loss less the frontier's at the run's own cost. Below 0, the recipe is better
+  than every fixed model.
+- operations saved: 1 - C_method / C_frontier, where C_frontier is the least cost at which the frontier comes to the
+  run's loss; "more than" where no fixed model comes to it. Time saved is the same over seconds.
+- ± is the standard deviation over seeds."""
+_HEADINGS = (
+    "recipe",
+    "seeds",
+    "final held-out loss",
+    "FLOPs",
+    "best fixed model there",
+    "distance in loss",
+    "seeds below",
+    "operations saved",
+    "seconds",
+    "distance at its time",
+    "time saved",
+)
+_FEW_SEEDS = 3
+
+
+def frontier_table(groups: Sequence[Group], frontier: Frontier) -> Table:
+    """How far each recipe is from the frontier, over FLOPs and over seconds."""
+    found = zip(distances(groups, frontier), distances(groups, frontier, "seconds"), strict=True)
+    return Table(_HEADINGS, [_row(of_flops, of_time, frontier) for of_flops, of_time in found])
+
+
+def _row(of_flops: RecipeDistance, of_time: RecipeDistance, frontier: Frontier) -> list[str]:
+    group = of_flops.group
+    row = [group.name, ", ".join(str(run.seed) for run in group.shown)]
+    row.append(loss_spread([run.final.loss for run in group.shown]) + ("" if group.finished else " so far"))
+    spent = [cost_with_source(run) or run.final.cost for run in group.shown]
+    row += [flops_spread([cost.flops for cost in spent]), of_flops.best.name if of_flops.best else NOTHING]
+    row += [_loss_cell(of_flops, frontier), _below_cell(of_flops), _saved_cell(of_flops)]
+    row.append(seconds_spread([cost.seconds for cost in spent]))
+    return [*row, _loss_cell(of_time, frontier), _saved_cell(of_time)]
+
+
+def _loss_cell(distance: RecipeDistance, frontier: Frontier) -> str:
+    if distance.runs:
+        return signed_spread([run.loss for run in distance.runs])
+    if not distance.group.finished:
+        return "not yet"
+    if any(cost_with_source(run) is None for run in distance.group.finished):
+        return "cost not known"
+    return f"outside ({_spans(frontier, distance.currency)})"
+
+
+def _below_cell(distance: RecipeDistance) -> str:
+    below = sum(run.is_below for run in distance.runs)
+    return f"{below} of {len(distance.runs)}" if distance.runs else NOTHING
+
+
+def _saved_cell(distance: RecipeDistance) -> str:
+    saved = distance.saved
+    if saved is None:
+        return NOTHING
+    if saved.is_bound:
+        return f"more than {saved.part:.1%}"
+    return percent_spread(saved.part, [run.saved.part for run in distance.runs if run.saved])
+
+
+def _spans(frontier: Frontier, currency: Currency) -> str:
+    form = ".3g" if currency == "flops" else ",.0f"
+    spans = frontier.spans(currency)
+    return ", ".join(f"{low:{form}} to {high:{form}}" if low < high else f"{low:{form}}" for low, high in spans)
+
+
+def points_table(frontier: Frontier) -> Table:
+    """What the fixed models came to, at each of their lengths."""
+    headings = ("fixed model", "steps", "seeds", "final held-out loss", "FLOPs", "tokens", "tokens a parameter")
+    rows = [
+        _point_row(model.name, point, is_best=frontier.loss_at(point.cost.flops) == point.loss)
+        for model in frontier.models
+        for point in model.points
+    ]
+    return Table((*headings, "seconds", "on the frontier"), rows)
+
+
+def _point_row(name: str, point: FixedPoint, is_best: bool) -> list[str]:
+    runs = point.group.runs
+    finals = [run.final for run in runs]
+    sizes = runs[0].recipe["model"]
+    shape = shape_class_of(sizes).model_validate(sizes)
+    return [
+        name,
+        f"{point.steps:,}",
+        ", ".join(str(run.seed) for run in runs),
+        loss_spread([final.loss for final in finals]),
+        flops_spread([final.cost.flops for final in finals]),
+        tokens_spread([final.cost.tokens for final in finals]),
+        f"{point.cost.tokens / parameters(shape, shape.num_layers):.1f}",
+        seconds_spread([final.cost.seconds for final in finals]),
+        "yes" if is_best else "no",
+    ]
+
+
+def frontier_remarks(groups: Sequence[Group], frontier: Frontier) -> list[str]:
+    """What a reader should know of the distances, in sentences."""
+    found = distances(groups, frontier)
+    remarks = _named(
+        "Of fewer than three seeds, so that a distance may be chance",
+        (one.group.name for one in found if one.runs and len(one.runs) < _FEW_SEEDS),
+    )
+    remarks += _named(
+        "No further from the frontier than its seeds are from each other, so that nothing follows",
+        (one.group.name for one in found if one.loss and abs(one.loss.mean) <= (one.loss.deviation or 0)),
+    )
+    remarks += _named(
+        "Compared with the mean of the frontier's seeds, because its best model there was not trained with each seed "
+        "of the recipe",
+        (one.group.name for one in found if one.runs and not one.is_paired),
+    )
+    remarks += _named(
+        "With the cost of the model that it starts from",
+        (group.name for group in groups if any(run.source for run in group.finished)),
+    )
+    return remarks
+
+
+def _named(what: str, names: Iterable[str]) -> list[str]:
+    told = " and ".join(names)
+    return [f"{what}: {told}."] if told else []
+
+
+def frontier_lines(groups: Sequence[Group], frontier: Frontier) -> list[str]:
+    """The lines of a page from this measure's heading on."""
+    lines = [f"## {HEADING}", "", *frontier_table(groups, frontier).markdown()]
+    lines += [line for told in frontier_remarks(groups, frontier) for line in (told, "")]
+    lines += [EXPLAINED, "", "The fixed models, at each of their lengths:", ""]
+    return lines + points_table(frontier).markdown()
