@@ -46,6 +46,8 @@ class RecipeDistance:
     """The model that is best at the recipe's mean cost."""
     is_paired: bool
     """Whether each run is compared with the frontier of its own seed."""
+    is_dominated: bool
+    """Whether a fixed model comes to a lower loss than the frontier's for less, so that its line ends too early."""
     runs: tuple[Distance, ...]
     """In the order of the seeds; empty where one of their costs lies outside of the frontier or is not known."""
 
@@ -82,13 +84,20 @@ def distances(groups: Sequence[Group], frontier: Frontier, currency: Currency = 
 def _of_recipe(group: Group, frontier: Frontier, currency: Currency) -> RecipeDistance:
     spent = [cost for run in group.finished if (cost := cost_with_source(run))]
     if not spent or len(spent) < len(group.finished):
-        return RecipeDistance(group, currency, None, False, ())
+        return RecipeDistance(group, currency, None, False, False, ())
     best = frontier.best_at(getattr(mean_cost(spent), currency), currency)
+    is_dominated = best is not None and _is_dominated(getattr(mean_cost(spent), currency), frontier, currency)
     at = [(run, getattr(cost, currency)) for run, cost in zip(group.finished, spent, strict=True)]
     is_paired = all(_has_best(frontier, run.seed, cost, currency) for run, cost in at)
     found = [_of_run(run, cost, frontier.of_seed(run.seed) if is_paired else frontier, currency) for run, cost in at]
     known = tuple(distance for distance in found if distance)
-    return RecipeDistance(group, currency, best, is_paired, known if len(known) == len(found) else ())
+    return RecipeDistance(group, currency, best, is_paired, is_dominated, known if len(known) == len(found) else ())
+
+
+def _is_dominated(cost: float, frontier: Frontier, currency: Currency) -> bool:
+    there = frontier.loss_at(cost, currency)
+    points = (point for model in frontier.models for point in model.line(currency))
+    return there is not None and any(spent < cost and loss < there for spent, loss in points)
 
 
 def _has_best(frontier: Frontier, seed: int, cost: float, currency: Currency) -> bool:

@@ -1,95 +1,125 @@
-"""The figure of a frontier: fixed models as thin lines, the lowest of them as a thick one, recipes as points."""
+"""The figure of a frontier: fixed models as thin lines, the lowest of them as a thick one, recipes as points.
+
+Above is the loss over the cost; below is its distance from the frontier, where a hundredth of a nat can be seen.
+"""
 
 from collections.abc import Sequence
 from statistics import fmean
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
 
-from apollo_ds.experiments.compare.distances import cost_with_source
-from apollo_ds.experiments.compare.frontier import Frontier
+from apollo_ds.experiments.compare.distances import RecipeDistance, cost_with_source, distances
+from apollo_ds.experiments.compare.frontier import FixedModel, Frontier
 from apollo_ds.experiments.compare.groups import Group
 from apollo_ds.experiments.compare.measures import Spread
-from apollo_ds.experiments.style import COLOURS, DASHES, GREY, MARKERS, axis_of, legend_below, new_figure
+from apollo_ds.experiments.style import COLOURS, DASHES, GREY, MARKERS, axis_of, legend_below, new_figure, style_axes
 
-_COSTS = 600
-"""At which the frontier is drawn between its least and its largest cost."""
-_ROOM = 0.08
-"""Beyond the outermost points, as a part of what is between them."""
-_HIGHEST = 1.5
-"""How far above the recipes' own range fixed models are drawn, in parts of that range or `_LEAST_RANGE`."""
+_PALE = "#bbbbbb"
+_COSTS = 400
+"""At which a line is drawn between its ends."""
+_TICKS = 99
+"""More than an axis has: none is to be left out."""
+_WIDER = 1.6
+"""How many times more and less than the recipes' costs the axis shows."""
+_ROOM = 0.12
+"""Beyond the outermost losses, as a part of what is between them."""
+_LEAST_DISTANCE = 0.01
+"""Nats per token that the lower panel shows to either side at least."""
 
 
 def draw_frontier(frontier: Frontier, groups: Sequence[Group]) -> Figure:
-    """Final held-out loss over FLOPs, with the finished runs of recipes as one point a recipe."""
-    figure, axes = new_figure(6.4, 4.4)
+    """Final held-out loss over FLOPs, with the finished runs of a recipe as one point, and its distance below."""
+    figure, _ = new_figure(6.4, 6.0)
+    figure.clear()
+    panels = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
+    losses, below = (style_axes(axes) for axes in panels)
     label, unit = axis_of("flops", frontier.spans()[-1][1])
-    _draw_envelope(axes, frontier, unit)
-    _draw_models(axes, frontier, unit)
-    _draw_recipes(axes, groups, unit)
-    axes.set(xlabel=label, ylabel="final held-out loss (nats per token)", xscale="log")
-    _set_ticks(axes)
-    handles, labels = axes.get_legend_handles_labels()
-    legend_below(figure, handles, labels, columns=2)
+    found = [one for one in distances(groups, frontier) if _mean_flops(one.group)]
+    _draw_envelope((losses, below), frontier, unit)
+    for number, model in enumerate(frontier.models):
+        _draw_model((losses, below), model, frontier, unit, number)
+    for number, one in enumerate(found):
+        _draw_recipe((losses, below), one, unit, number)
+    losses.set(ylabel="final held-out loss (nats per token)", xscale="log")
+    below.set(xlabel=label, ylabel="distance from the\nbest fixed model")
+    _zoom(losses, below, frontier, found, unit)
+    handles, labels = losses.get_legend_handles_labels()
+    legend_below(figure, handles, labels, columns=3)
     return figure
 
 
-def _draw_envelope(axes: Axes, frontier: Frontier, unit: float) -> None:
+def _mean_flops(group: Group) -> float | None:
+    """What its finished runs cost in the mean; None without any, or where that is not known."""
+    costs = [cost.flops for run in group.finished if (cost := cost_with_source(run))]
+    return fmean(costs) if costs and len(costs) == len(group.finished) else None
+
+
+def _draw_envelope(panels: tuple[Axes, Axes], frontier: Frontier, unit: float) -> None:
     """The lowest line, with gaps where no model comes to a cost."""
     label = "best fixed model"
     for low, high in frontier.spans():
-        ends = [cost for model in frontier.models for cost in model.span("flops") if low <= cost <= high]
-        costs = np.unique([*np.geomspace(low, high, _COSTS), *ends])
-        losses = [np.nan if (loss := frontier.loss_at(cost)) is None else loss for cost in np.clip(costs, low, high)]
-        axes.plot(costs / unit, losses, color="#bbbbbb", linewidth=5, solid_capstyle="round", label=label, zorder=1)
+        ends = [cost for model in frontier.models for cost, _ in model.line("flops") if low <= cost <= high]
+        costs = np.unique([*np.geomspace(low, high, _COSTS)[1:-1], *ends])
+        losses = [np.nan if (loss := frontier.loss_at(cost)) is None else loss for cost in costs]
+        look: dict[str, Any] = {"marker": "o", "markersize": 9} if low == high else {}
+        for axes, values in zip(panels, (losses, [0.0] * len(losses)), strict=True):
+            axes.plot(costs / unit, values, color=_PALE, linewidth=5, label=label, zorder=1, **look)
         label = "_more of it"
 
 
-def _draw_models(axes: Axes, frontier: Frontier, unit: float) -> None:
-    for number, model in enumerate(frontier.models):
-        costs, losses = zip(*model.line("flops"), strict=True)
-        axes.plot(
-            np.array(costs) / unit,
-            losses,
-            color=GREY,
-            linestyle=DASHES[number % len(DASHES)],
-            marker=MARKERS[number % len(MARKERS)],
-            linewidth=0.9,
-            markersize=3.5,
-            label=model.name,
-            zorder=2,
-        )
+def _draw_model(panels: tuple[Axes, Axes], model: FixedModel, frontier: Frontier, unit: float, number: int) -> None:
+    """Its line, and its distance from the lowest one, with a marker at each length."""
+    line = model.line("flops")
+    look: dict[str, Any] = {"linestyle": DASHES[number % len(DASHES)], "linewidth": 0.9, "color": GREY}
+    look |= {"marker": MARKERS[number % len(MARKERS)], "markersize": 3.5}
+    lengths = np.array([cost for cost, _ in line])
+    costs = np.unique([*np.geomspace(lengths[0], lengths[-1], _COSTS)[1:-1], *lengths])
+    losses = np.array([model.loss_at(cost, "flops") for cost in costs], dtype=float)
+    lowest = np.array([frontier.loss_at(cost) for cost in costs], dtype=float)
+    at_length = np.isin(costs, lengths).nonzero()[0].tolist()
+    for axes, values in zip(panels, (losses, losses - lowest), strict=True):
+        axes.plot(costs / unit, values, markevery=at_length, label=model.name, zorder=2, **look)
 
 
-def _draw_recipes(axes: Axes, groups: Sequence[Group], unit: float) -> None:
-    for number, group in enumerate(group for group in groups if group.finished):
-        costs = [cost.flops for run in group.finished if (cost := cost_with_source(run))]
-        if len(costs) < len(group.finished):
-            continue
-        spread = Spread.of(run.final.loss for run in group.finished)
-        axes.errorbar(
-            fmean(costs) / unit,
-            spread.mean,
-            yerr=spread.deviation,
-            color=COLOURS[1:][number % (len(COLOURS) - 1)],
-            marker=MARKERS[number % len(MARKERS)],
-            linestyle="none",
-            markersize=7,
-            markeredgecolor="white",
-            elinewidth=1.3,
-            capsize=3,
-            label=group.name,
-            zorder=3,
-        )
+def _draw_recipe(panels: tuple[Axes, Axes], one: RecipeDistance, unit: float, number: int) -> None:
+    cost = _mean_flops(one.group)
+    spreads = (Spread.of(run.final.loss for run in one.group.finished), one.loss)
+    for axes, spread in zip(panels, spreads, strict=True):
+        if cost and spread:
+            axes.errorbar(
+                cost / unit,
+                spread.mean,
+                yerr=spread.deviation,
+                color=COLOURS[1:][number % (len(COLOURS) - 1)],
+                marker=MARKERS[number % len(MARKERS)],
+                linestyle="none",
+                markersize=5,
+                elinewidth=1.2,
+                capsize=3,
+                label=one.group.name,
+                zorder=3,
+            )
 
 
-def _set_ticks(axes: Axes) -> None:
-    """Plain numbers on the axis of costs, closer where it spans little."""
-    low, high = axes.get_xlim()
-    subs = (1.0, 2.0, 5.0) if high / low > 10 else (1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 7.0)
-    axes.xaxis.set_major_locator(LogLocator(subs=subs))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axes.xaxis.set_minor_locator(NullLocator())
-    axes.xaxis.set_minor_formatter(NullFormatter())
+def _zoom(losses: Axes, below: Axes, frontier: Frontier, found: Sequence[RecipeDistance], unit: float) -> None:
+    """Show what is near the recipes, or without any of them all of the frontier; plain numbers on the axis of costs."""
+    spent = [cost for one in found if (cost := _mean_flops(one.group))]
+    spent = spent or [frontier.spans()[0][0], frontier.spans()[-1][1]]
+    low, high = min(spent) / _WIDER, max(spent) * _WIDER
+    shown = [loss for cost in np.geomspace(low, high, _COSTS) if (loss := frontier.loss_at(cost)) is not None]
+    shown += [run.final.loss for one in found for run in one.group.finished]
+    room = _ROOM * max(max(shown) - min(shown), _LEAST_DISTANCE)
+    losses.set(xlim=(low / unit, high / unit), ylim=(min(shown) - room, max(shown) + room))
+    furthest = max([abs(spread.mean) + (spread.deviation or 0) for one in found if (spread := one.loss)], default=0.0)
+    most = (1 + _ROOM) * max(furthest, _LEAST_DISTANCE)
+    below.set_ylim(-most, most)
+    near = high / low <= 10
+    subs = (1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0) if near else (1.0, 2.0, 5.0)
+    below.xaxis.set_major_locator(LogLocator(subs=subs, numticks=_TICKS))
+    below.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    below.xaxis.set_minor_locator(NullLocator())
+    below.xaxis.set_minor_formatter(NullFormatter())

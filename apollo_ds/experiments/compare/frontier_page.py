@@ -2,6 +2,8 @@
 
 from collections.abc import Iterable, Sequence
 
+from rich.console import Console
+
 from apollo_ds.experiments.compare.distances import RecipeDistance, cost_with_source, distances
 from apollo_ds.experiments.compare.frontier import NEAR, Currency, FixedPoint, Frontier
 from apollo_ds.experiments.compare.groups import Group
@@ -18,16 +20,22 @@ from apollo_ds.experiments.compare.text import (
 from apollo_ds.models.families import shape_class_of
 from apollo_ds.models.flops import parameters
 
-HEADING = "Against the best fixed model"
-EXPLAINED = f"""\
+_HEADING = "Against the best fixed model"
+_EXPLAINED = f"""\
 - The frontier is the lowest final loss that any of the fixed models comes to for a cost. Between two lengths of a model
   it is a straight line over the logarithm of the cost, which is a little above the true curve, the more so the further
   they lie apart. Nothing is known beyond a model's shortest and longest length, but for {NEAR:.0%} of its cost.
 - distance in loss: a run's final held-out loss less the frontier's at the run's own cost. Below 0, the recipe is better
   than every fixed model.
 - operations saved: 1 - C_method / C_frontier, where C_frontier is the least cost at which the frontier comes to the
-  run's loss; "more than" where no fixed model comes to it. Time saved is the same over seconds.
+  run's loss; "more than" where no fixed model comes to it, and the longest one's cost stands for it. Time saved is the
+  same over seconds; it says something only of runs that each had the same machine to themselves.
+- A run is compared with fixed models of its own seed where there are such, which takes out what a seed has in common.
 - ± is the standard deviation over seeds."""
+_IN_SHORT = (
+    "distance: final loss less the best fixed model's at the same cost; saved: 1 - C_method / C_frontier; ± is the "
+    "spread over seeds."
+)
 _HEADINGS = (
     "recipe",
     "seeds",
@@ -42,6 +50,7 @@ _HEADINGS = (
     "time saved",
 )
 _FEW_SEEDS = 3
+_FEW_SECONDS = 100
 
 
 def frontier_table(groups: Sequence[Group], frontier: Frontier) -> Table:
@@ -86,9 +95,12 @@ def _saved_cell(distance: RecipeDistance) -> str:
 
 
 def _spans(frontier: Frontier, currency: Currency) -> str:
-    form = ".3g" if currency == "flops" else ",.0f"
-    spans = frontier.spans(currency)
-    return ", ".join(f"{low:{form}} to {high:{form}}" if low < high else f"{low:{form}}" for low, high in spans)
+    def shown(cost: float) -> str:
+        return f"{cost:.3g}" if currency == "flops" or cost < _FEW_SECONDS else f"{cost:,.0f}"
+
+    return ", ".join(
+        f"{shown(low)} to {shown(high)}" if low < high else shown(low) for low, high in frontier.spans(currency)
+    )
 
 
 def points_table(frontier: Frontier) -> Table:
@@ -129,12 +141,17 @@ def frontier_remarks(groups: Sequence[Group], frontier: Frontier) -> list[str]:
     )
     remarks += _named(
         "No further from the frontier than its seeds are from each other, so that nothing follows",
-        (one.group.name for one in found if one.loss and abs(one.loss.mean) <= (one.loss.deviation or 0)),
+        (one.group.name for one in found if one.loss and abs(one.loss.mean) <= (one.loss.deviation or -1)),
     )
     remarks += _named(
         "Compared with the mean of the frontier's seeds, because its best model there was not trained with each seed "
         "of the recipe",
         (one.group.name for one in found if one.runs and not one.is_paired),
+    )
+    remarks += _named(
+        "A fixed model that cost less came lower than the best one there, so the distance in loss flatters; train that "
+        "model for longer",
+        (one.group.name for one in found if one.runs and one.is_dominated),
     )
     remarks += _named(
         "With the cost of the model that it starts from",
@@ -148,9 +165,18 @@ def _named(what: str, names: Iterable[str]) -> list[str]:
     return [f"{what}: {told}."] if told else []
 
 
+def print_frontier(groups: Sequence[Group], frontier: Frontier, console: Console) -> None:
+    """Print the same for a terminal."""
+    console.print(f"{_HEADING}:", markup=False)
+    console.print(frontier_table(groups, frontier).for_console())
+    for told in (_IN_SHORT, *frontier_remarks(groups, frontier)):
+        console.print(told, markup=False)
+    console.print(points_table(frontier).for_console())
+
+
 def frontier_lines(groups: Sequence[Group], frontier: Frontier) -> list[str]:
     """The lines of a page from this measure's heading on."""
-    lines = [f"## {HEADING}", "", *frontier_table(groups, frontier).markdown()]
+    lines = [f"## {_HEADING}", "", *frontier_table(groups, frontier).markdown()]
     lines += [line for told in frontier_remarks(groups, frontier) for line in (told, "")]
-    lines += [EXPLAINED, "", "The fixed models, at each of their lengths:", ""]
+    lines += [_EXPLAINED, "", "The fixed models, at each of their lengths:", ""]
     return lines + points_table(frontier).markdown()

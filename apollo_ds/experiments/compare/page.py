@@ -13,13 +13,7 @@ from apollo_ds.experiments.compare import tables
 from apollo_ds.experiments.compare.comparison import Comparison
 from apollo_ds.experiments.compare.figures import draw
 from apollo_ds.experiments.compare.frontier_figure import draw_frontier
-from apollo_ds.experiments.compare.frontier_page import (
-    HEADING,
-    frontier_lines,
-    frontier_remarks,
-    frontier_table,
-    points_table,
-)
+from apollo_ds.experiments.compare.frontier_page import frontier_lines, print_frontier
 from apollo_ds.experiments.compare.groups import Group
 from apollo_ds.experiments.compare.lineage import lineage_remarks
 from apollo_ds.experiments.compare.measures import BUDGETS
@@ -33,8 +27,9 @@ from data_prep.files import write_text
 _TITLE = "Comparison"
 _WIDEST = 160
 _CAPTIONS = {
-    "frontier": "Final held-out loss against training cost. Thin lines are fixed models at several lengths, the thick "
-    "line is the lowest of them, points are recipes; bars are one standard deviation over seeds to either side.",
+    "frontier": "Final held-out loss against training cost, and below its distance from the best fixed model. Thin "
+    "lines are fixed models at several lengths, the thick line is the lowest of them, points are recipes; bars are one "
+    "standard deviation over seeds to either side.",
     "loss_against_flops": "Held-out loss against training cost. Lines are means over seeds, bands one standard "
     "deviation to either side, open circles growths.",
     "loss_against_tokens": "The same against the text read.",
@@ -117,11 +112,7 @@ def print_comparison(comparison: Comparison, console: Console) -> None:
     groups, baseline, target = comparison.groups, comparison.baseline, comparison.target
     console.print(tables.runs_table(groups).for_console())
     if comparison.frontier:
-        console.print(f"{HEADING}:", markup=False)
-        console.print(frontier_table(groups, comparison.frontier).for_console())
-        for remark in frontier_remarks(groups, comparison.frontier):
-            console.print(remark, markup=False)
-        console.print(points_table(comparison.frontier).for_console())
+        print_frontier(groups, comparison.frontier, console)
     if target and len(groups) > 1 and target.is_learned:
         beginning = "Against one baseline, to" if comparison.frontier else "To"
         console.print(f"{beginning} {_target_in_words(comparison)}:", markup=False)

@@ -73,7 +73,7 @@ def seconds_spread(values: Sequence[float]) -> str:
 def percent_spread(mean: float, values: Sequence[float]) -> str:
     """A percentage, and the standard deviation of the seeds' own in percentage points."""
     deviation = Spread.of(values).deviation
-    return f"{mean:.1%}" + ("" if deviation is None else f" ± {deviation:.1%}")
+    return f"{mean:z.1%}" + ("" if deviation is None else f" ± {deviation:.1%}")
 
 
 def _relative(spread: Spread, form: str) -> str:
