@@ -259,7 +259,13 @@ def _sweep(options: argparse.Namespace) -> None:
     grid = Grid.read(options.grid)
     if not options.list:
         sys.exit(Sweep(grid, jobs=options.jobs).run(options.number))
-    print("".join(f"{line}\n" for line in grid.lines([c for c in known_cells(grid) if not c.is_complete])), end="")
+    cells = [cell for cell in known_cells(grid) if not cell.is_complete]
+    waiting = [cell for cell in cells if (trunk := grid.trunk(cell)) and trunk.is_awaited_by(cell)]
+    print("".join(f"{line}\n" for line in grid.lines([cell for cell in cells if cell not in waiting])), end="")
+    if waiting:
+        print(
+            f"branches: {len(waiting)} not listed, until the runs that they branch off have come there", file=sys.stderr
+        )
     if awaits_others(grid):
         print("further_seeds: their runs are listed once all of these are complete", file=sys.stderr)
 

@@ -16,7 +16,8 @@ from apollo_ds.config.load import load_recipe
 from apollo_ds.config.packaged import split_recipe
 from apollo_ds.config.run_folder import RunFolder
 from apollo_ds.errors import UserError
-from apollo_ds.experiments.sweep.grid import Cell, Grid
+from apollo_ds.experiments.sweep.cell import Cell
+from apollo_ds.experiments.sweep.grid import Grid
 from apollo_ds.experiments.sweep.runner import Sweep
 
 
@@ -228,3 +229,37 @@ def test_one_run_alone_can_be_chosen(sweep: Sweep, tmp_path: Path) -> None:
     for number in (0, 5):
         with pytest.raises(UserError, match=rf"^--number {number}: the grid has the runs 1 to 4$"):
             sweep.run(number)
+
+
+@pytest.fixture
+def branching(tmp_path: Path) -> Sweep:
+    """A run of 40 steps, another of 30, and a branch off the first, with the same launcher."""
+    kept = {"lr_schedule": "wsd", "save_every": 4, "keep_every": 8, "steps": 40}
+    branch = {"set": {"branch_from": f"{tmp_path}/sweep/seed=1@8", "steps": 20}, "grid": {"seed": [3]}}
+    grid = Grid.read(write_grid(tmp_path, {"seed": [1, 2]}, branch, set=kept))
+    for cell in grid.cells[:2]:
+        will_leave(tmp_path, grid.recipe, cell, 2.0)
+    launcher = tmp_path / "launcher.sh"
+    launcher.write_text(LAUNCHER % tmp_path)
+    return Sweep(grid, ("bash", str(launcher)), jobs=2)
+
+
+def test_a_branch_waits_for_the_end_of_its_run(branching: Sweep, tmp_path: Path) -> None:
+    """The first run goes on after the second has left a job free."""
+    (tmp_path / "complete" / "seed=1" / "checkpoints" / "step-8").mkdir()
+    (tmp_path / "complete" / "seed=3").mkdir()
+    (tmp_path / "seed=1.sh").write_text(
+        "until [ -d $here/sweep/seed=2 ]; do sleep 0.05; done; sleep 0.5; touch $here/1"
+    )
+    (tmp_path / "seed=3.sh").write_text("[ -f $here/1 ] && [ -d $here/sweep/seed=1/checkpoints/step-8 ] || exit 3")
+    assert branching.run() == 0
+    assert started(tmp_path)[-1] == "seed=3"
+
+
+def test_a_branch_off_a_run_that_failed_is_not_started(
+    branching: Sweep, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "seed=1.sh").write_text("exit 3")
+    assert branching.run() == 1
+    assert sorted(started(tmp_path)) == ["seed=1", "seed=2"]
+    assert capsys.readouterr().out.splitlines()[-1] == "failed: seed=3, because step 8 of seed=1 is not there"

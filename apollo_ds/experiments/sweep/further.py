@@ -3,7 +3,8 @@
 from apollo_ds.experiments.compare.groups import group_runs
 from apollo_ds.experiments.compare.tuning import best_rates
 from apollo_ds.experiments.history import RunHistory
-from apollo_ds.experiments.sweep.grid import Cell, Grid, Part
+from apollo_ds.experiments.sweep.cell import Cell
+from apollo_ds.experiments.sweep.grid import Grid, Part
 
 
 def known_cells(grid: Grid) -> list[Cell]:

@@ -4,40 +4,23 @@ import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, product
+from math import lcm
 from pathlib import Path
 from typing import Any, Self
 
 from apollo_ds.config.load import load_recipe
 from apollo_ds.config.overrides import read_mappings
 from apollo_ds.config.packaged import DEFAULT_RECIPE, expanded
+from apollo_ds.config.recipe import Recipe
 from apollo_ds.config.run_folder import RunFolder
 from apollo_ds.errors import UserError, shown
-from apollo_ds.experiments.history import RunHistory
+from apollo_ds.experiments.sweep.cell import Cell, Trunk
 from apollo_ds.experiments.sweep.words import label, plain, word
 
 _KEYS = ("recipe", "set", "grid", "further_seeds", "out")
 _OF_EACH_PART = ("set", "grid", "further_seeds")
 _NEEDED = ("learning_rate", "seed")
 """What must be among a grid's keys for further seeds at the best learning rate."""
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One run of a sweep."""
-
-    name: str
-    """The last part of its folder's path, from the grid's values."""
-    folder: Path
-    words: tuple[str, ...]
-    """The overrides of the recipe, `out` among them, none with white space in it unless a text has some."""
-
-    @property
-    def is_complete(self) -> bool:
-        """Whether the run came to its end, with its model and its report."""
-        folder = RunFolder(self.folder)
-        if not (folder.exists and folder.metrics.is_file() and (folder.report / "report.md").is_file()):
-            return False
-        return RunHistory.read(self.folder).finished
 
 
 @dataclass(frozen=True)
@@ -77,14 +60,23 @@ class Grid:
     def read(cls, path: Path) -> Self:
         """Read a sweep's file, and check every recipe that follows from it, and every folder that is there already.
 
+        Of a branch off another run of the file, which has yet to come to that step, all but the branch is checked.
+
         Raises:
-            UserError: the file is wrong (`parse`), a recipe is, or a folder holds another recipe's run.
+            UserError: the file is wrong (`parse`), a recipe is, a folder holds another recipe's run, or a run will not
+                keep the checkpoint that a branch of it needs.
         """
         grid = cls.parse(path)
+        recipes: dict[Path, Recipe] = {}
         for cell in grid.cells:
-            checked = load_recipe(grid.recipe, cell.words, given_in=f"{path}: {cell.name}")
+            trunk = grid.trunk(cell)
+            awaited = trunk if trunk and trunk.is_awaited_by(cell) else None
+            words = cell.unbranched_words if awaited else cell.words
+            recipes[cell.folder] = checked = load_recipe(grid.recipe, words, given_in=f"{path}: {cell.name}")
             try:
                 RunFolder(checked.out).check(checked)
+                if awaited:
+                    _check_kept(awaited, recipes)
             except UserError as error:
                 raise UserError(f"{path}: {cell.name}: {error}") from None
         return grid
@@ -116,6 +108,10 @@ class Grid:
     def cells(self) -> list[Cell]:
         """The runs of all parts, without those whose learning rate follows from the others."""
         return [cell for part in self.parts for cell in part.cells]
+
+    def trunk(self, cell: Cell) -> Trunk | None:
+        """What a run branches off, if that is another run of this sweep."""
+        return Trunk.of(cell, self.cells)
 
     def lines(self, cells: Sequence[Cell]) -> list[str]:
         """The recipe and the overrides of some runs, a line each, which launch/pretrain.sbatch takes as @LIST.
@@ -180,6 +176,21 @@ def _check_further_seeds(where: str, seeds: Sequence[Any], grid: Mapping[str, An
     missing = [key for key in _NEEDED if key not in grid]
     if seeds and missing:
         raise UserError(f"{where}: further_seeds: run at the best learning rate; list {' and '.join(missing)} in grid")
+
+
+def _check_kept(trunk: Trunk, recipes: Mapping[Path, Recipe]) -> None:
+    """See that a run comes before its branch, and that the checkpoint that this needs will be there at its end."""
+    recipe, step = recipes.get(trunk.cell.folder), trunk.step
+    if recipe is None:
+        raise UserError(f"branch_from: {trunk.cell.name} comes later in this file; put it before its branches")
+    if step > recipe.steps:
+        raise UserError(f"branch_from: {trunk.cell.name} has {recipe.steps:,} steps, and none {step:,}")
+    every = lcm(recipe.save_every, recipe.keep_every)
+    if step not in (recipe.steps, recipe.schedule().decays_from) and (not every or step % every):
+        raise UserError(
+            f"branch_from: {trunk.cell.name} will not keep a checkpoint of step {step:,}; give it a save_every and a "
+            "keep_every that divide that"
+        )
 
 
 def _check_folders(path: Path, cells: Sequence[Cell]) -> None:

@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from queue import SimpleQueue
@@ -16,8 +16,9 @@ from typing import IO
 from rich.console import Console
 
 from apollo_ds.errors import EXIT_STOPPED, UserError
+from apollo_ds.experiments.sweep.cell import Cell, Trunk
 from apollo_ds.experiments.sweep.further import awaits_others, further_cells, known_cells
-from apollo_ds.experiments.sweep.grid import Cell, Grid
+from apollo_ds.experiments.sweep.grid import Grid
 from apollo_ds.gpus import divide, visible_gpus
 
 COMMAND = (sys.executable, "-m", "apollo_ds", "train")
@@ -43,11 +44,14 @@ class Sweep:
     def run(self, number: int | None = None) -> int:
         """Do all runs that are not complete, or only the `number`-th, counted from 1; returns the exit code.
 
+        A run that branches off another waits until that one has ended.
+
         At SIGINT, SIGTERM, SIGUSR1 or SIGHUP the runs are told to save and end, and no other is started. The exit code
         is 0 if all went well, 1 if a run failed, and `errors.EXIT_STOPPED` if the sweep or a run was stopped.
 
         Raises:
-            UserError: there is no such number, or no GPU for each job.
+            UserError: there is no such number, it branches off a run that has yet to come there, or there is no GPU for
+                each job.
         """
         chosen = self._chosen(number) if number is not None else []
         self._failed.clear()
@@ -75,19 +79,44 @@ class Sweep:
         if not 1 <= number <= len(cells):
             later = "; its further seeds follow when these are complete" if awaits_others(self.grid) else ""
             raise UserError(f"--number {number}: the grid has the runs 1 to {len(cells)}{later}")
+        chosen = cells[number - 1]
+        trunk = self.grid.trunk(chosen)
+        if trunk and trunk.is_awaited_by(chosen):
+            first = cells.index(trunk.cell) + 1
+            raise UserError(
+                f"--number {number}: goes on from {trunk}, which is not there yet; do --number {first} first"
+            )
         return [_numbered(cells)[number - 1]]
 
     def _run_all(self, cells: Sequence[tuple[str, Cell]]) -> None:
+        ends: dict[Path, Future[None]] = {}
         with ThreadPoolExecutor(self.jobs) as pool:
-            for done in [pool.submit(self._run, cell, f"{number}  {cell.name}") for number, cell in cells]:
-                done.result()
+            for number, cell in cells:
+                trunk = self.grid.trunk(cell)
+                # Jobs are begun in this order and a trunk comes before its branches, so no two wait for each other.
+                first = ends.get(trunk.cell.folder) if trunk else None
+                ends[cell.folder] = pool.submit(self._run, cell, f"{number}  {cell.name}", trunk, first)
+            for end in ends.values():
+                end.result()
 
-    def _run(self, cell: Cell, name: str) -> None:
-        """Start or resume a run, wait for its end, and say what came of it; nothing if the sweep is to stop."""
+    def _run(self, cell: Cell, name: str, trunk: Trunk | None, first: Future[None] | None) -> None:
+        """Start or resume a run, wait for its end, and say what came of it; nothing if the sweep is to stop.
+
+        Args:
+            cell: the run.
+            name: what it is called in lines that are printed.
+            trunk: what it branches off.
+            first: the end of that run, to be waited for.
+        """
+        if first:
+            first.result()
         if self._stopping:
             return
         if cell.is_complete:
             self._say(f"{name}: complete")
+            return
+        if trunk and trunk.is_awaited_by(cell):
+            self._fail(cell, name, f"because {trunk} is not there")
             return
         self._say(name)
         code = self._wait_for(cell)
@@ -97,10 +126,13 @@ class Sweep:
                 if not self._stopping:  # a second SIGTERM would keep the others from saving
                     self._stop()
         elif code:
-            self._failed[cell.name] = f"with exit code {code}" + (f"; see {_log(cell)}" if self.jobs > 1 else "")
-            self._say(f"{name}: failed {self._failed[cell.name]}")
+            self._fail(cell, name, f"with exit code {code}" + (f"; see {_log(cell)}" if self.jobs > 1 else ""))
         else:
             self._say(f"{name}: done")
+
+    def _fail(self, cell: Cell, name: str, how: str) -> None:
+        self._failed[cell.name] = how
+        self._say(f"{name}: failed {how}")
 
     def _wait_for(self, cell: Cell) -> int:
         environment = self._environments.get()

@@ -211,12 +211,12 @@ def test_a_list_cannot_hold_white_space(tmp_path: Path) -> None:
 def test_the_sweeps_of_the_documentation_are_sound(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(PROJECT)
     page = (PROJECT / "docs" / "compare.md").read_text()
-    example, seeds, parts = (block.split("```")[0] for block in page.split("```yaml\n")[1:])
+    example, seeds, parts, branches = (block.split("```")[0] for block in page.split("```yaml\n")[1:])
     assert yaml.safe_load(example) == yaml.safe_load((PROJECT / "launch" / "sweeps" / "demo.yaml").read_text())
     grid = Grid.read(Path("launch/sweeps/demo.yaml"))
     assert len(grid.cells) == len(grid.lines(grid.cells)) == 18
     assert grid.cells[6].folder == Path("runs/sweep/apollo,learning_rate=0.0007,seed=1")
-    for text, runs in ((f"{seeds}out: {tmp_path}", 6), (parts, 8)):
+    for text, runs in ((f"{seeds}out: {tmp_path}", 6), (parts, 8), (branches, 2)):
         (tmp_path / "grid.yaml").write_text(text)
         assert len(Grid.read(tmp_path / "grid.yaml").cells) == runs
 
