@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import isfinite
 
 from apollo_ds.experiments.compare.frontier import Currency, FixedModel, Frontier
 from apollo_ds.experiments.compare.groups import Group, mean_cost
@@ -49,7 +50,8 @@ class RecipeDistance:
     is_dominated: bool
     """Whether a fixed model comes to a lower loss than the frontier's for less, so that its line ends too early."""
     runs: tuple[Distance, ...]
-    """In the order of the seeds; empty where one of their costs lies outside of the frontier or is not known."""
+    """In the order of the seeds; empty where the cost of one lies outside of the frontier or is not known, or its loss
+    is not finite."""
 
     @property
     def loss(self) -> Spread | None:
@@ -72,6 +74,11 @@ def cost_with_source(run: RunHistory) -> Cost | None:
     return None if "source" in run.start else run.final.cost
 
 
+def has_finite_loss(group: Group) -> bool:
+    """Whether each of its finished runs ended with a finite loss."""
+    return all(isfinite(run.final.loss) for run in group.finished)
+
+
 def distances(groups: Sequence[Group], frontier: Frontier, currency: Currency = "flops") -> list[RecipeDistance]:
     """How far the finished runs of each recipe are from the frontier.
 
@@ -83,7 +90,7 @@ def distances(groups: Sequence[Group], frontier: Frontier, currency: Currency = 
 
 def _of_recipe(group: Group, frontier: Frontier, currency: Currency) -> RecipeDistance:
     spent = [cost for run in group.finished if (cost := cost_with_source(run))]
-    if not spent or len(spent) < len(group.finished):
+    if not spent or len(spent) < len(group.finished) or not has_finite_loss(group):
         return RecipeDistance(group, currency, None, False, False, ())
     best = frontier.best_at(getattr(mean_cost(spent), currency), currency)
     is_dominated = best is not None and _is_dominated(getattr(mean_cost(spent), currency), frontier, currency)

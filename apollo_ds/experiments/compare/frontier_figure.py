@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
 
-from apollo_ds.experiments.compare.distances import RecipeDistance, cost_with_source, distances
+from apollo_ds.experiments.compare.distances import RecipeDistance, cost_with_source, distances, has_finite_loss
 from apollo_ds.experiments.compare.frontier import FixedModel, Frontier
 from apollo_ds.experiments.compare.groups import Group
 from apollo_ds.experiments.compare.measures import Spread
@@ -38,7 +38,7 @@ def draw_frontier(frontier: Frontier, groups: Sequence[Group]) -> Figure:
     panels = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
     losses, below = (style_axes(axes) for axes in panels)
     label, unit = axis_of("flops", frontier.spans()[-1][1])
-    found = [one for one in distances(groups, frontier) if _mean_flops(one.group)]
+    found = [one for one in distances(groups, frontier) if _mean_flops(one.group) and has_finite_loss(one.group)]
     _draw_envelope((losses, below), frontier, unit)
     for number, model in enumerate(frontier.models):
         _draw_model((losses, below), model, frontier, unit, number)

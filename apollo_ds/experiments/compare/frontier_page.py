@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 
 from rich.console import Console
 
-from apollo_ds.experiments.compare.distances import RecipeDistance, cost_with_source, distances
+from apollo_ds.experiments.compare.distances import RecipeDistance, cost_with_source, distances, has_finite_loss
 from apollo_ds.experiments.compare.frontier import NEAR, Currency, FixedPoint, Frontier
 from apollo_ds.experiments.compare.groups import Group
 from apollo_ds.experiments.compare.text import (
@@ -75,6 +75,8 @@ def _loss_cell(distance: RecipeDistance, frontier: Frontier) -> str:
         return signed_spread([run.loss for run in distance.runs])
     if not distance.group.finished:
         return "not yet"
+    if not has_finite_loss(distance.group):
+        return NOTHING
     if any(cost_with_source(run) is None for run in distance.group.finished):
         return "cost not known"
     return f"outside ({_spans(frontier, distance.currency)})"

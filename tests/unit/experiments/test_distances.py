@@ -130,6 +130,14 @@ def test_an_unfinished_run_has_no_distance(tmp_path: Path) -> None:
     assert (found["distance in loss"], found["operations saved"]) == ("not yet", "-")
 
 
+def test_a_recipe_that_diverged_has_no_distance_and_no_point(tmp_path: Path) -> None:
+    fixed, run = write_frontier(tmp_path), write_run(tmp_path / "a", [(10, 9.0), (20, None)], "apollo", seed=1)
+    found = table_row(fixed, run)
+    assert (found["distance in loss"], found["operations saved"]) == ("-", "-")
+    figure = draw_frontier(frontier_of(*fixed), groups_of(run))
+    assert "apollo" not in [text.get_text() for text in figure.legends[0].get_texts()]
+
+
 def test_what_may_be_chance_is_said(tmp_path: Path) -> None:
     fixed = frontier_of(*write_frontier(tmp_path))
     groups = groups_of(*[write_recipe(tmp_path / f"a{seed}", 20, 3.3 + seed / 10, seed) for seed in (1, 2, 3)])
