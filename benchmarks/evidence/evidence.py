@@ -13,7 +13,8 @@ from pathlib import Path
 
 import downstream
 import page
-from questions import DOWNSTREAM, HERE, QUESTIONS, write_index
+import saving
+from questions import ALL, DOWNSTREAM, HERE, SAVING, write_index
 from records import record
 
 from apollo_ds.errors import EXIT_USER_ERROR, UserError
@@ -44,8 +45,9 @@ def _record(options: argparse.Namespace) -> None:
 
 
 def _write_pages(options: argparse.Namespace) -> None:
-    for question in options.questions or [HERE / name for name in (*QUESTIONS, DOWNSTREAM)]:
-        (downstream if question.name == DOWNSTREAM else page).write(question)
+    writers = {DOWNSTREAM: downstream.write, SAVING: saving.write}
+    for question in options.questions or [HERE / name for name in ALL]:
+        writers.get(question.name, page.write)(question)
     write_index(HERE)
 
 

@@ -65,7 +65,7 @@ def _grid(path: Path) -> list[str]:
     runs, left_out = _of_one_text(read(record))
     groups = by_recipe(runs)
     lines = [f"## {name}", "", _in_words(runs, "GPU" if name.endswith("-gpu") else "CPU core"), ""]
-    lines += [*_commands(path), *_missing(path, runs)]
+    lines += [*commands(path), *missing(path, runs)]
     if left_out:
         lines += [f"**Left out, because their text or model was another: {', '.join(left_out)}.**", ""]
     of_paper = sorted((group for group in groups if rate(group) == PAPERS_RATE), key=end)
@@ -101,7 +101,8 @@ def _grid(path: Path) -> list[str]:
     return [*lines, f"The grid is [{path.name}]({path.name}), its record [{name}/runs.csv]({name}/runs.csv).", ""]
 
 
-def _commands(path: Path) -> list[str]:
+def commands(path: Path) -> list[str]:
+    """What made a grid's part of a page, as lines of it."""
     grid = f"benchmarks/evidence/{path.parent.name}/{path.name}"
     sweep = f"$ apollo-ds sweep {grid}"
     record = f"$ python benchmarks/evidence/evidence.py record {grid}"
@@ -120,7 +121,7 @@ def _of_one_text(runs: Sequence[RunHistory]) -> tuple[list[RunHistory], list[str
     return kept, left_out
 
 
-def _missing(path: Path, runs: Sequence[RunHistory]) -> list[str]:
+def missing(path: Path, runs: Sequence[RunHistory]) -> list[str]:
     """A line where the record has not all runs of a grid."""
     expected = {cell.name for cell in Grid.parse(path).cells}
     missing = expected - {run.folder.name for run in runs}

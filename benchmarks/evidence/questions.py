@@ -9,6 +9,10 @@ QUESTIONS = ("order", "factors", "methods", "recipe")
 """The folders of those that sweeps answer, in their order."""
 DOWNSTREAM = "downstream"
 """The folder of the one that fine-tuning answers."""
+SAVING = "saving"
+"""The folder of the one that is answered by a frontier of fixed models."""
+ALL = (SAVING, *QUESTIONS, DOWNSTREAM)
+"""All of them, the most important first."""
 _INDEX = """Each page has a question's tables, pictures, commands and records. The models and runs are small, because
 two CPU cores made them, but for `gpt2-books512-gpu`, of a GPU: what they show need not hold for larger ones.
 
@@ -30,7 +34,7 @@ $ python benchmarks/evidence/downstream.py --glue FOLDER      # fine-tune for th
 def write_index(folder: Path) -> None:
     """Write README.md above the questions: what each of them came to."""
     lines = ["# What growing really saves", "", _INDEX, ""]
-    for name in (*QUESTIONS, DOWNSTREAM):
+    for name in ALL:
         title = (folder / name / "question.md").read_text().split("\n")[0].removeprefix("# ")
         short = conclusion(folder / name)[0].replace("](../", "](")  # a link from one folder below
         lines += [f"## [{title}]({name}/README.md)", "", short, ""]

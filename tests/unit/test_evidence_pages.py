@@ -8,8 +8,9 @@ from types import ModuleType
 import downstream
 import page
 import pytest
+import saving
 from project import PROJECT
-from questions import DOWNSTREAM, QUESTIONS, write_index
+from questions import DOWNSTREAM, QUESTIONS, SAVING, write_index
 
 EVIDENCE = PROJECT / "benchmarks" / "evidence"
 
@@ -17,12 +18,14 @@ EVIDENCE = PROJECT / "benchmarks" / "evidence"
 @pytest.fixture
 def _no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Drawing them takes longer than all else, and nothing here looks at them."""
-    for module in (page, downstream):
+    for module in (page, downstream, saving):
         monkeypatch.setattr(module, "save", lambda *arguments: None)
 
 
 @pytest.mark.usefixtures("_no_pictures")
-@pytest.mark.parametrize(("question", "of"), [*((name, page) for name in QUESTIONS), (DOWNSTREAM, downstream)])
+@pytest.mark.parametrize(
+    ("question", "of"), [*((name, page) for name in QUESTIONS), (DOWNSTREAM, downstream), (SAVING, saving)]
+)
 def test_a_page_is_what_its_records_make(question: str, of: ModuleType, tmp_path: Path) -> None:
     copy = tmp_path / "evidence" / question
     shutil.copytree(EVIDENCE / question, copy, ignore=shutil.ignore_patterns("*.png", "README.md"))

@@ -8,6 +8,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from apollo_ds.config.recipe import Recipe
 from apollo_ds.errors import UserError
 from apollo_ds.experiments.history import Cost, Curve, Evaluation, RunHistory
 
@@ -198,10 +199,23 @@ def differing_keys(recipes: Sequence[Flat]) -> list[str]:
 
 
 def _names(recipes: Sequence[Flat]) -> list[str]:
-    """`apollo`, or `apollo,learning_rate=0.002` where the rate tells it from another apollo."""
-    names = []
-    for recipe in recipes:
-        namesakes = [other for other in recipes if other["method.name"] == recipe["method.name"]]
-        told = [f"{key}={recipe[key]}" for key in differing_keys(namesakes) if key in recipe]
-        names.append(",".join([recipe["method.name"], *told]))
-    return names
+    """`apollo`, or `apollo,learning_rate=0.002` where the rate tells it from another apollo.
+
+    A key with whose other value a run may go on, such as `eval_every`, is told only where nothing else differs.
+    """
+    names = [_name(recipe, recipes, left_out=Recipe.may_change()) for recipe in recipes]
+    return [
+        _name(recipe, recipes, left_out=set()) if names.count(name) > 1 else name
+        for recipe, name in zip(recipes, names, strict=True)
+    ]
+
+
+def _name(recipe: Flat, recipes: Sequence[Flat], left_out: set[str]) -> str:
+    namesakes = [other for other in recipes if other["method.name"] == recipe["method.name"]]
+    keys = [key for key in differing_keys(namesakes) if key in recipe and key not in left_out]
+    return ",".join([recipe["method.name"], *(f"{key.removeprefix('method.')}={_shown(recipe[key])}" for key in keys)])
+
+
+def _shown(value: Any) -> str:
+    """A value as it may be typed; of a fraction such as 200 / 5,060 its first six digits."""
+    return str(float(f"{value:.6g}") if isinstance(value, float) else value)

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from page import by_recipe, write
 from project import PROJECT
-from questions import DOWNSTREAM, QUESTIONS, conclusion, results_hash
+from questions import ALL, conclusion, results_hash
 from records import of_folder, read, record
 
 from apollo_ds.errors import UserError
@@ -265,7 +265,7 @@ def test_the_readme_says_of_each_run_s_model_what_it_was() -> None:
         assert told.endswith(f"{shape['num_layers']} x {shape['hidden_size']}")
 
 
-@pytest.mark.parametrize("name", [*QUESTIONS, DOWNSTREAM])
+@pytest.mark.parametrize("name", ALL)
 def test_the_conclusions_are_three_sentences_of_the_results_that_are_there(name: str) -> None:
     short = conclusion(EVIDENCE / name)[0]
     assert "was written for other results" not in short

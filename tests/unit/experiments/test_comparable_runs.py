@@ -51,8 +51,8 @@ def test_a_run_from_before_an_option_had_a_name_is_of_the_same_recipe(tmp_path: 
     runs.append(write_run(tmp_path / "a2", SCRATCH, now, seed=2, zero_by_stage=False))
     runs.append(write_run(tmp_path / "a3", SCRATCH, {**now, "noise": 0.5}, seed=3))
     assert [group.name for group in Comparison.of(runs).groups] == [
-        "apollo,method.noise=0.0",
-        "apollo,method.noise=0.5",
+        "apollo,noise=0.0",
+        "apollo,noise=0.5",
     ]
 
 
@@ -73,7 +73,7 @@ def test_recipes_of_one_method_are_told_apart_by_what_differs(tmp_path: Path) ->
     text = page(runs)
     names = [found["recipe"] for found in rows(text, "final held-out loss")]
     assert names[:2] == ["scratch,learning_rate=0.001", "scratch,learning_rate=0.002"]
-    assert names[2:] == ["apollo,method.sampler=es", "apollo,method.sampler=us"]
+    assert names[2:] == ["apollo,sampler=es", "apollo,sampler=us"]
     assert list(rows(text, "key")[0].values()) == ["`learning_rate`", "0.001", "0.002", "0.001", "0.001"]
 
 

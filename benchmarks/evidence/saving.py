@@ -1,0 +1,86 @@
+"""The page of what growing saves against the best fixed model for the same operations, made from its records."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from page import commands, missing, save
+from questions import conclusion
+from records import read
+from table import is_table
+
+from apollo_ds.experiments.compare.distances import distances
+from apollo_ds.experiments.compare.frontier import Frontier
+from apollo_ds.experiments.compare.frontier_figure import draw_frontier
+from apollo_ds.experiments.compare.frontier_page import frontier_remarks, frontier_table, points_table
+from apollo_ds.experiments.compare.groups import Group, group_runs
+from apollo_ds.experiments.compare.text import Table
+from apollo_ds.experiments.history import RunHistory
+
+_FIRST = "gpt2-muon"
+"""The grid whose figure and table stand at the top of the page."""
+_IN_FIGURE = 6
+"""Recipes that a figure has room for: those that end lowest beside the best fixed model."""
+_CAPTION = "Final held-out loss against operations: fixed models as lines, recipes as points"
+_COLUMNS = ("recipe", "seeds", "final held-out loss", "FLOPs", "best fixed model there", "distance in loss")
+_COLUMNS += ("seeds below", "operations saved")
+"""Of the table of distances: without times, since two runs at once, and whatever else ran, shared a machine."""
+
+
+def write(folder: Path) -> None:
+    """Write README.md: the question, what it came to, the first grid's figure and table, then all grids."""
+    short, *rest = conclusion(folder)
+    grids = [path for path in folder.glob("*.yaml") if is_table(path.with_suffix(""))]
+    lines = [(folder / "question.md").read_text().rstrip(), "", short, ""]
+    for number, path in enumerate(sorted(grids, key=lambda path: (path.stem != _FIRST, path.stem))):
+        runs = read(path.with_suffix(""))
+        frontier = Frontier.of([run for run in runs if _is_fixed(run)])
+        grown = _nearest_first([run for run in runs if not _is_fixed(run)], frontier)
+        results = _results(path, grown, frontier)
+        about = [f"## {path.stem}", "", _in_words(runs), "", *commands(path), *missing(path, runs)]
+        points = ["The fixed models, at each of their lengths:", "", *points_table(frontier).markdown()]
+        lines += [*about, *results, *points] if number else [*results, *rest, "", *about, *points]
+        lines += [
+            f"The grid is [{path.name}]({path.name}), its record [{path.stem}/runs.csv]({path.stem}/runs.csv).",
+            "",
+        ]
+    (folder / "README.md").write_text("\n".join(lines).rstrip() + "\n")
+
+
+def _is_fixed(run: RunHistory) -> bool:
+    return bool(run.recipe["method"]["name"] == "scratch")
+
+
+def _nearest_first(runs: Sequence[RunHistory], frontier: Frontier) -> list[Group]:
+    """Recipes named after their folders, those furthest below the frontier first, and those outside of it last."""
+    groups = [replace(group, name=_name(group.runs[0])) for group in group_runs(runs)]
+    far = {one.group.name: one.loss.mean if one.loss else float("inf") for one in distances(groups, frontier)}
+    return sorted(groups, key=lambda group: far[group.name])
+
+
+def _name(run: RunHistory) -> str:
+    """What its folder is called, without the steps and the seed."""
+    parts = run.folder.name.split(",")
+    return ",".join(part for part in parts if not part.startswith(("steps=", "seed=")))
+
+
+def _results(path: Path, groups: Sequence[Group], frontier: Frontier) -> list[str]:
+    save(draw_frontier(frontier, groups[:_IN_FIGURE]), path.with_suffix("") / "frontier.png")
+    table = frontier_table(groups, frontier)
+    columns = [table.headings.index(name) for name in _COLUMNS]
+    shown = Table(_COLUMNS, [[row[column] for column in columns] for row in table.rows])
+    remarks = [line for told in frontier_remarks(groups, frontier)[1:] for line in (told, "")]
+    return [f"![{_CAPTION}]({path.stem}/frontier.png)", "", *shown.markdown(), *remarks]
+
+
+def _in_words(runs: Sequence[RunHistory]) -> str:
+    recipe, shape = runs[0].recipe, runs[0].recipe["model"]
+    seconds = sum(run.final.cost.seconds for run in runs)
+    return (
+        f"{shape['family']} of {shape['hidden_size']} units, vocabulary {shape['vocab_size']:,}, trained by "
+        f"{recipe['optimizer']['name']} on `{recipe['data']}` in steps of {recipe['global_batch_size']} x "
+        f"{recipe['seq_len']} tokens. {len(runs)} runs, each on one CPU core; their times add up to "
+        f"{seconds / 3600:.1f} core-hours, steps that branches share counted in each. Held-out losses are of "
+        f"{recipe['eval_samples']:,} x {recipe['seq_len']} tokens, the same for all runs. ± is the standard deviation "
+        "over seeds."
+    )
