@@ -83,7 +83,8 @@ def distances(groups: Sequence[Group], frontier: Frontier, currency: Currency = 
     """How far the finished runs of each recipe are from the frontier.
 
     A run is compared with the frontier of its own seed, which takes out what a seed has in common, if for each seed of
-    the recipe that one has the model which is best at its cost; else all are compared with the frontier of the means.
+    the recipe that one has the model which is best at its cost, at the lengths between which the cost lies. Else all
+    are compared with the frontier of the means.
     """
     return [_of_recipe(group, frontier, currency) for group in groups]
 
@@ -92,8 +93,8 @@ def _of_recipe(group: Group, frontier: Frontier, currency: Currency) -> RecipeDi
     spent = [cost for run in group.finished if (cost := cost_with_source(run))]
     if not spent or len(spent) < len(group.finished) or not has_finite_loss(group):
         return RecipeDistance(group, currency, None, False, False, ())
-    best = frontier.best_at(getattr(mean_cost(spent), currency), currency)
-    is_dominated = best is not None and _is_dominated(getattr(mean_cost(spent), currency), frontier, currency)
+    mean = getattr(mean_cost(spent), currency)
+    best, is_dominated = frontier.best_at(mean, currency), _is_dominated(mean, frontier, currency)
     at = [(run, getattr(cost, currency)) for run, cost in zip(group.finished, spent, strict=True)]
     is_paired = all(_has_best(frontier, run.seed, cost, currency) for run, cost in at)
     found = [_of_run(run, cost, frontier.of_seed(run.seed) if is_paired else frontier, currency) for run, cost in at]
@@ -102,16 +103,19 @@ def _of_recipe(group: Group, frontier: Frontier, currency: Currency) -> RecipeDi
 
 
 def _is_dominated(cost: float, frontier: Frontier, currency: Currency) -> bool:
+    """Whether a fixed model came lower than the frontier at a cost, for less."""
     there = frontier.loss_at(cost, currency)
     points = (point for model in frontier.models for point in model.line(currency))
     return there is not None and any(spent < cost and loss < there for spent, loss in points)
 
 
 def _has_best(frontier: Frontier, seed: int, cost: float, currency: Currency) -> bool:
-    """Whether the runs of a seed have the model that is best at a cost."""
+    """Whether the runs of a seed have the model that is best at a cost, at the lengths between which the cost lies."""
     best = frontier.best_at(cost, currency)
-    own = (model for model in frontier.of_seed(seed).models if best and model.name == best.name)
-    return any(model.loss_at(cost, currency) is not None for model in own)
+    own = next((model for model in frontier.of_seed(seed).models if best and model.name == best.name), None)
+    if best is None or own is None or own.loss_at(cost, currency) is None:
+        return False
+    return best.lengths_around(cost, currency) <= {point.steps for point in own.points}
 
 
 def _of_run(run: RunHistory, cost: float, frontier: Frontier, currency: Currency) -> Distance | None:

@@ -84,6 +84,13 @@ class FixedModel:
                 return before + (after - before) * log(cost / low) / log(high / low)
         return None
 
+    def lengths_around(self, cost: float, currency: Currency) -> set[int]:
+        """The steps of the longest length that costs no more, and of the shortest that costs no less."""
+        at = {point.steps: getattr(point.cost, currency) for point in self.points}
+        shorter = [steps for steps, spent in at.items() if spent <= cost * (1 + NEAR)]
+        longer = [steps for steps, spent in at.items() if spent >= cost * (1 - NEAR)]
+        return {*sorted(shorter)[-1:], *sorted(longer)[:1]}
+
     def cost_of(self, loss: float, currency: Currency) -> float | None:
         """The least cost at which its line is at or below a loss; None if it never is."""
         line = self.line(currency)

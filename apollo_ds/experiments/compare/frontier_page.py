@@ -1,6 +1,7 @@
 """Recipes against the best fixed model, as tables and what a reader should know of them."""
 
 from collections.abc import Iterable, Sequence
+from math import inf
 
 from rich.console import Console
 
@@ -150,6 +151,11 @@ def frontier_remarks(groups: Sequence[Group], frontier: Frontier) -> list[str]:
         "of the recipe",
         (one.group.name for one in found if one.runs and not one.is_paired),
     )
+    of_time = zip(found, distances(groups, frontier, "seconds"), strict=True)
+    remarks += _named(
+        "The same over time alone",
+        (one.group.name for one, timed in of_time if one.is_paired and timed.runs and not timed.is_paired),
+    )
     remarks += _named(
         "A fixed model that cost less came lower than the best one there, so the distance in loss flatters; train that "
         "model for longer",
@@ -159,7 +165,15 @@ def frontier_remarks(groups: Sequence[Group], frontier: Frontier) -> list[str]:
         "With the cost of the model that it starts from",
         (group.name for group in groups if any(run.source for run in group.finished)),
     )
-    return remarks
+    return remarks + _named(
+        "Not below the unigram entropy of the text, which a guess without context comes to, so that nothing was "
+        "learned that could have cost less",
+        (one.group.name for one in found if one.runs and _has_learned_nothing(one.group)),
+    )
+
+
+def _has_learned_nothing(group: Group) -> bool:
+    return any(run.final.loss >= run.start.get("unigram_entropy", inf) for run in group.finished)
 
 
 def _named(what: str, names: Iterable[str]) -> list[str]:

@@ -162,7 +162,9 @@ def _remarks(comparison: Comparison) -> list[str]:
     """What a reader should know before the numbers."""
     groups, baseline = comparison.groups, comparison.baseline
     remarks = [f"Left out: {reason}." for reason in comparison.left_out]
-    if len(groups) > 1 and comparison.target is None and comparison.is_of_one_model:
+    if not comparison.is_of_one_model:
+        remarks.append("Recipes train models of different sizes, so they are compared with fixed models alone.")
+    elif len(groups) > 1 and comparison.target is None:
         ended = " and ".join(f"seed {run.seed}" for run in baseline.finished)
         why = f"{ended} did not all end with a finite loss" if ended else "no run of it has come to its end"
         remarks.append(f"There is no loss of the baseline, {baseline.name}, to reach: {why}.")

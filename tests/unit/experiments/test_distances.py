@@ -106,6 +106,16 @@ def test_a_seed_without_the_best_model_is_not_compared_with_a_worse_one(tmp_path
     assert found.best is not None and found.best.name == "3 layers"
 
 
+def test_a_seed_without_the_lengths_around_a_cost_is_not_compared_with_a_longer_chord(tmp_path: Path) -> None:
+    fixed = write_frontier(tmp_path, (1, 2))
+    between = [write_fixed(tmp_path / f"b{seed}", 25, 3.2, seed=seed) for seed in (1, 2)]
+    runs = [write_recipe(tmp_path / f"a{seed}", 20, 3.5, seed) for seed in (1, 2)]
+    assert not distance_of([*fixed, between[0]], *runs).is_paired
+    assert distance_of([*fixed, *between], *runs).is_paired
+    longer = [write_recipe(tmp_path / f"l{seed}", 25.2, 3.5, seed) for seed in (1, 2)]  # beside a length of both
+    assert distance_of([*fixed, *between], *longer).is_paired
+
+
 def test_each_seed_is_measured_at_its_own_cost(tmp_path: Path) -> None:
     runs = [write_recipe(tmp_path / f"a{cost}", cost, 3.5, seed) for seed, cost in ((1, 10), (2, 20))]
     found = distance_of(write_frontier(tmp_path), *runs)
@@ -147,6 +157,13 @@ def test_what_may_be_chance_is_said(tmp_path: Path) -> None:
     )
     (first, *_) = frontier_remarks(groups_of(write_recipe(tmp_path / "b", 20, 3.4)), fixed)
     assert first == "Of fewer than three seeds, so that a distance may be chance: apollo."
+
+
+@pytest.mark.parametrize(("entropy", "is_said"), [(3.5, True), (3.6, False)])
+def test_a_loss_that_a_guess_has_is_said_to_be_none(entropy: float, is_said: bool, tmp_path: Path) -> None:
+    groups = groups_of(write_recipe(tmp_path / "a", 20, 3.5, start={"unigram_entropy": entropy}))
+    remarks = frontier_remarks(groups, frontier_of(*write_frontier(tmp_path)))
+    assert any(remark.startswith("Not below the unigram entropy") for remark in remarks) == is_said
 
 
 def test_a_line_that_ends_too_early_is_said_to(tmp_path: Path) -> None:
@@ -198,6 +215,7 @@ def test_recipes_of_other_sizes_stand_side_by_side_against_a_frontier_alone(tmp_
     text = "\n".join(sections(comparison := Comparison.of(runs, frontier=fixed)))
     assert "## Against the best fixed model" in text
     assert "baseline" not in text
+    assert "Recipes train models of different sizes, so they are compared with fixed models alone." in text
     console = Console(record=True, file=StringIO())
     print_comparison(comparison, console)
     assert "Against the best fixed model:" in (printed := console.export_text())

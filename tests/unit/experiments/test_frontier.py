@@ -81,10 +81,14 @@ def test_models_are_told_apart_by_what_differs(tmp_path: Path) -> None:
 
 
 def test_of_one_length_by_two_ways_the_lower_counts(tmp_path: Path) -> None:
-    runs = [write_fixed(tmp_path / f"{fraction}", 10, 4 - fraction, decay_fraction=fraction) for fraction in (0.1, 0.5)]
-    frontier = frontier_of(*runs)
-    assert [len(model.points) for model in frontier.models] == [2]
-    assert frontier.loss_at(10 * TERA) == 3.5
+    runs = [
+        write_fixed(tmp_path / f"{fraction}", 10, 4 - fraction, decay_fraction=fraction, speed=fraction)
+        for fraction in (0.1, 0.5)
+    ]
+    (model,) = frontier_of(*runs).models
+    assert len(model.points) == 2
+    assert model.line("flops") == [(10 * TERA, 3.5)]
+    assert model.line("seconds") == [(20, 3.5)]
 
 
 def test_a_branch_of_a_trunk_that_never_decayed_is_a_length(tmp_path: Path) -> None:
