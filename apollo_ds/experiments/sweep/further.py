@@ -26,9 +26,7 @@ def further_cells(grid: Grid) -> list[Cell]:
 
 def _of_part(part: Part) -> list[Cell]:
     complete = {
-        cell.folder: combination
-        for cell, combination in zip(part.cells, part.combinations, strict=True)
-        if cell.is_complete
+        cell.folder: combination for combination in part.combinations if (cell := part.cell(combination)).is_complete
     }
     best = best_rates(group_runs([RunHistory.read(folder) for folder in complete]))
     chosen = [complete[group.runs[0].folder] for group in best]

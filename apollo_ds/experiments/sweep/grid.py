@@ -4,7 +4,7 @@ import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, product
-from math import lcm
+from math import ceil, lcm
 from pathlib import Path
 from typing import Any, Self
 
@@ -17,8 +17,8 @@ from apollo_ds.errors import UserError, shown
 from apollo_ds.experiments.sweep.cell import Cell, Trunk
 from apollo_ds.experiments.sweep.words import label, plain, word
 
-_KEYS = ("recipe", "set", "grid", "further_seeds", "out")
-_OF_EACH_PART = ("set", "grid", "further_seeds")
+_KEYS = ("recipe", "set", "grid", "further_seeds", "branches", "out")
+_OF_EACH_PART = ("set", "grid", "further_seeds", "branches")
 _NEEDED = ("learning_rate", "seed")
 """What must be among a grid's keys for further seeds at the best learning rate."""
 
@@ -31,18 +31,30 @@ class Part:
     combinations: tuple[Mapping[str, Any], ...]
     further_seeds: tuple[int, ...]
     out: Path
+    branches: tuple[int, ...]
+    """The steps at which a branch of each run ends."""
 
     @property
     def cells(self) -> list[Cell]:
-        """Its runs, the last key's values changing fastest."""
-        return [self.cell(combination) for combination in self.combinations]
+        """Its runs, the last key's values changing fastest, and behind all of them their branches."""
+        own = [self.cell(combination) for combination in self.combinations]
+        return own + [self._branch(combination, steps) for combination in self.combinations for steps in self.branches]
 
     def cell(self, combination: Mapping[str, Any]) -> Cell:
         """The run of some values of the grid's keys."""
-        name = ",".join(label(key, value) for key, value in combination.items())
+        return self._cell(combination, {})
+
+    def _branch(self, combination: Mapping[str, Any], steps: int) -> Cell:
+        """The run that goes on from that of some values where its own decay is to begin."""
+        decay = ceil(round(self.fixed["decay_fraction"] * steps, 6))
+        start = {"branch_from": f"{self.cell(combination).folder}@{steps - decay}"}
+        return self._cell({**combination, "steps": steps}, start)
+
+    def _cell(self, named: Mapping[str, Any], unnamed: Mapping[str, Any]) -> Cell:
+        name = ",".join(label(key, value) for key, value in named.items())
         folder = self.out / name
         # A dotted key reaches into what a shorter one sets.
-        settings = sorted({**self.fixed, **combination}.items(), key=lambda setting: setting[0].count("."))
+        settings = sorted({**self.fixed, **named, **unnamed}.items(), key=lambda setting: setting[0].count("."))
         words = [word(key, value) for key, value in settings]
         return Cell(name, folder, (*words, f"out={folder}"))
 
@@ -135,7 +147,9 @@ def _part(where: str, values: Mapping[str, Any], out: Path, inherited: Mapping[s
     columns = ([(key, plain(value)) for value in column] for key, column in grid.items())
     combinations = tuple(dict(combination) for combination in product(*columns))
     kept = {key: value for key, value in inherited.items() if key not in grid}
-    return Part({**kept, **fixed}, combinations, tuple(seeds), out)
+    branches = _typed(where, "branches", values.get("branches", []), list)
+    _check_branches(where, branches, {**kept, **fixed}, seeds)
+    return Part({**kept, **fixed}, combinations, tuple(seeds), out, tuple(branches))
 
 
 _EXPECTED: dict[Any, str] = {dict: "a mapping of the recipe's keys", list: "a list", str: "a path"}
@@ -176,6 +190,18 @@ def _check_further_seeds(where: str, seeds: Sequence[Any], grid: Mapping[str, An
     missing = [key for key in _NEEDED if key not in grid]
     if seeds and missing:
         raise UserError(f"{where}: further_seeds: run at the best learning rate; list {' and '.join(missing)} in grid")
+
+
+def _check_branches(where: str, branches: Sequence[Any], fixed: Mapping[str, Any], seeds: Sequence[int]) -> None:
+    if not branches:
+        return
+    if not all(type(steps) is int and steps > 0 for steps in branches):
+        raise UserError(f"{where}: branches: must be a list of the steps at which each ends, not {shown(branches)}")
+    part = fixed.get("decay_fraction")
+    if not isinstance(part, int | float) or not 0 < part < 1 or "steps" not in fixed:
+        raise UserError(f"{where}: branches: need steps and a decay_fraction between 0 and 1 in set")
+    if seeds:
+        raise UserError(f"{where}: branches: further_seeds have none; list the seeds in grid")
 
 
 def _check_kept(trunk: Trunk, recipes: Mapping[Path, Recipe]) -> None:

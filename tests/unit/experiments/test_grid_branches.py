@@ -109,3 +109,51 @@ def test_a_branch_awaits_its_checkpoint_and_not_the_end_of_its_run(tmp_path: Pat
     (trunk.folder / "checkpoints" / "step-8").rmdir()
     write_run(branch.folder, [(1.0, 6.0)])  # it has begun, and needs the other no more
     assert not found.is_awaited_by(branch)
+
+
+SHORTER: dict[str, Any] = {**LEVEL, "steps": 40, "keep_every": 2}
+
+
+def test_each_run_of_a_part_gets_branches_where_their_decays_begin(tmp_path: Path) -> None:
+    grid = Grid.read(write_grid(tmp_path, {"method": ["scratch"], "seed": [1, 2]}, set=SHORTER, branches=[10, 13, 30]))
+    assert [cell.name for cell in grid.cells] == [
+        "scratch,seed=1",
+        "scratch,seed=2",
+        *(f"scratch,seed={seed},steps={steps}" for seed in (1, 2) for steps in (10, 13, 30)),
+    ]
+    trunks = [grid.trunk(cell) for cell in grid.cells]
+    assert [trunk and (trunk.cell.name, trunk.step) for trunk in trunks[:5]] == [
+        None,
+        None,
+        ("scratch,seed=1", 8),
+        ("scratch,seed=1", 10),  # a decay of 2.6 steps begins in the third before the end
+        ("scratch,seed=1", 24),
+    ]
+    recipe = load_recipe(grid.recipe, grid.cells[4].unbranched_words)
+    assert (recipe.steps, recipe.decay_fraction) == (30, 0.2)
+
+
+@pytest.mark.parametrize(
+    ("keys", "told"),
+    [
+        ({"branches": 10}, "branches: must be a list, not 10"),
+        ({"branches": [0]}, "branches: must be a list of the steps at which each ends, not [0]"),
+        (
+            {"branches": [10], "set": {"steps": 20}},
+            "branches: need steps and a decay_fraction between 0 and 1 in set",
+        ),
+        (
+            {"branches": [10], "set": {"decay_fraction": 0.2}, "grid": {"steps": [20]}},
+            "branches: need steps and a decay_fraction between 0 and 1 in set",
+        ),
+        (
+            {"branches": [10], "grid": {"learning_rate": [0.1], "seed": [1]}, "further_seeds": [2]},
+            "branches: further_seeds have none; list the seeds in grid",
+        ),
+    ],
+)
+def test_branches_that_nobody_can_plan_are_refused(keys: dict[str, Any], told: str, tmp_path: Path) -> None:
+    path = write_grid(tmp_path, **{"grid": {"seed": [1]}, "set": SHORTER, **keys})
+    with pytest.raises(UserError) as caught:
+        Grid.parse(path)
+    assert str(caught.value) == f"{path}: {told}"
