@@ -45,9 +45,12 @@ class Part:
         return self._cell(combination, {})
 
     def _branch(self, combination: Mapping[str, Any], steps: int) -> Cell:
-        """The run that goes on from that of some values where its own decay is to begin."""
+        """The run that goes on from that of some values where its own decay is to begin, with as long a warm-up."""
         decay = ceil(round(self.fixed["decay_fraction"] * steps, 6))
-        start = {"branch_from": f"{self.cell(combination).folder}@{steps - decay}"}
+        start = {
+            "branch_from": f"{self.cell(combination).folder}@{steps - decay}",
+            "warmup_fraction": self.fixed["warmup_fraction"] * self.fixed["steps"] / steps,
+        }
         return self._cell({**combination, "steps": steps}, start)
 
     def _cell(self, named: Mapping[str, Any], unnamed: Mapping[str, Any]) -> Cell:
@@ -197,9 +200,11 @@ def _check_branches(where: str, branches: Sequence[Any], fixed: Mapping[str, Any
         return
     if not all(type(steps) is int and steps > 0 for steps in branches):
         raise UserError(f"{where}: branches: must be a list of the steps at which each ends, not {shown(branches)}")
-    part = fixed.get("decay_fraction")
-    if not isinstance(part, int | float) or not 0 < part < 1 or "steps" not in fixed:
-        raise UserError(f"{where}: branches: need steps and a decay_fraction between 0 and 1 in set")
+    parts = [fixed.get(key) for key in ("warmup_fraction", "decay_fraction")]
+    if not all(isinstance(part, int | float) and 0 < part < 1 for part in parts) or type(fixed.get("steps")) is not int:
+        raise UserError(
+            f"{where}: branches: need steps, and a warmup_fraction and a decay_fraction between 0 and 1, in set"
+        )
     if seeds:
         raise UserError(f"{where}: branches: further_seeds have none; list the seeds in grid")
 

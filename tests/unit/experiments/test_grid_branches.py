@@ -111,7 +111,7 @@ def test_a_branch_awaits_its_checkpoint_and_not_the_end_of_its_run(tmp_path: Pat
     assert not found.is_awaited_by(branch)
 
 
-SHORTER: dict[str, Any] = {**LEVEL, "steps": 40, "keep_every": 2}
+SHORTER: dict[str, Any] = {**LEVEL, "steps": 40, "keep_every": 2, "warmup_fraction": 0.1}
 
 
 def test_each_run_of_a_part_gets_branches_where_their_decays_begin(tmp_path: Path) -> None:
@@ -131,6 +131,10 @@ def test_each_run_of_a_part_gets_branches_where_their_decays_begin(tmp_path: Pat
     ]
     recipe = load_recipe(grid.recipe, grid.cells[4].unbranched_words)
     assert (recipe.steps, recipe.decay_fraction) == (30, 0.2)
+    assert round(recipe.warmup_fraction * recipe.steps, 9) == 4  # as many steps of warm-up as the run had
+
+
+_NEEDED = "branches: need steps, and a warmup_fraction and a decay_fraction between 0 and 1, in set"
 
 
 @pytest.mark.parametrize(
@@ -140,11 +144,11 @@ def test_each_run_of_a_part_gets_branches_where_their_decays_begin(tmp_path: Pat
         ({"branches": [0]}, "branches: must be a list of the steps at which each ends, not [0]"),
         (
             {"branches": [10], "set": {"steps": 20}},
-            "branches: need steps and a decay_fraction between 0 and 1 in set",
+            _NEEDED,
         ),
         (
             {"branches": [10], "set": {"decay_fraction": 0.2}, "grid": {"steps": [20]}},
-            "branches: need steps and a decay_fraction between 0 and 1 in set",
+            _NEEDED,
         ),
         (
             {"branches": [10], "grid": {"learning_rate": [0.1], "seed": [1]}, "further_seeds": [2]},
