@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # What growing saves, on GPUs:   bash benchmarks/evidence/gpu.sh MINUTES [GRID.yaml ...]
-# Trains for so many minutes, GPT-2's grid if none is named, a run on each GPU; the same command goes on from there. The
-# runs that are finished by then are recorded. It has not been run on a GPU yet.
+# Trains for so many minutes, GPT-2's grid if none is named, a run on each GPU; the same command goes on from there, from
+# the folder that the grid names as `out`, which must be kept. A minute before the end the runs are told to save. Those
+# that are finished by then are recorded. It has not been run on a GPU yet.
 # The text is prepared before, from books.parquet or a folder of books, 30 million tokens in 60 MB each:
 #   options="--source books.parquet --vocab-size 8192 --validation-fraction 0.03"
 #   apollo-prep build $options --tokenizer bpe --out data/books-bpe
@@ -9,14 +10,16 @@
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 if [ -x .venv/bin/python ]; then PATH="$PWD/.venv/bin:$PATH"; fi
-end=$(($(date +%s) + 60 * $1))
+end=$(($(date +%s) + 60 * $1 - 60))
+jobs=$(nvidia-smi -L 2> /dev/null | wc -l || true)
+[ "$jobs" -gt 0 ] || jobs=1
 shift
 [ "$#" -gt 0 ] || set -- benchmarks/evidence/recipe/gpt2-gpu.yaml
 for grid in "$@"; do
     left=$((end - $(date +%s)))
     status=0
     if [ "$left" -gt 0 ]; then
-        timeout "$left" apollo-ds sweep "$grid" --jobs "$(nvidia-smi -L | wc -l)" || status=$?
+        timeout "$left" apollo-ds sweep "$grid" --jobs "$jobs" || status=$?
     fi
     [ "$status" -le 1 ] || [ "$status" -eq 124 ] || exit "$status" # 1: a run failed, 124: the time is up
     python benchmarks/evidence/evidence.py record "$grid"
