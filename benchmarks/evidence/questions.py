@@ -28,7 +28,7 @@ $ python benchmarks/evidence/evidence.py pages                # every page and f
 $ python benchmarks/evidence/downstream.py --glue FOLDER      # fine-tune for the last question, and record it
 ```
 
-`make evidence` does the first three for the smallest size of the first two questions."""
+`make evidence` does the first three for the smallest size of two questions, `order` and `factors`."""
 
 
 def write_index(folder: Path) -> None:

@@ -36,7 +36,7 @@ def write(folder: Path) -> None:
         runs = read(path.with_suffix(""))
         frontier = Frontier.of([run for run in runs if _is_fixed(run)])
         grown = _nearest_first([run for run in runs if not _is_fixed(run)], frontier)
-        results = _results(path, grown, frontier)
+        results = _results(path, grown, frontier) if grown else []
         about = [f"## {path.stem}", "", _in_words(runs), "", *commands(path), *missing(path, runs)]
         points = ["The fixed models, at each of their lengths:", "", *points_table(frontier).markdown()]
         lines += [*about, *results, *points] if number else [*results, *rest, "", *about, *points]
@@ -59,9 +59,8 @@ def _nearest_first(runs: Sequence[RunHistory], frontier: Frontier) -> list[Group
 
 
 def _name(run: RunHistory) -> str:
-    """What its folder is called, without the steps and the seed."""
-    parts = run.folder.name.split(",")
-    return ",".join(part for part in parts if not part.startswith(("steps=", "seed=")))
+    """What its folder is called, without the seed."""
+    return ",".join(part for part in run.folder.name.split(",") if not part.startswith("seed="))
 
 
 def _results(path: Path, groups: Sequence[Group], frontier: Frontier) -> list[str]:
