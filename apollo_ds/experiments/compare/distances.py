@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import isfinite
 
-from apollo_ds.experiments.compare.frontier import Currency, FixedModel, Frontier
+from apollo_ds.experiments.compare.frontier import NEAR, Currency, FixedModel, Frontier
 from apollo_ds.experiments.compare.groups import Group, mean_cost
 from apollo_ds.experiments.compare.measures import Spread, saving
 from apollo_ds.experiments.history import Cost, RunHistory
@@ -20,6 +20,8 @@ class Saved:
     part: float
     is_bound: bool
     """Whether it is more than that, because no fixed model comes to the loss."""
+    is_flattered: bool = False
+    """Whether the best model there has no length that comes to just the loss, so that another's cost stands for it."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,8 @@ class RecipeDistance:
         known = [run.saved for run in self.runs if run.saved]
         if not known or len(known) < len(self.runs):
             return None
-        return Saved(Spread.of(saved.part for saved in known).mean, any(saved.is_bound for saved in known))
+        is_bound, is_flattered = any(one.is_bound for one in known), any(one.is_flattered for one in known)
+        return Saved(Spread.of(one.part for one in known).mean, is_bound, is_flattered)
 
 
 def cost_with_source(run: RunHistory) -> Cost | None:
@@ -94,19 +97,12 @@ def _of_recipe(group: Group, frontier: Frontier, currency: Currency) -> RecipeDi
     if not spent or len(spent) < len(group.finished) or not has_finite_loss(group):
         return RecipeDistance(group, currency, None, False, False, ())
     mean = getattr(mean_cost(spent), currency)
-    best, is_dominated = frontier.best_at(mean, currency), _is_dominated(mean, frontier, currency)
+    best, is_dominated = frontier.best_at(mean, currency), frontier.is_dominated_at(mean, currency)
     at = [(run, getattr(cost, currency)) for run, cost in zip(group.finished, spent, strict=True)]
     is_paired = all(_has_best(frontier, run.seed, cost, currency) for run, cost in at)
     found = [_of_run(run, cost, frontier.of_seed(run.seed) if is_paired else frontier, currency) for run, cost in at]
     known = tuple(distance for distance in found if distance)
     return RecipeDistance(group, currency, best, is_paired, is_dominated, known if len(known) == len(found) else ())
-
-
-def _is_dominated(cost: float, frontier: Frontier, currency: Currency) -> bool:
-    """Whether a fixed model came lower than the frontier at a cost, for less."""
-    there = frontier.loss_at(cost, currency)
-    points = (point for model in frontier.models for point in model.line(currency))
-    return there is not None and any(spent < cost and loss < there for spent, loss in points)
 
 
 def _has_best(frontier: Frontier, seed: int, cost: float, currency: Currency) -> bool:
@@ -126,8 +122,14 @@ def _of_run(run: RunHistory, cost: float, frontier: Frontier, currency: Currency
 
 
 def _saved(loss: float, cost: float, frontier: Frontier, currency: Currency) -> Saved | None:
-    if loss < frontier.lowest:
-        bound = saving(cost, frontier.spans(currency)[-1][1])
+    end = frontier.holds_to(cost, currency)
+    if end is not None and loss < frontier.lowest:
+        bound = saving(cost, end)
         return Saved(bound, is_bound=True) if bound > 0 else None
     of_frontier = frontier.cost_of(loss, currency)
-    return None if of_frontier is None else Saved(saving(cost, of_frontier), is_bound=False)
+    if of_frontier is None or end is None:
+        return None
+    there = frontier.loss_at(of_frontier, currency)
+    begins_too_late = there is not None and there < loss - _EQUAL
+    is_flattered = begins_too_late or of_frontier > end * (1 + NEAR)
+    return Saved(saving(cost, of_frontier), is_bound=False, is_flattered=is_flattered)

@@ -162,6 +162,27 @@ class Frontier:
         begins = self.loss_at(self.spans(currency)[0][0], currency)
         return min(costs) if begins is not None and loss <= begins else None
 
+    def is_dominated_at(self, cost: float, currency: Currency = "flops") -> bool:
+        """Whether a fixed model came lower than the frontier at a cost, for less, so that its line ends too early."""
+        there = self.loss_at(cost, currency)
+        points = (point for model in self.models for point in model.line(currency))
+        return there is not None and any(spent < cost and loss < there for spent, loss in points)
+
+    def holds_to(self, cost: float, currency: Currency = "flops") -> float | None:
+        """The cost to which the best models from a cost on were trained; None where no line comes to that one.
+
+        It is the end of the line that is lowest there, or of one that is lower at that end, and so on; the cost itself
+        where a better line has ended before. What worse models come to for more says nothing of the best ones.
+        """
+        best = self.best_at(cost, currency)
+        if best is None:
+            return None
+        if self.is_dominated_at(cost, currency):
+            return cost
+        while (other := self.best_at(_end(best, currency), currency)) and _end(other, currency) > _end(best, currency):
+            best = other
+        return _end(best, currency)
+
     def spans(self, currency: Currency = "flops") -> list[tuple[float, float]]:
         """The costs to which lines come: from the least to the most, with what lies between two of them left out."""
         found: list[tuple[float, float]] = []
@@ -177,6 +198,10 @@ def _with_seed(models: Iterable[FixedModel], seed: int) -> Iterable[FixedModel]:
         points = tuple(own for point in model.points if (own := point.of_seed(seed)))
         if points:
             yield replace(model, points=points)
+
+
+def _end(model: FixedModel, currency: Currency) -> float:
+    return model.span(currency)[1]
 
 
 def _place(point: FixedPoint) -> tuple[float, float]:

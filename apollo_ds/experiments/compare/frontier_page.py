@@ -1,6 +1,6 @@
 """Recipes against the best fixed model, as tables and what a reader should know of them."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from math import inf
 
 from rich.console import Console
@@ -29,8 +29,8 @@ _EXPLAINED = f"""\
 - distance in loss: a run's final held-out loss less the frontier's at the run's own cost. Below 0, the recipe is better
   than every fixed model.
 - operations saved: 1 - C_method / C_frontier, where C_frontier is the least cost at which the frontier comes to the
-  run's loss; "more than" where no fixed model comes to it, and the longest one's cost stands for it. Time saved is the
-  same over seconds; it says something only of runs that each had the same machine to themselves.
+  run's loss; "more than" where no fixed model comes to it, and the longest length of the best one there stands for it.
+  Time saved is the same over seconds; it says something only of runs that each had the same machine to themselves.
 - A run is compared with fixed models of its own seed where there are such, which takes out what a seed has in common.
 - ± is the standard deviation over seeds."""
 _IN_SHORT = (
@@ -146,20 +146,24 @@ def frontier_remarks(groups: Sequence[Group], frontier: Frontier) -> list[str]:
         "No further from the frontier than its seeds are from each other, so that nothing follows",
         (one.group.name for one in found if one.loss and abs(one.loss.mean) <= (one.loss.deviation or -1)),
     )
-    remarks += _named(
+    both = list(zip(found, distances(groups, frontier, "seconds"), strict=True))
+    remarks += _named_in_both(
         "Compared with the mean of the frontier's seeds, because its best model there was not trained with each seed "
         "of the recipe",
-        (one.group.name for one in found if one.runs and not one.is_paired),
+        both,
+        lambda one: not one.is_paired,
     )
-    of_time = zip(found, distances(groups, frontier, "seconds"), strict=True)
-    remarks += _named(
-        "The same over time alone",
-        (one.group.name for one, timed in of_time if one.is_paired and timed.runs and not timed.is_paired),
-    )
-    remarks += _named(
+    remarks += _named_in_both(
         "A fixed model that cost less came lower than the best one there, so the distance in loss flatters; train that "
         "model for longer",
-        (one.group.name for one in found if one.runs and one.is_dominated),
+        both,
+        lambda one: one.is_dominated,
+    )
+    remarks += _named_in_both(
+        "The best fixed model there has no length that comes to just the recipe's loss, so what is saved is against "
+        "another one and flatters; train it for longer, or for shorter if the distance is above 0",
+        both,
+        lambda one: bool(one.saved and one.saved.is_flattered),
     )
     remarks += _named(
         "With the cost of the model that it starts from",
@@ -170,6 +174,21 @@ def frontier_remarks(groups: Sequence[Group], frontier: Frontier) -> list[str]:
         "learned that could have cost less",
         (one.group.name for one in found if one.runs and _has_learned_nothing(one.group)),
     )
+
+
+def _named_in_both(
+    what: str, both: Sequence[tuple[RecipeDistance, RecipeDistance]], holds: Callable[[RecipeDistance], bool]
+) -> list[str]:
+    """The recipes of which it holds over FLOPs, then those of which it holds over time alone."""
+    of_flops = [bool(one.runs) and holds(one) for one, _ in both]
+    over_flops = [one.group.name for (one, _), told in zip(both, of_flops, strict=True) if told]
+    alone = [
+        timed.group.name
+        for (_, timed), told in zip(both, of_flops, strict=True)
+        if timed.runs and holds(timed) and not told
+    ]
+    over_time = "The same over time alone" if over_flops else f"Over time alone: {what[0].lower()}{what[1:]}"
+    return _named(what, over_flops) + _named(over_time, alone)
 
 
 def _has_learned_nothing(group: Group) -> bool:

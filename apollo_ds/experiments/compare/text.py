@@ -26,10 +26,16 @@ class Table:
         return [*("| " + " | ".join(cells) + " |" for cells in lines), ""]
 
     def for_console(self) -> RichTable:
-        """The same for a terminal."""
+        """The same for a terminal: where it is too wide, names go on in further lines, and numbers stay whole."""
         table = RichTable(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
         for number, heading in enumerate(self.headings):
-            table.add_column(heading, justify="right" if number else "left", no_wrap=not number)
+            longest = max((len(word) for row in self.rows for word in row[number].split()), default=0)
+            table.add_column(
+                heading,
+                justify="right" if number else "left",
+                overflow="fold",
+                min_width=max(longest, *map(len, heading.split())) if number else None,
+            )
         for row in self.rows:
             table.add_row(*(Text(cell) for cell in row))
         return table
