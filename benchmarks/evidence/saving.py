@@ -68,7 +68,7 @@ def _results(path: Path, groups: Sequence[Group], frontier: Frontier) -> list[st
     table = frontier_table(groups, frontier)
     columns = [table.headings.index(name) for name in _COLUMNS]
     shown = Table(_COLUMNS, [[row[column] for column in columns] for row in table.rows])
-    remarks = [line for told in frontier_remarks(groups, frontier)[1:] for line in (told, "")]
+    remarks = [line for told in frontier_remarks(groups, frontier) for line in (told, "")]
     return [f"![{_CAPTION}]({path.stem}/frontier.png)", "", *shown.markdown(), *remarks]
 
 

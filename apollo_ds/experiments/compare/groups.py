@@ -201,19 +201,22 @@ def differing_keys(recipes: Sequence[Flat]) -> list[str]:
 def _names(recipes: Sequence[Flat]) -> list[str]:
     """`apollo`, or `apollo,learning_rate=0.002` where the rate tells it from another apollo.
 
-    A key with whose other value a run may go on, such as `eval_every`, is told only where nothing else differs.
+    A key with whose other value a run may go on, such as `eval_every`, and a seventh digit are told only where nothing
+    else differs.
     """
-    names = [_name(recipe, recipes, left_out=Recipe.may_change()) for recipe in recipes]
+    names = [_name(recipe, recipes, in_full=False) for recipe in recipes]
     return [
-        _name(recipe, recipes, left_out=set()) if names.count(name) > 1 else name
+        _name(recipe, recipes, in_full=True) if names.count(name) > 1 else name
         for recipe, name in zip(recipes, names, strict=True)
     ]
 
 
-def _name(recipe: Flat, recipes: Sequence[Flat], left_out: set[str]) -> str:
+def _name(recipe: Flat, recipes: Sequence[Flat], in_full: bool) -> str:
     namesakes = [other for other in recipes if other["method.name"] == recipe["method.name"]]
+    left_out = set() if in_full else Recipe.may_change()
     keys = [key for key in differing_keys(namesakes) if key in recipe and key not in left_out]
-    return ",".join([recipe["method.name"], *(f"{key.removeprefix('method.')}={_shown(recipe[key])}" for key in keys)])
+    shown = str if in_full else _shown
+    return ",".join([recipe["method.name"], *(f"{key.removeprefix('method.')}={shown(recipe[key])}" for key in keys)])
 
 
 def _shown(value: Any) -> str:

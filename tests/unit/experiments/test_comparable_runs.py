@@ -17,7 +17,9 @@ from apollo_ds.__main__ import main
 from apollo_ds.config.run_folder import RunFolder
 from apollo_ds.errors import UserError
 from apollo_ds.experiments.compare.comparison import Comparison
+from apollo_ds.experiments.compare.groups import group_runs
 from apollo_ds.experiments.compare.page import write_page
+from apollo_ds.experiments.history import RunHistory
 from apollo_ds.experiments.style import save_figure
 
 
@@ -75,6 +77,20 @@ def test_recipes_of_one_method_are_told_apart_by_what_differs(tmp_path: Path) ->
     assert names[:2] == ["scratch,learning_rate=0.001", "scratch,learning_rate=0.002"]
     assert names[2:] == ["apollo,sampler=es", "apollo,sampler=us"]
     assert list(rows(text, "key")[0].values()) == ["`learning_rate`", "0.001", "0.002", "0.001", "0.001"]
+
+
+def test_two_recipes_never_have_one_name(tmp_path: Path) -> None:
+    rates = (0.001, 0.0010000001)
+    near = group_runs([RunHistory.read(write_run(tmp_path / f"{r}", SCRATCH, learning_rate=r)) for r in rates])
+    assert [group.name for group in near] == [f"scratch,learning_rate={rate}" for rate in rates]
+    evals = (1, 2)
+    alike = group_runs([RunHistory.read(write_run(tmp_path / f"e{n}", SCRATCH, eval_every=n)) for n in evals])
+    assert [group.name for group in alike] == ["scratch,eval_every=1", "scratch,eval_every=2"]
+    thirds = [write_run(tmp_path / f"w{n}", SCRATCH, warmup_fraction=n / 3, eval_every=n) for n in evals]
+    assert [group.name for group in group_runs([RunHistory.read(run) for run in thirds])] == [
+        "scratch,warmup_fraction=0.333333",
+        "scratch,warmup_fraction=0.666667",
+    ]
 
 
 @pytest.mark.parametrize("baseline", ["apollo", "a", "outside"])
