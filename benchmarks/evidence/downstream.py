@@ -23,7 +23,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 from page import save
 from questions import DOWNSTREAM, HERE, conclusion
-from records import read
+from records import read, split
 from table import Row, flat, is_table, nested, read_rows, write_rows
 
 from apollo_ds.experiments.compare.text import NOTHING, Table
@@ -165,7 +165,11 @@ def write(folder: Path) -> None:
         results = read_record(plan)
         if not all(_is_done(plan, results.get(job)) for job in product(plan.models, TASKS)):
             continue
-        scale, pretrained = plan.path.stem, _pretrained(plan)
+        scale, (pretrained, under_way) = plan.path.stem, split(_pretrained(plan))
+        if under_way:
+            of = f"{len(under_way)} of the {len(plan.models)} models of `{scale}`"
+            lines += [f"## {scale}", "", f"**Left out: pretraining of {of} was under way when it was recorded.**", ""]
+            continue
         save(_draw(plan, results), plan.record / "scores.png")
         lines += [f"## {scale}", "", f"{_in_words(plan, pretrained[0])} {_sizes(plan, results)}", ""]
         lines += ["```console", "$ python benchmarks/evidence/downstream.py --glue GLUE"]

@@ -1,6 +1,6 @@
 """What growing really saves: records of the runs behind each question, and the pages made from the records.
 
-    python benchmarks/evidence/evidence.py record GRID.yaml ...    finished runs become the record of their grid
+    python benchmarks/evidence/evidence.py record GRID.yaml ...    runs become the record of their grid
     python benchmarks/evidence/evidence.py pages                   every page and figure, from the records alone
 
 `apollo-ds sweep GRID.yaml` trains the runs, in the folder that the file names as `out`. README.md of this folder says
@@ -24,7 +24,7 @@ def main() -> None:
     """Do what the command line says."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    recording = commands.add_parser("record", help="turn finished runs into the record of their grid")
+    recording = commands.add_parser("record", help="turn runs into the record of their grid")
     recording.add_argument("grids", type=Path, nargs="+", metavar="GRID.yaml")
     recording.add_argument("--anew", action="store_true", help="forget the recorded runs that have no folder here")
     recording.set_defaults(command=_record)

@@ -10,7 +10,7 @@ from typing import Any
 from matplotlib.figure import Figure
 from PIL import Image
 from questions import conclusion
-from records import AFTER_GROWTH, read
+from records import AFTER_GROWTH, read, split
 from table import is_table
 
 from apollo_ds.errors import UserError
@@ -62,10 +62,13 @@ def by_recipe(runs: Sequence[RunHistory]) -> list[Group]:
 
 def _grid(path: Path) -> list[str]:
     name, record = path.stem, path.with_suffix("")
-    runs, left_out = _of_one_text(read(record))
+    finished, under_way = split(read(record))
+    if not finished:
+        return [f"## {name}", "", *commands(path), *missing(path, [], under_way)]
+    runs, left_out = _of_one_text(finished)
     groups = by_recipe(runs)
     lines = [f"## {name}", "", _in_words(runs, "GPU" if name.endswith("-gpu") else "CPU core"), ""]
-    lines += [*commands(path), *missing(path, runs)]
+    lines += [*commands(path), *missing(path, runs, under_way)]
     if left_out:
         lines += [f"**Left out, because their text or model was another: {', '.join(left_out)}.**", ""]
     of_paper = sorted((group for group in groups if rate(group) == PAPERS_RATE), key=end)
@@ -121,14 +124,18 @@ def _of_one_text(runs: Sequence[RunHistory]) -> tuple[list[RunHistory], list[str
     return kept, left_out
 
 
-def missing(path: Path, runs: Sequence[RunHistory]) -> list[str]:
-    """A line where the record has not all runs of a grid."""
+def missing(path: Path, runs: Sequence[RunHistory], under_way: Sequence[RunHistory]) -> list[str]:
+    """A line where some runs of a grid are not among those of its page, and one where some are under way."""
     expected = {cell.name for cell in Grid.parse(path).cells}
-    missing = expected - {run.folder.name for run in runs}
-    if not missing:
-        return []
-    told = f"Of the {len(expected)} runs of `{path.stem}` {len(missing)} are not here: they failed or were not made."
-    return [f"**{told}**", ""]
+    missing = expected - {run.folder.name for run in (*runs, *under_way)}
+    told = []
+    if under_way:
+        are = "is" if len(under_way) == 1 else "are"
+        told.append(f"{len(under_way)} of the runs of `{path.stem}` {are} under way, and counted nowhere here.")
+    if missing:
+        of = f"Of the {len(expected)} runs of `{path.stem}`"
+        told.append(f"{of} {len(missing)} are not here: they failed or were not made.")
+    return [line for sentence in told for line in (f"**{sentence}**", "")]
 
 
 def _in_words(runs: Sequence[RunHistory], device: str) -> str:

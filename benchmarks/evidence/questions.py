@@ -19,11 +19,12 @@ two CPU cores made them, but for `gpt2-books512-gpu`, of a GPU: what they show n
 A question is a folder with `question.md`, `conclusion.md` and grids. A grid is a file GRID.yaml, which
 `apollo-ds sweep` trains, and a folder GRID with its record: `runs.csv` (a line a run), `common.yaml` (what all runs
 have in common) and `curves.parquet` (a line an evaluation or growth). Pages and figures are made from the records
-alone; run folders are not kept.
+alone; run folders are not kept. A run that is under way has `finished` false in its record until it is recorded again.
+No page counts it.
 
 ```console
 $ apollo-ds sweep GRID.yaml --jobs 2                          # train what has not been trained; again to resume
-$ python benchmarks/evidence/evidence.py record GRID.yaml     # its finished runs become its record
+$ python benchmarks/evidence/evidence.py record GRID.yaml     # its runs become its record
 $ python benchmarks/evidence/evidence.py pages                # every page and figure from the records
 $ python benchmarks/evidence/downstream.py --glue FOLDER      # fine-tune for the last question, and record it
 ```

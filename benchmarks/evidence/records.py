@@ -7,7 +7,8 @@ Beside GRID.yaml, which says what was run, is a folder GRID with
     curves.parquet  a line an evaluation or growth: what had been spent by then, and the losses
 
 The recipe's keys stand as on a command line. What else config.yaml and the start of metrics.jsonl hold begins with
-`config.` and `start.`. A loss that was no finite number is `null`.
+`config.` and `start.`. A loss that was no finite number is `null`. A run that was under way when it was recorded has
+`finished` false, and what it had come to by then. A run without that key is finished.
 """
 
 from collections.abc import Sequence
@@ -20,14 +21,13 @@ import pandas as pd
 from table import Row, flat, is_table, nested, read_rows, write_rows
 
 from apollo_ds.config.recorded import with_defaults
-from apollo_ds.errors import UserError
 from apollo_ds.experiments.history import Event, NotYetEvaluated, RunHistory
 from apollo_ds.experiments.sweep.grid import Grid
 
 AFTER_GROWTH = 10
 """Steps over whose gradients a growth's mean is taken."""
 _FIRST = ("id", "seed", "commit", "diff", "loss", "flops", "seconds")
-_NO_OPTIONS = {*_FIRST} - {"seed"}
+_NO_OPTIONS = {*_FIRST, "finished"} - {"seed"}
 _PARTS = ("config.", "start.")
 _GIT = {"git_commit": "commit", "git_diff": "diff"}
 """What config.yaml has of the code, and the columns for it."""
@@ -49,35 +49,43 @@ _CURVES = {
 
 
 def record(path: Path, anew: bool) -> str:
-    """Add the finished runs of a grid to its record, in place of those of the same id that are there.
+    """Add the runs of a grid to its record, in place of those of the same id that are there.
+
+    A run that is under way does not replace a finished one.
 
     Args:
         path: the grid's file.
         anew: forget the runs of the record that have no folder.
     Returns:
-        What was done, in words.
+        What was done, in words; that there was nothing to record, if no run has a held-out loss yet.
     Raises:
-        UserError: the file is wrong, a run folder is damaged, or none is finished.
+        UserError: the file is wrong, or a run folder is damaged.
     """
     folders = sorted(path.parent for path in Grid.parse(path).out.glob("*/metrics.jsonl"))
-    found = {folder.name: run for folder in folders if (run := _finished(folder))}
+    found = {folder.name: run for folder in folders if (run := _evaluated(folder))}
     if not found:
-        raise UserError(f"{path}: none of its runs is finished; train them with `apollo-ds sweep {path}`")
+        return f"{path}: nothing to record; none of its runs has a held-out loss yet"
     record = path.with_suffix("")
-    before = read(record) if is_table(record) and not anew else []
-    runs = {run.folder.name: _as_of_today(run) for run in before} | found
+    before = {run.folder.name: _as_of_today(run) for run in read(record)} if is_table(record) and not anew else {}
+    kept = {name for name, run in found.items() if not run.finished and name in before and before[name].finished}
+    runs = before | {name: run for name, run in found.items() if name not in kept}
     write(record, [runs[name] for name in sorted(runs)])
-    left_out = len(folders) - len(found)
-    told = f"; {left_out} not finished and left out" if left_out else ""
-    return f"{record}: {len(runs)} runs, {len(found)} of them from their folders{told}"
+    return f"{record}: {_in_words(list(runs.values()), len(found) - len(kept), len(folders) - len(found))}"
 
 
-def _finished(folder: Path) -> RunHistory | None:
+def _evaluated(folder: Path) -> RunHistory | None:
     try:
-        run = of_folder(folder)
+        return of_folder(folder)
     except NotYetEvaluated:
         return None
-    return run if run.finished else None
+
+
+def _in_words(runs: Sequence[RunHistory], from_folders: int, without_loss: int) -> str:
+    under_way = sum(not run.finished for run in runs)
+    parts = [f"{len(runs)} runs, {from_folders} of them from their folders"]
+    parts += [f"{under_way} under way"] if under_way else []
+    parts += [f"{without_loss} without a held-out loss yet and left out"] if without_loss else []
+    return "; ".join(parts)
 
 
 def of_folder(folder: Path) -> RunHistory:
@@ -103,7 +111,7 @@ def _as_of_today(run: RunHistory) -> RunHistory:
 
 
 def write(folder: Path, runs: Sequence[RunHistory]) -> None:
-    """Write a record of finished runs."""
+    """Write a record of runs that have been evaluated."""
     write_rows(folder, [_row(run) for run in runs], _FIRST)
     lines = [{"run": run.folder.name, **line} for run in runs for line in _curve(run)]
     curves = pd.DataFrame(lines, columns=list(_CURVES)).astype(_CURVES)
@@ -116,7 +124,10 @@ def _row(run: RunHistory) -> Row:
     start = {key: value for key, value in run.start.items() if key not in ("event", "step")}
     recipe = {key: value for key, value in run.recipe.items() if key != "out"}
     last = {key: run.evals[-1][key] for key in ("loss", "flops", "seconds")}
-    return {"id": run.folder.name, **git, **last, **flat(recipe), **flat(config, "config."), **flat(start, "start.")}
+    # Records without runs under way have no such column, as those that were written before it was there.
+    state = {} if run.finished else {"finished": False}
+    parts = {**flat(recipe), **flat(config, "config."), **flat(start, "start.")}
+    return {"id": run.folder.name, **git, **last, **state, **parts}
 
 
 def _curve(run: RunHistory) -> list[Row]:
@@ -126,12 +137,17 @@ def _curve(run: RunHistory) -> list[Row]:
 
 
 def read(folder: Path) -> list[RunHistory]:
-    """The runs of a record; of their steps only those at which they were evaluated or grew."""
+    """The runs of a record, also those under way; of their steps only those at which they were evaluated or grew."""
     curves: dict[str, list[Event]] = {}
     for line in pd.read_parquet(folder / "curves.parquet").to_dict("records"):
         event = {str(key): None if pd.isna(value) else value for key, value in line.items()}
         curves.setdefault(event["run"], []).append(event)
     return [_history(row, curves[row["id"]]) for row in read_rows(folder)]
+
+
+def split(runs: Sequence[RunHistory]) -> tuple[list[RunHistory], list[RunHistory]]:
+    """The finished runs, whose last losses are final ones, and those that were under way."""
+    return [run for run in runs if run.finished], [run for run in runs if not run.finished]
 
 
 def _history(row: Row, events: list[Event]) -> RunHistory:
@@ -145,7 +161,7 @@ def _history(row: Row, events: list[Event]) -> RunHistory:
         growths=[event for event in events if event["event"] == "growth"],
         rollbacks=[],
         start=_part("start", row),
-        finished=True,
+        finished=row.get("finished", True),
     )
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from page import commands, missing, save
 from questions import conclusion
-from records import read
+from records import read, split
 from table import is_table
 
 from apollo_ds.experiments.compare.distances import distances
@@ -33,18 +33,27 @@ def write(folder: Path) -> None:
     grids = [path for path in folder.glob("*.yaml") if is_table(path.with_suffix(""))]
     lines = [(folder / "question.md").read_text().rstrip(), "", short, ""]
     for number, path in enumerate(sorted(grids, key=lambda path: (path.stem != _FIRST, path.stem))):
-        runs = read(path.with_suffix(""))
-        frontier = Frontier.of([run for run in runs if _is_fixed(run)])
-        grown = _nearest_first([run for run in runs if not _is_fixed(run)], frontier)
-        results = _results(path, grown, frontier) if grown else []
-        about = [f"## {path.stem}", "", _in_words(runs), "", *commands(path), *missing(path, runs)]
-        points = ["The fixed models, at each of their lengths:", "", *points_table(frontier).markdown()]
+        runs, under_way = split(read(path.with_suffix("")))
+        told = [_in_words(path, runs), ""] if runs else []
+        about = [f"## {path.stem}", "", *told, *commands(path), *missing(path, runs, under_way)]
+        results, points = _compared(path, runs)
         lines += [*about, *results, *points] if number else [*results, *rest, "", *about, *points]
         lines += [
             f"The grid is [{path.name}]({path.name}), its record [{path.stem}/runs.csv]({path.stem}/runs.csv).",
             "",
         ]
     (folder / "README.md").write_text("\n".join(lines).rstrip() + "\n")
+
+
+def _compared(path: Path, runs: Sequence[RunHistory]) -> tuple[list[str], list[str]]:
+    """What growing came to, and what fixed models came to, of finished runs."""
+    fixed = [run for run in runs if _is_fixed(run)]
+    if not fixed:
+        return [], ["No finished fixed model is there yet to compare with.", ""]
+    frontier = Frontier.of(fixed)
+    grown = _nearest_first([run for run in runs if not _is_fixed(run)], frontier)
+    points = ["The fixed models, at each of their lengths:", "", *points_table(frontier).markdown()]
+    return _results(path, grown, frontier) if grown else [], points
 
 
 def _is_fixed(run: RunHistory) -> bool:
@@ -72,14 +81,16 @@ def _results(path: Path, groups: Sequence[Group], frontier: Frontier) -> list[st
     return [f"![{_CAPTION}]({path.stem}/frontier.png)", "", *shown.markdown(), *remarks]
 
 
-def _in_words(runs: Sequence[RunHistory]) -> str:
+def _in_words(path: Path, runs: Sequence[RunHistory]) -> str:
     recipe, shape = runs[0].recipe, runs[0].recipe["model"]
+    device, hours = ("GPU", "GPU-hours") if path.stem.endswith("-gpu") else ("CPU core", "core-hours")
+    optimizers = " or ".join(dict.fromkeys(run.recipe["optimizer"]["name"] for run in runs))
     seconds = sum(run.final.cost.seconds for run in runs)
     return (
         f"{shape['family']} of {shape['hidden_size']} units, vocabulary {shape['vocab_size']:,}, trained by "
-        f"{recipe['optimizer']['name']} on `{recipe['data']}` in steps of {recipe['global_batch_size']} x "
-        f"{recipe['seq_len']} tokens. {len(runs)} runs, each on one CPU core; their times add up to "
-        f"{seconds / 3600:.1f} core-hours, steps that branches share counted in each. Held-out losses are of "
+        f"{optimizers} on `{recipe['data']}` in steps of {recipe['global_batch_size']} x "
+        f"{recipe['seq_len']} tokens. {len(runs)} runs, each on one {device}; their times add up to "
+        f"{seconds / 3600:.1f} {hours}, steps that branches share counted in each. Held-out losses are of "
         f"{recipe['eval_samples']:,} x {recipe['seq_len']} tokens, the same for all runs. ± is the standard deviation "
         "over seeds."
     )
