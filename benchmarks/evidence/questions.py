@@ -23,6 +23,7 @@ alone; run folders are not kept. A run that is under way has `finished` false in
 No page counts it.
 
 ```console
+$ python benchmarks/evidence/cost.py GRID.yaml                # what its runs will cost; trains nothing
 $ apollo-ds sweep GRID.yaml --jobs 2                          # train what has not been trained; again to resume
 $ python benchmarks/evidence/evidence.py record GRID.yaml     # its runs become its record
 $ python benchmarks/evidence/evidence.py pages                # every page and figure from the records

@@ -112,7 +112,8 @@ def _as_of_today(run: RunHistory) -> RunHistory:
 
 def write(folder: Path, runs: Sequence[RunHistory]) -> None:
     """Write a record of runs that have been evaluated."""
-    write_rows(folder, [_row(run) for run in runs], _FIRST)
+    first = _FIRST if all(run.finished for run in runs) else (*_FIRST, "finished")
+    write_rows(folder, [_row(run) for run in runs], first)
     lines = [{"run": run.folder.name, **line} for run in runs for line in _curve(run)]
     curves = pd.DataFrame(lines, columns=list(_CURVES)).astype(_CURVES)
     curves.to_parquet(folder / "curves.parquet", index=False, compression="zstd")

@@ -102,6 +102,7 @@ def test_a_grid_with_nothing_but_runs_under_way_has_no_results(of: ModuleType, g
         for path in (grid.parent.parent / "runs" / name).iterdir():
             path.unlink()
     record(grid, anew=False)
+    assert (grid.with_suffix("") / "runs.csv").read_text().startswith("id,seed,commit,diff,loss,flops,seconds,finished")
     of.write(grid.parent)
     written = (grid.parent / "README.md").read_text()
     assert "1 of the runs of `gpt2-muon` is under way" in written
