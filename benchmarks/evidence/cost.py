@@ -81,7 +81,7 @@ def cost_table(runs: Iterable[RunCost], flops_per_second: float) -> Table:
 
 
 def _spent(flops: float, flops_per_second: float) -> tuple[str, str]:
-    return f"{flops:.3g}", f"{flops / flops_per_second / 3600:,.2f}"
+    return f"{flops:.2e}", f"{flops / flops_per_second / 3600:,.2f}"
 
 
 def main() -> None:

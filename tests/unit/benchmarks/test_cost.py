@@ -68,7 +68,7 @@ def test_the_whole_grid_counts_shared_steps_once(grid: Path) -> None:
     deep, shallow = step_flops(4), step_flops(2)
     whole = 110 * deep + 110 * shallow + 25 * shallow + 75 * deep
     table = cost_table(costs(grid), whole / 3600)
-    assert table.rows[-1] == ["the whole grid, shared steps once", "", "", f"{whole:.3g}", "1.00"]
+    assert table.rows[-1] == ["the whole grid, shared steps once", "", "", f"{whole:.2e}", "1.00"]
     parameters = costs(grid)[0].parameters
     assert table.rows[0][1:3] == [f"{parameters:,}", f"{100 * 512 / parameters:.1f}"]
     assert table.rows[0][4] == f"{100 * deep / whole:.2f}"
