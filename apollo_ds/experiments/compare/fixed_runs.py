@@ -40,6 +40,7 @@ def _of_its_model(run: RunHistory) -> str | None:
     method = run.recipe["method"].get("name", "a combination")
     if method != "scratch":
         return f"a frontier is of fixed models, and its method is {method}; name it as a RUN, or train with scratch"
+    # A run that is read from a record of evidence has no depths.
     if run.growths or len({(step.get("unique_layers"), step.get("depth")) for step in run.steps}) > 1:
         return "the run that it goes on from did not run all layers in each step; branch off a run of scratch"
     if "source" in run.start:

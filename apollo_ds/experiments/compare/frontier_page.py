@@ -52,6 +52,8 @@ _HEADINGS = (
 )
 _FEW_SEEDS = 3
 _FEW_SECONDS = 100
+_MANY = 4
+"""So many recipes are not named one by one where something holds for all."""
 
 
 def frontier_table(groups: Sequence[Group], frontier: Frontier) -> Table:
@@ -141,10 +143,12 @@ def frontier_remarks(groups: Sequence[Group], frontier: Frontier) -> list[str]:
     remarks = _named(
         "Of fewer than three seeds, so that a distance may be chance",
         (one.group.name for one in found if one.runs and len(one.runs) < _FEW_SEEDS),
+        len(groups),
     )
     remarks += _named(
         "No further from the frontier than its seeds are from each other, so that nothing follows",
         (one.group.name for one in found if one.loss and abs(one.loss.mean) <= (one.loss.deviation or -1)),
+        len(groups),
     )
     both = list(zip(found, distances(groups, frontier, "seconds"), strict=True))
     remarks += _named_in_both(
@@ -168,11 +172,13 @@ def frontier_remarks(groups: Sequence[Group], frontier: Frontier) -> list[str]:
     remarks += _named(
         "With the cost of the model that it starts from",
         (group.name for group in groups if any(run.source for run in group.finished)),
+        len(groups),
     )
     return remarks + _named(
         "Not below the unigram entropy of the text, which a guess without context comes to, so that nothing was "
         "learned that could have cost less",
         (one.group.name for one in found if one.runs and _has_learned_nothing(one.group)),
+        len(groups),
     )
 
 
@@ -188,16 +194,18 @@ def _named_in_both(
         if timed.runs and holds(timed) and not told
     ]
     over_time = "The same over time alone" if over_flops else f"Over time alone: {what[0].lower()}{what[1:]}"
-    return _named(what, over_flops) + _named(over_time, alone)
+    return _named(what, over_flops, len(both)) + _named(over_time, alone, len(both))
 
 
 def _has_learned_nothing(group: Group) -> bool:
     return any(run.final.loss >= run.start.get("unigram_entropy", inf) for run in group.finished)
 
 
-def _named(what: str, names: Iterable[str]) -> list[str]:
-    told = " and ".join(names)
-    return [f"{what}: {told}."] if told else []
+def _named(what: str, names: Iterable[str], of: int) -> list[str]:
+    """A sentence with the names of recipes, or that it is all of so many, where that says it sooner."""
+    told = list(names)
+    whom = f"all {of}" if len(told) == of >= _MANY else " and ".join(told)
+    return [f"{what}: {whom}."] if told else []
 
 
 def print_frontier(groups: Sequence[Group], frontier: Frontier, console: Console) -> None:

@@ -3,6 +3,7 @@
 import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import chain, product
 from math import ceil, lcm
 from pathlib import Path
@@ -119,7 +120,7 @@ class Grid:
         _check_folders(path, grid.cells)
         return grid
 
-    @property
+    @cached_property
     def cells(self) -> list[Cell]:
         """The runs of all parts, without those whose learning rate follows from the others."""
         return [cell for part in self.parts for cell in part.cells]

@@ -75,3 +75,14 @@ def test_a_saving_against_another_model_than_the_best_is_named(
     found, is_named = distance_of(tmp_path, frontier(tmp_path, *lengths), cost, loss)
     assert found.saved and not found.saved.is_bound
     assert is_named is flatters
+
+
+def test_what_holds_for_all_of_many_recipes_names_none_of_them(tmp_path: Path) -> None:
+    fixed = frontier(tmp_path, *CROSSING)
+    runs = [
+        write_run(tmp_path / f"g{n}", [(8.0, 9.0), (16.0, 3.6)], "apollo", learning_rate=n / 1000) for n in range(4)
+    ]
+    few = "Of fewer than three seeds, so that a distance may be chance: "
+    assert frontier_remarks(groups_of(*runs), fixed)[0] == f"{few}all 4."
+    names = [group.name for group in groups_of(*runs[:3])]
+    assert frontier_remarks(groups_of(*runs[:3]), fixed)[0] == few + " and ".join(names) + "."
