@@ -55,6 +55,11 @@ def save(figure: Figure, path: Path) -> None:
     palette.save(path, optimize=True)
 
 
+def reached_by(groups: Sequence[Group]) -> list[str]:
+    """What came to the final loss of scratch, the lowest of the usual length, and at what cost."""
+    return _to_scratch(_compared(groups))
+
+
 def by_recipe(runs: Sequence[RunHistory]) -> list[Group]:
     """The runs without regard to seeds; a group is called what its runs' folders are, without rate and seed."""
     return [replace(group, name=group.runs[0].folder.name.split(",learning_rate=")[0]) for group in group_runs(runs)]
@@ -74,7 +79,7 @@ def _grid(path: Path) -> list[str]:
     of_paper = sorted((group for group in groups if rate(group) == PAPERS_RATE), key=end)
     if any(_is_scratch(group) for group in of_paper):
         lines += [f"### At the paper's rate: {PAPERS_RATE:g} for all", "", *_results(of_paper).markdown()]
-        lines += _to_scratch(_compared(of_paper))
+        lines += reached_by(of_paper)
     searched = [group for group in groups if rate(group) != PAPERS_RATE]
     if not any(_is_scratch(group) for group in searched):
         return [*lines, "No run from scratch is there yet to compare with.", ""]

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from page import commands, missing, save
+from page import commands, missing, reached_by, save
 from questions import conclusion
 from records import read, split
 from table import is_table
@@ -37,6 +37,7 @@ def write(folder: Path) -> None:
         told = [_in_words(path, runs), ""] if runs else []
         about = [f"## {path.stem}", "", *told, *commands(path), *missing(path, runs, under_way)]
         results, points = _compared(path, runs)
+        results += _as_papers_measure(runs)
         lines += [*about, *results, *points] if number else [*results, *rest, "", *about, *points]
         lines += [
             f"The grid is [{path.name}]({path.name}), its record [{path.stem}/runs.csv]({path.stem}/runs.csv).",
@@ -79,6 +80,25 @@ def _results(path: Path, groups: Sequence[Group], frontier: Frontier) -> list[st
     shown = Table(_COLUMNS, [[row[column] for column in columns] for row in table.rows])
     remarks = [line for told in frontier_remarks(groups, frontier) for line in (told, "")]
     return [f"![{_CAPTION}]({path.stem}/frontier.png)", "", *shown.markdown(), *remarks]
+
+
+def _as_papers_measure(runs: Sequence[RunHistory]) -> list[str]:
+    """What came to scratch's final loss, and at what cost, of the runs under a cosine at each learning rate.
+
+    Only there: under a level rate a curve is no line of final losses, so that scratch's own says nothing.
+    """
+    under_cosine = [run for run in runs if run.recipe["lr_schedule"] == "cosine"]
+    deepest = max((run.recipe["model"]["num_layers"] for run in under_cosine), default=0)
+    of_all_layers = [run for run in under_cosine if run.recipe["model"]["num_layers"] == deepest]
+    lines: list[str] = []
+    for one in dict.fromkeys(run.recipe["learning_rate"] for run in of_all_layers):
+        at_rate = [run for run in of_all_layers if run.recipe["learning_rate"] == one]
+        if not all(any(_is_fixed(run) is kind for run in at_rate) for kind in (True, False)):
+            continue
+        groups = [replace(group, name=_name(group.runs[0])) for group in group_runs(at_rate)]
+        lines += [f"As papers measure, beside scratch alone, at a learning rate of {one:g}:", ""]
+        lines += reached_by(groups)
+    return lines
 
 
 def _in_words(path: Path, runs: Sequence[RunHistory]) -> str:

@@ -84,5 +84,5 @@ def test_the_wheel_works_from_an_empty_folder(wheel: Path, tmp_path: Path) -> No
     assert says("-c", program).strip() == str(target / "apollo_ds" / "packaged" / "launch" / "recipes" / "demo.yaml")
     command = ("-m", "apollo_ds")
     assert says(*command, "--version") == f"apollo-ds {wheel.name.split('-')[1]}\n"
-    assert says(*command, "plan").startswith("sprout  gpt2 12x128")
+    assert says(*command, "plan").startswith("early_doubling  gpt2 12x128")
     assert "250,000 steps" in says(*command, "plan", "bert-base", "deepspeed=ds_configs/zero3.json")

@@ -215,6 +215,31 @@ def test_sprout_is_a_late_jump_of_two_layers_that_are_not_shared_to_silent_ones(
     assert METHODS["sprout"](name="sprout").lr_schedule == "wsd"
 
 
+def test_early_doubling_is_apollo_s_stages_without_its_shared_layers_and_sooner() -> None:
+    doubling = stages("early_doubling", 12)
+    assert layers_and_steps(doubling) == {3: 320, 6: 480, 12: 3200}
+    same = stages("apollo", 12, layers=[3, 6, 12], grow_at=[0.08, 0.2], sampler="none")
+    for stage, other in zip(doubling, same, strict=True):
+        assert list(stage.depths()) == list(other.depths()) == [(stage.unique_layers, 1.0)]
+        assert stage == replace(other, method="early_doubling", depth_distribution=stage.depth_distribution)
+    assert METHODS["early_doubling"](name="early_doubling").lr_schedule == "wsd"
+
+
+@pytest.mark.parametrize(
+    ("layers", "options", "expected"),
+    [
+        (24, {"grow_at": (0.1, 0.2, 0.5)}, {3: 400, 6: 400, 12: 1200, 24: 2000}),
+        (10, {}, {2: 320, 5: 480, 10: 3200}),
+        (7, {}, {1: 800, 7: 3200}),
+        (12, {"grow_at": (0.1,)}, {6: 400, 12: 3600}),
+    ],
+)
+def test_early_doubling_has_the_counts_that_the_depth_allows(
+    layers: int, options: dict[str, Any], expected: dict[int, int]
+) -> None:
+    assert layers_and_steps(stages("early_doubling", layers, **options)) == expected
+
+
 def test_fewer_stages_keep_the_last_of_the_published_fractions() -> None:
     assert layers_and_steps(stages("apollo", 12, layers=[3, 6, 12])) == {3: 400, 6: 600, 12: 3000}
     assert layers_and_steps(stages("apollo", 12, layers=[6, 12])) == {6: 1000, 12: 3000}

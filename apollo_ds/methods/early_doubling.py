@@ -1,0 +1,51 @@
+"""Early doubling: a quarter of the layers, then half, then all, each layer copied beside itself while it is young.
+
+This project's own recipe, of known parts: copies that write at once (progressive stacking, Gong et al., ICML 2019), and
+few tokens before the growth, since later ones bring the less the longer the small model was trained (arXiv 2510.06548).
+"""
+
+from typing import Literal
+
+from pydantic import Field
+
+from apollo_ds.errors import UserError
+from apollo_ds.methods._base import GrowingMethod, Run, check_fractions, split_steps
+from apollo_ds.methods._layer_counts import counts_near, named_layers
+from apollo_ds.schedule.learning_rate import Policy
+from apollo_ds.schedule.stage import Stage
+
+
+class EarlyDoubling(GrowingMethod):
+    """A quarter of the layers for 8% of the steps, half of them until 20%, then all, under a level learning rate."""
+
+    name: Literal["early_doubling"] = "early_doubling"
+    grow_at: tuple[float, ...] = Field(default=(0.08, 0.2), min_length=1)
+    """Fractions of the run at which the layers double; the last brings all of them. Where the model's number of layers
+    has fewer divisors, as 7 has, the default leaves the first ones away."""
+
+    @property
+    def lr_schedule(self) -> Policy:
+        """Warm-up, stable, decay."""
+        return "wsd"
+
+    def check_fits(self, run: Run) -> None:
+        """See `Method`."""
+        growths = len(self._counts(run)) - 1
+        if self.sets("grow_at") and growths < len(self.grow_at):
+            raise UserError(
+                f"method.grow_at: {named_layers(run.shape)} can be doubled {growths} times at most; use no "
+                "more fractions, or a number of layers that can be halved more often"
+            )
+
+    def own_stages(self, run: Run) -> list[Stage]:
+        """One stage for each layer count."""
+        check_fractions("method.grow_at", self.grow_at)
+        counts = self._counts(run)
+        grow_at = self.grow_at[len(self.grow_at) + 1 - len(counts) :]
+        return [
+            self.stage(run, steps, layers, growth=self.growth_rule(run))
+            for layers, steps in zip(counts, split_steps(run.steps, grow_at), strict=True)
+        ]
+
+    def _counts(self, run: Run) -> list[int]:
+        return counts_near(run.shape, [0.5**halvings for halvings in range(len(self.grow_at), 0, -1)])
