@@ -16,10 +16,10 @@ from apollo_ds.schedule.stage import Stage
 
 
 class EarlyDoubling(GrowingMethod):
-    """A quarter of the layers for 8% of the steps, half of them until 20%, then all, under a level learning rate."""
+    """A quarter of the layers for 5% of the steps, half of them until 12%, then all, under a level learning rate."""
 
     name: Literal["early_doubling"] = "early_doubling"
-    grow_at: tuple[float, ...] = Field(default=(0.08, 0.2), min_length=1)
+    grow_at: tuple[float, ...] = Field(default=(0.05, 0.12), min_length=1)
     """Fractions of the run at which the layers double; the last brings all of them. Where the model's number of layers
     has fewer divisors, as 7 has, the default leaves the first ones away."""
 

@@ -26,6 +26,9 @@ _COLUMNS = ("recipe", "seeds", "final held-out loss", "FLOPs", "best fixed model
 _COLUMNS += ("seeds below", "operations saved")
 """Of the table of distances: without times, since two runs at once, and whatever else ran, shared a machine."""
 
+_WATCHED = ("eval_every", "save_every", "keep_every", "log_every")
+"""How often a run was evaluated and saved: nothing of what it came to, so that seeds may differ in it."""
+
 
 def write(folder: Path) -> None:
     """Write README.md: the question, what it came to, the first grid's figure and table, then all grids."""
@@ -33,7 +36,7 @@ def write(folder: Path) -> None:
     grids = [path for path in folder.glob("*.yaml") if is_table(path.with_suffix(""))]
     lines = [(folder / "question.md").read_text().rstrip(), "", short, ""]
     for number, path in enumerate(sorted(grids, key=lambda path: (path.stem != _FIRST, path.stem))):
-        runs, under_way = split(read(path.with_suffix("")))
+        runs, under_way = split([_as_trained(run) for run in read(path.with_suffix(""))])
         told = [_in_words(path, runs), ""] if runs else []
         about = [f"## {path.stem}", "", *told, *commands(path), *missing(path, runs, under_way)]
         results, points = _compared(path, runs)
@@ -55,6 +58,11 @@ def _compared(path: Path, runs: Sequence[RunHistory]) -> tuple[list[str], list[s
     grown = _nearest_first([run for run in runs if not _is_fixed(run)], frontier)
     points = ["The fixed models, at each of their lengths:", "", *points_table(frontier).markdown()]
     return _results(path, grown, frontier) if grown else [], points
+
+
+def _as_trained(run: RunHistory) -> RunHistory:
+    recipe = {key: value for key, value in run.recipe.items() if key not in _WATCHED}
+    return replace(run, config={**run.config, "recipe": recipe})
 
 
 def _is_fixed(run: RunHistory) -> bool:

@@ -217,8 +217,8 @@ def test_sprout_is_a_late_jump_of_two_layers_that_are_not_shared_to_silent_ones(
 
 def test_early_doubling_is_apollo_s_stages_without_its_shared_layers_and_sooner() -> None:
     doubling = stages("early_doubling", 12)
-    assert layers_and_steps(doubling) == {3: 320, 6: 480, 12: 3200}
-    same = stages("apollo", 12, layers=[3, 6, 12], grow_at=[0.08, 0.2], sampler="none")
+    assert layers_and_steps(doubling) == {3: 200, 6: 280, 12: 3520}
+    same = stages("apollo", 12, layers=[3, 6, 12], grow_at=[0.05, 0.12], sampler="none")
     for stage, other in zip(doubling, same, strict=True):
         assert list(stage.depths()) == list(other.depths()) == [(stage.unique_layers, 1.0)]
         assert stage == replace(other, method="early_doubling", depth_distribution=stage.depth_distribution)
@@ -229,8 +229,8 @@ def test_early_doubling_is_apollo_s_stages_without_its_shared_layers_and_sooner(
     ("layers", "options", "expected"),
     [
         (24, {"grow_at": (0.1, 0.2, 0.5)}, {3: 400, 6: 400, 12: 1200, 24: 2000}),
-        (10, {}, {2: 320, 5: 480, 10: 3200}),
-        (7, {}, {1: 800, 7: 3200}),
+        (10, {}, {2: 200, 5: 280, 10: 3520}),
+        (7, {}, {1: 480, 7: 3520}),
         (12, {"grow_at": (0.1,)}, {6: 400, 12: 3600}),
     ],
 )
