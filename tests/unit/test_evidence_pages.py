@@ -9,6 +9,7 @@ import downstream
 import page
 import pytest
 import saving
+from histories import rows
 from project import PROJECT
 from questions import DOWNSTREAM, QUESTIONS, SAVING, write_index
 
@@ -37,6 +38,14 @@ def test_the_index_is_what_the_conclusions_make(tmp_path: Path) -> None:
     shutil.copytree(EVIDENCE, tmp_path / "evidence", ignore=shutil.ignore_patterns("*.png", "README.md"))
     write_index(tmp_path / "evidence")
     assert (tmp_path / "evidence" / "README.md").read_text() == (EVIDENCE / "README.md").read_text()
+
+
+def test_what_the_readme_says_is_saved_is_the_page_s() -> None:
+    found = rows((EVIDENCE / SAVING / "README.md").read_text(), "operations saved")
+    told = {(row["distance in loss"], row["operations saved"], str(len(row["seeds"].split(", ")))) for row in found}
+    shown = rows((PROJECT / "README.md").read_text(), "operations saved")
+    assert shown
+    assert {(row["distance in loss"], row["operations saved"], row["seeds"]) for row in shown} <= told
 
 
 def test_what_a_page_links_to_is_there() -> None:
