@@ -20,7 +20,9 @@ from apollo_ds.experiments.history import RunHistory
 _FIRST = "gpt2-muon"
 """The grid whose figure and table stand at the top of the page."""
 _IN_FIGURE = 6
-"""Recipes that a figure has room for: those that end lowest beside the best fixed model."""
+"""Recipes that a figure has room for: those of three seeds, then those that end lowest beside the best fixed model."""
+_SETTLED = 3
+"""Seeds from which a recipe comes before others in the figure."""
 _CAPTION = "Final held-out loss against operations: fixed models as lines, recipes as points"
 _COLUMNS = ("recipe", "seeds", "final held-out loss", "FLOPs", "best fixed model there", "distance in loss")
 _COLUMNS += ("seeds below", "operations saved")
@@ -82,7 +84,10 @@ def _name(run: RunHistory) -> str:
 
 
 def _results(path: Path, groups: Sequence[Group], frontier: Frontier) -> list[str]:
-    save(draw_frontier(frontier, groups[:_IN_FIGURE]), path.with_suffix("") / "frontier.png")
+    save(
+        draw_frontier(frontier, sorted(groups, key=lambda group: len(group.runs) < _SETTLED)[:_IN_FIGURE]),
+        path.with_suffix("") / "frontier.png",
+    )
     table = frontier_table(groups, frontier)
     columns = [table.headings.index(name) for name in _COLUMNS]
     shown = Table(_COLUMNS, [[row[column] for column in columns] for row in table.rows])

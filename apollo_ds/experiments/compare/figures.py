@@ -99,9 +99,7 @@ def draw_losses(groups: Sequence[Group], currency: str, target: Target | None) -
         for at, (_, after) in enumerate(grown):
             axes.plot(after.x, after.mean, "o", color=look["color"], markersize=7, markerfacecolor="white")
             if len(groups) == 1:
-                text = _layers(group.shown[0].growths[at])
-                place = (after.x, after.mean)  # below the curve, which falls
-                axes.annotate(text, place, (-6, -9), textcoords="offset points", fontsize=SMALL, ha="right", va="top")
+                _name_growth(axes, _layers(group.shown[0].growths[at]), after, max(spent) / unit)
     if any(_growths_of_all(group) for group in groups):
         axes.plot([], [], "o", color=GREY, markersize=7, markerfacecolor="white", label="growth")
     if target:
@@ -113,6 +111,13 @@ def draw_losses(groups: Sequence[Group], currency: str, target: Target | None) -
     axes.set_xlim(left=0)
     _legend(figure, axes)
     return figure
+
+
+def _name_growth(axes: Axes, text: str, point: _Point, end: float) -> None:
+    """Above the curve, which falls; below it in the right half, where there is more room to the left."""
+    near_the_end = point.x > end / 2
+    offset, ha, va = ((-6, -9), "right", "top") if near_the_end else ((9, 3), "left", "bottom")
+    axes.annotate(text, (point.x, point.mean), offset, textcoords="offset points", fontsize=SMALL, ha=ha, va=va)
 
 
 def _legend(figure: Figure, axes: Axes) -> None:

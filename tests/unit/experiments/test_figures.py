@@ -29,3 +29,14 @@ def test_no_text_is_cut(name: str, count: int, tmp_path: Path) -> None:
         for axes in figure.axes:
             if legend := axes.get_legend():
                 assert axes.bbox.containsx(legend.get_window_extent().x0), file
+
+
+@pytest.mark.parametrize("at", [1, 10, 25, 29])
+def test_the_name_of_a_growth_stands_within_the_axes(at: int, tmp_path: Path) -> None:
+    run = RunHistory.read(write_run(tmp_path / "run", [(2, 4.0), (80, 2.5), (90, 2.0)], "apollo", growth_at=at))
+    groups = [Group("apollo", (run,))]
+    figure = draw(groups, groups[0], Target.of(groups[0]))["loss_against_flops.png"]
+    figure.canvas.draw()
+    (axes,) = figure.axes
+    (name,) = axes.texts
+    assert axes.bbox.x0 <= name.get_window_extent().x0 and name.get_window_extent().x1 <= axes.bbox.x1
