@@ -20,8 +20,8 @@ class EarlyDoubling(GrowingMethod):
 
     name: Literal["early_doubling"] = "early_doubling"
     grow_at: tuple[float, ...] = Field(default=(0.05, 0.12), min_length=1)
-    """Fractions of the run at which the layers double; the last brings all of them. Where the model's number of layers
-    has fewer divisors, as 7 has, the default leaves the first ones away."""
+    """Fractions of the run at which the layers double; the last brings all of them. Counts are the nearest
+    divisors of the layers. Where there are too few, as of 7, the default's first fractions are left away."""
 
     @property
     def lr_schedule(self) -> Policy:
@@ -30,11 +30,11 @@ class EarlyDoubling(GrowingMethod):
 
     def check_fits(self, run: Run) -> None:
         """See `Method`."""
-        growths = len(self._counts(run)) - 1
-        if self.sets("grow_at") and growths < len(self.grow_at):
+        counts = self._counts(run)
+        if self.sets("grow_at") and len(counts) <= len(self.grow_at):
             raise UserError(
-                f"method.grow_at: {named_layers(run.shape)} can be doubled {growths} times at most; use no "
-                "more fractions, or a number of layers that can be halved more often"
+                f"method.grow_at: {len(self.grow_at)} growths are more than {named_layers(run.shape)} allow, which are "
+                f"{', '.join(map(str, counts))} in turn; use at most {len(counts) - 1} of them"
             )
 
     def own_stages(self, run: Run) -> list[Stage]:

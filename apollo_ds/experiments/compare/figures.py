@@ -114,7 +114,7 @@ def draw_losses(groups: Sequence[Group], currency: str, target: Target | None) -
 
 
 def _name_growth(axes: Axes, text: str, point: _Point, end: float) -> None:
-    """Above the curve, which falls; below it in the right half, where there is more room to the left."""
+    """To the right of the point and above the curve, which falls; in the right half to the left and below it."""
     near_the_end = point.x > end / 2
     offset, ha, va = ((-6, -9), "right", "top") if near_the_end else ((9, 3), "left", "bottom")
     axes.annotate(text, (point.x, point.mean), offset, textcoords="offset points", fontsize=SMALL, ha=ha, va=va)

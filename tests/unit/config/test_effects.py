@@ -30,7 +30,10 @@ def recipe(tmp_path_factory: pytest.TempPathFactory) -> str:
     [
         (("sprout", "first_layers=6"), "method.first_layers: 6 are all of the model's 6 layers"),
         (("deep_jump", "first_layers=9"), "method.first_layers: 9 are all of the model's 6 layers"),
-        (("early_doubling", "grow_at=[0.1,0.2,0.4]"), "the model's 6 layers can be doubled 2 times at most"),
+        (
+            ("early_doubling", "grow_at=[0.1,0.2,0.4]"),
+            "3 growths are more than the model's 6 layers allow, which are 1, 3, 6",
+        ),
         (("sprout", "noise=0.1"), "method.noise: 0.1 has no effect here"),
         (("apollo", "width=aki"), "method.width: 'aki' has no effect here"),
         (("apollo", "rewarm_fraction=0.3"), "method.rewarm_fraction: 0.3 has no effect here"),
