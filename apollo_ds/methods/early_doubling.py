@@ -33,8 +33,8 @@ class EarlyDoubling(GrowingMethod):
         counts = self._counts(run)
         if self.sets("grow_at") and len(counts) <= len(self.grow_at):
             raise UserError(
-                f"method.grow_at: {len(self.grow_at)} growths are more than {named_layers(run.shape)} allow, which are "
-                f"{', '.join(map(str, counts))} in turn; use at most {len(counts) - 1} of them"
+                f"method.grow_at: {named_layers(run.shape)} can only be {', '.join(map(str, counts))} in turn, which "
+                f"needs {len(counts) - 1} of the {len(self.grow_at)} fractions; remove the others"
             )
 
     def own_stages(self, run: Run) -> list[Stage]:
