@@ -32,7 +32,7 @@ def recipe(tmp_path_factory: pytest.TempPathFactory) -> str:
         (("deep_jump", "first_layers=9"), "method.first_layers: 9 are all of the model's 6 layers"),
         (
             ("early_doubling", "grow_at=[0.1,0.2,0.4]"),
-            "3 growths are more than the model's 6 layers allow, which are 1, 3, 6",
+            "6 layers can only be 1, 3, 6 in turn, which needs 2 of the 3",
         ),
         (("sprout", "noise=0.1"), "method.noise: 0.1 has no effect here"),
         (("apollo", "width=aki"), "method.width: 'aki' has no effect here"),
