@@ -23,7 +23,7 @@ from data_prep import files, given_tokenizer, parts, readers, sources, tokenizer
 from data_prep.choose import SLACK, Choice, choose, held_out_shares
 from data_prep.errors import DataError
 from data_prep.folder import WORK, begin_writing, check_free, remove_work
-from data_prep.manifest import FORMAT, NAME, Manifest, read_manifest, write_manifest
+from data_prep.manifest import FORMAT, NAME, UNHASHED, Manifest, read_manifest, write_manifest
 from data_prep.merge import merge
 from data_prep.options import Options
 from data_prep.own_fault import sentence_of
@@ -74,7 +74,7 @@ def build(options: Options, out: Path, workers: int, console: Console) -> Manife
 def _finished(options: Options, out: Path, console: Console) -> Manifest:
     manifest = read_manifest(out)
     _refuse_others(manifest.options, options, out, of=out)
-    if manifest.format == FORMAT:
+    if manifest.format != UNHASHED:
         verify_once(out)
     else:
         manifest = verify(out).with_hashes(_describe_files(out / manifest.tokenizer.path))

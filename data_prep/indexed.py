@@ -18,7 +18,6 @@ import numpy.typing as npt
 from data_prep import files
 from data_prep.encode import token_dtype
 from data_prep.errors import DataError
-from data_prep.shards import TOKEN_TYPES
 
 
 @contextmanager
@@ -62,7 +61,7 @@ def open_split(prefix: Path) -> Split:
     except (AssertionError, IndexError, OSError, OverflowError, ValueError, struct.error) as error:
         raise DataError(f"{index}: missing, damaged, or not an index of Megatron's: {mend}") from error
     dtype = split.index.dtype
-    if dtype not in TOKEN_TYPES.values():
+    if dtype not in (np.uint16, np.int32):
         raise DataError(f"{index}: tokens of type {dtype.__name__}, not uint16 or int32: {mend}")
     bounds = np.append(0, np.cumsum(split.sequence_lengths, dtype=np.int64)) * np.dtype(dtype).itemsize
     size = tokens.stat().st_size

@@ -1,8 +1,9 @@
 """The manifest of a folder of shards: what is in them, and the hash of every file that training or export reads."""
 
+import re
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     AfterValidator,
@@ -22,16 +23,24 @@ from data_prep.errors import DataError, Missing
 from data_prep.own_fault import sentence_of
 
 NAME = "manifest.json"
-FORMAT = 2
+FORMAT = 3
 """What a folder of shards holds. docs/upgrading.md says which versions write and read which format."""
 UNHASHED = 1
-"""The format of before: without a hash of the manifest, and of the tokenizer's files with that of one."""
+"""The first format: without a hash of the manifest, and of the tokenizer's files with that of one."""
+_PAIR = re.compile(r"(train|validation)(-[0-9]{5})?")
+"""Names of a split's shards, without their suffixes."""
 
 
 def _plain(name: str) -> str:
     if PurePosixPath(name).name != name or "\0" in name:
         raise ValueError("not the plain name of a file")
     return name
+
+
+def _absolute(path: str) -> str:
+    if not PurePosixPath(path).is_absolute() or "\0" in path:
+        raise ValueError("not an absolute path")
+    return path
 
 
 PlainName = Annotated[str, AfterValidator(_plain)]
@@ -46,6 +55,8 @@ class FileEntry(_Values):
 
     bytes: NonNegativeInt
     xxh3: Annotated[str, Field(pattern="^[0-9a-f]{16}$")]
+    location: Annotated[str, AfterValidator(_absolute)] | None = None
+    """Where the file is that `apollo-prep adopt` left in its place. None for one in the folder."""
 
     @classmethod
     def of(cls, path: Path) -> Self:
@@ -80,12 +91,15 @@ class TokenizerEntry(_Values):
 
 
 class SourceEntry(_Values):
-    """What a source gave, and what cleaning left out of it, by reason. `stamp` changes when the source does."""
+    """What a source gave, and what cleaning left out of it, by reason. `stamp` changes when the source does.
+
+    `bytes` are of text, and None where that is not known exactly.
+    """
 
     name: str
     location: str
     documents: NonNegativeInt
-    bytes: NonNegativeInt
+    bytes: NonNegativeInt | None
     dropped: dict[str, NonNegativeInt]
     stamp: str
 
@@ -95,13 +109,28 @@ class SplitEntry(_Values):
 
     documents: PositiveInt
     tokens: PositiveInt
+    bytes: NonNegativeInt | None = None
+    """Of the documents' text, as UTF-8, as often as they are written. None where that is not known exactly, and where
+    an earlier version wrote the manifest."""
     files: dict[PlainName, FileEntry]
+
+    @property
+    def prefixes(self) -> list[str]:
+        """The names of its shards without `.bin` and `.idx`, in order."""
+        return sorted({PurePosixPath(name).stem for name in self.files})
+
+    @property
+    def hash(self) -> str:
+        """The hash of its tokens: of a file that has no others, or of all shards and of what they list."""
+        if len(self.files) == 2 and not any(file.location for file in self.files.values()):
+            return next(file.xxh3 for name, file in self.files.items() if name.endswith(".bin"))
+        return files.key([self.files[name].xxh3 for name in sorted(self.files)])
 
 
 class Manifest(_Values):
     """A folder of shards. `unigram_entropy` is in nats a token; `options` are those of the build."""
 
-    format: Literal[1, 2]
+    format: Literal[1, 2, 3]
     tokenizer: TokenizerEntry
     sources: list[SourceEntry]
     splits: dict[str, SplitEntry]
@@ -110,10 +139,14 @@ class Manifest(_Values):
 
     @model_validator(mode="after")
     def _lists_all_that_is_read(self) -> Self:
-        expected = {name: {f"{name}.bin", f"{name}.idx"} for name in ("train", "validation")}
-        if {name: set(split.files) for name, split in self.splits.items()} != expected:
-            raise ValueError("not the files of both splits")
-        if self.format == FORMAT and "tokenizer.json" not in self.tokenizer.files:
+        if set(self.splits) != {"train", "validation"}:
+            raise ValueError("not both splits")
+        for name, split in self.splits.items():
+            pairs = {f"{prefix}{suffix}" for prefix in split.prefixes for suffix in (".bin", ".idx")}
+            matches = [_PAIR.fullmatch(prefix) for prefix in split.prefixes]
+            if not pairs or set(split.files) != pairs or not all(match and match[1] == name for match in matches):
+                raise ValueError("not the files of a split")
+        if self.format != UNHASHED and "tokenizer.json" not in self.tokenizer.files:
             raise ValueError("no tokenizer.json")
         return self
 
@@ -122,9 +155,23 @@ class Manifest(_Values):
         """The files of both splits, by name."""
         return {name: file for split in self.splits.values() for name, file in split.files.items()}
 
+    def places(self, folder: Path) -> dict[str, Path]:
+        """Where each file of both splits is, by name."""
+        return {name: Path(file.location or folder / name) for name, file in self.shards.items()}
+
+    def pairs(self, folder: Path, split: str) -> list[tuple[Path, Path]]:
+        """The index and the tokens of each shard of a split, in order."""
+        places = self.places(folder)
+        return [(places[f"{prefix}.idx"], places[f"{prefix}.bin"]) for prefix in self.splits[split].prefixes]
+
+    @property
+    def is_adopted(self) -> bool:
+        """Whether `apollo-prep adopt` made the folder, of shards that lie elsewhere."""
+        return any(file.location for file in self.shards.values())
+
     def with_hashes(self, of_tokenizer: Mapping[str, files.Description]) -> Self:
-        """A manifest of before as one of today, with the hashes of the tokenizer's files."""
-        values = self.model_dump(mode="json")
+        """A manifest of the first format as one of today, with the hashes of the tokenizer's files."""
+        values = self.values()
         values["tokenizer"]["files"] = dict(of_tokenizer)
         return self.model_validate({**values, "format": FORMAT})
 
@@ -136,7 +183,11 @@ class Manifest(_Values):
     @property
     def hash(self) -> str:
         """The hash of the manifest, and so of all that it lists."""
-        return files.hash_of_values(self.model_dump(mode="json"))
+        return files.hash_of_values(self.values())
+
+    def values(self) -> dict[str, Any]:
+        """What its file holds. Keys that a format lacks are not there."""
+        return self.model_dump(mode="json", exclude_unset=True)
 
 
 def read_manifest(folder: Path) -> Manifest:
@@ -144,7 +195,7 @@ def read_manifest(folder: Path) -> Manifest:
 
     Raises:
         Missing: there is none: no such folder, or preparation did not finish there.
-        DataError: it is damaged, cannot be read, or a later version wrote it.
+        DataError: it is damaged, cannot be read, a later version wrote it, or the shards are of other tools.
     """
     path = folder / NAME
     damaged = DataError(f"{path}: damaged, or not from apollo-prep: restore it, or build the text into another folder")
@@ -152,14 +203,17 @@ def read_manifest(folder: Path) -> Manifest:
         values, is_hashed = files.read_hashed(path)
     except FileNotFoundError:
         if any(folder.glob("*.idx")) and not (folder / "work").exists():
-            raise DataError(
-                f"{folder}: has shards but no {NAME}, so they are not from apollo-prep, or not all that it made: "
-                "they stay as they are; build the text into another folder by apollo-prep build"
+            raise _foreign(
+                folder, f"has shards but no {NAME}, so they are not from apollo-prep, or not all it made"
             ) from None
+        if folder.with_name(f"{folder.name}.idx").exists():
+            raise _foreign(folder, "is the prefix of a shard, not a folder from apollo-prep") from None
         raise Missing(f"{path}: not found: make the shards by apollo-prep build --out {folder}") from None
     except (ValueError, IsADirectoryError):
         raise damaged from None
     except OSError as error:
+        if folder.suffix in (".bin", ".idx") and folder.is_file():
+            raise _foreign(folder, "is a file of a shard, not a folder from apollo-prep") from None
         raise DataError(sentence_of(error, path)) from None
     try:
         manifest = Manifest.model_validate(values)
@@ -167,18 +221,25 @@ def read_manifest(folder: Path) -> Manifest:
         if not is_hashed:
             raise damaged from None
         raise _of_later_version(path, values.get("format")) from None
-    if is_hashed != (manifest.format == FORMAT):
+    if is_hashed != (manifest.format != UNHASHED):
         raise damaged
     return manifest
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Write the manifest of a folder whose files are all on disk; with it, the folder is complete."""
-    files.write_hashed(folder / NAME, manifest.model_dump(mode="json"))
+    files.write_hashed(folder / NAME, manifest.values())
+
+
+def _foreign(given: Path, what: str) -> DataError:
+    return DataError(
+        f"{given}: {what}; it stays as it is: run `apollo-prep adopt {given} --tokenizer TOKENIZER --out DIR` and "
+        "give DIR, or build the text into another folder by apollo-prep build"
+    )
 
 
 def _of_later_version(path: Path, written: object) -> DataError:
     return DataError(
-        f"{path}: was written by a later version, in format {written}, and this version reads formats {UNHASHED} and "
+        f"{path}: was written by a later version, in format {written}, and this version reads formats {UNHASHED} to "
         f"{FORMAT}: use the version that wrote it, or build the text again in another folder"
     )

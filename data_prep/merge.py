@@ -36,7 +36,11 @@ def merge(job: Job, plan: list[Part], documents: Documents, choice: Choice, out:
             tokens, ends = parts.load_tokens(job, part), np.cumsum(documents.lengths[here], dtype=np.int64)
             train.add(tokens, ends, choice.copies[here] * ~choice.held_out[here])
             validation.add(tokens, ends, choice.copies[here] * choice.held_out[here])
-    splits = {"train": train.close(), "validation": validation.close()}
+    bytes_of_copies = documents.sizes * choice.copies
+    splits = {
+        "train": {**train.close(), "bytes": int(bytes_of_copies[~choice.held_out].sum())},
+        "validation": {**validation.close(), "bytes": int(bytes_of_copies[choice.held_out].sum())},
+    }
     return {"splits": splits, "unigram_entropy": _entropy(out / "train.bin", job.vocab_size)}
 
 

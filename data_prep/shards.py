@@ -8,9 +8,10 @@ the numbers of the documents and one more (int64).
 
 import mmap
 import struct
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -19,16 +20,18 @@ from data_prep.errors import DataError
 
 HEADER = struct.Struct("<9sQBQQ")  # magic, version, type of a token, sequences, documents and one
 MAGIC = b"MMIDIDX\0\0"
-TOKEN_TYPES: dict[int, type[np.uint16] | type[np.int32]] = {8: np.uint16, 4: np.int32}
+TokenType: TypeAlias = type[np.uint8 | np.int8 | np.int16 | np.int32 | np.int64 | np.uint16]
+TOKEN_TYPES: dict[int, TokenType] = {1: np.uint8, 2: np.int8, 3: np.int16, 4: np.int32, 5: np.int64, 8: np.uint16}
+"""Megatron's integers. `apollo-prep build` writes uint16 and int32."""
 _BYTES_A_DOCUMENT = 4 + 8 + 8
 
 
 @dataclass(frozen=True)
 class Shard:
-    """A split, mapped into memory; nothing is read before it is used.
+    """A file of tokens and an index, mapped into memory; nothing is read before it is used.
 
-    `tokens` has shape (tokens,), uint16 or int32; `lengths` in tokens (int32) and `first_bytes` in `.bin` (int64)
-    have shape (documents,).
+    `tokens` has shape (tokens,), one of `TOKEN_TYPES`, and the index may list some of them. `lengths` in tokens (int32)
+    and `first_bytes` in the file (int64) have shape (documents,).
     """
 
     tokens: npt.NDArray[Any]
@@ -36,24 +39,23 @@ class Shard:
     first_bytes: npt.NDArray[np.int64]
 
     @classmethod
-    def open(cls, prefix: Path) -> Self:
-        """Map `PREFIX.bin` and `PREFIX.idx`, which `verify` has found to be sound.
+    def open(cls, index: Path, tokens: Path) -> Self:
+        """Map two files that `verify` has found to be sound.
 
         Raises:
             DataError: the two do not belong together, as where one is cut short.
         """
-        index, tokens = prefix.with_suffix(".idx"), prefix.with_suffix(".bin")
         try:
             count, dtype = _read_header(index)
             lengths = np.memmap(index, np.int32, "r", HEADER.size, (count,))
             first_bytes = np.memmap(index, np.int64, "r", HEADER.size + lengths.nbytes, (count,))
             size = int(first_bytes[-1]) + int(lengths[-1]) * np.dtype(dtype).itemsize
-            if tokens.stat().st_size != size:
+            if tokens.stat().st_size < size:
                 raise ValueError("an index of other tokens")
         except (FileNotFoundError, ValueError):
             raise DataError(
-                f"{index}: missing, damaged, or not of {tokens.name}: restore both, or remove {prefix.parent} and "
-                "build again"
+                f"{index}: missing, damaged, or not of {tokens}: restore both, or remove {index.parent} and make it "
+                "again"
             ) from None
         with tokens.open("rb") as file:
             content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
@@ -66,8 +68,53 @@ class Shard:
         """Where each document starts in `tokens`, shape (documents,)."""
         return self.first_bytes // self.tokens.itemsize
 
+    @property
+    def end(self) -> int:
+        """Where the last document ends in `tokens`."""
+        return int(self.first_bytes[-1]) // self.tokens.itemsize + int(self.lengths[-1])
 
-def _read_header(index: Path) -> tuple[int, type[np.uint16] | type[np.int32]]:
+
+class Shards:
+    """The documents of several shards, as one stream of tokens.
+
+    `lengths`, in tokens (int32), has shape (documents,).
+    """
+
+    def __init__(self, shards: Sequence[Shard]) -> None:
+        self._shards = shards
+        ends = np.cumsum([shard.end for shard in shards], dtype=np.int64)
+        self._starts = ends - [shard.end for shard in shards]
+        self.lengths = shards[0].lengths if len(shards) == 1 else np.concatenate([shard.lengths for shard in shards])
+
+    @classmethod
+    def open(cls, pairs: Iterable[tuple[Path, Path]]) -> Self:
+        """Map shards, each an index and its tokens.
+
+        Raises:
+            DataError: an index and its tokens do not belong together.
+        """
+        return cls([Shard.open(index, tokens) for index, tokens in pairs])
+
+    @property
+    def first_tokens(self) -> npt.NDArray[np.int64]:
+        """Where each document starts in the stream, shape (documents,)."""
+        placed = zip(self._shards, self._starts.tolist(), strict=True)
+        return np.concatenate([shard.first_tokens + start for shard, start in placed])
+
+    def read(self, first_tokens: npt.NDArray[np.int64], lengths: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
+        """The tokens of pieces, each of one document, one after the other."""
+        # A copy a piece is faster than an index a token, which takes four times the memory of the token.
+        if len(self._shards) == 1:
+            tokens = self._shards[0].tokens
+            pieces = zip(first_tokens.tolist(), (first_tokens + lengths).tolist(), strict=True)
+            return np.concatenate([tokens[start:end] for start, end in pieces])
+        shards = np.searchsorted(self._starts, first_tokens, side="right") - 1
+        inside = first_tokens - self._starts[shards]
+        placed = zip(shards.tolist(), inside.tolist(), (inside + lengths).tolist(), strict=True)
+        return np.concatenate([self._shards[shard].tokens[start:end] for shard, start, end in placed])
+
+
+def _read_header(index: Path) -> tuple[int, TokenType]:
     """The number of documents, one sequence each, and the type of a token.
 
     Raises:

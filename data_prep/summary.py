@@ -12,7 +12,8 @@ def summarize(manifest: Manifest, console: Console) -> None:
     for source in manifest.sources:
         reasons = source.dropped.items()
         dropped = ", ".join(f"{count:,} {reason.replace('_', ' ')}" for reason, count in reasons if count)
-        table.add_row(source.name, f"{source.documents:,}", f"{source.bytes / 1e6:,.1f}", dropped or "none")
+        megabytes = "unknown" if source.bytes is None else f"{source.bytes / 1e6:,.1f}"
+        table.add_row(source.name, f"{source.documents:,}", megabytes, dropped or "none")
     console.print(table)
     table = Table("split", "documents", "tokens", box=None, pad_edge=False, header_style="bold")
     for name, split in manifest.splits.items():

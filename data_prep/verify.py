@@ -1,15 +1,19 @@
 """Are the shards those that were written?"""
 
-from collections.abc import Mapping
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from data_prep import files
 from data_prep.errors import DataError
 from data_prep.manifest import NAME, UNHASHED, FileEntry, Manifest, read_manifest
+from data_prep.shards import Shards
 
 _NOTE = Path("cache", "verified.json")
+
+Listed: TypeAlias = Iterable[tuple[Path, FileEntry]]
+"""Files, and what the manifest says of each."""
 
 
 def verify(folder: Path) -> Manifest:
@@ -22,12 +26,9 @@ def verify(folder: Path) -> Manifest:
     """
     manifest = read_manifest(folder)
     stamps = _stamps(folder, manifest)
-    _compare(folder, manifest.shards)
+    _compare(folder, _shards(folder, manifest))
     check_tokenizer(folder, manifest)
-    from data_prep.indexed import open_split  # takes seconds
-
-    for name in manifest.splits:
-        open_split(folder / name)
+    _open(folder, manifest)
     _note(folder, stamps)
     return manifest
 
@@ -46,7 +47,7 @@ def verify_once(folder: Path) -> Manifest:
     manifest = read_manifest(folder)
     with suppress(OSError, ValueError):
         if files.read_json(folder / _NOTE) == _stamps(folder, manifest):
-            _compare(folder, {name: file for name, file in manifest.shards.items() if name.endswith(".idx")})
+            _compare(folder, [(path, file) for path, file in _shards(folder, manifest) if path.suffix == ".idx"])
             check_tokenizer(folder, manifest)
             return manifest
     return verify(folder)
@@ -58,11 +59,9 @@ def check_sizes(folder: Path, manifest: Manifest) -> None:
     Raises:
         DataError: one is missing or of another size; names it.
     """
-    listed = {folder / name: file for name, file in manifest.shards.items()}
-    listed |= {folder / manifest.tokenizer.path / name: file for name, file in manifest.tokenizer.files.items()}
-    for path, file in listed.items():
+    for path, file in [*_shards(folder, manifest), *_tokenizer(folder, manifest)]:
         if not path.is_file() or path.stat().st_size != file.bytes:
-            raise _damaged(path, folder)
+            raise _damaged(path, folder, file)
 
 
 def note_verified(folder: Path, manifest: Manifest) -> None:
@@ -83,10 +82,9 @@ def check_tokenizer(folder: Path, manifest: Manifest) -> None:
         )
     if manifest.format == UNHASHED:
         return
-    listed = manifest.tokenizer.files
-    _compare(folder, {f"{manifest.tokenizer.path}/{name}": file for name, file in listed.items()})
+    _compare(folder, _tokenizer(folder, manifest))
     for other in sorted(path.parent.iterdir()):
-        if other.name not in listed and not other.name.startswith("."):
+        if other.name not in manifest.tokenizer.files and not other.name.startswith("."):
             raise DataError(f"{other}: not a file of these shards' tokenizer: move it to another place")
 
 
@@ -100,21 +98,46 @@ def told_of_no_hash(folder: Path, manifest: Manifest) -> str | None:
     )
 
 
-def _compare(folder: Path, listed: Mapping[str, FileEntry]) -> None:
-    for name, file in listed.items():
-        path = folder / name
-        if not files.matches(path, file.model_dump()):
-            raise _damaged(path, folder)
+def _shards(folder: Path, manifest: Manifest) -> Listed:
+    """Every file of the shards once, also where both splits have documents in it."""
+    places = manifest.places(folder)
+    return {places[name]: (places[name], file) for name, file in manifest.shards.items()}.values()
 
 
-def _damaged(path: Path, folder: Path) -> DataError:
+def _tokenizer(folder: Path, manifest: Manifest) -> Listed:
+    return [(folder / manifest.tokenizer.path / name, file) for name, file in manifest.tokenizer.files.items()]
+
+
+def _compare(folder: Path, listed: Listed) -> None:
+    for path, file in listed:
+        if not files.matches(path, {"bytes": file.bytes, "xxh3": file.xxh3}):
+            raise _damaged(path, folder, file)
+
+
+def _open(folder: Path, manifest: Manifest) -> None:
+    """See that the shards can be read, by megatron-core where the whole of them is here."""
+    if manifest.is_adopted:
+        for split in manifest.splits:
+            Shards.open(manifest.pairs(folder, split))
+        return
+    from data_prep.indexed import open_split  # takes seconds
+
+    for name in manifest.splits:
+        open_split(folder / name)
+
+
+def _damaged(path: Path, folder: Path, file: FileEntry) -> DataError:
+    if file.location:
+        return DataError(
+            f"{path}: missing, or not as it was when {folder} was made of it: restore it, or remove {folder} and run "
+            "`apollo-prep adopt` again with the shards as they are now"
+        )
     return DataError(f"{path}: missing or damaged: restore it, or remove {folder} and build again")
 
 
 def _stamps(folder: Path, manifest: Manifest) -> dict[str, Any]:
     """The manifest's hash, and the size in bytes and the time of change in nanoseconds of each shard that is there."""
-    paths = (folder / name for name in manifest.shards)
-    status = {path.name: path.stat() for path in paths if path.exists()}
+    status = {name: path.stat() for name, path in manifest.places(folder).items() if path.exists()}
     return {"manifest": manifest.hash, "shards": {name: [s.st_size, s.st_mtime_ns] for name, s in status.items()}}
 
 

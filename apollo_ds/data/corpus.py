@@ -55,17 +55,17 @@ class Corpus:
     @property
     def train_hash(self) -> str:
         """The hash of the tokens to train on."""
-        return self.manifest.shards["train.bin"].xxh3
+        return self.manifest.splits["train"].hash
 
     @property
     def held_out_hash(self) -> str:
         """The hash of the held-out tokens."""
-        return self.manifest.shards["validation.bin"].xxh3
+        return self.manifest.splits["validation"].hash
 
     def sizes(self) -> dict[str, int]:
         """Bytes of each shard, as this machine sees it; without those that it does not see."""
-        paths = [self.folder / name for name in self.manifest.shards]
-        return {path.name: path.stat().st_size for path in paths if path.is_file()}
+        places = self.manifest.places(self.folder)
+        return {name: path.stat().st_size for name, path in places.items() if path.is_file()}
 
     @property
     def vocab_size(self) -> int:

@@ -6,7 +6,6 @@ What stands at a position is a pure function of (text, seed, position). Whole ba
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import xxhash
@@ -16,7 +15,8 @@ from apollo_ds.errors import UserError
 from apollo_ds.rng import Stream, permute, random_bits
 from data_prep import files
 from data_prep.errors import DataError
-from data_prep.shards import Shard
+from data_prep.manifest import read_manifest
+from data_prep.shards import Shards
 
 _CACHED_FROM_DOCUMENTS = 1 << 20  # a million documents are put in order in a fifth of a second
 _BLOCKS_AHEAD = 1 << 16
@@ -34,12 +34,13 @@ class TokenStream:
     def __init__(self, folder: Path, split: str, block: int, seed: int) -> None:
         self.prefix = folder / split
         try:
-            self.shard = Shard.open(self.prefix)
+            self.pairs = read_manifest(folder).pairs(folder, split)
+            self.shards = Shards.open(self.pairs)
         except DataError as error:
             raise UserError(f"data: {error}") from None
         self.block = block
         self.seed = seed
-        tokens = len(self.shard.tokens)
+        tokens = int(self.shards.lengths.sum(dtype=np.int64))
         # One token beyond the last block is kept: a causal model's last target.
         self.blocks = (tokens - 1) // block
         if self.blocks < 1:
@@ -55,7 +56,7 @@ class TokenStream:
         """`length` tokens, at most a block and one, from each token position of the run, shape (positions, length)."""
         result = np.empty((len(positions), length), dtype=np.int64)
         for epoch, here, starts in self._by_epoch(positions):
-            result[here] = self._tokens(*epoch.pieces(starts, length)).reshape(-1, length)
+            result[here] = self.shards.read(*epoch.pieces(starts, length)).reshape(-1, length)
         return result
 
     def read_in_documents(self, positions: Integers, length: int) -> tuple[Integers, Integers]:
@@ -63,23 +64,17 @@ class TokenStream:
         tokens, places = (np.empty((len(positions), length), dtype=np.int64) for _ in range(2))
         for epoch, here, starts in self._by_epoch(positions):
             first_tokens, lengths = epoch.pieces(starts, length)
-            tokens[here] = self._tokens(first_tokens, lengths).reshape(-1, length)
+            tokens[here] = self.shards.read(first_tokens, lengths).reshape(-1, length)
             pieces_start = np.cumsum(lengths) - lengths
             places[here] = (np.arange(lengths.sum()) - np.repeat(pieces_start, lengths)).reshape(-1, length)
         return tokens, places
 
-    def _tokens(self, first_tokens: Integers, lengths: Integers) -> NDArray[Any]:
-        """The tokens of pieces, one after the other."""
-        # A copy a piece is faster than an index a token, which takes four times the memory of the token.
-        pieces = zip(first_tokens.tolist(), (first_tokens + lengths).tolist(), strict=True)
-        return np.concatenate([self.shard.tokens[start:end] for start, end in pieces])
-
     def documents(self, positions: Integers, length: int) -> Integers:
-        """The number, in the file, of the document that each token of `read` is from, shape (positions, length)."""
+        """The number, in the shards, of the document that each token of `read` is from, shape (positions, length)."""
         result = np.empty((len(positions), length), dtype=np.int64)
         for epoch, here, starts in self._by_epoch(positions):
             places, lengths = epoch.pieces(starts, length)
-            numbers = np.searchsorted(self.shard.first_tokens, places, side="right") - 1
+            numbers = np.searchsorted(self.shards.first_tokens, places, side="right") - 1
             result[here] = np.repeat(numbers, lengths).reshape(-1, length)
         return result
 
@@ -121,7 +116,7 @@ class _Epoch:
             starts: where the windows start.
             length: tokens a window.
         Returns:
-            Where in the file each piece starts, and its length; those of a window sum up to `length`.
+            Where in the shards each piece starts, and its length; those of a window sum up to `length`.
         """
         first = np.searchsorted(self._ends, starts, side="right")
         last = np.searchsorted(self._ends, starts + length - 1, side="right")
@@ -137,14 +132,14 @@ class _Epoch:
 def _document_order(stream: TokenStream, epoch: int) -> Integers:
     """An epoch's order of documents, shape (2, documents).
 
-    For each document in order: where it ends in the shuffled stream, and how far in the file its tokens are from
+    For each document in order: where it ends in the shuffled stream, and how far in the shards its tokens are from
     their places in that stream. The order of many documents is kept beside them, where the folder can be written
     to, and mapped into memory, so that the ranks of a node share it.
     """
-    documents = len(stream.shard.lengths)
+    documents = len(stream.shards.lengths)
     if documents < _CACHED_FROM_DOCUMENTS:
         return _shuffle_documents(stream, epoch)
-    text = files.describe(stream.prefix.with_suffix(".idx"))["xxh3"]
+    text = files.key([files.describe(index) for index, _ in stream.pairs])
     own = f"{stream.prefix.name}-seed{stream.seed}-"
     path = stream.prefix.parent / "cache" / f"{own}epoch{epoch}-{text}.order"
     with suppress(OSError, ValueError):  # absent, or damaged
@@ -180,8 +175,8 @@ def _hash(numbers: Integers) -> bytes:
 
 
 def _shuffle_documents(stream: TokenStream, epoch: int) -> Integers:
-    keys = random_bits(stream.seed, Stream.DOCUMENT_ORDER, epoch, np.arange(len(stream.shard.lengths)))
+    keys = random_bits(stream.seed, Stream.DOCUMENT_ORDER, epoch, np.arange(len(stream.shards.lengths)))
     order = np.argsort(keys)  # no two keys are equal
-    lengths = stream.shard.lengths[order]
+    lengths = stream.shards.lengths[order]
     ends = np.cumsum(lengths, dtype=np.int64)
-    return np.stack([ends, stream.shard.first_tokens[order] - (ends - lengths)])
+    return np.stack([ends, stream.shards.first_tokens[order] - (ends - lengths)])

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from apollo_ds.data.corpus import Corpus
 from data_prep.indexed import ShardWriter
+from data_prep.manifest import write_manifest
 
 CLS, SEP, MASK = 1, 2, 3
 SPECIAL = [0, CLS, SEP, MASK]
@@ -21,7 +22,9 @@ def prepared(folder: Path, train: list[Document], validation: list[Document]) ->
         writer = ShardWriter(folder / split, VOCAB_SIZE)
         writer.add(np.concatenate(documents), np.cumsum([len(d) for d in documents]), np.ones(len(documents), np.int64))
         writer.close()
-    return Corpus(folder, manifest_of(folder, cls=CLS, mask=MASK, special=SPECIAL, vocab_size=VOCAB_SIZE))
+    manifest = manifest_of(folder, cls=CLS, mask=MASK, special=SPECIAL, vocab_size=VOCAB_SIZE)
+    write_manifest(folder, manifest)
+    return Corpus(folder, manifest)
 
 
 def numbered(tokens: int, seed: int = 0) -> list[Document]:

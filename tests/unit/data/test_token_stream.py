@@ -8,21 +8,25 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from manifests import manifest_of
 
 from apollo_ds.data import token_stream
 from apollo_ds.data.token_stream import TokenStream
 from apollo_ds.errors import UserError
 from apollo_ds.rng import Stream, permute, random_bits
 from data_prep.indexed import ShardWriter
+from data_prep.manifest import write_manifest
 
 BLOCK = 16
 
 
 def write(folder: Path, lengths: list[int], vocab_size: int = 100_000) -> Path:
-    """A split `train` of documents of these lengths, no token like another."""
-    writer = ShardWriter(folder / "train", vocab_size)
-    writer.add(np.arange(sum(lengths)), np.cumsum(lengths), np.ones(len(lengths), np.int64))
-    writer.close()
+    """Prepared text with a split `train` of documents of these lengths, no token like another."""
+    for split in ("train", "validation"):
+        writer = ShardWriter(folder / split, vocab_size)
+        writer.add(np.arange(sum(lengths)), np.cumsum(lengths), np.ones(len(lengths), np.int64))
+        writer.close()
+    write_manifest(folder, manifest_of(folder))
     return folder
 
 
@@ -137,7 +141,7 @@ def test_files_that_do_not_belong_together_are_named(
         path.write_bytes(change(path.read_bytes()))
     else:
         path.unlink()
-    with pytest.raises(UserError, match=r"data: .*train\.idx: missing, damaged, or not of train\.bin: restore both"):
+    with pytest.raises(UserError, match=r"data: .*train\.idx: missing, damaged, or not of .*train\.bin: restore both"):
         TokenStream(tmp_path, "train", BLOCK, seed=1)
 
 

@@ -14,7 +14,7 @@ from rich.console import Console
 from texts import make_texts, write_jsonl
 from transformers import AutoTokenizer
 
-from data_prep import choose, parts, pool, readers, sources
+from data_prep import choose, files, parts, pool, readers, sources
 from data_prep.build import build
 from data_prep.encode import Encoder
 from data_prep.errors import DataError
@@ -56,10 +56,11 @@ def test_round_trip(make: Make, texts: list[str], tokenizers: dict[str, Path], t
 def test_manifest(make: Make, texts: list[str], tmp_path: Path) -> None:
     manifest = make(tmp_path / "out", f"a={write_jsonl(tmp_path / 'a.jsonl', texts)}")
     train = documents(tmp_path / "out", "train")
-    assert manifest.format == 2
+    assert manifest.format == 3
     assert manifest.splits["train"].documents == len(train)
     assert manifest.splits["train"].tokens == sum(map(len, train))
     assert set(manifest.splits["train"].files) == {"train.bin", "train.idx"}
+    assert manifest.splits["train"].hash == files.describe(tmp_path / "out" / "train.bin")["xxh3"]
     assert manifest.sources[0].location == str(tmp_path / "a.jsonl")
     assert (manifest.sources[0].name, manifest.sources[0].documents) == ("a", len(texts))
     assert manifest.sources[0].bytes == sum(len(text.encode()) for text in texts)

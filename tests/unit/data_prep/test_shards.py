@@ -39,7 +39,7 @@ def test_a_shard_is_read_as_megatron_core_does(vocab_size: int, dtype: type, tmp
     writer = ShardWriter(tmp_path / "train", vocab_size)
     writer.add(np.arange(100), np.array([10, 11, 60, 100]), np.array([1, 0, 3, 1]))
     writer.close()
-    shard, theirs = Shard.open(tmp_path / "train"), open_split(tmp_path / "train")
+    shard, theirs = Shard.open(tmp_path / "train.idx", tmp_path / "train.bin"), open_split(tmp_path / "train")
     assert shard.tokens.dtype == theirs.index.dtype == dtype
     assert shard.lengths.tolist() == theirs.sequence_lengths.tolist() == [10, 49, 49, 49, 40]
     assert shard.first_bytes.tolist() == theirs.index.sequence_pointers.tolist()
@@ -53,7 +53,7 @@ def test_documents_beyond_two_gigabytes(tmp_path: Path) -> None:
     builder.sequence_lengths, builder.document_indices = [2**31 - 1, 2**30, 1], [0, 1, 2, 3]
     builder.data_file.truncate(2 * (2**31 + 2**30))
     builder.finalize(str(tmp_path / "train.idx"))
-    shard, theirs = Shard.open(tmp_path / "train"), open_split(tmp_path / "train")
+    shard, theirs = Shard.open(tmp_path / "train.idx", tmp_path / "train.bin"), open_split(tmp_path / "train")
     assert shard.first_bytes.tolist() == theirs.index.sequence_pointers.tolist() == [0, 2**32 - 2, 2**32 + 2**31 - 2]
     assert len(shard.tokens) == 2**31 + 2**30
 

@@ -65,15 +65,15 @@ def test_a_manifest_that_is_a_folder_and_a_folder_that_is_a_file_are_named(folde
     (folder / "manifest.json").mkdir()
     with pytest.raises(DataError, match=DAMAGED):
         read_manifest(folder)
-    with pytest.raises(DataError, match=r"train\.bin/manifest\.json: a file is where a folder should be"):
-        read_manifest(folder / "train.bin")
+    with pytest.raises(DataError, match=r"tokenizer\.json/manifest\.json: a file is where a folder should be"):
+        read_manifest(folder / "tokenizer" / "tokenizer.json")
 
 
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        (lambda m: m.update(format=3), "was written by a later version, in format 3, and this version reads formats 1"),
-        (lambda m: m.update(more=1), "was written by a later version, in format 2"),
+        (lambda m: m.update(format=4), "was written by a later version, in format 4, and this version reads formats 1"),
+        (lambda m: m.update(more=1), "was written by a later version, in format 3"),
         (lambda m: m["tokenizer"].update(path="../elsewhere"), "was written by a later version"),
         (
             lambda m: m["tokenizer"]["files"].update({"a/b": m["tokenizer"]["files"]["tokenizer.json"]}),
@@ -121,6 +121,25 @@ def test_a_manifest_of_before_is_read_with_one_sentence_until_a_build_gives_it_a
     again.verify()
     assert capsys.readouterr().err == ""
     assert (again.tokenizer_hash, again.train_hash, again.held_out_hash) == hashes
+
+
+def test_a_folder_of_the_format_before_is_read_without_a_sentence_and_left_as_it_is(
+    make: Callable[..., Manifest], folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    today, path = Corpus.open(folder), folder / "manifest.json"
+    values, _ = files.read_hashed(path)
+    for split in values["splits"].values():
+        assert split.pop("bytes") > 0
+    files.write_hashed(path, {**values, "format": 2})
+    content = path.read_bytes()
+    assert read_manifest(folder).hash == files.hash_of_values({**values, "format": 2})
+    for full in (False, True):
+        Corpus.open(folder).verify(full)
+    made = make(folder, folder.parent / "a.jsonl")
+    assert (made.format, path.read_bytes(), capsys.readouterr().err) == (2, content, "")
+    assert [split.bytes for split in made.splits.values()] == [None, None]
+    before = Corpus.open(folder)
+    assert (before.train_hash, before.held_out_hash) == (today.train_hash, today.held_out_hash)
 
 
 @pytest.mark.parametrize("name", ["tokenizer_config.json", "added_tokens.json"])
@@ -232,6 +251,7 @@ def test_a_folder_that_cannot_be_written_to_is_checked_each_time(folder: Path) -
 def test_unfinished_shards(folder: Path) -> None:
     (folder / "manifest.json").unlink()
     with pytest.raises(
-        DataError, match=r"out: has shards but no manifest\.json, .* they stay as they are; build the text"
+        DataError,
+        match=r"out: has shards but no manifest\.json, .* stays as it is: run `apollo-prep adopt .*, or build the",
     ):
         verify(folder)
