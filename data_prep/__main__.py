@@ -12,9 +12,11 @@ from typing import NoReturn
 from rich.console import Console
 
 from data_prep import sources
+from data_prep.adopt import Adoption, adopt
 from data_prep.build import build
 from data_prep.errors import DataError
 from data_prep.inspection import inspect
+from data_prep.manifest import NAME
 from data_prep.options import Options
 from data_prep.output import UNREAD, Output
 from data_prep.own_fault import sentence_of, tell_own_fault
@@ -95,6 +97,9 @@ def _parser() -> argparse.ArgumentParser:
     add("--min-characters", type=int, default=1, help="drop shorter documents (default 1)")
     add("--deduplicate", choices=["exact", "near"], help=DEDUPLICATE_HELP)
     add("--workers", type=int, default=len(os.sched_getaffinity(0)), help="processes that encode (default: one a core)")
+    _add_adopt(
+        commands.add_parser("adopt", help="make a folder for data= of shards from Megatron-LM, NeMo or gpt-neox")
+    )
     command = commands.add_parser("inspect", help="check shards against their hashes and show what is in them")
     command.set_defaults(run=_inspect)
     command.add_argument("folder", metavar="DIR", help="the folder of shards; a picture is added to it")
@@ -118,6 +123,31 @@ def _build(arguments: argparse.Namespace, console: Console) -> None:
     manifest = build(options, out, arguments.workers, console)
     summarize(manifest, console)
     console.print(f"{time.monotonic() - start:.1f} s; {out / 'manifest.json'}", highlight=False, soft_wrap=True)
+
+
+def _add_adopt(command: argparse.ArgumentParser) -> None:
+    command.set_defaults(run=_adopt)
+    add = command.add_argument
+    add("shards", nargs="+", metavar="FOLDER_OR_PREFIX", help="PREFIX of PREFIX.bin and .idx, or a folder of them")
+    add("--tokenizer", required=True, help="the vocab.txt or saved folder that the shards were made with")
+    add("--out", required=True, help="the folder for the manifest, the tokenizer and indexes; no token is copied")
+    held_out = command.add_mutually_exclusive_group()
+    add = held_out.add_argument
+    add("--validation", action="append", default=[], metavar="PREFIX", help="shards to hold out; repeatable")
+    add("--validation-fraction", type=float, default=0.01, help="share of the documents held out (default 0.01)")
+
+
+def _adopt(arguments: argparse.Namespace, console: Console) -> None:
+    start = time.monotonic()
+    out = _folder(arguments.out, "--out")
+    adoption = Adoption(
+        shards=tuple(map(os.path.expanduser, arguments.shards)),
+        tokenizer=os.path.expanduser(arguments.tokenizer),
+        validation=tuple(map(os.path.expanduser, arguments.validation)),
+        validation_fraction=arguments.validation_fraction,
+    )
+    summarize(adopt(adoption, out, console), console)
+    console.print(f"{time.monotonic() - start:.1f} s; {out / NAME}", highlight=False, soft_wrap=True)
 
 
 def _inspect(arguments: argparse.Namespace, console: Console) -> None:

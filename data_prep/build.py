@@ -148,7 +148,7 @@ def _make(options: Options, out: Path, work: Path, workers: int, console: Consol
         described = _describe_sources(options, job, plan, documents, choice)
         begin_writing(out, work)
         shards = merge(job, plan, documents, choice, out)
-        saved = _copy_tokenizer(folder, out / "tokenizer")
+        saved = copy_tokenizer(folder, out / "tokenizer")
     _tell_large_shares(options, held_out_shares(choice, documents.lengths, _origin(options, plan, documents)), console)
     values = {
         "format": FORMAT,
@@ -173,7 +173,7 @@ def _read_options(path: Path) -> dict[str, Any]:
     )
 
 
-def _copy_tokenizer(folder: Path, target: Path) -> dict[str, files.Description]:
+def copy_tokenizer(folder: Path, target: Path) -> dict[str, files.Description]:
     """Copy the files of a tokenizer, and describe them. Files of other names may be a user's, and stay."""
     target.mkdir(exist_ok=True)
     for path in _files_of(folder):

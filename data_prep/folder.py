@@ -13,6 +13,8 @@ from data_prep.manifest import NAME
 WORK = "work"
 _WRITTEN = ("train.bin", "train.idx", "validation.bin", "validation.idx", "tokenizer", "cache/verified.json")
 """What a build writes beside its manifest."""
+_INDEX = re.compile(r"(train|validation)-[0-9]{5}\.idx")
+"""What an adoption writes there besides."""
 _BEGUN = "writing.json"
 """The file of the work that is there from when shards are written."""
 _OF_WORK = re.compile(
@@ -27,7 +29,7 @@ def check_free(out: Path) -> None:
     Raises:
         DataError: it would; names the files.
     """
-    there = [name for name in _WRITTEN if holds_something(out / name)]
+    there = [name for name in _WRITTEN if holds_something(out / name)] + [path.name for path in _indexes(out)]
     has_begun = (out / WORK / _BEGUN).exists()  # looked at first: another process removes it once the manifest is there
     if there and not has_begun and not os.path.lexists(out / NAME):
         raise DataError(
@@ -43,7 +45,13 @@ def begin_writing(out: Path, work: Path) -> None:
         DataError: it would write over files that are not.
     """
     check_free(out)
+    for left_over in _indexes(out):  # of an adoption that was stopped
+        left_over.unlink()
     files.write_hashed(work / _BEGUN, {})
+
+
+def _indexes(out: Path) -> list[Path]:
+    return sorted(path for path in out.glob("*.idx") if _INDEX.fullmatch(path.name))
 
 
 def remove_work(work: Path) -> None:

@@ -2,7 +2,7 @@
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,11 +15,9 @@ from data_prep import files
 from data_prep.manifest import Manifest
 from data_prep.masking import MASKED_FRACTION, Masking, word_continuations
 from data_prep.own_fault import sentence_of
+from data_prep.shards import Shards
 from data_prep.summary import summarize
 from data_prep.verify import told_of_no_hash, verify
-
-if TYPE_CHECKING:
-    from data_prep.indexed import Split
 
 PICTURE = "lengths.png"
 TITLE = "Lengths of documents, by apollo-prep inspect"
@@ -38,14 +36,12 @@ def inspect(folder: Path, console: Console) -> None:
         DataError: a file is missing or damaged.
     """
     manifest = verify(folder)
-    from data_prep.indexed import open_split  # takes seconds
-
     console.print(f"{folder}: every file is as it was written", highlight=False, soft_wrap=True)
     if sentence := told_of_no_hash(folder, manifest):
         console.print(sentence, highlight=False, soft_wrap=True)
     summarize(manifest, console)
-    splits = {name: open_split(folder / name) for name in manifest.splits}
-    lengths = {name: split.sequence_lengths for name, split in splits.items()}
+    splits = {name: Shards.open(manifest.pairs(folder, name)) for name in manifest.splits}
+    lengths = {name: shards.lengths for name, shards in splits.items()}
     _show_lengths(lengths["train"], console)
     console.print(_draw(lengths, folder / PICTURE), highlight=False, soft_wrap=True)
     _show_samples(splits["train"], folder, manifest, console)
@@ -103,14 +99,14 @@ def _draw_lengths(lengths: dict[str, Lengths], path: Path) -> None:
         figure.savefig(unfinished, dpi=150, format="png", metadata={"Title": TITLE})
 
 
-def _show_samples(split: "Split", folder: Path, manifest: Manifest, console: Console) -> None:
+def _show_samples(shards: Shards, folder: Path, manifest: Manifest, console: Console) -> None:
     """Show windows of the training stream at places drawn with a fixed seed, for BERT also as they are masked."""
     path = folder / manifest.tokenizer_json
     tokenizer = Tokenizer.from_file(str(path))
     random = np.random.default_rng(0)
     last = max(manifest.splits["train"].tokens - SAMPLE_TOKENS, 0)
     starts = random.integers(last, size=SAMPLES, endpoint=True)
-    windows = [_window(split, int(start)) for start in starts]
+    windows = [_window(shards, int(start)) for start in starts]
     for start, window in zip(starts, windows, strict=True):
         text = tokenizer.decode(window.tolist(), skip_special_tokens=False)
         console.print(f"training tokens {start:,} to {start + SAMPLE_TOKENS:,}", style="bold", highlight=False)
@@ -127,12 +123,15 @@ def _show_samples(split: "Split", folder: Path, manifest: Manifest, console: Con
             _show_masked(sample, masking, facts.cls, tokenizer, random, console)
 
 
-def _window(split: "Split", start: int) -> npt.NDArray[Any]:
+def _window(shards: Shards, start: int) -> npt.NDArray[Any]:
     """The tokens from a place of the stream on, of as many documents as they are in."""
-    ends = np.cumsum(split.sequence_lengths, dtype=np.int64)
+    ends = np.cumsum(shards.lengths, dtype=np.int64)
     first, last = np.searchsorted(ends, [start, start + SAMPLE_TOKENS - 1], side="right")
-    inside = start - int(ends[first] - split.sequence_lengths[first])
-    return np.concatenate(split[first : last + 1])[inside : inside + SAMPLE_TOKENS]
+    inside = start - int(ends[first] - shards.lengths[first])
+    documents = slice(first, last + 1)
+    return shards.read(shards.first_tokens[documents], shards.lengths[documents].astype(np.int64))[
+        inside : inside + SAMPLE_TOKENS
+    ]
 
 
 def _show_masked(

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from data_prep import parts
 from data_prep.choose import Choice
@@ -41,14 +42,19 @@ def merge(job: Job, plan: list[Part], documents: Documents, choice: Choice, out:
         "train": {**train.close(), "bytes": int(bytes_of_copies[~choice.held_out].sum())},
         "validation": {**validation.close(), "bytes": int(bytes_of_copies[choice.held_out].sum())},
     }
-    return {"splits": splits, "unigram_entropy": _entropy(out / "train.bin", job.vocab_size)}
+    return {"splits": splits, "unigram_entropy": _entropy_of_file(out / "train.bin", job.vocab_size)}
 
 
-def _entropy(path: Path, vocab_size: int) -> float:
+def _entropy_of_file(path: Path, vocab_size: int) -> float:
     """The entropy of the distribution of a shard's tokens, in nats a token."""
     counts = np.zeros(vocab_size, dtype=np.int64)
     with path.open("rb") as file:
         while len(tokens := np.fromfile(file, token_dtype(vocab_size), COUNTED_AT_ONCE)):
             counts += np.bincount(tokens, minlength=vocab_size)
+    return entropy(counts)
+
+
+def entropy(counts: npt.NDArray[np.int64]) -> float:
+    """The entropy in nats of what was counted, shape (kinds,)."""
     share = counts[counts > 0] / counts.sum()
     return float(-(share * np.log(share)).sum())

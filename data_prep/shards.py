@@ -16,6 +16,7 @@ from typing import Any, Self, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from data_prep import files
 from data_prep.errors import DataError
 
 HEADER = struct.Struct("<9sQBQQ")  # magic, version, type of a token, sequences, documents and one
@@ -23,7 +24,6 @@ MAGIC = b"MMIDIDX\0\0"
 TokenType: TypeAlias = type[np.uint8 | np.int8 | np.int16 | np.int32 | np.int64 | np.uint16]
 TOKEN_TYPES: dict[int, TokenType] = {1: np.uint8, 2: np.int8, 3: np.int16, 4: np.int32, 5: np.int64, 8: np.uint16}
 """Megatron's integers. `apollo-prep build` writes uint16 and int32."""
-_BYTES_A_DOCUMENT = 4 + 8 + 8
 
 
 @dataclass(frozen=True)
@@ -114,6 +114,29 @@ class Shards:
         return np.concatenate([self._shards[shard].tokens[start:end] for shard, start, end in placed])
 
 
+def index_bytes(sequences: int, documents: int) -> int:
+    """The size in bytes of an index; `documents` has one more than there are, as its header."""
+    return HEADER.size + sequences * (4 + 8) + documents * 8
+
+
+def write_index(
+    path: Path, dtype: TokenType, lengths: npt.NDArray[np.int64], first_bytes: npt.NDArray[np.int64]
+) -> None:
+    """Write an index in one step, of documents that may lie anywhere in their file of tokens.
+
+    Args:
+        path: where to write.
+        dtype: the type of a token.
+        lengths: of each document in tokens, shape (documents,).
+        first_bytes: where each starts, shape (documents,).
+    """
+    (code,) = (code for code, known in TOKEN_TYPES.items() if known is dtype)
+    with files.replacing(path) as unfinished, unfinished.open("wb") as file:
+        file.write(HEADER.pack(MAGIC, 1, code, len(lengths), len(lengths) + 1))
+        for numbers in (lengths.astype("<i4"), first_bytes.astype("<i8"), np.arange(len(lengths) + 1, dtype="<i8")):
+            file.write(numbers.data)
+
+
 def _read_header(index: Path) -> tuple[int, TokenType]:
     """The number of documents, one sequence each, and the type of a token.
 
@@ -125,7 +148,7 @@ def _read_header(index: Path) -> tuple[int, TokenType]:
     if len(header) < HEADER.size:
         raise ValueError("cut short")
     magic, version, token_type, count, more = HEADER.unpack(header)
-    size = HEADER.size + count * _BYTES_A_DOCUMENT + 8
+    size = index_bytes(count, count + 1)
     if (magic, version, more) != (MAGIC, 1, count + 1) or count < 1 or index.stat().st_size != size:
         raise ValueError("not an index")
     if token_type not in TOKEN_TYPES:

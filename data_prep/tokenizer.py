@@ -87,6 +87,11 @@ def facts(folder: Path, name: str) -> TokenizerFacts:
     )
 
 
+def token_of(folder: Path, number: int) -> str:
+    """The token of an id, by a saved tokenizer."""
+    return Tokenizer.from_file(str(folder / "tokenizer.json")).id_to_token(number) or ""
+
+
 def vocabulary_size(vocabulary: dict[str, int], name: str) -> int:
     """The greatest id and one. Ids may have gaps, so that it can be more than the number of tokens.
 

@@ -1,0 +1,69 @@
+"""How many bytes of text tokens stand for, where a byte-level BPE tells that exactly."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from tokenizers import pre_tokenizers
+
+from data_prep.scan import Tally
+
+_NOT_TEXT = -1
+
+
+class TextBytes:
+    """The bytes of UTF-8 that each token of a tokenizer stands for, if it is a byte-level BPE that changes no text."""
+
+    def __init__(self, tokenizer_json: Path, vocab_size: int) -> None:
+        settings = json.loads(tokenizer_json.read_bytes())
+        self.sizes = _sizes(settings, vocab_size) if _keeps_bytes(settings) else None
+
+    def of(self, tally: Tally) -> int | None:
+        """The bytes of the text of documents. None where it is not known exactly.
+
+        A special token has no text where it starts or ends a document. Elsewhere a text may have spelled it out.
+        """
+        if self.sizes is None:
+            return None
+        others = self.sizes == _NOT_TEXT
+        if (tally.counts > tally.edges)[others].any():
+            return None
+        return int((tally.counts * self.sizes)[~others].sum())
+
+
+def _keeps_bytes(settings: dict[str, Any]) -> bool:
+    """Whether the tokens of a text, joined, are its bytes."""
+    model, before = settings["model"], settings["pre_tokenizer"] or {}
+    steps = before.get("pretokenizers", [before])
+    return (
+        model["type"] == "BPE"
+        and not any(model.get(key) for key in ("byte_fallback", "continuing_subword_prefix", "end_of_word_suffix"))
+        and settings["normalizer"] is None
+        and any(step.get("type") == "ByteLevel" for step in steps)
+        and all(map(_cuts_only, steps))
+        and set(pre_tokenizers.ByteLevel.alphabet()) <= model["vocab"].keys()
+    )
+
+
+def _cuts_only(step: dict[str, Any]) -> bool:
+    """Whether a step of the pre-tokenizer leaves out and adds no character."""
+    match step.get("type"):
+        case "ByteLevel":
+            return not step["add_prefix_space"]
+        case "Split":
+            return step["behavior"] != "Removed"
+        case kind:
+            return kind == "Digits"
+
+
+def _sizes(settings: dict[str, Any], vocab_size: int) -> npt.NDArray[np.int64]:
+    """The bytes of each token, shape (vocab,)."""
+    sizes = np.full(vocab_size, _NOT_TEXT, np.int64)
+    for token, i in settings["model"]["vocab"].items():
+        sizes[i] = len(token)  # a character a byte
+    for token in settings["added_tokens"]:
+        is_text = not (token["special"] or token["lstrip"] or token["rstrip"])
+        sizes[token["id"]] = len(token["content"].encode()) if is_text else _NOT_TEXT
+    return sizes
