@@ -65,7 +65,11 @@ def open_shard(prefix: Path) -> ForeignShard:
         raise DataError(f"{path}: holds no tokens: leave this shard out")
     from data_prep.indexed import Split  # takes seconds
 
-    split = Split(str(prefix))
+    in_part = DataError(f"{index}: its documents do not cover its sequences, each once: preprocess the text again")
+    try:
+        split = Split(str(prefix))
+    except (AssertionError, IndexError):
+        raise in_part from None
     sequences, documents = split.sequence_lengths.astype(np.int64), split.document_indices
     bounds = np.append(0, np.cumsum(sequences))
     item = np.dtype(dtype).itemsize
@@ -73,8 +77,8 @@ def open_shard(prefix: Path) -> ForeignShard:
         raise DataError(f"{index}: its sequences do not add up to the {size:,} bytes of {path.name}: restore both")
     if not np.array_equal(split.index.sequence_pointers, bounds[:-1] * item):
         raise DataError(f"{index}: its sequences do not lie end to end in {path.name}: restore both")
-    if not len(documents) or documents[0] != 0 or documents[-1] != len(sequences) or (np.diff(documents) < 0).any():
-        raise DataError(f"{index}: its documents do not cover its sequences, each once: preprocess the text again")
+    if documents[0] != 0 or (np.diff(documents) < 0).any():
+        raise in_part
     starts, ends = bounds[documents[:-1]], bounds[documents[1:]]
     longest = int((ends - starts).max())
     if longest > _LONGEST_DOCUMENT:
