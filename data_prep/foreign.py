@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from data_prep.errors import DataError
+from data_prep.manifest import NAME
 from data_prep.shards import HEADER, MAGIC, TOKEN_TYPES, TokenType, index_bytes
 
 _OLD_MAGIC = b"TNTIDX\0\0"
@@ -44,6 +45,8 @@ def find(given: Iterable[str]) -> list[Path]:
     found: dict[Path, Path] = {}
     for name in given:
         path = Path(os.path.abspath(name))
+        if os.path.lexists(path / NAME):
+            raise DataError(f"{path}: has a {NAME}, so it is prepared text already: give it as data=, or name its shards")
         for prefix in _below(path) if path.is_dir() else [_named(path)]:
             if (other := found.setdefault(_beside(prefix, ".bin").resolve(), prefix)) is not prefix:
                 raise DataError(f"{prefix}: is the same shard as {other}: name it once")

@@ -90,6 +90,7 @@ def test_a_folder_is_searched_and_a_shard_may_be_named_in_three_ways(tmp_path: P
         (["{}/none"], "none: no shard there: name a folder of shards, or a shard as PREFIX of PREFIX.bin and .idx"),
         (["{}/empty"], "empty: holds no shard, such as NAME_text_document.idx and .bin"),
         (["{}/half"], r"half\.bin: missing beside half\.idx: restore it, or leave both out"),
+        (["{}/ours"], r"ours: has a manifest\.json, so it is prepared text already: give it as data="),
         (["{}/a", "{}/link"], "link: is the same shard as .*/a: name it once"),
         (["{}/a", "{}/sub/../a"], "a: is the same shard as .*/a: name it once"),
     ],
@@ -98,6 +99,8 @@ def test_what_names_no_shard_or_one_twice_is_refused(given: list[str], sentence:
     write_shard(tmp_path / "a", DOCUMENTS)
     (tmp_path / "empty").mkdir()
     (tmp_path / "half.idx").touch()
+    (tmp_path / "ours").mkdir()
+    (tmp_path / "ours" / "manifest.json").touch()
     for suffix in (".bin", ".idx"):
         (tmp_path / f"link{suffix}").symlink_to(tmp_path / f"a{suffix}")
     with pytest.raises(DataError, match=sentence):
