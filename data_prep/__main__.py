@@ -27,6 +27,7 @@ EXAMPLES = """examples:
   apollo-prep build --source docs --tokenizer wordpiece --vocab-size 8192 --out data/docs
   apollo-prep build --source wiki=wikimedia/wikipedia:20231101.en --source books=books/ \\
       --tokenizer vocab.txt --out data/wiki-books --workers 16
+  apollo-prep adopt megatron/ --tokenizer tokenizer --out data/mine
 """
 
 SOURCE_HELP = (
