@@ -46,7 +46,9 @@ def find(given: Iterable[str]) -> list[Path]:
     for name in given:
         path = Path(os.path.abspath(name))
         if os.path.lexists(path / NAME):
-            raise DataError(f"{path}: has a {NAME}, so it is prepared text already: give it as data=, or name its shards")
+            raise DataError(
+                f"{path}: has a {NAME}, so it is prepared text already: give it as data=, or name its shards"
+            )
         for prefix in _below(path) if path.is_dir() else [_named(path)]:
             if (other := found.setdefault(_beside(prefix, ".bin").resolve(), prefix)) is not prefix:
                 raise DataError(f"{prefix}: is the same shard as {other}: name it once")
@@ -111,6 +113,10 @@ def _is_hidden(path: Path) -> bool:
 
 def _named(path: Path) -> Path:
     """The prefix of a shard that was named by it, or by one of its two files."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        raise DataError(f"{str(path)!a} is not UTF-8: rename the file or folder") from None
     prefix = path.with_suffix("") if path.suffix in (".bin", ".idx") else path
     there = [suffix for suffix in (".bin", ".idx") if _beside(prefix, suffix).is_file()]
     if not there:

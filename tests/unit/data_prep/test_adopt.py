@@ -19,6 +19,7 @@ from apollo_ds.data.corpus import Corpus
 from apollo_ds.data.token_stream import TokenStream
 from apollo_ds.errors import UserError
 from data_prep import adopt as adopting
+from data_prep import given_tokenizer
 from data_prep.adopt import adopt
 from data_prep.adoption import Adoption
 from data_prep.errors import DataError
@@ -31,8 +32,9 @@ Run = Callable[..., tuple[Manifest, str]]
 
 
 @pytest.fixture
-def run(tokenizers: dict[str, Path], tmp_path: Path) -> Run:
+def run(tokenizers: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     """Adopts shards into `out` of the test's folder; returns the manifest and what was printed."""
+    monkeypatch.setattr(given_tokenizer, "load", shutil.copytree)  # as saved here: comparing its ids takes seconds
 
     def adopted(*shards: Path, out: str = "out", **options: Any) -> tuple[Manifest, str]:
         printed = StringIO()

@@ -90,6 +90,7 @@ def test_a_folder_is_searched_and_a_shard_may_be_named_in_three_ways(tmp_path: P
         (["{}/none"], "none: no shard there: name a folder of shards, or a shard as PREFIX of PREFIX.bin and .idx"),
         (["{}/empty"], "empty: holds no shard, such as NAME_text_document.idx and .bin"),
         (["{}/half"], r"half\.bin: missing beside half\.idx: restore it, or leave both out"),
+        (["{}/\udcff"], r"udcff' is not UTF-8: rename the file or folder"),
         (["{}/ours"], r"ours: has a manifest\.json, so it is prepared text already: give it as data="),
         (["{}/a", "{}/link"], "link: is the same shard as .*/a: name it once"),
         (["{}/a", "{}/sub/../a"], "a: is the same shard as .*/a: name it once"),
