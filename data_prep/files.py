@@ -6,11 +6,12 @@ import glob
 import hashlib
 import json
 import os
+import resource
 import shutil
 import socket
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import IO, Any, TypeAlias
@@ -165,6 +166,13 @@ def locked(folder: Path) -> Iterator[None]:
         except BlockingIOError as error:
             raise Busy(f"{folder}: another run works there: wait until it ends or give another --out") from error
         yield
+
+
+def raise_limit() -> None:
+    """Let this process open as many files as the hard limit allows."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(OSError, ValueError):  # in a container, `most` may be above what the system allows
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def describe(path: Path) -> Description:

@@ -47,8 +47,9 @@ class Shard:
         """
         try:
             count, dtype = _read_header(index)
-            lengths = np.memmap(index, np.int32, "r", HEADER.size, (count,))
-            first_bytes = np.memmap(index, np.int64, "r", HEADER.size + lengths.nbytes, (count,))
+            listed = _map(index)
+            lengths = np.frombuffer(listed, np.int32, count, HEADER.size)
+            first_bytes = np.frombuffer(listed, np.int64, count, HEADER.size + lengths.nbytes)
             size = int(first_bytes[-1]) + int(lengths[-1]) * np.dtype(dtype).itemsize
             if tokens.stat().st_size < size:
                 raise ValueError("an index of other tokens")
@@ -57,11 +58,10 @@ class Shard:
                 f"{index}: missing, damaged, or not of {tokens}: restore both, or remove {index.parent} and make it "
                 "again"
             ) from None
-        with tokens.open("rb") as file:
-            content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        content = _map(tokens)
         content.madvise(mmap.MADV_RANDOM)  # a window at a time: reading ahead would bring in a hundred times as much
         # Plain arrays, which slice faster.
-        return cls(np.frombuffer(content, dtype), np.asarray(lengths), np.asarray(first_bytes))
+        return cls(np.frombuffer(content, dtype), lengths, first_bytes)
 
     @property
     def first_tokens(self) -> npt.NDArray[np.int64]:
@@ -93,6 +93,7 @@ class Shards:
         Raises:
             DataError: an index and its tokens do not belong together.
         """
+        files.raise_limit()  # a mapped file stays open
         return cls([Shard.open(index, tokens) for index, tokens in pairs])
 
     @property
@@ -135,6 +136,11 @@ def write_index(
         file.write(HEADER.pack(MAGIC, 1, code, len(lengths), len(lengths) + 1))
         for numbers in (lengths.astype("<i4"), first_bytes.astype("<i8"), np.arange(len(lengths) + 1, dtype="<i8")):
             file.write(numbers.data)
+
+
+def _map(path: Path) -> mmap.mmap:
+    with path.open("rb") as file:
+        return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
 
 
 def _read_header(index: Path) -> tuple[int, TokenType]:

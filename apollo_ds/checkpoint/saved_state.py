@@ -10,10 +10,10 @@ from torch import Tensor
 
 from apollo_ds.checkpoint.find import Sound
 from apollo_ds.checkpoint.index import Piece
-from apollo_ds.engine.open_files import raise_limit
 from apollo_ds.errors import UserError
 from apollo_ds.growth.counters import WEIGHT, Counters
 from apollo_ds.growth.state import Shape, dtype_of
+from data_prep.files import raise_limit
 
 _ELEMENTS_AT_ONCE = 1 << 24
 """So many are read at a time for another device."""

@@ -2,9 +2,9 @@
 
 import resource
 from collections.abc import MutableMapping
-from contextlib import suppress
 
 from apollo_ds.errors import UserError
+from data_prep.files import raise_limit
 
 _LAZY = "TORCH_GLOO_LAZY_INIT"
 _SIDE_CHANNELS = 2
@@ -23,13 +23,6 @@ def connect_when_needed(environment: MutableMapping[str, str]) -> None:
     connections, not 511.
     """
     environment.setdefault(_LAZY, "1")
-
-
-def raise_limit() -> None:
-    """Let this process open as many files as the hard limit allows."""
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with suppress(OSError, ValueError):  # in a container, `most` may be above what the system allows
-        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def allow_connections(ranks: int, device: str) -> None:
