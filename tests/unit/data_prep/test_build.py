@@ -221,14 +221,18 @@ def test_weights(make: Make, tokenizers: dict[str, Path], tmp_path: Path) -> Non
     texts = {name: make_texts(400, seed, words=20) for seed, name in enumerate("abc")}
     given = [f"{name}={write_jsonl(tmp_path / f'{name}.jsonl', texts[name])}" for name in texts]
     make(tmp_path / "even", *given)
-    make(tmp_path / "out", *given, weights={"b": 2.5, "c": 0.25})
+    splits = make(tmp_path / "out", *given, weights={"b": 2.5, "c": 0.25}).splits
     held_out = documents(tmp_path / "even", "validation")
     assert documents(tmp_path / "out", "validation") == held_out
     written = Counter(map(tuple, documents(tmp_path / "out", "train")))
-    copies = {}
+    copies, sizes = {}, Counter[str]()
     for name in texts:
-        ids = (np.frombuffer(encoder.encode(text), np.uint16).tolist() for text in texts[name])
+        ids = [np.frombuffer(encoder.encode(text), np.uint16).tolist() for text in texts[name]]
         copies[name] = [written[tuple(i)] for i in ids if i not in held_out]
+        for text, i in zip(texts[name], ids, strict=True):
+            split = "validation" if i in held_out else "train"
+            sizes[split] += len(text.encode()) * (1 if i in held_out else written[tuple(i)])
+    assert {name: split.bytes for name, split in splits.items()} == sizes
     assert set(copies["a"]) == {1}
     assert set(copies["b"]) == {2, 3} and np.mean(copies["b"]) == pytest.approx(2.5, abs=0.1)
     assert set(copies["c"]) == {0, 1} and np.mean(copies["c"]) == pytest.approx(0.25, abs=0.1)

@@ -1,14 +1,18 @@
 """The shard format to the byte; both readers read the same; what is no shard is told in a sentence."""
 
+import os
+import resource
 import struct
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from data_prep.errors import DataError
 from data_prep.indexed import IndexedDatasetBuilder, ShardWriter, open_split
-from data_prep.shards import Shard
+from data_prep.shards import Shard, Shards, write_index
 
 DOCUMENTS = [[5, 6, 7], [8], [40_000, 2, 2, 2], [9, 10]]
 SIZES = [(30_000 + 2**15, np.uint16), (2**16, np.uint16), (100_000, np.int32)]
@@ -56,6 +60,45 @@ def test_documents_beyond_two_gigabytes(tmp_path: Path) -> None:
     shard, theirs = Shard.open(tmp_path / "train.idx", tmp_path / "train.bin"), open_split(tmp_path / "train")
     assert shard.first_bytes.tolist() == theirs.index.sequence_pointers.tolist() == [0, 2**32 - 2, 2**32 + 2**31 - 2]
     assert len(shard.tokens) == 2**31 + 2**30
+
+
+@settings(max_examples=50)
+@given(
+    lengths=st.lists(st.lists(st.integers(1, 9), min_size=1, max_size=5), min_size=1, max_size=4),
+    data=st.data(),
+)
+def test_pieces_of_several_shards_are_those_of_one_stream(
+    lengths: list[list[int]], data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Indexes of half of the documents, of tokens of different types, whose documents lie where they lie."""
+    folder, expected, pairs = tmp_path_factory.mktemp("shards"), [], []
+    for i, of_shard in enumerate(lengths):
+        dtype = (np.uint16, np.int64, np.int16)[i % 3]
+        tokens, ends = np.arange(sum(of_shard), dtype=dtype) + 100 * i, np.cumsum(of_shard)
+        pairs.append((folder / f"{i}.idx", folder / f"{i}.bin"))
+        tokens.tofile(pairs[-1][1])
+        chosen = slice(i % 2 if len(of_shard) > 1 else 0, None, 2)
+        starts = (ends - of_shard)[chosen]
+        write_index(pairs[-1][0], dtype, np.array(of_shard)[chosen], starts * tokens.itemsize)
+        expected += [tokens[a:b].tolist() for a, b in zip(starts, ends[chosen], strict=True)]
+    shards = Shards.open(pairs)
+    assert shards.lengths.tolist() == list(map(len, expected))
+    read = [shards.read(shards.first_tokens[[i]], shards.lengths[[i]].astype(np.int64)) for i in range(len(expected))]
+    assert [tokens.tolist() for tokens in read] == expected
+    order = np.array(data.draw(st.lists(st.integers(0, len(expected) - 1), min_size=1)))
+    together = shards.read(shards.first_tokens[order], shards.lengths[order].astype(np.int64))
+    assert together.tolist() == [token for i in order for token in expected[i]]
+
+
+def test_more_shards_are_mapped_than_files_may_be_open_at_first(tmp_path: Path) -> None:
+    np.arange(4, dtype=np.int32).tofile(tmp_path / "a.bin")
+    write_index(tmp_path / "a.idx", np.int32, np.array([4]), np.array([0]))
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (len(os.listdir("/proc/self/fd")) + 10, limits[1]))
+    try:
+        assert len(Shards.open([(tmp_path / "a.idx", tmp_path / "a.bin")] * 40).lengths) == 40
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
 
 
 DAMAGE = {
