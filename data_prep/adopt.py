@@ -131,6 +131,8 @@ def _make(adoption: Adoption, prefixes: list[Path], held_out: list[Path], out: P
     read = [_Read(*of_shard) for of_shard in zip(shards, scans, marks, strict=True)]
     tallies = _tallies(read, facts.vocab_size)
     text_bytes = TextBytes(folder / "tokenizer.json", facts.vocab_size)
+    if _stamps(shards) != stamps:
+        raise DataError(f"{out}: its shards have changed while they were read: run the same command again")
     begin_writing(out, work)
     saved, sha256 = copy_tokenizer(folder, out / "tokenizer"), files.sha256(folder / "tokenizer.json")
     values = {
@@ -143,10 +145,6 @@ def _make(adoption: Adoption, prefixes: list[Path], held_out: list[Path], out: P
         "unigram_entropy": entropy(tallies["train"].counts),
         "options": adoption.options,
     }
-    if _stamps(shards) != stamps:
-        raise DataError(
-            f"{shards[0].path.parent}: shards have changed while they were read: run the same command again"
-        )
     manifest = Manifest.model_validate(values)
     check_tokenizer(out, manifest)
     return manifest
@@ -192,9 +190,9 @@ def _tell_unended(
     if unended:
         end = tokenizer.token_of(folder, facts.end_of_document)
         console.print(
-            f"{unended / documents:.1%} of the documents do not end with {end} ({facts.end_of_document}), as without "
-            "--append-eod: no token tells a model there that the next document begins; document_mask=true keeps "
-            "documents apart",
+            f"{unended:,} of {documents:,} documents ({unended / documents:.1%}) do not end with {end} "
+            f"({facts.end_of_document}), as without --append-eod: no token tells a model there that the next document "
+            "begins; document_mask=true keeps documents apart",
             highlight=False,
             soft_wrap=True,
         )

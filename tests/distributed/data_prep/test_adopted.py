@@ -6,10 +6,13 @@ from pathlib import Path
 import numpy as np
 from corpora import corpus
 from foreign_shards import as_they_are, documents_of, write_shard
-from prep_command import run
+from prep_command import kill_and_run_again, run
 from ranks import pool
 from recipes import tiny
 from runs import events, losses, train
+
+from data_prep.manifest import read_manifest
+from data_prep.verify import verify
 
 
 def test_a_run_on_adopted_shards_is_that_on_the_build_of_the_same_documents(tmp_path: Path) -> None:
@@ -34,6 +37,15 @@ def test_a_run_on_adopted_shards_is_that_on_the_build_of_the_same_documents(tmp_
     done = run("inspect", tmp_path / "text")
     assert done.returncode == 2
     assert re.fullmatch(r"apollo-prep: .*b_text_document\.bin: missing, or not as it was when .*\n", done.stderr)
+
+
+def test_killed_while_it_wrote_and_run_again(tmp_path: Path) -> None:
+    write_shard(tmp_path / "shards" / "a", [[i, i + 1, 0] for i in range(1, 200)], np.uint16)
+    adopt: list[str | Path] = ["adopt", tmp_path / "shards", "--tokenizer", corpus("gpt2").tokenizer_folder, "--out"]
+    assert run(*adopt, tmp_path / "whole").returncode == 0
+    kill_and_run_again([*adopt, tmp_path / "out"], tmp_path / "out", ["train-00000.idx"], [0])
+    assert read_manifest(tmp_path / "out") == verify(tmp_path / "whole")
+    assert not (tmp_path / "out" / "work").exists()
 
 
 def test_mistakes_are_one_sentence_and_code_2(tmp_path: Path) -> None:

@@ -25,6 +25,7 @@ from data_prep.adoption import Adoption
 from data_prep.errors import DataError
 from data_prep.inspection import inspect
 from data_prep.manifest import Manifest, read_manifest
+from data_prep.scan import scan
 from data_prep.shards import Shards
 from data_prep.verify import check_sizes, verify, verify_once
 
@@ -128,7 +129,8 @@ def test_held_out_shards_are_told_of_where_they_are_trained_on_too(run: Run, sha
 def test_documents_without_their_end_are_counted(run: Run, documents: list[list[int]], tmp_path: Path) -> None:
     write_shard(tmp_path / "shards" / "a", [*documents[:50], *(ids[:-1] for ids in documents[50:])], np.uint16)
     manifest, printed = run(tmp_path / "shards")
-    assert re.search(r"75\.0% of the documents do not end with <\|endoftext\|> \(0\), as without --append-eod", printed)
+    told = "150 of 200 documents (75.0%) do not end with <|endoftext|> (0), as without --append-eod: no token tells"
+    assert told in printed
     assert manifest.splits["train"].bytes is not None
 
 
@@ -206,6 +208,20 @@ def test_a_stopped_adoption_goes_on_to_the_same_files(
     assert run(shards)[0] == whole
     folders = [{name for name in as_they_are(tmp_path / out) if "cache" not in name} for out in ("whole", "out")]
     assert folders[0] == folders[1]
+
+
+def test_shards_that_change_while_they_are_read_are_told(
+    run: Run, shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def scan_late(*given: Any) -> Any:
+        scanned = scan(*given)
+        (shards / "a_text_document.bin").write_bytes((shards / "a_text_document.bin").read_bytes())
+        return scanned
+
+    monkeypatch.setattr(adopting, "scan", scan_late)
+    with pytest.raises(DataError, match="out: its shards have changed while they were read: run the same command"):
+        run(shards)
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["work"]
 
 
 @pytest.mark.parametrize("out", ["shards/out", "shards"])
