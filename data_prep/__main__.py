@@ -20,6 +20,7 @@ from data_prep.output import UNREAD, Output
 from data_prep.own_fault import sentence_of, tell_own_fault
 from data_prep.span import FORMATS
 from data_prep.summary import summarize
+from data_prep.tasks import Task, encode_share, merge_shares
 
 EXAMPLES = """examples:
   apollo-prep build --source docs --tokenizer wordpiece --vocab-size 8192 --out data/docs
@@ -33,6 +34,10 @@ SOURCE_HELP = (
 )
 DEDUPLICATE_HELP = "drop documents equal to an earlier one (exact), or also those much like one (near)"
 WEIGHT_HELP = "write the training documents of a source W times (2: twice; 0.5: half of them); repeatable"
+
+PART_HELP = (
+    "encode only the I-th of N shares of the work (3/16), as one of several jobs on a shared folder; then --merge"
+)
 
 
 def main() -> None:
@@ -95,6 +100,9 @@ def _parser() -> argparse.ArgumentParser:
     add("--min-characters", type=int, default=1, help="drop shorter documents (default 1)")
     add("--deduplicate", choices=["exact", "near"], help=DEDUPLICATE_HELP)
     add("--workers", type=int, default=len(os.sched_getaffinity(0)), help="processes that encode (default: one a core)")
+    by_tasks = command.add_mutually_exclusive_group()
+    by_tasks.add_argument("--part", metavar="I/N", help=PART_HELP)
+    by_tasks.add_argument("--merge", action="store_true", help="make the shards of what all parts have encoded")
     command = commands.add_parser("inspect", help="check shards against their hashes and show what is in them")
     command.set_defaults(run=_inspect)
     command.add_argument("folder", metavar="DIR", help="the folder of shards; a picture is added to it")
@@ -115,7 +123,13 @@ def _build(arguments: argparse.Namespace, console: Console) -> None:
         min_characters=arguments.min_characters,
         deduplicate=arguments.deduplicate,
     )
-    manifest = build(options, out, arguments.workers, console)
+    if arguments.part is not None:
+        encode_share(options, out, Task.parse(arguments.part), arguments.workers, console)
+        return
+    if arguments.merge:
+        manifest = merge_shares(options, out, console)
+    else:
+        manifest = build(options, out, arguments.workers, console)
     summarize(manifest, console)
     console.print(f"{time.monotonic() - start:.1f} s; {out / 'manifest.json'}", highlight=False, soft_wrap=True)
 
