@@ -6,6 +6,7 @@ import glob
 import hashlib
 import json
 import os
+import secrets
 import shutil
 import socket
 import sys
@@ -37,8 +38,7 @@ def replacing(path: Path) -> Iterator[Path]:
     It is on disk before it has its name. A link of that name is replaced; what it names is left alone.
     Processes that write the same file at the same time do not disturb each other.
     """
-    unfinished = path.with_name(f"{path.name}.{socket.gethostname()}-{os.getpid()}{UNFINISHED}")
-    unfinished.unlink(missing_ok=True)  # of a process of this number that was killed
+    unfinished = own_unfinished(path)
     try:
         yield unfinished
         sync(unfinished)
@@ -46,6 +46,12 @@ def replacing(path: Path) -> Iterator[Path]:
         sync(path.parent)
     finally:
         unfinished.unlink(missing_ok=True)
+
+
+def own_unfinished(path: Path) -> Path:
+    """A name beside a path that no other process or thread has, on any machine."""
+    # containers may share the name of their host, and have equal process numbers
+    return path.with_name(f"{path.name}.{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}{UNFINISHED}")
 
 
 def remove_unfinished(path: Path) -> None:

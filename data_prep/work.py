@@ -6,9 +6,7 @@ step, and is the same whoever makes it.
 
 import errno
 import json
-import os
 import shutil
-import socket
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -179,8 +177,7 @@ def _sample(options: Options, plan: list[Part]) -> Iterator[str]:
 @contextmanager
 def _unfinished(work: Path, name: str) -> Iterator[Path]:
     """Where this process makes a tokenizer of this name."""
-    folder = work / f"tokenizer-{files.key([name])}.{socket.gethostname()}-{os.getpid()}{files.UNFINISHED}"
-    shutil.rmtree(folder, ignore_errors=True)  # of a process of this number that was killed
+    folder = files.own_unfinished(work / f"tokenizer-{files.key([name])}")
     try:
         yield folder
     finally:
