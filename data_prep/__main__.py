@@ -7,13 +7,14 @@ import re
 import sys
 import time
 from pathlib import Path
-from typing import NoReturn
+from typing import NoReturn, get_args
 
 from rich.console import Console
 
 from data_prep import sources
 from data_prep.build import build
 from data_prep.errors import DataError
+from data_prep.fast import Library
 from data_prep.inspection import inspect
 from data_prep.options import Options
 from data_prep.output import UNREAD, Output
@@ -38,6 +39,8 @@ WEIGHT_HELP = "write the training documents of a source W times (2: twice; 0.5: 
 PART_HELP = (
     "encode only the I-th of N shares of the work (3/16), as one of several jobs on a shared folder; then --merge"
 )
+
+ENCODER_HELP = "the library that gives the ids; fastokens gives those of byte-level BPE faster (default tokenizers)"
 
 
 def main() -> None:
@@ -100,6 +103,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--min-characters", type=int, default=1, help="drop shorter documents (default 1)")
     add("--deduplicate", choices=["exact", "near"], help=DEDUPLICATE_HELP)
     add("--workers", type=int, default=len(os.sched_getaffinity(0)), help="processes that encode (default: one a core)")
+    add("--encoder", choices=get_args(Library), default="tokenizers", help=ENCODER_HELP)
     by_tasks = command.add_mutually_exclusive_group()
     by_tasks.add_argument("--part", metavar="I/N", help=PART_HELP)
     by_tasks.add_argument("--merge", action="store_true", help="make the shards of what all parts have encoded")
@@ -122,6 +126,7 @@ def _build(arguments: argparse.Namespace, console: Console) -> None:
         normalize=arguments.normalize,
         min_characters=arguments.min_characters,
         deduplicate=arguments.deduplicate,
+        encoder=arguments.encoder,
     )
     if arguments.part is not None:
         encode_share(options, out, Task.parse(arguments.part), arguments.workers, console)

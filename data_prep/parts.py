@@ -19,6 +19,7 @@ import xxhash
 from data_prep import files, near, readers
 from data_prep.clean import Cleaning
 from data_prep.encode import Encoder, token_dtype
+from data_prep.fast import FastEncoder, Library
 from data_prep.sources import Part
 
 
@@ -33,6 +34,7 @@ class Job:
     vocab_size: int
     end_of_document: int
     near: bool
+    library: Library
 
     @property
     def contents(self) -> list[str]:
@@ -127,5 +129,6 @@ def load_tokens(job: Job, part: Part) -> npt.NDArray[Any]:
 
 
 @cache
-def _encoder(job: Job) -> Encoder:
-    return Encoder(job.tokenizer_json, job.vocab_size, job.end_of_document)
+def _encoder(job: Job) -> Encoder | FastEncoder:
+    encoder = FastEncoder if job.library == "fastokens" else Encoder
+    return encoder(job.tokenizer_json, job.vocab_size, job.end_of_document)

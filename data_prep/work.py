@@ -18,6 +18,7 @@ from rich.console import Console
 
 from data_prep import files, given_tokenizer, readers, sources, tokenizer
 from data_prep.errors import DataError
+from data_prep.fast import check_library
 from data_prep.folder import WORK, check_free
 from data_prep.options import Options
 from data_prep.own_fault import sentence_of
@@ -51,6 +52,7 @@ def opened(options: Options, out: Path, shared: bool = False) -> Iterator[Path]:
     try:
         sources.check_outside(options.sources, out)
         check_free(out)
+        check_library(options.encoder, options.tokenizer)
         work.mkdir(parents=True, exist_ok=True)
         with files.locked(work, shared):
             yield work
@@ -97,7 +99,7 @@ def _job(options: Options, work: Path, folder: Path, facts: TokenizerFacts) -> J
     """What is done to each part. The folder's name follows from all of it, so that no two jobs share files."""
     near = options.deduplicate == "near"
     decides = [files.sha256(folder / "tokenizer.json"), options.text_column, asdict(options.cleaning)]
-    key = files.key([*decides, facts.vocab_size, facts.end_of_document, near])
+    key = files.key([*decides, facts.vocab_size, facts.end_of_document, near, options.encoder])
     return Job(
         folder=work / f"parts-{key[:16]}",
         column=options.text_column,
@@ -106,6 +108,7 @@ def _job(options: Options, work: Path, folder: Path, facts: TokenizerFacts) -> J
         vocab_size=facts.vocab_size,
         end_of_document=facts.end_of_document,
         near=near,
+        library=options.encoder,
     )
 
 
