@@ -65,6 +65,7 @@ def encode_share(options: Options, out: Path, task: Task, workers: int, console:
     check_workers(workers)
     if os.path.lexists(out / NAME):
         finished(options, out, console)
+        console.print(f"{out}: the shards are there already", highlight=False, soft_wrap=True)
         return
     with opened(options, out, shared=True) as work:
         if os.path.lexists(out / NAME):  # another process has merged since
