@@ -30,7 +30,7 @@ class FastEncoder:
     """Encodes as `Encoder` does, which it compares one document of `COMPARED` with.
 
     Raises:
-        DataError: the tokenizer is not byte-level BPE with GPT-2's settings.
+        DataError: the tokenizer is not byte-level BPE with GPT-2's settings, or the library cannot load it.
     """
 
     def __init__(self, tokenizer_json: Path, vocab_size: int, end_of_document: int) -> None:
@@ -39,7 +39,11 @@ class FastEncoder:
         self.exact = Encoder(tokenizer_json, vocab_size, end_of_document)
         if not self.exact.by_words or type(self.exact.tokenizer.model).__name__ != "BPE":
             raise _not_for("this tokenizer")
-        self.library = fastokens.Tokenizer.from_file(str(tokenizer_json))
+        try:
+            self.library = fastokens.Tokenizer.from_file(str(tokenizer_json))
+        except Exception as error:  # the library raises nothing narrower
+            sentence = f"--encoder fastokens: cannot load this tokenizer ({error}): leave the option out"
+            raise DataError(sentence) from error
         self.documents = 0
 
     def encode(self, text: str) -> bytes:

@@ -85,6 +85,17 @@ def test_a_tokenizer_that_it_is_not_for_is_refused(installed: type[StandIn], tok
         check_library("fastokens", "wordpiece")
 
 
+def test_a_tokenizer_that_it_cannot_load_is_refused(
+    installed: type[StandIn], tokenizers: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: str) -> None:
+        raise ValueError("no such decoder")
+
+    monkeypatch.setattr(StandIn, "from_file", refuse)
+    with pytest.raises(DataError, match=r"cannot load this tokenizer \(no such decoder\): leave the option out"):
+        FastEncoder(tokenizers["bpe"] / "tokenizer.json", 1000, 0)
+
+
 def test_a_library_that_is_missing_is_told_before_any_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fast, "find_spec", lambda _: None)
     options = Options(parse([str(write_jsonl(tmp_path / "a.jsonl", ["one"]))]), tokenizer="bpe", encoder="fastokens")
