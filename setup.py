@@ -59,6 +59,7 @@ setup(
     ],
     extras_require={
         "benchmark": ["accelerate"],
+        "fast": ["fastokens>=0.3.5"],
         "test": [
             "pytest",
             "pytest-timeout",

@@ -7,7 +7,7 @@ import re
 import sys
 import time
 from pathlib import Path
-from typing import NoReturn
+from typing import NoReturn, get_args
 
 from rich.console import Console
 
@@ -15,6 +15,7 @@ from data_prep import sources
 from data_prep.adopt import Adoption, adopt
 from data_prep.build import build
 from data_prep.errors import DataError
+from data_prep.fast import Library
 from data_prep.inspection import inspect
 from data_prep.manifest import NAME
 from data_prep.options import Options
@@ -22,6 +23,7 @@ from data_prep.output import UNREAD, Output
 from data_prep.own_fault import sentence_of, tell_own_fault
 from data_prep.span import FORMATS
 from data_prep.summary import summarize
+from data_prep.tasks import Task, encode_share, merge_shares
 
 EXAMPLES = """examples:
   apollo-prep build --source docs --tokenizer wordpiece --vocab-size 8192 --out data/docs
@@ -36,6 +38,12 @@ SOURCE_HELP = (
 )
 DEDUPLICATE_HELP = "drop documents equal to an earlier one (exact), or also those much like one (near)"
 WEIGHT_HELP = "write the training documents of a source W times (2: twice; 0.5: half of them); repeatable"
+
+PART_HELP = (
+    "encode only the I-th of N shares of the work (3/16), as one of several jobs on a shared folder; then --merge"
+)
+
+ENCODER_HELP = "the library that gives the ids; fastokens gives those of byte-level BPE faster (default tokenizers)"
 
 
 def main() -> None:
@@ -98,6 +106,10 @@ def _parser() -> argparse.ArgumentParser:
     add("--min-characters", type=int, default=1, help="drop shorter documents (default 1)")
     add("--deduplicate", choices=["exact", "near"], help=DEDUPLICATE_HELP)
     add("--workers", type=int, default=len(os.sched_getaffinity(0)), help="processes that encode (default: one a core)")
+    add("--encoder", choices=get_args(Library), default="tokenizers", help=ENCODER_HELP)
+    by_tasks = command.add_mutually_exclusive_group()
+    by_tasks.add_argument("--part", metavar="I/N", help=PART_HELP)
+    by_tasks.add_argument("--merge", action="store_true", help="make the shards of what all parts have encoded")
     _add_adopt(
         commands.add_parser("adopt", help="make a folder for data= of shards from Megatron-LM, NeMo or gpt-neox")
     )
@@ -120,8 +132,15 @@ def _build(arguments: argparse.Namespace, console: Console) -> None:
         normalize=arguments.normalize,
         min_characters=arguments.min_characters,
         deduplicate=arguments.deduplicate,
+        encoder=arguments.encoder,
     )
-    manifest = build(options, out, arguments.workers, console)
+    if arguments.part is not None:
+        encode_share(options, out, Task.parse(arguments.part), arguments.workers, console)
+        return
+    if arguments.merge:
+        manifest = merge_shares(options, out, console)
+    else:
+        manifest = build(options, out, arguments.workers, console)
     summarize(manifest, console)
     console.print(f"{time.monotonic() - start:.1f} s; {out / 'manifest.json'}", highlight=False, soft_wrap=True)
 

@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import resource
+import secrets
 import shutil
 import socket
 import sys
@@ -38,8 +39,7 @@ def replacing(path: Path) -> Iterator[Path]:
     It is on disk before it has its name. A link of that name is replaced; what it names is left alone.
     Processes that write the same file at the same time do not disturb each other.
     """
-    unfinished = path.with_name(f"{path.name}.{socket.gethostname()}-{os.getpid()}{UNFINISHED}")
-    unfinished.unlink(missing_ok=True)  # of a process of this number that was killed
+    unfinished = own_unfinished(path)
     try:
         yield unfinished
         sync(unfinished)
@@ -47,6 +47,12 @@ def replacing(path: Path) -> Iterator[Path]:
         sync(path.parent)
     finally:
         unfinished.unlink(missing_ok=True)
+
+
+def own_unfinished(path: Path) -> Path:
+    """A name beside a path that no other process or thread has, on any machine."""
+    # containers may share the name of their host, and have equal process numbers
+    return path.with_name(f"{path.name}.{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}{UNFINISHED}")
 
 
 def remove_unfinished(path: Path) -> None:
@@ -128,20 +134,22 @@ def hash_of_values(values: Mapping[str, Any]) -> str:
     return xxhash.xxh3_128_hexdigest(json.dumps(values, sort_keys=True, separators=(",", ":")).encode())
 
 
-def lock(file: IO[str] | int, folder: Path, wait: bool = False) -> None:
+def lock(file: IO[str] | int, folder: Path, wait: bool = False, shared: bool = False) -> None:
     """Keep other processes out of a folder while a file is open that all of them lock.
 
-    The lock ends with the process, however it ends. On a file system without locks there is none, and a line says so.
+    Those that share the lock keep out only those that do not. It ends with the process, however it ends. On a file
+    system without locks there is none, and a line says so unless it would be shared.
 
     Raises:
         BlockingIOError: another process has the lock, and `wait` is not set.
     """
     try:
-        fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | (0 if wait else fcntl.LOCK_NB))
     except OSError as error:
         if error.errno not in _NO_LOCKS:
             raise
-        _say_that_nothing_locks(folder)
+        if not shared:
+            _say_that_nothing_locks(folder)
 
 
 @cache
@@ -154,7 +162,7 @@ def _say_that_nothing_locks(folder: Path) -> None:
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
+def locked(folder: Path, shared: bool = False) -> Iterator[None]:
     """Keep other processes out of a folder for a while, as `lock` does.
 
     Raises:
@@ -162,7 +170,7 @@ def locked(folder: Path) -> Iterator[None]:
     """
     with (folder / "lock").open("a") as file:
         try:
-            lock(file, folder)
+            lock(file, folder, shared=shared)
         except BlockingIOError as error:
             raise Busy(f"{folder}: another run works there: wait until it ends or give another --out") from error
         yield

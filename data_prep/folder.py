@@ -18,8 +18,8 @@ _INDEX = re.compile(r"(train|validation)-[0-9]{5}\.idx")
 _BEGUN = "writing.json"
 """The file of the work that is there from when shards are written."""
 _OF_WORK = re.compile(
-    r"lock|(options|writing)\.json(\..*\.tmp)?|docs-[0-9a-f]{16}\.jsonl(\..*\.tmp)?"
-    r"|tokenizer-[0-9a-f]{32}(\.tmp)?|parts-[0-9a-f]{16}"
+    r"lock|(options|writing|tasks)\.json(\..*\.tmp)?|docs-[0-9a-f]{16}\.jsonl(\..*\.tmp)?"
+    r"|tokenizer-[0-9a-f]{32}(\.(.*\.)?tmp)?|parts-[0-9a-f]{16}"
 )
 
 

@@ -5,6 +5,7 @@ from typing import Literal
 
 from data_prep.clean import Cleaning, NormalForm
 from data_prep.errors import DataError
+from data_prep.fast import Library
 from data_prep.sources import Source
 from data_prep.tokenizer import SMALLEST_VOCABULARY
 
@@ -28,6 +29,7 @@ class Options:
         normalize: a Unicode normal form, or None.
         min_characters: shorter documents are dropped.
         deduplicate: `exact` drops documents equal to an earlier one, `near` also those similar to one.
+        encoder: the library that gives the ids, which are the same.
 
     Raises:
         DataError: a value out of range.
@@ -42,6 +44,7 @@ class Options:
     normalize: NormalForm | None = None
     min_characters: int = 1
     deduplicate: Deduplicate | None = None
+    encoder: Library = "tokenizers"
 
     def __post_init__(self) -> None:
         if self.vocab_size < SMALLEST_VOCABULARY:

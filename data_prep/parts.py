@@ -2,7 +2,8 @@
 
 A part is KEY.bin (the tokens of its documents), KEY.npz (arrays with a row a document), KEY.npy (signatures, to
 find near-duplicates by) and, written last, the marker KEY.json with the hashes of the others. Nothing in them
-depends on when, where or beside what they were made.
+depends on when, where or beside what they were made, and each takes its place in one step, so that two processes may
+make the same part at the same time.
 """
 
 from collections import Counter
@@ -18,6 +19,7 @@ import xxhash
 from data_prep import files, near, readers
 from data_prep.clean import Cleaning
 from data_prep.encode import Encoder, token_dtype
+from data_prep.fast import FastEncoder, Library
 from data_prep.sources import Part
 
 
@@ -32,6 +34,7 @@ class Job:
     vocab_size: int
     end_of_document: int
     near: bool
+    library: Library
 
     @property
     def contents(self) -> list[str]:
@@ -80,7 +83,7 @@ def encode_part(job: Job, part: Part) -> None:
     lengths: list[int] = []
     signatures = bytearray()
     texts = (text for span in part.spans for text in readers.read(span, job.column))
-    with job.path(part, ".bin").open("wb") as file:
+    with files.replacing(job.path(part, ".bin")) as unfinished, unfinished.open("wb") as file:
         for text in job.cleaning.apply(texts, dropped):
             ids = encoder.encode(text)
             file.write(ids)
@@ -90,14 +93,16 @@ def encode_part(job: Job, part: Part) -> None:
             digests += xxhash.xxh3_128_digest(encoded)
             if job.near:
                 signatures += near.signature(text).tobytes()
-    np.savez(
-        job.path(part, ".npz"),
-        lengths=np.array(lengths, dtype=np.int32),
-        sizes=np.array(sizes, dtype=np.int64),
-        hashes=np.frombuffer(digests, dtype="<u8").reshape(-1, 2),
-    )
+    with files.replacing(job.path(part, ".npz")) as unfinished, unfinished.open("wb") as file:
+        np.savez(
+            file,
+            lengths=np.array(lengths, dtype=np.int32),
+            sizes=np.array(sizes, dtype=np.int64),
+            hashes=np.frombuffer(digests, dtype="<u8").reshape(-1, 2),
+        )
     if job.near:
-        np.save(job.path(part, ".npy"), np.frombuffer(signatures, np.uint32).reshape(-1, near.PERMUTATIONS))
+        with files.replacing(job.path(part, ".npy")) as unfinished, unfinished.open("wb") as file:
+            np.save(file, np.frombuffer(signatures, np.uint32).reshape(-1, near.PERMUTATIONS))
     contents = {suffix: files.describe(job.path(part, suffix)) for suffix in job.contents}
     files.write_hashed(job.path(part, ".json"), {"files": contents, "dropped": dropped})
 
@@ -124,5 +129,6 @@ def load_tokens(job: Job, part: Part) -> npt.NDArray[Any]:
 
 
 @cache
-def _encoder(job: Job) -> Encoder:
-    return Encoder(job.tokenizer_json, job.vocab_size, job.end_of_document)
+def _encoder(job: Job) -> Encoder | FastEncoder:
+    encoder = FastEncoder if job.library == "fastokens" else Encoder
+    return encoder(job.tokenizer_json, job.vocab_size, job.end_of_document)

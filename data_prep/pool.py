@@ -15,6 +15,16 @@ from data_prep.parts import Job, encode_part, is_done
 from data_prep.sources import Part
 
 
+def check_workers(workers: int) -> None:
+    """Refuse a number of processes that can encode nothing.
+
+    Raises:
+        DataError: it is below one.
+    """
+    if workers < 1:
+        raise DataError(f"--workers {workers}: must be at least 1")
+
+
 def encode_all(job: Job, plan: list[Part], workers: int, console: Console) -> None:
     """Encode the parts that are not done, each in one of the processes.
 
