@@ -15,12 +15,13 @@ def commented(values: Mapping[str, Any], comments: Mapping[str, str], heading: S
     `comments` has one for each key, such as `steps`, or `model.family` of a key in a mapping.
     """
     lines = list(_lines(values, comments, ""))
-    column = max(len(line) for line, _ in lines if len(line) <= _WIDEST_VALUE)
+    column = max((len(line) for line, _ in lines if len(line) <= _WIDEST_VALUE), default=0)
     below = [f"{line:<{column}}  # {comment}" if comment else line for line, comment in lines]
-    return "\n".join([*(f"# {line}" for line in heading), *below]) + "\n"
+    above = [f"# {part}" for line in heading for part in line.splitlines()]
+    return "\n".join([*above, *below]) + "\n"
 
 
-def _lines(values: Mapping[str, Any], comments: Mapping[str, str], above: str) -> "Sequence[tuple[str, str]]":
+def _lines(values: Mapping[str, Any], comments: Mapping[str, str], above: str) -> list[tuple[str, str]]:
     indent = "  " if above else ""
     found: list[tuple[str, str]] = []
     for key, value in values.items():

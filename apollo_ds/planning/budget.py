@@ -8,8 +8,8 @@ from typing import Self
 from apollo_ds.errors import UserError, shown
 
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
-_TIME = re.compile(r"(\d+(?:\.\d+)?)([smhd])")
-_COUNT = re.compile(r"(\d+(?:\.\d+)?(?:e\+?\d+)?)([kMGT]?)")
+_TIME = re.compile(r"([0-9]+(?:\.[0-9]+)?)([smhd])")
+_COUNT = re.compile(r"([0-9]+(?:\.[0-9]+)?(?:e\+?[0-9]+)?)([kMGT]?)")
 _FACTORS = {"": 1.0, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12}
 _SHORTEST, _LONGEST = 60.0, 10 * 365 * 86_400.0
 _FEWEST_FLOPS, _MOST_FLOPS = 1e10, 1e27
@@ -34,9 +34,7 @@ class Budget:
         if found := _TIME.fullmatch(word):
             seconds = float(found[1]) * _SECONDS[found[2]]
             if not _SHORTEST <= seconds <= _LONGEST:
-                raise UserError(
-                    f"--budget: must be from 60s to 3650d, not {shown(word)}; try 10m"
-                )
+                raise UserError(f"--budget: must be from 60s to 3650d, not {shown(word)}; try 10m")
             return cls(seconds=seconds)
         flops = _count(word) if not word.endswith(tuple("kMGT")) else None
         if flops is None:

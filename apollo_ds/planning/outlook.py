@@ -55,7 +55,7 @@ def outlook(recipe: Recipe, planned: dict[str, Any], rate: Rate | None) -> dict[
     seconds = time["seconds"] if time else days and days * _DAY
     if seconds is not None and seconds > _LONG_SECONDS:
         warnings.append(
-            f"The run takes {time_in_words(seconds)}, more than a week: use fewer steps, a smaller model, or more ranks."
+            f"The run takes {time_in_words(seconds)}, more than a week: use fewer steps, a smaller model or more ranks."
         )
     return {"text": text, "time": time, "warnings": warnings}
 

@@ -1,5 +1,6 @@
 """`apollo-ds init`: a recipe for a text and a budget, whose figures come from a short run on this machine."""
 
+import os
 import shlex
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -7,6 +8,7 @@ from typing import Any
 
 from rich.console import Console
 
+from apollo_ds.config.array_list import SIGN
 from apollo_ds.config.commented import commented
 from apollo_ds.config.load import load_recipe, resolve
 from apollo_ds.config.overrides import read_deepspeed
@@ -100,9 +102,9 @@ def _measured(wish: Wish, corpus: Corpus, ranks: int, out: Path, console: Consol
         name = f"{shape.family} {shape.num_layers}x{shape.hidden_size}"
         if name in tried:
             return draft, tried[name]
-        console.print(f"Measuring {name} by a short run ...", highlight=False)
         recipe = draft.recipe(_DRAFT_STEPS)
         check_ready(recipe, ranks)
+        console.print(f"Measuring {name} by a short run ...", highlight=False)
         tried[name] = measure(recipe, ranks)
         flops_per_second = tried[name].tokens_per_second * token_flops(shape, seq_len)
         if budget.seconds is None:
@@ -120,6 +122,7 @@ def _draft(wish: Wish, budget: Budget, corpus: Corpus, ranks: int, out: Path) ->
         size = choose_size(wish.family, vocab_size, flops, min(most_tokens, budget.tokens or most_tokens))
         shape, seq_len = shape_of(size, wish.family, vocab_size), size.seq_len
     seq_len = _fitting(seq_len, corpus)
+    most_tokens = MOST_EPOCHS * epoch_tokens(corpus, seq_len)
     affordable = budget.tokens or (budget.flops or 0.0) / token_flops(shape, seq_len)
     tokens = affordable if budget.tokens else min(affordable, most_tokens)
     flops, method = tokens * token_flops(shape, seq_len), "scratch" if budget.seconds else SHORT_TO_LONG
@@ -165,10 +168,14 @@ def _finished(draft: _Draft, wish: Wish, rate: Rate) -> tuple[Recipe, dict[str, 
 
 
 def _check_place(path: Path, run_folder: Path) -> None:
+    if "=" in str(path) or path.name.startswith(SIGN):
+        raise UserError(f"--out: {path} has a sign in it that train takes for an override; use another name")
     if path.exists() or path.is_symlink():
         raise UserError(f"{path}: is there already; name another file with --out, or remove it")
     if not path.parent.is_dir():
         raise UserError(f"{path}: there is no folder {path.parent}; make it, or name another file with --out")
+    if not os.access(path.parent, os.W_OK):
+        raise UserError(f"{path}: the folder {path.parent} cannot be written to; name another file with --out")
     if run_folder.exists():
         raise UserError(f"{run_folder}: a run is there already; name a file with --out that is not called {path.name}")
 
