@@ -170,6 +170,7 @@ def _plan(options: argparse.Namespace) -> None:
         from apollo_ds.training.measure import measure  # it imports torch
 
         check_ready(recipe, ranks)
+        print("Measuring by a short run ...", file=sys.stderr)
         rate = measure(recipe, ranks)
     planned |= outlook(recipe, planned, rate)
     if options.json:

@@ -46,8 +46,9 @@ def measure(recipe: Recipe, ranks: int) -> Rate:
             with redirect_stdout(io.StringIO()):
                 train(path, ranks=ranks)
         except (RunFailed, Stopped) as error:
+            cause = str(error).partition(";")[0]  # without the advice to resume
             raise UserError(
-                f"the short run that measures this machine failed: {error}; lower micro_batch_size"
+                f"the short run that measures this machine failed: {cause}; lower micro_batch_size"
             ) from None
         return _rate(RunFolder(Path(folder, "run")), time.monotonic() - began)
 

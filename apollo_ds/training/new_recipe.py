@@ -3,6 +3,7 @@
 import os
 import shlex
 from dataclasses import dataclass, replace
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -81,7 +82,7 @@ class _Draft:
 
     values: dict[str, Any]
     flops: float
-    tokens: float
+    tokens: int
     is_short_of_text: bool
 
     def recipe(self, steps: int) -> Recipe:
@@ -112,14 +113,15 @@ def _measured(wish: Wish, corpus: Corpus, ranks: int, out: Path, console: Consol
 
 
 def _draft(wish: Wish, budget: Budget, corpus: Corpus, ranks: int, out: Path) -> tuple[_Draft, ModelShape, int]:
+    """The recipe of a model that the budget pays for, with that model and the length of its samples."""
     vocab_size, most_tokens = corpus.vocab_size, MOST_EPOCHS * epoch_tokens(corpus, 1)
     if wish.like:
         like = load_recipe(wish.like)
         shape = type(like.model).model_validate({**like.model.model_dump(), "vocab_size": vocab_size})
         seq_len = like.seq_len
     else:
-        flops = budget.flops if budget.flops is not None else float("inf")
-        size = choose_size(wish.family, vocab_size, flops, min(most_tokens, budget.tokens or most_tokens))
+        most = min(most_tokens, budget.tokens or most_tokens)
+        size = choose_size(wish.family, vocab_size, budget.flops or inf, most)
         shape, seq_len = shape_of(size, wish.family, vocab_size), size.seq_len
     seq_len = _fitting(seq_len, corpus)
     most_tokens = MOST_EPOCHS * epoch_tokens(corpus, seq_len)
@@ -127,7 +129,8 @@ def _draft(wish: Wish, budget: Budget, corpus: Corpus, ranks: int, out: Path) ->
     tokens = affordable if budget.tokens else min(affordable, most_tokens)
     flops, method = tokens * token_flops(shape, seq_len), "scratch" if budget.seconds else SHORT_TO_LONG
     values = recipe_values(shape, seq_len, flops, ranks, method, wish.data, out)
-    return _Draft(values, flops, tokens, affordable > tokens), shape, seq_len
+    draft = _Draft(values, wish.budget.flops or inf, budget.tokens or most_tokens, affordable > tokens)
+    return draft, shape, seq_len
 
 
 def _fitting(seq_len: int, corpus: Corpus) -> int:
@@ -151,10 +154,7 @@ def _finished(draft: _Draft, wish: Wish, rate: Rate) -> tuple[Recipe, dict[str, 
     """
     recipe = draft.recipe(_DRAFT_STEPS)
     total = plan(recipe)["total"]
-    if wish.budget.flops is not None:
-        allowed = draft.flops / total["flops"] * _DRAFT_STEPS
-    else:
-        allowed = draft.tokens / total["tokens"] * _DRAFT_STEPS
+    allowed = _DRAFT_STEPS * min(draft.flops / total["flops"], draft.tokens / total["tokens"])
     if wish.budget.seconds is not None:
         beside = rate.start_seconds + EVALUATIONS * rate.evaluation_seconds + SAVES * rate.save_seconds
         step_seconds = recipe.global_batch_size * recipe.seq_len / rate.tokens_per_second

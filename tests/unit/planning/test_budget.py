@@ -28,7 +28,8 @@ def test_tokens(word: str, tokens: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "word", [*"10 0m -10m 10x 10M 59s 99999d nan inf 1e999 -3e18 1e9 m ²h २h".split(), "", " ", "10 m"]
+    "word",
+    ["", " ", "10", "0m", "-10m", "10 m", "59s", "99999d", "nan", "inf", "1e999", "-3e18", "1e9", "m", "२h"],
 )
 def test_what_is_no_budget_is_told_of_with_an_example(word: str) -> None:
     with pytest.raises(UserError, match=r"^--budget: .*10m"):
