@@ -16,7 +16,7 @@ def print_forecast(result: dict[str, Any], console: Console) -> None:
     """Print what `forecast` gives: time in a line, memory and bytes as a table by ZeRO stage, and what they rest on."""
     ranks, zero = result["ranks"], "-".join(str(stage) for stage in result["zero_stages"])
     if result["days"] is None:
-        console.print(f"{ranks} ranks. For tokens a second and the time, add peak_flops=9.9e14, a rank's peak.")
+        console.print(f"{ranks} ranks. For tokens a second and time, add peak_flops=9.9e14, a rank's peak.")
     else:
         console.print(
             f"{ranks} ranks at {result['utilisation']:.0%} of {count_in_words(result['peak_flops'])}FLOP/s: "

@@ -87,10 +87,13 @@ def saves(recipe: Recipe) -> int:
 
 
 def _text_of(recipe: Recipe) -> Corpus | None:
+    """The text, unless it is not there or too short, of which `check_ready` tells."""
     try:
-        return Corpus.open(recipe.data)
-    except UserError:  # `check_ready` tells of it
+        corpus = Corpus.open(recipe.data)
+        corpus.check_fills(recipe.seq_len)
+    except UserError:
         return None
+    return corpus
 
 
 def _of_text(recipe: Recipe, planned: dict[str, Any], corpus: Corpus) -> dict[str, Any]:

@@ -59,7 +59,7 @@ def test_time_needs_a_peak_and_memory_does_not(capsys: pytest.CaptureFixture[str
         with pytest.raises(SystemExit):
             main(words)
     printed, planned = capsys.readouterr().out.split("{", 1)
-    assert "For tokens a second and the time, add peak_flops=9.9e14" in printed
+    assert "For tokens a second and time, add peak_flops=9.9e14" in printed
     result = json.loads("{" + planned)["forecast"]
     assert (result["days"], result["tokens_per_second"]) == (None, None)
     assert result["memory_bytes"]["3"] > 0

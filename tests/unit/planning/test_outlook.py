@@ -14,6 +14,7 @@ from apollo_ds.planning.plan import plan
 TEXT = corpus("gpt2")
 PER_EPOCH = epoch_tokens(TEXT, 32)
 PER_STEP = 8 * 32
+SIZES = tiny("gpt2", "runs/none").model.model_dump()
 
 
 def looked(rate: Rate | None = None, **changes: Any) -> dict[str, Any]:
@@ -100,6 +101,9 @@ def test_the_start_of_a_decay_is_saved_too() -> None:
     assert saves(recipe) == 2
 
 
-def test_a_text_that_is_not_there_is_left_out() -> None:
-    result = looked(data="/nowhere/text")
+@pytest.mark.parametrize(
+    "changes", [{"data": "/nowhere/text"}, {"seq_len": 99_999, "model": {**SIZES, "max_position_embeddings": 99_999}}]
+)
+def test_a_text_that_is_not_there_or_too_short_is_left_out(changes: dict[str, Any]) -> None:
+    result = looked(**changes)
     assert (result["text"], printed(result)) == (None, "")
