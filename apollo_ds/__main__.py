@@ -1,8 +1,9 @@
-"""The command line: `apollo-ds plan | train | keys | export | compare | sweep | finetune`."""
+"""The command line: `apollo-ds init | plan | train | keys | export | compare | sweep | finetune`."""
 
 import argparse
 import json
 import os
+import shlex
 import sys
 from collections.abc import Callable, Sequence
 from typing import TypeAlias
@@ -15,16 +16,14 @@ from apollo_ds.config.ready import check_ready, is_there, with_default_text
 from apollo_ds.errors import EXIT_INTERRUPTED, EXIT_USER_ERROR, UserError
 from apollo_ds.finetune.options import add_options
 from apollo_ds.gpus import usual_ranks
-from apollo_ds.planning.forecast import Machine, forecast
+from apollo_ds.planning.forecast import forecast
 from apollo_ds.planning.forecast_table import print_forecast
 from apollo_ds.planning.masks import in_words, left_by_masks
+from apollo_ds.planning.options import add_init, add_machine, add_rate, budget_of, machine_of, stated_rate
+from apollo_ds.planning.outlook import outlook, print_outlook
 from apollo_ds.planning.plan import plan, print_plan
 from apollo_ds.training.faults.last_words import say_last_words
 from data_prep.output import UNREAD, Output
-
-_GIGA = 1e9
-_SLOWEST, _FASTEST = 1e-6, 1e6
-"""Gigabytes a second that a network or storage may be said to have."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -76,10 +75,15 @@ def _add_local_rank(parser: argparse.ArgumentParser) -> None:
 
 def _add_training(commands: _Commands) -> None:
     """The commands for a recipe."""
+    beginning = commands.add_parser("init", help="write a recipe for your text and budget; measures this machine")
+    add_init(beginning)
+    beginning.set_defaults(command=_init)
+
     planning = commands.add_parser("plan", help="show a recipe's stages and their cost; starts nothing")
     _add_recipe(planning)
     planning.add_argument("--json", action="store_true", help="print JSON instead of a table")
-    _add_machine(planning)
+    add_machine(planning)
+    add_rate(planning)
     planning.set_defaults(command=_plan)
 
     training = commands.add_parser("train", help="train a recipe on every GPU of this machine, or on two CPU ranks")
@@ -102,22 +106,6 @@ def _add_training(commands: _Commands) -> None:
     choosing.add_argument("--number", type=int, metavar="N", help="the N-th run alone")
     choosing.add_argument("--jobs", type=int, default=1, metavar="N", help="train N runs at a time; default 1")
     sweeping.set_defaults(command=_sweep)
-
-
-def _add_machine(parser: argparse.ArgumentParser) -> None:
-    """What `plan` is told of the machine; defaults are those of `Machine`."""
-    parser.add_argument(
-        "--ranks", type=int, help="forecast memory and bytes sent on so many ranks, and with peak_flops=... the days"
-    )
-    for option, metavar, default, meaning in (
-        ("--ranks-per-node", "N", Machine.ranks_per_node, "ranks that share a node"),
-        ("--network", "GB/S", Machine.network / _GIGA, "gigabytes a second that each rank sends"),
-        ("--storage", "GB/S", Machine.storage / _GIGA, "gigabytes a second that all ranks together read from storage"),
-        ("--utilisation", "FRACTION", Machine.utilisation, "fraction of peak_flops that is reached"),
-    ):
-        parser.add_argument(
-            option, type=type(default), metavar=metavar, help=f"{meaning}; default {default:g}; needs --ranks"
-        )
 
 
 def _add_results(commands: _Commands) -> None:
@@ -161,14 +149,30 @@ def _add_recipe(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _init(options: argparse.Namespace) -> None:
+    budget = budget_of(options)
+    from apollo_ds.training.new_recipe import Wish, new_recipe
+
+    wish = Wish(options.data, options.out, budget, options.family, options.like, options.ranks)
+    new_recipe(wish, shlex.join(["apollo-ds", *sys.argv[1:]]), Output())
+
+
 def _plan(options: argparse.Namespace) -> None:
     name, overrides = split_recipe(options.words)
     recipe, is_default_text = with_default_text(load_recipe(name, overrides), name, overrides)
-    planned, masks = plan(recipe), left_by_masks(recipe)
+    planned, masks, ranks = plan(recipe), left_by_masks(recipe), options.ranks or usual_ranks()
     planned |= masks
-    machine = _machine(options)
+    machine, rate = machine_of(options), stated_rate(options)
     if machine is not None:
         planned["forecast"] = forecast(recipe, planned["total"], machine)
+    is_prepared = not is_default_text or is_there(recipe.data)
+    if options.measure:
+        from apollo_ds.training.measure import measure  # it imports torch
+
+        check_ready(recipe, ranks)
+        print("Measuring by a short run ...", file=sys.stderr)
+        rate = measure(recipe, ranks)
+    planned |= outlook(recipe, planned, rate)
     if options.json:
         print(json.dumps(planned, indent=2))
     else:
@@ -178,42 +182,10 @@ def _plan(options: argparse.Namespace) -> None:
             console.print(in_words(masks))
         if machine is not None:
             print_forecast(planned["forecast"], console)
+        print_outlook(planned, console)
     sys.stdout.flush()
-    is_prepared = not is_default_text or is_there(recipe.data)
-    for sentence in check_ready(recipe, options.ranks or usual_ranks(), is_prepared):
+    for sentence in check_ready(recipe, ranks, is_prepared):
         print(sentence, file=sys.stderr)
-
-
-def _machine(options: argparse.Namespace) -> Machine | None:
-    """The machine that options describe; None where they do not.
-
-    Raises:
-        UserError: a number is out of range, or says nothing since there is no --ranks; names the option.
-    """
-    counts = {"--ranks": options.ranks, "--ranks-per-node": options.ranks_per_node}
-    speeds = {"--network": options.network, "--storage": options.storage}
-    given = [
-        name for name, value in (counts | speeds | {"--utilisation": options.utilisation}).items() if value is not None
-    ]
-    if given and options.ranks is None:
-        raise UserError(f"{given[0]}: is for a forecast; give --ranks too")
-    for option, count in counts.items():
-        if count is not None and count < 1:
-            raise UserError(f"{option}: must be at least 1, not {count}")
-    for option, speed in speeds.items():
-        if speed is not None and not _SLOWEST <= speed <= _FASTEST:
-            raise UserError(f"{option}: must be gigabytes a second, from {_SLOWEST:g} to {_FASTEST:g}, not {speed:g}")
-    if options.utilisation is not None and not 0 < options.utilisation <= 1:
-        raise UserError(f"--utilisation: must be above 0 and at most 1, such as 0.4, not {options.utilisation:g}")
-    if options.ranks is None:
-        return None
-    told = {
-        "ranks_per_node": options.ranks_per_node,
-        "network": options.network and options.network * _GIGA,
-        "storage": options.storage and options.storage * _GIGA,
-        "utilisation": options.utilisation,
-    }
-    return Machine(options.ranks, **{name: value for name, value in told.items() if value is not None})
 
 
 def _train(options: argparse.Namespace) -> None:

@@ -16,7 +16,8 @@ from apollo_ds.config.load import resolve
 from apollo_ds.config.recipe import Recipe
 from apollo_ds.models.flops import parameters
 from apollo_ds.planning.forecast import Machine, forecast
-from apollo_ds.planning.forecast_table import later_host_bytes, size_in_words, time_in_words
+from apollo_ds.planning.forecast_table import later_host_bytes
+from apollo_ds.planning.in_words import size_in_words, time_in_words
 from apollo_ds.planning.plan import plan
 
 RANKS = (8, 64, 512)

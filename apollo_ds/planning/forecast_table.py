@@ -6,36 +6,21 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-_UNITS = (("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("kB", 1e3))
-_HOUR, _MINUTE = 3600, 60
+from apollo_ds.planning.in_words import count_in_words, size_in_words, time_in_words
+
 _WIDEST = 80
-
-
-def size_in_words(size: float) -> str:
-    """Bytes with a decimal unit: three digits, such as 81.3 GB."""
-    unit, factor = next(((unit, factor) for unit, factor in _UNITS if size >= 0.9995 * factor), ("B", 1))
-    value = size / factor
-    return f"{value:.{0 if value >= 99.95 or unit == 'B' else 1}f} {unit}"
-
-
-def time_in_words(seconds: float) -> str:
-    """Seconds with the unit that suits: 40 ms, 3.2 s, 5.0 min, 2.1 h."""
-    if seconds < 0.9995:
-        return f"{1000 * seconds:.{0 if seconds >= 0.00995 else 1}f} ms"
-    if seconds < 2 * _MINUTE:
-        return f"{seconds:.1f} s"
-    return f"{seconds / _MINUTE:.1f} min" if seconds < 2 * _HOUR else f"{seconds / _HOUR:.1f} h"
+_DAY = 86_400
 
 
 def print_forecast(result: dict[str, Any], console: Console) -> None:
     """Print what `forecast` gives: time in a line, memory and bytes as a table by ZeRO stage, and what they rest on."""
     ranks, zero = result["ranks"], "-".join(str(stage) for stage in result["zero_stages"])
     if result["days"] is None:
-        console.print(f"{ranks} ranks. For tokens a second and days, add peak_flops=9.9e14, a rank's peak.")
+        console.print(f"{ranks} ranks. For tokens a second and time, add peak_flops=9.9e14, a rank's peak.")
     else:
         console.print(
-            f"{ranks} ranks at {result['utilisation']:.0%} of {result['peak_flops'] / 1e12:.0f} TFLOP/s: "
-            f"{result['tokens_per_second'] / 1e6:.2f} M tokens/s, {result['days']:.2f} days."
+            f"{ranks} ranks at {result['utilisation']:.0%} of {count_in_words(result['peak_flops'])}FLOP/s: "
+            f"{count_in_words(result['tokens_per_second'])} tokens/s, {time_in_words(result['days'] * _DAY)}."
         )
     console.width = max(console.width, _WIDEST)  # a wrapped line is better than a cut number
     console.print(_table(result))

@@ -50,7 +50,7 @@ def test_the_plan_for_people_says_it_too(capsys: pytest.CaptureFixture[str]) -> 
     with pytest.raises(SystemExit):
         main(["plan", BERT_BASE, "peak_flops=5e14", "--ranks", "8", "--utilisation", "0.4"])
     printed = " ".join(capsys.readouterr().out.split())
-    assert "8 ranks at 40% of 500 TFLOP/s: 3.13 M tokens/s, 0.36 days" in printed
+    assert "8 ranks at 40% of 500 TFLOP/s: 3.13 M tokens/s, 8.7 h" in printed
     assert printed.endswith("Stages train under ZeRO 1-1-1-1.")
 
 
@@ -59,7 +59,7 @@ def test_time_needs_a_peak_and_memory_does_not(capsys: pytest.CaptureFixture[str
         with pytest.raises(SystemExit):
             main(words)
     printed, planned = capsys.readouterr().out.split("{", 1)
-    assert "For tokens a second and days, add peak_flops=9.9e14" in printed
+    assert "For tokens a second and time, add peak_flops=9.9e14" in printed
     result = json.loads("{" + planned)["forecast"]
     assert (result["days"], result["tokens_per_second"]) == (None, None)
     assert result["memory_bytes"]["3"] > 0

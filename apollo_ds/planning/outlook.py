@@ -1,0 +1,149 @@
+"""What a run will come to on its text and at a rate: epochs, tokens a parameter, and time."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import floor
+from typing import Any
+
+from rich.console import Console
+
+from apollo_ds.config.recipe import Recipe
+from apollo_ds.data.corpus import Corpus
+from apollo_ds.errors import UserError
+from apollo_ds.planning.in_words import count_in_words, size_in_words, time_in_words
+
+MOST_EPOCHS = 4
+"""Muennighoff et al. 2023: up to so many, repeated text is nearly as good as new text."""
+_DAY = 86_400
+_LONG_SECONDS = 7 * _DAY
+
+
+@dataclass(frozen=True)
+class Rate:
+    """How fast a machine runs a recipe. Seconds that are not known are 0."""
+
+    tokens_per_second: float
+    """Of all ranks together, in steps at full depth and length."""
+    memory_bytes: int | None = None
+    """The peak of a rank; None where the rate is stated."""
+    start_seconds: float = 0.0
+    """Of all that a run does before its first step and after its last."""
+    evaluation_seconds: float = 0.0
+    save_seconds: float = 0.0
+
+
+def epoch_tokens(corpus: Corpus, seq_len: int) -> int:
+    """Tokens that an epoch of a text serves: whole samples, each with a target for its last token."""
+    return (corpus.manifest.splits["train"].tokens - 1) // seq_len * seq_len
+
+
+def epochs(tokens: float, texts: Sequence[tuple[Corpus, float]], seq_len: int) -> float:
+    """How often so many tokens repeat the text of which they repeat most; each text comes with its share of them."""
+    return max(tokens * share / epoch_tokens(corpus, seq_len) for corpus, share in texts)
+
+
+def outlook(recipe: Recipe, planned: dict[str, Any], rate: Rate | None) -> dict[str, Any]:
+    """Figures of the text, where it is there, and of time at a rate, where one is known, with warnings in sentences.
+
+    `planned` is what `plan` gives, with a `forecast` if there is one.
+    """
+    corpus = _text_of(recipe)
+    text = _of_text(recipe, planned, corpus) if corpus else None
+    time = _of_time(recipe, planned["total"], rate) if rate else None
+    warnings = [*([_repeats(recipe, planned, text)] if text and text["epochs"] > MOST_EPOCHS else [])]
+    days = planned.get("forecast", {}).get("days")
+    seconds = time["seconds"] if time else days and days * _DAY
+    if seconds is not None and seconds > _LONG_SECONDS:
+        warnings.append(
+            f"The run takes {time_in_words(seconds)}, more than a week: use fewer steps, a smaller model or more ranks."
+        )
+    return {"text": text, "time": time, "warnings": warnings}
+
+
+def print_outlook(result: dict[str, Any], console: Console) -> None:
+    """Print what `outlook` gives, a line for the text, one for the time, and one for each warning."""
+    if text := result["text"]:
+        size = f", {text['bytes_per_token']:.2f} bytes of text a token" if text["bytes_per_token"] else ""
+        console.print(
+            f"Text: {text['epochs']:.3g} epochs of {count_in_words(text['epoch_tokens'])} tokens{size}; "
+            f"{text['tokens_per_parameter']:.3g} tokens a parameter.",
+            soft_wrap=True,
+        )
+    if time := result["time"]:
+        console.print(f"Time: {_time(time)}.", soft_wrap=True)
+    for sentence in result["warnings"]:
+        console.print(f"[bold]{sentence}[/]", soft_wrap=True)
+
+
+def evaluations(recipe: Recipe) -> int:
+    """How often a run measures its held-out loss: one at the end is among them."""
+    return -(-recipe.steps // recipe.eval_every)
+
+
+def saves(recipe: Recipe) -> int:
+    """How many checkpoints a run writes, with those of its end and of the start of a decay."""
+    steps = {*range(recipe.save_every, recipe.steps + 1, recipe.save_every), recipe.steps}
+    return len(steps | {recipe.schedule().decays_from} - {None})
+
+
+def _text_of(recipe: Recipe) -> Corpus | None:
+    """The text, unless it is not there or too short, of which `check_ready` tells."""
+    try:
+        corpus = Corpus.open(recipe.data)
+        corpus.check_fills(recipe.seq_len)
+    except UserError:
+        return None
+    return corpus
+
+
+def _of_text(recipe: Recipe, planned: dict[str, Any], corpus: Corpus) -> dict[str, Any]:
+    tokens, train = planned["total"]["tokens"], corpus.manifest.splits["train"]
+    size = getattr(train, "bytes", None)
+    return {
+        "epoch_tokens": epoch_tokens(corpus, recipe.seq_len),
+        "epochs": epochs(tokens, [(corpus, 1.0)], recipe.seq_len),
+        "tokens_per_parameter": tokens / planned["stages"][-1]["parameters"],
+        "bytes_per_token": size / train.tokens if size else None,
+    }
+
+
+def _of_time(recipe: Recipe, total: dict[str, Any], rate: Rate) -> dict[str, Any]:
+    """Steps of fewer layers or shorter samples count by their operations, at the rate of a full step."""
+    full_tokens = total["steps"] * recipe.global_batch_size * recipe.seq_len
+    parts = {
+        "step_seconds": full_tokens / rate.tokens_per_second * total["flops"] / total["scratch_flops"],
+        "start_seconds": rate.start_seconds,
+        "evaluation_seconds": evaluations(recipe) * rate.evaluation_seconds,
+        "save_seconds": saves(recipe) * rate.save_seconds,
+    }
+    return {
+        "tokens_per_second": rate.tokens_per_second,
+        "is_measured": rate.memory_bytes is not None,
+        "memory_bytes": rate.memory_bytes,
+        **parts,
+        "seconds": sum(parts.values()),
+    }
+
+
+def _time(time: dict[str, Any]) -> str:
+    speed = f"{count_in_words(time['tokens_per_second'])} tokens/s"
+    if not time["is_measured"]:
+        return f"{time_in_words(time['seconds'])} at {speed}, as stated, without evaluations and checkpoints"
+    beside = ", ".join(
+        f"{name} {time_in_words(time[f'{key}_seconds'])}"
+        for name, key in (("steps", "step"), ("evaluations", "evaluation"), ("checkpoints", "save"))
+    )
+    return (
+        f"{time_in_words(time['seconds'])} at {speed}, as measured ({beside}, start and end "
+        f"{time_in_words(time['start_seconds'])}); memory {size_in_words(time['memory_bytes'])} a rank"
+    )
+
+
+def _repeats(recipe: Recipe, planned: dict[str, Any], text: dict[str, Any]) -> str:
+    total = planned["total"]
+    share = MOST_EPOCHS / text["epochs"]
+    steps, tokens = floor(recipe.steps * share), total["tokens"] * share
+    return (
+        f"The text is repeated {text['epochs']:,.1f} times, and beyond {MOST_EPOCHS} times repeated text adds little: "
+        f"use steps={max(1, steps)}, which is {count_in_words(tokens)} tokens, or prepare more text."
+    )

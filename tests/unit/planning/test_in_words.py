@@ -1,0 +1,56 @@
+"""Figures for people: each has the unit that fits its size."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from apollo_ds.planning.in_words import count_in_words, size_in_words, time_in_words
+
+_BYTES = {"B": 1, "kB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12}
+_SECONDS = {"ms": 1e-3, "s": 1, "min": 60, "h": 3600, "days": 86_400, "years": 31_557_600}
+
+
+@pytest.mark.parametrize(
+    ("size", "words"),
+    [(0, "0 B"), (999, "999 B"), (999.9, "1.0 kB"), (81.26e9, "81.3 GB"), (999.6e6, "1.0 GB"), (397e9, "397 GB")],
+)
+def test_sizes(size: float, words: str) -> None:
+    assert size_in_words(size) == words
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (0, "0.0 ms"),
+        (0.0123, "12 ms"),
+        (0.9999, "1.0 s"),
+        (119, "119.0 s"),
+        (290, "4.8 min"),
+        (8000, "2.2 h"),
+        (2e5, "2.3 days"),
+        (8361 * 86_400, "22.9 years"),
+    ],
+)
+def test_times(seconds: float, words: str) -> None:
+    assert time_in_words(seconds) == words
+
+
+@given(st.floats(1, 1e17))
+def test_a_size_in_words_is_close_to_the_size(size: float) -> None:
+    number, unit = size_in_words(size).split()
+    assert float(number) * _BYTES[unit] == pytest.approx(size, rel=0.51)
+    assert unit == "B" or float(number) * _BYTES[unit] == pytest.approx(size, rel=0.051)
+
+
+@given(st.floats(1e-3, 1e10))
+def test_a_time_in_words_is_close_to_the_time(seconds: float) -> None:
+    number, unit = time_in_words(seconds).split()
+    assert float(number.replace(",", "")) * _SECONDS[unit] == pytest.approx(seconds, rel=0.051)
+
+
+@pytest.mark.parametrize(
+    ("count", "words"),
+    [(0, "0"), (850, "850"), (25_149, "25.1 k"), (999_600, "1 M"), (3.13e6, "3.13 M"), (2e9, "2 G"), (5e14, "500 T")],
+)
+def test_counts(count: float, words: str) -> None:
+    assert count_in_words(count) == words

@@ -1,0 +1,109 @@
+"""What a run comes to on its text, and in time."""
+
+from io import StringIO
+from typing import Any
+
+import pytest
+from corpora import corpus
+from recipes import tiny
+from rich.console import Console
+
+from apollo_ds.planning.outlook import Rate, epoch_tokens, epochs, evaluations, outlook, print_outlook, saves
+from apollo_ds.planning.plan import plan
+
+TEXT = corpus("gpt2")
+PER_EPOCH = epoch_tokens(TEXT, 32)
+PER_STEP = 8 * 32
+SIZES = tiny("gpt2", "runs/none").model.model_dump()
+
+
+def looked(rate: Rate | None = None, **changes: Any) -> dict[str, Any]:
+    recipe = tiny("gpt2", "runs/none", **{"method": "scratch", **changes})
+    return outlook(recipe, plan(recipe), rate)
+
+
+def printed(result: dict[str, Any]) -> str:
+    console = Console(width=200, file=StringIO())
+    with console.capture() as captured:
+        print_outlook(result, console)
+    return captured.get()
+
+
+def test_an_epoch_is_of_whole_samples_that_have_a_target_for_their_last_token() -> None:
+    tokens = TEXT.manifest.splits["train"].tokens
+    assert 0 < tokens - epoch_tokens(TEXT, 32) <= 32
+    assert epoch_tokens(TEXT, tokens - 1) == tokens - 1
+
+
+def test_of_several_texts_the_one_that_is_repeated_most_counts() -> None:
+    assert epochs(2 * PER_EPOCH, [(TEXT, 1.0)], 32) == pytest.approx(2)
+    assert epochs(2 * PER_EPOCH, [(TEXT, 0.3), (TEXT, 0.7)], 32) == pytest.approx(1.4)
+
+
+def test_the_text_is_told_of() -> None:
+    result = looked(steps=20)
+    parameters = plan(tiny("gpt2", "runs/none", method="scratch"))["stages"][-1]["parameters"]
+    assert result["text"]["epochs"] == pytest.approx(20 * PER_STEP / PER_EPOCH)
+    assert result["text"]["tokens_per_parameter"] == pytest.approx(20 * PER_STEP / parameters)
+    assert (result["time"], result["warnings"]) == (None, [])
+
+
+@pytest.mark.parametrize(("repeats", "is_warned_of"), [(3.9, False), (4.1, True), (3160, True)])
+def test_a_text_that_is_repeated_more_than_4_times_is_warned_of(repeats: float, is_warned_of: bool) -> None:
+    steps = int(repeats * PER_EPOCH / PER_STEP)
+    warnings = looked(steps=steps)["warnings"]
+    assert len(warnings) == is_warned_of
+    if is_warned_of:
+        advised = int(warnings[0].split("steps=")[1].split(",")[0])
+        assert looked(steps=advised)["text"]["epochs"] == pytest.approx(4, abs=PER_STEP / PER_EPOCH)
+        assert looked(steps=advised)["warnings"] == []
+
+
+def test_a_stated_rate_gives_the_time() -> None:
+    result = looked(Rate(PER_STEP / 2), steps=20)
+    assert result["time"]["seconds"] == pytest.approx(40)
+    assert "Time: 40.0 s at 128 tokens/s, as stated" in printed(result)
+
+
+def test_steps_of_short_samples_count_by_their_operations() -> None:
+    method = {"name": "short_to_long", "divisors": [4, 1], "until": [0.5]}
+    assert 10 < looked(Rate(PER_STEP), steps=20, method=method)["time"]["seconds"] < 20 * (0.5 + 0.5 / 4) + 1e-9
+
+
+def test_a_measured_rate_comes_with_what_else_takes_time() -> None:
+    rate = Rate(PER_STEP, memory_bytes=690_000_000, start_seconds=5, evaluation_seconds=0.5, save_seconds=2)
+    result = looked(rate, steps=20, eval_every=10, save_every=10)
+    assert result["time"]["seconds"] == pytest.approx(20 + 5 + 2 * 0.5 + 2 * 2)
+    assert "memory 690 MB a rank" in printed(result)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"), [(6 * 86_400, None), (8 * 86_400, "8.0 days"), (8361 * 86_400, "22.9 years")]
+)
+def test_a_run_of_more_than_a_week_is_warned_of(seconds: float, words: str | None) -> None:
+    warnings = looked(Rate(20 * PER_STEP / seconds), steps=20)["warnings"]
+    assert (warnings == []) if words is None else (f"takes {words}, more than a week" in warnings[0])
+
+
+def test_a_computed_time_of_more_than_a_week_is_warned_of() -> None:
+    recipe = tiny("gpt2", "runs/none")
+    assert "more than a week" in outlook(recipe, {**plan(recipe), "forecast": {"days": 8.0}}, None)["warnings"][0]
+
+
+@pytest.mark.parametrize(("steps", "every", "expected"), [(20, 10, 2), (25, 10, 3), (5, 10, 1)])
+def test_evaluations_and_saves_are_counted_with_those_of_the_end(steps: int, every: int, expected: int) -> None:
+    recipe = tiny("gpt2", "runs/none", method="scratch", steps=steps, eval_every=every, save_every=every)
+    assert (evaluations(recipe), saves(recipe)) == (expected, expected)
+
+
+def test_the_start_of_a_decay_is_saved_too() -> None:
+    recipe = tiny("gpt2", "runs/none", method="scratch", lr_schedule="wsd", decay_fraction=0.25, save_every=20)
+    assert saves(recipe) == 2
+
+
+@pytest.mark.parametrize(
+    "changes", [{"data": "/nowhere/text"}, {"seq_len": 99_999, "model": {**SIZES, "max_position_embeddings": 99_999}}]
+)
+def test_a_text_that_is_not_there_or_too_short_is_left_out(changes: dict[str, Any]) -> None:
+    result = looked(**changes)
+    assert (result["text"], printed(result)) == (None, "")
