@@ -24,6 +24,7 @@ class Stream(IntEnum):
     DROPOUT = 7
     GATES = 8
     FACTORS = 9
+    MIXTURE = 10
 
 
 def _mix(x: Any) -> Any:

@@ -25,6 +25,7 @@ from apollo_ds.config.load import resolve
 from apollo_ds.config.recipe import Recipe
 from apollo_ds.data.batches import BatchSource
 from apollo_ds.data.corpus import Corpus
+from apollo_ds.data.text import Text
 from apollo_ds.engine.processes import Processes
 from apollo_ds.experiments.style import line_style, new_figure, style_axes
 from apollo_ds.training.growing import StageEngines
@@ -78,7 +79,7 @@ def recipe_of(text: Path, scale: str, depth: int, rate: float, seed: int, out: s
 
 def measure(recipe: Recipe, processes: Processes, text: Corpus) -> float:
     """Train a recipe, without checkpoints or records, and return its held-out loss in nats."""
-    batches = RankBatches(recipe, processes, BatchSource(text, recipe.model, recipe.seq_len, recipe.seed))
+    batches = RankBatches(recipe, processes, BatchSource(Text.of(text), recipe.model, recipe.seq_len, recipe.seed))
     schedule, engines, stage = recipe.schedule(), StageEngines(recipe, processes), 0
     engine = engines.build(schedule, stage, initialised=True)
     for step in range(recipe.steps):

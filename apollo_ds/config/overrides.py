@@ -86,7 +86,7 @@ def apply_override(values: dict[str, Any], override: str) -> None:
 def _value(key: str, last: str, text: str) -> Any:
     """What an override's text says: a path as it is written, anything else as YAML."""
     is_text = last in PATHS and text[:1] not in _QUOTES
-    if is_text and key in ("data", "out"):
+    if is_text and key in ("data", "out") and not (key == "data" and text[:1] == "{"):
         return text
     try:
         values = parse_yaml(text)

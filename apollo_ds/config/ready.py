@@ -15,8 +15,8 @@ from apollo_ds.config.deepspeed import precision
 from apollo_ds.config.packaged import DEFAULT_RECIPE, find_recipe
 from apollo_ds.config.recipe import Recipe
 from apollo_ds.config.run_folder import RunFolder
-from apollo_ds.data.corpus import Corpus
 from apollo_ds.data.demo import default_text_folder
+from apollo_ds.data.text import Data, Text, folders_of
 from apollo_ds.errors import UserError
 from apollo_ds.gpus import visible_gpus
 from apollo_ds.schedule.growable import check_growths
@@ -33,12 +33,13 @@ def with_default_text(recipe: Recipe, name: Path, overrides: Sequence[str]) -> t
     is_default = find_recipe(name).resolve() == DEFAULT_RECIPE
     if not is_default or any(override.startswith("data=") for override in overrides):
         return recipe, False
+    assert isinstance(recipe.data, Path)
     return recipe.model_copy(update={"data": default_text_folder(recipe.data, recipe.model)}), True
 
 
-def is_there(text: Path) -> bool:
-    """Whether a folder holds prepared text."""
-    return (text / NAME).is_file()
+def is_there(data: Data) -> bool:
+    """Whether every folder holds prepared text."""
+    return all((folder / NAME).is_file() for folder in folders_of(data))
 
 
 def check_ready(recipe: Recipe, ranks: int, is_prepared: bool = True) -> list[str]:
@@ -69,7 +70,7 @@ def check_ready(recipe: Recipe, ranks: int, is_prepared: bool = True) -> list[st
         check_text(recipe)
         if "RANK" not in os.environ and not has_traces(RunFolder(recipe.out).checkpoints):
             # Ranks do it as they start: it imports torch, before which they have to set up what it reads.
-            odd = oddities_of_source(recipe, Corpus.open(recipe.data))
+            odd = oddities_of_source(recipe, Text.open(recipe.data))
     RunFolder(recipe.out).check(recipe)
     return odd
 
@@ -128,10 +129,9 @@ def check_text(recipe: Recipe) -> None:
     Raises:
         UserError: the text is missing or does not fit.
     """
-    corpus = Corpus.open(recipe.data)
-    corpus.check_sizes()
-    corpus.check_fits(recipe.model, whole_words=recipe.masking == "whole_word")
-    corpus.check_fills(recipe.seq_len)
+    text = Text.open(recipe.data, recipe.held_out)
+    text.check_fits(recipe.model, recipe.seq_len, whole_words=recipe.masking == "whole_word")
+    corpus = text.vocabulary
     source = recipe.schedule().source
     if source and source.tokenizer not in (None, corpus.tokenizer_hash):
         raise UserError(
@@ -141,7 +141,7 @@ def check_text(recipe: Recipe) -> None:
         )
 
 
-def oddities_of_source(recipe: Recipe, text: Corpus) -> list[str]:
+def oddities_of_source(recipe: Recipe, text: Text) -> list[str]:
     """What is odd about what a run starts from, and keeps nothing from starting, in sentences.
 
     A model that `transformers` saved is looked at for it, which imports torch.
@@ -164,7 +164,7 @@ def oddities_of_source(recipe: Recipe, text: Corpus) -> list[str]:
     from apollo_ds.checkpoint.hf_check import check_model
 
     try:
-        return check_model(source, text)
+        return check_model(source, text.vocabulary)
     except UserError as error:
         raise UserError(f"{key}: {error}") from None
 

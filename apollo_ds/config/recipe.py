@@ -8,7 +8,7 @@ from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
 from apollo_ds.checked import Checked
 from apollo_ds.config.deepspeed import precision, settle, zero_stage
-from apollo_ds.config.values import Beta, BranchFrom, Folder, Fraction, InitFrom, Model, Seconds
+from apollo_ds.config.values import Beta, BranchFrom, Data, Folder, Fraction, HeldOut, InitFrom, Model, Seconds
 from apollo_ds.engine.optimizers import AdamW, AnyOptimizer
 from apollo_ds.engine.options import EngineOptions
 from apollo_ds.errors import UserError
@@ -50,8 +50,12 @@ class Recipe(Checked):
     """The step of another run that this one goes on from, with all of its training state: `RUN@STEP`. The recipe is
     that of the whole run; its steps up to there have been taken, however it plans them. `steps` counts from the
     beginning of the other run."""
-    data: Annotated[Folder, MAY_CHANGE]
-    """Folder of the prepared text, as `apollo-prep build` writes it. The text itself must stay the same."""
+    data: Annotated[Data, MAY_CHANGE]
+    """Folder of the prepared text, as `apollo-prep build` or `adopt` writes it; or several and their weights, by
+    tokens: `{data/wiki: 0.7, data/books: 0.3}`. The text itself, and the weights, must stay the same."""
+    held_out: Annotated[HeldOut, MAY_CHANGE] = Field(default_factory=dict)
+    """More prepared text whose held-out part each evaluation measures, by names: `{law: data/law}`. Its loss is
+    recorded under its name, and is no part of the run's held-out loss."""
     verify: Annotated[Literal["quick", "full"], MAY_CHANGE] = "quick"
     """What is read of the prepared text before a run starts. `quick`: all files but the tokens are compared with their
     hashes, and the tokens only where their size or time of change differs; `full`: the tokens too, each time."""
@@ -105,7 +109,7 @@ class Recipe(Checked):
     eval_every: Annotated[PositiveInt, MAY_CHANGE]
     """Steps from one evaluation on held-out text to the next."""
     eval_samples: Annotated[PositiveInt, MAY_CHANGE] = 256
-    """Held-out samples of `seq_len` tokens that an evaluation reads, the same each time."""
+    """Samples of `seq_len` tokens that an evaluation reads of each held-out set, the same each time."""
     save_every: Annotated[PositiveInt, MAY_CHANGE]
     """Steps from one checkpoint to the next."""
     keep_checkpoints: Annotated[PositiveInt, MAY_CHANGE] = 3

@@ -14,7 +14,7 @@ from apollo_ds.checkpoint.find import has_traces
 from apollo_ds.config.extension import check_extension, extend
 from apollo_ds.config.recipe import Recipe
 from apollo_ds.config.recorded import read_recorded, write_recorded
-from apollo_ds.data.corpus import Corpus
+from apollo_ds.data.text import Text, in_words
 from apollo_ds.errors import UserError, shown
 from apollo_ds.version import __version__, installed_version
 from data_prep import files
@@ -69,11 +69,11 @@ class RunFolder:
                 f"{_difference(before.get(keys[0]), now.get(keys[0]))}; use the same recipe, or another folder with "
                 "out=..."
             )
-        for key, (name, is_now) in _text(Corpus.open(recipe.data)).items():
+        for key, (name, is_now) in _text(Text.open(recipe.data)).items():
             if getattr(recorded, key) not in (None, is_now):
                 raise UserError(
-                    f"data: {recipe.data} is not the text that the run in {self.path} was started with: {name} "
-                    "differs; name that text's folder, or use another folder for the run with out=..."
+                    f"data: {in_words(recipe.data)} is not the text that the run in {self.path} was started with: "
+                    f"{name} differs; name that text's folder, or use another folder for the run with out=..."
                 )
 
     def _is_extended(self, before: dict[str, Any], now: dict[str, Any]) -> bool:
@@ -158,7 +158,7 @@ class RunFolder:
         """
         self.check(recipe)
         recorded = read_recorded(self.config) if self.exists else None
-        text = {key: value for key, (_, value) in _text(Corpus.open(recipe.data)).items()}
+        text = {key: value for key, (_, value) in _text(Text.open(recipe.data)).items()}
         run = recorded.run if recorded else None
         if recorded and run is None:
             print(
@@ -185,12 +185,12 @@ def _cannot_write(folder: Path, error: OSError) -> UserError:
     return UserError(f"out: cannot write to {what}: {error.strerror}; mend that, or use another folder with out=...")
 
 
-def _text(corpus: Corpus) -> dict[str, tuple[str, str]]:
+def _text(text: Text) -> dict[str, tuple[str, str]]:
     """What tells a text from others, by its key in config.yaml: what it is in words, and its hash."""
     return {
-        "tokenizer": ("its tokenizer", corpus.tokenizer_hash),
-        "held_out": ("its held-out text", corpus.held_out_hash),
-        "train": ("its training text", corpus.train_hash),
+        "tokenizer": ("its tokenizer", text.vocabulary.tokenizer_hash),
+        "held_out": ("its held-out text", text.held_out_hash),
+        "train": ("its training text", text.train_hash),
     }
 
 

@@ -1,12 +1,17 @@
 """The kinds of values that a recipe's keys take: how each is read and what it must be."""
 
+import re
+from collections.abc import Mapping
+from math import isfinite
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field, ValidationInfo, WithJsonSchema
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, WithJsonSchema
 
 from apollo_ds.config.packaged import expanded
 from apollo_ds.config.source_model import sizes_of
+from apollo_ds.data.text import Data as _Data
+from apollo_ds.errors import shown
 from apollo_ds.methods import NAMED, named_by
 from apollo_ds.models.families import AnyShape
 from apollo_ds.schedule.source import BranchPoint, Source
@@ -15,6 +20,8 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 Beta = Annotated[float, Field(ge=0, lt=1)]
 Seconds = Annotated[float, Field(gt=0, le=1e9)]
 _LONGEST_NAME = 255
+_PATH = {"type": "string", "format": "path"}
+_MIXTURE = "{data/wiki: 0.7, data/books: 0.3}"
 
 
 def _usable(path: Any) -> Any:
@@ -30,6 +37,29 @@ def _usable(path: Any) -> Any:
     if "\0" in str(path) or longest > _LONGEST_NAME:
         raise ValueError(f"the name is too long, or has a NUL in it; give one of at most {_LONGEST_NAME} bytes")
     return expanded(path)
+
+
+def _weighted(data: Any) -> Any:
+    """A folder, or folders and weights above 0."""
+    if not isinstance(data, Mapping):
+        return _usable(data)
+    if not data:
+        raise ValueError(f"is empty; name a folder, or folders and their weights, such as {_MIXTURE}")
+    weights: dict[Path, float] = {}
+    for folder, weight in data.items():
+        if isinstance(weight, bool) or not isinstance(weight, int | float) or not isfinite(weight) or weight <= 0:
+            raise ValueError(f"the weight of {folder} must be a number above 0, not {shown(weight)}")
+        path = _usable(folder)
+        if path in weights:
+            raise ValueError(f"names {path} twice; give it one weight")
+        weights[path] = float(weight)
+    return weights
+
+
+def _plain(name: str) -> str:
+    if not re.fullmatch(r"[\w-]+", name):
+        raise ValueError(f"{shown(name)} is no name for held-out text; use letters, digits, - and _")
+    return name
 
 
 def _named(key: str) -> BeforeValidator:
@@ -48,6 +78,8 @@ def _sizes(model: Any, info: ValidationInfo) -> Any:
 
 
 Folder = Annotated[Path, BeforeValidator(_usable)]
+Data = Annotated[_Data, BeforeValidator(_weighted), WithJsonSchema({"anyOf": [_PATH, {"type": "object"}]})]
+HeldOut = dict[Annotated[str, AfterValidator(_plain)], Folder]
 Model = Annotated[AnyShape, BeforeValidator(_sizes)]
 InitFrom = Annotated[Source | None, _named("init_from"), WithJsonSchema(NAMED)]
 BranchFrom = Annotated[BranchPoint | None, _named("branch_from"), WithJsonSchema(NAMED)]

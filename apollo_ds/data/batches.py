@@ -6,12 +6,15 @@ the number of ranks, on the micro-batch, on how a block is cut into shorter samp
 """
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from apollo_ds.data.corpus import Corpus
+from apollo_ds.data.mixture import Mixture
+from apollo_ds.data.text import Text
 from apollo_ds.data.token_stream import TokenStream
 from apollo_ds.errors import UserError
 from apollo_ds.models.families import family_of
@@ -27,8 +30,20 @@ _LOOKED_AT = 64
 """Held-out samples at most that are searched for something to predict."""
 
 
+@dataclass(frozen=True)
+class HeldOutSet:
+    """Held-out text that is measured by itself."""
+
+    name: str
+    stream: Mixture
+    share: float
+    """Its part in the loss of the run; 0 for a set that is only measured."""
+    bytes_per_token: float | None
+    """Of text; None where the manifest does not tell."""
+
+
 class BatchSource:
-    """Batches of one corpus for one model.
+    """Batches of a text for one model.
 
     `whole_words` masks words instead of tokens. With `parts_documents`, a batch also has the place of each token in its
     document's piece of the sample, from 0.
@@ -39,24 +54,34 @@ class BatchSource:
 
     def __init__(
         self,
-        corpus: Corpus,
+        text: Text,
         shape: ModelShape,
         seq_len: int,
         seed: int,
         whole_words: bool = False,
         parts_documents: bool = False,
     ) -> None:
-        self.corpus = corpus
+        self.text = text
+        self.vocabulary = text.vocabulary
         self.shape = shape
         self.seq_len = seq_len
         self.seed = seed
         self.parts_documents = parts_documents
-        self.train = TokenStream(corpus.folder, "train", seq_len, seed)
-        self.validation = TokenStream(corpus.folder, "validation", seq_len, _VALIDATION_SEED)
+        self.train = Mixture.of(text, seq_len, seed)
+        shares = [(source.name, source.corpus, source.share) for source in text.sources]
+        measured = [(name, corpus, 0.0) for name, corpus in text.measured]
+        self.held_out = [self._held_out(*one) for one in (*shares, *measured)]
         self.family = family_of(shape)
         if self.family.is_masked:
-            continues = corpus.word_continuations() if whole_words else None
-            self.masking = Masking.of(corpus.vocab_size, corpus.mask_token, corpus.special_tokens, continues)
+            tokens = self.vocabulary
+            continues = tokens.word_continuations() if whole_words else None
+            self.masking = Masking.of(tokens.vocab_size, tokens.mask_token, tokens.special_tokens, continues)
+
+    def _held_out(self, name: str, corpus: Corpus, share: float) -> HeldOutSet:
+        split = corpus.manifest.splits["validation"]
+        stream = TokenStream(corpus.folder, "validation", self.seq_len, _VALIDATION_SEED)
+        size = None if split.bytes is None else split.bytes / split.tokens
+        return HeldOutSet(name, Mixture([stream], [1.0], self.seq_len, _VALIDATION_SEED), share, size)
 
     def micro_batches(
         self, first_token: int, seq_len: int, global_batch_size: int, micro_batch: int, rank: int, world_size: int
@@ -72,17 +97,20 @@ class BatchSource:
         batch = self._samples(self.train, positions, seq_len, self.seed)
         return list(zip(*(tensor.split(micro_batch) for tensor in batch), strict=True))
 
-    def validation_batches(self, samples: int, micro: int, rank: int, world_size: int) -> Iterator[Batch]:
-        """One rank's part of the first `samples` held-out samples, or of all there are, in batches of `micro`.
+    def validation_batches(
+        self, samples: int, micro: int, rank: int, world_size: int, number: int = 0
+    ) -> Iterator[Batch]:
+        """One rank's part of the first `samples` samples of a held-out set, or of all there are, in batches of `micro`.
 
         Every rank gets the same number of batches. Where samples run out, others without labels take their place.
         """
-        samples = min(samples, self.validation.blocks)
+        stream = self.held_out[number].stream
+        samples = min(samples, stream.blocks)
         share = -(-samples // world_size)
         for first in range(rank * share, (rank + 1) * share, micro):
             numbers = np.arange(first, min(first + micro, (rank + 1) * share))
             positions = numbers % samples * self.seq_len
-            batch = self._samples(self.validation, positions, self.seq_len, _VALIDATION_SEED)
+            batch = self._samples(stream, positions, self.seq_len, _VALIDATION_SEED)
             batch[2][torch.from_numpy(numbers >= samples)] = IGNORED
             yield batch
 
@@ -92,25 +120,28 @@ class BatchSource:
         Raises:
             UserError: there is nothing but special tokens.
         """
-        if self.family.is_masked:
-            looked_at = min(samples, _LOOKED_AT, self.validation.blocks)
-            labels = next(self.validation_batches(looked_at, looked_at, rank=0, world_size=1))[2]
+        if not self.family.is_masked:
+            return
+        for number, held_out in enumerate(self.held_out):
+            looked_at = min(samples, _LOOKED_AT, held_out.stream.blocks)
+            labels = next(self.validation_batches(looked_at, looked_at, rank=0, world_size=1, number=number))[2]
             if (labels == IGNORED).all():
+                folder = held_out.stream.streams[0].prefix.parent
                 raise UserError(
-                    f"data: {self.corpus.folder}: its first {looked_at} held-out samples of {self.seq_len} tokens hold "
+                    f"data: {folder}: its first {looked_at} held-out samples of {self.seq_len} tokens hold "
                     "[CLS] and the ends of documents alone, and nothing to predict; raise seq_len, or prepare longer "
                     "documents"
                 )
 
-    def _samples(self, stream: TokenStream, positions: NDArray[np.int64], seq_len: int, seed: int) -> Batch:
+    def _samples(self, stream: Mixture, positions: NDArray[np.int64], seq_len: int, seed: int) -> Batch:
         """The samples that start at token positions of the run."""
         tokens, places = self._read(stream, positions, seq_len + (not self.family.is_masked))
         # Rows of their own: a pinned copy has the strides of its source, and PyTorch writes into no shared memory.
         parted = [] if places is None else [torch.from_numpy(places)[:, :seq_len].contiguous()]
         if self.family.is_masked:
-            tokens[:, 0] = self.corpus.cls_token
+            tokens[:, 0] = self.vocabulary.cls_token
             if places is not None:
-                tokens[places == 0] = self.corpus.cls_token
+                tokens[places == 0] = self.vocabulary.cls_token
             return (*self._masked(tokens, positions, seed), *parted)
         read = torch.from_numpy(tokens)
         # Clones: of a single row both would be views of the same numbers, and targets are written to.
@@ -118,19 +149,22 @@ class BatchSource:
         return (inputs, torch.arange(seq_len).repeat(len(positions), 1), targets, *parted)
 
     def _read(
-        self, stream: TokenStream, positions: NDArray[np.int64], length: int
+        self, mixture: Mixture, positions: NDArray[np.int64], length: int
     ) -> tuple[NDArray[np.int64], NDArray[np.int64] | None]:
         """Tokens, and their places where documents are parted, both of shape (positions, length)."""
-        places = None
-        if self.parts_documents:
-            tokens, places = stream.read_in_documents(positions, length)
-        else:
-            tokens = stream.read(positions, length)
-        if tokens.min() < 0 or tokens.max() >= self.corpus.vocab_size:
-            raise UserError(
-                f"data: {stream.prefix}.bin: damaged: holds a token that the tokenizer lacks: restore it, or remove "
-                f"{self.corpus.folder} and build again"
-            )
+        tokens = np.empty((len(positions), length), dtype=np.int64)
+        places = np.empty_like(tokens) if self.parts_documents else None
+        for stream, here, inside in mixture.by_stream(positions):
+            if places is None:
+                read = stream.read(inside, length)
+            else:
+                read, places[here] = stream.read_in_documents(inside, length)
+            if read.min() < 0 or read.max() >= self.vocabulary.vocab_size:
+                raise UserError(
+                    f"data: {stream.prefix}.bin: damaged: holds a token that the tokenizer lacks: restore it, or "
+                    f"remove {stream.prefix.parent} and build again"
+                )
+            tokens[here] = read
         return tokens, places
 
     def _masked(self, tokens: NDArray[np.int64], positions: NDArray[np.int64], seed: int) -> Batch:

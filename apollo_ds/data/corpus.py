@@ -1,7 +1,7 @@
 """A folder of prepared text, as its manifest describes it. Reading a manifest imports no heavy package."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -165,13 +165,14 @@ class Corpus:
         if whole_words:
             self.word_continuations()
 
-    def check_fills(self, seq_len: int) -> None:
+    def check_fills(self, seq_len: int, splits: Sequence[str] = ("train", "validation")) -> None:
         """See that each split has a sample of so many tokens, and one token more: a causal model's last target.
 
         Raises:
             UserError: one has not.
         """
-        for name, split in self.manifest.splits.items():
+        for name in splits:
+            split = self.manifest.splits[name]
             if split.tokens <= seq_len:
                 raise UserError(
                     f"data: {self.folder}: {split.tokens} tokens of {name}.bin do not fill one sample of {seq_len}; "

@@ -188,7 +188,7 @@ class _Recipe(BaseModel):
 
     model: _Model
     method: _Method
-    data: str
+    data: str | dict[str, float]
     steps: PositiveInt
     seed: int
     learning_rate: float

@@ -6,7 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from apollo_ds.config.recipe import Recipe
-from apollo_ds.data.token_stream import TokenStream
+from apollo_ds.data.mixture import Mixture
+from apollo_ds.data.text import Text
 from apollo_ds.errors import UserError
 from apollo_ds.models.families import family_of
 
@@ -60,11 +61,13 @@ def _pieces(recipe: Recipe) -> NDArray[np.int64] | None:
     if not recipe.document_mask:
         return None
     try:
-        stream = TokenStream(recipe.data, "train", recipe.seq_len, recipe.seed)
+        mixture = Mixture.of(Text.open(recipe.data), recipe.seq_len, recipe.seed)
     except UserError:
         return None
-    samples = min(_SAMPLES, stream.blocks)
-    documents = stream.documents(np.arange(samples) * recipe.seq_len, recipe.seq_len)
+    positions = np.arange(min(_SAMPLES, mixture.blocks)) * recipe.seq_len
+    documents = np.empty((len(positions), recipe.seq_len), dtype=np.int64)
+    for stream, here, inside in mixture.by_stream(positions):
+        documents[here] = stream.documents(inside, recipe.seq_len)
     starts = np.flatnonzero(np.diff(documents, axis=1, prepend=-1))
     return np.diff(starts, append=documents.size)
 

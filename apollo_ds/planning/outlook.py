@@ -1,6 +1,5 @@
 """What a run will come to on its text and at a rate: epochs, tokens a parameter, and time."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from math import floor
 from typing import Any
@@ -9,6 +8,7 @@ from rich.console import Console
 
 from apollo_ds.config.recipe import Recipe
 from apollo_ds.data.corpus import Corpus
+from apollo_ds.data.text import Text
 from apollo_ds.errors import UserError
 from apollo_ds.planning.in_words import count_in_words, size_in_words, time_in_words
 
@@ -37,9 +37,9 @@ def epoch_tokens(corpus: Corpus, seq_len: int) -> int:
     return (corpus.manifest.splits["train"].tokens - 1) // seq_len * seq_len
 
 
-def epochs(tokens: float, texts: Sequence[tuple[Corpus, float]], seq_len: int) -> float:
-    """How often so many tokens repeat the text of which they repeat most; each text comes with its share of them."""
-    return max(tokens * share / epoch_tokens(corpus, seq_len) for corpus, share in texts)
+def epochs(tokens: float, corpus: Corpus, seq_len: int) -> float:
+    """How often so many tokens repeat a text."""
+    return tokens / epoch_tokens(corpus, seq_len)
 
 
 def outlook(recipe: Recipe, planned: dict[str, Any], rate: Rate | None) -> dict[str, Any]:
@@ -47,8 +47,8 @@ def outlook(recipe: Recipe, planned: dict[str, Any], rate: Rate | None) -> dict[
 
     `planned` is what `plan` gives, with a `forecast` if there is one.
     """
-    corpus = _text_of(recipe)
-    text = _of_text(recipe, planned, corpus) if corpus else None
+    read = _text_of(recipe)
+    text = _of_text(recipe, planned, read) if read else None
     time = _of_time(recipe, planned["total"], rate) if rate else None
     warnings = [*([_repeats(recipe, planned, text)] if text and text["epochs"] > MOST_EPOCHS else [])]
     days = planned.get("forecast", {}).get("days")
@@ -63,16 +63,22 @@ def outlook(recipe: Recipe, planned: dict[str, Any], rate: Rate | None) -> dict[
 def print_outlook(result: dict[str, Any], console: Console) -> None:
     """Print what `outlook` gives, a line for the text, one for the time, and one for each warning."""
     if text := result["text"]:
-        size = f", {text['bytes_per_token']:.2f} bytes of text a token" if text["bytes_per_token"] else ""
-        console.print(
-            f"Text: {text['epochs']:.3g} epochs of {count_in_words(text['epoch_tokens'])} tokens{size}; "
-            f"{text['tokens_per_parameter']:.3g} tokens a parameter.",
-            soft_wrap=True,
-        )
+        console.print(text_in_words(text), markup=False, soft_wrap=True)
     if time := result["time"]:
         console.print(f"Time: {_time(time)}.", soft_wrap=True)
     for sentence in result["warnings"]:
-        console.print(f"[bold]{sentence}[/]", soft_wrap=True)
+        console.print(sentence, style="bold", markup=False, soft_wrap=True)
+
+
+def text_in_words(text: dict[str, Any]) -> str:
+    """One line on the text of a run: the epochs of each source, and how its tokens compare with the model."""
+    size = f", {text['bytes_per_token']:.2f} bytes of text a token" if text["bytes_per_token"] else ""
+    repeated = " and ".join(
+        f"{source['epochs']:.3g} epochs of {count_in_words(source['epoch_tokens'])} tokens"
+        + (f" ({source['name']}, {source['share']:.1%} of the run)" if len(text["sources"]) > 1 else "")
+        for source in text["sources"]
+    )
+    return f"Text: {repeated}{size}; {text['tokens_per_parameter']:.3g} tokens a parameter."
 
 
 def evaluations(recipe: Recipe) -> int:
@@ -86,24 +92,35 @@ def saves(recipe: Recipe) -> int:
     return len(steps | {recipe.schedule().decays_from} - {None})
 
 
-def _text_of(recipe: Recipe) -> Corpus | None:
+def _text_of(recipe: Recipe) -> Text | None:
     """The text, unless it is not there or too short, of which `check_ready` tells."""
     try:
-        corpus = Corpus.open(recipe.data)
-        corpus.check_fills(recipe.seq_len)
+        text = Text.open(recipe.data)
+        for source in text.sources:
+            source.corpus.check_fills(recipe.seq_len)
     except UserError:
         return None
-    return corpus
+    return text
 
 
-def _of_text(recipe: Recipe, planned: dict[str, Any], corpus: Corpus) -> dict[str, Any]:
-    tokens, train = planned["total"]["tokens"], corpus.manifest.splits["train"]
-    size = getattr(train, "bytes", None)
+def _of_text(recipe: Recipe, planned: dict[str, Any], text: Text) -> dict[str, Any]:
+    """Figures of all sources together, where the one that is repeated most counts for `epochs`, and of each."""
+    tokens = planned["total"]["tokens"]
+    sources: list[dict[str, Any]] = [
+        {
+            "name": source.name,
+            "share": source.share,
+            "epoch_tokens": epoch_tokens(source.corpus, recipe.seq_len),
+            "epochs": epochs(tokens * source.share, source.corpus, recipe.seq_len),
+        }
+        for source in text.sources
+    ]
     return {
-        "epoch_tokens": epoch_tokens(corpus, recipe.seq_len),
-        "epochs": epochs(tokens, [(corpus, 1.0)], recipe.seq_len),
+        "epoch_tokens": sum(source["epoch_tokens"] for source in sources),
+        "epochs": max(source["epochs"] for source in sources),
         "tokens_per_parameter": tokens / planned["stages"][-1]["parameters"],
-        "bytes_per_token": size / train.tokens if size else None,
+        "bytes_per_token": text.bytes_per_token,
+        "sources": sources,
     }
 
 
@@ -143,7 +160,9 @@ def _repeats(recipe: Recipe, planned: dict[str, Any], text: dict[str, Any]) -> s
     total = planned["total"]
     share = MOST_EPOCHS / text["epochs"]
     steps, tokens = floor(recipe.steps * share), total["tokens"] * share
+    most = max(text["sources"], key=lambda source: source["epochs"])
+    which = most["name"] if len(text["sources"]) > 1 else "The text"
     return (
-        f"The text is repeated {text['epochs']:,.1f} times, and beyond {MOST_EPOCHS} times repeated text adds little: "
+        f"{which} is repeated {text['epochs']:,.1f} times, and beyond {MOST_EPOCHS} times repeated text adds little: "
         f"use steps={max(1, steps)}, which is {count_in_words(tokens)} tokens, or prepare more text."
     )

@@ -10,7 +10,7 @@ from apollo_ds.checkpoint.progress import LossMemory
 from apollo_ds.config.ready import changes_optimizer, key_of_source, oddities_of_source
 from apollo_ds.config.recipe import Recipe
 from apollo_ds.config.run_folder import RunFolder
-from apollo_ds.data.corpus import Corpus
+from apollo_ds.data.text import Text
 from apollo_ds.engine.processes import Processes
 from apollo_ds.errors import UserError
 from apollo_ds.experiments.events import is_as_recorded
@@ -37,7 +37,7 @@ class Beginning:
 
 
 def where_to_begin(
-    choice: Choice | None, recipe: Recipe, text: Corpus, processes: Processes, say: Callable[[str], None]
+    choice: Choice | None, recipe: Recipe, text: Text, processes: Processes, say: Callable[[str], None]
 ) -> Beginning:
     """Where a run stands, by the checkpoint that it goes on from, if there is one. All ranks together.
 
@@ -69,7 +69,7 @@ def where_to_begin(
 
 
 def state_to_start_from(
-    recipe: Recipe, text: Corpus, processes: Processes, say: Callable[[str], None]
+    recipe: Recipe, text: Text, processes: Processes, say: Callable[[str], None]
 ) -> StoredState | None:
     """The state of what a run starts from; None where it starts from nothing. All ranks together.
 
@@ -93,7 +93,7 @@ def state_to_start_from(
     return state
 
 
-def _next_token(point: BranchPoint, recipe: Recipe, text: Corpus) -> int:
+def _next_token(point: BranchPoint, recipe: Recipe, text: Text) -> int:
     """Where in the data stream a branch reads on: where the other run stood, or at the beginning of another text."""
     if point.train not in (None, text.train_hash) or point.seed != recipe.seed:
         return 0

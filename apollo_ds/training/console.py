@@ -5,6 +5,7 @@ from typing import Any
 
 from rich.console import Console
 from rich.live import Live
+from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
@@ -88,7 +89,12 @@ class RunConsole:
 
     def evaluation(self, record: dict[str, Any]) -> None:
         """A held-out loss."""
-        self.say(f"[cyan]  eval[/] {record['step']:,}: held-out loss {record['loss']:.4f} at depth {record['depth']}")
+        bits = f", {record['bits_per_byte']:.4f} bits a byte" if "bits_per_byte" in record else ""
+        sets = "".join(f"; {name} {loss:.4f}" for name, loss in record.get("losses", {}).items())
+        self.say(
+            f"[cyan]  eval[/] {record['step']:,}: held-out loss {record['loss']:.4f}{bits} at depth {record['depth']}"
+            f"{escape(sets)}"
+        )
 
     def growth(self, record: dict[str, Any]) -> None:
         """A growth, and what it did to the held-out loss."""

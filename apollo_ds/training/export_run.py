@@ -12,6 +12,7 @@ from apollo_ds.config.recipe import Recipe
 from apollo_ds.config.recorded import read_recorded
 from apollo_ds.config.run_folder import RunFolder
 from apollo_ds.data.corpus import Corpus
+from apollo_ds.data.text import Text, folders_of
 from apollo_ds.errors import UserError
 from apollo_ds.schedule.agreement import resumed
 
@@ -74,13 +75,14 @@ def _choose(run: RunFolder, identity: str | None, step: int | None) -> Path:
 
 def _text_of(run: RunFolder, recipe: Recipe, recorded: str | None) -> Corpus:
     """The run's text, whose tokenizer must be the one that it was trained with."""
-    if not (recipe.data / "manifest.json").is_file():
-        for folder in run.path.resolve().parents:
-            if (folder / recipe.data / "manifest.json").is_file():
-                raise UserError(f"data: there is no {recipe.data} in {Path.cwd()}; run the command in {folder}")
-        there = "" if recipe.data.is_absolute() else ", or run the command in the folder that the run was started in"
-        raise UserError(f"data: {recipe.data} is gone, and the model's tokenizer with it; restore it{there}")
-    text = Corpus.open(recipe.data)
+    for data in folders_of(recipe.data):
+        if not (data / "manifest.json").is_file():
+            for folder in run.path.resolve().parents:
+                if (folder / data / "manifest.json").is_file():
+                    raise UserError(f"data: there is no {data} in {Path.cwd()}; run the command in {folder}")
+            there = "" if data.is_absolute() else ", or run the command in the folder that the run was started in"
+            raise UserError(f"data: {data} is gone, and the model's tokenizer with it; restore it{there}")
+    text = Text.open(recipe.data).vocabulary
     if recorded not in (None, text.tokenizer_hash):
         raise UserError(
             f"data: {text.tokenizer_folder} is not the tokenizer that {run.path} was trained with; restore the text "

@@ -37,7 +37,7 @@ _SCALARS = {
         "slowdown": "speed/slowest_rank_over_median",
         "memory_bytes": "speed/memory_bytes",
     },
-    "eval": {"loss": "loss/held_out"},
+    "eval": {"loss": "loss/held_out", "bits_per_byte": "loss/held_out_bits_per_byte"},
 }
 _LOSSES = {"step": "train", "eval": "held_out"}
 _AXES = {"tokens": 1.0, "flops": 1e9, "seconds": 1.0}
@@ -141,6 +141,8 @@ class Metrics:
             if event in _LOSSES and axis in values:
                 tag = f"loss_by_{_AXIS_NAMES[axis]}/{_LOSSES[event]}"
                 self._by_axis[axis].add_scalar(tag, values["loss"], int(values[axis] / unit))
+        for name, loss in values.get("losses", {}).items():
+            self._tensorboard.add_scalar(f"held_out/{name}", loss, values["step"])
         if event == "growth":
             text = f"{values['from']} -> {values['to']} layers, held-out loss {values['loss_before']:.4f} -> "
             self._tensorboard.add_text("growth", f"{text}{values['loss_after']:.4f}", values["step"])
@@ -178,6 +180,8 @@ def _tell_of_a_thread(ended: threading.ExceptHookArgs) -> None:
 
 def _rounded(value: Any) -> Any:
     """The digits that fp32 carries; None for what is not finite, since JSON has no name for it."""
+    if isinstance(value, dict):
+        return {name: _rounded(part) for name, part in value.items()}
     if not isinstance(value, float):
         return value
     return float(f"{value:.9g}") if isfinite(value) else None

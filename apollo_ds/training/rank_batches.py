@@ -33,10 +33,10 @@ class RankBatches:
         )
         return [_on_device(batch, processes.device) for batch in batches]
 
-    def held_out(self) -> Iterator[Batch]:
-        """Those of an evaluation."""
+    def held_out(self, number: int = 0) -> Iterator[Batch]:
+        """Those that an evaluation reads of one of the source's held-out sets."""
         micro_batch = self.recipe.micro_batch(self.processes.world_size)
-        for batch in self.source.validation_batches(self.recipe.eval_samples, micro_batch, *self._place):
+        for batch in self.source.validation_batches(self.recipe.eval_samples, micro_batch, *self._place, number):
             yield _on_device(batch, self.processes.device)
 
     @property

@@ -11,7 +11,7 @@ from apollo_ds.checkpoint.choose import Choice, choose_checkpoint
 from apollo_ds.config.deepspeed import precision
 from apollo_ds.config.recipe import Recipe
 from apollo_ds.config.run_folder import RunFolder
-from apollo_ds.data.corpus import Corpus
+from apollo_ds.data.text import Text
 from apollo_ds.engine.processes import Processes
 from apollo_ds.errors import UserError
 from apollo_ds.experiments.events import is_as_recorded
@@ -61,7 +61,7 @@ def record_resume(
     )
 
 
-def record_start(recipe: Recipe, corpus: Corpus, ranks: int, zero_stage: int, metrics: Metrics | NoMetrics) -> None:
+def record_start(recipe: Recipe, text: Text, ranks: int, zero_stage: int, metrics: Metrics | NoMetrics) -> None:
     """Record that a run begins, and what had been spent on what it begins with."""
     schedule = recipe.schedule()
     source = schedule.source
@@ -71,7 +71,7 @@ def record_start(recipe: Recipe, corpus: Corpus, ranks: int, zero_stage: int, me
         ranks=ranks,
         precision=precision(recipe.deepspeed),
         zero_stage=zero_stage,
-        unigram_entropy=corpus.unigram_entropy,
+        unigram_entropy=text.unigram_entropy,
         **(source.cost if source else {}),
     )
 

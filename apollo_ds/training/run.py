@@ -7,16 +7,20 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
+from rich.markup import escape
+
 from apollo_ds.config.deepspeed import precision
 from apollo_ds.config.load import load_recipe
 from apollo_ds.config.ready import check_ready, with_default_text
 from apollo_ds.config.recipe import Recipe
 from apollo_ds.config.run_folder import RunFolder
-from apollo_ds.data.corpus import Corpus
 from apollo_ds.data.demo import prepare_default_text
+from apollo_ds.data.text import Text
 from apollo_ds.engine.gpu_memory import let_segments_grow
 from apollo_ds.errors import Stopped, UserError
 from apollo_ds.experiments.events import read_metrics
+from apollo_ds.planning.outlook import outlook, text_in_words
+from apollo_ds.planning.plan import plan
 from apollo_ds.ranks import RankOf
 from apollo_ds.schedule.totals import Totals
 from apollo_ds.training.faults.stop_signal import STARTED_BY, StopRequest
@@ -69,11 +73,12 @@ def prepare(
     recipe, is_default_text = with_default_text(recipe, recipe_name, overrides)
     if is_default_text:
         recipe.micro_batch(ranks)  # before the text is prepared, which takes a while
+        assert isinstance(recipe.data, Path)
         prepare_default_text(recipe.data, recipe.model)
     check_ready(recipe, ranks)
     # Last: it may take a while, and a rank that refuses ends the others. What a launcher has checked, its ranks do not.
     if os.environ.get("RANK", "0") == "0" and STARTED_BY not in os.environ:
-        Corpus.open(recipe.data).verify(full=recipe.verify == "full")
+        Text.open(recipe.data, recipe.held_out).verify(full=recipe.verify == "full")
     return recipe
 
 
@@ -182,13 +187,14 @@ def make_trainer(
     processes.on_first(lambda: RunFolder(recipe.out).create(recipe))
     recipe = recipe.settled(processes.computes_bf16, processes.world_size)
     check_precision(processes, precision(recipe.deepspeed))
-    corpus = Corpus.open(recipe.data)
-    _check_is_same(corpus, processes)
+    text = Text.open(recipe.data, recipe.held_out)
+    _check_is_same(text, processes)
     whole_words = recipe.masking == "whole_word"
-    source = BatchSource(corpus, recipe.model, recipe.seq_len, recipe.seed, whole_words, recipe.document_mask)
+    source = BatchSource(text, recipe.model, recipe.seq_len, recipe.seed, whole_words, recipe.document_mask)
     source.check_scores(recipe.eval_samples)
     console = console or RunConsole(recipe.schedule(), shown=False)
     console.start(recipe, processes.world_size, processes.device.type)
+    _tell_of_text(recipe, console)
     watchdog = watchdog or Watchdog(f"rank {processes.rank}")
     trainer = Trainer(recipe, processes, source, console, stop or StopRequest(), watchdog)
     if stop:
@@ -196,18 +202,27 @@ def make_trainer(
     return trainer
 
 
-def _check_is_same(corpus: Corpus, processes: "Processes") -> None:
+def _tell_of_text(recipe: Recipe, console: "RunConsole") -> None:
+    """Say how often each source of a mixture is read, and what is repeated too often."""
+    told = outlook(recipe, plan(recipe), rate=None)
+    if told["text"] and isinstance(recipe.data, dict):
+        console.say(escape(text_in_words(told["text"])))
+    for sentence in told["warnings"]:
+        console.say(f"[yellow]{escape(sentence)}[/]")
+
+
+def _check_is_same(text: Text, processes: "Processes") -> None:
     """Check that every rank sees the text that the first one does. All ranks together.
 
     Raises:
         UserError: one does not; on every rank.
     """
-    text = (corpus.tokenizer_hash, corpus.manifest.shards, corpus.sizes())
-    seen = processes.of_all((socket.gethostname(), text))
+    folders = ", ".join(str(corpus.folder) for corpus in text.corpora)
+    seen = processes.of_all((socket.gethostname(), text.identity))
     for rank, (host, other) in enumerate(seen):
         if other != seen[0][1]:
             raise UserError(
-                f"data: {corpus.folder}: rank {rank} on {host} sees other text there than rank 0 on {seen[0][0]}; see "
+                f"data: {folders}: rank {rank} on {host} sees other text there than rank 0 on {seen[0][0]}; see "
                 f"that {host} has the same files, then run the same command to resume"
             )
 
@@ -217,13 +232,13 @@ def _conclude(trainer: "Trainer") -> None:
     from apollo_ds.experiments.report import write_report
     from apollo_ds.training.export_run import export_run
 
-    folder, totals, corpus = trainer.folder, trainer.totals, Corpus.open(trainer.recipe.data)
+    folder, totals, text = trainer.folder, trainer.totals, trainer.batches.source.text
     export_run(folder, folder.export, totals.step)
     page = write_report(folder.path, folder.report)
     trainer.console.finish(
         {
             "held-out loss": f"{trainer.last_loss:.4f} nats per token",
-            "unigram entropy": f"{corpus.unigram_entropy:.4f} nats per token (the best guess without context)",
+            "unigram entropy": f"{text.unigram_entropy:.4f} nats per token (the best guess without context)",
             "steps, tokens": f"{totals.step:,}, {totals.tokens:,}",
             "cost": f"{totals.flops:.4g} FLOPs, {totals.seconds:.0f} s",
             "report": str(page),

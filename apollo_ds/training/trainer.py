@@ -1,7 +1,6 @@
 """The training loop: what happens at a step, at a growth, and between them."""
 
 import time
-from collections.abc import Iterator
 from copy import deepcopy
 from dataclasses import asdict
 from math import isnan
@@ -21,6 +20,7 @@ from apollo_ds.engine.hardware import Utilisation
 from apollo_ds.engine.processes import Processes
 from apollo_ds.models.pretraining import Batch
 from apollo_ds.schedule.schedule import Schedule
+from apollo_ds.schedule.stage import Stage
 from apollo_ds.schedule.totals import Totals
 from apollo_ds.schedule.triggers import Evidence
 from apollo_ds.training.beginning import Beginning, state_to_start_from, where_to_begin
@@ -32,6 +32,7 @@ from apollo_ds.training.faults.stop_signal import StopRequest
 from apollo_ds.training.faults.watchdog import Limit, Watchdog
 from apollo_ds.training.gradient_agreement import gradient_agreement
 from apollo_ds.training.growing import StageEngines
+from apollo_ds.training.held_out import HeldOutText
 from apollo_ds.training.metrics import Metrics, NoMetrics
 from apollo_ds.training.prefetch import Prefetcher
 from apollo_ds.training.rank_batches import RankBatches
@@ -70,6 +71,7 @@ class Trainer:
             self.folder.checkpoints, self.run_id, processes, recipe.keep_checkpoints, self._stays
         )
         self.watchdog = watchdog
+        self.held_out = HeldOutText(self.batches, watchdog)
         self.watchdog.progress("looking for a checkpoint", Limit.SETUP)
         self._start_or_resume(find_start(self.folder, self.run_id, recipe.schedule().begins_at, processes, console))
 
@@ -79,7 +81,7 @@ class Trainer:
         return step == self.schedule.decays_from or (every > 0 and step % every == 0)
 
     def _start_or_resume(self, choice: Choice | None) -> None:
-        at = where_to_begin(choice, self.recipe, self.batches.source.corpus, self.processes, self.console.say)
+        at = where_to_begin(choice, self.recipe, self.batches.source.text, self.processes, self.console.say)
         self.schedule, self.stage, self.evidence = at.schedule, at.stage, at.evidence
         self.loss_watch = LossWatch(
             at.memory,
@@ -110,7 +112,7 @@ class Trainer:
 
     def _make_engine(self, choice: Choice | None) -> None:
         """Build the stage's engine, and fill it from the checkpoint, or from what the run starts from."""
-        text, say = self.batches.source.corpus, self.console.say
+        text, say = self.batches.source.text, self.console.say
         state = SavedState(choice.sound) if choice else state_to_start_from(self.recipe, text, self.processes, say)
         self.watchdog.progress("building the model", Limit.SETUP)
         self.engine = self.engines.build(self.schedule, self.stage, initialised=state is None)
@@ -125,7 +127,7 @@ class Trainer:
             record_resume(choice, self.schedule, self.processes.world_size, zero_stage, self.metrics, self.console)
             self.writer.tidy(choice.folder)
         else:
-            record_start(self.recipe, self.batches.source.corpus, self.processes.world_size, zero_stage, self.metrics)
+            record_start(self.recipe, self.batches.source.text, self.processes.world_size, zero_stage, self.metrics)
 
     def train(self) -> None:
         """Run every step that is left.
@@ -224,25 +226,22 @@ class Trainer:
         return gradient_agreement(self.engine.capture(), stage, cut, self.processes, self.engines.parts, self._risen())
 
     def _risen(self) -> tuple[float, ...]:
-        return self.schedule.risen(self.stage, self.totals.step, self.schedule.stages[self.stage].evaluation_depth)
+        return self.schedule.risen(self.stage, self.totals.step, self._stage.evaluation_depth)
 
     def _evaluate(self) -> None:
-        self.last_loss = self._held_out_loss()
-        depth = self.schedule.stages[self.stage].evaluation_depth
-        record = {**asdict(self.totals), "depth": depth, "loss": self.last_loss}
+        measured = self.held_out.measure(self.engine, self._stage, self._risen())
+        self.last_loss = measured.loss
+        record = {**asdict(self.totals), "depth": self._stage.evaluation_depth, **measured.record()}
         self.metrics.write("eval", **record)
         self.console.evaluation(record)
 
     def _held_out_loss(self) -> float:
-        """Loss on the held-out text at the greatest depth that the stage trains."""
+        """Loss on the held-out text of the sources at the greatest depth that the stage trains."""
+        return self.held_out.measure(self.engine, self._stage, self._risen(), only_sources=True).loss
 
-        def batches() -> Iterator[Batch]:
-            for batch in self.batches.held_out():
-                self.watchdog.progress("evaluation")
-                yield batch
-
-        stage = self.schedule.stages[self.stage]
-        return self.engine.evaluate(batches(), stage.map_to(stage.evaluation_depth), self._risen())
+    @property
+    def _stage(self) -> Stage:
+        return self.schedule.stages[self.stage]
 
     def _save(self) -> None:
         """Begin to write a checkpoint.

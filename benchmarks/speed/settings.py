@@ -10,6 +10,7 @@ from apollo_ds.config.recipe import Recipe
 from apollo_ds.data.batches import BatchSource
 from apollo_ds.data.corpus import Corpus
 from apollo_ds.data.demo import default_text_folder, prepare_default_text
+from apollo_ds.data.text import Text
 from apollo_ds.engine.processes import Processes
 from apollo_ds.models.families import preset
 from apollo_ds.models.shape import ModelShape
@@ -75,7 +76,7 @@ def recipe_of(
 def source_of(recipe: Recipe) -> BatchSource:
     """Batches of English. Its few thousand token ids are a part of the model's: no layer's time depends on which."""
     corpus, parted = Corpus.open(recipe.data), recipe.document_mask
-    return BatchSource(corpus, recipe.model, recipe.seq_len, recipe.seed, parts_documents=parted)
+    return BatchSource(Text.of(corpus), recipe.model, recipe.seq_len, recipe.seed, parts_documents=parted)
 
 
 def _text(shape: ModelShape) -> Path:

@@ -12,6 +12,7 @@ from text_speed.texts import shards
 
 if TYPE_CHECKING:
     from apollo_ds.data.batches import BatchSource
+    from apollo_ds.data.text import Text
 
 BATCH = 256
 _SEQ_LEN = 128
@@ -88,7 +89,7 @@ def masking(rule: str) -> dict[str, float]:
     positions = np.arange(32) * _SEQ_LEN
     tokens = ours.train.read(positions, _SEQ_LEN)
     collate = DataCollatorForLanguageModeling(AutoTokenizer.from_pretrained(shards() / "tokenizer"))
-    special = np.isin(tokens, ours.corpus.special_tokens).astype(int)
+    special = np.isin(tokens, ours.vocabulary.special_tokens).astype(int)
     lists = [{"input_ids": t.tolist(), "special_tokens_mask": s.tolist()} for t, s in zip(tokens, special, strict=True)]
     tensors = [{k: torch.tensor(v) for k, v in row.items()} for row in lists]
     functions: dict[str, Callable[[int], object]] = {
@@ -123,8 +124,7 @@ def _seconds_each(samples: int, functions: Mapping[str, Callable[[int], object]]
 
 def _source(seq_len: int, family: str, whole_words: bool = False) -> "BatchSource":
     from apollo_ds.data.batches import BatchSource
-    from apollo_ds.data.corpus import Corpus
     from apollo_ds.models.families import preset
 
     shape = preset("bert-base").model_copy(update={"family": family})
-    return BatchSource(Corpus.open(shards()), shape, seq_len, 42, whole_words)
+    return BatchSource(Text.open(shards()), shape, seq_len, 42, whole_words)

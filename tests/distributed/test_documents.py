@@ -12,7 +12,7 @@ from runs import events, losses, train, trained
 
 from apollo_ds.config.recipe import Recipe
 from apollo_ds.data.batches import BatchSource
-from apollo_ds.data.corpus import Corpus
+from apollo_ds.data.text import Text
 from apollo_ds.engine.processes import Processes
 from apollo_ds.growth.state import State
 from apollo_ds.models.families import FAMILIES
@@ -62,7 +62,7 @@ def test_shorter_samples_part_the_documents_that_start_in_them(tmp_path: Path) -
         for parts in (True, False)
     )
     documents_start = []
-    source = BatchSource(Corpus.open(masked.data), masked.model, masked.seq_len, masked.seed, parts_documents=True)
+    source = BatchSource(Text.open(masked.data), masked.model, masked.seq_len, masked.seed, parts_documents=True)
     for step in range(masked.steps):
         plan = masked.schedule().at(step)
         (batch,) = source.micro_batches(plan.first_token, plan.seq_len, 8, 8, 0, 1)

@@ -21,6 +21,7 @@ from apollo_ds.config.packaged import DEFAULT_RECIPE
 from apollo_ds.config.recipe import Recipe
 from apollo_ds.data.batches import BatchSource
 from apollo_ds.data.corpus import Corpus
+from apollo_ds.data.text import Text
 from apollo_ds.finetune.pretrained import Pretrained
 from apollo_ds.models.families import FAMILIES, family_of
 
@@ -83,7 +84,7 @@ def test_the_exported_model_has_the_trainer_s_held_out_loss(whole: Recipe, tmp_p
 @torch.no_grad()
 def held_out_loss(model: PreTrainedModel, recipe: Recipe) -> float:
     """The mean cross-entropy of a plain model's logits, on the held-out samples of a run."""
-    source = BatchSource(Corpus.open(recipe.data), recipe.model, recipe.seq_len, recipe.seed)
+    source = BatchSource(Text.open(recipe.data), recipe.model, recipe.seq_len, recipe.seed)
     logits, labels = [], []
     for ids, positions, targets in source.validation_batches(recipe.eval_samples, 4, rank=0, world_size=1):
         index = positions[..., None].expand(-1, -1, recipe.model.vocab_size)

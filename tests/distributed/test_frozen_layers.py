@@ -12,6 +12,7 @@ from recipes import tiny, zero
 
 from apollo_ds.config.recipe import Recipe
 from apollo_ds.data.batches import BatchSource
+from apollo_ds.data.text import Text
 from apollo_ds.engine.engine import Engine
 from apollo_ds.engine.processes import Processes
 from apollo_ds.growth.counters import WEIGHT
@@ -52,7 +53,7 @@ def step_and_look(processes: Processes, recipe: Recipe, stage_number: int, steps
     schedule = recipe.schedule()
     stage = schedule.stages[stage_number]
     engine = Engine(build_for(stage), recipe.engine_options(processes.world_size), processes, seed=1)
-    source = BatchSource(corpus(recipe.model.family), recipe.model, recipe.seq_len, recipe.seed)
+    source = BatchSource(Text.of(corpus(recipe.model.family)), recipe.model, recipe.seq_len, recipe.seed)
     first = schedule.first_steps[stage_number]
     seen: list[dict[str, Any]] = []
     for step in range(first, first + steps):

@@ -17,6 +17,7 @@ from torch.nn.functional import cross_entropy
 
 from apollo_ds.config.recipe import Recipe
 from apollo_ds.data.batches import BatchSource
+from apollo_ds.data.text import Text
 from apollo_ds.errors import UserError
 from apollo_ds.models.families import FAMILIES
 from apollo_ds.planning.plan import plan
@@ -65,7 +66,7 @@ def grown(family: str, out: Path, sizes: dict[str, Any], **changes: Any) -> Reci
 def loss_by_transformers(family: str, recipe: Recipe) -> float:
     """The held-out loss of the saved model, in the plain class."""
     model = FAMILIES[family].model_class().from_pretrained(given(family)).eval()
-    source = BatchSource(corpus(family), recipe.model, recipe.seq_len, recipe.seed)
+    source = BatchSource(Text.of(corpus(family)), recipe.model, recipe.seq_len, recipe.seed)
     total, scored = 0.0, 0
     for ids, positions, labels in source.validation_batches(recipe.eval_samples, 8, 0, 1):
         with torch.no_grad():

@@ -72,9 +72,9 @@ def test_an_export_multiplies_the_factors_out(whole: Recipe, tmp_path: Path) -> 
 def _loss_of(processes: Any, recipe: Recipe, folder: str) -> float:
     """The held-out loss of an exported model, by the class of `transformers` alone."""
     from apollo_ds.data.batches import BatchSource
-    from apollo_ds.data.corpus import Corpus
+    from apollo_ds.data.text import Text
 
-    source = BatchSource(Corpus.open(recipe.data), recipe.model, recipe.seq_len, recipe.seed)
+    source = BatchSource(Text.open(recipe.data), recipe.model, recipe.seq_len, recipe.seed)
     (batch,) = source.validation_batches(recipe.eval_samples, recipe.eval_samples, 0, 1)
     with torch.no_grad():
         logits = AutoModelForCausalLM.from_pretrained(folder).eval()(input_ids=batch[0]).logits

@@ -7,7 +7,7 @@ from recipes import zero
 
 from apollo_ds.config.recipe import Recipe
 from apollo_ds.data.batches import BatchSource
-from apollo_ds.data.corpus import Corpus
+from apollo_ds.data.text import Text
 from apollo_ds.engine.engine import Engine
 from apollo_ds.engine.processes import Processes
 
@@ -15,7 +15,7 @@ from apollo_ds.engine.processes import Processes
 def train_steps(processes: Processes, engine: Engine, recipe: Recipe, steps: range) -> list[float]:
     """Losses of some steps of the schedule."""
     schedule = recipe.schedule()
-    source = BatchSource(Corpus.open(recipe.data), recipe.model, recipe.seq_len, recipe.seed)
+    source = BatchSource(Text.open(recipe.data), recipe.model, recipe.seq_len, recipe.seed)
     losses = []
     for step in steps:
         plan = schedule.at(step)

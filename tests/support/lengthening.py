@@ -8,7 +8,7 @@ from recipes import tiny
 
 from apollo_ds.config.recipe import Recipe
 from apollo_ds.data.batches import BatchSource
-from apollo_ds.data.corpus import Corpus
+from apollo_ds.data.text import Text
 from apollo_ds.methods import Method, Run
 from apollo_ds.models.pretraining import Batch
 from apollo_ds.planning.micro_batch import micro_batch_of
@@ -58,7 +58,7 @@ def joined(of_ranks: list[list[list[str]]]) -> list[list[str]]:
 
 def read_by(recipe: Recipe, rank: int, ranks: int) -> list[list[str]]:
     """The hashes of what one rank reads at each step."""
-    source = BatchSource(Corpus.open(recipe.data), recipe.model, recipe.seq_len, recipe.seed)
+    source = BatchSource(Text.open(recipe.data), recipe.model, recipe.seq_len, recipe.seed)
     schedule = recipe.schedule()
     plans = [schedule.at(step) for step in range(schedule.total_steps)]
     micro = [micro_batch_of(recipe, schedule.stages[plan.stage], plan, ranks) for plan in plans]

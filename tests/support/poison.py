@@ -9,7 +9,7 @@ from recipes import tiny, zero
 
 from apollo_ds.config.recipe import Recipe
 from apollo_ds.data.batches import BatchSource
-from apollo_ds.data.corpus import Corpus
+from apollo_ds.data.text import Text
 from apollo_ds.engine.engine import Engine
 from apollo_ds.engine.processes import Processes
 from apollo_ds.models.pretraining import skeleton
@@ -20,7 +20,7 @@ def step_with_poison(processes: Processes, recipe: Recipe, poison: float) -> lis
 
     Returns for both: the norms, and the state after all.
     """
-    source = BatchSource(Corpus.open(recipe.data), recipe.model, recipe.seq_len, recipe.seed)
+    source = BatchSource(Text.open(recipe.data), recipe.model, recipe.seq_len, recipe.seed)
     results = []
     for plans in ([0, 1, 2], [0, 2]):
         engine = Engine(

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from apollo_ds.data.batches import BatchSource
 from apollo_ds.data.corpus import Corpus
+from apollo_ds.data.text import Text
 from apollo_ds.data.token_stream import TokenStream
 from apollo_ds.errors import UserError
 from apollo_ds.models.families import FAMILIES
@@ -37,7 +38,7 @@ def source(corpus: Corpus, family: str, seed: int = 42, block: int = BLOCK) -> B
     shape = FAMILIES[family].shape_class(
         family=family, num_layers=1, hidden_size=8, num_heads=1, intermediate_size=8, vocab_size=VOCAB_SIZE
     )
-    return BatchSource(corpus, shape, block, seed)
+    return BatchSource(Text.of(corpus), shape, block, seed)
 
 
 def global_batch(
@@ -165,7 +166,7 @@ def test_fifteen_percent_of_bert_s_positions_are_scored(seq_len: int, text: Corp
 def test_masking_changes_only_scored_positions(text: Corpus) -> None:
     batches = source(text, "bert")
     inputs, positions, labels = global_batch(batches, 0, 60)
-    original = torch.from_numpy(batches.train.read(np.arange(60) * BLOCK, BLOCK))
+    original = torch.from_numpy(batches.train.streams[0].read(np.arange(60) * BLOCK, BLOCK))
     assert torch.equal(labels, original.gather(1, positions))
     original[:, 0] = CLS
     changed = inputs != original
@@ -196,10 +197,10 @@ def test_whole_words_are_masked_whole(tmp_path: Path) -> None:
     numbers = prepared(tmp_path, numbered(2000), numbered(500))
     shape = source(numbers, "bert").shape
     for whole_words in (False, True):
-        batches = BatchSource(numbers, shape, BLOCK, 42, whole_words)
+        batches = BatchSource(Text.of(numbers), shape, BLOCK, 42, whole_words)
         _, positions, labels = global_batch(batches, 0, 60)
         assert positions.shape == labels.shape == (60, round(0.15 * BLOCK))
-        original = torch.from_numpy(batches.train.read(np.arange(60) * BLOCK, BLOCK))
+        original = torch.from_numpy(batches.train.streams[0].read(np.arange(60) * BLOCK, BLOCK))
         scored = torch.zeros(original.shape, dtype=torch.bool).scatter(1, positions, True)
         of_one_word = (original[:, 2:] % 3 == 0) & (original[:, 1:-1] == original[:, 2:] - 1)
         cut = of_one_word & (scored[:, 2:] != scored[:, 1:-1])

@@ -12,6 +12,7 @@ from texts import write_jsonl
 
 from apollo_ds.data.batches import BatchSource
 from apollo_ds.data.corpus import Corpus
+from apollo_ds.data.text import Text
 from apollo_ds.errors import UserError
 from apollo_ds.models.shape import ModelShape
 from data_prep import files
@@ -182,7 +183,7 @@ def test_any_flipped_bit_is_named_or_changes_nothing(folder: Path) -> None:
         shape = ModelShape(
             family="bert", num_layers=1, hidden_size=8, num_heads=1, intermediate_size=8, vocab_size=corpus.vocab_size
         )
-        (batch,) = BatchSource(corpus, shape, 16, seed=1, whole_words=True).micro_batches(0, 16, 8, 8, 0, 1)
+        (batch,) = BatchSource(Text.of(corpus), shape, 16, seed=1, whole_words=True).micro_batches(0, 16, 8, 8, 0, 1)
         saved = [path.read_bytes() for path in sorted(corpus.tokenizer_folder.iterdir())]
         return (*(tensor.numpy().tobytes() for tensor in batch), *saved)
 

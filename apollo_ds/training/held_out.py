@@ -1,0 +1,64 @@
+"""The loss on held-out text: of a run's sources by their shares, and of sets that are only measured."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from math import fsum, log
+from typing import Any
+
+from apollo_ds.data.batches import HeldOutSet
+from apollo_ds.engine.engine import Engine
+from apollo_ds.models.pretraining import Batch
+from apollo_ds.schedule.stage import Stage
+from apollo_ds.training.faults.watchdog import Watchdog
+from apollo_ds.training.rank_batches import RankBatches
+
+
+@dataclass(frozen=True)
+class HeldOutLoss:
+    """What an evaluation has measured."""
+
+    loss: float
+    """In nats a token: the mean of the sources' losses by their shares."""
+    bits_per_byte: float | None = None
+    """Of text, over the sources by their shares; None for a masked model, and where the bytes are not known."""
+    losses: dict[str, float] = field(default_factory=dict)
+    """Of each set by its name, in nats a token; empty where there is one set alone."""
+
+    def record(self) -> dict[str, Any]:
+        """The keys of an evaluation's line in metrics.jsonl."""
+        told: dict[str, Any] = {"loss": self.loss}
+        if self.bits_per_byte is not None:
+            told["bits_per_byte"] = self.bits_per_byte
+        return told | ({"losses": self.losses} if self.losses else {})
+
+
+@dataclass(frozen=True)
+class HeldOutText:
+    """Measures models on the held-out sets of a run. All ranks together."""
+
+    batches: RankBatches
+    watchdog: Watchdog
+
+    def measure(
+        self, engine: Engine, stage: Stage, risen: tuple[float, ...], only_sources: bool = False
+    ) -> HeldOutLoss:
+        """Losses at the greatest depth that the stage trains; `risen` as in `Engine.evaluate`."""
+        layer_map = stage.map_to(stage.evaluation_depth)
+        sets = [one for one in self.batches.source.held_out if one.share or not only_sources]
+        losses = [engine.evaluate(self._read(number), layer_map, risen) for number in range(len(sets))]
+        by_set = list(zip(sets, losses, strict=True))
+        loss = fsum(one.share * loss for one, loss in by_set)
+        named = {one.name: loss for one, loss in by_set} if len(by_set) > 1 else {}
+        return HeldOutLoss(loss, self._bits_per_byte(loss, sets), named)
+
+    def _bits_per_byte(self, loss: float, sets: list[HeldOutSet]) -> float | None:
+        """Bits of all tokens over the bytes of all, where a token of each set weighs its share."""
+        sizes = [(one.share, one.bytes_per_token) for one in sets if one.share]
+        if self.batches.source.family.is_masked or not all(size for _, size in sizes):
+            return None
+        return loss / log(2) / fsum(share * (size or 0) for share, size in sizes)
+
+    def _read(self, number: int) -> Iterator[Batch]:
+        for batch in self.batches.held_out(number):
+            self.watchdog.progress("evaluation")
+            yield batch
