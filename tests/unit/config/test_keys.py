@@ -46,7 +46,7 @@ def test_the_keys_of_a_list_s_parts_are_told(keys: dict[str, dict[str, Key]]) ->
         ("A recipe", "lr_schedule", "cosine, linear, wsd, constant or none", "none"),
         ("A recipe", "method", "name or mapping", "must be given"),
         ("A recipe", "deepspeed", "mapping", "empty"),
-        ("A recipe", "data", "path", "must be given"),
+        ("A recipe", "data", "path or mapping", "must be given"),
         ("model", "model.dropout", "number ≥ 0, < 1", "0"),
         ("method sprout", "method.first_layers", "whole number ≥ 1", "2"),
         ("method sprout", "method.sampler", "lvps, es, us, fs, none", "none"),

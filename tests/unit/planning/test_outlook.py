@@ -1,6 +1,8 @@
 """What a run comes to on its text, and in time."""
 
+import json
 from io import StringIO
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -8,8 +10,11 @@ from corpora import corpus
 from recipes import tiny
 from rich.console import Console
 
-from apollo_ds.planning.outlook import Rate, epoch_tokens, epochs, evaluations, outlook, print_outlook, saves
+from apollo_ds.planning.outlook import Rate, epoch_tokens, evaluations, outlook, print_outlook, saves
 from apollo_ds.planning.plan import plan
+from data_prep.build import build
+from data_prep.options import Options
+from data_prep.sources import parse
 
 TEXT = corpus("gpt2")
 PER_EPOCH = epoch_tokens(TEXT, 32)
@@ -35,9 +40,29 @@ def test_an_epoch_is_of_whole_samples_that_have_a_target_for_their_last_token() 
     assert epoch_tokens(TEXT, tokens - 1) == tokens - 1
 
 
-def test_of_several_texts_the_one_that_is_repeated_most_counts() -> None:
-    assert epochs(2 * PER_EPOCH, [(TEXT, 1.0)], 32) == pytest.approx(2)
-    assert epochs(2 * PER_EPOCH, [(TEXT, 0.3), (TEXT, 0.7)], 32) == pytest.approx(1.4)
+def test_of_several_texts_the_one_that_is_repeated_most_counts(tmp_path: Path) -> None:
+    other = another_text(tmp_path / "other")
+    data = {str(TEXT.folder): 0.9, str(other): 0.1}
+    result = looked(steps=int(20 * PER_EPOCH / PER_STEP), data=data)
+    by_name = {source["name"]: source for source in result["text"]["sources"]}
+    assert by_name[TEXT.folder.name]["epochs"] == pytest.approx(18, rel=1e-3)
+    assert by_name["other"]["share"] == pytest.approx(0.1)
+    assert result["text"]["epochs"] == by_name["other"]["epochs"] > 18
+    assert result["warnings"][0].startswith("other is repeated ")
+    assert f"({TEXT.folder.name}, 90.0% of the run)" in printed(result)
+
+
+def another_text(folder: Path) -> Path:
+    """A small text with the tokenizer of the other."""
+    options = Options(parse([str(write_lines(folder.parent))]), str(TEXT.tokenizer_folder), validation_fraction=0.2)
+    build(options, folder, 1, Console(quiet=True))
+    return folder
+
+
+def write_lines(folder: Path) -> Path:
+    path = folder / "lines.jsonl"
+    path.write_text("".join(json.dumps({"text": f"Line {number} of a small text. " * 20}) + "\n" for number in range(20)))
+    return path
 
 
 def test_the_text_is_told_of() -> None:
