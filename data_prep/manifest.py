@@ -55,13 +55,18 @@ class FileEntry(_Values):
 
     bytes: NonNegativeInt
     xxh3: Annotated[str, Field(pattern="^[0-9a-f]{16}$")]
-    location: Annotated[str, AfterValidator(_absolute)] | None = None
-    """Where the file is that `apollo-prep adopt` left in its place. None for one in the folder."""
 
     @classmethod
     def of(cls, path: Path) -> Self:
         """That of a file as it is now."""
         return cls.model_validate(files.describe(path))
+
+
+class ShardEntry(FileEntry):
+    """A file of a shard."""
+
+    location: Annotated[str, AfterValidator(_absolute)] | None = None
+    """Where the file is that `apollo-prep adopt` left in its place. None for one in the folder."""
 
 
 class TokenizerEntry(_Values):
@@ -112,7 +117,7 @@ class SplitEntry(_Values):
     bytes: NonNegativeInt | None = None
     """Of the documents' text, as UTF-8, as often as they are written. None where that is not known exactly, and where
     an earlier version wrote the manifest."""
-    files: dict[PlainName, FileEntry]
+    files: dict[PlainName, ShardEntry]
 
     @property
     def prefixes(self) -> list[str]:
@@ -151,7 +156,7 @@ class Manifest(_Values):
         return self
 
     @property
-    def shards(self) -> dict[str, FileEntry]:
+    def shards(self) -> dict[str, ShardEntry]:
         """The files of both splits, by name."""
         return {name: file for split in self.splits.values() for name, file in split.files.items()}
 

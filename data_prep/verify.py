@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 
 from data_prep import files
 from data_prep.errors import DataError
-from data_prep.manifest import NAME, UNHASHED, FileEntry, Manifest, read_manifest
+from data_prep.manifest import NAME, UNHASHED, FileEntry, Manifest, ShardEntry, read_manifest
 from data_prep.shards import Shards
 
 _NOTE = Path("cache", "verified.json")
@@ -127,7 +127,7 @@ def _open(folder: Path, manifest: Manifest) -> None:
 
 
 def _damaged(path: Path, folder: Path, file: FileEntry) -> DataError:
-    if file.location:
+    if isinstance(file, ShardEntry) and file.location:
         return DataError(
             f"{path}: missing, or not as it was when {folder} was made of it: restore it, or remove {folder} and run "
             "`apollo-prep adopt` again with the shards as they are now"
