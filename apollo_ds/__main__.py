@@ -32,7 +32,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if getattr(sys, name) is None:  # the shell has closed it, as `>&-` does
             setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
     parser = _parser()
-    options, overrides = parser.parse_known_args(arguments)
+    words = sys.argv[1:] if arguments is None else list(arguments)
+    options, overrides = parser.parse_known_args(words)
+    options.command_line = shlex.join(["apollo-ds", *words])
     if not all(map(_is_of_a_recipe, overrides)) or (overrides and "words" not in options):
         parser.error(f"unrecognized arguments: {' '.join(overrides)}")
     if overrides:  # those that follow an option, which argparse parts from those before it
@@ -42,6 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         command(options)
         sys.stdout.flush()
     except KeyboardInterrupt:
+        print("apollo-ds: stopped", file=sys.stderr)
         sys.exit(EXIT_INTERRUPTED)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes it once more as it ends
@@ -154,7 +157,7 @@ def _init(options: argparse.Namespace) -> None:
     from apollo_ds.training.new_recipe import Wish, new_recipe
 
     wish = Wish(options.data, options.out, budget, options.family, options.like, options.ranks)
-    new_recipe(wish, shlex.join(["apollo-ds", *sys.argv[1:]]), Output())
+    new_recipe(wish, options.command_line, Output())
 
 
 def _plan(options: argparse.Namespace) -> None:
@@ -167,9 +170,9 @@ def _plan(options: argparse.Namespace) -> None:
         planned["forecast"] = forecast(recipe, planned["total"], machine)
     is_prepared = not is_default_text or is_there(recipe.data)
     if options.measure:
-        from apollo_ds.training.measure import measure  # it imports torch
+        from apollo_ds.training.measure import measurable_ranks, measure  # it imports torch
 
-        check_ready(recipe, ranks)
+        check_ready(recipe, measurable_ranks(options.ranks))
         print("Measuring by a short run ...", file=sys.stderr)
         rate = measure(recipe, ranks)
     planned |= outlook(recipe, planned, rate)

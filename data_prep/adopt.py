@@ -19,7 +19,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 from data_prep import files, given_tokenizer, tokenizer
 from data_prep.adoption import Adoption
 from data_prep.build import copy_tokenizer
-from data_prep.choose import choose
+from data_prep.choose import choose, held_out_shares, large_shares
 from data_prep.errors import DataError
 from data_prep.folder import WORK, begin_writing, check_free, remove_work
 from data_prep.foreign import ForeignShard, find, open_shard
@@ -31,6 +31,7 @@ from data_prep.shards import write_index
 from data_prep.text_bytes import TextBytes
 from data_prep.tokenizer import TokenizerFacts
 from data_prep.verify import check_tokenizer, note_verified, verify_once
+from data_prep.work import refuse_others
 
 Marks = npt.NDArray[np.bool_]
 
@@ -82,13 +83,7 @@ def adopt(adoption: Adoption, out: Path, console: Console) -> Manifest:
 
 def _finished(adoption: Adoption, out: Path, console: Console) -> Manifest:
     manifest = read_manifest(out)
-    for key, value in adoption.options.items():
-        made_with = manifest.options.get(key)
-        if made_with != value:
-            raise DataError(
-                f"{out}: was made with {key} {made_with or 'none'}, not {value or 'none'}: run with the former, give "
-                f"another --out, or remove {out}"
-            )
+    refuse_others(manifest.options, adoption.options, out, of=out)
     verify_once(out)
     console.print(f"{out}: is finished, and every file is as it was written", highlight=False, soft_wrap=True)
     remove_work(out / WORK)
@@ -127,7 +122,7 @@ def _make(adoption: Adoption, prefixes: list[Path], held_out: list[Path], out: P
         marks = [np.full(len(shard.ends), i >= len(prefixes)) for i, shard in enumerate(shards)]
         _tell_shared(scans, marks, console)
     else:
-        marks = _choose(shards, scans, adoption.validation_fraction)
+        marks = _choose(shards, scans, adoption.validation_fraction, console)
     read = [_Read(*of_shard) for of_shard in zip(shards, scans, marks, strict=True)]
     tallies = _tallies(read, facts.vocab_size)
     text_bytes = TextBytes(folder / "tokenizer.json", facts.vocab_size)
@@ -207,20 +202,24 @@ def _tell_shared(scans: list[Scan], marks: list[Marks], console: Console) -> Non
         console.print(told, highlight=False)
 
 
-def _choose(shards: list[ForeignShard], scans: list[Scan], fraction: float) -> list[Marks]:
+def _choose(shards: list[ForeignShard], scans: list[Scan], fraction: float, console: Console) -> list[Marks]:
     """Mark the documents of each shard that are held out, by the hashes of their tokens."""
     hashes = np.concatenate([scan.hashes for scan in scans])
     if len(np.unique(hashes[:, 0])) < 2:
         raise DataError("all documents are equal, and some must be held out: name held-out shards by --validation")
+    lengths = np.concatenate([shard.ends - shard.starts for shard in shards]).astype(np.int32)
+    origin = np.zeros(len(hashes), np.intp)
     choice = choose(
         hashes=hashes,
-        lengths=np.concatenate([shard.ends - shard.starts for shard in shards]).astype(np.int32),
-        origin=np.zeros(len(hashes), np.intp),
+        lengths=lengths,
+        origin=origin,
         weights=[1.0],
         fraction=fraction,
         deduplicate=False,
         signatures={},
     )
+    for told in large_shares(["the text"], held_out_shares(choice, lengths, origin), fraction):
+        console.print(told, highlight=False, soft_wrap=True)
     return np.split(choice.held_out, np.cumsum([len(shard.ends) for shard in shards])[:-1])
 
 

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from rich.console import Console
 
 from data_prep import files, parts, sources
-from data_prep.choose import SLACK, Choice, choose, held_out_shares
+from data_prep.choose import Choice, choose, held_out_shares, large_shares
 from data_prep.errors import DataError
 from data_prep.folder import WORK, begin_writing, remove_work
 from data_prep.manifest import FORMAT, NAME, UNHASHED, Manifest, read_manifest, write_manifest
@@ -87,7 +87,7 @@ def finished(options: Options, out: Path, console: Console) -> Manifest:
         DataError: they are damaged, or were made with other options.
     """
     manifest = read_manifest(out)
-    refuse_others(manifest.options, options, out, of=out)
+    refuse_others(manifest.options, asdict(options), out, of=out)
     if manifest.format != UNHASHED:
         verify_once(out)
     else:
@@ -121,7 +121,9 @@ def _make(
         begin_writing(out, work)
         shards = merge(job, plan, documents, choice, out)
         saved = copy_tokenizer(begun.tokenizer, out / "tokenizer")
-    _tell_large_shares(options, held_out_shares(choice, documents.lengths, _origin(options, plan, documents)), console)
+    shares = held_out_shares(choice, documents.lengths, _origin(options, plan, documents))
+    for told in large_shares([source.name for source in options.sources], shares, options.validation_fraction):
+        console.print(told, highlight=False, soft_wrap=True)
     values = {
         "format": FORMAT,
         "tokenizer": {
@@ -167,14 +169,6 @@ def _choose(options: Options, job: Job, plan: list[Part], documents: Documents) 
         deduplicate=options.deduplicate is not None,
         signatures={job.path(part, ".npy"): count for part, count in pairs if count} if job.near else {},
     )
-
-
-def _tell_large_shares(options: Options, shares: npt.NDArray[np.float64], console: Console) -> None:
-    """Say where far more is held out than was asked for, which few or long documents make necessary."""
-    for source, share in zip(options.sources, shares, strict=True):
-        if share > SLACK * max(options.validation_fraction, 0.01):
-            told = f"{source.name}: {share:.1%} of its tokens are held out, not {options.validation_fraction:.1%}"
-            console.print(f"{told}: its documents are few or long", highlight=False, soft_wrap=True)
 
 
 def _origin(options: Options, plan: list[Part], documents: Documents) -> npt.NDArray[np.intp]:

@@ -75,6 +75,15 @@ def held_out_shares(
     return np.bincount(origin, kept * choice.held_out) / np.maximum(np.bincount(origin, kept), 1)
 
 
+def large_shares(names: list[str], shares: npt.NDArray[np.float64], fraction: float) -> list[str]:
+    """A sentence for each source of which far more is held out than was asked for: few or long documents make it so."""
+    return [
+        f"{name}: {share:.1%} of its tokens are held out, not {fraction:.1%}: its documents are few or long"
+        for name, share in zip(names, shares, strict=True)
+        if share > SLACK * max(fraction, 0.01)
+    ]
+
+
 def _held_out(
     hashes: npt.NDArray[np.uint64], lengths: npt.NDArray[np.int32], origin: npt.NDArray[np.intp], fraction: float
 ) -> Marks:

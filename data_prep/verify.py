@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 
 from data_prep import files
 from data_prep.errors import DataError
-from data_prep.manifest import NAME, UNHASHED, FileEntry, Manifest, ShardEntry, read_manifest
+from data_prep.manifest import NAME, UNHASHED, FileEntry, Manifest, read_manifest
 from data_prep.shards import Shards
 
 _NOTE = Path("cache", "verified.json")
@@ -26,7 +26,7 @@ def verify(folder: Path) -> Manifest:
     """
     manifest = read_manifest(folder)
     stamps = _stamps(folder, manifest)
-    _compare(folder, _shards(folder, manifest))
+    _compare(folder, manifest, _shards(folder, manifest))
     check_tokenizer(folder, manifest)
     _open(folder, manifest)
     _note(folder, stamps)
@@ -47,7 +47,8 @@ def verify_once(folder: Path) -> Manifest:
     manifest = read_manifest(folder)
     with suppress(OSError, ValueError):
         if files.read_json(folder / _NOTE) == _stamps(folder, manifest):
-            _compare(folder, [(path, file) for path, file in _shards(folder, manifest) if path.suffix == ".idx"])
+            indexes = [(path, file) for path, file in _shards(folder, manifest) if path.suffix == ".idx"]
+            _compare(folder, manifest, indexes)
             check_tokenizer(folder, manifest)
             return manifest
     return verify(folder)
@@ -61,7 +62,7 @@ def check_sizes(folder: Path, manifest: Manifest) -> None:
     """
     for path, file in [*_shards(folder, manifest), *_tokenizer(folder, manifest)]:
         if not path.is_file() or path.stat().st_size != file.bytes:
-            raise _damaged(path, folder, file)
+            raise _damaged(path, folder, manifest)
 
 
 def note_verified(folder: Path, manifest: Manifest) -> None:
@@ -77,12 +78,10 @@ def check_tokenizer(folder: Path, manifest: Manifest) -> None:
     """
     path = folder / manifest.tokenizer_json
     if not path.is_file() or files.sha256(path) != manifest.tokenizer.sha256:
-        raise DataError(
-            f"{path}: missing or not these shards' tokenizer: restore it, or remove {folder} and build again"
-        )
+        raise DataError(f"{path}: missing or not these shards' tokenizer: restore it, or {_anew(folder, manifest)}")
     if manifest.format == UNHASHED:
         return
-    _compare(folder, _tokenizer(folder, manifest))
+    _compare(folder, manifest, _tokenizer(folder, manifest))
     for other in sorted(path.parent.iterdir()):
         if other.name not in manifest.tokenizer.files and not other.name.startswith("."):
             raise DataError(f"{other}: not a file of these shards' tokenizer: move it to another place")
@@ -108,10 +107,10 @@ def _tokenizer(folder: Path, manifest: Manifest) -> Listed:
     return [(folder / manifest.tokenizer.path / name, file) for name, file in manifest.tokenizer.files.items()]
 
 
-def _compare(folder: Path, listed: Listed) -> None:
+def _compare(folder: Path, manifest: Manifest, listed: Listed) -> None:
     for path, file in listed:
         if not files.matches(path, {"bytes": file.bytes, "xxh3": file.xxh3}):
-            raise _damaged(path, folder, file)
+            raise _damaged(path, folder, manifest)
 
 
 def _open(folder: Path, manifest: Manifest) -> None:
@@ -126,13 +125,17 @@ def _open(folder: Path, manifest: Manifest) -> None:
         open_split(folder / name)
 
 
-def _damaged(path: Path, folder: Path, file: FileEntry) -> DataError:
-    if isinstance(file, ShardEntry) and file.location:
-        return DataError(
-            f"{path}: missing, or not as it was when {folder} was made of it: restore it, or remove {folder} and run "
-            "`apollo-prep adopt` again with the shards as they are now"
-        )
-    return DataError(f"{path}: missing or damaged: restore it, or remove {folder} and build again")
+def _damaged(path: Path, folder: Path, manifest: Manifest) -> DataError:
+    lies_elsewhere = any(file.location == str(path) for file in manifest.shards.values())
+    what = f"missing, or not as it was when {folder} was made of it" if lies_elsewhere else "missing or damaged"
+    return DataError(f"{path}: {what}: restore it, or {_anew(folder, manifest)}")
+
+
+def _anew(folder: Path, manifest: Manifest) -> str:
+    """What to do about a file that cannot be restored."""
+    if manifest.is_adopted:
+        return f"remove {folder} and run `apollo-prep adopt` again with the shards as they are now"
+    return f"remove {folder} and build again"
 
 
 def _stamps(folder: Path, manifest: Manifest) -> dict[str, Any]:

@@ -79,7 +79,7 @@ def begin(options: Options, out: Path, work: Path, console: Console, untrained: 
     if begun.exists():
         kept = _read_options(begun)
         del kept["sources"]  # what is kept of others is of use if they come back, and in the way of none
-        refuse_others(kept, options, out, of=work)
+        refuse_others(kept, asdict(options), out, of=work)
     sources.check_apart(options.sources)
     with console.status("looking at the sources"):
         plan = [part for source in options.sources for part in sources.plan(source, options.text_column, work)]
@@ -112,13 +112,13 @@ def _job(options: Options, work: Path, folder: Path, facts: TokenizerFacts) -> J
     )
 
 
-def refuse_others(made_with: dict[str, Any], options: Options, out: Path, of: Path) -> None:
+def refuse_others(made_with: dict[str, Any], options: dict[str, Any], out: Path, of: Path) -> None:
     """Refuse options other than those that the files of a folder were made, or begun, with.
 
     Raises:
         DataError: an option differs; names both values.
     """
-    wanted = json.loads(json.dumps(asdict(options)))
+    wanted = json.loads(json.dumps(options))
     for key, value in made_with.items():
         if wanted.get(key) != value:
             raise DataError(
@@ -133,7 +133,7 @@ def _as_typed(value: Any) -> str:
         return " ".join(f"{source['name']}={source['location']}" for source in value)
     if isinstance(value, dict):
         return " ".join(f"{name}={weight}" for name, weight in value.items()) or "none"
-    return "none" if value is None else str(value)
+    return "none" if value in (None, "") else str(value)
 
 
 def _read_options(path: Path) -> dict[str, Any]:

@@ -20,7 +20,7 @@ _SPARE_ROWS = 512
 
 @dataclass(frozen=True)
 class Corpus:
-    """A folder that `apollo-prep build` made."""
+    """A folder that `apollo-prep build` or `adopt` made."""
 
     folder: Path
     manifest: Manifest
@@ -175,8 +175,8 @@ class Corpus:
             split = self.manifest.splits[name]
             if split.tokens <= seq_len:
                 raise UserError(
-                    f"data: {self.folder}: {split.tokens} tokens of {name}.bin do not fill one sample of {seq_len}; "
-                    "lower seq_len, or prepare more text"
+                    f"data: {self.folder}: the {split.tokens} tokens of the split {name} do not fill one sample of "
+                    f"{seq_len}; lower seq_len, or prepare more text"
                 )
 
     def _needed(self, token: int | None) -> int:

@@ -44,7 +44,10 @@ class TokenStream:
         # One token beyond the last block is kept: a causal model's last target.
         self.blocks = (tokens - 1) // block
         if self.blocks < 1:
-            raise UserError(f"{self.prefix}.bin: {tokens} tokens do not fill one sample of {block}")
+            raise UserError(
+                f"data: {folder}: the {tokens} tokens of the split {split} do not fill one sample of {block}; "
+                "lower seq_len, or prepare more text"
+            )
         self._epoch: _Epoch | None = None
 
     @property

@@ -49,7 +49,7 @@ def add_rate(parser: argparse.ArgumentParser) -> None:
 def add_init(parser: argparse.ArgumentParser) -> None:
     """What `init` is told."""
     parser.add_argument(
-        "--data", type=path_argument, required=True, metavar="FOLDER", help="folder that apollo-prep build has written"
+        "--data", type=path_argument, required=True, metavar="FOLDER", help="folder that apollo-prep has written"
     )
     parser.add_argument(
         "--out", type=path_argument, required=True, metavar="FILE.yaml", help="the recipe to write; must not exist"

@@ -10,10 +10,12 @@ from apollo_ds.config.recipe import Recipe
 from apollo_ds.data.corpus import Corpus
 from apollo_ds.data.text import Text
 from apollo_ds.errors import UserError
+from apollo_ds.planning.choose_model import TOKENS_A_PARAMETER
 from apollo_ds.planning.in_words import count_in_words, size_in_words, time_in_words
 
 MOST_EPOCHS = 4
 """Muennighoff et al. 2023: up to so many, repeated text is nearly as good as new text."""
+_FEWEST_TOKENS_A_PARAMETER = 1
 _DAY = 86_400
 _LONG_SECONDS = 7 * _DAY
 
@@ -51,6 +53,11 @@ def outlook(recipe: Recipe, planned: dict[str, Any], rate: Rate | None) -> dict[
     text = _of_text(recipe, planned, read) if read else None
     time = _of_time(recipe, planned["total"], rate) if rate else None
     warnings = [*([_repeats(recipe, planned, text)] if text and text["epochs"] > MOST_EPOCHS else [])]
+    if text and text["tokens_per_parameter"] < _FEWEST_TOKENS_A_PARAMETER:
+        warnings.append(
+            f"The run reads {text['tokens_per_parameter']:.2g} tokens a parameter, too few for a model of this size, "
+            f"which wants about {TOKENS_A_PARAMETER}: use a smaller model or more steps."
+        )
     days = planned.get("forecast", {}).get("days")
     seconds = time["seconds"] if time else days and days * _DAY
     if seconds is not None and seconds > _LONG_SECONDS:

@@ -1,10 +1,15 @@
 """How fast this machine trains a recipe, and in how much memory: a short run of it that is thrown away."""
 
 import io
+import os
+import signal
+import threading
 import time
-from contextlib import redirect_stdout
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from types import FrameType
 from typing import Any
 
 import yaml
@@ -13,9 +18,11 @@ from apollo_ds.config.recipe import Recipe
 from apollo_ds.config.run_folder import RunFolder
 from apollo_ds.errors import RunFailed, Stopped, UserError
 from apollo_ds.experiments.events import read_metrics
-from apollo_ds.gpus import visible_gpus
+from apollo_ds.gpus import usual_ranks, visible_gpus
 from apollo_ds.models.flops import training_flops
 from apollo_ds.planning.outlook import Rate
+from apollo_ds.ranks import RankOf
+from apollo_ds.training.launch import Ranks
 from apollo_ds.training.start import train
 
 _SECONDS = 10
@@ -24,6 +31,24 @@ _CPU_FLOPS, _GPU_FLOPS = 5e10, 2e14
 """Operations a second that a rank is taken to do, to choose the number of steps."""
 _FEWEST, _MOST = 3, 30
 """Timed steps; as many before them are left out."""
+
+
+def measurable_ranks(wanted: int | None) -> int:
+    """How many ranks a short run has here: one on each GPU, or two on the CPU; or as many as are wanted.
+
+    Raises:
+        UserError: this machine has fewer GPUs or cores than are wanted, or this process is itself a rank.
+    """
+    if RankOf.this_process() is not None:
+        raise UserError("RANK is set, so this process is one of a run's ranks, which cannot measure; unset RANK")
+    ranks = Ranks.of_this_machine(wanted)
+    most = max(len(os.sched_getaffinity(0)), usual_ranks())
+    if not ranks.on_gpus and ranks.count > most:
+        raise UserError(
+            f"--ranks: measuring starts every rank, and {ranks.count} are more than the {most} that the CPU cores "
+            f"of this machine can run; use at most {most}"
+        )
+    return ranks.count
 
 
 def usual_flops(ranks: int) -> float:
@@ -36,8 +61,9 @@ def measure(recipe: Recipe, ranks: int) -> Rate:
 
     Raises:
         UserError: something is wrong with the recipe, the data or the number of ranks, or the short run failed.
+        KeyboardInterrupt: a signal asked to stop; the ranks have ended.
     """
-    with TemporaryDirectory(prefix="apollo-ds-measure-") as folder:
+    with _stopped_by_any_signal(), TemporaryDirectory(prefix="apollo-ds-measure-") as folder:
         values = _short(recipe, ranks, Path(folder, "run"))
         path = Path(folder, "recipe.yaml")
         path.write_text(yaml.safe_dump(values))
@@ -51,6 +77,28 @@ def measure(recipe: Recipe, ranks: int) -> Rate:
                 f"the short run that measures this machine failed: {cause}; lower micro_batch_size"
             ) from None
         return _rate(RunFolder(Path(folder, "run")), time.monotonic() - began)
+
+
+@contextmanager
+def _stopped_by_any_signal() -> Iterator[None]:
+    """Take SIGTERM and SIGHUP as Ctrl-C, so that the ranks end and the folder is removed."""
+    if threading.current_thread() is not threading.main_thread():  # others have no signals
+        yield
+        return
+
+    def interrupt(_number: int, _frame: FrameType | None) -> None:
+        signal.raise_signal(signal.SIGINT)
+
+    # A shell's script lets what it starts by `&` ignore SIGINT.
+    before = {signal.SIGINT: signal.signal(signal.SIGINT, signal.default_int_handler)}
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) != signal.SIG_IGN:  # as nohup does
+            before[number] = signal.signal(number, interrupt)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _short(recipe: Recipe, ranks: int, out: Path) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from apollo_ds.config.overrides import read_deepspeed
 from apollo_ds.config.ready import check_ready
 from apollo_ds.config.recipe import Recipe
 from apollo_ds.data.corpus import Corpus
-from apollo_ds.errors import UserError
+from apollo_ds.errors import UserError, shown
 from apollo_ds.models.shape import ModelShape
 from apollo_ds.planning.budget import Budget
 from apollo_ds.planning.choose_model import choose_size, shape_of, token_flops
@@ -24,8 +24,7 @@ from apollo_ds.planning.first_recipe import COMMENTS, EVALUATIONS, SAVES, SHORT_
 from apollo_ds.planning.in_words import count_in_words, time_in_words
 from apollo_ds.planning.outlook import MOST_EPOCHS, Rate, epoch_tokens, outlook, print_outlook
 from apollo_ds.planning.plan import plan
-from apollo_ds.training.launch import Ranks
-from apollo_ds.training.measure import measure, usual_flops
+from apollo_ds.training.measure import measurable_ranks, measure, usual_flops
 
 _FEWEST_STEPS = 20
 _SHORTEST_SAMPLE = 16
@@ -53,7 +52,9 @@ def new_recipe(wish: Wish, command: str, console: Console) -> None:
     """
     run_folder = Path("runs") / wish.out.stem
     _check_place(wish.out, run_folder)
-    corpus, ranks = Corpus.open(wish.data), Ranks.of_this_machine(wish.ranks).count
+    if not command.isprintable():  # the file could not be written, or not be read again
+        raise UserError(f"{shown(command)}: a name in it has characters that cannot be printed; rename that")
+    ranks, corpus = measurable_ranks(wish.ranks), Corpus.open(wish.data)
     corpus.check_sizes()
     draft, rate = _measured(wish, corpus, ranks, run_folder, console)
     recipe, values = _finished(draft, wish, rate)
@@ -183,6 +184,11 @@ def _check_place(path: Path, run_folder: Path) -> None:
 def _write(path: Path, text: str) -> None:
     try:
         with path.open("x", encoding="utf-8") as file:
-            file.write(text)
+            try:
+                file.write(text)
+                file.flush()
+            except OSError:
+                path.unlink()
+                raise
     except OSError as error:
         raise UserError(f"{path}: cannot be written: {error.strerror}; name another file with --out") from None

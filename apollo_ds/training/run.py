@@ -19,7 +19,7 @@ from apollo_ds.data.text import Text
 from apollo_ds.engine.gpu_memory import let_segments_grow
 from apollo_ds.errors import Stopped, UserError
 from apollo_ds.experiments.events import read_metrics
-from apollo_ds.planning.outlook import outlook, text_in_words
+from apollo_ds.planning.outlook import MOST_EPOCHS, outlook, text_in_words
 from apollo_ds.planning.plan import plan
 from apollo_ds.ranks import RankOf
 from apollo_ds.schedule.totals import Totals
@@ -203,12 +203,11 @@ def make_trainer(
 
 
 def _tell_of_text(recipe: Recipe, console: "RunConsole") -> None:
-    """Say how often each source of a mixture is read, and what is repeated too often."""
-    told = outlook(recipe, plan(recipe), rate=None)
-    if told["text"] and isinstance(recipe.data, dict):
-        console.say(escape(text_in_words(told["text"])))
-    for sentence in told["warnings"]:
-        console.say(f"[yellow]{escape(sentence)}[/]")
+    """Say how often each source of a mixture is read, and of a single text so only if that is too often."""
+    text = outlook(recipe, plan(recipe), rate=None)["text"]
+    is_repeated = text and text["epochs"] > MOST_EPOCHS
+    if text and (is_repeated or isinstance(recipe.data, dict)):
+        console.say(escape(text_in_words(text)), style="yellow" if is_repeated else "")
 
 
 def _check_is_same(text: Text, processes: "Processes") -> None:

@@ -1,6 +1,7 @@
 """`apollo-ds init`, with a rate that is stated in place of one that is measured."""
 
 import re
+import resource
 from dataclasses import replace
 from pathlib import Path
 
@@ -31,6 +32,7 @@ def in_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     measured.clear()
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(new_recipe, "measure", measure)
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: {0, 1})
 
 
 def init(*words: str, family: str = "gpt2") -> Recipe:
@@ -109,6 +111,9 @@ def test_no_file_is_written_over(capsys: Capture) -> None:
         (["--family", "bert"], "no [CLS] or [MASK]"),
         (["--like", "nothing"], "nothing: there is no such recipe"),
         (["--ranks", "0"], "ranks: must be a whole number of at least 1"),
+        (["--ranks", "3"], "--ranks: measuring starts every rank, and 3 are more than the 2"),
+        (["--data", "a\x07b"], "a name in it has characters that cannot be printed"),
+        (["--data", "a\udcffb"], "a name in it has characters that cannot be printed"),
     ],
     ids=str,
 )
@@ -118,6 +123,43 @@ def test_a_mistake_is_one_line_and_writes_nothing(words: list[str], expected: st
     given = usual | dict(zip(words[::2], words[1::2], strict=True))
     assert expected in refused(capsys, "init", *(word for pair in given.items() for word in pair))
     assert not list(Path().glob("*.yaml"))
+    assert measured == [] or expected.startswith("--budget: pays")
+
+
+def test_a_rank_refuses_before_it_says_that_it_measures(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RANK", "0")
+    data = str(corpus("gpt2").folder)
+    told = "RANK is set, so this process is one of a run's ranks, which cannot measure; unset RANK"
+    assert refused(capsys, "init", "--data", data, "--budget", "2m", "--out", "my.yaml") == told
+    assert refused(capsys, "plan", "demo", f"data={data}", "--measure") == told
+
+
+def test_plan_measures_on_no_more_ranks_than_there_are_cores(capsys: Capture) -> None:
+    line = refused(capsys, "plan", "demo", f"data={corpus('gpt2').folder}", "--measure", "--ranks", "3")
+    assert line.startswith("--ranks: measuring starts every rank, and 3 are more than the 2")
+
+
+def test_the_heading_names_the_words_of_a_call() -> None:
+    init("--budget", "2m")
+    data = corpus("gpt2").folder
+    assert f"# Made by: apollo-ds init --data {data} --out my.yaml --budget 2m\n" in Path("my.yaml").read_text()
+
+
+def test_too_few_tokens_a_parameter_are_warned_of(capsys: Capture) -> None:
+    init("--tokens", "100k", "--like", "demo")
+    assert "tokens a parameter, too few for a model of this size" in capsys.readouterr().out
+
+
+def test_a_full_disk_leaves_no_part_of_the_file(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(new_recipe, "commented", lambda *_: "a" * 100_000)
+    _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, hard))
+    try:
+        words = ("init", "--data", str(corpus("gpt2").folder), "--budget", "2m", "--out", "my.yaml")
+        assert "my.yaml: cannot be written: File too large" in refused(capsys, *words)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
+    assert not Path("my.yaml").exists()
 
 
 def test_a_time_that_is_too_short_for_a_start_is_told_of(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -279,7 +279,7 @@ def test_held_out_samples_are_the_same_for_any_seed(family: str, text: Corpus) -
 def test_a_split_of_less_than_a_sample_is_refused(tokens: int, split: str, tmp_path: Path) -> None:
     splits = {"train": numbered(100), "validation": numbered(100), split: [np.arange(10, 10 + tokens)]}
     corpus = prepared(tmp_path, splits["train"], splits["validation"])
-    with pytest.raises(UserError, match=rf"{split}\.bin: {tokens} tokens do not fill one sample of {BLOCK}"):
+    with pytest.raises(UserError, match=rf"the {tokens} tokens of the split {split} do not fill one sample of {BLOCK}"):
         source(corpus, "gpt2")
 
 

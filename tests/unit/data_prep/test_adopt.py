@@ -122,14 +122,14 @@ def test_the_same_command_finds_the_folder_and_others_are_refused(
     before = as_they_are(tmp_path / "out")
     again, printed = run(shards)
     assert again == first and "out: is finished, and every file is as it was written\n" in printed
-    with pytest.raises(DataError, match=r"out: was made with validation_fraction 0\.1, not 0\.2: run with the former"):
+    with pytest.raises(DataError, match=r"out: was begun with validation_fraction 0\.1, not 0\.2: run with the former"):
         run(shards, validation_fraction=0.2)
     source = write_jsonl(tmp_path / "a.jsonl", texts)
     with pytest.raises(DataError, match=r"out: was begun with shards .*, not none"):
         make(tmp_path / "out", source)
     assert as_they_are(tmp_path / "out") == before
     make(tmp_path / "built", source)
-    with pytest.raises(DataError, match=r"built: was made with shards none, not .*shards: run with the former"):
+    with pytest.raises(DataError, match=r"built: was begun with sources a=.*a\.jsonl, not none: run with the former"):
         run(shards, out="built")
     write_shard(shards / "c", [[1, 2, 0]])
     assert "there are other shards than when" in run(shards)[1]
