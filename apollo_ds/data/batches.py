@@ -160,9 +160,10 @@ class BatchSource:
             else:
                 read, places[here] = stream.read_in_documents(inside, length)
             if read.min() < 0 or read.max() >= self.vocabulary.vocab_size:
+                files = ", ".join(str(path) for _, path in stream.pairs)
                 raise UserError(
-                    f"data: {stream.prefix}.bin: damaged: holds a token that the tokenizer lacks: restore it, or "
-                    f"remove {stream.prefix.parent} and build again"
+                    f"data: {files}: damaged: holds a token that the tokenizer lacks: restore it, or remove "
+                    f"{stream.prefix.parent} and make it again"
                 )
             tokens[here] = read
         return tokens, places
