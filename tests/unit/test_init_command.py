@@ -135,8 +135,8 @@ def test_a_rank_refuses_before_it_says_that_it_measures(capsys: Capture, monkeyp
 
 
 def test_plan_measures_on_no_more_ranks_than_there_are_cores(capsys: Capture) -> None:
-    line = refused(capsys, "plan", "demo", f"data={corpus('gpt2').folder}", "--measure", "--ranks", "3")
-    assert line.startswith("--ranks: measuring starts every rank, and 3 are more than the 2")
+    line = refused(capsys, "plan", "demo", f"data={corpus('gpt2').folder}", "--measure", "--ranks", "4")
+    assert line.startswith("--ranks: measuring starts every rank, and 4 are more than the 2")
 
 
 def test_the_heading_names_the_words_of_a_call() -> None:
