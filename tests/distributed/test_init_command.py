@@ -53,9 +53,10 @@ def test_the_recipe_trains_as_it_was_foretold(tmp_path: Path) -> None:
     ],
 )
 def test_a_signal_ends_the_ranks_and_leaves_nothing(number: signal.Signals, words: list[str], tmp_path: Path) -> None:
-    data = str(corpus("gpt2", real=True).folder)
+    text = corpus("gpt2", real=True)
+    of_plan = [f"data={text.folder}", f"model.vocab_size={text.vocab_size}"]
     process = subprocess.Popen(
-        [sys.executable, "-m", "apollo_ds", *words, data if words[0] == "init" else f"data={data}"],
+        [sys.executable, "-m", "apollo_ds", *words, *([str(text.folder)] if words[0] == "init" else of_plan)],
         cwd=tmp_path,
         env={**environment(), "PYTHONPATH": str(PROJECT), "TMPDIR": str(tmp_path)},
         stdout=subprocess.DEVNULL,
