@@ -140,9 +140,10 @@ def test_plan_measures_on_no_more_ranks_than_there_are_cores(capsys: Capture) ->
 
 
 def test_the_heading_names_the_words_of_a_call() -> None:
-    init("--budget", "2m")
-    data = corpus("gpt2").folder
-    assert f"# Made by: apollo-ds init --data {data} --out my.yaml --budget 2m\n" in Path("my.yaml").read_text()
+    init("--budget", "2m", "--ranks", "1")
+    written, data = Path("my.yaml").read_text(), corpus("gpt2").folder
+    assert f"# Made by: apollo-ds init --data {data} --out my.yaml --budget 2m --ranks 1\n" in written
+    assert "on 1 rank of the machine" in written
 
 
 def test_too_few_tokens_a_parameter_are_warned_of(capsys: Capture) -> None:
