@@ -89,6 +89,15 @@ def test_the_model_of_another_recipe_is_taken_with_the_vocabulary_of_the_text() 
     assert len(measured) == 1
 
 
+def test_samples_that_no_quarter_divides_are_trained_on_at_full_length() -> None:
+    init("--tokens", "100k", "--like", "demo")
+    like = Path("my.yaml").read_text().replace("seq_len: 128", "seq_len: 126")
+    Path("my.yaml").unlink()
+    Path("odd.yaml").write_text(like.replace("[4, 2, 1]", "[2, 1]").replace("[0.3, 0.6]", "[0.3]"))
+    recipe = init("--tokens", "100k", "--like", "odd.yaml")
+    assert (recipe.seq_len, recipe.method.name) == (126, "scratch")
+
+
 def test_no_file_is_written_over(capsys: Capture) -> None:
     Path("my.yaml").write_text("mine")
     words = ("init", "--data", str(corpus("gpt2").folder), "--budget", "2m", "--out", "my.yaml")
