@@ -8,7 +8,7 @@ from apollo_ds.models.families import family_of
 from apollo_ds.models.shape import ModelShape
 from apollo_ds.planning.choose_model import token_flops
 
-SHORT_TO_LONG = {"name": "short_to_long", "divisors": [4, 2, 1], "until": [0.3, 0.6]}
+SHORT_TO_LONG: dict[str, Any] = {"name": "short_to_long", "divisors": [4, 2, 1], "until": [0.3, 0.6]}
 _FEWEST_STEPS = 500
 _WARM_UP_STEPS = 100
 _TOKENS_AT_ONCE = 8192

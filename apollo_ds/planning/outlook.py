@@ -53,7 +53,8 @@ def outlook(recipe: Recipe, planned: dict[str, Any], rate: Rate | None) -> dict[
     text = _of_text(recipe, planned, read) if read else None
     time = _of_time(recipe, planned["total"], rate) if rate else None
     warnings = [*([_repeats(recipe, planned, text)] if text and text["epochs"] > MOST_EPOCHS else [])]
-    if text and text["tokens_per_parameter"] < _FEWEST_TOKENS_A_PARAMETER:
+    is_new = recipe.schedule().source is None
+    if text and is_new and text["tokens_per_parameter"] < _FEWEST_TOKENS_A_PARAMETER:
         warnings.append(
             f"The run reads {text['tokens_per_parameter']:.2g} tokens a parameter, too few for a model of this size, "
             f"which wants about {TOKENS_A_PARAMETER}: use a smaller model or more steps."

@@ -67,7 +67,8 @@ def new_recipe(wish: Wish, command: str, console: Console) -> None:
         f"{count_in_words(stage['parameters'])} parameters, {count_in_words(tokens)} tokens in {recipe.steps:,} steps."
     )
     training = f"apollo-ds train {shlex.quote(str(wish.out))}{f' --ranks {ranks}' if wish.ranks else ''}"
-    took = f"About {time_in_words(result['time']['seconds'])} on {ranks} ranks of the machine that it was made on."
+    on = f"{ranks} rank{'s' if ranks > 1 else ''} of the machine that it was made on"
+    took = f"About {time_in_words(result['time']['seconds'])} on {on}."
     heading = [summary, took, f"Made by: {command}", f"Train it by: {training}", "The rules are in docs/init.md."]
     _write(wish.out, commented(values, COMMENTS, heading))
     console.print(summary, soft_wrap=True, highlight=False)
@@ -128,8 +129,9 @@ def _draft(wish: Wish, budget: Budget, corpus: Corpus, ranks: int, out: Path) ->
     most_tokens = MOST_EPOCHS * epoch_tokens(corpus, seq_len)
     affordable = budget.tokens or (budget.flops or 0.0) / token_flops(shape, seq_len)
     tokens = affordable if budget.tokens else min(affordable, most_tokens)
-    flops, method = tokens * token_flops(shape, seq_len), "scratch" if budget.seconds else SHORT_TO_LONG
-    values = recipe_values(shape, seq_len, flops, ranks, method, wish.data, out)
+    is_divided = all(seq_len % divisor == 0 for divisor in SHORT_TO_LONG["divisors"])
+    method = SHORT_TO_LONG if is_divided and not budget.seconds else "scratch"
+    values = recipe_values(shape, seq_len, tokens * token_flops(shape, seq_len), ranks, method, wish.data, out)
     draft = _Draft(values, wish.budget.flops or inf, budget.tokens or most_tokens, affordable > tokens)
     return draft, shape, seq_len
 

@@ -89,6 +89,15 @@ def test_the_model_of_another_recipe_is_taken_with_the_vocabulary_of_the_text() 
     assert len(measured) == 1
 
 
+def test_samples_that_no_quarter_divides_are_trained_on_at_full_length() -> None:
+    init("--tokens", "100k", "--like", "demo")
+    like = Path("my.yaml").read_text().replace("seq_len: 128", "seq_len: 126")
+    Path("my.yaml").unlink()
+    Path("odd.yaml").write_text(like.replace("[4, 2, 1]", "[2, 1]").replace("[0.3, 0.6]", "[0.3]"))
+    recipe = init("--tokens", "100k", "--like", "odd.yaml")
+    assert (recipe.seq_len, recipe.method.name) == (126, "scratch")
+
+
 def test_no_file_is_written_over(capsys: Capture) -> None:
     Path("my.yaml").write_text("mine")
     words = ("init", "--data", str(corpus("gpt2").folder), "--budget", "2m", "--out", "my.yaml")
@@ -135,14 +144,15 @@ def test_a_rank_refuses_before_it_says_that_it_measures(capsys: Capture, monkeyp
 
 
 def test_plan_measures_on_no_more_ranks_than_there_are_cores(capsys: Capture) -> None:
-    line = refused(capsys, "plan", "demo", f"data={corpus('gpt2').folder}", "--measure", "--ranks", "3")
-    assert line.startswith("--ranks: measuring starts every rank, and 3 are more than the 2")
+    line = refused(capsys, "plan", "demo", f"data={corpus('gpt2').folder}", "--measure", "--ranks", "4")
+    assert line.startswith("--ranks: measuring starts every rank, and 4 are more than the 2")
 
 
 def test_the_heading_names_the_words_of_a_call() -> None:
-    init("--budget", "2m")
-    data = corpus("gpt2").folder
-    assert f"# Made by: apollo-ds init --data {data} --out my.yaml --budget 2m\n" in Path("my.yaml").read_text()
+    init("--budget", "2m", "--ranks", "1")
+    written, data = Path("my.yaml").read_text(), corpus("gpt2").folder
+    assert f"# Made by: apollo-ds init --data {data} --out my.yaml --budget 2m --ranks 1\n" in written
+    assert "on 1 rank of the machine" in written
 
 
 def test_too_few_tokens_a_parameter_are_warned_of(capsys: Capture) -> None:

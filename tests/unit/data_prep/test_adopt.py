@@ -135,6 +135,12 @@ def test_the_same_command_finds_the_folder_and_others_are_refused(
     assert "there are other shards than when" in run(shards)[1]
 
 
+def test_a_large_held_out_share_is_told_of(run: Run, tmp_path: Path) -> None:
+    write_shard(tmp_path / "shards" / "a", [[1, 2, 0], [3, 4, 0]])
+    told = "the text: 50.0% of its tokens are held out, not 1.0%: its documents are few or long"
+    assert told in run(tmp_path / "shards", validation_fraction=0.01)[1]
+
+
 @pytest.mark.parametrize("at", ["write_index", "copy_tokenizer", "write_manifest"])
 def test_a_stopped_adoption_goes_on_to_the_same_files(
     run: Run, shards: Path, at: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

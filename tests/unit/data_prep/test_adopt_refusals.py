@@ -104,6 +104,17 @@ def test_a_shard_that_has_changed_is_named_with_the_way_out(
             check_sizes(tmp_path / "out", manifest)
 
 
+@pytest.mark.parametrize("name", ["train-00000.idx", "tokenizer/tokenizer.json"])
+def test_what_adopt_wrote_itself_is_adopted_again_where_it_is_damaged(
+    run: Run, shards: Path, name: str, tmp_path: Path
+) -> None:
+    run(shards)
+    (tmp_path / "out" / name).write_bytes(b"damaged")
+    way = rf"{name}: missing .*: restore it, or remove {tmp_path}/out and run `apollo-prep adopt` again with the shards"
+    with pytest.raises(DataError, match=way):
+        verify(tmp_path / "out")
+
+
 @pytest.mark.parametrize("given", ["", "/a_text_document", "/a_text_document.bin", "/a_text_document.idx"])
 def test_foreign_shards_given_as_data_are_told_of_adopt(shards: Path, given: str) -> None:
     place = Path(f"{shards}{given}")

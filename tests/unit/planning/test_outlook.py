@@ -1,6 +1,7 @@
 """What a run comes to on its text, and in time."""
 
 import json
+import shutil
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -13,12 +14,15 @@ from rich.console import Console
 from apollo_ds.planning.outlook import Rate, epoch_tokens, evaluations, outlook, print_outlook, saves
 from apollo_ds.planning.plan import plan
 from data_prep.build import build
+from data_prep.manifest import Manifest, write_manifest
 from data_prep.options import Options
 from data_prep.sources import parse
 
 TEXT = corpus("gpt2")
 PER_EPOCH = epoch_tokens(TEXT, 32)
 PER_STEP = 8 * 32
+ENOUGH = 250
+"""Steps that read a token a parameter."""
 SIZES = tiny("gpt2", "runs/none").model.model_dump()
 
 
@@ -68,10 +72,10 @@ def write_lines(folder: Path) -> Path:
 
 
 def test_the_text_is_told_of() -> None:
-    result = looked(steps=20)
+    result = looked(steps=ENOUGH)
     parameters = plan(tiny("gpt2", "runs/none", method="scratch"))["stages"][-1]["parameters"]
-    assert result["text"]["epochs"] == pytest.approx(20 * PER_STEP / PER_EPOCH)
-    assert result["text"]["tokens_per_parameter"] == pytest.approx(20 * PER_STEP / parameters)
+    assert result["text"]["epochs"] == pytest.approx(ENOUGH * PER_STEP / PER_EPOCH)
+    assert result["text"]["tokens_per_parameter"] == pytest.approx(ENOUGH * PER_STEP / parameters)
     assert (result["time"], result["warnings"]) == (None, [])
 
 
@@ -84,6 +88,27 @@ def test_a_text_that_is_repeated_more_than_4_times_is_warned_of(repeats: float, 
         advised = int(warnings[0].split("steps=")[1].split(",")[0])
         assert looked(steps=advised)["text"]["epochs"] == pytest.approx(4, abs=PER_STEP / PER_EPOCH)
         assert looked(steps=advised)["warnings"] == []
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_the_bytes_of_a_token_are_told_where_the_manifest_has_them(known: bool, tmp_path: Path) -> None:
+    folder = tmp_path / "text"
+    shutil.copytree(TEXT.folder, folder)
+    values = TEXT.manifest.values()
+    assert values["splits"]["train"]["bytes"] > 0
+    if not known:
+        values["splits"]["train"]["bytes"] = None
+    write_manifest(folder, Manifest.model_validate(values))
+    size, tokens = values["splits"]["train"]["bytes"], values["splits"]["train"]["tokens"]
+    result = looked(data=str(folder))
+    assert result["text"]["bytes_per_token"] == (size / tokens if known else None)
+    assert ("bytes of text a token" in printed(result)) == known
+
+
+def test_fewer_tokens_than_parameters_are_warned_of() -> None:
+    assert looked(steps=ENOUGH)["warnings"] == []
+    (warning,) = looked(steps=20)["warnings"]
+    assert warning.startswith("The run reads 0.083 tokens a parameter, too few for a model of this size")
 
 
 def test_a_stated_rate_gives_the_time() -> None:
@@ -108,12 +133,12 @@ def test_a_measured_rate_comes_with_what_else_takes_time() -> None:
     ("seconds", "words"), [(6 * 86_400, None), (8 * 86_400, "8.0 days"), (8361 * 86_400, "22.9 years")]
 )
 def test_a_run_of_more_than_a_week_is_warned_of(seconds: float, words: str | None) -> None:
-    warnings = looked(Rate(20 * PER_STEP / seconds), steps=20)["warnings"]
+    warnings = looked(Rate(ENOUGH * PER_STEP / seconds), steps=ENOUGH)["warnings"]
     assert (warnings == []) if words is None else (f"takes {words}, more than a week" in warnings[0])
 
 
 def test_a_computed_time_of_more_than_a_week_is_warned_of() -> None:
-    recipe = tiny("gpt2", "runs/none")
+    recipe = tiny("gpt2", "runs/none", steps=ENOUGH)
     assert "more than a week" in outlook(recipe, {**plan(recipe), "forecast": {"days": 8.0}}, None)["warnings"][0]
 
 
