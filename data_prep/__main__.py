@@ -37,6 +37,7 @@ SOURCE_HELP = (
     " ID[:CONFIG]; repeatable"
 )
 DEDUPLICATE_HELP = "drop documents equal to an earlier one (exact), or also those much like one (near)"
+WORKERS_HELP = "processes that encode (default: one a core); --merge encodes nothing"
 WEIGHT_HELP = "write the training documents of a source W times (2: twice; 0.5: half of them); repeatable"
 
 PART_HELP = (
@@ -105,7 +106,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--normalize", choices=["NFC", "NFKC"], help="a Unicode normal form to bring the text into")
     add("--min-characters", type=int, default=1, help="drop shorter documents (default 1)")
     add("--deduplicate", choices=["exact", "near"], help=DEDUPLICATE_HELP)
-    add("--workers", type=int, default=len(os.sched_getaffinity(0)), help="processes that encode (default: one a core)")
+    add("--workers", type=int, default=len(os.sched_getaffinity(0)), help=WORKERS_HELP)
     add("--encoder", choices=get_args(Library), default="tokenizers", help=ENCODER_HELP)
     by_tasks = command.add_mutually_exclusive_group()
     by_tasks.add_argument("--part", metavar="I/N", help=PART_HELP)
