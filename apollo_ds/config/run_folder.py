@@ -71,9 +71,10 @@ class RunFolder:
             )
         for key, (name, is_now) in _text(Text.open(recipe.data)).items():
             if getattr(recorded, key) not in (None, is_now):
+                what = "folders and weights" if isinstance(before["data"], dict) else "folder"
                 raise UserError(
                     f"data: {in_words(recipe.data)} is not the text that the run in {self.path} was started with: "
-                    f"{name} differs; name that text's folder, or use another folder for the run with out=..."
+                    f"{name} differs; name that text's {what}, or use another folder for the run with out=..."
                 )
 
     def _is_extended(self, before: dict[str, Any], now: dict[str, Any]) -> bool:
