@@ -109,4 +109,8 @@ def _expand(key: str, name: str) -> dict[str, Any]:
         return {"from": name} if name.startswith(HF) else preset(name).model_dump()
     if key in ("method", "optimizer"):
         return {"name": name}
+    if key == "data":
+        raise UserError(
+            f"data: {name} is one folder; write all of them and their weights, as in data='{{{name}: 1, ...}}'"
+        )
     raise UserError(f"{key}: {shown(name)} is not a mapping")

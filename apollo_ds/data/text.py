@@ -17,6 +17,8 @@ Data: TypeAlias = Path | dict[Path, float]
 """A folder of prepared text, or folders and their weights."""
 SMALLEST_SHARE = 1e-4
 """A sample in 10,000: see `Mixture`."""
+_DIGITS = 12
+"""Of a share, so that it is the same whatever the scale of the weights."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,8 @@ class Text:
         weights = data if isinstance(data, dict) else {data: 1.0}
         names = _names(list(weights))
         total = fsum(weights.values())
-        sources = [Source(names[folder], Corpus.open(folder), weight / total) for folder, weight in weights.items()]
+        shares = {folder: round(weight / total, _DIGITS) for folder, weight in weights.items()}
+        sources = [Source(names[folder], Corpus.open(folder), share) for folder, share in shares.items()]
         text = cls(
             tuple(sorted(sources, key=lambda source: source.corpus.train_hash)),
             tuple((name, _opened(name, folder)) for name, folder in (held_out or {}).items()),

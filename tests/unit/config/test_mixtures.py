@@ -37,6 +37,11 @@ def test_white_space_before_a_mapping_makes_no_path_of_it(tmp_path: Path) -> Non
     assert load(tmp_path, "data: wiki", ("data= {wiki: 1}",)) == {Path("wiki"): 1.0}
 
 
+def test_a_weight_beside_a_single_folder_is_refused_with_what_to_write(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"command line: data: wiki is one folder; write all of them and their weights"):
+        load(tmp_path, "data: wiki", ("data.books=1",))
+
+
 @pytest.mark.parametrize(
     ("written", "told"),
     [
