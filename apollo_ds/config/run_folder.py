@@ -190,8 +190,8 @@ def _text(text: Text) -> dict[str, tuple[str, str]]:
     """What tells a text from others, by its key in config.yaml: what it is in words, and its hash."""
     return {
         "tokenizer": ("its tokenizer", text.vocabulary.tokenizer_hash),
-        "held_out": ("its held-out text", text.held_out_hash),
         "train": ("its training text", text.train_hash),
+        "held_out": ("its held-out text", text.held_out_hash),
     }
 
 
