@@ -211,7 +211,7 @@ def read_manifest(folder: Path) -> Manifest:
             raise _foreign(
                 folder, f"has shards but no {NAME}, so they are not from apollo-prep, or not all it made"
             ) from None
-        if folder.with_name(f"{folder.name}.idx").exists():
+        if Path(f"{folder}.idx").exists():
             raise _foreign(folder, "is the prefix of a shard, not a folder from apollo-prep") from None
         raise Missing(f"{path}: not found: make the shards by apollo-prep build --out {folder}") from None
     except (ValueError, IsADirectoryError):

@@ -101,7 +101,7 @@ def _place(loc: Sequence[int | str], root: type[BaseModel], within: str) -> tupl
         elif part in kind.model_fields:
             key += f".{part}" if part != "parts" else ""  # a list of methods, as a recipe writes it
             kind = class_within(kind.model_fields[part].annotation) or kind
-        elif part != "parts":
+        elif part not in ("parts", "[key]"):  # the latter is pydantic's word for a key that is wrong itself
             key += f".{part}"
     return key.removeprefix("."), kind
 

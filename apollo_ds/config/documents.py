@@ -23,16 +23,18 @@ _FLOAT = "tag:yaml.org,2002:float"
 _NULL = "tag:yaml.org,2002:null"
 _MERGE = "tag:yaml.org,2002:merge"
 _TEXT = "tag:yaml.org,2002:str"
+_MAP = "tag:yaml.org,2002:map"
+_WEIGHTS = "!weights"
 
 
-def parse_yaml(text: str) -> list[Any]:
-    """The documents of a YAML text.
+def parse_yaml(text: str, weighs: bool = False) -> list[Any]:
+    """The documents of a YAML text; where it `weighs`, each is the value of a recipe's `data`.
 
     Raises:
         UserError: it is not YAML, a key comes twice or is not text, or it is too deep or too large; without the file.
     """
     try:
-        return list(yaml.load_all(text, Loader=_Loader))
+        return list(yaml.load_all(text, Loader=_Weights if weighs else _Loader))
     except yaml.YAMLError as error:
         raise UserError(_in_words(error)) from None
     except RecursionError:
@@ -90,8 +92,10 @@ class _Loader(yaml.SafeLoader):
             if key.value in seen:
                 raise _Refused(key, f"the key {key.value} comes twice; remove one")
             seen.add(key.value)
-            if key.value in PATHS:
+            if key.value in PATHS and node.tag != _WEIGHTS:
                 _take_as_written(value)
+            if key.value == "data" and node.tag != _WEIGHTS:
+                _take_as_weights(value)
         return super().construct_mapping(node, deep)
 
     def construct_number(self, node: yaml.ScalarNode) -> int | float:
@@ -116,6 +120,18 @@ for _tag in (_INT, _FLOAT):
     _Loader.add_constructor(_tag, _Loader.construct_number)
 
 
+_Loader.add_constructor(_WEIGHTS, _Loader.yaml_constructors[_MAP])
+
+
+class _Weights(_Loader):
+    """YAML that is the value of `data`."""
+
+    def compose_document(self) -> yaml.Node:
+        node = super().compose_document()
+        _take_as_weights(node)
+        return node
+
+
 class _Refused(yaml.MarkedYAMLError):
     """What this project takes for no sound document."""
 
@@ -135,6 +151,13 @@ def _take_as_written(value: yaml.Node) -> None:
     for node in value.value if isinstance(value, yaml.SequenceNode) else [value]:
         if isinstance(node, yaml.ScalarNode) and node.tag != _NULL:
             node.tag = _TEXT
+
+
+def _take_as_weights(value: yaml.Node) -> None:
+    """Let a folder of a mapping, or of each of a list of them, be called as a key of the recipe is: `{out: 0.5}`."""
+    for node in value.value if isinstance(value, yaml.SequenceNode) else [value]:
+        if node.tag == _MAP:
+            node.tag = _WEIGHTS
 
 
 def _check_size(document: yaml.Node) -> None:

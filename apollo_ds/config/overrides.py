@@ -11,6 +11,8 @@ from apollo_ds.models.families import preset
 from apollo_ds.schedule.source import HF
 
 _QUOTES = ("'", '"')
+_WEIGHT = "data."
+"""What stands before a folder, which may have a dot in its name, where its weight is set."""
 
 
 def read_mapping(path: Path, what: str) -> dict[str, Any]:
@@ -71,7 +73,7 @@ def apply_override(values: dict[str, Any], override: str) -> None:
     key, separator, text = override.partition("=")
     if not separator or not key:
         raise UserError(f"{shown(override)} is not an override; write key=value")
-    *parents, last = key.split(".")
+    *parents, last = key.split(".", maxsplit=1 if key.startswith(_WEIGHT) else -1)
     value = _value(key, last, text)
     target = values
     for parent in parents:
@@ -85,11 +87,11 @@ def apply_override(values: dict[str, Any], override: str) -> None:
 
 def _value(key: str, last: str, text: str) -> Any:
     """What an override's text says: a path as it is written, anything else as YAML."""
-    is_text = last in PATHS and text[:1] not in _QUOTES
-    if is_text and key in ("data", "out") and not (key == "data" and text[:1] == "{"):
+    is_text = last in PATHS and text[:1] not in _QUOTES and not key.startswith(_WEIGHT)
+    if is_text and key in ("data", "out") and not (key == "data" and text.lstrip()[:1] == "{"):
         return text
     try:
-        values = parse_yaml(text)
+        values = parse_yaml(text, weighs=key == "data")
     except UserError as error:
         why = "" if str(error).startswith(NOT_YAML) else f": {error}"
         raise UserError(f"{key}: {shown(text)} is not a YAML value{why}") from None
@@ -107,4 +109,8 @@ def _expand(key: str, name: str) -> dict[str, Any]:
         return {"from": name} if name.startswith(HF) else preset(name).model_dump()
     if key in ("method", "optimizer"):
         return {"name": name}
+    if key == "data":
+        raise UserError(
+            f"data: {name} is one folder; write all of them and their weights, as in data='{{{name}: 1, ...}}'"
+        )
     raise UserError(f"{key}: {shown(name)} is not a mapping")

@@ -71,9 +71,10 @@ class RunFolder:
             )
         for key, (name, is_now) in _text(Text.open(recipe.data)).items():
             if getattr(recorded, key) not in (None, is_now):
+                what = "folders and weights" if isinstance(before["data"], dict) else "folder"
                 raise UserError(
                     f"data: {in_words(recipe.data)} is not the text that the run in {self.path} was started with: "
-                    f"{name} differs; name that text's folder, or use another folder for the run with out=..."
+                    f"{name} differs; name that text's {what}, or use another folder for the run with out=..."
                 )
 
     def _is_extended(self, before: dict[str, Any], now: dict[str, Any]) -> bool:
@@ -189,8 +190,8 @@ def _text(text: Text) -> dict[str, tuple[str, str]]:
     """What tells a text from others, by its key in config.yaml: what it is in words, and its hash."""
     return {
         "tokenizer": ("its tokenizer", text.vocabulary.tokenizer_hash),
-        "held_out": ("its held-out text", text.held_out_hash),
         "train": ("its training text", text.train_hash),
+        "held_out": ("its held-out text", text.held_out_hash),
     }
 
 

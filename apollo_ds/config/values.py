@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Mapping
-from math import isfinite
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -22,6 +21,7 @@ Seconds = Annotated[float, Field(gt=0, le=1e9)]
 _LONGEST_NAME = 255
 _PATH = {"type": "string", "format": "path"}
 _MIXTURE = "{data/wiki: 0.7, data/books: 0.3}"
+_MOST_WEIGHT = 2**53
 
 
 def _usable(path: Any) -> Any:
@@ -40,15 +40,22 @@ def _usable(path: Any) -> Any:
 
 
 def _weighted(data: Any) -> Any:
-    """A folder, or folders and weights above 0."""
-    if not isinstance(data, Mapping):
+    """A folder, or folders and weights above 0, whose sum is finite."""
+    if isinstance(data, str | Path):
         return _usable(data)
+    if not isinstance(data, Mapping):
+        given = "none" if data is None else shown(data)
+        raise ValueError(f"must be a folder, or folders and their weights, such as {_MIXTURE}, not {given}")
     if not data:
         raise ValueError(f"is empty; name a folder, or folders and their weights, such as {_MIXTURE}")
     weights: dict[Path, float] = {}
     for folder, weight in data.items():
-        if isinstance(weight, bool) or not isinstance(weight, int | float) or not isfinite(weight) or weight <= 0:
-            raise ValueError(f"the weight of {folder} must be a number above 0, not {shown(weight)}")
+        if weight is None:
+            raise ValueError(f"{folder} has no weight; write a colon, a space and a number behind it, as in {_MIXTURE}")
+        if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 < weight <= _MOST_WEIGHT:
+            raise ValueError(
+                f"the weight of {folder} must be a number above 0, at most {_MOST_WEIGHT:,}, not {shown(weight)}"
+            )
         path = _usable(folder)
         if path in weights:
             raise ValueError(f"names {path} twice; give it one weight")

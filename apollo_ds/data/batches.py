@@ -127,8 +127,9 @@ class BatchSource:
             labels = next(self.validation_batches(looked_at, looked_at, rank=0, world_size=1, number=number))[2]
             if (labels == IGNORED).all():
                 folder = held_out.stream.streams[0].prefix.parent
+                key = "data" if held_out.share else f"held_out.{held_out.name}"
                 raise UserError(
-                    f"data: {folder}: its first {looked_at} held-out samples of {self.seq_len} tokens hold "
+                    f"{key}: {folder}: its first {looked_at} held-out samples of {self.seq_len} tokens hold "
                     "[CLS] and the ends of documents alone, and nothing to predict; raise seq_len, or prepare longer "
                     "documents"
                 )

@@ -1,6 +1,8 @@
 """What a run reads: one prepared text, or several in shares, and more held-out sets that are only measured."""
 
-from collections.abc import Callable, Mapping
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from math import fsum
 from pathlib import Path
@@ -15,6 +17,8 @@ Data: TypeAlias = Path | dict[Path, float]
 """A folder of prepared text, or folders and their weights."""
 SMALLEST_SHARE = 1e-4
 """A sample in 10,000: see `Mixture`."""
+_DIGITS = 12
+"""Of a share, so that it is the same whatever the scale of the weights."""
 
 
 @dataclass(frozen=True)
@@ -22,7 +26,7 @@ class Source:
     """One of the texts of a mixture, and the share of its tokens in what is trained on; shares sum to 1."""
 
     name: str
-    """The last part of its folder's path; all of it where two folders agree in that."""
+    """The last part of its folder's absolute path; the path as it is written where two folders agree in that."""
     corpus: Corpus
     share: float
 
@@ -46,7 +50,8 @@ class Text:
         weights = data if isinstance(data, dict) else {data: 1.0}
         names = _names(list(weights))
         total = fsum(weights.values())
-        sources = [Source(names[folder], Corpus.open(folder), weight / total) for folder, weight in weights.items()]
+        shares = {folder: round(weight / total, _DIGITS) for folder, weight in weights.items()}
+        sources = [Source(names[folder], Corpus.open(folder), share) for folder, share in shares.items()]
         text = cls(
             tuple(sorted(sources, key=lambda source: source.corpus.train_hash)),
             tuple((name, _opened(name, folder)) for name, folder in (held_out or {}).items()),
@@ -104,8 +109,11 @@ class Text:
 
     def verify(self, full: bool = False) -> None:
         """See `Corpus.verify`."""
-        for corpus in self.corpora:
-            corpus.verify(full)
+        for source in self.sources:
+            source.corpus.verify(full)
+        for name, corpus in self.measured:
+            with _errors_of(name):
+                corpus.verify(full)
 
     def check_fits(self, shape: ModelShape, seq_len: int, whole_words: bool = False) -> None:
         """See that the files have their sizes, the tokenizer is the model's, and each split that is read has a sample.
@@ -113,13 +121,14 @@ class Text:
         Raises:
             UserError: it is not so.
         """
-        for corpus in self.corpora:
-            corpus.check_sizes()
-            corpus.check_fits(shape, whole_words)
         for source in self.sources:
+            source.corpus.check_sizes()
+            source.corpus.check_fits(shape, whole_words)
             source.corpus.check_fills(seq_len)
-        for _, corpus in self.measured:
-            corpus.check_fills(seq_len, splits=("validation",))
+        for name, corpus in self.measured:
+            with _errors_of(name):
+                corpus.check_sizes()
+                corpus.check_fills(seq_len, splits=("validation",))
 
     def _hash(self, of: Callable[[Corpus], str]) -> str:
         if len(self.sources) == 1:
@@ -151,10 +160,11 @@ class Text:
 
     def _check_tokenizers(self) -> None:
         first = self.vocabulary
-        for corpus in self.corpora:
+        sources = [("data", source.corpus) for source in self.sources]
+        for key, corpus in (*sources, *((f"held_out.{name}", corpus) for name, corpus in self.measured)):
             if corpus.tokenizer_hash != first.tokenizer_hash:
                 raise UserError(
-                    f"data: {corpus.folder} and {first.folder} have different tokenizers; prepare one again with the "
+                    f"{key}: {corpus.folder} and {first.folder} have different tokenizers; prepare one again with the "
                     f"other's: `apollo-prep build --tokenizer {first.tokenizer_folder}`"
                 )
 
@@ -171,12 +181,19 @@ def in_words(data: Data) -> str:
 
 def _names(folders: list[Path]) -> dict[Path, str]:
     """A short name for each folder."""
-    ends = [folder.name for folder in folders]
-    return {folder: folder.name if ends.count(folder.name) == 1 else str(folder) for folder in folders}
+    ends = [Path(os.path.abspath(folder)).name for folder in folders]
+    return {folder: end if ends.count(end) == 1 else str(folder) for folder, end in zip(folders, ends, strict=True)}
 
 
 def _opened(name: str, folder: Path) -> Corpus:
-    try:
+    with _errors_of(name):
         return Corpus.open(folder)
+
+
+@contextmanager
+def _errors_of(name: str) -> Iterator[None]:
+    """An error of text that is only measured is one of its own key."""
+    try:
+        yield
     except UserError as error:
         raise UserError(f"held_out.{name}: {str(error).removeprefix('data: ')}") from None

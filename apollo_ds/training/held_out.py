@@ -47,7 +47,7 @@ class HeldOutText:
         sets = [one for one in self.batches.source.held_out if one.share or not only_sources]
         losses = [engine.evaluate(self._read(number), layer_map, risen) for number in range(len(sets))]
         by_set = list(zip(sets, losses, strict=True))
-        loss = fsum(one.share * loss for one, loss in by_set)
+        loss = fsum(one.share * loss for one, loss in by_set if one.share)  # 0 times infinity is no number
         named = {one.name: loss for one, loss in by_set} if len(by_set) > 1 else {}
         return HeldOutLoss(loss, self._bits_per_byte(loss, sets), named)
 

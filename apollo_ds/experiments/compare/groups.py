@@ -177,8 +177,14 @@ def _flat_recipe(run: RunHistory) -> Flat:
     return flat_values({k: v for k, v in recipe.items() if v is not None or k not in ("branch_from", "init_from")})
 
 
+_OF_FOLDERS = ("data", "held_out")
+"""Keys whose mappings are of folders, so that these are no keys of a recipe."""
+
+
 def flat_values(value: Any, prefix: str = "") -> Flat:
     """A recipe's values by dotted keys; what a source is called stands for it."""
+    if prefix in _OF_FOLDERS:
+        return {prefix: value}
     if isinstance(value, Mapping) and "folder" in value:  # a source, which its name stands for
         value = f"hf:{value['hf']}" if "hf" in value else value["folder"]
     if isinstance(value, list) and any(isinstance(part, Mapping) for part in value):

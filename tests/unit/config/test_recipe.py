@@ -260,7 +260,6 @@ def test_a_missing_size_of_a_model_is_named(recipe_file: Path) -> None:
         ("steps", "'steps' is not an override; write key=value"),
         ("=5", "'=5' is not an override; write key=value"),
         ("steps=[1", "steps: '[1' is not a YAML value"),
-        ("data.x=5", "data: 'data/text' is not a mapping"),
         ("model.num_layers.x=5", "model.num_layers.x: num_layers is not a mapping"),
         ("model.num_layers.x.y=5", "model.num_layers.x.y: num_layers is not a mapping"),
     ],

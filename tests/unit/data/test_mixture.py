@@ -1,5 +1,6 @@
 """Several texts in one run: the order of a mixture, its shares, and what a mixture of texts must have in common."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -135,7 +136,7 @@ def test_one_folder_with_a_weight_is_that_folder(folders: dict[str, Corpus]) -> 
 def test_neither_the_order_of_writing_nor_the_scale_of_weights_matters(folders: dict[str, Corpus]) -> None:
     wiki, books = (folders[name].folder for name in ("wiki", "books"))
     one, other = Text.open({wiki: 0.7, books: 0.3}), Text.open({books: 3.0, wiki: 7.0})
-    assert one.train_hash == other.train_hash
+    assert one.train_hash == other.train_hash == Text.open({wiki: 2.1, books: 0.9}).train_hash
     assert torch.equal(step(source(one), 1, 1), step(source(other), 1, 1))
     assert one.train_hash != Text.open({wiki: 0.6, books: 0.4}).train_hash
 
@@ -165,3 +166,35 @@ def test_a_held_out_set_may_not_have_a_source_s_name(folders: dict[str, Corpus])
     wiki, books = (folders[name].folder for name in ("wiki", "books"))
     with pytest.raises(UserError, match="held_out: wiki is the name of a text in data"):
         Text.open(wiki, {"wiki": books})
+
+
+def test_a_text_of_the_current_folder_is_called_by_the_folder_s_name(
+    folders: dict[str, Corpus], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wiki, books = (folders[name].folder for name in ("wiki", "books"))
+    monkeypatch.chdir(wiki)
+    assert {source.name for source in Text.open({Path(): 0.7, books: 0.3}).sources} == {"wiki", "books"}
+
+
+def test_a_folder_without_text_is_told_of_wherever_the_command_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=r"data: \. holds no prepared text"):
+        Text.open(Path())
+
+
+def with_tokens(corpus: Corpus, tokens: int) -> Corpus:
+    """A text whose manifest tells of so many tokens in each split."""
+    splits = {name: split.model_copy(update={"tokens": tokens}) for name, split in corpus.manifest.splits.items()}
+    return replace(corpus, manifest=corpus.manifest.model_copy(update={"splits": splits}))
+
+
+def test_what_is_wrong_with_a_held_out_set_is_told_with_its_key(folders: dict[str, Corpus]) -> None:
+    wiki = Source("wiki", with_tokens(folders["wiki"], 200), 1.0)
+    text = Text((wiki,), (("law", with_tokens(folders["books"], 100)),))
+    with pytest.raises(UserError, match=r"^held_out\.law: .*books: the 100 tokens of the split validation do not fill"):
+        text.check_fits(source(text).shape, 150)
+    elsewhere = Corpus(Path("nowhere"), folders["books"].manifest)
+    with pytest.raises(UserError, match=r"^held_out\.law: nowhere"):
+        Text((), (("law", elsewhere),)).verify()

@@ -79,6 +79,16 @@ def test_recipes_of_one_method_are_told_apart_by_what_differs(tmp_path: Path) ->
     assert list(rows(text, "key")[0].values()) == ["`learning_rate`", "0.001", "0.002", "0.001", "0.001"]
 
 
+def test_texts_name_a_recipe_only_where_nothing_else_tells_it_from_another(tmp_path: Path) -> None:
+    here, there = {"data/wiki": 0.7, "folder": 0.3}, {"/shared/wiki": 0.7, "/shared/folder": 0.3}
+    runs = [write_run(tmp_path / "a", SCRATCH, data=here), write_run(tmp_path / "b", SCRATCH, data=there, steps=7)]
+    names = [group.name for group in Comparison.of(runs).groups]
+    assert [name.split("=")[0] for name in names] == ["scratch,steps"] * 2
+    runs.append(write_run(tmp_path / "c", SCRATCH, data=there))
+    names = [group.name for group in Comparison.of(runs).groups]
+    assert len(set(names)) == 3 and "/shared/folder" in names[2]
+
+
 def test_two_recipes_never_have_one_name(tmp_path: Path) -> None:
     rates = (0.001, 0.0010000001)
     near = group_runs([RunHistory.read(write_run(tmp_path / f"{r}", SCRATCH, learning_rate=r)) for r in rates])
