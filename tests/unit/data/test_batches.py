@@ -195,9 +195,8 @@ def test_whole_words_are_masked_whole(tmp_path: Path) -> None:
     (tmp_path / "tokenizer").mkdir()
     (tmp_path / "tokenizer" / "tokenizer.json").write_text(json.dumps({"model": model}))
     numbers = prepared(tmp_path, numbered(2000), numbered(500))
-    shape = source(numbers, "bert").shape
     for whole_words in (False, True):
-        batches = BatchSource(Text.of(numbers), shape, BLOCK, 42, whole_words)
+        batches = BatchSource(Text.of(numbers), source(numbers, "bert").shape, BLOCK, 42, whole_words)
         _, positions, labels = global_batch(batches, 0, 60)
         assert positions.shape == labels.shape == (60, round(0.15 * BLOCK))
         original = torch.from_numpy(batches.train.streams[0].read(np.arange(60) * BLOCK, BLOCK))
