@@ -4,7 +4,7 @@ import argparse
 
 from apollo_ds.config.packaged import path_argument
 from apollo_ds.errors import UserError
-from apollo_ds.models.families import FAMILIES
+from apollo_ds.models.families import FAMILIES, USUAL
 from apollo_ds.planning.budget import Budget
 from apollo_ds.planning.forecast import Machine
 from apollo_ds.planning.outlook import Rate
@@ -60,7 +60,7 @@ def add_init(parser: argparse.ArgumentParser) -> None:
     )
     cost.add_argument("--tokens", metavar="N", help="tokens to train on, such as 300M or 2e9")
     model = parser.add_mutually_exclusive_group()
-    model.add_argument("--family", choices=FAMILIES, default="llama", help="the kind of model; default llama")
+    model.add_argument("--family", choices=FAMILIES, default=USUAL, help=f"the kind of model; default {USUAL}")
     model.add_argument("--like", type=path_argument, metavar="RECIPE", help="take the model of a recipe, such as demo")
     parser.add_argument("--ranks", type=int, help="how many processes; default: one for each GPU, or two")
 

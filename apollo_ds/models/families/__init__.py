@@ -23,6 +23,8 @@ def find_families() -> dict[str, Family]:
 
 
 FAMILIES = find_families()
+USUAL = "llama"
+"""The family of a first model, where nothing says which."""
 PRESETS = {name: shape for family in FAMILIES.values() for name, shape in family.presets.items()}
 
 
