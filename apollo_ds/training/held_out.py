@@ -1,7 +1,7 @@
 """The loss on held-out text: of a run's sources by their shares, and of sets that are only measured."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import fsum, log
 from typing import Any
 
@@ -23,13 +23,19 @@ class HeldOutLoss:
     """Of text, over the sources by their shares; None for a masked model, and where the bytes are not known."""
     losses: dict[str, float] = field(default_factory=dict)
     """Of each set by its name, in nats a token; empty where there is one set alone."""
+    bits: dict[str, float] = field(default_factory=dict)
+    """The same in bits a byte, of the sets whose bytes are known; empty for a masked model."""
 
     def record(self) -> dict[str, Any]:
         """The keys of an evaluation's line in metrics.jsonl."""
         told: dict[str, Any] = {"loss": self.loss}
         if self.bits_per_byte is not None:
             told["bits_per_byte"] = self.bits_per_byte
-        return told | ({"losses": self.losses} if self.losses else {})
+        if self.losses:
+            told["losses"] = self.losses
+        if self.bits:
+            told["bits_per_byte_of"] = self.bits
+        return told
 
 
 @dataclass(frozen=True)
@@ -49,7 +55,9 @@ class HeldOutText:
         by_set = list(zip(sets, losses, strict=True))
         loss = fsum(one.share * loss for one, loss in by_set if one.share)  # 0 times infinity is no number
         named = {one.name: loss for one, loss in by_set} if len(by_set) > 1 else {}
-        return HeldOutLoss(loss, self._bits_per_byte(loss, sets), named)
+        bits = {one.name: self._bits_per_byte(loss, [replace(one, share=1.0)]) for one, loss in by_set}
+        known = {name: value for name, value in bits.items() if value is not None and named}
+        return HeldOutLoss(loss, self._bits_per_byte(loss, sets), named, known)
 
     def _bits_per_byte(self, loss: float, sets: list[HeldOutSet]) -> float | None:
         """Bits of all tokens over the bytes of all, where a token of each set weighs its share."""

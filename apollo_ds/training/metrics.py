@@ -141,8 +141,9 @@ class Metrics:
             if event in _LOSSES and axis in values:
                 tag = f"loss_by_{_AXIS_NAMES[axis]}/{_LOSSES[event]}"
                 self._by_axis[axis].add_scalar(tag, values["loss"], int(values[axis] / unit))
-        for name, loss in values.get("losses", {}).items():
-            self._tensorboard.add_scalar(f"held_out/{name}", loss, values["step"])
+        for key, tag in (("losses", "held_out"), ("bits_per_byte_of", "held_out_bits_per_byte")):
+            for name, value in values.get(key, {}).items():
+                self._tensorboard.add_scalar(f"{tag}/{name}", value, values["step"])
         if event == "growth":
             text = f"{values['from']} -> {values['to']} layers, held-out loss {values['loss_before']:.4f} -> "
             self._tensorboard.add_text("growth", f"{text}{values['loss_after']:.4f}", values["step"])

@@ -29,7 +29,8 @@ def test_a_set_that_is_only_measured_is_no_part_of_the_loss(law: float) -> None:
     found = measured([4.0, 2.0, law])
     assert found.loss == 3.5
     assert found.bits_per_byte == pytest.approx(3.5 / log(2) / 4)
-    assert list(found.losses) == ["wiki", "books", "law"]
+    assert list(found.losses) == list(found.bits) == ["wiki", "books", "law"]
+    assert found.bits["books"] == pytest.approx(2.0 / log(2) / 4)
 
 
 def test_a_source_whose_loss_is_no_number_leaves_the_run_none() -> None:
