@@ -22,7 +22,7 @@ _DIGITS = 12
 
 
 @dataclass(frozen=True)
-class Source:
+class TextSource:
     """One of the texts of a mixture, and the share of its tokens in what is trained on; shares sum to 1."""
 
     name: str
@@ -35,7 +35,7 @@ class Source:
 class Text:
     """The sources of a run, in an order that does not depend on how they are written, and sets that are measured."""
 
-    sources: tuple[Source, ...]
+    sources: tuple[TextSource, ...]
     measured: tuple[tuple[str, Corpus], ...] = ()
     """Held-out sets beside those of the sources, by name."""
 
@@ -51,7 +51,7 @@ class Text:
         names = _names(list(weights))
         total = fsum(weights.values())
         shares = {folder: round(weight / total, _DIGITS) for folder, weight in weights.items()}
-        sources = [Source(names[folder], Corpus.open(folder), share) for folder, share in shares.items()]
+        sources = [TextSource(names[folder], Corpus.open(folder), share) for folder, share in shares.items()]
         text = cls(
             tuple(sorted(sources, key=lambda source: source.corpus.train_hash)),
             tuple((name, _opened(name, folder)) for name, folder in (held_out or {}).items()),
@@ -64,7 +64,7 @@ class Text:
     @classmethod
     def of(cls, corpus: Corpus) -> "Text":
         """A single text."""
-        return cls((Source(corpus.folder.name, corpus, 1.0),))
+        return cls((TextSource(corpus.folder.name, corpus, 1.0),))
 
     @property
     def vocabulary(self) -> Corpus:
@@ -136,7 +136,7 @@ class Text:
         return files.key([[of(source.corpus), source.share] for source in self.sources])
 
     def _check_shares(self) -> None:
-        known: dict[str, Source] = {}
+        known: dict[str, TextSource] = {}
         for source in self.sources:
             folder, other = source.corpus.folder, known.setdefault(source.corpus.train_hash, source)
             if other is not source:

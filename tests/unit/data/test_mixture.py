@@ -13,7 +13,7 @@ from numbered_text import VOCAB_SIZE, Document, prepared
 from apollo_ds.data.batches import BatchSource
 from apollo_ds.data.corpus import Corpus
 from apollo_ds.data.mixture import LONGEST_CYCLE, Mixture, blocks_in_a_cycle
-from apollo_ds.data.text import Source, Text
+from apollo_ds.data.text import Text, TextSource
 from apollo_ds.data.token_stream import TokenStream
 from apollo_ds.errors import UserError
 from apollo_ds.models.families import FAMILIES
@@ -40,7 +40,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Corpus]:
 
 @pytest.fixture(scope="module")
 def text(folders: dict[str, Corpus]) -> Text:
-    return Text(tuple(Source(name, corpus, SHARES[name]) for name, corpus in folders.items()))
+    return Text(tuple(TextSource(name, corpus, SHARES[name]) for name, corpus in folders.items()))
 
 
 def source(text: Text, seed: int = 42, family: str = "gpt2") -> BatchSource:
@@ -191,7 +191,7 @@ def with_tokens(corpus: Corpus, tokens: int) -> Corpus:
 
 
 def test_what_is_wrong_with_a_held_out_set_is_told_with_its_key(folders: dict[str, Corpus]) -> None:
-    wiki = Source("wiki", with_tokens(folders["wiki"], 200), 1.0)
+    wiki = TextSource("wiki", with_tokens(folders["wiki"], 200), 1.0)
     text = Text((wiki,), (("law", with_tokens(folders["books"], 100)),))
     with pytest.raises(UserError, match=r"^held_out\.law: .*books: the 100 tokens of the split validation do not fill"):
         text.check_fits(source(text).shape, 150)
