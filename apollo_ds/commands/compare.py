@@ -10,6 +10,8 @@ from data_prep.output import Output
 
 REPEATED = frozenset({"--frontier"})
 EXAMPLES = """
+apollo-ds compare runs/sweep
+
 apollo-ds compare runs/scratch-1 runs/apollo-1 --baseline runs/scratch-1
 
 apollo-ds compare runs/apollo-* --frontier runs/fixed-* --out comparison
@@ -17,7 +19,9 @@ apollo-ds compare runs/apollo-* --frontier runs/fixed-* --out comparison
 
 
 def compare(
-    runs: Annotated[list[Path], typer.Argument(metavar="RUN", parser=path, help="Folders of runs.")],
+    runs: Annotated[
+        list[Path], typer.Argument(metavar="RUN", parser=path, help="Folders of runs, or a folder that holds some.")
+    ],
     baseline: Annotated[
         str | None,
         typer.Option(metavar="RUN|NAME", help="What to compare with: a folder, or a name in the table; the first run."),
@@ -42,5 +46,7 @@ def compare(
 
     comparison = Comparison.of(runs, baseline, tuned, frontier or ())
     print_comparison(comparison, Output())
-    if out is not None:
+    if out is None:
+        print("--out FOLDER writes a page that has all columns, every run and stage, and figures.")
+    else:
         print(write_page(comparison, out))

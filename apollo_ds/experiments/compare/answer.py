@@ -9,15 +9,13 @@ from apollo_ds.experiments.compare.distances import RecipeDistance, distances
 from apollo_ds.experiments.compare.groups import Group
 from apollo_ds.experiments.compare.measures import Spread, Target, costs_to_reach, has_learned, saving, unigram_entropy
 from apollo_ds.experiments.compare.text import (
-    counted,
     flops_spread,
-    listed,
     loss_spread,
     loss_text,
     percent_spread,
-    signed_spread,
 )
 from apollo_ds.experiments.compare.tuning import end
+from data_prep.counted import counted
 
 _ONE_SEED = "One seed cannot tell this from chance."
 _HARDLY = 0.05
@@ -46,15 +44,15 @@ def _answer(comparison: Comparison) -> str:
 def _alone(group: Group) -> str:
     losses = loss_spread([run.final.loss for run in group.shown])
     if not group.finished:
-        states = listed([run.state for run in group.runs])
+        states = " and ".join(run.state for run in group.runs)
         return f"{group.name} is {states}. Its held-out loss so far is {losses} nats per token."
     flops = flops_spread([run.final.cost.flops for run in group.shown])
     seeds = counted(len(group.shown), "seed")
-    return f"{group.name} comes to a held-out loss of {losses} nats per token for {flops} FLOPs, by {seeds}."
+    return f"{group.name} comes to a held-out loss of {losses} nats per token for {flops} FLOPs ({seeds})."
 
 
 def _without_target(groups: Sequence[Group], baseline: Group) -> str:
-    ended = listed([f"seed {run.seed}" for run in baseline.finished]) if baseline.finished else None
+    ended = " and ".join(f"seed {run.seed}" for run in baseline.finished)
     why = f"{ended} did not all end with a finite loss" if ended else "no run of it has come to its end"
     lowest = min(groups, key=end)
     known = f" The lowest loss so far is that of {_with_loss(lowest)}." if isfinite(end(lowest)) else ""
@@ -96,13 +94,17 @@ def _against_fixed(found: Sequence[RecipeDistance]) -> str:
             "finished and learned something."
         )
     best, loss = min(placed, key=lambda found: found[1].mean)
-    rival = f"the best fixed model of its cost, {best.best.name}" if best.best else "the best fixed model of its cost"
     seeds = len(best.runs)
-    by = f"{signed_spread([run.loss for run in best.runs])} nats per token, by {counted(seeds, 'seed')}"
+    sign = 1 if loss.mean > 0 else -1
+    far = f"{loss_spread([sign * run.loss for run in best.runs])} nats per token"
     if loss.mean < 0:
-        told = [f"{best.group.name} ends below {rival}: {by}."]
+        rival = f", {best.best.name}" if best.best else ""
+        told = [
+            f"{best.group.name} ends {far} below the best fixed model of its cost{rival} ({counted(seeds, 'seed')})."
+        ]
     else:
-        told = [f"No recipe ends below the best fixed model of its cost. The nearest is {best.group.name}: {by}."]
+        nearest = f"{best.group.name}, {far} above it ({counted(seeds, 'seed')})"
+        told = [f"No recipe ends below the best fixed model of its cost. The nearest is {nearest}."]
     return " ".join([*told, *_of_chance(loss, seeds)])
 
 
@@ -120,7 +122,7 @@ def _nothing_learned(groups: Sequence[Group]) -> list[str]:
     names = [_with_loss(group) for group in groups if isfinite(end(group)) and not has_learned(group)]
     entropy = loss_text(unigram_entropy(groups[0].runs[0]))
     guess = f"the unigram entropy of the text, which a guess without context comes to, is {entropy} nats per token"
-    return [f"Nothing was learned by {listed(names)}: {guess}."] if names else []
+    return [f"Nothing was learned by {' and '.join(names)}: {guess}."] if names else []
 
 
 def _hardly_learned(groups: Sequence[Group]) -> list[str]:
@@ -128,7 +130,8 @@ def _hardly_learned(groups: Sequence[Group]) -> list[str]:
     entropy = unigram_entropy(groups[0].runs[0])
     names = [_with_loss(group) for group in groups if entropy and (1 - _HARDLY) * entropy <= end(group) < entropy]
     little = f"less than {_HARDLY:.0%} below the unigram entropy of the text, {loss_text(entropy)} nats per token"
-    return [f"Hardly anything was learned by {listed(names)}: {little}. Train for longer to compare."] if names else []
+    hardly = f"Hardly anything was learned by {' and '.join(names)}: {little}. Train for longer to compare."
+    return [hardly] if names else []
 
 
 def _with_loss(group: Group) -> str:

@@ -12,7 +12,6 @@ from apollo_ds.experiments.compare.frontier import Frontier
 from apollo_ds.experiments.compare.groups import Group, find_group, group_runs
 from apollo_ds.experiments.compare.measures import Target
 from apollo_ds.experiments.compare.named_runs import is_run, named_runs
-from apollo_ds.experiments.compare.text import listed
 from apollo_ds.experiments.compare.tuning import best_rates, without_rate
 from apollo_ds.experiments.history import NotYetEvaluated, RunHistory
 
@@ -88,7 +87,7 @@ def _read(folders: Sequence[Path], baseline: str | None) -> tuple[list[RunHistor
                 raise
             left_out.append(f"Left out: {reason}.")
     if not runs:
-        raise NotYetEvaluated(f"{listed([str(folder) for folder in folders])}: no run has a held-out loss yet")
+        raise NotYetEvaluated(f"{' and '.join(map(str, folders))}: no run has a held-out loss yet")
     return list(runs.values()), runs.get(needed, next(iter(runs.values()))), left_out
 
 
