@@ -24,7 +24,9 @@ def compare(
     ],
     baseline: Annotated[
         str | None,
-        typer.Option(metavar="RUN|NAME", help="What to compare with: a folder, or a name in the table; the first run."),
+        typer.Option(
+            metavar="RUN|NAME", help="What to compare with: a folder, or a name in the table. By default the first run."
+        ),
     ] = None,
     frontier: Annotated[
         list[Path] | None,
@@ -47,6 +49,6 @@ def compare(
     comparison = Comparison.of(runs, baseline, tuned, frontier or ())
     print_comparison(comparison, Output())
     if out is None:
-        print("--out FOLDER writes a page that has all columns, every run and stage, and figures.")
+        print("--out FOLDER writes a page with all columns, each run and stage, and figures.")
     else:
         print(write_page(comparison, out))

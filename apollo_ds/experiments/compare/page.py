@@ -276,7 +276,11 @@ def _stages(comparison: Comparison) -> list[str]:
     if baseline:
         lines += [_OF_STAGES.format(baseline="of the baseline"), ""]
     for group in comparison.groups:
-        lines += [f"### {group.name}", "", *tables.stage_table(group, baseline).markdown()]
+        lines += [
+            f"### {group.name}",
+            "",
+            *tables.stage_table(group, baseline if has_learned(group) else None).markdown(),
+        ]
     return lines
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from comparisons import SCRATCH, scratch
 from fixed_models import write_fixed
-from histories import write_run
+from histories import TERA, write_run
 
 from apollo_ds.experiments.compare.answer import opening
 from apollo_ds.experiments.compare.comparison import Comparison
@@ -57,6 +57,18 @@ def test_a_saving_within_its_spread_is_said_to_be(tmp_path: Path) -> None:
     assert "with 5.0% ± 49.5% fewer FLOPs. Its seeds are as far apart as that, so it may be chance." in answer
 
 
+def test_the_cost_of_a_source_counts(tmp_path: Path) -> None:
+    begun = {"source": "runs/small"}
+    known = {**begun, "source_flops": 20 * TERA, "source_tokens": 500, "source_seconds": 20.0}
+    baseline = write_run(tmp_path / "s", SCRATCH)
+    (answer,) = told(baseline, write_run(tmp_path / "a", FAST, "net2net", start=known))
+    assert "with 30.0% fewer FLOPs, counting the model that it starts from. One seed" in answer
+    both = [write_run(tmp_path / f"{name}2", SCRATCH, name, start=known) for name in ("scratch", "apollo")]
+    assert "for fewer FLOPs: apollo takes 0.0% more, counting the model that it starts from." in told(*both)[0]
+    (answer,) = told(baseline, write_run(tmp_path / "b", FAST, "net2net", start=begun))
+    assert "with 50.0% fewer FLOPs, without the model that it starts from, whose cost is not known. One" in answer
+
+
 def test_a_run_alone_is_told_with_its_loss_and_cost(tmp_path: Path) -> None:
     run = write_run(tmp_path / "s", SCRATCH)
     assert told(run) == ["scratch comes to a held-out loss of 2.0000 nats per token for 1e+14 FLOPs (1 seed)."]
@@ -79,10 +91,10 @@ def test_what_learned_nothing_or_hardly_anything_is_named(tmp_path: Path) -> Non
         return told(*(write_run(folder / name, curve, name, start=start) for name, curve in curves.items()))
 
     guess = "the unigram entropy of the text, which a guess without context comes to, is"
-    nothing, answer = of_entropy(3.0)
+    answer, nothing = of_entropy(3.0)
     assert nothing == f"Nothing was learned by pld (4.0000): {guess} 3.0000 nats per token."
     assert answer.startswith("apollo comes to")
-    nothing, answer, hardly = of_entropy(2.05)
+    answer, nothing, hardly = of_entropy(2.05)
     less = "less than 5% below the unigram entropy of the text, 2.0500 nats per token. Train for longer to compare."
     assert hardly == f"Hardly anything was learned by scratch (2.0000) and apollo (2.0000): {less}"
     nothing, answer = of_entropy(2.0)

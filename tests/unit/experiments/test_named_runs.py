@@ -10,6 +10,7 @@ from histories import write_run
 
 from apollo_ds.__main__ import main
 from apollo_ds.errors import UserError
+from apollo_ds.experiments.compare.comparison import Comparison
 from apollo_ds.experiments.compare.named_runs import named_runs
 
 
@@ -18,6 +19,16 @@ def test_a_folder_stands_for_the_runs_in_it(tmp_path: Path) -> None:
     (tmp_path / "runs" / "notes").mkdir()
     other = write_run(tmp_path / "other", SCRATCH)
     assert named_runs([tmp_path / "runs", other]) == [*runs, other]
+
+
+def test_of_the_runs_in_a_folder_the_first_from_scratch_is_the_baseline(tmp_path: Path) -> None:
+    apollo = write_run(tmp_path / "a", SCRATCH, "apollo")
+    write_run(tmp_path / "b", [], finished=False)
+    scratch(tmp_path)
+    comparison = Comparison.of([tmp_path])
+    assert (comparison.baseline.name, comparison.groups[0].name) == ("scratch", "apollo")
+    assert comparison.left_out == [f"Left out: {tmp_path / 'b'}/metrics.jsonl: no held-out loss is recorded yet."]
+    assert Comparison.of([apollo, tmp_path]).baseline.name == "apollo"
 
 
 @pytest.mark.parametrize(
