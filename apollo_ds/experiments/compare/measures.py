@@ -61,10 +61,10 @@ class Target:
     """The mean over the baseline's finished runs, in nats per token."""
     cost: Cost
     """Where the mean of their curves first reaches that loss: their end, unless the loss rose towards it."""
-    unigram_entropy: float | None = None
+    source: Cost
+    """What had been spent on the models that the baseline's runs started from, in the mean, as far as it is known."""
+    unigram_entropy: float | None
     """The loss of the best guess without context; None where an earlier version did not record it."""
-    source: Cost = Cost(0.0, 0, 0.0)
-    """What had been spent on the models that the baseline's runs started from, in the mean; none where it is not known."""
 
     @property
     def is_learned(self) -> bool:
@@ -80,7 +80,7 @@ class Target:
         loss = fmean(final.loss for final in finals)
         cost = cost_to_reach(baseline.mean_curve(), loss) or mean_cost([final.cost for final in finals])
         source = mean_cost([source_cost(run) for run in baseline.finished])
-        return cls(loss, cost, unigram_entropy(baseline.runs[0]), source)
+        return cls(loss, cost, source, unigram_entropy(baseline.runs[0]))
 
 
 @dataclass(frozen=True)
