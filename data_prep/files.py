@@ -5,12 +5,12 @@ import fcntl
 import glob
 import hashlib
 import json
+import logging
 import os
 import resource
 import secrets
 import shutil
 import socket
-import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import cache
@@ -21,6 +21,7 @@ import xxhash
 
 from data_prep.errors import Busy
 
+_log = logging.getLogger(__name__)
 BLOCK_BYTES = 1 << 22
 UNFINISHED = ".tmp"
 """Suffix of the names of files that are being written."""
@@ -154,10 +155,10 @@ def lock(file: IO[str] | int, folder: Path, wait: bool = False, shared: bool = F
 
 @cache
 def _say_that_nothing_locks(folder: Path) -> None:
-    print(
-        f"{folder}: its file system has no locks, so that nothing keeps a second job out: start no other one there "
-        "until this one ends",
-        file=sys.stderr,
+    _log.warning(
+        "%s: its file system has no locks, so that nothing keeps a second job out: start no other one there until this "
+        "one ends",
+        folder,
     )
 
 
