@@ -8,6 +8,7 @@ from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
 from apollo_ds.checked import Checked
 from apollo_ds.config.deepspeed import precision, settle, zero_stage
+from apollo_ds.config.trackers import TrackerName
 from apollo_ds.config.values import Beta, BranchFrom, Data, Folder, Fraction, HeldOut, InitFrom, Model, Seconds
 from apollo_ds.engine.optimizers import AdamW, AnyOptimizer
 from apollo_ds.engine.options import EngineOptions
@@ -119,6 +120,8 @@ class Recipe(Checked):
     """Checkpoints whose step it divides stay for good; 0: none do."""
     log_every: Annotated[PositiveInt, MAY_CHANGE] = 10
     """Steps after which the losses since the last time are read from the device, recorded and shown."""
+    trackers: Annotated[tuple[TrackerName, ...], MAY_CHANGE] = ("tensorboard",)
+    """What shows the run while it trains, beside `metrics.jsonl`: `tensorboard`, `wandb`, `mlflow`, several or none."""
     hang_seconds: Annotated[Seconds, MAY_CHANGE] = 1800.0
     """After this many seconds without progress in a step, an evaluation or a growth, a rank prints its stack, and the
     job ends with exit code 124."""

@@ -37,6 +37,7 @@ from apollo_ds.training.prefetch import Prefetcher
 from apollo_ds.training.rank_batches import RankBatches
 from apollo_ds.training.recorder import StepRecorder
 from apollo_ds.training.resume import find_start, record_resume, record_start
+from apollo_ds.training.trackers.trackers import Trackers
 
 _STEPS_WATCHED_AFTER_GROWTH = 20
 """For so many steps after a growth the update is recorded relative to the weights, so that a shock shows."""
@@ -94,14 +95,14 @@ class Trainer:
 
     def _open_records(self, at: Beginning) -> None:
         self.metrics: Metrics | NoMetrics = NoMetrics()
-        self.processes.on_first(lambda: self._open_metrics(at.metrics_bytes, at.totals))
+        self.processes.on_first(lambda: self._open_metrics(at.metrics_bytes))
         self.recorder = StepRecorder(
             self.recipe, at.totals, self.schedule, self.processes, self.metrics, self.console, self.loss_watch
         )
 
-    def _open_metrics(self, keep_bytes: int, totals: Totals) -> None:
-        self.metrics = Metrics(self.folder.path, keep_bytes, totals)
-        self.metrics.describe(self.recipe.plain())
+    def _open_metrics(self, keep_bytes: int) -> None:
+        trackers = Trackers(self.folder.path, self.recipe.plain(), self.recipe.trackers, self.console.say)
+        self.metrics = Metrics(self.folder.path, keep_bytes, trackers)
 
     def _make_engine(self, choice: Choice | None) -> None:
         """Build the stage's engine, and fill it from the checkpoint, or from what the run starts from."""
