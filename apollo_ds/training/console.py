@@ -1,6 +1,7 @@
 """What a person sees in the terminal while a run trains. Only the first rank shows anything."""
 
 from datetime import timedelta
+from textwrap import shorten
 from typing import Any
 
 from rich.console import Console
@@ -11,11 +12,14 @@ from rich.text import Text
 
 from apollo_ds.config.deepspeed import precision
 from apollo_ds.config.recipe import Recipe
+from apollo_ds.data.prompts import MASK
 from apollo_ds.planning.zero import zero_stages
 from apollo_ds.schedule.schedule import Schedule
 
 _LONGEST = timedelta.max.days * 86_400
 """Seconds, as long as dates can tell."""
+_LONGEST_TEXT = 140
+"""Characters of a sample: two lines of a narrow terminal."""
 _COLUMNS = (
     f"{'step':>9}  {'stage':>5}  {'depth':>8}  {'loss':>7}  {'grad':>6}  {'lr':>8}  {'tok/s':>9}  {'PFLOP':>9}  eta"
 )
@@ -95,6 +99,12 @@ class RunConsole:
             f"[cyan]  eval[/] {record['step']:,}: held-out loss {record['loss']:.4f}{bits} at depth {record['depth']}"
             f"{escape(sets)}"
         )
+
+    def samples(self, step: int, samples: list[dict[str, str]]) -> None:
+        """The first of the texts that the model has written, or of the sentences that it has filled in."""
+        prompt, written = samples[0]["prompt"], samples[0]["text"]
+        text = written if MASK in prompt else prompt + written
+        self.say(f"[cyan]  text[/] {step:,}: {escape(shorten(text, _LONGEST_TEXT, placeholder=' ...'))}")
 
     def growth(self, record: dict[str, Any]) -> None:
         """A growth, and what it did to the held-out loss."""

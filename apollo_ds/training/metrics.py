@@ -147,6 +147,9 @@ class Metrics:
         if event == "growth":
             text = f"{values['from']} -> {values['to']} layers, held-out loss {values['loss_before']:.4f} -> "
             self._tensorboard.add_text("growth", f"{text}{values['loss_after']:.4f}", values["step"])
+        for number, sample in enumerate(values.get("samples", ()), start=1):
+            text = "\n\n".join((f"**{sample['prompt']}**", sample["text"]))
+            self._tensorboard.add_text(f"samples/{number}", text, values["step"])
 
     def flush(self) -> None:
         """Have everything put on disk, without waiting for it."""
