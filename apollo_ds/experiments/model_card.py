@@ -1,5 +1,6 @@
 """The model card of an export, its README.md: what the model is, how to use it, and what it was trained on."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import exp, isfinite
@@ -10,7 +11,7 @@ from huggingface_hub import EvalResult, ModelCardData
 from apollo_ds.config.recipe import Recipe
 from apollo_ds.config.recorded import Recorded
 from apollo_ds.data.text import Text, TextSource
-from apollo_ds.errors import UserError
+from apollo_ds.errors import UserError, shown
 from apollo_ds.experiments.compare.text import Table
 from apollo_ds.experiments.events import Event, read_metrics
 from apollo_ds.experiments.history import recorded_loss
@@ -23,6 +24,7 @@ from apollo_ds.schedule.source import BranchPoint, SourceModel
 from apollo_ds.schedule.totals import Totals
 
 _HASH_DIGITS = 16
+_LICENSE = re.compile(r"[a-z0-9]+([.-][a-z0-9]+)*")
 _USE_OF_CAUSAL = """\
 from transformers import pipeline
 
@@ -72,7 +74,11 @@ def model_card(model: TrainedModel, license: str | None = None, name: str | None
         model: what it is about.
         license: as the hub writes it, such as `apache-2.0`; None leaves the field out.
         name: what the hub calls the model; None for one that is used from its folder.
+    Raises:
+        UserError: the license is not written as the hub writes one.
     """
+    if license is not None and not _LICENSE.fullmatch(license):
+        raise UserError(f"--license {shown(license)}: write it as the hub does, such as apache-2.0, mit or cc-by-4.0")
     title = name or model.run.resolve().name
     evaluation = model.evaluation
     sections = [
@@ -181,8 +187,8 @@ def _use(model: TrainedModel, name: str | None) -> list[str]:
         *where,
         longer,
         "",
-        "The model has learned from text alone. It follows no instructions. It may repeat what is wrong or offensive in "
-        "that text.",
+        "The model has learned from text alone. It follows no instructions. It may repeat what is wrong or offensive "
+        "in that text.",
         "",
     ]
 
