@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from apollo_ds.checkpoint.export_manifest import CARD
 from apollo_ds.errors import UserError
 
 _WEIGHTS = ["*.safetensors", "*.safetensors.index.json"]
@@ -63,6 +64,9 @@ class HubModel:
             raise UserError(f"--push {self.name}: {self._refusal(error.response.status_code, str(error))}") from None
         except UserError:
             raise
+        except ValueError as error:  # so `upload_folder` tells of what stands above a model card
+            said = " ".join(str(error).split())
+            raise UserError(f"--push {self.name}: {said}; mend {folder / CARD}, or give another --license") from None
         except Exception as error:  # of many classes, by the way in which there is no network
             raise UserError(
                 f"--push {self.name}: the hub cannot be reached ({_first_line(error)}); {folder} is complete, so "

@@ -98,14 +98,15 @@ def model_card(model: TrainedModel, license: str | None = None, name: str | None
 
 def _metadata(title: str, model: TrainedModel, evaluation: Event | None, license: str | None) -> str:
     source = model.schedule.source
+    results = _results(model, evaluation) if evaluation else []
     data = ModelCardData(
         base_model=_name_on_hub(source) if isinstance(source, SourceModel) else None,
         library_name="transformers",
         license=license,
         pipeline_tag="fill-mask" if model.family.is_masked else "text-generation",
         tags=["apollo_ds", "pretraining"],
-        model_name=title if evaluation else None,
-        eval_results=_results(model, evaluation) if evaluation else None,
+        model_name=title if results else None,
+        eval_results=results or None,
     )
     return data.to_yaml()
 
@@ -258,18 +259,19 @@ def _losses(model: TrainedModel, evaluation: Event | None) -> list[str]:
     if evaluation is None:
         return ["## Losses", "", "No held-out loss is recorded.", ""]
     unit = "a masked token" if model.family.is_masked else "a token"
-    rows = [("held-out loss", f"{recorded_loss(evaluation['loss']):.4f} nats {unit}")]
+    rows = [("held-out loss", _nats(evaluation["loss"], unit))]
     measured = _measured(model, evaluation)
     if "perplexity" in measured:
         rows.append(("perplexity", f"{measured['perplexity']:,}"))
     if "bits_per_byte" in measured:
         rows.append(("bits a byte of text", f"{measured['bits_per_byte']:.4f}"))
     rows.append(("loss of the best guess without context", f"{model.text.unigram_entropy:.4f} nats a token"))
-    by_set = [
-        (f"held-out loss of {name}", f"{recorded_loss(loss):.4f} nats {unit}")
-        for name, loss in evaluation.get("losses", {}).items()
-    ]
+    by_set = [(f"held-out loss of {name}", _nats(loss, unit)) for name, loss in evaluation.get("losses", {}).items()]
     return ["## Losses", "", *Table((f"at step {evaluation['step']:,}", ""), [*rows, *by_set]).markdown()]
+
+
+def _nats(recorded: float | None, unit: str) -> str:
+    return "not finite" if recorded is None else f"{recorded:.4f} nats {unit}"
 
 
 def _cost(model: TrainedModel) -> list[str]:
