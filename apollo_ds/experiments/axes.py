@@ -1,0 +1,53 @@
+"""What the axes of a figure of runs show: units, and the part of a curve that is worth looking at."""
+
+from collections.abc import Iterable
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.ticker import FuncFormatter
+
+_DURATIONS = (("days", 86400.0), ("hours", 3600.0), ("minutes", 60.0), ("seconds", 1.0))
+_PREFIXES = (("E", 1e18), ("P", 1e15), ("T", 1e12), ("G", 1e9), ("M", 1e6), ("k", 1e3), ("", 1.0))
+_BEGINNING = 0.05
+"""Part of the lower axis after which a curve has to be seen whole."""
+_WORTH = 1.5
+"""The beginning is shown too where the upper axis grows by no more than this factor for it."""
+_ROOM = 0.05
+"""Above and below what is shown, as a part of it."""
+_LEAST = 1e-3
+"""Nats that the upper axis spans at least."""
+
+
+def axis_of(currency: str, largest: float) -> tuple[str, float]:
+    """The label of an axis of `flops`, `tokens` or `seconds`, and the unit that its numbers are to be divided by."""
+    units = _DURATIONS if currency == "seconds" else _PREFIXES
+    name, unit = next(((name, unit) for name, unit in units if largest >= 2 * unit), units[-1])
+    if currency == "seconds":
+        return f"time ({name})", unit
+    if currency == "flops":
+        return f"training cost ({name}FLOPs)", unit
+    return f"text ({name} tokens)" if name else "text (tokens)", unit
+
+
+def show_costs(axes: Axes, largest: float) -> None:
+    """A lower axis from 0 to the largest number, with separators from a thousand on."""
+    axes.set_xlim(0, largest or 1)
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))
+
+
+def show_curves(axes: Axes, points: Iterable[tuple[float, float]]) -> tuple[float, float]:
+    """Choose the left axis so that curves through these points can be read, and return its limits.
+
+    Losses fall steeply in the first steps. Where these would press the rest together, they are above the axes.
+    """
+    known = np.array([point for point in points if np.isfinite(point).all()]).reshape(-1, 2)
+    if not len(known):
+        return axes.get_ylim()
+    later = known[known[:, 0] > _BEGINNING * known[:, 0].max()]
+    losses = later[:, 1] if len(later) else known[:, 1]
+    low, high, highest = losses.min(), losses.max(), known[:, 1].max()
+    if highest - low <= _WORTH * (high - low):
+        high = highest
+    room = max(_ROOM * (high - low), _LEAST)
+    axes.set_ylim(float(low - room), float(high + room))
+    return axes.get_ylim()
