@@ -47,6 +47,7 @@ setup(
         "pydantic>=2.10",
         "pyyaml",
         "rich",
+        "typer>=0.20",
         "matplotlib",
         "numpy>=2",
         "rensa",

@@ -1,7 +1,6 @@
 """The recipes and DeepSpeed files that come with the package, and where a file that the user names is looked for."""
 
 import os
-from argparse import ArgumentTypeError
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -20,17 +19,6 @@ DEFAULT_RECIPE = _RECIPES / "demo.yaml"
 def expanded(path: Path | str) -> Path:
     """A path with the meaning that a shell gives `~` at its beginning: none expands `out=~/runs`, or a file's text."""
     return Path(os.path.expanduser(path))
-
-
-def path_argument(word: str) -> Path:
-    """The same of an argument of a command.
-
-    Raises:
-        ArgumentTypeError: it is empty, as a variable of the shell that is not set is.
-    """
-    if not word:
-        raise ArgumentTypeError("is empty; name a file or folder")
-    return expanded(word)
 
 
 def find_recipe(name: Path | str) -> Path:

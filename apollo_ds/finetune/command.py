@@ -1,6 +1,5 @@
 """`apollo-ds finetune`: read the task, open the model, train what is not done yet, and show what it came to."""
 
-import argparse
 import platform
 import sys
 import time
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from apollo_ds.config.run_folder import RunFolder
 from apollo_ds.errors import EXIT_STOPPED, UserError
 from apollo_ds.finetune.classification import Classification
+from apollo_ds.finetune.options import Options
 from apollo_ds.finetune.page import percent, show, write_page
 from apollo_ds.finetune.problem import Source
 from apollo_ds.finetune.results import Results
@@ -32,7 +32,7 @@ _LENGTHS = {SQUAD: 384}
 _LENGTH = 128
 
 
-def finetune(options: argparse.Namespace) -> None:
+def finetune(options: Options) -> None:
     """Run the command.
 
     Raises:
@@ -74,7 +74,7 @@ def read(task: str, folder: Path, max_train_samples: int | None) -> Source:
     return Classification.read(task, folder, max_train_samples)
 
 
-def _settings(options: argparse.Namespace, source: Source, pretrained: "Pretrained", device: "Device") -> Settings:
+def _settings(options: Options, source: Source, pretrained: "Pretrained", device: "Device") -> Settings:
     return Settings(
         task=options.task,
         model=pretrained.identity(),
@@ -87,7 +87,7 @@ def _settings(options: argparse.Namespace, source: Source, pretrained: "Pretrain
     )
 
 
-def _about(options: argparse.Namespace, source: Source, device: "Device") -> dict[str, Any]:
+def _about(options: Options, source: Source, device: "Device") -> dict[str, Any]:
     """What results.json holds beside settings and results."""
     versions = {package: installed_version(package) for package in _PACKAGES}
     return {
@@ -113,7 +113,7 @@ def _hash(files: Sequence[Path]) -> str:
     return xxhash.xxh3_128_hexdigest(" ".join(hash_of(path) for path in files).encode())
 
 
-def _length(options: argparse.Namespace, pretrained: "Pretrained") -> int:
+def _length(options: Options, pretrained: "Pretrained") -> int:
     most = pretrained.positions
     if options.max_length is None:
         return min(_LENGTHS.get(options.task, _LENGTH), most or sys.maxsize)
@@ -136,7 +136,7 @@ def seeds_of(numbers: Sequence[int]) -> list[int]:
     return list(range(1, numbers[0] + 1)) if len(numbers) == 1 else list(dict.fromkeys(numbers))
 
 
-def _train_missing(options: argparse.Namespace, source: Source, tuning: "FineTuning", results: Results) -> None:
+def _train_missing(options: Options, source: Source, tuning: "FineTuning", results: Results) -> None:
     """Do every training of the grid that the results do not hold."""
     grid = list(product(dict.fromkeys(options.learning_rate), seeds_of(options.seeds)))
     missing = [cell for cell in grid if results.find(*cell) is None]

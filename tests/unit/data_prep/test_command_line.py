@@ -11,6 +11,7 @@ import pytest
 from texts import make_texts, write_jsonl
 
 from data_prep import __main__ as command
+from data_prep.commands import inspect as inspecting
 from data_prep.errors import DataError
 
 BPE = ("--tokenizer", "bpe", "--vocab-size", "300", "--workers", "1")
@@ -48,7 +49,7 @@ def test_whatever_is_raised_ends_in_one_line(
         raise error
 
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    monkeypatch.setattr(command, "inspect", inspect)
+    monkeypatch.setattr(inspecting, "inspect_shards", inspect)
     monkeypatch.setattr(command.os, "dup2", lambda *_: None)  # the tests' own output stays where it is
     assert ends("inspect", "x") == code
     said = capsys.readouterr().err
@@ -124,7 +125,7 @@ def test_output_that_nobody_reads_ends_in_one_line(
     reading, writing = os.pipe()
     os.close(reading)
     monkeypatch.setattr(command.os, "dup2", lambda *_: None)  # the tests' own output stays where it is
-    monkeypatch.setattr(command, "inspect", lambda _, console: console.print("something"))
+    monkeypatch.setattr(inspecting, "inspect_shards", lambda _, console: console.print("something"))
     with suppress(BrokenPipeError), os.fdopen(writing, "w") as closed:
         monkeypatch.setattr(sys, "stdout", closed)
         assert ends("inspect", tmp_path) == 2
@@ -132,7 +133,7 @@ def test_output_that_nobody_reads_ends_in_one_line(
 
 
 def test_a_terminal_may_lack_characters(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(command, "inspect", lambda _, console: console.print("█ ü"))
+    monkeypatch.setattr(inspecting, "inspect_shards", lambda _, console: console.print("█ ü"))
     monkeypatch.setattr(sys, "stdout", said := io.TextIOWrapper(io.BytesIO(), "ascii"))
     monkeypatch.setattr(sys, "argv", ["apollo-prep", "inspect", str(tmp_path)])
     command.main()
@@ -140,7 +141,7 @@ def test_a_terminal_may_lack_characters(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 def test_output_may_be_closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(command, "inspect", lambda _, console: console.print("something"))
+    monkeypatch.setattr(inspecting, "inspect_shards", lambda _, console: console.print("something"))
     monkeypatch.setattr(sys, "stdout", None)
     monkeypatch.setattr(sys, "argv", ["apollo-prep", "inspect", str(tmp_path)])
     command.main()
@@ -157,4 +158,6 @@ def test_a_home_is_found_wherever_it_is_named(tmp_path: Path, monkeypatch: pytes
 
 def test_a_folder_without_a_name_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert ends("build", "--source", "a.jsonl", "--out", "", *BPE) == 2
-    assert capsys.readouterr().err == "apollo-prep: --out is empty: name a folder\n"
+    assert (
+        capsys.readouterr().err == "apollo-prep: --out: is empty; name a file or folder; see apollo-prep build --help\n"
+    )

@@ -256,9 +256,9 @@ def test_mistakes_about_the_model_are_one_sentence(
 @pytest.mark.parametrize(
     ("option", "told"),
     [
-        (("--epochs", "0"), "argument --epochs: 0 is below 1"),
-        (("--learning-rate", "-1"), "argument --learning-rate: -1 is not above 0"),
-        (("--max-length", "4"), "argument --max-length: 4 is below 16"),
+        (("--epochs", "0"), "--epochs: must be at least 1, not 0"),
+        (("--learning-rate", "-1"), "--learning-rate: must be above 0, not -1"),
+        (("--max-length", "4"), "--max-length: must be at least 16, not 4"),
     ],
 )
 def test_options_have_bounds(option: tuple[str, str], told: str, capsys: Capture) -> None:

@@ -1,0 +1,1 @@
+"""The commands of `apollo-ds`, one file each: what it takes, and what it prints. Rooms below do the work."""

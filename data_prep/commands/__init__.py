@@ -1,0 +1,1 @@
+"""The commands of `apollo-prep`, one file each: what it takes, and what it prints."""
