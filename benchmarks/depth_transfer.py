@@ -27,9 +27,9 @@ from apollo_ds.data.batches import BatchSource
 from apollo_ds.data.corpus import Corpus
 from apollo_ds.data.text import Text
 from apollo_ds.engine.processes import Processes
-from apollo_ds.experiments.style import line_style, new_figure, style_axes
 from apollo_ds.training.growing import StageEngines
 from apollo_ds.training.rank_batches import RankBatches
+from data_prep.figure_style import line_style, new_figure, style_axes
 
 RESULTS = Path(__file__).parent / "results"
 SCALES = ("none", "depth_sqrt", "complete_p")

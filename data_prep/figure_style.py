@@ -10,7 +10,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_hex, to_rgb
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure, FigureBase
 from matplotlib.legend import Legend
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 from PIL import Image
@@ -66,15 +66,17 @@ def style_axes(axes: Axes) -> Axes:
     return axes
 
 
-def set_title(figure: Figure, title: str, *notes: str) -> None:
-    """A title above all axes, at the left, and below it what a reader should know, a line or more for each note."""
-    lines = [wrapped(figure, line, LARGE) for line in (title, *notes)]
-    figure.suptitle("\n".join(lines), x=0.01, horizontalalignment="left", fontsize=LARGE, color=INK)
+def set_title(figure: FigureBase, title: str, notes: Sequence[str] = (), size: float = LARGE) -> None:
+    """A title above all axes, at the left, and at the foot of the figure what a reader should know."""
+    at_the_left: dict[str, Any] = {"x": 0.01, "horizontalalignment": "left"}
+    figure.suptitle(wrapped(figure, title, size), fontsize=size, color=INK, **at_the_left)
+    if notes:
+        figure.supxlabel(wrapped(figure, "; ".join(notes)), fontsize=SMALL, color=GREY, **at_the_left)
 
 
 def count_steps(axes: Axes) -> None:
     """Whole numbers on the lower axis, with separators from a thousand on."""
-    axes.xaxis.set_major_locator(MaxNLocator("auto", integer=True))
+    axes.xaxis.set_major_locator(MaxNLocator("auto", integer=True, steps=[1, 2, 5, 10]))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}".replace("-", "\u2212")))
 
 
@@ -105,7 +107,7 @@ def legend_below(figure: Figure, handles: Sequence[Any], labels: Sequence[str], 
     legend, width = drawn(columns, labels)
     while width > 1 and columns > 1:
         legend.remove()
-        columns //= 2
+        columns -= 1
         legend, width = drawn(columns, labels)
     if width > 1:
         legend.remove()
@@ -115,7 +117,7 @@ def legend_below(figure: Figure, handles: Sequence[Any], labels: Sequence[str], 
     figure.set_figheight(figure.get_figheight() + SMALL_ROW * -(-lines // columns))
 
 
-def wrapped(figure: Figure, name: str, size: float = SMALL) -> str:
+def wrapped(figure: FigureBase, name: str, size: float = SMALL) -> str:
     """A name in letters of so many points, in as many lines as the figure's width takes."""
     text = figure.text(0, 0, name, fontsize=size)
     width = text.get_window_extent().width / figure.bbox.width

@@ -11,7 +11,7 @@ _PREFIXES = (("E", 1e18), ("P", 1e15), ("T", 1e12), ("G", 1e9), ("M", 1e6), ("k"
 _BEGINNING = 0.05
 """Part of the lower axis after which a curve has to be seen whole."""
 _WORTH = 1.5
-"""The beginning is shown too where the upper axis grows by no more than this factor for it."""
+"""What lies above is shown too where the axis need not span more than so many times as much for it."""
 _ROOM = 0.05
 """Above and below what is shown, as a part of it."""
 _LEAST = 1e-3
@@ -31,23 +31,25 @@ def axis_of(currency: str, largest: float) -> tuple[str, float]:
 
 def show_costs(axes: Axes, largest: float) -> None:
     """A lower axis from 0 to the largest number, with separators from a thousand on."""
-    axes.set_xlim(0, largest or 1)
+    axes.set_xlim(0, 1.01 * largest or 1)
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))
 
 
-def show_curves(axes: Axes, points: Iterable[tuple[float, float]]) -> tuple[float, float]:
+def show_curves(
+    axes: Axes, curves: Iterable[tuple[float, float]], spikes: Iterable[tuple[float, float]] = ()
+) -> tuple[float, float]:
     """Choose the left axis so that curves through these points can be read, and return its limits.
 
-    Losses fall steeply in the first steps. Where these would press the rest together, they are above the axes.
+    Losses fall steeply in the first steps, and may jump at growths (`spikes`). What of this would press the rest
+    together is above the axes.
     """
-    known = np.array([point for point in points if np.isfinite(point).all()]).reshape(-1, 2)
+    known, above = (np.array([point for point in given if np.isfinite(point).all()]) for given in (curves, spikes))
     if not len(known):
         return axes.get_ylim()
-    later = known[known[:, 0] > _BEGINNING * known[:, 0].max()]
-    losses = later[:, 1] if len(later) else known[:, 1]
-    low, high, highest = losses.min(), losses.max(), known[:, 1].max()
-    if highest - low <= _WORTH * (high - low):
-        high = highest
+    later = known[known[:, 0] > _BEGINNING * known[:, 0].max(), 1]
+    low, high = known[:, 1].min(), later.max()
+    losses = np.concatenate([known[:, 1], above.reshape(-1, 2)[:, 1]])
+    high = losses[losses <= low + _WORTH * (high - low)].max(initial=high)
     room = max(_ROOM * (high - low), _LEAST)
     axes.set_ylim(float(low - room), float(high + room))
     return axes.get_ylim()

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import product
+from itertools import pairwise, product
 
 import numpy as np
 import numpy.typing as npt
@@ -29,6 +29,7 @@ _FAR = 14
 """Points from which on a name needs a line to its point."""
 _DENSE = 4.0
 """Pixels between two places of a line that a name should not cover."""
+_MOST_PLACES = 500
 _ROW = 10
 """Points between two rows of names above the axes."""
 
@@ -156,16 +157,15 @@ def _covers(box: Bbox, places: Pixels) -> bool:
 
 
 def _places_of_lines(axes: Axes) -> Pixels:
-    """Places of all lines and points in the axes, near to each other."""
+    """Places of all lines in the axes, near to each other; single points may be covered."""
     found = [np.empty((0, 2))]
     for line in axes.lines:
+        if line.get_linestyle() == "None":
+            continue
         corners = line.get_transform().transform(line.get_xydata())
         corners = corners[np.isfinite(corners).all(axis=1)]
-        found.append(corners)
-        if line.get_linestyle() != "None":
-            for start, end in zip(corners[:-1], corners[1:], strict=True):
-                steps = max(2, min(500, int(np.hypot(*(end - start)) / _DENSE)))
-                found.append(np.linspace(start, end, steps))
+        for start, end in pairwise(corners):
+            found.append(np.linspace(start, end, max(2, min(_MOST_PLACES, int(np.hypot(*(end - start)) / _DENSE)))))
     return np.concatenate(found)
 
 

@@ -1,6 +1,6 @@
 """What came out of a run, in one sentence."""
 
-from math import exp, inf, isfinite
+from math import exp, inf, isfinite, log
 
 from apollo_ds.experiments.history import Event, RunHistory
 from apollo_ds.models.families import shape_class_of
@@ -14,8 +14,8 @@ _MOST = 1e6
 def outcome(run: RunHistory) -> str:
     """The last held-out loss, what it took, and how much that is of what all layers would have taken.
 
-    `This run came to a held-out loss of 5.224 nats per token (perplexity 186) after 600 steps, for 22.7 TFLOPs: 93.9% of
-    what the same steps cost with all 12 layers.`
+    `This run came to a held-out loss of 5.224 nats per token (perplexity 186) after 600 steps, for 22.7 TFLOPs: 93.9%
+    of what the same steps cost with all 12 layers.`
     """
     final = run.final
     spent = f"after {final.step:,} step{'' if final.step == 1 else 's'}, for {flops_text(final.cost.flops)}"

@@ -47,7 +47,7 @@ def draw_training(run: RunHistory, name: str) -> Figure:
         axes.plot(*_points(at_depth), "o", rasterized=True, **look)
         names.append(Label(*_draw_mean(axes, at_depth, width, colour), _layers(depth), colour))
     mark_growths(axes, [(event["step"], f"{event['from']} \u2192 {event['to']}") for event in run.growths])
-    set_title(figure, name, "points: steps, in the colour of the layers that they ran; lines: running means")
+    set_title(figure, name, ["points: steps, in the colour of the layers that they ran; lines: running means"])
     label_points(axes, names)
     return figure
 

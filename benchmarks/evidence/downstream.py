@@ -28,9 +28,9 @@ from table import Row, flat, is_table, nested, read_rows, write_rows
 
 from apollo_ds.experiments.compare.text import NOTHING, Table
 from apollo_ds.experiments.history import RunHistory
-from apollo_ds.experiments.style import GREY, line_style, style_axes
 from apollo_ds.finetune.results import Results
 from apollo_ds.finetune.settings import Settings
+from data_prep.figure_style import GREY, line_style, style_axes
 
 RUNS = Path("runs/evidence")
 ON_CPU = {"DS_ACCELERATOR": "cpu", "OMP_NUM_THREADS": "1", "GOMP_SPINCOUNT": "0"}

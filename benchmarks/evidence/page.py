@@ -22,8 +22,8 @@ from apollo_ds.experiments.compare.measures import Spread, Target
 from apollo_ds.experiments.compare.text import NOTHING, Table
 from apollo_ds.experiments.compare.tuning import at_the_edge, best_rates, end, rate
 from apollo_ds.experiments.history import RunHistory
-from apollo_ds.experiments.style import GREY, line_style, new_figure
 from apollo_ds.experiments.sweep.grid import Grid
+from data_prep.figure_style import GREY, line_style, new_figure
 
 PAPERS_RATE = 1e-4
 """The learning rate of Apollo's paper and scripts, for every method."""

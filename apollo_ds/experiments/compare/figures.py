@@ -7,16 +7,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
 from statistics import fmean
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from apollo_ds.experiments.axes import axis_of, show_costs, show_curves
+from apollo_ds.experiments.compare.groups import Group
 from apollo_ds.experiments.compare.growth_figure import draw_growths, growths_of_all
-from apollo_ds.experiments.compare.groups import Group, share_model
-from apollo_ds.experiments.compare.labels import factored
+from apollo_ds.experiments.compare.labels import Names
 from apollo_ds.experiments.compare.measures import Spread, Target, saving
 from apollo_ds.experiments.history import Event, cost_to_reach, recorded_loss
 from apollo_ds.experiments.line_labels import Label, fit_beside, label_ends, label_points
@@ -25,8 +25,8 @@ from data_prep.figure_style import GREY, SMALL, legend_below, line_style, new_fi
 _LOSS = "held-out loss (nats per token)"
 _TARGET_LOSSES = 80
 _MOST_MARKERS = 12
-_LEAST_SAVING = -100.0
-"""Percent below which a saving is not shown: it is so low where a curve has hardly begun."""
+_LEAST_SAVING = -200.0
+"""Percent below which a saving is not shown: where a curve has hardly begun, it may be very low."""
 
 
 def draw(groups: Sequence[Group], baseline: Group, target: Target | None) -> dict[str, Figure]:
@@ -42,35 +42,6 @@ def draw(groups: Sequence[Group], baseline: Group, target: Target | None) -> dic
     if growing:
         figures["loss_around_growth.png"] = draw_growths(growing)
     return figures
-
-
-@dataclass(frozen=True)
-class Names:
-    """What a figure calls its groups: a title for what they have in common, and a label for each."""
-
-    title: str
-    labels: tuple[str, ...]
-
-    @classmethod
-    def of(cls, groups: Sequence[Group]) -> "Names":
-        """The model and the number of seeds are in the title where they are the same for all."""
-        runs = [run for group in groups for run in group.shown]
-        common, rest = factored([group.name for group in groups])
-        seeds = [_seeds(group) for group in groups]
-        told = [common] if common else []
-        if share_model(runs):
-            shape = runs[0].recipe["model"]
-            told.append(f"{shape['family']} {shape['num_layers']}x{shape['hidden_size']}")
-        if len(set(seeds)) == 1:
-            told.append(seeds[0] + (" each" if len(groups) > 1 and len(groups[0].shown) > 1 else ""))
-            seeds = [""] * len(groups)
-        states = ["" if group.finished else "unfinished" for group in groups]
-        parts = zip(rest, seeds, states, strict=True)
-        return cls(", ".join(told), tuple(", ".join(filter(None, of_one)) for of_one in parts))
-
-
-def _seeds(group: Group) -> str:
-    return f"{len(group.shown)} seeds" if len(group.shown) > 1 else f"seed {group.shown[0].seed}"
 
 
 @dataclass(frozen=True)
@@ -107,7 +78,8 @@ def draw_losses(groups: Sequence[Group], currency: str, target: Target | None) -
     curves = [_curve(group, currency, unit) for group in groups]
     grown = [[_losses_at_growth(group, at, currency, unit) for at in range(growths_of_all(group))] for group in groups]
     show_costs(axes, largest / unit)
-    low, high = show_curves(axes, ((point.x, point.mean) for point in chain(*curves)))
+    spikes = ((after.x, after.mean) for pairs in grown for _, after in pairs)
+    low, high = show_curves(axes, ((point.x, point.mean) for point in chain(*curves)), spikes)
     ends, at_growths = [], []
     for number, (group, curve, pairs) in enumerate(zip(groups, curves, grown, strict=True)):
         look = line_style(number)
@@ -122,7 +94,7 @@ def draw_losses(groups: Sequence[Group], currency: str, target: Target | None) -
     axes.set(xlabel=label, ylabel=_LOSS)
     if at_growths and len(groups) > 1:
         notes.append("open circles: growths")
-    set_title(figure, names.title, *(["; ".join(notes)] if notes else []))
+    set_title(figure, names.title, notes)
     _name_lines(figure, axes, ends)
     if len(groups) == 1:
         label_points(axes, at_growths)
@@ -174,16 +146,12 @@ def _layers(growth: Event) -> str:
     return f"{growth['from']} \u2192 {growth['to']} layers"
 
 
-def _references(
-    axes: Axes, groups: Sequence[Group], target: Target | None, view: tuple[float, float]
-) -> list[str]:
+def _references(axes: Axes, groups: Sequence[Group], target: Target | None, view: tuple[float, float]) -> list[str]:
     """Lines of losses to compare with, named where they are; in words what lies beyond the axes."""
     look: dict[str, Any] = {"color": GREY, "linewidth": 0.9}
-    beside: dict[str, Any] = {"textcoords": "offset points", "fontsize": SMALL, "color": GREY}
-    at_the_left, at_the_right = ((0, "left"), (1, "right"))
     if target:
         axes.axhline(target.loss, linestyle=":", **look)
-        _name_line(axes, target.loss, "baseline's final loss", *at_the_left)
+        _name_line(axes, target.loss, "baseline's final loss", at=0)
     entropy = groups[0].runs[0].start.get("unigram_entropy")
     if entropy is None or len(groups) > 1:
         return []
@@ -191,13 +159,14 @@ def _references(
     if not low <= entropy <= high:
         return [f"unigram entropy {entropy:.3f}, {'above' if entropy > high else 'below'} what is shown"]
     axes.axhline(entropy, linestyle="--", **look)
-    _name_line(axes, entropy, f"unigram entropy {entropy:.3f}", *at_the_right)
+    _name_line(axes, entropy, f"unigram entropy {entropy:.3f}", at=1)
     return []
 
 
-def _name_line(axes: Axes, y: float, text: str, at: float, alignment: str) -> None:
+def _name_line(axes: Axes, y: float, text: str, at: Literal[0, 1]) -> None:
+    """Above it, at the left end (0) or at the right one (1)."""
     where = (at, y), (4 - 8 * at, 2), axes.get_yaxis_transform()
-    look: dict[str, Any] = {"fontsize": SMALL, "color": GREY, "horizontalalignment": alignment}
+    look: dict[str, Any] = {"fontsize": SMALL, "color": GREY, "horizontalalignment": ("left", "right")[at]}
     axes.annotate(text, *where, textcoords="offset points", verticalalignment="bottom", **look)
 
 
@@ -225,9 +194,11 @@ def _savings(groups: Sequence[Group], baseline: Group, target: Target) -> Figure
         points = [_point(loss, savings) for loss in losses if (savings := _savings_at(group, baseline, loss))]
         if points:
             _draw_band(axes, points, look, label)
-            ends.append(Label(points[-1].x, points[-1].mean, f"{label}  {points[-1].mean:+.1f}%", look["color"]))
-    axes.set(xlabel=f"{_LOSS} to reach", ylabel="saving S in FLOPs (%)", ylim=(max(_LEAST_SAVING, axes.get_ylim()[0]), None))
-    axes.invert_xaxis()
+            reached = f"  {points[-1].mean:+.1f}%".replace("-", "\u2212") if points[-1].x == target.loss else ""
+            ends.append(Label(points[-1].x, points[-1].mean, label + reached, look["color"]))
+    axes.set(xlabel=f"{_LOSS} to reach", ylabel="saving S in FLOPs (%)")
+    axes.set_ylim(bottom=max(_LEAST_SAVING, axes.get_ylim()[0]))
+    axes.set_xlim(axes.get_xlim()[1], target.loss)
     set_title(figure, names.title)
     _name_lines(figure, axes, ends)
     return figure

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.transforms import ScaledTranslation
 
 from apollo_ds.experiments.compare.groups import Group
+from apollo_ds.experiments.compare.labels import Names
 from apollo_ds.experiments.history import RunHistory
 from apollo_ds.experiments.running_mean import running_mean
 from data_prep.figure_style import (
@@ -21,6 +22,7 @@ from data_prep.figure_style import (
     count_steps,
     empty_figure,
     legend_below,
+    set_title,
     style_axes,
     wrapped,
 )
@@ -50,12 +52,14 @@ def draw_growths(groups: Sequence[Group]) -> Figure:
     """Training loss of each step, held-out loss where it was measured, of groups that all have grown."""
     columns = max(growths_of_all(group) for group in groups)
     figure = empty_figure(max(_LEAST_WIDTH, _PANEL_WIDTH * columns), 1)
-    titles = [wrapped(figure, group.name) for group in groups]
+    names = Names.of(groups)
+    titles = [wrapped(figure, name) for name in names.labels]
     heights = [_ROW_HEIGHT + SMALL_ROW * title.count("\n") for title in titles]
-    figure.set_figheight(sum(heights))
+    figure.set_figheight(sum(heights) + _ROW_HEIGHT / 8)
+    set_title(figure, names.title)
     rows = figure.subfigures(len(groups), 1, squeeze=False, height_ratios=heights)[:, 0]
     for row, group, title in zip(rows, groups, titles, strict=True):
-        row.suptitle(title, fontsize=SMALL, color=INK, x=0.01, horizontalalignment="left")
+        set_title(row, title, size=SMALL)
         panels = row.subplots(1, columns, squeeze=False)[0]
         for number, axes in enumerate(panels):
             if number < growths_of_all(group):
@@ -71,21 +75,23 @@ def _growth(axes: Axes, runs: Sequence[RunHistory], number: int) -> None:
     window = max(_LEAST_WINDOW, round(_WINDOW * runs[0].recipe["steps"]))
     growths = [run.growths[number] for run in runs]
     steps, losses = _by_offset(runs, number, window, lambda run: [(e["step"], e["loss"]) for e in run.steps])
-    axes.plot(steps, losses, ".", color=GREY, markersize=3, alpha=0.5, markeredgewidth=0, label="training, each step")
+    axes.plot(steps, losses, ".", color=GREY, markersize=3, alpha=0.5, markeredgewidth=0, label="training")
     for side in (steps <= 0, steps > 0):  # the step of a growth is the last before it
-        mean = running_mean(losses[side], max(3, round(_SMOOTHED * window)))
-        axes.plot(steps[side], mean, color=GREY, linewidth=1.2, label="training, running mean")
+        mean = running_mean(losses[side], max(5, round(_SMOOTHED * window)))
+        axes.plot(steps[side], mean, color=GREY, linewidth=1.2, label="its running mean")
     held_out = _by_offset(runs, number, window, lambda run: [(p.step, p.loss) for p in run.curve])
-    axes.plot(*held_out, "D", color=_HELD_OUT, markersize=4, label="held-out")
+    beside = held_out[0] != 0  # there the losses before and after are
+    axes.plot(held_out[0][beside], held_out[1][beside], "D", color=_HELD_OUT, markersize=4, label="held-out")
     pair = [_mean([growth[key] for growth in growths]) for key in ("loss_before", "loss_after")]
-    sides = ((-_ASIDE, _HELD_OUT, "held-out before the growth"), (_ASIDE, "white", "held-out after it"))
+    sides = ((-_ASIDE, _HELD_OUT, "held-out before"), (_ASIDE, "white", "held-out after"))
     for loss, (aside, face, label) in zip(pair, sides, strict=True):
         if loss is not None:
             look = {"color": _HELD_OUT, "markersize": 7, "markerfacecolor": face, "label": label, "zorder": 3}
             shifted = ScaledTranslation(aside / 72, 0, axes.figure.dpi_scale_trans)
             axes.plot([0], [loss], "o", transform=axes.transData + shifted, **look)
     axes.axvline(0, color=GREY, linewidth=0.7, linestyle=(0, (4, 3)), zorder=0)
-    axes.set_title(f"{growths[0]['from']} \u2192 {growths[0]['to']} layers\n{_change(*pair)}")
+    grown = f"{growths[0]['from']} \u2192 {growths[0]['to']} layers"
+    axes.set_title(f"{grown}\n{_change(*pair)}", fontsize=SMALL, color=INK)
     axes.set_xlabel("steps since the growth")
     count_steps(axes)
     axes.set_xlim(-window - 1, window + 1)

@@ -1,7 +1,11 @@
-"""What the names of groups have in common, so that a figure says it once."""
+"""What a figure calls groups: what their names have in common is said once."""
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Self
+
+from apollo_ds.experiments.compare.groups import Group, share_model
 
 _BETWEEN = re.compile(r",(?! )")
 """Between two parts of a name; a comma within a value has a space behind it."""
@@ -22,3 +26,32 @@ def factored(names: Sequence[str]) -> tuple[str, list[str]]:
         common.remove(method)
         rest = [[method, *of_one] for of_one in rest]
     return ", ".join(common), [", ".join(of_one) for of_one in rest]
+
+
+@dataclass(frozen=True)
+class Names:
+    """What a figure calls its groups: a title for what they have in common, and a label for each."""
+
+    title: str
+    labels: tuple[str, ...]
+
+    @classmethod
+    def of(cls, groups: Sequence[Group]) -> Self:
+        """The model and the number of seeds are in the title where they are the same for all."""
+        runs = [run for group in groups for run in group.shown]
+        common, rest = factored([group.name for group in groups])
+        seeds = [_seeds(group) for group in groups]
+        told = [common] if common else []
+        if share_model(runs):
+            shape = runs[0].recipe["model"]
+            told.append(f"{shape['family']} {shape['num_layers']}x{shape['hidden_size']}")
+        if len(set(seeds)) == 1:
+            told.append(seeds[0] + (" each" if len(groups) > 1 and len(groups[0].shown) > 1 else ""))
+            seeds = [""] * len(groups)
+        states = ["" if group.finished else "unfinished" for group in groups]
+        parts = zip(rest, seeds, states, strict=True)
+        return cls(", ".join(told), tuple(", ".join(filter(None, of_one)) for of_one in parts))
+
+
+def _seeds(group: Group) -> str:
+    return f"{len(group.shown)} seeds" if len(group.shown) > 1 else f"seed {group.shown[0].seed}"
