@@ -18,7 +18,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from data_prep.files import replacing
 
-COLOURS = ("#000000", "#d55e00", "#0072b2", "#009e73", "#cc79a7", "#7f6000", "#56b4e9")
+COLOURS = ("#000000", "#d55e00", "#0072b2", "#009e73", "#cc79a7", "#7f6000", "#56b4e9", "#882255")
 """Can be told apart by people who see no red or no green. Dashes and markers tell lines apart in black and white."""
 DASHES = ("-", "--", "-.", ":", (0, (6, 1.5, 1, 1.5, 1, 1.5)))
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
@@ -78,6 +78,11 @@ def count_steps(axes: Axes) -> None:
     """Whole numbers on the lower axis, with separators from a thousand on."""
     axes.xaxis.set_major_locator(MaxNLocator("auto", integer=True, steps=[1, 2, 5, 10]))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}".replace("-", "\u2212")))
+
+
+def signed(number: float, digits: int = 3) -> str:
+    """A difference, with the sign that numbers on axes have."""
+    return f"{number:+.{digits}f}".replace("-", "\u2212")
 
 
 def darker(colour: str) -> str:

@@ -11,9 +11,9 @@ from matplotlib.figure import Figure
 from matplotlib.text import Annotation, Text
 from matplotlib.transforms import Bbox
 
-from data_prep.figure_style import GREY, INK, SMALL, broken, darker
+from data_prep.figure_style import GREY, INK, SMALL, broken, darker, legend_below
 
-_LETTERS = 28
+_LETTERS = 32
 """Of a line of a name at the right."""
 _MOST_LINES = 30
 """Of all names at the right of one pair of axes; of more, a legend is easier to read."""
@@ -50,6 +50,14 @@ class Label:
 def fit_beside(labels: Sequence[Label]) -> bool:
     """Whether there is room for these names at the right of one pair of axes."""
     return sum(broken(label.text, _LETTERS).count("\n") + 1 for label in labels) <= _MOST_LINES
+
+
+def name_lines(figure: Figure, axes: Axes, labels: Sequence[Label]) -> None:
+    """At their ends; in a legend of what was drawn, where names are too long for that."""
+    if fit_beside(labels):
+        label_ends(figure, {axes: labels})
+    else:
+        legend_below(figure, *axes.get_legend_handles_labels(), columns=2)
 
 
 def label_ends(figure: Figure, labels: Mapping[Axes, Sequence[Label]]) -> None:

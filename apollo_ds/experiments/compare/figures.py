@@ -19,10 +19,11 @@ from apollo_ds.experiments.compare.growth_figure import draw_growths, growths_of
 from apollo_ds.experiments.compare.labels import Names
 from apollo_ds.experiments.compare.measures import Spread, Target, saving
 from apollo_ds.experiments.history import Event, cost_to_reach, recorded_loss
-from apollo_ds.experiments.line_labels import Label, fit_beside, label_ends, label_points
-from data_prep.figure_style import GREY, SMALL, legend_below, line_style, new_figure, set_title
+from apollo_ds.experiments.line_labels import Label, label_points, name_lines
+from data_prep.figure_style import GREY, SMALL, line_style, new_figure, set_title, signed
 
 _LOSS = "held-out loss (nats per token)"
+_BANDS = "lines: means over seeds; bands: one standard deviation to either side"
 _TARGET_LOSSES = 80
 _MOST_MARKERS = 12
 _LEAST_SAVING = -200.0
@@ -93,9 +94,11 @@ def draw_losses(groups: Sequence[Group], currency: str, target: Target | None) -
     notes = _references(axes, groups, target, (low, high))
     axes.set(xlabel=label, ylabel=_LOSS)
     if at_growths and len(groups) > 1:
-        notes.append("open circles: growths")
+        notes.append("open circles: growths, those above the axes as triangles")
+    if any(len(group.shown) > 1 for group in groups):
+        notes.append(_BANDS)
     set_title(figure, names.title, notes)
-    _name_lines(figure, axes, ends)
+    name_lines(figure, axes, ends)
     if len(groups) == 1:
         label_points(axes, at_growths)
     return figure
@@ -170,20 +173,13 @@ def _name_line(axes: Axes, y: float, text: str, at: Literal[0, 1]) -> None:
     axes.annotate(text, *where, textcoords="offset points", verticalalignment="bottom", **look)
 
 
-def _name_lines(figure: Figure, axes: Axes, ends: Sequence[Label]) -> None:
-    """At their ends, or in a legend where names are too long for that."""
-    if fit_beside(ends):
-        label_ends(figure, {axes: ends})
-    else:
-        legend_below(figure, *axes.get_legend_handles_labels(), columns=2)
-
-
 def _savings(groups: Sequence[Group], baseline: Group, target: Target) -> Figure:
     """Saving in FLOPs at every loss that the baseline came to by learning, not at its last alone."""
     figure, axes = new_figure()
     names = Names.of(groups)
     highest = min(baseline.mean_curve()[0].loss, np.inf if target.unigram_entropy is None else target.unigram_entropy)
-    losses = np.linspace(highest, target.loss, _TARGET_LOSSES) if np.isfinite(highest) else np.array([])
+    losses = np.linspace(highest, target.loss, _TARGET_LOSSES = "lines: means over seeds; bands: one standard deviation to either side"
+_TARGET_LOSSES) if np.isfinite(highest) else np.array([])
     ends = []
     for number, group in enumerate(groups):
         look, label = line_style(number), names.labels[number]
@@ -194,13 +190,13 @@ def _savings(groups: Sequence[Group], baseline: Group, target: Target) -> Figure
         points = [_point(loss, savings) for loss in losses if (savings := _savings_at(group, baseline, loss))]
         if points:
             _draw_band(axes, points, look, label)
-            reached = f"  {points[-1].mean:+.1f}%".replace("-", "\u2212") if points[-1].x == target.loss else ""
+            reached = f"  {signed(points[-1].mean, 1)}%" if points[-1].x == target.loss else ""
             ends.append(Label(points[-1].x, points[-1].mean, label + reached, look["color"]))
     axes.set(xlabel=f"{_LOSS} to reach", ylabel="saving S in FLOPs (%)")
     axes.set_ylim(bottom=max(_LEAST_SAVING, axes.get_ylim()[0]))
     axes.set_xlim(axes.get_xlim()[1], target.loss)
-    set_title(figure, names.title)
-    _name_lines(figure, axes, ends)
+    set_title(figure, names.title, [_BANDS] if any(len(group.shown) > 1 for group in groups) else [])
+    name_lines(figure, axes, ends)
     return figure
 
 

@@ -16,7 +16,7 @@ from apollo_ds.experiments.axes import axis_of
 from apollo_ds.experiments.compare.distances import RecipeDistance, cost_with_source, distances, has_finite_loss
 from apollo_ds.experiments.compare.frontier import FixedModel, Frontier
 from apollo_ds.experiments.compare.groups import Group
-from apollo_ds.experiments.compare.labels import factored
+from apollo_ds.experiments.compare.labels import but_for_the_usual, factored
 from apollo_ds.experiments.compare.measures import Spread
 from apollo_ds.experiments.line_labels import Label, fit_beside, label_ends
 from data_prep.figure_style import (
@@ -28,6 +28,7 @@ from data_prep.figure_style import (
     empty_figure,
     legend_below,
     set_title,
+    signed,
     style_axes,
 )
 
@@ -60,9 +61,11 @@ def draw_frontier(frontier: Frontier, groups: Sequence[Group]) -> Figure:
     losses.set(ylabel="final held-out loss (nats per token)", xscale="log")
     below.set(xlabel=label, ylabel="distance from the best fixed model")
     _zoom(losses, below, frontier, found, unit)
+    usual, names_of_models = but_for_the_usual([model.name for model in frontier.models])
     notes = ["points: recipes; grey lines: fixed models; thick: the lowest of these"]
+    notes += [f"fixed models have {usual} unless they say otherwise"] if usual else []
     set_title(figure, common if len(found) > 1 else "", notes)
-    models = _ends_of_models(losses, frontier, unit)
+    models = _ends_of_models(losses, frontier, names_of_models, unit)
     recipes = [label for number, one in enumerate(found) for label in _end_of_recipe(one, names[number], unit, number)]
     if fit_beside(models) and fit_beside(recipes):
         label_ends(figure, {losses: models, below: recipes})
@@ -72,16 +75,16 @@ def draw_frontier(frontier: Frontier, groups: Sequence[Group]) -> Figure:
     return figure
 
 
-def _ends_of_models(axes: Axes, frontier: Frontier, unit: float) -> list[Label]:
+def _ends_of_models(axes: Axes, frontier: Frontier, names: Sequence[str], unit: float) -> list[Label]:
     """Where the line of each fixed model leaves the axes, or ends in them; nothing of those that are not in view."""
     (left, right), (low, high) = axes.get_xlim(), axes.get_ylim()
     ends = []
-    for model in frontier.models:
+    for model, name in zip(frontier.models, names, strict=True):
         first, last = (cost / unit for cost in model.span("flops"))
         costs = np.geomspace(max(first, left), min(last, right), _COSTS) if first <= right and last >= left else []
         seen = [(cost, loss) for cost in costs if (loss := model.loss_at(cost * unit, "flops")) and low <= loss <= high]
         if seen:
-            ends.append(Label(*seen[-1], model.name, GREY))
+            ends.append(Label(*seen[-1], name, GREY))
     return ends
 
 
@@ -89,7 +92,7 @@ def _end_of_recipe(one: RecipeDistance, name: str, unit: float, number: int) -> 
     cost = _mean_flops(one.group)
     if not cost or not one.loss:
         return []
-    return [Label(cost / unit, one.loss.mean, f"{name or one.group.name}  {one.loss.mean:+.3f}", _colour(number))]
+    return [Label(cost / unit, one.loss.mean, f"{name or one.group.name}  {signed(one.loss.mean)}", _colour(number))]
 
 
 def _colour(number: int) -> str:

@@ -23,6 +23,7 @@ from data_prep.figure_style import (
     empty_figure,
     legend_below,
     set_title,
+    signed,
     style_axes,
     wrapped,
 )
@@ -106,7 +107,7 @@ def _mean(losses: Sequence[float | None]) -> float | None:
 def _change(before: float | None, after: float | None) -> str:
     if before is None or after is None:
         return ""
-    return f"{before:.3f} \u2192 {after:.3f} ({after - before:+.3f})".replace("-", "\u2212")
+    return f"{before:.3f} \u2192 {after:.3f} ({signed(after - before)})"
 
 
 def _legend(panels: Sequence[Axes]) -> tuple[list[Artist], list[str]]:

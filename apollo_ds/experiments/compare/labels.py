@@ -3,6 +3,7 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Self
 
 from apollo_ds.experiments.compare.groups import Group, share_model
@@ -26,6 +27,14 @@ def factored(names: Sequence[str]) -> tuple[str, list[str]]:
         common.remove(method)
         rest = [[method, *of_one] for of_one in rest]
     return ", ".join(common), [", ".join(of_one) for of_one in rest]
+
+
+def but_for_the_usual(names: Sequence[str]) -> tuple[str, list[str]]:
+    """The values that most names have, and each name without these: of `6 layers, decay=0.1` the number of layers."""
+    parts = [name.split(", ") for name in names]
+    usual = [part for part in dict.fromkeys(chain(*parts)) if 2 * sum(part in of_one for of_one in parts) > len(names)]
+    told = [part for part in usual if "=" in part]
+    return ", ".join(told), [", ".join(part for part in of_one if part not in told) for of_one in parts]
 
 
 @dataclass(frozen=True)

@@ -27,35 +27,18 @@ from data_prep.files import write_text
 _TITLE = "Comparison"
 _WIDEST = 160
 _CAPTIONS = {
-    "frontier": (
-        "Final held-out loss against training cost, and below its distance from the best fixed model",
-        "Thin lines are fixed models at several lengths, the thick line is the lowest of them, points are recipes; "
-        "bars are one standard deviation over seeds to either side.",
-    ),
-    "loss_against_flops": (
-        "Held-out loss against training cost",
-        "Lines are means over seeds, bands one standard deviation to either side. Open circles are the losses after "
-        "growths; an open triangle is one that is above the axes.",
-    ),
-    "loss_against_tokens": ("Held-out loss against the text read",),
-    "loss_against_time": ("Held-out loss against the time of training, evaluation, growth and saving",),
-    "saving_against_loss": (
-        "Saving in FLOPs, for each loss that the baseline came to",
-        "Before the last loss, learning rates have not come to their end, and curves of different schedules are not "
-        "alike.",
-    ),
-    "loss_around_growth": (
-        "The loss around each growth",
-        "Training loss is that of each step, at the depth that it ran; held-out loss is at the greatest depth that the "
-        "stage trains.",
-    ),
-    "depth_and_loss": (
-        "Training loss of each step, by the layers that it ran",
-        "A step of fewer layers is cheaper. Where depths are drawn at random, deeper passes of shared layers have a "
-        "higher loss at first.",
-    ),
+    "frontier": "Final held-out loss against training cost, and below its distance from the best fixed model. Bars are "
+    "one standard deviation over seeds to either side.",
+    "loss_against_flops": "Held-out loss against training cost.",
+    "loss_against_tokens": "Held-out loss against the text read.",
+    "loss_against_time": "Held-out loss against the time of training, evaluation, growth and saving.",
+    "saving_against_loss": "Saving in FLOPs, for each loss that the baseline came to. Before the last loss, learning "
+    "rates have not come to their end, and curves of different schedules are not alike.",
+    "loss_around_growth": "The loss around each growth. Training loss is that of each step, at the depth that it ran; "
+    "held-out loss is at the greatest depth that the stage trains.",
+    "depth_and_loss": "Training loss of each step, by the layers that it ran.",
 }
-"""What each figure is called on a page, and what a reader should know of it."""
+"""What each figure shows; its first sentence stands for it where it cannot be seen."""
 _OF_EQUAL_LOSS = """\
 - Saving S = 1 - C_method / C_scratch; speed-up U = C_scratch / C_method - 1. C_method is the mean cost of a recipe's
   seeds; ± is the standard deviation of the seeds' own S and U, with the baseline's cost and loss taken as exact.
@@ -95,11 +78,12 @@ def write_page(comparison: Comparison, out: Path) -> Path:
 
 def figure_lines(names: Iterable[str]) -> list[str]:
     """The lines of a page that show figures, each with what it shows below it."""
-    lines = []
-    for name in names:
-        title, *explained = _CAPTIONS[name.removesuffix(".png")]
-        lines += [f"![{title}]({name})", "", " ".join([f"{title}.", *explained]), ""]
-    return lines
+    captions = {name: _CAPTIONS[name.removesuffix(".png")] for name in names}
+    return [
+        line
+        for name, told in captions.items()
+        for line in (f"![{told.split('. ')[0].rstrip('.')}]({name})", "", told, "")
+    ]
 
 
 def _figures(comparison: Comparison) -> dict[str, Figure]:
