@@ -62,6 +62,7 @@ def style_axes(axes: Axes) -> Axes:
     axes.tick_params(labelsize=SMALL, color=GREY, labelcolor=INK)
     for axis in (axes.xaxis, axes.yaxis):
         axis.label.set(fontsize=SMALL, color=INK)
+        axis.offsetText.set(fontsize=SMALL, color=INK)
     axes.title.set(fontsize=SMALL, color=INK)
     return axes
 

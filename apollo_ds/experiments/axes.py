@@ -14,8 +14,8 @@ _WORTH = 1.5
 """What lies above is shown too where the axis need not span more than so many times as much for it."""
 _ROOM = 0.05
 """Above and below what is shown, as a part of it."""
-_LEAST = 1e-3
-"""Nats that the upper axis spans at least."""
+_AROUND_ONE = 0.1
+"""Nats above and below a single loss."""
 
 
 def axis_of(currency: str, largest: float) -> tuple[str, float]:
@@ -50,6 +50,6 @@ def show_curves(
     low, high = known[:, 1].min(), later.max()
     losses = np.concatenate([known[:, 1], above.reshape(-1, 2)[:, 1]])
     high = losses[losses <= low + _WORTH * (high - low)].max(initial=high)
-    room = max(_ROOM * (high - low), _LEAST)
+    room = _ROOM * (high - low) or _AROUND_ONE
     axes.set_ylim(float(low - room), float(high + room))
     return axes.get_ylim()

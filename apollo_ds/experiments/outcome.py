@@ -22,7 +22,8 @@ def outcome(run: RunHistory) -> str:
     if run.finished:
         told = f"This run came to {_loss_in_words(run)} after {_steps(final.step)} {spent}."
     else:
-        told = f"This run has not come to its end: after {final.step:,} of {_steps(steps)} it has {_loss_in_words(run)} {spent}."
+        so_far = f"after {final.step:,} of {_steps(steps)} it has {_loss_in_words(run)}"
+        told = f"This run has not come to its end: {so_far} {spent}."
     entropy = run.start.get("unigram_entropy", inf)
     if entropy <= final.loss < inf:
         told += f" Nothing is learned yet: a guess without context has a loss of {entropy:.3f}."

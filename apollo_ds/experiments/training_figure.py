@@ -1,7 +1,9 @@
-"""The figure of a run's training loss: a point a step in the colour of its depth, and running means."""
+"""The figure of a run's training loss: a point a step in the colour of its depth, and its running mean."""
 
 from collections.abc import Sequence
+from itertools import groupby
 from math import ceil, floor
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -19,10 +21,11 @@ from apollo_ds.experiments.running_mean import running_mean
 from data_prep.figure_style import COLOURS, INK, SMALL, count_steps, new_figure, set_title
 
 _FEW = 5
-"""Depths that have a colour, a running mean and a name each; more are shades of one scale."""
+"""Depths that have a colour and a name each; more are shades of one scale."""
 _SMOOTHED = 0.02
-"""Over which part of the steps the running mean goes."""
-_PALE = 0.35
+"""Over which part of the steps the running mean goes, but over some steps at least."""
+_LEAST_WIDTH = 5
+_PALE = 0.45
 _PALEST = 0.85
 """Of the scale of shades: beyond, it is too near to white."""
 
@@ -36,32 +39,32 @@ def draw_training(run: RunHistory, name: str) -> Figure:
     show_curves(axes, ((event["step"], event["loss"]) for event in steps))
     axes.set(xlabel="step", ylabel="training loss (nats per token)")
     count_steps(axes)
-    width = max(5, round(_SMOOTHED * len(steps)))
+    mean = _draw_mean(axes, steps)
     names = []
     if len(depths) > _FEW:
         _draw_shades(figure, axes, steps)
-        _draw_mean(axes, steps, width, INK)
     for depth, colour in zip(depths, COLOURS[1:], strict=False) if len(depths) <= _FEW else ():
         at_depth = [event for event in steps if event["depth"] == depth]
         look: dict[str, Any] = {"color": colour, "markersize": 3, "alpha": _PALE, "markeredgewidth": 0}
-        axes.plot(*_points(at_depth), "o", rasterized=True, **look)
-        names.append(Label(*_draw_mean(axes, at_depth, width, colour), _layers(depth), colour))
+        axes.plot([e["step"] for e in at_depth], [e["loss"] for e in at_depth], "o", rasterized=True, **look)
+        last = at_depth[-1]["step"]
+        names.append(Label(last, mean[last], _layers(depth), colour))
     mark_growths(axes, [(event["step"], f"{event['from']} \u2192 {event['to']}") for event in run.growths])
-    set_title(figure, name, ["points: steps, in the colour of the layers that they ran; lines: running means"])
+    set_title(figure, name, ["points: steps, in the colour of the layers that they ran; line: running mean"])
     label_points(axes, names)
     return figure
 
 
-def _points(steps: Sequence[Event]) -> tuple[list[int], list[float]]:
-    return [event["step"] for event in steps], [event["loss"] for event in steps]
-
-
-def _draw_mean(axes: Axes, steps: Sequence[Event], width: int, colour: str) -> tuple[float, float]:
-    """Returns its last point."""
-    numbers, losses = _points(steps)
-    mean = running_mean(losses, width)
-    axes.plot(numbers, mean, color=colour, linewidth=1.5)
-    return numbers[-1], float(mean[-1])
+def _draw_mean(axes: Axes, steps: Sequence[Event]) -> dict[int, float]:
+    """A line for each stage, since a growth may change the loss at once. Returns the mean at each step."""
+    found: dict[int, float] = {}
+    width = max(_LEAST_WIDTH, round(_SMOOTHED * len(steps)))
+    for _, of_stage in groupby(steps, key=itemgetter("stage")):
+        losses = {event["step"]: event["loss"] for event in of_stage}
+        mean = running_mean(list(losses.values()), width)
+        axes.plot(list(losses), mean, color=INK, linewidth=1.3, zorder=3)
+        found |= zip(losses, mean.tolist(), strict=True)
+    return found
 
 
 def _draw_shades(figure: Figure, axes: Axes, steps: Sequence[Event]) -> None:
@@ -70,10 +73,12 @@ def _draw_shades(figure: Figure, axes: Axes, steps: Sequence[Event]) -> None:
     edges = np.arange(floor(min(depths)), ceil(max(depths)) + 2) - 0.5
     shades = ListedColormap(colormaps["viridis"](np.linspace(_PALEST, 0, len(edges) - 1)))
     norm = BoundaryNorm(edges, shades.N)
-    axes.scatter(*_points(steps), c=depths, cmap=shades, norm=norm, s=5, linewidths=0, rasterized=True)
+    look: dict[str, Any] = {"c": depths, "cmap": shades, "norm": norm, "s": 5, "linewidths": 0, "rasterized": True}
+    axes.scatter([event["step"] for event in steps], [event["loss"] for event in steps], **look)
     bar = figure.colorbar(ScalarMappable(norm, shades), ax=axes, pad=0.01, ticks=MaxNLocator(integer=True))
     bar.set_label("layers run", fontsize=SMALL, color=INK)
-    bar.ax.tick_params(labelsize=SMALL, labelcolor=INK, color=INK)
+    bar.minorticks_off()
+    bar.ax.tick_params(labelsize=SMALL, labelcolor=INK, length=0)
     bar.outline.set_visible(False)
 
 

@@ -178,8 +178,7 @@ def _savings(groups: Sequence[Group], baseline: Group, target: Target) -> Figure
     figure, axes = new_figure()
     names = Names.of(groups)
     highest = min(baseline.mean_curve()[0].loss, np.inf if target.unigram_entropy is None else target.unigram_entropy)
-    losses = np.linspace(highest, target.loss, _TARGET_LOSSES = "lines: means over seeds; bands: one standard deviation to either side"
-_TARGET_LOSSES) if np.isfinite(highest) else np.array([])
+    losses = np.linspace(highest, target.loss, _TARGET_LOSSES) if np.isfinite(highest) else np.array([])
     ends = []
     for number, group in enumerate(groups):
         look, label = line_style(number), names.labels[number]

@@ -107,7 +107,7 @@ def _mean(losses: Sequence[float | None]) -> float | None:
 def _change(before: float | None, after: float | None) -> str:
     if before is None or after is None:
         return ""
-    return f"{before:.3f} \u2192 {after:.3f} ({signed(after - before)})"
+    return f"{before:.3f} \u2192 {after:.3f} ({'unchanged' if before == after else signed(after - before)})"
 
 
 def _legend(panels: Sequence[Axes]) -> tuple[list[Artist], list[str]]:

@@ -78,12 +78,12 @@ def write_page(comparison: Comparison, out: Path) -> Path:
 
 def figure_lines(names: Iterable[str]) -> list[str]:
     """The lines of a page that show figures, each with what it shows below it."""
-    captions = {name: _CAPTIONS[name.removesuffix(".png")] for name in names}
-    return [
-        line
-        for name, told in captions.items()
-        for line in (f"![{told.split('. ')[0].rstrip('.')}]({name})", "", told, "")
-    ]
+    lines = []
+    for name in names:
+        caption = _CAPTIONS[name.removesuffix(".png")]
+        title, *_ = caption.removesuffix(".").split(". ")
+        lines += [f"![{title}]({name})", "", caption, ""]
+    return lines
 
 
 def _figures(comparison: Comparison) -> dict[str, Figure]:
