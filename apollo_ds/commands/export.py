@@ -36,7 +36,8 @@ def export(
 ) -> None:
     """Write a checkpoint as a transformers model.
 
-    The folder then holds the model and its tokenizer and a model card, for `AutoModel.from_pretrained` and `pipeline` of transformers.
+    The folder then holds the model, its tokenizer and a model card, for `AutoModel.from_pretrained` and `pipeline` of
+    transformers.
     """
     from apollo_ds.checkpoint.export_push import HubModel
     from apollo_ds.config.run_folder import RunFolder
