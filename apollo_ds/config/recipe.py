@@ -8,6 +8,7 @@ from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
 from apollo_ds.checked import Checked
 from apollo_ds.config.deepspeed import precision, settle, zero_stage
+from apollo_ds.config.trackers import TrackerName
 from apollo_ds.config.values import Beta, BranchFrom, Data, Folder, Fraction, HeldOut, InitFrom, Model, Seconds
 from apollo_ds.engine.optimizers import AdamW, AnyOptimizer
 from apollo_ds.engine.options import EngineOptions
@@ -112,6 +113,11 @@ class Recipe(Checked):
     """Steps from one evaluation on held-out text to the next."""
     eval_samples: Annotated[PositiveInt, MAY_CHANGE] = 256
     """Samples of `seq_len` tokens that an evaluation reads of each held-out set, the same each time."""
+    samples: Annotated[Literal["at_end", "at_evaluations", "none"], MAY_CHANGE, BESIDE_TRAINING] = "at_end"
+    """When the model writes a few short texts, which are recorded and shown: after the last evaluation, or each."""
+    sample_prompts: Annotated[list[str], MAY_CHANGE, BESIDE_TRAINING] = Field(default_factory=list)
+    """What it continues there, such as `["Once upon a time"]`; a masked model fills in each `[MASK]`. By default it is
+    the beginnings of three held-out documents."""
     save_every: Annotated[PositiveInt, MAY_CHANGE, BESIDE_TRAINING]
     """Steps from one checkpoint to the next."""
     keep_checkpoints: Annotated[PositiveInt, MAY_CHANGE, BESIDE_TRAINING] = 3
@@ -121,6 +127,8 @@ class Recipe(Checked):
     """Checkpoints whose step it divides stay for good; 0: none do."""
     log_every: Annotated[PositiveInt, MAY_CHANGE, BESIDE_TRAINING] = 10
     """Steps after which the losses since the last time are read from the device, recorded and shown."""
+    trackers: Annotated[tuple[TrackerName, ...], MAY_CHANGE, BESIDE_TRAINING] = ("tensorboard",)
+    """What shows the run while it trains, beside `metrics.jsonl`: `tensorboard`, `wandb`, `mlflow`, several or none."""
     hang_seconds: Annotated[Seconds, MAY_CHANGE, BESIDE_TRAINING] = 1800.0
     """After this many seconds without progress in a step, an evaluation or a growth, a rank prints its stack, and the
     job ends with exit code 124."""
@@ -149,6 +157,8 @@ class Recipe(Checked):
             )
         if self.masking == "whole_word" and not family_of(self.model).is_masked:
             raise UserError(f"masking: {self.model.family} has no masks, so no whole_word; remove it")
+        if self.sample_prompts and self.samples == "none":
+            raise UserError("sample_prompts: no samples are taken; use samples=at_end, or remove sample_prompts")
         if self.compile_blocks and zero_stage(self.deepspeed) == 3:
             raise UserError("compile_blocks: ZeRO 3 moves weights inside each layer; use stage 1 or 2 with it")
         return self
