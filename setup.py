@@ -60,6 +60,7 @@ setup(
     ],
     extras_require={
         "benchmark": ["accelerate"],
+        "eval": ["lm-eval[hf]>=0.4.13"],
         "fast": ["fastokens>=0.3.5"],
         "test": [
             "pytest",

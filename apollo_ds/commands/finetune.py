@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from apollo_ds.commands.arguments import Json, one_of
+from apollo_ds.commands.arguments import Json, Model, one_of
 from apollo_ds.finetune.options import Options
 from apollo_ds.finetune.tasks import TASK_NAMES
 from data_prep.command_line import path
@@ -17,10 +17,6 @@ apollo-ds finetune runs/mine --task rte --data glue/RTE --seeds 5 --learning-rat
 Files are train.tsv and dev.tsv, whose first line names the columns, or .jsonl; of squad train.json and dev.json.
 """
 
-
-Model = Annotated[
-    str, typer.Argument(metavar="MODEL", help="A run's folder, an exported model, or a checkpoint of transformers.")
-]
 Task = Annotated[
     str,
     typer.Option(metavar="NAME", parser=one_of(TASK_NAMES), help=f"What to learn: {', '.join(TASK_NAMES)}."),
