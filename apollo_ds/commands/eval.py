@@ -13,33 +13,38 @@ from data_prep.output import Output
 
 EXAMPLES = """
 apollo-ds eval runs/mine --tasks lambada_openai,arc_easy
-
 apollo-ds eval runs/mine --tasks my_task --include-path tasks --limit 100
-
-Tasks are those of lm-evaluation-harness (`pip install 'apollo_ds[eval]'`). Most fetch their data from the hub.
 """
 
 
 def eval(
     model: Model,
-    tasks: Annotated[str, typer.Option(metavar="TASK,TASK", help="Which tasks, with commas between them.")],
+    tasks: Annotated[str, typer.Option(metavar="TASK,TASK", help="The names of the tasks, with commas between them.")],
     include_path: Annotated[
         Path | None,
-        typer.Option(metavar="FOLDER", parser=path, help="Where files are that describe tasks of your own."),
+        typer.Option(metavar="FOLDER", parser=path, help="A folder of YAML files that describe tasks of your own."),
     ] = None,
-    limit: Annotated[int | None, typer.Option(min=1, metavar="N", help="Only the first N examples of a task.")] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="How many examples of each task to ask.")
+    ] = None,
     few_shot: Annotated[
         int | None,
-        typer.Option(min=0, metavar="N", help="Solved examples before each question; the task's by default."),
+        typer.Option(min=0, metavar="N", help="Solved examples before each question.", show_default="the task's own"),
     ] = None,
-    batch_size: Annotated[int, typer.Option(min=1, metavar="N", help="Examples at a time.")] = 8,
+    batch_size: Annotated[int, typer.Option(min=1, metavar="N", help="How many examples to ask at a time.")] = 8,
     out: Annotated[
-        Path | None, typer.Option(metavar="FILE", parser=path, help="For results; RUN/eval/TASKS.json by default.")
+        Path | None,
+        typer.Option(
+            metavar="FILE", parser=path, help="Where to write the results.", show_default="RUN/eval/TASKS.json"
+        ),
     ] = None,
     step: Step = None,
     as_json: Json = False,
 ) -> None:
-    """Evaluate a model by tasks of lm-evaluation-harness."""
+    """Evaluate a model by tasks of lm-evaluation-harness.
+
+    Install it by `pip install 'apollo_ds[eval]'`. Most of its tasks fetch their data from the Hugging Face hub.
+    """
     from apollo_ds.inference.evaluation import evaluate, prepare, write_scores
     from apollo_ds.saved_models.results_folder import results_folder
 

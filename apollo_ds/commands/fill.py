@@ -11,10 +11,7 @@ from data_prep.output import Output
 
 EXAMPLES = """
 apollo-ds fill runs/mine "The capital of France is [MASK]."
-
-apollo-ds fill runs/mine "The [MASK] sat on the [MASK]." --top 3 | cut -f 2
-
-In a pipe each line has the number of the mask, a token and its probability, with tabs between them.
+apollo-ds fill runs/mine "The [MASK] sat on the [MASK]." --top 1 | cut -f 2
 """
 
 
@@ -22,13 +19,19 @@ def fill(
     model: Model,
     sentences: Annotated[
         list[str] | None,
-        typer.Argument(metavar="SENTENCE", help="Words with [MASK] in them; - or none reads the standard input."),
+        typer.Argument(
+            metavar="SENTENCE", help="Words with [MASK] among them. Without one, or with -, it is what is piped in."
+        ),
     ] = None,
     top: Annotated[int, typer.Option(min=1, metavar="N", help="How many tokens to show for each mask.")] = 5,
     step: Step = None,
     as_json: Json = False,
 ) -> None:
-    """Let a masked model fill in the words that a sentence leaves out."""
+    """Let a masked model fill in the words that a sentence leaves out.
+
+    It shows the likeliest tokens for each mask. In a pipe each line has the number of a mask, a token and its
+    probability, with tabs between them.
+    """
     texts = words_or_stdin(sentences, "SENTENCE")
     from apollo_ds.inference.filling import fill as filled_in
     from apollo_ds.inference.loaded_model import LoadedModel, Task

@@ -11,12 +11,8 @@ from apollo_ds.commands.arguments import Json, Model, Step, words_or_stdin
 
 EXAMPLES = """
 apollo-ds generate runs/mine "Once upon a time"
-
 apollo-ds generate runs/mine "Once" "The king" --count 3 --seed 7 --json
-
-head -c 300 chapter.txt | apollo-ds generate runs/mine --max-new-tokens 50 > rest.txt
-
-Only the texts are printed, each with its prompt, and an empty line between two.
+head -c 300 chapter.txt | apollo-ds generate runs/mine > rest.txt
 """
 
 
@@ -24,21 +20,28 @@ def generate(
     model: Model,
     prompts: Annotated[
         list[str] | None,
-        typer.Argument(metavar="PROMPT", help="What to continue; - or none reads it from the standard input."),
+        typer.Argument(metavar="PROMPT", help="What to continue. Without one, or with -, it is what is piped in."),
     ] = None,
-    max_new_tokens: Annotated[int, typer.Option(min=1, metavar="N", help="Write no more tokens than these.")] = 100,
+    max_new_tokens: Annotated[int, typer.Option(min=1, metavar="N", help="How many tokens to write at most.")] = 100,
     temperature: Annotated[
-        float, typer.Option(metavar="T", help="0: always the likeliest token. The greater, the less likely tokens.")
+        float, typer.Option(metavar="T", help="0 always takes the likeliest token. A greater T takes more chances.")
     ] = 0.8,
     top_p: Annotated[
-        float, typer.Option(metavar="P", help="Draw from the likeliest tokens that together have this probability.")
+        float,
+        typer.Option(metavar="P", help="Draw only from the likeliest tokens, which together have the probability P."),
     ] = 0.95,
-    seed: Annotated[int, typer.Option(min=0, metavar="N", help="The same seed gives the same text.")] = 0,
+    seed: Annotated[
+        int, typer.Option(min=0, metavar="N", help="The same seed gives the same text.", show_default="0")
+    ] = 0,
     count: Annotated[int, typer.Option(min=1, metavar="N", help="How many texts for each prompt.")] = 1,
     step: Step = None,
     as_json: Json = False,
 ) -> None:
-    """Let a model continue a text."""
+    """Let a model continue a text.
+
+    Each text is printed with its prompt, and nothing else is; an empty line stands between two. A text ends where the
+    model ends it, after so many tokens, or where the model takes no more.
+    """
     from apollo_ds.inference.sampling import Sampling
 
     sampling = Sampling(max_new_tokens, temperature, top_p, seed, count)

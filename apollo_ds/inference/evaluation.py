@@ -9,7 +9,6 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import redirect_stdout
 from dataclasses import asdict, dataclass
-from difflib import get_close_matches
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from apollo_ds.errors import UserError
 from apollo_ds.inference.loaded_model import LoadedModel
 from apollo_ds.version import installed_version
 from data_prep import files
+from data_prep.did_you_mean import nearest
 
 _ERROR = "_stderr"
 """The end of the names that the harness gives to standard errors."""
@@ -100,8 +100,8 @@ def _check_known(tasks: Sequence[str], known: Sequence[str], include_path: Path 
     for task in tasks:
         if task not in known:
             where = "" if include_path is None else f", and {include_path} describes none"
-            near = get_close_matches(task, known, n=1)
-            fix = f"did you mean {near[0]}?" if near else "`lm-eval ls tasks` lists them"
+            near = nearest(known, task)
+            fix = f"did you mean {near}?" if near else "`lm-eval ls tasks` lists them"
             raise UserError(f"--tasks: the harness has no task {task}{where}; {fix}")
 
 

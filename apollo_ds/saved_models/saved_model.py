@@ -1,7 +1,7 @@
 """A model that `transformers` saved: where it is, that it is sound, its tokenizer, and its weights."""
 
+import logging
 import os
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -15,6 +15,8 @@ from apollo_ds.config.run_folder import RunFolder
 from apollo_ds.data.saved_tokenizer import greatest_id, load_tokenizer
 from apollo_ds.errors import UserError
 from apollo_ds.saved_models.positions import counts_positions_from_padding, most_tokens
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -111,10 +113,10 @@ def _verify(name: str, source: str) -> None:
         fix = f"remove {source} and write it again with `apollo-ds export {run} {source}`"
         raise UserError(f"{damage}; {fix}") from None
     if manifest is None and source != name:
-        print(
-            f"apollo-ds: {source}: an earlier version wrote it without hashes, so that damage could go unnoticed; "
-            f"write it again with `apollo-ds export {name} {source}`",
-            file=sys.stderr,
+        _log.warning(
+            "%s: an earlier version wrote it without hashes, so that damage could go unnoticed; write it again with "
+            "`apollo-ds export %s %s`",
+            *(source, name, source),
         )
 
 

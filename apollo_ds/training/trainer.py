@@ -16,7 +16,6 @@ from apollo_ds.config.recipe import Recipe
 from apollo_ds.config.run_folder import RunFolder
 from apollo_ds.data.batches import BatchSource
 from apollo_ds.engine import restore
-from apollo_ds.engine.hardware import Utilisation
 from apollo_ds.engine.processes import Processes
 from apollo_ds.models.pretraining import Batch
 from apollo_ds.schedule.schedule import Schedule
@@ -39,6 +38,7 @@ from apollo_ds.training.rank_batches import RankBatches
 from apollo_ds.training.recorder import StepRecorder
 from apollo_ds.training.resume import find_start, record_resume, record_start
 from apollo_ds.training.samples import Sampler
+from apollo_ds.training.trackers.trackers import Trackers
 
 _STEPS_WATCHED_AFTER_GROWTH = 20
 """For so many steps after a growth the update is recorded relative to the weights, so that a shock shows."""
@@ -83,7 +83,7 @@ class Trainer(AbstractContextManager["Trainer"]):
         return step == self.schedule.decays_from or (every > 0 and step % every == 0)
 
     def _start_or_resume(self, choice: Choice | None) -> None:
-        at = where_to_begin(choice, self.recipe, self.batches.source.text, self.processes, self.console.say)
+        at = where_to_begin(choice, self.recipe, self.batches.source.text, self.processes, self.console.warn)
         self.schedule, self.stage, self.evidence = at.schedule, at.stage, at.evidence
         self.loss_watch = LossWatch(
             at.memory,
@@ -97,25 +97,19 @@ class Trainer(AbstractContextManager["Trainer"]):
 
     def _open_records(self, at: Beginning) -> None:
         self.metrics: Metrics | NoMetrics = NoMetrics()
-        self.processes.on_first(lambda: self._open_metrics(at.metrics_bytes, at.totals))
+        self.processes.on_first(lambda: self._open_metrics(at.metrics_bytes))
         self.recorder = StepRecorder(
-            at.totals,
-            self.schedule,
-            self.processes,
-            self.metrics,
-            self.console,
-            self.loss_watch,
-            Utilisation(self.processes, precision(self.recipe.deepspeed), self.recipe.peak_flops),
+            self.recipe, at.totals, self.schedule, self.processes, self.metrics, self.console, self.loss_watch
         )
 
-    def _open_metrics(self, keep_bytes: int, totals: Totals) -> None:
-        self.metrics = Metrics(self.folder.path, keep_bytes, totals)
-        self.metrics.describe(self.recipe.plain())
+    def _open_metrics(self, keep_bytes: int) -> None:
+        trackers = Trackers(self.folder.path, self.recipe.plain(), self.recipe.trackers, self.console.say)
+        self.metrics = Metrics(self.folder.path, keep_bytes, trackers)
 
     def _make_engine(self, choice: Choice | None) -> None:
         """Build the stage's engine, and fill it from the checkpoint, or from what the run starts from."""
-        text, say = self.batches.source.text, self.console.say
-        state = SavedState(choice.sound) if choice else state_to_start_from(self.recipe, text, self.processes, say)
+        text, console = self.batches.source.text, self.console
+        state = SavedState(choice.sound) if choice else state_to_start_from(self.recipe, text, self.processes, console)
         self.watchdog.progress("building the model", Limit.SETUP)
         self.engine = self.engines.build(self.schedule, self.stage, initialised=state is None)
         if state:
@@ -151,6 +145,7 @@ class Trainer(AbstractContextManager["Trainer"]):
 
     def _run_steps(self) -> None:
         recipe = self.recipe
+        self.console.begin(self.totals.step, self.schedule.total_steps)
         with Prefetcher(self._read_batches, self.processes.select_device) as prefetcher:
             for step in range(self.totals.step, self.schedule.total_steps):
                 self._enter(self.schedule.stage_number(step))
@@ -270,7 +265,7 @@ class Trainer(AbstractContextManager["Trainer"]):
         choice = find_start(self.folder, self.run_id, begins_at, self.processes, self.console, before=trouble.first)
         to = choice.manifest.totals.step if choice else begins_at
         rollback = plan_rollback(trouble, self.loss_watch.memory, folder, to, self.schedule, tokens_per_batch)
-        self.console.say(f"[bold red]{rollback}[/]")
+        self.console.warn(str(rollback))
         totals_at_trouble = self.totals
         self.engine.close()
         self.metrics.write("discard", step=trouble.first)
