@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 from asking import Capture, output, refusal
+from rich.console import Console
 from tiny_models import POSITIONS, exported
 from transformers import AutoTokenizer, pipeline
 
 from apollo_ds.inference.filled_table import print_filled
 from apollo_ds.inference.filling import Candidate, Filled
 from apollo_ds.models.families import FAMILIES
-from data_prep.output import Output
 
 MASKED = [name for name, family in FAMILIES.items() if family.is_masked]
 SENTENCE = "the cat [MASK] the dog [MASK] ."
@@ -40,7 +40,7 @@ def test_a_pipe_gets_a_line_for_each_token(capsys: Capture) -> None:
 
 
 def test_a_person_gets_the_sentence_and_a_table() -> None:
-    console = Output(force_terminal=True, width=60)
+    console = Console(force_terminal=True, width=60)
     with console.capture() as shown:
         print_filled([Filled("a [MASK]", "a [b]", [[Candidate("[b]", 0.25)]])], console)
     assert "a [b]" in shown.get()
