@@ -12,7 +12,7 @@ from apollo_ds.config.recipe import Recipe
 from apollo_ds.config.recorded import Recorded
 from apollo_ds.data.text import Text, TextSource
 from apollo_ds.errors import UserError, shown
-from apollo_ds.experiments.compare.text import Table
+from apollo_ds.experiments.compare.text import Table, loss_text
 from apollo_ds.experiments.events import Event, read_metrics
 from apollo_ds.experiments.history import recorded_loss
 from apollo_ds.models.families import Family, family_of
@@ -271,7 +271,8 @@ def _losses(model: TrainedModel, evaluation: Event | None) -> list[str]:
 
 
 def _nats(recorded: float | None, unit: str) -> str:
-    return "not finite" if recorded is None else f"{recorded:.4f} nats {unit}"
+    loss = loss_text(recorded_loss(recorded))
+    return loss if recorded is None else f"{loss} nats {unit}"
 
 
 def _cost(model: TrainedModel) -> list[str]:
