@@ -5,13 +5,13 @@ import fcntl
 import glob
 import hashlib
 import json
+import logging
 import os
 import resource
 import secrets
 import shutil
 import socket
 import stat
-import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import cache
@@ -22,6 +22,7 @@ import xxhash
 
 from data_prep.errors import Busy
 
+_log = logging.getLogger(__name__)
 BLOCK_BYTES = 1 << 22
 UNFINISHED = ".tmp"
 """Suffix of the names of files that are being written."""
@@ -169,10 +170,10 @@ def lock(file: IO[str] | int, folder: Path, wait: bool = False, shared: bool = F
 
 @cache
 def _say_that_nothing_locks(folder: Path) -> None:
-    print(
-        f"{folder}: its file system has no locks, so that nothing keeps a second job out: start no other one there "
-        "until this one ends",
-        file=sys.stderr,
+    _log.warning(
+        "%s: its file system has no locks, so that nothing keeps a second job out: start no other one there until this "
+        "one ends",
+        folder,
     )
 
 

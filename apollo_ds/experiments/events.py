@@ -217,11 +217,22 @@ class _Start(_Event):
     unigram_entropy: float | None = None
 
 
+class _Sample(_Event):
+    prompt: str
+    text: str
+
+
+class _Samples(_Event):
+    step: NonNegativeInt
+    samples: list[_Sample]
+
+
 _KINDS: dict[str, type[_Event]] = {
     "start": _Start,
     "step": _Step,
     "eval": _Evaluation,
     "growth": _Growth,
+    "samples": _Samples,
     "rollback": _Rollback,
     "detour": _Rollback,  # what earlier versions called it
 }

@@ -1,6 +1,6 @@
 """A run's model as a `transformers` one: which checkpoint, which tokenizer, and where to."""
 
-import sys
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from apollo_ds.errors import UserError
 from apollo_ds.experiments.model_card import TrainedModel, model_card
 from apollo_ds.schedule.agreement import resumed
 
+_log = logging.getLogger(__name__)
 _ATTEMPTS = 5
 """A run that trains removes old checkpoints; each time that takes one away while it is read, the next is chosen."""
 
@@ -98,7 +99,7 @@ def _choose(run: RunFolder, identity: str | None, step: int | None) -> Path:
         chosen, complaints = newest_sound(run.checkpoints, run=identity)
     if chosen is not None and chosen.is_dir():
         for complaint in complaints:
-            print(f"{complaint}; {chosen.name} is exported instead", file=sys.stderr)
+            _log.warning("%s; %s is exported instead", complaint, chosen.name)
         return chosen
     if complaints:
         raise UserError(f"{run.checkpoints}: no checkpoint is sound ({'; '.join(complaints)}); let the run save one")
