@@ -18,12 +18,15 @@ from apollo_ds.errors import UserError
 from apollo_ds.experiments.compare.text import NOTHING, loss_text
 from apollo_ds.experiments.events import Event, events_from_the_end
 from apollo_ds.experiments.history import recorded_loss
-from apollo_ds.planning.in_words import time_in_words
+from apollo_ds.planning.in_words import flops_in_words, time_in_words
 
 State = Literal["running", "finished", "stopped", "unfinished", "damaged"]
 """`stopped` has saved its last step; `unfinished` has not, or has not begun. The same command goes on with both."""
 _TELLING = ("step", "eval", "checkpoint", "end")
 """Events that tell how far a run has come."""
+
+
+_UNITS = (("days", 86_400), ("h", 3600), ("min", 60), ("s", 1))
 
 
 @dataclass(frozen=True)
@@ -81,7 +84,7 @@ def table_of(runs: list[RunSummary], below: Path, now: float) -> Table:
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     table.add_column("run", overflow="fold")
     table.add_column("state", no_wrap=True)
-    for heading in ("step", "loss", "FLOPs", "time", "written"):
+    for heading in ("step", "loss", "cost", "time", "written"):
         table.add_column(heading, justify="right", no_wrap=True)
     for run in runs:
         name = run.folder.name if run.folder == below else str(run.folder.relative_to(below))
@@ -93,11 +96,18 @@ def _figures(run: RunSummary) -> tuple[str, ...]:
     if run.state == "damaged":
         return (NOTHING,) * 4
     step = f"{run.step:,}" if run.step == run.steps else f"{run.step:,}/{run.steps:,}"
-    return step, loss_text(run.loss), f"{run.flops:.3g}", time_in_words(run.seconds) if run.seconds else NOTHING
+    return (
+        step,
+        loss_text(run.loss),
+        flops_in_words(run.flops) if run.flops else NOTHING,
+        time_in_words(run.seconds) if run.seconds else NOTHING,
+    )
 
 
 def _ago(seconds: float) -> str:
-    return f"{time_in_words(seconds)} ago" if seconds >= 1 else "now"
+    """The unit is that of which there are at least two."""
+    unit, size = next(((unit, size) for unit, size in _UNITS if seconds >= 2 * size), ("", 1))
+    return f"{seconds // size:.0f} {unit} ago" if unit else "now"
 
 
 def _run_folders(folder: Path) -> Iterator[Path]:

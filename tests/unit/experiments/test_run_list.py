@@ -3,17 +3,19 @@
 import json
 import os
 from collections.abc import Callable
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import pytest
 from histories import write_run
+from rich.console import Console
 
 from apollo_ds.__main__ import main
 from apollo_ds.config.run_folder import RunFolder
 from apollo_ds.errors import EXIT_USER_ERROR
 from apollo_ds.experiments import events
-from apollo_ds.experiments.run_list import RunSummary, find_runs
+from apollo_ds.experiments.run_list import RunSummary, find_runs, table_of
 
 CURVE = [(1.0, 5.0), (2.0, 4.5), (3.0, 4.25)]
 
@@ -149,7 +151,7 @@ def test_the_table_fits_a_narrow_terminal(
     lines = capsys.readouterr().out.splitlines()
     assert max(map(len, lines)) <= 80
     told = "\n".join(lines)
-    for expected in ("30/1,000,000", "4.2500", "3e+12", "3.0 s", "not finite", "finished", "unfinished"):
+    for expected in ("30/1,000,000", "4.2500", "3 TFLOP", "3.0 s", "not finite", "finished", "unfinished"):
         assert expected in told
 
 
@@ -171,3 +173,22 @@ def test_a_folder_without_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str
         main(["runs", str(tmp_path / "none")])
     assert ended.value.code == EXIT_USER_ERROR
     assert "there is no such folder" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("age", "told"),
+    [
+        (0, "now"),
+        (1.9, "now"),
+        (5, "5 s ago"),
+        (119, "119 s ago"),
+        (121, "2 min ago"),
+        (7300, "2 h ago"),
+        (2e5, "2 days ago"),
+    ],
+)
+def test_ages_are_told_in_whole_numbers(age: float, told: str, tmp_path: Path) -> None:
+    (run,) = find_runs(write_run(tmp_path / "a", CURVE))
+    console = Console(width=80, record=True, file=StringIO())
+    console.print(table_of([run], tmp_path, run.written + age))
+    assert f" {told} \n" in console.export_text()
