@@ -12,7 +12,7 @@ from rich.text import Text
 from apollo_ds.config.deepspeed import precision
 from apollo_ds.config.recipe import Recipe
 from apollo_ds.planning.zero import zero_stages
-from apollo_ds.training.step_line import HEADER, WIDEST, Standing
+from apollo_ds.training.step_line import WIDEST, Standing, columns, header
 from data_prep.output import is_plain
 
 _PARTS = 20
@@ -32,6 +32,7 @@ class RunConsole:
         self._live: Live | None = None
         if self._terminal and not is_plain():
             self._live = Live(console=self._terminal, transient=True, auto_refresh=False)
+        self._columns: list[str] = []
         self._next_step, self._next_time = 0, 0.0
 
     def start(self, recipe: Recipe, ranks: int, device: str) -> None:
@@ -47,7 +48,8 @@ class RunConsole:
         )
         self.say(f"out {recipe.out}")
         if self._terminal:
-            self.say(HEADER, style="dim")
+            self._columns = columns(min(WIDEST, self._terminal.width))
+            self.say(header(self._columns), style="dim")
         if self._live:
             self._live.start()
 
@@ -73,7 +75,7 @@ class RunConsole:
         now = time.monotonic()
         if standing.step < self._next_step and now < self._next_time:
             return
-        self.say(standing.row() if self._terminal else standing.logged())
+        self.say(standing.row(self._columns) if self._terminal else standing.logged())
         apart = max(1, standing.steps // _PARTS)
         self._next_step = standing.step - standing.step % apart + apart
         self._next_time = now + _SECONDS_APART
