@@ -11,6 +11,7 @@ import resource
 import secrets
 import shutil
 import socket
+import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import cache
@@ -66,6 +67,20 @@ def copy(source: Path, target: Path) -> None:
     """Copy a file's content in one step."""
     with replacing(target) as unfinished:
         shutil.copyfile(source, unfinished)
+
+
+def let_others_read(path: Path) -> None:
+    """Give a file the mode of any that this process makes beside it. Some libraries let its owner alone read it.
+
+    Raises:
+        OSError: it is somebody else's, or nothing can be written beside it.
+    """
+    usual = own_unfinished(path)  # asking the process for its umask would change it, for all of its threads
+    usual.touch()
+    try:
+        path.chmod(stat.S_IMODE(usual.stat().st_mode))
+    finally:
+        usual.unlink()
 
 
 def sync(path: Path) -> None:

@@ -45,6 +45,18 @@ class RunFolder:
         """Whether a run was started here."""
         return self.config.is_file()
 
+    @property
+    def is_in_use(self) -> bool:
+        """Whether a job has claimed the folder; False where that cannot be seen."""
+        try:
+            with open(self.path / "lock") as file:
+                files.lock(file, self.path, shared=True)
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
+        return False
+
     def check(self, recipe: Recipe) -> None:
         """Refuse to go on with a run that another recipe or another text made.
 

@@ -2,6 +2,7 @@
 
 import logging
 import time
+from textwrap import shorten
 from typing import Any
 
 from rich.console import Console
@@ -11,6 +12,7 @@ from rich.text import Text
 
 from apollo_ds.config.deepspeed import precision
 from apollo_ds.config.recipe import Recipe
+from apollo_ds.data.prompts import MASK
 from apollo_ds.planning.zero import zero_stages
 from apollo_ds.training.step_line import WIDEST, Standing, columns, header
 from data_prep.output import is_plain
@@ -18,6 +20,8 @@ from data_prep.output import is_plain
 _PARTS = 20
 """A line stays so many times in a run, and more often in a long one."""
 _SECONDS_APART = 600.0
+_LONGEST_TEXT = 140
+"""Characters of a sample: two lines of a narrow terminal."""
 
 _log = logging.getLogger(__name__)
 
@@ -100,6 +104,12 @@ class RunConsole:
             f"eval  step {record['step']:,}: held-out loss {record['loss']:.4f}{bits}, depth {record['depth']}{sets}",
             style="cyan",
         )
+
+    def samples(self, step: int, samples: list[dict[str, str]]) -> None:
+        """The first of the texts that the model has written, or of the sentences that it has filled in."""
+        prompt, written = samples[0]["prompt"], samples[0]["text"]
+        text = written if MASK in prompt else prompt + written
+        self.say(f"text  step {step:,}: {shorten(text, _LONGEST_TEXT, placeholder=' ...')}", style="cyan")
 
     def growth(self, record: dict[str, Any]) -> None:
         """A growth, and what it did to the held-out loss."""

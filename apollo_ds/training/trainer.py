@@ -1,10 +1,10 @@
 """The training loop: what happens at a step, at a growth, and between them."""
 
 import time
+from contextlib import AbstractContextManager
 from copy import deepcopy
 from dataclasses import asdict
 from math import isnan
-from typing import Self
 
 from apollo_ds.checkpoint.choose import Choice
 from apollo_ds.checkpoint.progress import Course, Progress
@@ -37,12 +37,14 @@ from apollo_ds.training.prefetch import Prefetcher
 from apollo_ds.training.rank_batches import RankBatches
 from apollo_ds.training.recorder import StepRecorder
 from apollo_ds.training.resume import find_start, record_resume, record_start
+from apollo_ds.training.samples import Sampler
+from apollo_ds.training.trackers.trackers import Trackers
 
 _STEPS_WATCHED_AFTER_GROWTH = 20
 """For so many steps after a growth the update is recorded relative to the weights, so that a shock shows."""
 
 
-class Trainer:
+class Trainer(AbstractContextManager["Trainer"]):
     """One run on one rank, from its first step or its last checkpoint to its end.
 
     A `with` statement closes it whatever ends it: for a process that lives on. `run.train` says when that may wait.
@@ -71,6 +73,7 @@ class Trainer:
         )
         self.watchdog = watchdog
         self.held_out = HeldOutText(self.batches, watchdog)
+        self.sampler = Sampler(self.batches, self.engines.parts, watchdog)
         self.watchdog.progress("looking for a checkpoint", Limit.SETUP)
         self._start_or_resume(find_start(self.folder, self.run_id, recipe.schedule().begins_at, processes, console))
 
@@ -94,14 +97,14 @@ class Trainer:
 
     def _open_records(self, at: Beginning) -> None:
         self.metrics: Metrics | NoMetrics = NoMetrics()
-        self.processes.on_first(lambda: self._open_metrics(at.metrics_bytes, at.totals))
+        self.processes.on_first(lambda: self._open_metrics(at.metrics_bytes))
         self.recorder = StepRecorder(
             self.recipe, at.totals, self.schedule, self.processes, self.metrics, self.console, self.loss_watch
         )
 
-    def _open_metrics(self, keep_bytes: int, totals: Totals) -> None:
-        self.metrics = Metrics(self.folder.path, keep_bytes, totals)
-        self.metrics.describe(self.recipe.plain())
+    def _open_metrics(self, keep_bytes: int) -> None:
+        trackers = Trackers(self.folder.path, self.recipe.plain(), self.recipe.trackers, self.console.say)
+        self.metrics = Metrics(self.folder.path, keep_bytes, trackers)
 
     def _make_engine(self, choice: Choice | None) -> None:
         """Build the stage's engine, and fill it from the checkpoint, or from what the run starts from."""
@@ -156,7 +159,7 @@ class Trainer:
                 if evaluating or saving or done in self.schedule.first_steps or done % recipe.log_every == 0:
                     self.recorder.flush()
                 if evaluating:
-                    self._evaluate()
+                    self._evaluate(last)
                     self._end_stage_if_due()
                 waiting = last or stopping or done in self.schedule.first_steps  # the stage may just have ended early
                 if saving or waiting:
@@ -222,15 +225,17 @@ class Trainer:
     def _risen(self) -> tuple[float, ...]:
         return self.schedule.risen(self.stage, self.totals.step, self._stage.evaluation_depth)
 
-    def _evaluate(self) -> None:
+    def _evaluate(self, last: bool) -> None:
         measured = self.held_out.measure(self.engine, self._stage, self._risen())
         self.last_loss = measured.loss
         record = {**asdict(self.totals), "depth": self._stage.evaluation_depth, **measured.record()}
         self.metrics.write("eval", **record)
         self.console.evaluation(record)
+        if self.sampler.is_due(last) and (samples := self.sampler.write(self.engine, self._stage, self._risen())):
+            self.metrics.write("samples", step=self.totals.step, samples=samples)
+            self.console.samples(self.totals.step, samples)
 
     def _held_out_loss(self) -> float:
-        """Loss on the held-out text of the sources at the greatest depth that the stage trains."""
         return self.held_out.measure(self.engine, self._stage, self._risen(), only_sources=True).loss
 
     @property
@@ -277,9 +282,6 @@ class Trainer:
 
     def _read_batches(self, schedule: Schedule, step: int) -> list[Batch]:
         return self.batches.of_step(schedule, step, self.loss_watch.memory.skipped_tokens)
-
-    def __enter__(self) -> Self:
-        return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
