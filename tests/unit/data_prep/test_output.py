@@ -3,7 +3,8 @@
 import pytest
 from rich.text import Text
 
-from data_prep.output import Output, is_plain
+from data_prep.output import Output
+from data_prep.plain import is_plain
 
 
 @pytest.mark.parametrize(

@@ -47,12 +47,16 @@ def test_an_evaluation(changes: dict[str, Any], told: str, log: pytest.LogCaptur
     assert log.messages == [told]
 
 
-def test_a_straggler_is_a_warning(log: pytest.LogCaptureFixture) -> None:
-    RunConsole(shown=True).straggler({"own_seconds": [1.0, 2.5], "slowest_rank": 1, "slowdown": 2.5})
+def test_a_straggler_is_warned_of_once(log: pytest.LogCaptureFixture) -> None:
+    console = RunConsole(shown=True)
+    for _ in range(3):
+        console.straggler({"own_seconds": [1.0, 2.5], "slowest_rank": 1, "slowdown": 2.5})
     assert log.messages == [
         "rank 1 is 2.5 times slower than the others: 2.500 s a step for its batch and its forward pass"
     ]
     assert log.records[0].levelname == "WARNING"
+    console.straggler({"own_seconds": [2.0, 1.0], "slowest_rank": 0, "slowdown": 2.0})
+    assert log.messages[-1].startswith("rank 0 is 2.0 times slower")
 
 
 def steps_told(log: pytest.LogCaptureFixture) -> list[int]:
