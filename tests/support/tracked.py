@@ -43,14 +43,14 @@ def record(metrics: Metrics, first: int, last: int, **more: Any) -> None:
     metrics.flush()
 
 
-def cut_after_six_and_resumed_from_three(folder: Path, *names: str) -> None:
+def cut_after_six_and_resumed_from_three(folder: Path, *names: str, said: list[str] | None = None) -> None:
     """Steps 1 to 6, a checkpoint at 3; then from 3 to 8, the end."""
-    metrics = start(folder, *names)
+    metrics = start(folder, *names, said=said)
     record(metrics, 1, 3)
     kept = metrics.bytes
     record(metrics, 4, 6)
     metrics.close()
-    metrics = start(folder, *names, keep_bytes=kept)
+    metrics = start(folder, *names, keep_bytes=kept, said=said)
     metrics.write("resume", step=3, ranks=2)
     record(metrics, 4, 8)
     metrics.write("end", step=8, **used(8), loss=8.0)

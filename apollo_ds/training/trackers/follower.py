@@ -4,13 +4,13 @@ from collections.abc import Callable, Iterable
 
 from rich.markup import escape
 
-from apollo_ds.training.trackers.identity import Told
 from apollo_ds.training.trackers.point import Point
 from apollo_ds.training.trackers.tracker import TrackedRun, Tracker
 from apollo_ds.training.writing_thread import WritingThread
 
 _MOST_WAITING = 20_000
 """A tracker that is so many points behind is switched off. Connecting to a server may take a minute."""
+_POINTS_AT_ONCE = 1000
 _PATIENCE = 60.0
 """Seconds in which a tracker may send what is left when a run ends."""
 
@@ -26,17 +26,15 @@ class Follower:
         self._tracker = tracker
         self._say = say
         self._most_waiting = most_waiting
-        self._told = Told()
         self._thread = WritingThread(name, most_waiting)
 
-    def start(self, run: TrackedRun, told: Told, earlier: Iterable[Point]) -> None:
-        """Have the tracker begin, and tell it what the run has recorded earlier, but for what it has been told."""
-        self._told = told
+    def start(self, run: TrackedRun, earlier: Iterable[Point]) -> None:
+        """Have the tracker begin, and tell it what the run has recorded in earlier starts."""
         self._give(lambda: self._start(run, earlier))
 
     def tell(self, point: Point) -> None:
         """Have one point recorded."""
-        self._give(lambda: self._record(point))
+        self._give(lambda: self._tracker.record(point))
 
     def flush(self) -> None:
         """Have what was recorded shown soon, without waiting for it."""
@@ -52,12 +50,10 @@ class Follower:
         where = self._tracker.start(run)
         if where:
             self._say(f"{self.name}: {escape(where)}")
-        for point in earlier:
-            self._record(point)
-
-    def _record(self, point: Point) -> None:
-        if not self._told.includes(point.step, point.event):
+        for number, point in enumerate(earlier, 1):
             self._tracker.record(point)
+            if number % _POINTS_AT_ONCE == 0:
+                self._tracker.flush()
 
     def _give(self, action: Callable[[], object]) -> None:
         if not self.is_off and not self._thread.offer(lambda: self._attempt(action)):

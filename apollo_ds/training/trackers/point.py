@@ -46,8 +46,6 @@ def events(lines: Iterable[bytes]) -> Iterator[dict[str, Any]]:
 class Point:
     """What a tracker is told of an event."""
 
-    event: str
-    """Its name: step, ranks, eval, growth or samples."""
     step: int
     time: float
     """Seconds since 1970, as if the run had never paused."""
@@ -73,7 +71,7 @@ class Points:
             self._now = self._begun + progress["seconds"]
         scalars, texts = _scalars(event), _texts(event)
         if scalars or texts:
-            yield Point(event["event"], event["step"], self._now, scalars, texts, progress)
+            yield Point(event["step"], self._now, scalars, texts, progress)
 
 
 def _scalars(event: Mapping[str, Any]) -> dict[str, float]:

@@ -59,18 +59,6 @@ def test_a_run_that_saved_nothing_begins_anew(tmp_path: Path) -> None:
     assert [point.step for point in recorded(tmp_path).Scalars("loss/train")] == [1, 2]
 
 
-def test_a_long_run_is_told_again_in_part_with_all_evaluations(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("apollo_ds.training.trackers.trackers._MOST_EARLIER_STEPS", 4)
-    metrics = start(tmp_path, "tensorboard")
-    record(metrics, 1, 9)
-    kept = metrics.bytes
-    metrics.close()
-    start(tmp_path, "tensorboard", keep_bytes=kept).close()
-    found = recorded(tmp_path)
-    assert [point.step for point in found.Scalars("loss/train")] == [3, 6, 9]
-    assert [point.step for point in found.Scalars("loss/held_out")] == list(range(1, 10))
-
-
 def test_what_an_earlier_version_wrote_over_other_axes_is_no_run_any_more(tmp_path: Path) -> None:
     for axis in ("by_tokens", "by_gflop", "by_seconds"):
         (tmp_path / axis).mkdir()
