@@ -38,7 +38,7 @@ class MLflow:
         from mlflow import MlflowClient
 
         self._client = MlflowClient(where)
-        self._pending: list[Metric] = []
+        self._pending: dict[tuple[int, str], Metric] = {}
         experiment = self._experiment(os.environ.get("MLFLOW_EXPERIMENT_NAME", _EXPERIMENT))
         found = self._client.search_runs([experiment], f"tags.`{_RUN}` = '{run.id}'")
         if found:
@@ -80,25 +80,24 @@ class MLflow:
         if point.step > self._told:
             values = {**point.scalars, **{f"progress/{key}": value for key, value in point.progress.items()}}
             milliseconds = int(point.time * 1000)
-            self._pending += [Metric(_name(tag), value, milliseconds, point.step) for tag, value in values.items()]
+            for tag, value in values.items():  # a step and its evaluation tell the same progress
+                self._pending[point.step, tag] = Metric(_name(tag), value, milliseconds, point.step)
 
     def flush(self) -> None:
         """See `Tracker`."""
-        if self._pending:
-            self._send(below=self._pending[-1].step)
+        self._send(below=max((step for step, _ in self._pending), default=0))
 
     def close(self, is_finished: bool) -> None:
         """See `Tracker`."""
-        if self._pending:
-            self._send(below=self._pending[-1].step + 1)
+        self._send(below=max((step for step, _ in self._pending), default=0) + 1)
         self._client.set_terminated(self._run, "FINISHED" if is_finished else "KILLED")
 
     def _send(self, below: int) -> None:
         """Send what waits of steps below one, and with it the note that it was sent."""
         from mlflow.entities import RunTag
 
-        ready = [metric for metric in self._pending if metric.step < below]
-        self._pending = self._pending[len(ready) :]
+        ready = [metric for (step, _), metric in self._pending.items() if step < below]
+        self._pending = {key: metric for key, metric in self._pending.items() if key[0] >= below}
         for first in range(0, len(ready), _MOST_METRICS):
             batch, is_last = ready[first : first + _MOST_METRICS], first + _MOST_METRICS >= len(ready)
             told = batch[-1].step if is_last else batch[-1].step - 1  # the rest of that step may be in the next batch

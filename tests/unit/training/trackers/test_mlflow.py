@@ -81,7 +81,7 @@ def steps(store: Store, tag: str) -> list[int]:
 def test_each_step_is_there_once_in_one_run(store: Store, tmp_path: Path) -> None:
     cut_after_six_and_resumed_from_three(tmp_path, "mlflow")
     assert [run.info.status for run in store.runs] == ["FINISHED"]
-    for tag in ("loss/train", "loss/held_out", "model/depth"):
+    for tag in ("loss/train", "loss/held_out", "model/depth", "progress/seconds"):
         assert steps(store, tag) == _STEPS, tag
     first, second, *_, last = (metric for metric in store.metrics if metric.key == "progress/tokens")
     assert (first.value, last.value, second.timestamp - first.timestamp) == (1000, 8000, 10_000)
