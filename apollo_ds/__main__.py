@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from apollo_ds import __version__
-from apollo_ds.commands import compare, export, finetune, init, keys, plan, sweep, train
+from apollo_ds.commands import compare, export, finetune, init, keys, plan, runs, sweep, train
 from apollo_ds.commands.arguments import LocalRank, repeated
 from apollo_ds.errors import EXIT_INTERRUPTED, EXIT_USER_ERROR, UserError
 from apollo_ds.training.faults.last_words import say_last_words
@@ -24,6 +24,7 @@ for _command, _module, _panel in (
     (train.train, train, _TRAINING),
     (keys.keys, keys, _TRAINING),
     (sweep.sweep, sweep, _TRAINING),
+    (runs.runs, runs, _RESULTS),
     (export.export, export, _RESULTS),
     (compare.compare, compare, _RESULTS),
     (finetune.finetune, finetune, _RESULTS),

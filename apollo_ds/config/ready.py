@@ -17,9 +17,11 @@ from apollo_ds.config.recipe import Recipe
 from apollo_ds.config.run_folder import RunFolder
 from apollo_ds.config.trackers import check_trackers
 from apollo_ds.data.demo import default_text_folder
+from apollo_ds.data.prompts import Prompts
 from apollo_ds.data.text import Data, Text, folders_of
 from apollo_ds.errors import UserError
 from apollo_ds.gpus import visible_gpus
+from apollo_ds.models.families import family_of
 from apollo_ds.schedule.growable import check_growths
 from apollo_ds.schedule.source import BranchPoint, Source, SourceModel, SourceRun
 from apollo_ds.schedule.stage import Stage
@@ -129,11 +131,12 @@ def check_text(recipe: Recipe) -> None:
     """Check that the text fits the model and the source run.
 
     Raises:
-        UserError: the text is missing or does not fit.
+        UserError: the text is missing or does not fit, or a prompt does not fit into a sample.
     """
     text = Text.open(recipe.data, recipe.held_out)
     text.check_fits(recipe.model, recipe.seq_len, whole_words=recipe.masking == "whole_word")
     corpus = text.vocabulary
+    Prompts(corpus, family_of(recipe.model).is_masked, recipe.seq_len).of_texts(recipe.sample_prompts)
     source = recipe.schedule().source
     if source and source.tokenizer not in (None, corpus.tokenizer_hash):
         raise UserError(

@@ -111,6 +111,11 @@ class Recipe(Checked):
     """Steps from one evaluation on held-out text to the next."""
     eval_samples: Annotated[PositiveInt, MAY_CHANGE] = 256
     """Samples of `seq_len` tokens that an evaluation reads of each held-out set, the same each time."""
+    samples: Annotated[Literal["at_end", "at_evaluations", "none"], MAY_CHANGE] = "at_end"
+    """When the model writes a few short texts, which are recorded and shown: after the last evaluation, or each."""
+    sample_prompts: Annotated[list[str], MAY_CHANGE] = Field(default_factory=list)
+    """What it continues there, such as `["Once upon a time"]`; a masked model fills in each `[MASK]`. By default it is
+    the beginnings of three held-out documents."""
     save_every: Annotated[PositiveInt, MAY_CHANGE]
     """Steps from one checkpoint to the next."""
     keep_checkpoints: Annotated[PositiveInt, MAY_CHANGE] = 3
@@ -150,6 +155,8 @@ class Recipe(Checked):
             )
         if self.masking == "whole_word" and not family_of(self.model).is_masked:
             raise UserError(f"masking: {self.model.family} has no masks, so no whole_word; remove it")
+        if self.sample_prompts and self.samples == "none":
+            raise UserError("sample_prompts: no samples are taken; use samples=at_end, or remove sample_prompts")
         if self.compile_blocks and zero_stage(self.deepspeed) == 3:
             raise UserError("compile_blocks: ZeRO 3 moves weights inside each layer; use stage 1 or 2 with it")
         return self

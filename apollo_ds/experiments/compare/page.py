@@ -1,6 +1,6 @@
 """A comparison as a page and as lines in a terminal."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from math import nan
 from pathlib import Path
 from statistics import fmean
@@ -21,25 +21,24 @@ from apollo_ds.experiments.compare.stages import full_depth_cost
 from apollo_ds.experiments.compare.text import loss_text
 from apollo_ds.experiments.compare.tuning import at_the_edge
 from apollo_ds.experiments.history import RunHistory
-from apollo_ds.experiments.style import save_figure
+from data_prep.figure_style import save_figure
 from data_prep.files import write_text
 
 _TITLE = "Comparison"
 _WIDEST = 160
 _CAPTIONS = {
-    "frontier": "Final held-out loss against training cost, and below its distance from the best fixed model. Thin "
-    "lines are fixed models at several lengths, the thick line is the lowest of them, points are recipes; bars are one "
-    "standard deviation over seeds to either side.",
-    "loss_against_flops": "Held-out loss against training cost. Lines are means over seeds, bands one standard "
-    "deviation to either side, open circles growths.",
-    "loss_against_tokens": "The same against the text read.",
-    "loss_against_time": "The same against the time of training, evaluation, growth and saving.",
+    "frontier": "Final held-out loss against training cost, and below its distance from the best fixed model. Bars are "
+    "one standard deviation over seeds to either side.",
+    "loss_against_flops": "Held-out loss against training cost.",
+    "loss_against_tokens": "Held-out loss against the text read.",
+    "loss_against_time": "Held-out loss against the time of training, evaluation, growth and saving.",
     "saving_against_loss": "Saving in FLOPs, for each loss that the baseline came to. Before the last loss, learning "
     "rates have not come to their end, and curves of different schedules are not alike.",
-    "loss_around_growth": "Around each growth: training loss of each step, at the depth that it ran; held-out loss at "
-    "the greatest depth that the stage trains.",
-    "depth_and_loss": "Training loss of each step, coloured by the layers that it ran.",
+    "loss_around_growth": "The loss around each growth. Training loss is that of each step, at the depth that it ran; "
+    "held-out loss is at the greatest depth that the stage trains.",
+    "depth_and_loss": "Training loss of each step, by the layers that it ran.",
 }
+"""What each figure shows; its first sentence stands for it where it cannot be seen."""
 _OF_EQUAL_LOSS = """\
 - Saving S = 1 - C_method / C_scratch; speed-up U = C_scratch / C_method - 1. C_method is the mean cost of a recipe's
   seeds; ± is the standard deviation of the seeds' own S and U, with the baseline's cost and loss taken as exact.
@@ -73,7 +72,18 @@ def write_page(comparison: Comparison, out: Path) -> Path:
     if there and not _is_comparison(page):
         raise UserError(f"{out}: holds {there[0]}, which no comparison wrote; move it, or name another folder")
     write_markdown(page, _TITLE, [], {})  # before the figures, which are known by it if this is interrupted
-    return write_markdown(page, _TITLE, sections(comparison), figures)
+    lines = [*sections(comparison), *figure_lines(figures)]
+    return write_markdown(page, _TITLE, lines, figures)
+
+
+def figure_lines(names: Iterable[str]) -> list[str]:
+    """The lines of a page that show figures, each with what it shows below it."""
+    lines = []
+    for name in names:
+        caption = _CAPTIONS[name.removesuffix(".png")]
+        title, *_ = caption.removesuffix(".").split(". ")
+        lines += [f"![{title}]({name})", "", caption, ""]
+    return lines
 
 
 def _figures(comparison: Comparison) -> dict[str, Figure]:
@@ -87,19 +97,16 @@ def _is_comparison(page: Path) -> bool:
 
 
 def write_markdown(page: Path, title: str, lines: list[str], figures: Mapping[str, Figure]) -> Path:
-    """Write a page of these lines with figures below them, each file in one step and the page last.
+    """Write a page of these lines and the figures that they show, each file in one step and the page last.
 
     Raises:
         UserError: its folder cannot be written to.
     """
-    text = [f"# {title}", "", *lines]
     try:
         page.parent.mkdir(parents=True, exist_ok=True)
         for name, figure in figures.items():
             save_figure(figure, page.with_name(name))
-            caption = _CAPTIONS[name.removesuffix(".png")]
-            text += [f"![{caption}]({name})", "", caption, ""]
-        write_text(page, "\n".join(text))
+        write_text(page, "\n".join([f"# {title}", "", *lines]))
     except OSError as error:
         reason = error.strerror or error
         raise UserError(f"{page.parent}: cannot be written to: {reason}; name another folder, or free space") from None

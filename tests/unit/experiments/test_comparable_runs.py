@@ -20,7 +20,7 @@ from apollo_ds.experiments.compare.comparison import Comparison
 from apollo_ds.experiments.compare.groups import group_runs
 from apollo_ds.experiments.compare.page import write_page
 from apollo_ds.experiments.history import RunHistory
-from apollo_ds.experiments.style import save_figure
+from data_prep.figure_style import save_figure
 
 
 def refusal(*folders: Path, baseline: str | None = None) -> str:
