@@ -6,6 +6,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
+from apollo_ds.data.prompts import MASK
+
 _SCALARS = {
     "step": {
         "loss": "loss/train",
@@ -88,9 +90,13 @@ def _texts(event: Mapping[str, Any]) -> dict[str, str]:
         losses = (_in_words(event[key]) for key in ("loss_before", "loss_after"))
         return {"growth": f"{event['from']} -> {event['to']} layers, held-out loss {' -> '.join(losses)}"}
     if event["event"] == "samples":
-        passages = (f"**{sample['prompt']}**{sample['text']}" for sample in event["samples"])
-        return {"samples": "\n\n---\n\n".join(passages)}
+        return {"samples": "\n\n---\n\n".join(map(_passage, event["samples"]))}
     return {}
+
+
+def _passage(sample: Mapping[str, str]) -> str:
+    between = "**\n\n" if MASK in sample["prompt"] else "**"  # a masked model's text is the whole sentence again
+    return f"**{sample['prompt']}{between}{sample['text']}"
 
 
 def _in_words(loss: float | None) -> str:

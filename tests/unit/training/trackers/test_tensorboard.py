@@ -10,6 +10,7 @@ from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 from tensorboard.summary.writer.record_writer import RecordWriter
 from tracked import cut_after_six_and_resumed_from_three, record, start, step
 
+_SAMPLES = [{"prompt": "The cat", "text": " sees."}, {"prompt": "a [MASK] dog", "text": "a big dog"}]
 _AXES = {"loss": 1, "loss_by_tokens": 1000, "loss_by_gflop": 1_000_000}
 
 
@@ -96,12 +97,12 @@ def test_each_text_has_its_own_losses(tmp_path: Path) -> None:
 def test_a_growth_and_samples_are_texts(tmp_path: Path) -> None:
     metrics = start(tmp_path, "tensorboard")
     metrics.write("growth", step=0, **{"from": 1, "to": 3}, loss_before=4.25, loss_after=float("inf"))
-    metrics.write("samples", step=5, samples=[{"prompt": "The cat", "text": " sees."}, {"prompt": "A", "text": " dog"}])
+    metrics.write("samples", step=5, samples=_SAMPLES)
     metrics.close()
     texts = {tag: recorded(tmp_path).Tensors(f"{tag}/text_summary")[0] for tag in ("growth", "samples")}
     assert {tag: (text.step, text.tensor_proto.string_val[0].decode()) for tag, text in texts.items()} == {
         "growth": (0, "1 -> 3 layers, held-out loss 4.2500 -> not finite"),
-        "samples": (5, "**The cat** sees.\n\n---\n\n**A** dog"),
+        "samples": (5, "**The cat** sees.\n\n---\n\n**a [MASK] dog**\n\na big dog"),
     }
 
 
