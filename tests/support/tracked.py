@@ -6,7 +6,13 @@ from typing import Any
 from apollo_ds.training.metrics import Metrics
 from apollo_ds.training.trackers.trackers import Trackers
 
-RECIPE = {"model": {"num_layers": 6}, "method": {"name": "apollo"}, "steps": 8, "adam_betas": [0.9, 0.98]}
+RECIPE = {
+    "model": {"num_layers": 6},
+    "method": {"name": "apollo"},
+    "steps": 8,
+    "adam_betas": [0.9, 0.98],
+    "init_from": None,
+}
 
 
 def step(number: int, **more: float) -> dict[str, float]:

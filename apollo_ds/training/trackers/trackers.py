@@ -72,8 +72,12 @@ def flat(recipe: Mapping[str, Any], prefix: str = "") -> dict[str, int | float |
         if isinstance(value, Mapping) and all(name.isidentifier() for name in value):
             values |= flat(value, f"{prefix}{key}.")
         else:
-            values[f"{prefix}{key}"] = value if isinstance(value, int | float | str) else json.dumps(value)
+            values[f"{prefix}{key}"] = value if isinstance(value, int | float | str) else _as_text(value)
     return values
+
+
+def _as_text(value: Any) -> str:
+    return "none" if value is None else json.dumps(value)
 
 
 def _earlier(kept: bytes, begun: float) -> Iterator[Point]:

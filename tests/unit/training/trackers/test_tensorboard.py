@@ -114,6 +114,7 @@ def test_the_recipe_is_there_as_hyper_parameters(tmp_path: Path) -> None:
     assert parameters["model.num_layers"].number_value == 6
     assert parameters["method.name"].string_value == "apollo"
     assert parameters["adam_betas"].string_value == "[0.9, 0.98]"
+    assert parameters["init_from"].string_value == "none"
 
 
 def test_a_disk_that_it_fills_is_told_of_once_and_the_run_goes_on(
