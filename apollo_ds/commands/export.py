@@ -11,9 +11,7 @@ from data_prep.command_line import path
 
 EXAMPLES = """
 apollo-ds export runs/mine model
-
 apollo-ds export runs/mine model-200 --step 200
-
 apollo-ds export runs/mine model --license apache-2.0 --push me/my-model
 """
 
@@ -22,7 +20,8 @@ def export(
     run: Run,
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", parser=path, help="Where to write the model.")],
     step: Annotated[
-        int | None, typer.Option(metavar="N", help="The step of the checkpoint, such as 200; by default the newest.")
+        int | None,
+        typer.Option(metavar="N", help="The step of the checkpoint, such as 200.", show_default="the newest"),
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace another export that is in FOLDER.")] = False,
     license: Annotated[
@@ -35,7 +34,11 @@ def export(
     ] = None,
     private: Annotated[bool, typer.Option("--private", help="With --push: nobody else may see the model.")] = False,
 ) -> None:
-    """Write a checkpoint as a plain transformers model, with its tokenizer and a model card."""
+    """Write a checkpoint as a transformers model.
+
+    The folder then holds the model, its tokenizer and a model card, for `AutoModel.from_pretrained` and `pipeline` of
+    transformers.
+    """
     from apollo_ds.checkpoint.export_push import HubModel
     from apollo_ds.config.run_folder import RunFolder
     from apollo_ds.training.export_run import export_run

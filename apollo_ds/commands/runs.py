@@ -13,7 +13,6 @@ from data_prep.output import Output
 
 EXAMPLES = """
 apollo-ds runs
-
 apollo-ds runs sweeps/width --json
 """
 
@@ -22,7 +21,10 @@ def runs(
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", parser=path, help="Where the runs are.")] = Path("runs"),
     as_json: Json = False,
 ) -> None:
-    """List runs: state, step, held-out loss, cost, and when each was written to; the latest first."""
+    """List runs: how far each has come, its loss and its cost.
+
+    The run that was written to last comes first.
+    """
     from apollo_ds.experiments.run_list import find_runs, table_of
 
     found = find_runs(folder)

@@ -33,7 +33,8 @@ _LEVEL = 0.1
 
 def with_default_text(recipe: Recipe, name: Path, overrides: Sequence[str]) -> tuple[Recipe, bool]:
     """The recipe with the folder of its text, and whether that is the default text, which training prepares."""
-    is_default = find_recipe(name).resolve() == DEFAULT_RECIPE
+    found = find_recipe(name)
+    is_default = found is not None and found.resolve() == DEFAULT_RECIPE
     if not is_default or any(override.startswith("data=") for override in overrides):
         return recipe, False
     assert isinstance(recipe.data, Path)

@@ -7,7 +7,7 @@ from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import IO
 
-from apollo_ds.config.packaged import split_recipe
+from apollo_ds.config.words import split_recipe
 from apollo_ds.errors import EXIT_HANG, EXIT_STOPPED, EXIT_USER_ERROR, RunFailed, Stopped, UserError
 from apollo_ds.ranks import RankOf
 from apollo_ds.training import run_log
