@@ -35,10 +35,9 @@ def used(number: int) -> dict[str, float]:
     return {"tokens": number * 1000, "flops": number * 1e15, "seconds": number * 10.0}
 
 
-def start(folder: Path, *names: str, keep_bytes: int = 0, said: list[str] | None = None) -> Metrics:
-    """Open the records of a run with these trackers, which say to `said` what they have to say."""
-    lines = [] if said is None else said
-    return Metrics(folder, keep_bytes, Trackers(folder, RECIPE, names, lines.append))
+def start(folder: Path, *names: str, keep_bytes: int = 0) -> Metrics:
+    """Open the records of a run with these trackers."""
+    return Metrics(folder, keep_bytes, Trackers(folder, RECIPE, names))
 
 
 def record(metrics: Metrics, first: int, last: int, **more: Any) -> None:
@@ -49,14 +48,14 @@ def record(metrics: Metrics, first: int, last: int, **more: Any) -> None:
     metrics.flush()
 
 
-def cut_after_six_and_resumed_from_three(folder: Path, *names: str, said: list[str] | None = None) -> None:
+def cut_after_six_and_resumed_from_three(folder: Path, *names: str) -> None:
     """Steps 1 to 6, a checkpoint at 3; then from 3 to 8, the end."""
-    metrics = start(folder, *names, said=said)
+    metrics = start(folder, *names)
     record(metrics, 1, 3)
     kept = metrics.bytes
     record(metrics, 4, 6)
     metrics.close()
-    metrics = start(folder, *names, keep_bytes=kept, said=said)
+    metrics = start(folder, *names, keep_bytes=kept)
     metrics.write("resume", step=3, ranks=2)
     record(metrics, 4, 8)
     metrics.write("end", step=8, **used(8), loss=8.0)

@@ -1,8 +1,7 @@
 """A tracker on a thread of its own, which can neither end a run nor hold it up."""
 
+import logging
 from collections.abc import Callable, Iterable
-
-from rich.markup import escape
 
 from apollo_ds.training.trackers.point import Point
 from apollo_ds.training.trackers.tracker import TrackedRun, Tracker
@@ -14,17 +13,16 @@ _POINTS_AT_ONCE = 1000
 _PATIENCE = 60.0
 """Seconds in which a tracker may send what is left when a run ends."""
 
+_log = logging.getLogger(__name__)
+
 
 class Follower:
     """Tells a tracker of a run. Where that fails or cannot keep up, one line says so, and it is told no more."""
 
-    def __init__(
-        self, name: str, tracker: Tracker, say: Callable[[str], None], most_waiting: int = _MOST_WAITING
-    ) -> None:
+    def __init__(self, name: str, tracker: Tracker, most_waiting: int = _MOST_WAITING) -> None:
         self.name = name
         self.is_off = False
         self._tracker = tracker
-        self._say = say
         self._most_waiting = most_waiting
         self._thread = WritingThread(name, most_waiting)
 
@@ -43,13 +41,13 @@ class Follower:
     def close(self, is_finished: bool, patience: float = _PATIENCE) -> None:
         """Let the tracker send what is left, for at most `patience` seconds."""
         self._give(lambda: self._tracker.close(is_finished))
-        if not self._thread.close(patience) and not self.is_off:
+        if not self._thread.close(patience):
             self._turn_off(f"is still busy after {patience:g} s; what it has not sent is in metrics.jsonl")
 
     def _start(self, run: TrackedRun, earlier: Iterable[Point]) -> None:
         where = self._tracker.start(run)
         if where:
-            self._say(f"{self.name}: {escape(where)}")
+            _log.info(f"{self.name}: {where}")
         for number, point in enumerate(earlier, 1):
             self._tracker.record(point)
             if number % _POINTS_AT_ONCE == 0:
@@ -66,8 +64,9 @@ class Follower:
             action()
         except Exception as error:  # whatever its library or its server raises
             first, *_ = str(error).splitlines() or [""]
-            self._turn_off(f"failed: {type(error).__name__}: {first}")
+            self._turn_off(f"failed: {type(error).__name__}: {first.rstrip('.')}")
 
     def _turn_off(self, reason: str) -> None:
-        self.is_off = True
-        self._say(f"[yellow]{self.name} {escape(reason)}; the run goes on without it[/]")
+        if not self.is_off:
+            self.is_off = True
+            _log.warning(f"{self.name} {reason}; the run goes on without it")

@@ -1,5 +1,6 @@
 """MLflow. It records where MLFLOW_TRACKING_URI says, on a server or in a folder."""
 
+import logging
 import os
 import re
 from typing import TYPE_CHECKING, ClassVar
@@ -35,6 +36,7 @@ class MLflow:
         where = os.environ["MLFLOW_TRACKING_URI"]
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
         os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")  # a folder is refused without it
+        logging.getLogger("urllib3").setLevel(logging.ERROR)  # it warns of each try; what fails in the end is told once
         from mlflow import MlflowClient
 
         self._client = MlflowClient(where)

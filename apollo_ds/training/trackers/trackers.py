@@ -24,15 +24,11 @@ _TRACKERS: dict[str, Callable[[], Tracker]] = {
 class Trackers:
     """The trackers of one start of a run. None of them can end it or hold it up."""
 
-    def __init__(
-        self, folder: Path, recipe: Mapping[str, Any], names: Sequence[str], say: Callable[[str], None] = print
-    ) -> None:
-        """`say` prints a line: where a tracker records, or that it failed."""
+    def __init__(self, folder: Path, recipe: Mapping[str, Any], names: Sequence[str]) -> None:
         self._folder = folder
         self._recipe = flat(recipe)
         self._trackers = {name: _TRACKERS[name]() for name in names}
         self._followers: list[Follower] = []
-        self._say = say
         self._points = Points(time.time())
         self._is_finished = False
 
@@ -43,7 +39,7 @@ class Trackers:
         known_as = run_id(self._folder, goes_on=bool(kept)) if any(t.needs_id for t in self._trackers.values()) else ""
         run = TrackedRun(self._folder.absolute().name, self._folder, known_as, self._recipe)
         for name, tracker in self._trackers.items():
-            follower = Follower(name, tracker, self._say)
+            follower = Follower(name, tracker)
             follower.start(run, _earlier(kept, begun))
             self._followers.append(follower)
 

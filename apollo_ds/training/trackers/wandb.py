@@ -54,4 +54,7 @@ class WeightsAndBiases:
 
     def close(self, is_finished: bool) -> None:
         """See `Tracker`."""
+        import wandb
+
         self._run.finish(exit_code=0 if is_finished else 1)
+        wandb.teardown()  # only then has its own process written everything

@@ -1,5 +1,6 @@
 """What any tracker is told at each start, and that none of them can end or hold up the run."""
 
+import logging
 import threading
 import time
 from pathlib import Path
@@ -128,45 +129,44 @@ def test_lines_that_a_crash_of_the_machine_cut_short_are_left_out(tmp_path: Path
     assert (steps(), steps("loss/held_out")) == ([1, 2, 3], [1, 2])
 
 
-def test_where_it_records_is_said_once(tmp_path: Path) -> None:
-    said: list[str] = []
-    start(tmp_path, "memory", said=said).close()
-    assert said == [r"memory: in \[memory]"]
+def test_where_it_records_is_said_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO, "apollo_ds"):
+        start(tmp_path, "memory").close()
+    assert caplog.messages == ["memory: in [memory]"]
 
 
-def test_one_that_fails_is_told_of_in_one_line_and_the_others_go_on(tmp_path: Path) -> None:
-    said: list[str] = []
-    metrics = start(tmp_path, "broken", "memory", said=said)
+def test_one_that_fails_is_told_of_in_one_line_and_the_others_go_on(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    metrics = start(tmp_path, "broken", "memory")
     record(metrics, 1, 3)
     metrics.secure()
     metrics.close()
-    assert [line for line in said if "failed" in line] == [
-        "[yellow]broken failed: ConnectionError: the server [503] is away; the run goes on without it[/]"
-    ]
+    assert caplog.messages == ["broken failed: ConnectionError: the server [503] is away; the run goes on without it"]
     assert steps() == [1, 2, 3]
     assert metrics.failure is None
 
 
-def test_one_that_hangs_holds_up_neither_a_checkpoint_nor_the_end(tmp_path: Path) -> None:
-    said: list[str] = []
-    follower = Follower("deaf", Deaf(), said.append, most_waiting=2)
+def test_one_that_hangs_holds_up_neither_a_checkpoint_nor_the_end(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    follower = Follower("deaf", Deaf(), most_waiting=2)
     begun = time.monotonic()
     follower.start(TrackedRun("demo", tmp_path, "id", {}), ())
     for number in range(5):
         follower.tell(Point(number, 0.0, {"loss/train": 1.0}, {}, {}))
-    assert said == ["[yellow]deaf is 2 records behind; the run goes on without it[/]"]
+    assert caplog.messages == ["deaf is 2 records behind; the run goes on without it"]
     follower.close(is_finished=True, patience=0.2)
     assert time.monotonic() - begun < 10
-    assert len(said) == 1
+    assert len(caplog.messages) == 1
     Deaf.let_go.set()
 
 
-def test_one_that_does_not_end_is_told_of(tmp_path: Path) -> None:
-    said: list[str] = []
+def test_one_that_does_not_end_is_told_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     Deaf.let_go.clear()
-    follower = Follower("deaf", Deaf(), said.append)
+    follower = Follower("deaf", Deaf())
     follower.start(TrackedRun("demo", tmp_path, "id", {}), ())
     follower.close(is_finished=True, patience=0.2)
-    (line,) = said
-    assert line.startswith("[yellow]deaf is still busy after 0.2 s; what it has not sent is in metrics.jsonl; the run")
+    (line,) = caplog.messages
+    assert line.startswith("deaf is still busy after 0.2 s; what it has not sent is in metrics.jsonl; the run")
     Deaf.let_go.set()
