@@ -100,7 +100,7 @@ def draw_losses(groups: Sequence[Group], currency: str, target: Target | None) -
     set_title(figure, names.title, notes)
     name_lines(figure, axes, ends)
     if len(groups) == 1:
-        label_points(axes, at_growths)
+        label_points(figure, axes, at_growths)
     return figure
 
 
