@@ -3,32 +3,35 @@
 import os
 import sys
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from apollo_ds import __version__
-from apollo_ds.commands import compare, export, finetune, init, keys, plan, sweep, train
-from apollo_ds.commands.arguments import LocalRank, repeated
+from apollo_ds.commands import GROUPS
+from apollo_ds.commands.arguments import LocalRank
+from apollo_ds.commands.other_words import explain
 from apollo_ds.errors import EXIT_INTERRUPTED, EXIT_USER_ERROR, UserError
 from apollo_ds.training.faults.last_words import say_last_words
-from data_prep.command_line import Misused, call, new_app
+from data_prep.command_line import call, new_app
+from data_prep.misuse import Misused
 from data_prep.output import UNREAD
+from data_prep.program import Commands
 
-app = new_app("Pretrain Transformers for a fraction of the compute, by growing them while they train.")
-_TRAINING, _RESULTS = "Train", "Use what was trained"
 
-for _command, _module, _panel in (
-    (init.init, init, _TRAINING),
-    (plan.plan, plan, _TRAINING),
-    (train.train, train, _TRAINING),
-    (keys.keys, keys, _TRAINING),
-    (sweep.sweep, sweep, _TRAINING),
-    (export.export, export, _RESULTS),
-    (compare.compare, compare, _RESULTS),
-    (finetune.finetune, finetune, _RESULTS),
-):
-    app.command(epilog=f"Examples:\n\n{_module.EXAMPLES.strip()}", rich_help_panel=_panel)(_command)
+class _Commands(Commands):
+    package = "apollo_ds.commands"
+    groups = GROUPS
+
+    def explain(self, word: str, context: Any) -> str | None:
+        return explain(word, context)
+
+
+app = new_app(
+    "Pretrain Transformers for a fraction of the compute, by growing them while they train. apollo-prep prepares the "
+    "text for it.",
+    _Commands,
+)
 
 
 def _print_version(asked: bool) -> None:
@@ -52,9 +55,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:  # the shell has closed it, as `>&-` does
             setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
-    words = repeated(sys.argv[1:] if arguments is None else arguments, compare.REPEATED | finetune.REPEATED)
     try:
-        call(app, "apollo-ds", words)
+        call(app, "apollo-ds", sys.argv[1:] if arguments is None else arguments)
         sys.stdout.flush()
     except KeyboardInterrupt:
         print("apollo-ds: stopped", file=sys.stderr)

@@ -1,7 +1,6 @@
 """A pydantic field whose class is chosen by a name in its value, from classes that are found at run time."""
 
-import difflib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,13 +9,6 @@ from pydantic_core import CoreSchema, core_schema
 
 UNKNOWN_NAME = "unknown_name"
 """The type of pydantic's error where no class has the name."""
-
-
-def choice(known: Iterable[str], given: Any = None) -> str:
-    """What to do where a name is not known: the name that is meant, or all there are where none is near."""
-    names = list(known)
-    near = difflib.get_close_matches(str(given), names, n=1)
-    return f"did you mean {near[0]}?" if near else f"choose one of {', '.join(names)}"
 
 
 @dataclass(frozen=True)

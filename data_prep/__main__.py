@@ -6,16 +6,26 @@ import re
 import sys
 from typing import NoReturn
 
-from data_prep.command_line import Misused, call, new_app
-from data_prep.commands import adopt, build, inspect
+from data_prep.command_line import call, new_app
+from data_prep.commands import GROUPS
 from data_prep.errors import DataError
+from data_prep.misuse import Misused
 from data_prep.output import UNREAD
 from data_prep.own_fault import sentence_of, tell_own_fault
+from data_prep.program import Commands
 
-app = new_app("Make memory-mapped shards of tokens from text, and look into them.")
 
-for _command, _module in ((build.build, build), (adopt.adopt, adopt), (inspect.inspect, inspect)):
-    app.command(epilog=f"Examples:\n\n{_module.EXAMPLES.strip()}")(_command)
+class _Commands(Commands):
+    package = "data_prep.commands"
+    groups = GROUPS
+
+
+app = new_app("Prepare text for training: make memory-mapped shards of tokens from it.", _Commands)
+
+
+@app.callback()
+def _options() -> None:
+    pass
 
 
 def main() -> None:

@@ -1,26 +1,28 @@
-"""What both commands share: a typer app whose mistakes are one sentence, and arguments that are paths."""
+"""What both commands share: an app whose mistakes are one sentence, and arguments that are paths."""
 
 import os
-import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import typer
 from typer.exceptions import TyperException
 
+from data_prep.completion import answer_shell
+from data_prep.misuse import Misused, check_characters, sentence_of
+from data_prep.program import Commands
 
-class Misused(Exception):
-    """Words that a command does not take. The message is one sentence that says which, and what is meant."""
 
-
-def new_app(about: str) -> typer.Typer:
-    """An app with completion, without tracebacks of its own; its help looks the same for both commands."""
+def new_app(about: str, commands: type[Commands]) -> typer.Typer:
+    """An app of these commands with completion, without tracebacks of its own."""
     return typer.Typer(
         help=about,
-        rich_markup_mode="rich",
+        cls=commands,
+        rich_markup_mode=None,
         pretty_exceptions_enable=False,
-        context_settings={"help_option_names": ["-h", "--help"]},
+        context_settings={
+            "help_option_names": ["-h", "--help"],
+            "color": False if os.environ.get("NO_COLOR") else None,
+        },
     )
 
 
@@ -32,30 +34,17 @@ def call(app: typer.Typer, program: str, words: Sequence[str]) -> None:
         SystemExit: the words asked for help or a completion, or the command ends with a code of its own.
     """
     command = typer.main.get_command(app)
-    if f"_{program.upper().replace('-', '_')}_COMPLETE" in os.environ:
-        command(prog_name=program)  # it answers the shell, and ends
+    answer_shell(command, program)
+    check_characters(words)
+    asked = [*words[1:], "--help"] if words[:1] == ["help"] else list(words) or ["--help"]
     try:
         # Not by calling it: that would take a reader that has ended, and Ctrl-C, for itself.
-        with command.make_context(program, list(words) or ["--help"], obj=list(words)) as context:
+        with command.make_context(program, asked, obj=list(words)) as context:
             command.invoke(context)
     except typer.Exit as end:
         raise SystemExit(end.exit_code) from None
     except TyperException as mistake:
-        raise Misused(_sentence_of(mistake, program)) from None
-
-
-def _sentence_of(mistake: TyperException, program: str) -> str:
-    """`no such option: --rnaks; did you mean --ranks? See apollo-ds train --help`."""
-    context: Any = getattr(mistake, "ctx", None)
-    near = getattr(mistake, "possibilities", None)
-    said = mistake.message if near else mistake.format_message()
-    said = re.sub("^Invalid value for '(.+?)':", r"\1:", " ".join(said.split())).rstrip(".")
-    said = said if said[1:2].isupper() else said[:1].lower() + said[1:]
-    if near:
-        said += f"; did you mean {' or '.join(sorted(near))}?"
-    end = "" if said.endswith("?") else ";"
-    see = "See" if said.endswith("?") else "see"
-    return f"{said}{end} {see} {context.command_path if context else program} --help"
+        raise Misused(sentence_of(mistake, program)) from None
 
 
 def path(word: str) -> Path:

@@ -7,27 +7,52 @@ from typing import Annotated
 
 import typer
 
-from apollo_ds.by_name import choice
+from apollo_ds.commands.completions import keys_and_recipes, runs
 from apollo_ds.config.array_list import SIGN
-from apollo_ds.config.packaged import DEFAULT_RECIPE
+from apollo_ds.config.packaged import DEFAULT_RECIPE, recipe_names
 from data_prep.command_line import path
+from data_prep.did_you_mean import choice
 
-Words = Annotated[
+KEYS = "keys"
+"""What a command calls its argument of `key=value` words."""
+Recipe = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="RECIPE",
+        help=f"A YAML file, or a recipe of the package: {', '.join(recipe_names())}. In a task of a SLURM array also "
+        f"{SIGN}LIST, a file that has the words of each task in a line.",
+        show_default=DEFAULT_RECIPE.stem,
+        autocompletion=keys_and_recipes,
+    ),
+]
+Keys = Annotated[
     list[str] | None,
     typer.Argument(
-        metavar="RECIPE key=value",
-        help=f"A YAML file, or the name of one of the package's ({DEFAULT_RECIPE.stem} by default), and keys to change."
-        f" {SIGN}LIST: the words of this task's line in LIST, for an array of SLURM's.",
-        show_default=False,
+        metavar="key=value",
+        help="Keys of the recipe to change, such as steps=500 or method=sprout. `apollo-ds keys` explains all keys.",
+        autocompletion=keys_and_recipes,
     ),
 ]
 LocalRank = Annotated[str | None, typer.Option("--local_rank", hidden=True)]
 """DeepSpeed's launcher adds it behind the script, or behind a module. The rank comes from the environment."""
-Run = Annotated[Path, typer.Argument(metavar="RUN", parser=path, help="A run's folder, such as runs/demo.")]
-Ranks = Annotated[
-    int | None, typer.Option(metavar="N", help="How many processes. By default one for each GPU, or two on a CPU.")
+Run = Annotated[
+    Path,
+    typer.Argument(metavar="RUN", parser=path, help="The folder of a run, such as runs/demo.", autocompletion=runs),
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON instead.")]
+Ranks = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N",
+        help="How many processes to train with.",
+        show_default="one for each GPU, or two on a machine without",
+    ),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, for other programs.")]
+
+
+def words_of(recipe: str | None, keys: Sequence[str] | None) -> list[str]:
+    """The recipe and the keys as they were typed, where either may stand first."""
+    return [*([] if recipe is None else [recipe]), *(keys or [])]
 
 
 def one_of(names: Iterable[str]) -> Callable[[str], str]:
@@ -45,18 +70,3 @@ def one_of(names: Iterable[str]) -> Callable[[str], str]:
 def command_line(context: typer.Context) -> str:
     """The words that the user typed, as a shell takes them."""
     return shlex.join(["apollo-ds", *context.find_root().obj])
-
-
-def repeated(words: Sequence[str], options: frozenset[str]) -> list[str]:
-    """`--seeds 1 2` as `--seeds 1 --seeds 2`, for these options; a shell gives `--frontier runs/*` so."""
-    spread: list[str] = []
-    option, has_value = "", False
-    for word in words:
-        if word.startswith("-"):
-            option, has_value = (word if word in options else ""), False
-        elif option and has_value:
-            spread.append(option)
-        else:
-            has_value = bool(option)
-        spread.append(word)
-    return spread

@@ -5,38 +5,50 @@ from typing import Annotated
 
 import typer
 
+from apollo_ds.commands.completions import runs as runs_here
 from data_prep.command_line import path
 from data_prep.output import Output
 
-REPEATED = frozenset({"--frontier"})
 EXAMPLES = """
 apollo-ds compare runs/scratch-1 runs/apollo-1 --baseline runs/scratch-1
-
 apollo-ds compare runs/apollo-* --frontier runs/fixed-* --out comparison
 """
 
 
 def compare(
-    runs: Annotated[list[Path], typer.Argument(metavar="RUN", parser=path, help="Folders of runs.")],
+    runs: Annotated[
+        list[Path],
+        typer.Argument(metavar="RUN", parser=path, help="The folders of the runs.", autocompletion=runs_here),
+    ],
     baseline: Annotated[
         str | None,
-        typer.Option(metavar="RUN|NAME", help="What to compare with: a folder, or a name in the table; the first run."),
+        typer.Option(
+            metavar="RUN",
+            help="What to compare the others with: a folder, or a name in the table.",
+            show_default="the first run",
+            autocompletion=runs_here,
+        ),
     ] = None,
     frontier: Annotated[
         list[Path] | None,
         typer.Option(
             metavar="RUN ...",
             parser=path,
-            help="Folders of fixed models (method: scratch) of any size and length, trained to their end. Recipes are "
-            "compared with the best of them at their own cost.",
+            help="Runs of models that did not grow (method: scratch), of any size and length, trained to their end. "
+            "Each run is then also compared with the best of them at its own cost.",
+            autocompletion=runs_here,
         ),
     ] = None,
     tuned: Annotated[bool, typer.Option("--tuned", help="Show each recipe only at its best learning rate.")] = False,
     out: Annotated[
-        Path | None, typer.Option(metavar="FOLDER", parser=path, help="Where to write a page and figures.")
+        Path | None,
+        typer.Option(metavar="FOLDER", parser=path, help="Write a page with figures to this folder, too."),
     ] = None,
 ) -> None:
-    """Compare runs at equal loss, at equal cost and with models that do not grow."""
+    """Compare runs at equal loss and at equal cost.
+
+    The runs must have read the same text. Several runs of one recipe with other seeds are one row of the table.
+    """
     from apollo_ds.experiments.compare.comparison import Comparison
     from apollo_ds.experiments.compare.page import print_comparison, write_page
 

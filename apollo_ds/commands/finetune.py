@@ -6,44 +6,70 @@ from typing import Annotated
 import typer
 
 from apollo_ds.commands.arguments import Json, one_of
+from apollo_ds.commands.completions import beginning, runs
 from apollo_ds.finetune.options import Options
 from apollo_ds.finetune.tasks import TASK_NAMES
 from data_prep.command_line import path
 
-REPEATED = frozenset({"--seeds", "--learning-rate"})
 EXAMPLES = """
-apollo-ds finetune runs/mine --task rte --data glue/RTE --seeds 5 --learning-rate 2e-5 5e-5
-
-Files are train.tsv and dev.tsv, whose first line names the columns, or .jsonl; of squad train.json and dev.json.
+apollo-ds finetune runs/mine --task rte --data glue/RTE
+apollo-ds finetune model --task sst2 --data glue/SST-2 --seeds 1 2 3 \\
+    --learning-rate 2e-5 5e-5
 """
 
 
 Model = Annotated[
-    str, typer.Argument(metavar="MODEL", help="A run's folder, an exported model, or a checkpoint of transformers.")
+    str,
+    typer.Argument(
+        metavar="MODEL",
+        help="The folder of a run, an exported model, or a model that transformers saved.",
+        autocompletion=runs,
+    ),
 ]
 Task = Annotated[
     str,
-    typer.Option(metavar="NAME", parser=one_of(TASK_NAMES), help=f"What to learn: {', '.join(TASK_NAMES)}."),
+    typer.Option(
+        metavar="NAME",
+        parser=one_of(TASK_NAMES),
+        help=f"What to learn: {', '.join(TASK_NAMES)}.",
+        autocompletion=beginning(TASK_NAMES),
+    ),
 ]
-Data = Annotated[Path, typer.Option(metavar="FOLDER", parser=path, help="Where the task's files are.")]
+Data = Annotated[
+    Path,
+    typer.Option(
+        metavar="FOLDER",
+        parser=path,
+        help="The folder of the task's files: train.tsv and dev.tsv, whose first line names the columns, or .jsonl. "
+        "For squad train.json and dev.json.",
+    ),
+]
 Seeds = Annotated[
     list[int] | None,
-    typer.Option(metavar="N ...", help="One number: how many seeds, from 1. Several: these seeds. 5 by default."),
+    typer.Option(
+        metavar="N ...",
+        help="How many runs to average, each with its own seed. Several numbers are the seeds themselves.",
+        show_default="5",
+    ),
 ]
 LearningRates = Annotated[
     list[float] | None,
     typer.Option(
-        metavar="RATE ...", help="One or several; the best is reported. 2e-5 by default; a small model needs more."
+        metavar="RATE ...",
+        help="One learning rate, or several to try. The results are those of the best. A small model needs more.",
+        show_default="2e-5",
     ),
 ]
-Epochs = Annotated[int, typer.Option(metavar="N", help="How often to read the examples.")]
-BatchSize = Annotated[int, typer.Option(metavar="N", help="Examples a step.")]
+Epochs = Annotated[int, typer.Option(metavar="N", help="How many times to read the examples.")]
+BatchSize = Annotated[int, typer.Option(metavar="N", help="Examples of a step.")]
 MaxLength = Annotated[
-    int | None, typer.Option(metavar="N", help="The most tokens of an example; 128 by default, 384 for squad.")
+    int | None,
+    typer.Option(metavar="N", help="Tokens of an example; a longer one is cut.", show_default="128, of squad 384"),
 ]
-MaxTrainSamples = Annotated[int | None, typer.Option(metavar="N", help="Train on N examples, chosen at random.")]
+MaxTrainSamples = Annotated[int | None, typer.Option(metavar="N", help="Train on N examples only, chosen at random.")]
 Out = Annotated[
-    Path | None, typer.Option(metavar="FOLDER", parser=path, help="For results; RUN/finetune/TASK by default.")
+    Path | None,
+    typer.Option(metavar="FOLDER", parser=path, help="The folder for the results.", show_default="MODEL/finetune/TASK"),
 ]
 
 
@@ -60,7 +86,10 @@ def finetune(
     out: Out = None,
     as_json: Json = False,
 ) -> None:
-    """Fine-tune a model on a GLUE-style task or SQuAD, over several seeds."""
+    """Fine-tune a model on a GLUE task or on SQuAD.
+
+    The task is learned several times, with other seeds. The results are the mean and its spread.
+    """
     options = Options(
         model=model,
         task=task,

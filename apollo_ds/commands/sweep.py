@@ -14,22 +14,33 @@ if TYPE_CHECKING:
 
 EXAMPLES = """
 apollo-ds sweep grid.yaml --jobs 2
-
-apollo-ds sweep grid.yaml --list > runs.txt && sbatch --array=1-$(wc -l < runs.txt) launch/pretrain.sbatch @runs.txt
+apollo-ds sweep grid.yaml --list > runs.txt
+sbatch --array=1-$(wc -l < runs.txt) launch/pretrain.sbatch @runs.txt
 """
 
 
 def sweep(
     grid: Annotated[
-        Path, typer.Argument(metavar="GRID.yaml", parser=path, help="The grid: the keys recipe, set, grid and out.")
+        Path, typer.Argument(metavar="GRID.yaml", parser=path, help="A file with the keys recipe, set, grid and out.")
     ],
     lists: Annotated[
-        bool, typer.Option("--list", help="List the runs that are not complete, for launch/pretrain.sbatch.")
+        bool,
+        typer.Option(
+            "--list", help="Print the words of each run that is not complete, a line each. They are for a SLURM array."
+        ),
     ] = False,
-    number: Annotated[int | None, typer.Option(metavar="N", help="Train the N-th run alone.")] = None,
-    jobs: Annotated[int | None, typer.Option(metavar="N", help="Train N runs at a time; 1 by default.")] = None,
+    number: Annotated[
+        int | None, typer.Option(metavar="N", help="Train the N-th run of the grid and no other.")
+    ] = None,
+    jobs: Annotated[
+        int | None, typer.Option(metavar="N", help="How many runs to train at a time.", show_default="1")
+    ] = None,
 ) -> None:
-    """Train every recipe of a grid. The same command resumes: it trains what is not complete."""
+    """Train every recipe of a grid.
+
+    A grid is a recipe and lists of values for some of its keys, such as four methods and three seeds: twelve runs. The
+    same command resumes it, and trains what is not complete.
+    """
     from apollo_ds.experiments.sweep.grid import Grid
     from apollo_ds.experiments.sweep.runner import Sweep
 

@@ -1,31 +1,28 @@
 """What pydantic finds wrong in values that a user gave, as one sentence that names the key in the user's own words."""
 
-import difflib
 from collections.abc import Mapping, Sequence
 from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from apollo_ds.by_name import UNKNOWN_NAME, choice
+from apollo_ds.by_name import UNKNOWN_NAME
 from apollo_ds.engine.optimizers import BY_OPTIMIZER
 from apollo_ds.errors import shown
 from apollo_ds.methods import BY_METHOD
 from apollo_ds.models.families import BY_FAMILY
+from data_prep.did_you_mean import choice, nearest
+from data_prep.misuse import WRONG_KINDS
 
 _UNKNOWN_KEY = ("extra_forbidden", "invalid_key")
 IN_WORDS = {
-    "bool_parsing": "choose true or false",
+    **WRONG_KINDS,
     "bool_type": "choose true or false",
     "dict_type": "must be a mapping",
     "finite_number": "must be a finite number",
-    "float_parsing": "must be a number",
     "float_type": "must be a number",
     "greater_than": "must be greater than {gt}",
     "greater_than_equal": "must be at least {ge}",
-    "int_from_float": "must be a whole number",
-    "int_parsing": "must be a whole number",
-    "int_parsing_size": "must be a whole number of fewer digits",
     "int_type": "must be a whole number",
     "less_than": "must be less than {lt}",
     "less_than_equal": "must be at most {le}",
@@ -52,17 +49,7 @@ def complaint(error: ValidationError, root: type[BaseModel], within: str = "") -
     first = min(error.errors(), key=lambda details: details["type"] not in _UNKNOWN_KEY)
     kind = first["type"]
     if kind in _UNKNOWN_KEY:
-        *inside, unknown = first["loc"]
-        parent, around = _place(inside, root, within)
-        near = difflib.get_close_matches(str(unknown), around.model_fields, n=1, cutoff=0.0)
-        prefix = f"{parent}." if parent else ""
-        kinds, by = {"model": ("families", BY_FAMILY), "optimizer": ("optimizers", BY_OPTIMIZER)}.get(
-            parent, ("", None)
-        )
-        others = [name for name, kind in by.classes().items() if unknown in kind.model_fields] if by else []
-        if others:
-            return f"unknown key {prefix}{unknown}; {kinds} that have it: {', '.join(others)}"
-        return f"unknown key {prefix}{unknown}" + (f"; did you mean {prefix}{near[0]}?" if near else "")
+        return _unknown_key(first, root, within)
     key, _ = _place(first["loc"], root, within)
     if kind == "missing":
         return f"{key} is missing"
@@ -87,6 +74,28 @@ def _choice_of(error: ErrorDetails) -> str:
     known = error["ctx"]["expected"].replace(" or ", ", ").split(", ")
     known = [name.strip("'") if name[0] == "'" else name.lower() for name in known]
     return f"choose one of {', '.join(known)}" if len(known) > 1 else f"must be {known[0]}"
+
+
+def _unknown_key(error: ErrorDetails, root: type[BaseModel], within: str) -> str:
+    *inside, unknown = error["loc"]
+    parent, around = _place(inside, root, within)
+    kinds, by = {"model": ("families", BY_FAMILY), "optimizer": ("optimizers", BY_OPTIMIZER)}.get(parent, ("", None))
+    others = [name for name, kind in by.classes().items() if unknown in kind.model_fields] if by else []
+    if others:
+        return f"unknown key {parent}.{unknown}; {kinds} that have it: {', '.join(others)}"
+    near = nearest(around.model_fields, unknown)
+    if parent:
+        fix = f"did you mean {parent}.{near}?" if near else f"its keys are {', '.join(around.model_fields)}"
+        return f"unknown key {parent}.{unknown}; {fix}"
+    near = near or _inside(unknown)
+    return f"unknown key {unknown}; {f'did you mean {near}?' if near else '`apollo-ds keys` shows all keys'}"
+
+
+def _inside(unknown: Any) -> str | None:
+    """The key of this name that a model, method or optimizer has: `model.hidden_size`, where `hidden_size` is given."""
+    outer = {"model": BY_FAMILY, "method": BY_METHOD, "optimizer": BY_OPTIMIZER}
+    found = (key for key, by in outer.items() if any(unknown in kind.model_fields for kind in by.classes().values()))
+    return next((f"{key}.{unknown}" for key in found), None)
 
 
 def _place(loc: Sequence[int | str], root: type[BaseModel], within: str) -> tuple[str, type[BaseModel]]:

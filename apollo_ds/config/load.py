@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from apollo_ds.config.complaint import complaint
 from apollo_ds.config.deepspeed import check_deepspeed
 from apollo_ds.config.effects import check_effects
+from apollo_ds.config.not_a_recipe import not_a_recipe
 from apollo_ds.config.overrides import apply_override, read_deepspeed, read_mapping
 from apollo_ds.config.packaged import find_recipe
 from apollo_ds.config.recipe import Recipe
@@ -34,7 +35,10 @@ def load_recipe(path: Path | str, overrides: Sequence[str] = (), given_in: str =
     Raises:
         UserError: the file is missing or not a mapping, or a key or value is wrong.
     """
-    path = find_recipe(path)
+    found = find_recipe(path)
+    if found is None:
+        raise UserError(not_a_recipe(path))
+    path = found
     values = _read(path)
     try:
         for override in overrides:

@@ -15,10 +15,13 @@ from apollo_ds.config.deepspeed import precision
 from apollo_ds.config.packaged import DEFAULT_RECIPE, find_recipe
 from apollo_ds.config.recipe import Recipe
 from apollo_ds.config.run_folder import RunFolder
+from apollo_ds.config.trackers import check_trackers
 from apollo_ds.data.demo import default_text_folder
+from apollo_ds.data.prompts import Prompts
 from apollo_ds.data.text import Data, Text, folders_of
 from apollo_ds.errors import UserError
 from apollo_ds.gpus import visible_gpus
+from apollo_ds.models.families import family_of
 from apollo_ds.schedule.growable import check_growths
 from apollo_ds.schedule.source import BranchPoint, Source, SourceModel, SourceRun
 from apollo_ds.schedule.stage import Stage
@@ -30,7 +33,8 @@ _LEVEL = 0.1
 
 def with_default_text(recipe: Recipe, name: Path, overrides: Sequence[str]) -> tuple[Recipe, bool]:
     """The recipe with the folder of its text, and whether that is the default text, which training prepares."""
-    is_default = find_recipe(name).resolve() == DEFAULT_RECIPE
+    found = find_recipe(name)
+    is_default = found is not None and found.resolve() == DEFAULT_RECIPE
     if not is_default or any(override.startswith("data=") for override in overrides):
         return recipe, False
     assert isinstance(recipe.data, Path)
@@ -49,7 +53,7 @@ def check_ready(recipe: Recipe, ranks: int, is_prepared: bool = True) -> list[st
         What is odd about the model that it starts from, in sentences; see `oddities_of_source`.
     Raises:
         UserError: a stage cannot be made from the one before it, also by a learned operator, or the number of ranks,
-            the machine, the text or the run folder does not fit the recipe.
+            the machine, the trackers, the text or the run folder does not fit the recipe.
     """
     recipe.micro_batch(ranks)  # raises if they do not divide the batch
     _check_copies(recipe, ranks)
@@ -58,6 +62,7 @@ def check_ready(recipe: Recipe, ranks: int, is_prepared: bool = True) -> list[st
     _check_optimizer_of_source(recipe, stages)
     _check_operators(stages)
     _check_pooling(recipe, stages)
+    check_trackers(recipe.trackers)
     if precision(recipe.deepspeed) == "fp16" and _is_on_cpu():
         raise UserError("deepspeed.fp16: is for GPUs, and this machine has none that it may use; use bf16 or fp32")
     if recipe.compile_blocks and _is_on_cpu() and shutil.which(os.environ.get("CXX", "g++")) is None:
@@ -127,11 +132,12 @@ def check_text(recipe: Recipe) -> None:
     """Check that the text fits the model and the source run.
 
     Raises:
-        UserError: the text is missing or does not fit.
+        UserError: the text is missing or does not fit, or a prompt does not fit into a sample.
     """
     text = Text.open(recipe.data, recipe.held_out)
     text.check_fits(recipe.model, recipe.seq_len, whole_words=recipe.masking == "whole_word")
     corpus = text.vocabulary
+    Prompts(corpus, family_of(recipe.model).is_masked, recipe.seq_len).of_texts(recipe.sample_prompts)
     source = recipe.schedule().source
     if source and source.tokenizer not in (None, corpus.tokenizer_hash):
         raise UserError(

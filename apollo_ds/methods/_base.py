@@ -17,7 +17,6 @@ from pydantic import (
 )
 from pydantic_core import CoreSchema, core_schema
 
-from apollo_ds.by_name import choice
 from apollo_ds.checked import Checked
 from apollo_ds.errors import UserError, shown
 from apollo_ds.models.families import family_of
@@ -28,6 +27,7 @@ from apollo_ds.schedule.depth import SAMPLERS
 from apollo_ds.schedule.learning_rate import Policy
 from apollo_ds.schedule.source import Source, SourceRun
 from apollo_ds.schedule.stage import GrowthRule, MomentRule, NewLayers, Rewarm, Stage, WidthRule
+from data_prep.did_you_mean import choice
 
 
 @dataclass(frozen=True)

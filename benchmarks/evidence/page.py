@@ -13,9 +13,10 @@ from table import is_table
 
 from apollo_ds.errors import UserError
 from apollo_ds.experiments.compare import tables
+from apollo_ds.experiments.compare.comparable import check_comparable
 from apollo_ds.experiments.compare.comparison import Comparison
 from apollo_ds.experiments.compare.figures import draw_losses
-from apollo_ds.experiments.compare.groups import Group, check_comparable, group_runs
+from apollo_ds.experiments.compare.groups import Group, group_runs
 from apollo_ds.experiments.compare.labels import Names
 from apollo_ds.experiments.compare.measures import Spread, Target
 from apollo_ds.experiments.compare.text import NOTHING, Table

@@ -17,37 +17,47 @@ from data_prep.summary import summarize
 
 EXAMPLES = """
 apollo-prep adopt megatron/ --tokenizer tokenizer --out data/mine
-
-apollo-prep adopt megatron/train --tokenizer vocab.txt --validation megatron/valid --out data/mine
+apollo-prep adopt megatron/train --validation megatron/valid \\
+    --tokenizer vocab.txt --out data/mine
 """
 
 
 def adopt(
     shards: Annotated[
         list[str],
-        typer.Argument(metavar="FOLDER|PREFIX", help="PREFIX of PREFIX.bin and PREFIX.idx, or a folder of such files."),
+        typer.Argument(
+            metavar="FOLDER|PREFIX", help="The shards: a folder of files PREFIX.bin and PREFIX.idx, or one such PREFIX."
+        ),
     ],
     tokenizer: Annotated[
         str,
-        typer.Option(metavar="TOKENIZER", help="The vocab.txt or saved folder that the shards were made with."),
+        typer.Option(
+            metavar="TOKENIZER", help="The tokenizer that the shards were made with: its vocab.txt or folder."
+        ),
     ],
     out: Annotated[
         Path,
         typer.Option(
             metavar="FOLDER",
             parser=path,
-            help="The folder for the manifest, the tokenizer and indexes; no token is copied.",
+            help="The folder to write a manifest, the tokenizer and indexes to. The tokens stay where they are.",
         ),
     ],
     validation: Annotated[
-        list[str] | None, typer.Option(metavar="PREFIX", help="Shards to hold out. Repeatable.")
+        list[str] | None,
+        typer.Option(metavar="PREFIX", help="Shards to hold out from training. May be given several times."),
     ] = None,
     validation_fraction: Annotated[
         float | None,
-        typer.Option(metavar="FRACTION", help="The share of the documents to hold out; 0.01 by default."),
+        typer.Option(
+            metavar="FRACTION", help="The share of the documents to hold out from training.", show_default="0.01"
+        ),
     ] = None,
 ) -> None:
-    """Make a folder for data= of shards from Megatron-LM, NeMo or gpt-neox."""
+    """Use shards from Megatron-LM, NeMo or gpt-neox.
+
+    Training reads the folder that this writes as data=FOLDER.
+    """
     start, console = time.monotonic(), Output(markup=False)
     if validation and validation_fraction is not None:
         raise DataError("--validation, --validation-fraction: give one of them")

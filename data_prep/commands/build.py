@@ -20,62 +20,84 @@ from data_prep.summary import summarize
 from data_prep.tasks import Task, encode_share, merge_shares
 
 EXAMPLES = """
-apollo-prep build --source docs --tokenizer wordpiece --vocab-size 8192 --out data/docs
-
-apollo-prep build --source wiki=wikimedia/wikipedia:20231101.en --source books=books/ --tokenizer vocab.txt
---out data/wiki-books --workers 16
+apollo-prep build --source docs --tokenizer wordpiece --out data/docs
+apollo-prep build --source books/ --tokenizer bpe --vocab-size 8192 --out data/books
+apollo-prep build --source wiki=wikimedia/wikipedia:20231101.en \\
+    --source books=books/ --tokenizer vocab.txt --out data/wiki-books
 """
-_PARTS = "Several jobs on a shared folder"
+_TEXT, _PARTS = "Which text", "Several jobs on a shared folder"
 
 
 Sources = Annotated[
     list[str],
     typer.Option(
-        metavar="[NAME=]LOCATION",
-        help=f"docs (the documentation on this machine), a file named {FORMATS}, a folder or glob of them, or a "
-        "data set of the hub, ID or ID:CONFIG. Repeatable.",
+        metavar="[NAME=]TEXT",
+        help=f"Where text is: a file named {FORMATS}; a folder of such files, or a glob; a data set of the Hugging "
+        "Face hub, as ID or ID:CONFIG; or docs, the documentation on this machine. May be given several times.",
     ),
 ]
 Tokenizer = Annotated[
     str,
-    typer.Option(metavar="TOKENIZER", help="wordpiece or bpe, which are trained, a vocab.txt, or a saved tokenizer."),
+    typer.Option(
+        metavar="TOKENIZER",
+        help="wordpiece or bpe train a new tokenizer on the text. A vocab.txt, or the folder of a saved tokenizer, is "
+        "used as it is.",
+    ),
 ]
-Out = Annotated[Path, typer.Option(metavar="FOLDER", parser=path, help="The folder for the shards.")]
-VocabSize = Annotated[int, typer.Option(metavar="N", help="Tokens of a tokenizer that is trained.")]
-TextColumn = Annotated[str, typer.Option(metavar="NAME", help="The column or JSON key of the text.")]
+Out = Annotated[Path, typer.Option(metavar="FOLDER", parser=path, help="The folder to write the shards to.")]
+VocabSize = Annotated[int, typer.Option(metavar="N", help="How many tokens a new tokenizer gets.")]
+TextColumn = Annotated[
+    str, typer.Option(metavar="NAME", help="The column of .parquet or key of .jsonl that holds the text.")
+]
 ValidationFraction = Annotated[
-    float, typer.Option(metavar="FRACTION", help="The share of each source that is held out.")
+    float, typer.Option(metavar="FRACTION", help="The share of each source's documents to hold out from training.")
 ]
 Weights = Annotated[
     list[str] | None,
     typer.Option(
         metavar="NAME=W",
-        help="Write the training documents of a source W times (2: twice; 0.5: half of them). Repeatable.",
+        help="Write the training documents of the source NAME W times: 2 is twice, 0.5 half of them. May be given "
+        "several times.",
+        rich_help_panel=_TEXT,
     ),
 ]
-Normalize = Annotated[NormalForm | None, typer.Option(help="A Unicode normal form to bring the text into.")]
-MinCharacters = Annotated[int, typer.Option(metavar="N", help="Drop shorter documents.")]
+Normalize = Annotated[
+    NormalForm | None,
+    typer.Option(metavar="NFC|NFKC", help="Bring the text into this Unicode normal form first.", rich_help_panel=_TEXT),
+]
+MinCharacters = Annotated[
+    int, typer.Option(metavar="N", help="Leave out documents of fewer characters.", rich_help_panel=_TEXT)
+]
 DeduplicateHow = Annotated[
     Deduplicate | None,
-    typer.Option(help="Drop documents equal to an earlier one (exact), or also those much like one (near)."),
+    typer.Option(
+        metavar="exact|near",
+        help="Leave out documents that are equal to an earlier one (exact), or also those that are much like one "
+        "(near).",
+        rich_help_panel=_TEXT,
+    ),
 ]
 Workers = Annotated[
-    int | None, typer.Option(metavar="N", help="Processes that encode; one a core by default.", show_default=False)
+    int | None, typer.Option(metavar="N", help="How many processes encode.", show_default="one for each core")
 ]
 Encoder = Annotated[
-    Library, typer.Option(help="The library that gives the ids; fastokens gives those of byte-level BPE faster.")
+    Library,
+    typer.Option(
+        metavar="tokenizers|fastokens",
+        help="The library that encodes. The tokens are the same; fastokens is faster for byte-level BPE.",
+    ),
 ]
 Part = Annotated[
     str | None,
     typer.Option(
         metavar="I/N",
-        help="Encode only the I-th of N shares of the work (3/16), as one of several jobs; then --merge.",
+        help="Encode only the I-th of N parts of the text, such as 3/16. Each job takes another part; --merge ends it.",
         rich_help_panel=_PARTS,
     ),
 ]
 Merge = Annotated[
     bool,
-    typer.Option("--merge", help="Make the shards of what all parts have encoded.", rich_help_panel=_PARTS),
+    typer.Option("--merge", help="Make the shards, once all parts are encoded.", rich_help_panel=_PARTS),
 ]
 
 
@@ -95,7 +117,10 @@ def build(
     part: Part = None,
     merge: Merge = False,
 ) -> None:
-    """Make shards from text, or finish making them: a build that was stopped goes on by the same command."""
+    """Make shards from text.
+
+    The same command goes on with a build that was stopped. Training reads the folder as data=FOLDER.
+    """
     start, console = time.monotonic(), Output(markup=False)  # names of files may have brackets
     if part is not None and merge:
         raise DataError("--part, --merge: give one of them; --merge comes when all parts are done")

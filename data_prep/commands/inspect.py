@@ -17,8 +17,13 @@ apollo-prep inspect data/docs
 def inspect(
     folder: Annotated[
         Path,
-        typer.Argument(metavar="FOLDER", parser=path, help="The folder of shards. A picture is added to it."),
+        typer.Argument(
+            metavar="FOLDER", parser=path, help="The folder of shards. A picture of their lengths is added to it."
+        ),
     ],
 ) -> None:
-    """Check shards against their hashes, and show what is in them."""
+    """Check shards, and show what is in them.
+
+    Each file is compared with the hash that was recorded when it was written.
+    """
     inspect_shards(folder, Output(markup=False))

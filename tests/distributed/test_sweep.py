@@ -13,8 +13,8 @@ from histories import write_run
 
 from apollo_ds.__main__ import main
 from apollo_ds.config.load import load_recipe
-from apollo_ds.config.packaged import split_recipe
 from apollo_ds.config.run_folder import RunFolder
+from apollo_ds.config.words import split_recipe
 from apollo_ds.errors import UserError
 from apollo_ds.experiments.sweep.cell import Cell
 from apollo_ds.experiments.sweep.grid import Grid

@@ -16,8 +16,8 @@ from saved_models import saved
 
 from apollo_ds.__main__ import main as apollo_ds
 from apollo_ds.config.load import load_recipe
-from apollo_ds.config.packaged import split_recipe
 from apollo_ds.config.recipe import Recipe
+from apollo_ds.config.words import split_recipe
 from apollo_ds.engine.processes import Processes
 from apollo_ds.experiments.events import read_metrics
 from apollo_ds.experiments.history import RunHistory

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import Self
 
-from apollo_ds.experiments.compare.groups import Group, share_model
+from apollo_ds.experiments.compare.comparable import share_model
+from apollo_ds.experiments.compare.groups import Group
 
 _BETWEEN = re.compile(r",(?! )")
 """Between two parts of a name; a comma within a value has a space behind it."""

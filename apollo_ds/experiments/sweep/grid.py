@@ -1,6 +1,5 @@
 """The file that describes a sweep, and the runs that follow from it."""
 
-import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,6 +16,7 @@ from apollo_ds.config.run_folder import RunFolder
 from apollo_ds.errors import UserError, shown
 from apollo_ds.experiments.sweep.cell import Cell, Trunk
 from apollo_ds.experiments.sweep.words import label, plain, word
+from data_prep.did_you_mean import choice
 
 _KEYS = ("recipe", "set", "grid", "further_seeds", "branches", "out")
 _OF_EACH_PART = ("set", "grid", "further_seeds", "branches")
@@ -172,8 +172,7 @@ def _check_keys(where: str, values: Mapping[str, Any], known: Sequence[str]) -> 
         if key in _KEYS and key not in known:
             raise UserError(f"{where}: {key}: stands in the first document, for all")
         if key not in known:
-            (near,) = difflib.get_close_matches(str(key), known, n=1, cutoff=0.0)
-            raise UserError(f"{where}: unknown key {key}; did you mean {near}?")
+            raise UserError(f"{where}: unknown key {key}; {choice(known, key)}")
 
 
 def _check_grid(where: str, fixed: Mapping[str, Any], grid: Mapping[str, Any]) -> None:

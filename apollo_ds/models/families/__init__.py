@@ -6,10 +6,11 @@ from inspect import getmembers, isabstract, isclass
 from pkgutil import iter_modules
 from typing import Annotated, Any
 
-from apollo_ds.by_name import ByName, choice
+from apollo_ds.by_name import ByName
 from apollo_ds.errors import UserError, shown
 from apollo_ds.models.family import Family
 from apollo_ds.models.shape import ModelShape
+from data_prep.did_you_mean import choice
 
 
 def find_families() -> dict[str, Family]:

@@ -8,7 +8,8 @@ from recipes import tiny, write
 
 from apollo_ds.__main__ import main
 from apollo_ds.config.array_list import with_lists_read
-from apollo_ds.config.packaged import DEFAULT_RECIPE, split_recipe
+from apollo_ds.config.packaged import DEFAULT_RECIPE
+from apollo_ds.config.words import split_recipe
 from apollo_ds.errors import UserError
 
 _LINES = "# of the first grid\r\nmethod=scratch  out=a b=1\r\n\r\n   \r\nmine.yaml out=b\r\n#\r\nmethod=apollo\tout=c"

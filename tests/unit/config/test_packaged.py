@@ -7,7 +7,8 @@ import pytest
 from project import PROJECT
 
 from apollo_ds.config.load import load_recipe
-from apollo_ds.config.packaged import DEFAULT_RECIPE, find_deepspeed, find_recipe, split_recipe
+from apollo_ds.config.packaged import DEFAULT_RECIPE, find_deepspeed, find_recipe
+from apollo_ds.config.words import split_recipe
 from apollo_ds.errors import UserError
 
 NAME = "ds_configs/zero1.json"

@@ -146,7 +146,7 @@ def test_a_recorded_method_without_an_option_has_what_it_did_then(
     ("override", "expected"),
     [
         ("stpes=500", "unknown key stpes; did you mean steps?"),
-        ("lr=1e-3", "unknown key lr; did you mean"),
+        ("lr=1e-3", "unknown key lr; did you mean learning_rate?"),
         ("model.num_layer=6", "unknown key model.num_layer; did you mean model.num_layers?"),
         ("method.sample=es", "unknown key method.sample; did you mean method.sampler?"),
         ("steps=many", "steps: must be a whole number, not 'many'"),
@@ -285,7 +285,10 @@ def test_a_file_that_is_no_recipe_is_refused(content: bytes, expected: str, tmp_
 
 
 def test_a_missing_recipe_is_named(tmp_path: Path) -> None:
-    assert complaint(tmp_path / "nothing.yaml") == f"{tmp_path}/nothing.yaml: there is no such recipe"
+    assert (
+        complaint(tmp_path / "nothing.yaml")
+        == f"{tmp_path}/nothing.yaml: there is no such recipe; `apollo-ds init` writes one"
+    )
 
 
 def test_a_folder_is_no_recipe(tmp_path: Path) -> None:

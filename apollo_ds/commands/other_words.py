@@ -1,0 +1,25 @@
+"""Words that stand where a command or an option should, and mean something else to `apollo-ds`."""
+
+from pathlib import Path
+from typing import Any
+
+from apollo_ds.commands.arguments import KEYS
+
+
+def explain(word: str, context: Any) -> str | None:
+    """What to write in place of a word that is no command, or no option of the context's command; None: unknown."""
+    from apollo_ds.config.packaged import recipe_names
+    from apollo_ds.config.words import is_key
+
+    typed = context.find_root().obj
+    if not word.startswith("-"):
+        if "=" in word or word in recipe_names() or Path(word).suffix in (".yaml", ".yml"):
+            return f"{word} is no command; to train, write apollo-ds train {' '.join(typed)}"
+        return None
+    option, _, value = next(given for given in typed if given.partition("=")[0] == word).partition("=")
+    key = option.lstrip("-").replace("-", "_")
+    if not is_key(key) or not any(param.name == KEYS for param in context.command.params):
+        return None
+    following = typed[typed.index(option) + 1 :] if option in typed else []
+    value = value or next((given for given in following[:1] if given[0] != "-"), "VALUE")
+    return f"{option} is no option but the key {key} of the recipe; write {key}={value}, without dashes"

@@ -1,0 +1,30 @@
+"""What was named in the place of a recipe, and what is meant."""
+
+from pathlib import Path
+
+from apollo_ds.config.packaged import expanded, recipe_names
+from apollo_ds.config.run_folder import RunFolder
+from apollo_ds.methods import METHODS
+from apollo_ds.models.families import PRESETS
+from data_prep.did_you_mean import choice
+from data_prep.manifest import NAME as MANIFEST
+
+
+def not_a_recipe(name: Path | str) -> str:
+    """One sentence on a name that is no file of the user's, nor a recipe of the package."""
+    path = expanded(name)
+    if RunFolder(path).exists:
+        return (
+            f"{name}: is the folder of a run, not a recipe; the command that started the run resumes it, and "
+            f"init_from={name} begins a new run with its weights"
+        )
+    if (path / MANIFEST).is_file():
+        return f"{name}: is a folder of prepared text, not a recipe; write data={name}"
+    if path.is_dir():
+        return f"{name}: is a folder, not a recipe; name a YAML file"
+    for key, known in (("method", METHODS), ("model", PRESETS)):
+        if str(name) in known:
+            return f"{name}: is a {'preset of a model' if key == 'model' else key}, not a recipe; write {key}={name}"
+    if path.suffix or len(path.parts) > 1:
+        return f"{name}: there is no such recipe; `apollo-ds init` writes one"
+    return f"{name}: there is no such recipe; name a YAML file, or {choice(recipe_names(), name)}"

@@ -1,0 +1,73 @@
+"""How `--help` looks: usage, arguments, options in groups, and examples that can be copied, within 80 columns."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import typer
+from typer.core import TyperArgument
+
+
+def usage(parameters: Sequence[Any], context: Any) -> list[str]:
+    """What must be given, then what may be: `RUN [WORD]... --out FILE [OPTIONS]`."""
+    arguments = [param for param in parameters if isinstance(param, TyperArgument)]
+    required = [_called(param, context) for param in parameters if param.required and param not in arguments]
+    return [*map(_place, arguments), *required, "[OPTIONS]"]
+
+
+def write_parameters(parameters: Sequence[Any], context: Any, formatter: Any) -> None:
+    """Arguments, then options, those of groups that have a title below it."""
+    groups: dict[str, list[tuple[str, str]]] = {"Arguments": [], "Options": []}
+    for param in parameters:
+        if param.hidden:
+            continue
+        is_argument = isinstance(param, TyperArgument)
+        title = param.rich_help_panel or ("Arguments" if is_argument else "Options")
+        called = param.display_name_raw if is_argument else _called(param, context)
+        groups.setdefault(title, []).append((called, _explained(param)))
+    for title, rows in groups.items():
+        if rows:
+            write_rows(title, rows, formatter)
+
+
+def write_rows(title: str, rows: Sequence[tuple[str, str]], formatter: Any) -> None:
+    """A table of two columns below its title."""
+    with formatter.section(_bold(title)):
+        formatter.write_dl(rows)
+
+
+def write_groups(groups: Mapping[str, Mapping[str, str]], formatter: Any) -> None:
+    """The commands of each group, with columns of the same width."""
+    width = max(len(name) for commands in groups.values() for name in commands)
+    for title, commands in groups.items():
+        write_rows(title, [(name.ljust(width), does) for name, does in commands.items()], formatter)
+
+
+def write_examples(examples: str, formatter: Any) -> None:
+    """Lines as they are."""
+    with formatter.section(_bold("Examples")):
+        formatter.write("".join(f"  {line}\n" for line in examples.strip().splitlines() if line))
+
+
+def _bold(text: str) -> str:
+    return typer.style(text, bold=True)  # a pipe gets it plain
+
+
+def _place(argument: TyperArgument) -> str:
+    """Where an argument stands: `RUN...` if there may be several, in brackets if it may be left out."""
+    name = argument.display_name_raw
+    return (name if argument.required else f"[{name}]") + ("..." if argument.nargs != 1 else "")
+
+
+def _called(option: Any, context: Any) -> str:
+    """An option with what stands behind it, such as `--ranks N`."""
+    value = [] if option.is_flag else [option.metavar or option.display_type(context).strip("<>")]
+    return " ".join([", ".join(sorted(option.opts, key=len)), *value])
+
+
+def _explained(param: Any) -> str:
+    """What it means, and what holds where it is not given."""
+    default = param.show_default if isinstance(param.show_default, str) else param.default
+    is_told = param.show_default and default not in (None, False, "", [], ())
+    is_required = param.required and not isinstance(param, TyperArgument)  # usage tells of an argument
+    ends = [f"[default: {default}]"] if is_told else ["[required]"] if is_required else []
+    return " ".join([param.help or "", *ends])

@@ -1,0 +1,97 @@
+"""What is wrong with the words of a command line, in one sentence that says what to write instead."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from pydantic import ValidationError
+from typer.exceptions import TyperException
+
+from data_prep.did_you_mean import choice, nearest
+
+WRONG_KINDS = {
+    "bool_parsing": "choose true or false",
+    "float_parsing": "must be a number",
+    "int_from_float": "must be a whole number",
+    "int_parsing": "must be a whole number",
+    "int_parsing_size": "must be a whole number of fewer digits",
+}
+"""What takes the place of pydantic's words for a text that is no value of its kind, by the type of its error."""
+_DASHES = "\u2013\u2014\u2212"
+_QUOTES = "\u201c\u201d\u2018\u2019\u201e"
+_SPACES = "\u00a0\u200b"
+
+
+class Misused(Exception):
+    """Words that a command does not take. The message is one sentence that says which, and what is meant."""
+
+
+def check_characters(words: Sequence[str]) -> None:
+    """Look for what text programs put in the place of dashes, quotes and spaces.
+
+    Raises:
+        Misused: a word begins with a long dash, has curly quotes around it, or a space that no shell takes for one.
+    """
+    for word in words:
+        if word and word[0] in _DASHES:
+            raise Misused(f"{word} begins with a long dash; write --{word.lstrip(_DASHES + '-')}")
+        if any(part and (part[0] in _QUOTES or part[-1] in _QUOTES) for part in word.split("=")):
+            raise Misused(f"{word} has curly quotes; write straight ones (') or none")
+        if any(space in word for space in _SPACES):
+            raise Misused(f"{word!a} has a space that no shell takes for one, as web pages do; type the space anew")
+
+
+def sentence_of(mistake: TyperException, program: str) -> str:
+    """Such as `there is no option --rnaks; did you mean --ranks? See apollo-ds train --help`."""
+    context: Any = getattr(mistake, "ctx", None)
+    said = _said(mistake, context)
+    see = f"{context.command_path if context else program} --help"
+    return f"{said} See {see}" if said.endswith("?") else f"{said}; see {see}"
+
+
+def _said(mistake: Any, context: Any) -> str:
+    kind = type(mistake).__name__  # these classes have no public place
+    if kind == "NoSuchOption":
+        return _no_option(mistake.option_name, context)
+    if kind == "MissingParameter":
+        examples = context.command.epilog.strip().splitlines()
+        return f"{_name(mistake.param)} is missing, as in: {' '.join(_first(examples).split())}"
+    if kind == "BadParameter":
+        return f"{_name(mistake.param)}: {_wrong_value(mistake)}"
+    if kind == "BadOptionUsage":
+        option = next(param for param in context.command.get_params(context) if mistake.option_name in param.opts)
+        if option.is_flag:
+            return f"{mistake.option_name} takes no value; write {mistake.option_name} alone"
+        return f"{mistake.option_name} needs a value: {mistake.option_name} {option.metavar}"
+    return str(mistake.format_message()).rstrip(".")
+
+
+def _first(examples: Sequence[str]) -> str:
+    """The first example, which may go on in further lines."""
+    last = next(place for place, line in enumerate(examples) if not line.endswith("\\"))
+    return " ".join(line.removesuffix("\\") for line in examples[: last + 1])
+
+
+def _no_option(option: str, context: Any) -> str:
+    command = context.command
+    if explained := context.find_root().command.explain(option, context):
+        return str(explained)
+    names = [name for param in command.get_params(context) if not param.hidden for name in param.opts]
+    none = f"there is no option {option}"
+    if hasattr(command, "groups"):
+        return f"{none} before a command; options stand behind it, as in {context.command_path} COMMAND {option}"
+    near = nearest(names, option)
+    return f"{none}; did you mean {near}?" if near else none
+
+
+def _name(param: Any) -> str:
+    return next((name for name in param.opts if name.startswith("--")), param.display_name_raw)
+
+
+def _wrong_value(mistake: Any) -> str:
+    error = mistake.__cause__
+    if not isinstance(error, ValidationError):
+        return str(mistake.message)
+    first = error.errors()[0]
+    if first["type"] == "literal_error":
+        return choice(mistake.param.type_descriptor.choices, first["input"]) + f", not {first['input']}"
+    return f"{WRONG_KINDS.get(first['type'], first['msg'])}, not {first['input']}"
