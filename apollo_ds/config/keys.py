@@ -21,6 +21,7 @@ from apollo_ds.errors import UserError
 from apollo_ds.methods import METHODS
 from apollo_ds.models.families import FAMILIES, PRESETS, shape_classes
 from apollo_ds.models.shape import ModelShape
+from data_prep.did_you_mean import nearest
 
 _HEADINGS = ("key", "type", "default", "meaning")
 _INTRODUCTION = (
@@ -58,6 +59,11 @@ class Section:
     text: str
     keys: Sequence[Key]
 
+    @property
+    def names(self) -> list[str]:
+        """What it and its keys are called."""
+        return [self.title.split()[-1], *(key.name for key in self.keys)]
+
     def having(self, word: str) -> "Section":
         """Those keys whose names have a word in them; all, if the section is called so."""
         return (
@@ -93,7 +99,9 @@ def print_keys(word: str, console: Console) -> None:
     """
     found = [section.having(word.lower()) for section in sections()]
     if not any(section.keys for section in found):
-        raise UserError(f"keys: no key has {word!r} in its name; `apollo-ds keys` prints all of them")
+        near = nearest((name.rpartition(".")[2] for section in sections() for name in section.names), word)
+        fix = f"did you mean {near}?" if near else "`apollo-ds keys` shows all keys"
+        raise UserError(f"{word}: no key has this in its name, and no method is called so; {fix}")
     for section in found:
         if not section.keys:
             continue

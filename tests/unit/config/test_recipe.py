@@ -271,8 +271,8 @@ def test_an_override_that_cannot_be_applied_is_named(override: str, expected: st
 @pytest.mark.parametrize(
     ("content", "expected"),
     [
-        (b"", "a recipe is a mapping of keys to values"),
-        (b"- steps\n- 3\n", "a recipe is a mapping of keys to values"),
+        (b"", "is empty; a recipe is a YAML file with lines such as seed: 1"),
+        (b"- steps\n- 3\n", "a recipe has lines of a key and its value, such as seed: 1"),
         (b"steps: [1\nseed: }\n", "not valid YAML: "),
         (b"1: 2\n", "line 1: the key 1 is not text; quote it"),
         (b"\xff\xfe\x00\x01", "is not UTF-8 from byte 0 on"),
@@ -285,7 +285,10 @@ def test_a_file_that_is_no_recipe_is_refused(content: bytes, expected: str, tmp_
 
 
 def test_a_missing_recipe_is_named(tmp_path: Path) -> None:
-    assert complaint(tmp_path / "nothing.yaml") == f"{tmp_path}/nothing.yaml: there is no such recipe; `apollo-ds init` writes one"
+    assert (
+        complaint(tmp_path / "nothing.yaml")
+        == f"{tmp_path}/nothing.yaml: there is no such recipe; `apollo-ds init` writes one"
+    )
 
 
 def test_a_folder_is_no_recipe(tmp_path: Path) -> None:
