@@ -102,7 +102,7 @@ PREPARING = {
     "build --source pdfs --tokenizer bpe --out out": "is there; 1 file was left out: pdfs/a.pdf",
     "build --source doc --tokenizer bpe --out out": "doc: there is no such file or folder; did you mean docs?",
     "build --source b.jsonl --tokenizer bpe --out out": "there is no such file or folder; did you mean a.jsonl?",
-    "build --source a.jsonl --tokenizer gpt2 --out out": "there is no such file or folder; give wordpiece or bpe to train",
+    "build --source a.jsonl --tokenizer gpt2 --out out": "there is no such file or folder; give wordpiece or bpe",
     "build --source a.jsonl --tokenizer BPE --out out": "did you mean bpe?",
     "build --source a.jsonl --tokenizer bpe --vocab-size 8k --out out": "--vocab-size: must be a whole number, not 8k",
     "build --source a.jsonl --tokenizer bpe --deduplicate nera --out out": "there is no nera; did you mean near?",
