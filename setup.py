@@ -61,6 +61,8 @@ setup(
     extras_require={
         "benchmark": ["accelerate"],
         "fast": ["fastokens>=0.3.5"],
+        "wandb": ["wandb>=0.20"],
+        "mlflow": ["mlflow-skinny>=3"],
         "test": [
             "pytest",
             "pytest-timeout",

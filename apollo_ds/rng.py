@@ -25,6 +25,7 @@ class Stream(IntEnum):
     GATES = 8
     FACTORS = 9
     MIXTURE = 10
+    SAMPLES = 11
 
 
 def _mix(x: Any) -> Any:

@@ -27,9 +27,10 @@ from apollo_ds.data.batches import BatchSource
 from apollo_ds.data.corpus import Corpus
 from apollo_ds.data.text import Text
 from apollo_ds.engine.processes import Processes
-from apollo_ds.experiments.style import line_style, new_figure, style_axes
+from apollo_ds.experiments.line_labels import Label, label_ends
 from apollo_ds.training.growing import StageEngines
 from apollo_ds.training.rank_batches import RankBatches
+from data_prep.figure_style import SMALL, empty_figure, line_style, save_picture, set_title, style_axes
 
 RESULTS = Path(__file__).parent / "results"
 SCALES = ("none", "depth_sqrt", "complete_p")
@@ -195,21 +196,24 @@ def _is_pair(one: dict[str, Any], other: dict[str, Any]) -> bool:
 
 def draw(runs: list[dict[str, Any]], path: Path) -> None:
     """Loss against the rate: a panel a scale, a line a depth, and each best rate as a vertical line."""
-    figure, first = new_figure(9.0, 3.2)
-    first.remove()
+    figure = empty_figure(9.0, 3.2)
     panels = figure.subplots(1, len(SCALES), sharey=True)
     for axes, scale in zip(panels, SCALES, strict=True):
         style_axes(axes)
+        names = []
         for number, depth in enumerate(DEPTHS):
             losses, look = mean_losses(runs, scale, depth), line_style(number)
-            axes.plot(list(losses), list(losses.values()), label=f"{depth} layers", **look)
+            axes.plot(list(losses), list(losses.values()), **look)
             axes.axvline(best_rate(losses)[0], color=look["color"], linestyle=look["linestyle"], linewidth=0.8)
+            last = max(losses)
+            names.append(Label(last, losses[last], f"{depth} layers", look["color"]))
         axes.set_xscale("log", base=2)
-        axes.set_title(f"residual_scale: {scale}", fontsize=9)
-        axes.set_xlabel("peak learning rate", fontsize=8)
-    panels[0].set_ylabel("held-out loss (nats)", fontsize=8)
-    panels[0].legend(frameon=False, fontsize=8)
-    figure.savefig(path, dpi=150)
+        axes.set_title(f"residual_scale: {scale}", fontsize=SMALL)
+        axes.set_xlabel("peak learning rate")
+    panels[0].set_ylabel("held-out loss (nats per token)")
+    set_title(figure, "", ["vertical lines: the best rate of each depth"])
+    label_ends(figure, {axes: names})
+    save_picture(figure, path)
 
 
 def main() -> None:

@@ -26,8 +26,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import psutil
 import torch
+from matplotlib.axes import Axes
 from torch import Tensor
 
 from apollo_ds.config.load import resolve
@@ -37,6 +39,7 @@ from apollo_ds.engine.hardware import peak_memory_bytes, reset_peak_memory
 from apollo_ds.engine.malloc import return_freed_memory
 from apollo_ds.engine.processes import Processes
 from apollo_ds.engine.restore import grow
+from apollo_ds.experiments.line_labels import Label, label_ends
 from apollo_ds.growth.state import Shape, State
 from apollo_ds.growth.transition import growth_into
 from apollo_ds.models.families import family_of, preset
@@ -45,6 +48,7 @@ from apollo_ds.models.pretraining import Batch
 from apollo_ds.models.shape import ModelShape
 from apollo_ds.schedule.schedule import StepPlan
 from apollo_ds.training.growing import StageEngines
+from data_prep.figure_style import WIDTH, empty_figure, line_style, save_picture, style_axes
 
 REPEATS = 3
 VARIANTS = ("streaming", "gather everything")
@@ -246,27 +250,26 @@ def main() -> None:
 
 def draw(results: dict[str, dict[str, dict[str, float]]], path: Path) -> None:
     """Time and extra memory against parameters, with fitted lines and the part of the variance they explain."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-    import numpy as np
-
-    figure, panels = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
-    for axes, key, unit, label in zip(panels, ("seconds", "peak_extra"), (1, 1e6), ("seconds", "MB"), strict=True):
-        for variant in VARIANTS:
+    figure = empty_figure(WIDTH, 3.2)
+    measures = (("seconds", 1, "time of the growth (seconds)"), ("peak_extra", 1e9, "extra memory of a rank (GB)"))
+    names: dict[Axes, list[Label]] = {}
+    for axes, (key, unit, label) in zip(figure.subplots(1, 2), measures, strict=True):
+        style_axes(axes)
+        names[axes] = []
+        for number, variant in enumerate(VARIANTS):
+            look = {"color": line_style(number)["color"]}
             x = np.array([results[name][variant]["parameters"] / 1e6 for name in LINE])
             y = np.array([results[name][variant][key] / unit for name in LINE])
             slope, start = np.polyfit(x, y, 1)
             explained = 1 - ((y - slope * x - start) ** 2).sum() / ((y - y.mean()) ** 2).sum()
-            (points,) = axes.plot(x, y, "o")
             along = np.array([0, x.max()])
-            axes.plot(along, slope * along + start, color=points.get_color(), label=f"{variant}, R² {explained:.3f}")
-        axes.set(xlabel="million parameters of the grown model", ylabel=label, ylim=(0, None))
-        axes.legend(frameon=False)
-    for axes, title in zip(panels, ("Time of the growth", "Extra memory at its peak, a rank"), strict=True):
-        axes.set_title(title)
-    figure.savefig(path, dpi=120)
+            axes.plot(x, y, line_style(number)["marker"], **look)
+            axes.plot(along, slope * along + start, linewidth=1.2, **look)
+            ends = Label(x.max(), slope * x.max() + start, f"{variant},\nR² {explained:.3f}", look["color"])
+            names[axes].append(ends)
+        axes.set(xlabel="parameters of the grown model (millions)", ylabel=label, ylim=(0, None), xlim=(0, None))
+    label_ends(figure, names)
+    save_picture(figure, path)
 
 
 def table(results: dict[str, dict[str, dict[str, float]]]) -> str:

@@ -5,12 +5,13 @@ import fcntl
 import glob
 import hashlib
 import json
+import logging
 import os
 import resource
 import secrets
 import shutil
 import socket
-import sys
+import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import cache
@@ -21,6 +22,7 @@ import xxhash
 
 from data_prep.errors import Busy
 
+_log = logging.getLogger(__name__)
 BLOCK_BYTES = 1 << 22
 UNFINISHED = ".tmp"
 """Suffix of the names of files that are being written."""
@@ -65,6 +67,20 @@ def copy(source: Path, target: Path) -> None:
     """Copy a file's content in one step."""
     with replacing(target) as unfinished:
         shutil.copyfile(source, unfinished)
+
+
+def let_others_read(path: Path) -> None:
+    """Give a file the mode of any that this process makes beside it. Some libraries let its owner alone read it.
+
+    Raises:
+        OSError: it is somebody else's, or nothing can be written beside it.
+    """
+    usual = own_unfinished(path)  # asking the process for its umask would change it, for all of its threads
+    usual.touch()
+    try:
+        path.chmod(stat.S_IMODE(usual.stat().st_mode))
+    finally:
+        usual.unlink()
 
 
 def sync(path: Path) -> None:
@@ -154,10 +170,10 @@ def lock(file: IO[str] | int, folder: Path, wait: bool = False, shared: bool = F
 
 @cache
 def _say_that_nothing_locks(folder: Path) -> None:
-    print(
-        f"{folder}: its file system has no locks, so that nothing keeps a second job out: start no other one there "
-        "until this one ends",
-        file=sys.stderr,
+    _log.warning(
+        "%s: its file system has no locks, so that nothing keeps a second job out: start no other one there until this "
+        "one ends",
+        folder,
     )
 
 

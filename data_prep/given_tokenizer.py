@@ -105,12 +105,19 @@ def _load_folder(given: Path, folder: Path) -> None:
         raise DataError(f"{given}: holds no tokenizer, such as a {_JSON}: save one there by save_pretrained")
     vocabulary_size(tokenizer.get_vocab(), str(given))
     tokenizer.init_kwargs.pop("auto_map", None)  # code that was not run here, and that must run nowhere
+    forget_how_loaded(tokenizer)
     tokenizer.save_pretrained(folder)
     wanted = list(_ids(tokenizer.backend_tokenizer, given))
     for place in (given, folder):
         if (place / _JSON).is_file():
             _compare(wanted, _ids(_from_json(place / _JSON), place), given, type(tokenizer).__name__)
     _compare(wanted, _ids(_from_folder(folder).backend_tokenizer, given), given, type(tokenizer).__name__)
+
+
+def forget_how_loaded(tokenizer: "PreTrainedTokenizerBase") -> None:
+    """Let a tokenizer be saved alike wherever it came from, and with HF_HUB_OFFLINE or without."""
+    for key in ("is_local", "local_files_only"):
+        tokenizer.init_kwargs.pop(key, None)
 
 
 def _check_json(path: Path) -> None:

@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter
 from PIL import Image, UnidentifiedImageError
 from rich.console import Console
 from tokenizers import Tokenizer
 
-from data_prep import files
+from data_prep.figure_style import COLOURS, GREY, empty_figure, legend_below, save_picture, style_axes
 from data_prep.manifest import Manifest
 from data_prep.masking import MASKED_FRACTION, Masking, word_continuations
 from data_prep.own_fault import sentence_of
@@ -25,6 +25,7 @@ TITLE = "Lengths of documents, by apollo-prep inspect"
 SAMPLES = 3
 SAMPLE_TOKENS = 64
 BAR = 40
+BINS = 30
 
 Lengths = npt.NDArray[np.int32]
 
@@ -84,19 +85,22 @@ def _is_ours(path: Path) -> bool:
 
 def _draw_lengths(lengths: dict[str, Lengths], path: Path) -> None:
     """Draw how many documents, and how many of the tokens, are of which length."""
-    figure = Figure(figsize=(10, 3.6), layout="constrained")
+    figure = empty_figure(9.0, 3.2)
     panels = figure.subplots(1, 2)
     everything = np.concatenate(list(lengths.values()))
-    bins = np.geomspace(everything.min(), everything.max() + 1, 50)
+    bins = np.geomspace(everything.min(), everything.max() + 1, BINS)
     for panel, what, power in zip(panels, ("documents", "tokens"), (0, 1), strict=True):
-        for name, part in lengths.items():
+        style_axes(panel)
+        for number, (name, part) in enumerate(lengths.items()):
             share = part.astype(float) ** power
-            panel.hist(part, bins, weights=100 * share / share.sum(), alpha=0.6, label=f"{name}, {len(part):,}")
+            look = {"histtype": "step", "color": COLOURS[number], "linewidth": 1.2}
+            look = look if number else {"color": GREY, "alpha": 0.5}
+            label = f"{name}: {len(part):,} documents, {part.sum():,} tokens"
+            panel.hist(part, bins, weights=100 * share / share.sum(), label=label, **look)
         panel.set(xscale="log", xlabel="tokens a document", ylabel=f"% of {what}")
-        panel.spines[["top", "right"]].set_visible(False)
-    panels[0].legend(frameon=False)
-    with files.replacing(path) as unfinished:
-        figure.savefig(unfinished, dpi=150, format="png", metadata={"Title": TITLE})
+        panel.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
+    legend_below(figure, *panels[0].get_legend_handles_labels(), columns=2)
+    save_picture(figure, path, TITLE)
 
 
 def _show_samples(shards: Shards, folder: Path, manifest: Manifest, console: Console) -> None:

@@ -1,13 +1,25 @@
 """The terminal, or whatever else reads what a command prints."""
 
+import os
+from typing import Any
+
 from rich.console import Console
+
+
+def is_plain() -> bool:
+    """Whether the environment wants a terminal without escape sequences: by NO_COLOR (no-color.org), or by TERM."""
+    return bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM") in ("dumb", "unknown")
 
 
 class Output(Console):
     """A console that raises a `BrokenPipeError` where its reader has ended, as under `| head`.
 
-    rich would end the command by itself, without a word.
+    rich would end the command by itself, without a word. And under NO_COLOR rich leaves out colours alone; this console
+    then prints no escape sequence at all, and moves no bar.
     """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(force_terminal=False if is_plain() else None, **options)
 
     def on_broken_pipe(self) -> None:
         """Let the error through."""

@@ -1,5 +1,6 @@
 """From a checkpoint to a plain `transformers` model with its tokenizer, in a folder that is whole or not there."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,15 @@ from transformers import PreTrainedModel
 from transformers.initialization import no_init_weights
 from transformers.utils.logging import disable_progress_bar
 
-from apollo_ds.checkpoint.export_folder import check_replaceable, keep_foreign, replacing_folder
-from apollo_ds.checkpoint.export_manifest import write_export_manifest
+from apollo_ds.checkpoint.export_folder import (
+    OVERWRITE,
+    Replaces,
+    check_replaceable,
+    is_same_folder,
+    keep_foreign,
+    replacing_folder,
+)
+from apollo_ds.checkpoint.export_manifest import CARD, write_export_manifest
 from apollo_ds.checkpoint.export_tokenizer import exported_tokenizer
 from apollo_ds.checkpoint.saved_state import SavedState
 from apollo_ds.data.corpus import Corpus
@@ -24,9 +32,21 @@ from apollo_ds.growth.weights_and_moments import Growth, StateMap
 from apollo_ds.models.depth_scale import scale_of, scales_at
 from apollo_ds.models.families import family_of
 from apollo_ds.schedule.stage import Stage
-from data_prep.files import hash_of_values
+from data_prep.files import hash_of_values, let_others_read, matches
 
+_ROOM_FOR_A_PIPELINE = 512
+"""Positions. A text-generation pipeline adds 256 tokens to a prompt, unless the model says how long a text may be."""
 _IN_THE_WAY = (FileExistsError, NotADirectoryError, PermissionError)
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What an export has done."""
+
+    is_new: bool
+    """Whether any file in the folder is another than before."""
+    keeps_card: bool
+    """Whether the model card there is one that somebody changed or wrote, which stays."""
 
 
 def export(
@@ -34,9 +54,10 @@ def export(
     stage: Stage,
     text: Corpus,
     folder: Path,
-    own: bool = False,
+    replaces: Replaces = Replaces.SAME,
     risen: tuple[float, ...] = (),
-) -> None:
+    card: str | None = None,
+) -> Exported:
     """Write the model in fp32, of the shape and the greatest depth that its stage trains; `from_pretrained` loads it.
 
     Scales that know the depth are folded into weights, so that a plain model computes the same without them.
@@ -48,9 +69,10 @@ def export(
         state: the weights.
         stage: what trained them.
         text: where the tokenizer is.
-        folder: where to write; an earlier export of the same run is replaced.
-        own: whether the folder is the run's own `export`; then what is there is replaced, whatever it says.
+        folder: where to write.
+        replaces: what may be there already.
         risen: how far the branches of each position have risen, from 0 to 1; empty for 1.
+        card: the text of the model card; None for an export without one.
     Raises:
         UserError: the layers run on pooled tokens, the tokenizer's files are damaged, or the folder holds something
             else or cannot be written to.
@@ -61,34 +83,44 @@ def export(
             "transformers does; export a checkpoint of a later stage, by --step"
         )
     folder = folder.resolve()  # what a link names is replaced, not the link
-    check_replaceable(folder, state.manifest.run, own)
-    tokenizer = exported_tokenizer(text, stage.shape)
-    model = _model(state, stage, tokenizer, text, risen)
+    run, checkpoint = state.manifest.run, hash_of_values(state.manifest.files)
     about = {
-        "run": state.manifest.run,
+        "run": run,
         "step": state.manifest.totals.step,
         "family": stage.shape.family,
         "tokenizer": text.tokenizer_hash,
-        "checkpoint": hash_of_values(state.manifest.files),
+        "checkpoint": checkpoint,
     }
+    before = check_replaceable(folder, run, checkpoint, replaces)
+    tokenizer = exported_tokenizer(text, stage.shape)
+    model = _model(state, stage, tokenizer, text, risen)
     try:
         with replacing_folder(folder) as unfinished:
-            _write(model, tokenizer, unfinished)
-            write_export_manifest(unfinished, **about)
+            _write(model, tokenizer, card, unfinished)
+            written = write_export_manifest(unfinished, **about)
+            if before and replaces is Replaces.SAME and before.files != written.files:
+                raise UserError(f"{folder}: holds this step as another version exported it; {OVERWRITE}")
             keep_foreign(folder, unfinished)
+            kept = unfinished / CARD
+            keeps_card = kept.exists() and not (written.card and matches(kept, written.card.model_dump()))
+            return Exported(not is_same_folder(folder, unfinished), keeps_card)
     except (OSError, SafetensorError) as error:
         reason = getattr(error, "strerror", None) or error
         remedy = "name another folder" if isinstance(error, _IN_THE_WAY) else "free space, or name another folder"
         raise UserError(f"{folder}: cannot be written: {reason}; {remedy}") from None
 
 
-def _write(model: PreTrainedModel, tokenizer: Any, folder: Path) -> None:
+def _write(model: PreTrainedModel, tokenizer: Any, card: str | None, folder: Path) -> None:
     disable_progress_bar()
     model.save_pretrained(folder)
     try:
         tokenizer.save_pretrained(folder)
     except Exception as error:  # of no class of its own: so the tokenizers library tells of a full disk
         raise OSError(str(error)) from error
+    for path in folder.iterdir():
+        let_others_read(path)
+    if card is not None:
+        (folder / CARD).write_text(card, encoding="utf-8")
 
 
 @torch.no_grad()
@@ -104,6 +136,8 @@ def _model(state: SavedState, stage: Stage, tokenizer: Any, text: Corpus, risen:
     config.eos_token_id = tokenizer.eos_token_id if family.is_masked else text.manifest.tokenizer.end_of_document
     with no_init_weights():
         model = family.model_class()(config)
+    if not family.is_masked and shape.max_position_embeddings <= _ROOM_FOR_A_PIPELINE:
+        model.generation_config.max_length = shape.max_position_embeddings
     model.tie_weights()
     positions = DepthMap(stage.map_to(shape.num_layers), f"model.{family.blocks}", shape.family)
     scales = scales_at(shape, shape.num_layers, range(shape.num_layers), risen)

@@ -1,38 +1,58 @@
 """The folder that an export is written to: which may be replaced, and how it is there whole or not at all."""
 
+import filecmp
 import os
 import re
 import shutil
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from enum import Enum
 from pathlib import Path
 
-from apollo_ds.checkpoint.export_manifest import NAME, DamagedExport, read_export_manifest
+from apollo_ds.checkpoint.export_manifest import (
+    CARD,
+    NAME,
+    DamagedExport,
+    ExportManifest,
+    read_export_manifest,
+    verify_export,
+)
 from apollo_ds.errors import UserError
 from data_prep import files
 
 READ_BY_TRANSFORMERS = {".json", ".safetensors", ".bin", ".txt", ".model"}
+OVERWRITE = "give --overwrite to replace it, or name another folder"
+"""What a user can do about an export that is there."""
 
 
-def check_replaceable(folder: Path, run: str | None, own: bool) -> None:
-    """Refuse to write to a folder that holds something else than an earlier export of the same run.
+class Replaces(Enum):
+    """What an export may take the place of. Files that no export wrote stay in any case."""
+
+    SAME = "an export with the same files"
+    ANY_EXPORT = "any export of apollo_ds"
+    OWN = "whatever is in the run's own export/, in which an earlier version left no manifest"
+
+
+def check_replaceable(folder: Path, run: str | None, checkpoint: str, replaces: Replaces) -> ExportManifest | None:
+    """Refuse to write to a folder that holds what this export may not replace. Returns what an export there says.
 
     What exports to it left that were killed on this machine is cleared away first.
 
     Args:
         folder: where an export is to be.
         run: which run the export is of; None where its checkpoint does not say, and then no other is the same run's.
-        own: whether it is the run's own `export` folder, in which an earlier version left no manifest.
+        checkpoint: which checkpoint, as `ExportManifest.checkpoint`.
+        replaces: what it may replace.
     Raises:
-        UserError: it is a file, holds no export of this project, or that of another run, or cannot be read.
+        UserError: it is a file, holds no export of this project, or another one than it may, or cannot be read.
     """
     try:
         _clear_leftovers(folder)
         if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
-            return
-        if own and (folder / "config.json").is_file():
-            return
+            return None
+        if replaces is Replaces.OWN and (folder / "config.json").is_file():
+            return None
         before = read_export_manifest(folder) if folder.is_dir() else None
     except OSError as error:
         raise UserError(f"{folder}: cannot be written: {error.strerror}; name another folder") from None
@@ -40,8 +60,29 @@ def check_replaceable(folder: Path, run: str | None, own: bool) -> None:
         raise UserError(f"{damage}, so it may be another run's; remove {folder}, or name another folder") from None
     if before is None:
         raise UserError(f"{folder}: exists and is not an export of apollo_ds; name another folder")
+    if replaces is Replaces.SAME:
+        _check_same(folder, before, run, checkpoint)
+    return before
+
+
+def _check_same(folder: Path, before: ExportManifest, run: str | None, checkpoint: str) -> None:
     if run is None or before.run != run:
-        raise UserError(f"{folder}: holds an export of another run; remove it, or name another folder")
+        raise UserError(f"{folder}: holds an export of another run; {OVERWRITE}")
+    if before.checkpoint != checkpoint:
+        raise UserError(f"{folder}: holds step {before.step:,} of this run; {OVERWRITE}")
+    try:
+        verify_export(folder)
+    except DamagedExport as damage:
+        raise UserError(f"{damage}; {OVERWRITE}") from None
+
+
+def is_same_folder(one: Path, other: Path) -> bool:
+    """Whether two folders hold the same files, byte for byte."""
+    if not one.is_dir():
+        return False
+    compared = filecmp.dircmp(one, other, ignore=[])
+    names = compared.left_list
+    return names == compared.right_list and filecmp.cmpfiles(one, other, names, shallow=False)[0] == names
 
 
 @contextmanager
@@ -69,7 +110,7 @@ def replacing_folder(folder: Path) -> Iterator[Path]:
 
 
 def keep_foreign(folder: Path, unfinished: Path) -> None:
-    """Copy what somebody added to an export, such as a README.md, beside the files that take its place."""
+    """Copy what somebody added to an export or changed of its card beside the files that take its place."""
     if not folder.is_dir():
         return
     try:
@@ -78,11 +119,18 @@ def keep_foreign(folder: Path, unfinished: Path) -> None:
         manifest = None
     for path in folder.iterdir():
         ours = path.name in manifest.files if manifest else path.suffix in READ_BY_TRANSFORMERS
-        if ours or path.name == NAME or (unfinished / path.name).exists():
+        if path.name == CARD:
+            ours = (
+                manifest is not None and manifest.card is not None and files.matches(path, manifest.card.model_dump())
+            )
+        elif path.name == NAME or (unfinished / path.name).exists():
+            ours = True
+        if ours:
             continue
         if path.is_dir() and not path.is_symlink():
             shutil.copytree(path, unfinished / path.name, symlinks=True)
         else:
+            (unfinished / path.name).unlink(missing_ok=True)
             shutil.copy2(path, unfinished / path.name, follow_symlinks=False)
 
 

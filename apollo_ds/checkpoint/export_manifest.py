@@ -13,6 +13,8 @@ from data_prep import files
 from data_prep.manifest import FileEntry, PlainName
 
 NAME = "manifest.json"
+CARD = "README.md"
+"""The model card, which people may change: no command reads it."""
 
 
 class DamagedExport(Exception):
@@ -24,8 +26,8 @@ class ExportManifest(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
-    format: Literal[1] = 1
-    """docs/upgrading.md says which versions write and read which format."""
+    format: Literal[1, 2] = 2
+    """docs/upgrading.md says which versions write and read which format. The first has no `card`."""
     run: str | None
     """Which run the model is of, as its config.yaml has it; None for a checkpoint that does not say."""
     step: int = Field(ge=0)
@@ -35,7 +37,9 @@ class ExportManifest(BaseModel):
     checkpoint: str
     """A hash of the hashes of the checkpoint's files; its manifest has times, which differ from run to run."""
     files: dict[PlainName, FileEntry] = Field(min_length=1)
-    """By name: all that the export wrote beside this manifest."""
+    """By name: all that the export wrote beside this manifest and the model card."""
+    card: FileEntry | None = None
+    """The model card as it was written; None where there was none. It tells a card that somebody changed since."""
 
 
 def read_export_manifest(folder: Path) -> ExportManifest | None:
@@ -75,7 +79,9 @@ def verify_export(folder: Path) -> ExportManifest | None:
     return manifest
 
 
-def write_export_manifest(folder: Path, **about: Any) -> None:
-    """Write the manifest of a folder that holds an exported model and nothing else."""
+def write_export_manifest(folder: Path, **about: Any) -> ExportManifest:
+    """Write and return the manifest of a folder that holds an exported model, perhaps its card, and nothing else."""
     described = {path.name: FileEntry.of(path) for path in sorted(folder.iterdir())}
-    files.write_hashed(folder / NAME, ExportManifest(files=described, **about).model_dump(mode="json"))
+    manifest = ExportManifest(card=described.pop(CARD, None), files=described, **about)
+    files.write_hashed(folder / NAME, manifest.model_dump(mode="json"))
+    return manifest

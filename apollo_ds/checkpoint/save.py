@@ -113,5 +113,6 @@ def _write_rank(path: Path, state: ShardedState) -> str:
     tensors = {f"{name}/{key}": tensor for name, part in state.slices.items() for key, tensor in part.tensors.items()}
     slices = {name: {"shape": part.shape, "start": part.start} for name, part in state.slices.items()}
     save_file(tensors, path, metadata={"slices": json.dumps(slices)})
+    files.let_others_read(path)
     files.sync(path)
     return hash_of(path)

@@ -9,6 +9,7 @@ GROUPS = {
         "sweep": "Train every recipe of a grid.",
     },
     "Use what was trained": {
+        "runs": "List runs: how far each has come, its loss and its cost.",
         "export": "Write a checkpoint as a transformers model.",
         "compare": "Compare runs at equal loss and at equal cost.",
         "finetune": "Fine-tune a model on a GLUE task or on SQuAD.",

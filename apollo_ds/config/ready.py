@@ -15,10 +15,13 @@ from apollo_ds.config.deepspeed import precision
 from apollo_ds.config.packaged import DEFAULT_RECIPE, find_recipe
 from apollo_ds.config.recipe import Recipe
 from apollo_ds.config.run_folder import RunFolder
+from apollo_ds.config.trackers import check_trackers
 from apollo_ds.data.demo import default_text_folder
+from apollo_ds.data.prompts import Prompts
 from apollo_ds.data.text import Data, Text, folders_of
 from apollo_ds.errors import UserError
 from apollo_ds.gpus import visible_gpus
+from apollo_ds.models.families import family_of
 from apollo_ds.schedule.growable import check_growths
 from apollo_ds.schedule.source import BranchPoint, Source, SourceModel, SourceRun
 from apollo_ds.schedule.stage import Stage
@@ -50,7 +53,7 @@ def check_ready(recipe: Recipe, ranks: int, is_prepared: bool = True) -> list[st
         What is odd about the model that it starts from, in sentences; see `oddities_of_source`.
     Raises:
         UserError: a stage cannot be made from the one before it, also by a learned operator, or the number of ranks,
-            the machine, the text or the run folder does not fit the recipe.
+            the machine, the trackers, the text or the run folder does not fit the recipe.
     """
     recipe.micro_batch(ranks)  # raises if they do not divide the batch
     _check_copies(recipe, ranks)
@@ -59,6 +62,7 @@ def check_ready(recipe: Recipe, ranks: int, is_prepared: bool = True) -> list[st
     _check_optimizer_of_source(recipe, stages)
     _check_operators(stages)
     _check_pooling(recipe, stages)
+    check_trackers(recipe.trackers)
     if precision(recipe.deepspeed) == "fp16" and _is_on_cpu():
         raise UserError("deepspeed.fp16: is for GPUs, and this machine has none that it may use; use bf16 or fp32")
     if recipe.compile_blocks and _is_on_cpu() and shutil.which(os.environ.get("CXX", "g++")) is None:
@@ -128,11 +132,12 @@ def check_text(recipe: Recipe) -> None:
     """Check that the text fits the model and the source run.
 
     Raises:
-        UserError: the text is missing or does not fit.
+        UserError: the text is missing or does not fit, or a prompt does not fit into a sample.
     """
     text = Text.open(recipe.data, recipe.held_out)
     text.check_fits(recipe.model, recipe.seq_len, whole_words=recipe.masking == "whole_word")
     corpus = text.vocabulary
+    Prompts(corpus, family_of(recipe.model).is_masked, recipe.seq_len).of_texts(recipe.sample_prompts)
     source = recipe.schedule().source
     if source and source.tokenizer not in (None, corpus.tokenizer_hash):
         raise UserError(

@@ -8,6 +8,7 @@ from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
 from apollo_ds.checked import Checked
 from apollo_ds.config.deepspeed import precision, settle, zero_stage
+from apollo_ds.config.trackers import TrackerName
 from apollo_ds.config.values import Beta, BranchFrom, Data, Folder, Fraction, HeldOut, InitFrom, Model, Seconds
 from apollo_ds.engine.optimizers import AdamW, AnyOptimizer
 from apollo_ds.engine.options import EngineOptions
@@ -25,6 +26,8 @@ _MOST_TOKENS = 2**53
 """What metrics and manifests hold exactly."""
 MAY_CHANGE = "may change on resume"
 """Marks a key that decides neither the order of the data nor the schedule, so that a run goes on with another value."""
+BESIDE_TRAINING = "does not change training"
+"""Marks a key that says how a run is watched and kept. Runs that differ in such keys alone are of one recipe."""
 MAY_CHANGE_AHEAD = "may change with more steps"
 """Marks a key that plans steps, so that it may have another value where a run is to take more of them."""
 
@@ -53,13 +56,13 @@ class Recipe(Checked):
     data: Annotated[Data, MAY_CHANGE]
     """Folder of the prepared text, as `apollo-prep build` or `adopt` writes it; or several and their weights, by
     tokens: `{data/wiki: 0.7, data/books: 0.3}`. The text itself, and the weights, must stay the same."""
-    held_out: Annotated[HeldOut, MAY_CHANGE] = Field(default_factory=dict)
+    held_out: Annotated[HeldOut, MAY_CHANGE, BESIDE_TRAINING] = Field(default_factory=dict)
     """More prepared text whose held-out part each evaluation measures, by names: `{law: data/law}`. Its loss is
     recorded under its name, and is no part of the run's held-out loss."""
-    verify: Annotated[Literal["quick", "full"], MAY_CHANGE] = "quick"
+    verify: Annotated[Literal["quick", "full"], MAY_CHANGE, BESIDE_TRAINING] = "quick"
     """What is read of the prepared text before a run starts. `quick`: all files but the tokens are compared with their
     hashes, and the tokens only where their size or time of change differs; `full`: the tokens too, each time."""
-    out: Annotated[Folder, MAY_CHANGE]
+    out: Annotated[Folder, MAY_CHANGE, BESIDE_TRAINING]
     """Folder of the run: its checkpoints, metrics, report and exported model."""
     steps: Annotated[PositiveInt, MAY_CHANGE_AHEAD]
     """Optimizer steps of the whole run, all stages together. A run may be given more later, in the same folder, where
@@ -106,27 +109,34 @@ class Recipe(Checked):
     """Decay rates of Adam's first and second moments, per step, of what Adam updates."""
     adam_epsilon: float = Field(default=1e-8, ge=1e-30, le=1)
     """What Adam adds to the square root of the second moment."""
-    eval_every: Annotated[PositiveInt, MAY_CHANGE]
+    eval_every: Annotated[PositiveInt, MAY_CHANGE, BESIDE_TRAINING]
     """Steps from one evaluation on held-out text to the next."""
     eval_samples: Annotated[PositiveInt, MAY_CHANGE] = 256
     """Samples of `seq_len` tokens that an evaluation reads of each held-out set, the same each time."""
-    save_every: Annotated[PositiveInt, MAY_CHANGE]
+    samples: Annotated[Literal["at_end", "at_evaluations", "none"], MAY_CHANGE, BESIDE_TRAINING] = "at_end"
+    """When the model writes a few short texts, which are recorded and shown: after the last evaluation, or each."""
+    sample_prompts: Annotated[list[str], MAY_CHANGE, BESIDE_TRAINING] = Field(default_factory=list)
+    """What it continues there, such as `["Once upon a time"]`; a masked model fills in each `[MASK]`. By default it is
+    the beginnings of three held-out documents."""
+    save_every: Annotated[PositiveInt, MAY_CHANGE, BESIDE_TRAINING]
     """Steps from one checkpoint to the next."""
-    keep_checkpoints: Annotated[PositiveInt, MAY_CHANGE] = 3
+    keep_checkpoints: Annotated[PositiveInt, MAY_CHANGE, BESIDE_TRAINING] = 3
     """How many of the newest checkpoints stay. One more is saved and stays: that of the start of a `wsd` decay, from
     which the run can be given more steps."""
-    keep_every: Annotated[NonNegativeInt, MAY_CHANGE] = 0
+    keep_every: Annotated[NonNegativeInt, MAY_CHANGE, BESIDE_TRAINING] = 0
     """Checkpoints whose step it divides stay for good; 0: none do."""
-    log_every: Annotated[PositiveInt, MAY_CHANGE] = 10
+    log_every: Annotated[PositiveInt, MAY_CHANGE, BESIDE_TRAINING] = 10
     """Steps after which the losses since the last time are read from the device, recorded and shown."""
-    hang_seconds: Annotated[Seconds, MAY_CHANGE] = 1800.0
+    trackers: Annotated[tuple[TrackerName, ...], MAY_CHANGE, BESIDE_TRAINING] = ("tensorboard",)
+    """What shows the run while it trains, beside `metrics.jsonl`: `tensorboard`, `wandb`, `mlflow`, several or none."""
+    hang_seconds: Annotated[Seconds, MAY_CHANGE, BESIDE_TRAINING] = 1800.0
     """After this many seconds without progress in a step, an evaluation or a growth, a rank prints its stack, and the
     job ends with exit code 124."""
-    setup_hang_seconds: Annotated[Seconds, MAY_CHANGE] = 900.0
+    setup_hang_seconds: Annotated[Seconds, MAY_CHANGE, BESIDE_TRAINING] = 900.0
     """The same for each part of a start, such as imports, meeting the other ranks, or reading a checkpoint."""
-    save_hang_seconds: Annotated[Seconds, MAY_CHANGE] = 1800.0
+    save_hang_seconds: Annotated[Seconds, MAY_CHANGE, BESIDE_TRAINING] = 1800.0
     """The same for what waits for the disk: a checkpoint, and at the end the export and the report."""
-    peak_flops: Annotated[float | None, Field(ge=1e6, le=1e20), MAY_CHANGE] = None
+    peak_flops: Annotated[float | None, Field(ge=1e6, le=1e20), MAY_CHANGE, BESIDE_TRAINING] = None
     """Operations a second of one rank at best, for the utilisation; measured at the start if not stated."""
     bad_steps: Annotated[PositiveInt, MAY_CHANGE] = 10
     """After this many steps in a row without a finite gradient, the run goes back to its last good checkpoint."""
@@ -147,6 +157,8 @@ class Recipe(Checked):
             )
         if self.masking == "whole_word" and not family_of(self.model).is_masked:
             raise UserError(f"masking: {self.model.family} has no masks, so no whole_word; remove it")
+        if self.sample_prompts and self.samples == "none":
+            raise UserError("sample_prompts: no samples are taken; use samples=at_end, or remove sample_prompts")
         if self.compile_blocks and zero_stage(self.deepspeed) == 3:
             raise UserError("compile_blocks: ZeRO 3 moves weights inside each layer; use stage 1 or 2 with it")
         return self
@@ -166,6 +178,11 @@ class Recipe(Checked):
     def may_change(cls) -> set[str]:
         """The keys with whose other values a run may go on."""
         return {key for key, field in cls.model_fields.items() if MAY_CHANGE in field.metadata}
+
+    @classmethod
+    def beside_training(cls) -> set[str]:
+        """The keys that say how a run is watched and kept: with other values of them it trains the same."""
+        return {key for key, field in cls.model_fields.items() if BESIDE_TRAINING in field.metadata}
 
     @classmethod
     def may_change_ahead(cls) -> set[str]:

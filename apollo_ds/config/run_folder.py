@@ -1,11 +1,11 @@
 """A run's folder: its resolved recipe, where its files lie, and whether a recipe may go on in it."""
 
 import hashlib
+import logging
 import os
 import platform
 import socket
 import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import IO, Any
@@ -20,6 +20,7 @@ from apollo_ds.version import __version__, installed_version
 from data_prep import files
 from data_prep.folder import holds_something
 
+_log = logging.getLogger(__name__)
 _SECONDS_TO_LET_GO = 60.0
 _WRITTEN = ("metrics.jsonl", "report", "export")
 """What a run writes over beside its own config.yaml and checkpoints."""
@@ -43,6 +44,18 @@ class RunFolder:
     def exists(self) -> bool:
         """Whether a run was started here."""
         return self.config.is_file()
+
+    @property
+    def is_in_use(self) -> bool:
+        """Whether a job has claimed the folder; False where that cannot be seen."""
+        try:
+            with open(self.path / "lock") as file:
+                files.lock(file, self.path, shared=True)
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
+        return False
 
     def check(self, recipe: Recipe) -> None:
         """Refuse to go on with a run that another recipe or another text made.
@@ -162,10 +175,10 @@ class RunFolder:
         text = {key: value for key, (_, value) in _text(Text.open(recipe.data)).items()}
         run = recorded.run if recorded else None
         if recorded and run is None:
-            print(
-                f"{self.config}: an earlier version wrote it, without a hash of itself, so that damage to it could go "
-                "unnoticed; it has one now",
-                file=sys.stderr,
+            _log.warning(
+                "%s: an earlier version wrote it, without a hash of itself, so that damage to it could go unnoticed; "
+                "it has one now",
+                self.config,
             )
         config = {"recipe": recipe.plain(), "run": run or _identity(recipe, text), **text, **_circumstances()}
         try:

@@ -1,6 +1,6 @@
 """A folder of prepared text, as its manifest describes it. Reading a manifest imports no heavy package."""
 
-import sys
+import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,6 +14,7 @@ from data_prep.manifest import NAME, Manifest, read_manifest
 from data_prep.masking import word_continuations
 from data_prep.verify import check_sizes, check_tokenizer, told_of_no_hash, verify, verify_once
 
+_log = logging.getLogger(__name__)
 _SPARE_ROWS = 512
 """A model may have fewer than so many rows of embeddings beyond the tokens: published ones have a round number."""
 
@@ -145,7 +146,7 @@ class Corpus:
         if manifest != self.manifest:
             raise UserError(f"data: {self.folder}: is being built anew: start again when that has ended")
         if sentence := told_of_no_hash(self.folder, manifest):
-            print(f"data: {sentence}", file=sys.stderr)
+            _log.warning("data: %s", sentence)
 
     def check_fits(self, shape: ModelShape, whole_words: bool = False) -> None:
         """Compare with the model that is to be trained, and with the masking of whole words if that is wanted.

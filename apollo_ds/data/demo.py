@@ -4,8 +4,6 @@ import os
 import time
 from pathlib import Path
 
-from rich.console import Console
-
 from apollo_ds.errors import UserError
 from apollo_ds.models.families import family_of
 from apollo_ds.models.shape import ModelShape
@@ -13,6 +11,7 @@ from data_prep import sources
 from data_prep.build import build
 from data_prep.errors import Busy, DataError
 from data_prep.options import Options
+from data_prep.output import Output
 
 _TIMEOUT_SECONDS = 600
 _DEFAULT, _DEFAULT_OF_MASKED = Path("data/docs"), Path("data/docs-wordpiece")
@@ -61,4 +60,4 @@ def _build(folder: Path, shape: ModelShape) -> None:
         vocab_size=shape.vocab_size,
         validation_fraction=0.03,
     )
-    build(options, folder, workers=os.cpu_count() or 1, console=Console())
+    build(options, folder, workers=os.cpu_count() or 1, console=Output())

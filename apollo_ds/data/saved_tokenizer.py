@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from apollo_ds.errors import UserError
+from data_prep.given_tokenizer import forget_how_loaded
 
 
 def load_tokenizer(source: str | Path, says: dict[str, Any] | None = None, by: Any = None) -> Any:
@@ -23,6 +24,7 @@ def load_tokenizer(source: str | Path, says: dict[str, Any] | None = None, by: A
     except Exception as error:  # damaged files raise anything in transformers
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise UserError(f"{source}: cannot be read as a tokenizer ({reason}); restore it") from None
+    forget_how_loaded(tokenizer)
     if not _is_saved(tokenizer, Path(source)):
         raise UserError(f"{source}: holds no tokenizer; save the model's own there, with its tokenizer.json")
     return tokenizer

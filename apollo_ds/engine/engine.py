@@ -189,6 +189,27 @@ class Engine:
         loss, counted_samples = self.processes.sum(total).tolist()
         return loss / counted_samples
 
+    @torch.no_grad()
+    def logits(
+        self, input_ids: Tensor, positions: Tensor, layer_map: LayerMap, risen: tuple[float, ...] = ()
+    ) -> Tensor:
+        """Logits at some positions of this rank's samples, as `evaluate` runs them. All ranks call it together.
+
+        Args:
+            input_ids: shape (batch, tokens), on any device.
+            positions: shape (batch, scored).
+            layer_map: the layers that run.
+            risen: as in `evaluate`.
+        Returns:
+            Shape (batch, scored, vocab_size), in fp32 on the CPU.
+        """
+        self.model.run_in_order(layer_map, risen=risen)
+        self.deepspeed.eval()
+        device = self.processes.device
+        logits: Tensor = self.deepspeed(input_ids.to(device), positions.to(device))
+        self.deepspeed.train()
+        return logits.float().cpu()
+
     def capture(self) -> ShardedState:
         """A copy of this rank's slices on the CPU; needs no other rank.
 

@@ -4,7 +4,6 @@ import errno
 import logging
 import os
 import re
-import sys
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -26,6 +25,7 @@ from apollo_ds.models.sample_parts import SampleParts
 from apollo_ds.ranks import free_port
 from data_prep.own_fault import sentence_of
 
+_log = logging.getLogger(__name__)
 _Value = TypeVar("_Value")
 _PATIENCE = timedelta(days=7)
 """torch's own limit for a rank that does not answer: longer than any of `training/faults/watchdog.py`, which judges."""
@@ -67,7 +67,7 @@ class Processes:
         if not os.environ.get("MASTER_PORT"):  # a rank that is alone meets nobody
             os.environ["MASTER_PORT"] = free_port() if os.environ["WORLD_SIZE"] == "1" else _USUAL_PORT
         if os.environ["RANK"] == "0" and (doubt := doubt_of_deepspeed()):
-            print(f"apollo-ds warns: {doubt}", file=sys.stderr)
+            _log.warning(doubt)
         _quieten()
         import deepspeed
         from deepspeed.accelerator import get_accelerator
@@ -173,4 +173,8 @@ def _quieten() -> None:
 
 
 def _quieten_deepspeed() -> None:
-    logging.getLogger("DeepSpeed").setLevel(logging.WARNING)
+    """Leave DeepSpeed's warnings alone, and have them said where this project's are."""
+    log = logging.getLogger("DeepSpeed")
+    log.setLevel(logging.WARNING)
+    log.handlers.clear()
+    log.propagate = True

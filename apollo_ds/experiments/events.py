@@ -1,7 +1,9 @@
 """Reading what a run has recorded. Nothing here imports torch."""
 
 import json
-from collections.abc import Iterator
+import os
+import re
+from collections.abc import Container, Iterator
 from math import isclose
 from pathlib import Path
 from typing import Any, Self
@@ -21,6 +23,8 @@ from pydantic import (
 from apollo_ds.errors import UserError
 
 Event = dict[str, Any]
+_KIND = re.compile(rb'\{"event": *"(\w+)"')
+_BLOCK_BYTES = 1 << 16
 _ROUNDED = 1 - 1e-6
 """Numbers are recorded with nine digits."""
 
@@ -53,6 +57,45 @@ def read_history(path: Path) -> list[Event]:
             last = {**last, **event}
         events.append(event)
     return events
+
+
+def events_from_the_end(path: Path, kinds: Container[str]) -> Iterator[Event]:
+    """The events of these kinds, the last one first. No more of the file is read than the caller asks for.
+
+    Raises:
+        UserError: it cannot be read, or a line on the way is no event.
+    """
+    try:
+        for line in _lines_from_the_end(path):
+            found = _KIND.match(line)
+            if found is None and line:
+                raise ValueError
+            if found and found[1].decode() in kinds:
+                yield json.loads(line)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror}") from None
+    except (ValueError, RecursionError):
+        raise UserError(f"{path}: is damaged; restore the file") from None
+
+
+def _lines_from_the_end(path: Path) -> Iterator[bytes]:
+    """The last line first; one that a crash cut short is left out."""
+    parts = _parts_from_the_end(path)
+    next(parts, None)
+    yield from parts
+
+
+def _parts_from_the_end(path: Path) -> Iterator[bytes]:
+    """What stands between line ends, from the last one on."""
+    rest = b""
+    with path.open("rb") as file:
+        start = file.seek(0, os.SEEK_END)
+        while start:
+            end, start = start, max(0, start - _BLOCK_BYTES)
+            file.seek(start)
+            rest, *parts = (file.read(end - start) + rest).split(b"\n")
+            yield from reversed(parts)
+    yield rest
 
 
 def is_as_recorded(path: Path, size: int, expected: str | None) -> bool:
@@ -168,11 +211,22 @@ class _Start(_Event):
     unigram_entropy: float | None = None
 
 
+class _Sample(_Event):
+    prompt: str
+    text: str
+
+
+class _Samples(_Event):
+    step: NonNegativeInt
+    samples: list[_Sample]
+
+
 _KINDS: dict[str, type[_Event]] = {
     "start": _Start,
     "step": _Step,
     "eval": _Evaluation,
     "growth": _Growth,
+    "samples": _Samples,
     "rollback": _Rollback,
     "detour": _Rollback,  # what earlier versions called it
 }

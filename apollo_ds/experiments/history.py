@@ -70,6 +70,8 @@ class RunHistory:
     finished: bool
     branches: list[Event] = field(default_factory=list)
     """Where it goes on from other runs, the first one first. Its record begins with theirs."""
+    samples: Event = field(default_factory=dict)
+    """What its model wrote last, under `samples`, and at which step; empty where it was not asked to."""
 
     @classmethod
     def read(cls, folder: Path) -> "RunHistory":
@@ -93,7 +95,8 @@ class RunHistory:
         start = next((e for e in events if e["event"] == "start"), {}) | (branches[-1] if branches else {})
         finished = any(e["event"] == "end" for e in events)
         config = _read_config(folder / "config.yaml")
-        return cls(folder, config, steps, evals, growths, rollbacks, start, finished, branches)
+        samples = next((e for e in reversed(events) if e["event"] == "samples"), {})
+        return cls(folder, config, steps, evals, growths, rollbacks, start, finished, branches, samples)
 
     @property
     def recipe(self) -> dict[str, Any]:

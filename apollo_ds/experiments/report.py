@@ -1,15 +1,24 @@
-"""What a run gave: tables and figures, made from its folder alone."""
+"""What a run gave: a sentence, what its model writes, figures and tables, made from its folder alone."""
 
+import textwrap
+from collections.abc import Iterable
 from pathlib import Path
-
-from matplotlib.figure import Figure
 
 from apollo_ds.experiments.compare.comparison import Comparison
 from apollo_ds.experiments.compare.figures import draw
-from apollo_ds.experiments.compare.page import sections, write_markdown
+from apollo_ds.experiments.compare.labels import Names
+from apollo_ds.experiments.compare.page import figure_lines, sections, write_markdown
 from apollo_ds.experiments.history import RunHistory
-from apollo_ds.experiments.style import GREY, new_figure
+from apollo_ds.experiments.outcome import outcome
+from apollo_ds.experiments.training_figure import draw_training
+from apollo_ds.models.families import FAMILIES
 from data_prep import files
+
+_FIRST = ("loss_against_flops.png", "depth_and_loss.png", "loss_around_growth.png")
+"""The figures at the top, as far as there are any."""
+_MOST_SAMPLES = 3
+_LINE = 90
+"""Letters of a line of a sample."""
 
 
 def write_report(folder: Path, out: Path) -> Path:
@@ -25,25 +34,31 @@ def write_report(folder: Path, out: Path) -> Path:
     comparison = Comparison.of([folder])
     (run,) = comparison.baseline.runs
     figures = draw(comparison.groups, comparison.baseline, comparison.target)
-    figures["depth_and_loss.png"] = _training(run)
-    return write_markdown(out / "report.md", folder.name, sections(comparison), figures)
+    figures["depth_and_loss.png"] = draw_training(run, Names.of(comparison.groups).title)
+    first = [name for name in _FIRST if name in figures]
+    lines = [outcome(run), "", *_samples(run), *figure_lines(first), "## Details", "", *sections(comparison)]
+    lines += ["## Against text and time", "", *figure_lines(name for name in figures if name not in first)]
+    return write_markdown(out / "report.md", folder.name, lines, figures)
 
 
-def _training(run: RunHistory) -> Figure:
-    """Training loss of each step, coloured by the depth it ran at: deeper passes of shared layers are harder."""
-    figure, axes = new_figure()
-    finite = [e for e in run.steps if e["loss"] is not None]
-    points = axes.scatter(
-        [e["step"] for e in finite],
-        [e["loss"] for e in finite],
-        c=[e["depth"] for e in finite],
-        cmap="viridis",
-        s=5,
-        linewidths=0,
-        rasterized=True,
-    )
-    for growth in run.growths:
-        axes.axvline(growth["step"], color=GREY, linewidth=0.8, linestyle="--")
-    figure.colorbar(points, label="layers run", pad=0.01)
-    axes.set(xlabel="step", ylabel="training loss (nats per token)")
-    return figure
+def _samples(run: RunHistory) -> list[str]:
+    """What the model wrote last, under a heading; nothing where it was not asked to."""
+    samples = run.samples.get("samples", [])[:_MOST_SAMPLES]
+    if not samples:
+        return []
+    masked = FAMILIES[run.recipe["model"]["family"]].is_masked
+    lines = ["## What it fills in" if masked else "## What it writes", "", f"After step {run.samples['step']:,}:", ""]
+    for sample in samples:
+        prompt, text = sample["prompt"], sample["text"]
+        lines += _quoted([prompt, text] if masked else [prompt + text])
+    return lines
+
+
+def _quoted(passages: Iterable[str]) -> list[str]:
+    """As a block in which no letter is markup, in lines that fit a page and a terminal."""
+    lines = [line for passage in passages for line in passage.splitlines()]
+    wrapped = [part for line in lines for part in textwrap.wrap(line, _LINE) or [""]]
+    fence = "```"
+    while any(fence in line for line in wrapped):
+        fence += "`"
+    return [f"{fence}text", *wrapped, fence, ""]

@@ -11,7 +11,7 @@ from apollo_ds.finetune.results import AtRate, Results, Spread
 def show(results: Results, console: Console) -> None:
     """Print what each learning rate came to, and what always giving the most frequent label does."""
     console.print(headline(results))
-    console.print(rates_table(results).for_console())
+    console.print(rates_table(results))
     for remark in _remarks(results):
         console.print(remark)
 

@@ -1,8 +1,8 @@
 """The model that is fine-tuned: where it is, its tokenizer made ready for sentences and pairs, and its weights."""
 
 import copy
+import logging
 import os
-import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +24,7 @@ from apollo_ds.data.saved_tokenizer import greatest_id, load_tokenizer
 from apollo_ds.errors import UserError
 from apollo_ds.finetune.positions import counts_positions_from_padding, most_tokens
 
+_log = logging.getLogger(__name__)
 _ROWS = 1000
 
 
@@ -160,10 +161,10 @@ def _verify(name: str, source: str) -> None:
         fix = f"remove {source} and write it again with `apollo-ds export {run} {source}`"
         raise UserError(f"{damage}; {fix}") from None
     if manifest is None and source != name:
-        print(
-            f"apollo-ds: {source}: an earlier version wrote it without hashes, so that damage could go unnoticed; "
-            f"write it again with `apollo-ds export {name} {source}`",
-            file=sys.stderr,
+        _log.warning(
+            "%s: an earlier version wrote it without hashes, so that damage could go unnoticed; write it again with "
+            "`apollo-ds export %s %s`",
+            *(source, name, source),
         )
 
 

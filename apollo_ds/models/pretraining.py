@@ -6,6 +6,7 @@ from math import sqrt
 from typing import Any, cast
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
@@ -39,6 +40,8 @@ class PretrainingModel(nn.Module):
 
     With `places` (batch, seq_len), the place of each token in its document, from 0, a token sees its own document
     alone, and positions count from each document's start.
+
+    Without labels it returns the logits at these positions (batch, scored, vocab_size), of whole samples.
     """
 
     def __init__(self, shape: ModelShape, model: PreTrainedModel) -> None:
@@ -180,7 +183,9 @@ class PretrainingModel(nn.Module):
         layers.position_scales = scales_at(self.shape, drawn_depth or len(layer_map), places, risen)
         assert layers.hooks or not risen, "what rises has to be hooked: scale_branches"
 
-    def forward(self, input_ids: Tensor, positions: Tensor, labels: Tensor, places: Tensor | None = None) -> Tensor:
+    def forward(
+        self, input_ids: Tensor, positions: Tensor, labels: Tensor | None = None, places: Tensor | None = None
+    ) -> Tensor:
         """See the class."""
         parts, tokens = self._parts, input_ids.shape[1]
         backbone = self.model.get_submodule(self.family.backbone)
@@ -193,15 +198,18 @@ class PretrainingModel(nn.Module):
             hidden = backbone(
                 input_ids=input_ids, attention_mask=mask, position_ids=counted, use_cache=False
             ).last_hidden_state
+        decoder = cast(nn.Linear, self.model.get_submodule(self.family.decoder))
+        if labels is None:
+            assert parts is None, "logits are of whole samples: share_samples(None)"
+            rows = self.family.transform(self.model, _at(positions, hidden))
+            return F.linear(rows, decoder.weight, decoder.bias)
         own_labels = labels
         if positions.shape[1] == tokens:
             own_labels = labels if parts is None else parts.own(labels)
         elif parts is None:
-            index = positions.unsqueeze(-1).expand(-1, -1, hidden.shape[-1])
-            hidden = hidden.gather(1, index)
+            hidden = _at(positions, hidden)
         else:
             hidden, own_labels = parts.gather_scored(hidden, positions, labels)
-        decoder = cast(nn.Linear, self.model.get_submodule(self.family.decoder))
         rows = self.family.transform(self.model, hidden).flatten(0, 1)
         loss = summed_cross_entropy(rows, decoder, own_labels.flatten(), self._is_compiled) / labels.numel()
         return loss if parts is None else loss * parts.degree
@@ -218,6 +226,11 @@ class PretrainingModel(nn.Module):
         windows = self.family.attention_windows(self.shape)
         pooled = {kind: window and -(-window // pool) for kind, window in windows.items()}
         return {kind: make(window=window) for kind, window in pooled.items()} if windows else make()
+
+
+def _at(positions: Tensor, hidden: Tensor) -> Tensor:
+    """The hidden states (batch, scored, hidden size) at positions (batch, scored)."""
+    return hidden.gather(1, positions.unsqueeze(-1).expand(-1, -1, hidden.shape[-1]))
 
 
 def frozen_names(shape: ModelShape, frozen: Frozen) -> Callable[[str], bool]:

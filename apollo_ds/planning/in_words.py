@@ -1,8 +1,13 @@
 """Figures for people, each with the unit that fits its size."""
 
+from math import exp, inf
+
 _DAY, _YEAR = 86_400, 31_557_600
 _BYTES = (("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("kB", 1e3))
 _COUNTS = ((" T", 1e12), (" G", 1e9), (" M", 1e6), (" k", 1e3))
+_FLOPS = tuple((prefix, 10.0 ** (3 * power)) for power, prefix in enumerate("kMGTPEZY", start=1))[::-1]
+_LARGEST_LOSS = 700.0
+"""The perplexity of more is above the largest number that a float holds."""
 _TIMES = (("years", _YEAR), ("days", _DAY), ("h", 3600), ("min", 60))
 
 
@@ -25,3 +30,15 @@ def time_in_words(seconds: float) -> str:
         return f"{1000 * seconds:.{0 if seconds >= 0.00995 else 1}f} ms"
     unit, factor = next(((unit, factor) for unit, factor in _TIMES if seconds >= 2 * factor), ("s", 1))
     return f"{seconds / factor:,.1f} {unit}"
+
+
+def flops_in_words(flops: float) -> str:
+    """Operations with the prefix that suits: 412 GFLOP, 22.7 TFLOP, 1.3 ZFLOP."""
+    prefix, factor = next(((prefix, factor) for prefix, factor in _FLOPS if flops >= 0.9995 * factor), ("", 1.0))
+    return f"{flops / factor:.3g} {prefix}FLOP"
+
+
+def perplexity_in_words(loss: float) -> str:
+    """The perplexity of a loss in nats, with four digits or more: 12.64, 185.7, 22,026."""
+    perplexity = inf if loss > _LARGEST_LOSS else exp(loss)
+    return f"{perplexity:,.0f}" if 1e3 <= perplexity < 1e6 else f"{perplexity:.4g}"

@@ -20,6 +20,7 @@ from apollo_ds.schedule.schedule import Schedule
 from apollo_ds.schedule.source import BranchPoint, SourceModel
 from apollo_ds.schedule.totals import Totals
 from apollo_ds.schedule.triggers import Evidence
+from apollo_ds.training.console import RunConsole
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class Beginning:
 
 
 def where_to_begin(
-    choice: Choice | None, recipe: Recipe, text: Text, processes: Processes, say: Callable[[str], None]
+    choice: Choice | None, recipe: Recipe, text: Text, processes: Processes, warn: Callable[[str], None]
 ) -> Beginning:
     """Where a run stands, by the checkpoint that it goes on from, if there is one. All ranks together.
 
@@ -58,7 +59,7 @@ def where_to_begin(
     manifest = branch_checkpoint(point, processes).manifest
     kept, doubt = processes.on_first(lambda: _take_over_metrics(point, manifest, RunFolder(recipe.out)))
     if doubt:
-        say(f"[yellow]{doubt}[/]")
+        warn(doubt)
     before, after = planned.stages[:2]
     goes_on = after.continues(before) and before.ends == after.ends  # else the stage begins here
     memory = deepcopy(manifest.memory)
@@ -68,9 +69,7 @@ def where_to_begin(
     return Beginning(planned, int(goes_on), evidence, manifest.totals, memory, kept)
 
 
-def state_to_start_from(
-    recipe: Recipe, text: Text, processes: Processes, say: Callable[[str], None]
-) -> StoredState | None:
+def state_to_start_from(recipe: Recipe, text: Text, processes: Processes, console: RunConsole) -> StoredState | None:
     """The state of what a run starts from; None where it starts from nothing. All ranks together.
 
     Says what it starts from, and what is odd about that.
@@ -85,11 +84,11 @@ def state_to_start_from(
     anew = isinstance(source, SourceModel) or recipe.init_from is not None or changes_optimizer(recipe, source)
     state = source_state(source, key_of_source(recipe), not anew, processes)
     if isinstance(source, BranchPoint):
-        say(f"go on from {source}")
+        console.say(f"go on from {source}")
     else:
-        say(f"start from {source}{'; the optimizer begins anew' if anew else ''}")
+        console.say(f"start from {source}{'; the optimizer begins anew' if anew else ''}")
     for sentence in odd:
-        say(f"[yellow]{sentence}[/]")
+        console.warn(sentence)
     return state
 
 

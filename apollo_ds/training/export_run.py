@@ -1,9 +1,11 @@
 """A run's model as a `transformers` one: which checkpoint, which tokenizer, and where to."""
 
-import sys
+import logging
+from dataclasses import dataclass
 from pathlib import Path
 
 from apollo_ds.checkpoint.export import export
+from apollo_ds.checkpoint.export_folder import Replaces
 from apollo_ds.checkpoint.find import checkpoints_in, newest_sound, verify
 from apollo_ds.checkpoint.manifest import DamagedCheckpoint
 from apollo_ds.checkpoint.saved_state import SavedState
@@ -12,18 +14,46 @@ from apollo_ds.config.not_a_run import not_a_run
 from apollo_ds.config.recipe import Recipe
 from apollo_ds.config.recorded import read_recorded
 from apollo_ds.config.run_folder import RunFolder
-from apollo_ds.data.corpus import Corpus
 from apollo_ds.data.text import Text, folders_of
 from apollo_ds.errors import UserError
+from apollo_ds.experiments.model_card import TrainedModel, model_card
 from apollo_ds.schedule.agreement import resumed
 
+_log = logging.getLogger(__name__)
 _ATTEMPTS = 5
 """A run that trains removes old checkpoints; each time that takes one away while it is read, the next is chosen."""
 
 
-def export_run(run: RunFolder, folder: Path, step: int | None = None) -> Path:
-    """Export a run's checkpoint of this step, or its newest sound one; returns which.
+@dataclass(frozen=True)
+class ExportedRun:
+    """What an export has done."""
 
+    checkpoint: Path
+    """The checkpoint that was exported."""
+    is_new: bool
+    """Whether any file in the folder is another than before."""
+    keeps_card: bool
+    """Whether the model card there is one that somebody changed or wrote, which stays."""
+
+
+def export_run(
+    run: RunFolder,
+    folder: Path,
+    step: int | None = None,
+    overwrite: bool = False,
+    license: str | None = None,
+    name: str | None = None,
+) -> ExportedRun:
+    """Export a run's checkpoint of this step, or its newest sound one, with a model card.
+
+    Args:
+        run: the run.
+        folder: where to write. The run's own `export` may be replaced, and any other export only where it has the same
+            files.
+        step: the checkpoint's; None for the newest sound one.
+        overwrite: whether any export of apollo_ds may be replaced.
+        license: what the model card says of it; None for nothing.
+        name: what the hub is to call the model; None for one that stays in its folder.
     Raises:
         UserError: there is no such checkpoint or it is damaged, the tokenizer is not the run's, or the folder holds
             something else or cannot be written to.
@@ -33,6 +63,9 @@ def export_run(run: RunFolder, folder: Path, step: int | None = None) -> Path:
     for parent in folder.resolve().parents:
         if RunFolder(parent.parent).exists and RunFolder(parent.parent).checkpoints == parent:
             raise UserError(f"{folder}: is among a run's checkpoints, which the run removes; name another folder")
+    replaces = Replaces.ANY_EXPORT if overwrite else Replaces.SAME
+    if folder.resolve() == run.export.resolve():
+        replaces = Replaces.OWN
     recorded, recipe = read_recorded(run.config), load_resolved(run.config)
     text = _text_of(run, recipe, recorded.tokenizer)
     for _ in range(_ATTEMPTS):
@@ -47,12 +80,13 @@ def export_run(run: RunFolder, folder: Path, step: int | None = None) -> Path:
         schedule = resumed(recipe.schedule(), manifest.totals.step, manifest.course.stage_steps)
         stage = schedule.stages[manifest.course.stage]
         risen = schedule.risen(manifest.course.stage, manifest.totals.step, stage.evaluation_depth)
-        own = folder.resolve() == run.export.resolve()
+        model = TrainedModel(run.path, recorded, recipe, text, schedule, manifest.totals)
         try:
-            export(state, stage, text, folder, own, risen)
+            card = model_card(model, license, name)
+            done = export(state, stage, text.vocabulary, folder, replaces, risen, card)
         finally:
             state.close()
-        return chosen
+        return ExportedRun(chosen, done.is_new, done.keeps_card)
     raise UserError(
         f"{run.checkpoints}: the run removes its checkpoints faster than they are read; export when it has ended, or "
         "resume it with a greater keep_checkpoints"
@@ -66,7 +100,7 @@ def _choose(run: RunFolder, identity: str | None, step: int | None) -> Path:
         chosen, complaints = newest_sound(run.checkpoints, run=identity)
     if chosen is not None and chosen.is_dir():
         for complaint in complaints:
-            print(f"{complaint}; {chosen.name} is exported instead", file=sys.stderr)
+            _log.warning("%s; %s is exported instead", complaint, chosen.name)
         return chosen
     if complaints:
         raise UserError(f"{run.checkpoints}: no checkpoint is sound ({'; '.join(complaints)}); let the run save one")
@@ -74,7 +108,7 @@ def _choose(run: RunFolder, identity: str | None, step: int | None) -> Path:
     raise UserError(f"{run.checkpoints}: no such checkpoint; there are {', '.join(saved) or 'none'}")
 
 
-def _text_of(run: RunFolder, recipe: Recipe, recorded: str | None) -> Corpus:
+def _text_of(run: RunFolder, recipe: Recipe, recorded: str | None) -> Text:
     """The run's text, whose tokenizer must be the one that it was trained with."""
     for data in folders_of(recipe.data):
         if not (data / "manifest.json").is_file():
@@ -83,10 +117,10 @@ def _text_of(run: RunFolder, recipe: Recipe, recorded: str | None) -> Corpus:
                     raise UserError(f"data: there is no {data} in {Path.cwd()}; run the command in {folder}")
             there = "" if data.is_absolute() else ", or run the command in the folder that the run was started in"
             raise UserError(f"data: {data} is gone, and the model's tokenizer with it; restore it{there}")
-    text = Text.open(recipe.data).vocabulary
-    if recorded not in (None, text.tokenizer_hash):
+    text = Text.open(recipe.data)
+    if recorded not in (None, text.vocabulary.tokenizer_hash):
         raise UserError(
-            f"data: {text.tokenizer_folder} is not the tokenizer that {run.path} was trained with; restore the text "
-            "that the run read"
+            f"data: {text.vocabulary.tokenizer_folder} is not the tokenizer that {run.path} was trained with; restore "
+            "the text that the run read"
         )
     return text

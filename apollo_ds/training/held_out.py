@@ -57,7 +57,11 @@ class HeldOutText:
         named = {one.name: loss for one, loss in by_set} if len(by_set) > 1 else {}
         bits = {one.name: self._bits_per_byte(loss, [replace(one, share=1.0)]) for one, loss in by_set}
         known = {name: value for name, value in bits.items() if value is not None and named}
-        return HeldOutLoss(loss, self._bits_per_byte(loss, sets), named, known)
+        return HeldOutLoss(loss, self.bits_per_byte(loss), named, known)
+
+    def bits_per_byte(self, loss: float) -> float | None:
+        """A loss over the sources, in nats a token, in bits a byte; None as in `HeldOutLoss`."""
+        return self._bits_per_byte(loss, self.batches.source.held_out)
 
     def _bits_per_byte(self, loss: float, sets: list[HeldOutSet]) -> float | None:
         """Bits of all tokens over the bytes of all, where a token of each set weighs its share."""

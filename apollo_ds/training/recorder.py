@@ -4,18 +4,23 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from statistics import fmean
+from typing import Any
 
 import torch
 
+from apollo_ds.config.deepspeed import precision
+from apollo_ds.config.recipe import Recipe
 from apollo_ds.engine.engine import StepResult
 from apollo_ds.engine.hardware import Utilisation
 from apollo_ds.engine.processes import Processes
+from apollo_ds.planning.all_layers import AllLayers
 from apollo_ds.planning.step_flops import remaining_flops, step_flops
 from apollo_ds.schedule.schedule import Schedule, StepPlan
 from apollo_ds.schedule.totals import Totals
 from apollo_ds.training.console import RunConsole
 from apollo_ds.training.faults.loss_spikes import LossWatch
 from apollo_ds.training.metrics import Metrics, NoMetrics
+from apollo_ds.training.step_line import Standing
 from apollo_ds.training.step_times import StepTimes
 
 _STRAGGLES = 1.5
@@ -27,13 +32,13 @@ class StepRecorder:
 
     def __init__(
         self,
+        recipe: Recipe,
         totals: Totals,
         schedule: Schedule,
         processes: Processes,
         metrics: Metrics | NoMetrics,
         console: RunConsole,
         watch: LossWatch,
-        utilisation: Utilisation,
     ) -> None:
         self.totals = totals
         self.schedule = schedule
@@ -41,7 +46,8 @@ class StepRecorder:
         self.metrics = metrics
         self.console = console
         self.watch = watch
-        self.utilisation = utilisation
+        self.utilisation = Utilisation(processes, precision(recipe.deepspeed), recipe.peak_flops)
+        self.all_layers = AllLayers.of(recipe)
         self.times = StepTimes(processes)
         self._seconds_before, self._flops_before = totals.seconds, totals.flops
         self._flops_flushed = totals.flops
@@ -112,7 +118,7 @@ class StepRecorder:
             if totals.step in ratios:
                 record["update_to_weight"] = ratios[totals.step]
             self.metrics.write("step", **record)
-        self.console.step(record, tokens_per_second, self._eta(totals, now))
+        self.console.step(self._standing(record, now))
         ranks = self.times.compare()
         if ranks["slowdown"] > _STRAGGLES:
             self.console.straggler(ranks)
@@ -129,7 +135,22 @@ class StepRecorder:
         update, weight = self.processes.sum(torch.stack(list(measured.values()))).sqrt().unbind(1)
         return dict(zip(measured, (update / weight).tolist(), strict=True))
 
-    def _eta(self, totals: Totals, now: float) -> float:
-        """Seconds left, if operations go on at the rate of this start."""
-        left = remaining_flops(self.schedule, totals.step)
-        return left * (now - self._started) / (totals.flops - self._flops_before)
+    def _standing(self, record: dict[str, Any], now: float) -> Standing:
+        """What the terminal or the log shows of a step's record; the time left is that at the rate of this start."""
+        left = remaining_flops(self.schedule, record["step"])
+        return Standing(
+            step=record["step"],
+            steps=self.schedule.total_steps,
+            stage=record["stage"] + 1,
+            stages=len(self.schedule.stages),
+            depth=record["depth"],
+            layers=record["unique_layers"],
+            loss=record["loss"],
+            grad_norm=record["grad_norm"],
+            learning_rate=record["lr"],
+            new_learning_rate=record.get("new_lr"),
+            tokens_per_second=record["tokens_per_second"],
+            flops=record["flops"],
+            share=self.all_layers.share(self.totals),
+            seconds_left=left * (now - self._started) / (record["flops"] - self._flops_before),
+        )

@@ -40,7 +40,7 @@ def find_start(
     manifest = choice.manifest
     doubt = processes.on_first(lambda: _check_recorded(folder.metrics, manifest.metrics_bytes, manifest.metrics_hash))
     for line in filter(None, (*choice.complaints, choice.doubt, doubt)):
-        console.say(f"[yellow]{line}[/]")
+        console.warn(line)
     return choice
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from rich.markup import escape
+from rich.console import Console
 
 from apollo_ds.config.deepspeed import precision
 from apollo_ds.config.load import load_recipe
@@ -19,10 +19,13 @@ from apollo_ds.data.text import Text
 from apollo_ds.engine.gpu_memory import let_segments_grow
 from apollo_ds.errors import Stopped, UserError
 from apollo_ds.experiments.events import read_metrics
+from apollo_ds.planning.all_layers import cost_in_words
+from apollo_ds.planning.in_words import perplexity_in_words, time_in_words
 from apollo_ds.planning.outlook import MOST_EPOCHS, outlook, text_in_words
 from apollo_ds.planning.plan import plan
 from apollo_ds.ranks import RankOf
 from apollo_ds.schedule.totals import Totals
+from apollo_ds.training import run_log
 from apollo_ds.training.faults.stop_signal import STARTED_BY, StopRequest
 from apollo_ds.training.faults.watchdog import Limit, Watchdog
 from apollo_ds.training.threads import share_cores_with_other_ranks
@@ -91,16 +94,18 @@ def run(recipe_name: Path, overrides: Sequence[str]) -> Outcome:
     """
     place = RankOf.this_process() or RankOf(0, 1)
     place.check_meeting()
-    watchdog = Watchdog(f"rank {place.rank}")
+    who = f"rank {place.rank}"
+    terminal = run_log.start(who)
+    watchdog = Watchdog(who)
     watchdog.start()
     try:
         recipe = prepare(recipe_name, overrides, place.count, watchdog.heed)
-        return _run_on_this_rank(recipe, watchdog)
+        return _run_on_this_rank(recipe, watchdog, terminal)
     finally:
         watchdog.close()
 
 
-def _run_on_this_rank(recipe: Recipe, watchdog: Watchdog) -> Outcome:
+def _run_on_this_rank(recipe: Recipe, watchdog: Watchdog, terminal: Console | None) -> Outcome:
     stop = StopRequest()
     stop.hold()  # first: the imports take seconds
     watchdog.progress("importing torch and DeepSpeed", Limit.SETUP)
@@ -112,12 +117,12 @@ def _run_on_this_rank(recipe: Recipe, watchdog: Watchdog) -> Outcome:
     from apollo_ds.training.faults.crash import leave_at_once
 
     processes = Processes.join(lambda doing: watchdog.progress(doing, Limit.SETUP))
-    console = RunConsole(recipe.schedule(), shown=processes.is_first)
+    console = RunConsole(processes.is_first, terminal)
     try:
         processes.on_first(stop.check_launcher)
         return train(recipe, processes, console, stop, watchdog, concludes=True)
     except Stopped as stopped:
-        console.say(f"[yellow]{stopped}[/]; run the same command to resume")
+        console.say(f"{stopped}; run the same command to resume", style="yellow")
         raise
     except Exception as error:
         leave_at_once(error, console, recipe.out)
@@ -192,7 +197,7 @@ def make_trainer(
     whole_words = recipe.masking == "whole_word"
     source = BatchSource(text, recipe.model, recipe.seq_len, recipe.seed, whole_words, recipe.document_mask)
     source.check_scores(recipe.eval_samples)
-    console = console or RunConsole(recipe.schedule(), shown=False)
+    console = console or RunConsole(shown=False)
     console.start(recipe, processes.world_size, processes.device.type)
     _tell_of_text(recipe, console)
     watchdog = watchdog or Watchdog(f"rank {processes.rank}")
@@ -207,7 +212,7 @@ def _tell_of_text(recipe: Recipe, console: "RunConsole") -> None:
     text = outlook(recipe, plan(recipe), rate=None)["text"]
     is_repeated = text and text["epochs"] > MOST_EPOCHS
     if text and (is_repeated or isinstance(recipe.data, dict)):
-        console.say(escape(text_in_words(text)), style="yellow" if is_repeated else "")
+        (console.warn if is_repeated else console.say)(text_in_words(text))
 
 
 def _check_is_same(text: Text, processes: "Processes") -> None:
@@ -234,12 +239,16 @@ def _conclude(trainer: "Trainer") -> None:
     folder, totals, text = trainer.folder, trainer.totals, trainer.batches.source.text
     export_run(folder, folder.export, totals.step)
     page = write_report(folder.path, folder.report)
+    bits = trainer.held_out.bits_per_byte(trainer.last_loss)
     trainer.console.finish(
         {
-            "held-out loss": f"{trainer.last_loss:.4f} nats per token",
-            "unigram entropy": f"{text.unigram_entropy:.4f} nats per token (the best guess without context)",
+            "held-out loss": f"{trainer.last_loss:.4f} nats a token",
+            "perplexity": perplexity_in_words(trainer.last_loss),
+            **({} if bits is None else {"bits a byte": f"{bits:.4f}"}),
+            "unigram entropy": f"{text.unigram_entropy:.4f} nats a token (the best guess without context)",
             "steps, tokens": f"{totals.step:,}, {totals.tokens:,}",
-            "cost": f"{totals.flops:.4g} FLOPs, {totals.seconds:.0f} s",
+            "cost": cost_in_words(trainer.recipe, totals),
+            "time": time_in_words(totals.seconds),
             "report": str(page),
             "model": f"{folder.export} (from_pretrained)",
             "TensorBoard": f"tensorboard --logdir {folder.path}",

@@ -10,6 +10,7 @@ from typing import IO
 from apollo_ds.config.words import split_recipe
 from apollo_ds.errors import EXIT_HANG, EXIT_STOPPED, EXIT_USER_ERROR, RunFailed, Stopped, UserError
 from apollo_ds.ranks import RankOf
+from apollo_ds.training import run_log
 from apollo_ds.training.faults.crash import leave_when_done
 from apollo_ds.training.faults.watchdog import Watchdog
 from apollo_ds.training.launch import End, Ranks, launch
@@ -34,6 +35,7 @@ def train_by_command(words: Sequence[str], ranks: int | None = None) -> int:
             code = EXIT_STOPPED
         leave_when_done(code)
     chosen = Ranks.of_this_machine(ranks)
+    run_log.start("launcher")
     watchdog = Watchdog("launcher")
     watchdog.start()
     try:
@@ -41,6 +43,7 @@ def train_by_command(words: Sequence[str], ranks: int | None = None) -> int:
     finally:
         watchdog.close()
     end = launch([str(name), *overrides], chosen)
+    run_log.restore_terminal()
     if end.words:
         print(f"{_COMPLAINT}{end.words}", file=sys.stderr)
     return end.code

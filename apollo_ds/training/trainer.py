@@ -1,10 +1,10 @@
 """The training loop: what happens at a step, at a growth, and between them."""
 
 import time
+from contextlib import AbstractContextManager
 from copy import deepcopy
 from dataclasses import asdict
 from math import isnan
-from typing import Self
 
 from apollo_ds.checkpoint.choose import Choice
 from apollo_ds.checkpoint.progress import Course, Progress
@@ -16,7 +16,6 @@ from apollo_ds.config.recipe import Recipe
 from apollo_ds.config.run_folder import RunFolder
 from apollo_ds.data.batches import BatchSource
 from apollo_ds.engine import restore
-from apollo_ds.engine.hardware import Utilisation
 from apollo_ds.engine.processes import Processes
 from apollo_ds.models.pretraining import Batch
 from apollo_ds.schedule.schedule import Schedule
@@ -38,12 +37,14 @@ from apollo_ds.training.prefetch import Prefetcher
 from apollo_ds.training.rank_batches import RankBatches
 from apollo_ds.training.recorder import StepRecorder
 from apollo_ds.training.resume import find_start, record_resume, record_start
+from apollo_ds.training.samples import Sampler
+from apollo_ds.training.trackers.trackers import Trackers
 
 _STEPS_WATCHED_AFTER_GROWTH = 20
 """For so many steps after a growth the update is recorded relative to the weights, so that a shock shows."""
 
 
-class Trainer:
+class Trainer(AbstractContextManager["Trainer"]):
     """One run on one rank, from its first step or its last checkpoint to its end.
 
     A `with` statement closes it whatever ends it: for a process that lives on. `run.train` says when that may wait.
@@ -72,6 +73,7 @@ class Trainer:
         )
         self.watchdog = watchdog
         self.held_out = HeldOutText(self.batches, watchdog)
+        self.sampler = Sampler(self.batches, self.engines.parts, watchdog)
         self.watchdog.progress("looking for a checkpoint", Limit.SETUP)
         self._start_or_resume(find_start(self.folder, self.run_id, recipe.schedule().begins_at, processes, console))
 
@@ -81,7 +83,7 @@ class Trainer:
         return step == self.schedule.decays_from or (every > 0 and step % every == 0)
 
     def _start_or_resume(self, choice: Choice | None) -> None:
-        at = where_to_begin(choice, self.recipe, self.batches.source.text, self.processes, self.console.say)
+        at = where_to_begin(choice, self.recipe, self.batches.source.text, self.processes, self.console.warn)
         self.schedule, self.stage, self.evidence = at.schedule, at.stage, at.evidence
         self.loss_watch = LossWatch(
             at.memory,
@@ -95,25 +97,19 @@ class Trainer:
 
     def _open_records(self, at: Beginning) -> None:
         self.metrics: Metrics | NoMetrics = NoMetrics()
-        self.processes.on_first(lambda: self._open_metrics(at.metrics_bytes, at.totals))
+        self.processes.on_first(lambda: self._open_metrics(at.metrics_bytes))
         self.recorder = StepRecorder(
-            at.totals,
-            self.schedule,
-            self.processes,
-            self.metrics,
-            self.console,
-            self.loss_watch,
-            Utilisation(self.processes, precision(self.recipe.deepspeed), self.recipe.peak_flops),
+            self.recipe, at.totals, self.schedule, self.processes, self.metrics, self.console, self.loss_watch
         )
 
-    def _open_metrics(self, keep_bytes: int, totals: Totals) -> None:
-        self.metrics = Metrics(self.folder.path, keep_bytes, totals)
-        self.metrics.describe(self.recipe.plain())
+    def _open_metrics(self, keep_bytes: int) -> None:
+        trackers = Trackers(self.folder.path, self.recipe.plain(), self.recipe.trackers, self.console.say)
+        self.metrics = Metrics(self.folder.path, keep_bytes, trackers)
 
     def _make_engine(self, choice: Choice | None) -> None:
         """Build the stage's engine, and fill it from the checkpoint, or from what the run starts from."""
-        text, say = self.batches.source.text, self.console.say
-        state = SavedState(choice.sound) if choice else state_to_start_from(self.recipe, text, self.processes, say)
+        text, console = self.batches.source.text, self.console
+        state = SavedState(choice.sound) if choice else state_to_start_from(self.recipe, text, self.processes, console)
         self.watchdog.progress("building the model", Limit.SETUP)
         self.engine = self.engines.build(self.schedule, self.stage, initialised=state is None)
         if state:
@@ -149,6 +145,7 @@ class Trainer:
 
     def _run_steps(self) -> None:
         recipe = self.recipe
+        self.console.begin(self.totals.step, self.schedule.total_steps)
         with Prefetcher(self._read_batches, self.processes.select_device) as prefetcher:
             for step in range(self.totals.step, self.schedule.total_steps):
                 self._enter(self.schedule.stage_number(step))
@@ -162,7 +159,7 @@ class Trainer:
                 if evaluating or saving or done in self.schedule.first_steps or done % recipe.log_every == 0:
                     self.recorder.flush()
                 if evaluating:
-                    self._evaluate()
+                    self._evaluate(last)
                     self._end_stage_if_due()
                 waiting = last or stopping or done in self.schedule.first_steps  # the stage may just have ended early
                 if saving or waiting:
@@ -228,15 +225,17 @@ class Trainer:
     def _risen(self) -> tuple[float, ...]:
         return self.schedule.risen(self.stage, self.totals.step, self._stage.evaluation_depth)
 
-    def _evaluate(self) -> None:
+    def _evaluate(self, last: bool) -> None:
         measured = self.held_out.measure(self.engine, self._stage, self._risen())
         self.last_loss = measured.loss
         record = {**asdict(self.totals), "depth": self._stage.evaluation_depth, **measured.record()}
         self.metrics.write("eval", **record)
         self.console.evaluation(record)
+        if self.sampler.is_due(last) and (samples := self.sampler.write(self.engine, self._stage, self._risen())):
+            self.metrics.write("samples", step=self.totals.step, samples=samples)
+            self.console.samples(self.totals.step, samples)
 
     def _held_out_loss(self) -> float:
-        """Loss on the held-out text of the sources at the greatest depth that the stage trains."""
         return self.held_out.measure(self.engine, self._stage, self._risen(), only_sources=True).loss
 
     @property
@@ -266,7 +265,7 @@ class Trainer:
         choice = find_start(self.folder, self.run_id, begins_at, self.processes, self.console, before=trouble.first)
         to = choice.manifest.totals.step if choice else begins_at
         rollback = plan_rollback(trouble, self.loss_watch.memory, folder, to, self.schedule, tokens_per_batch)
-        self.console.say(f"[bold red]{rollback}[/]")
+        self.console.warn(str(rollback))
         totals_at_trouble = self.totals
         self.engine.close()
         self.metrics.write("discard", step=trouble.first)
@@ -283,9 +282,6 @@ class Trainer:
 
     def _read_batches(self, schedule: Schedule, step: int) -> list[Batch]:
         return self.batches.of_step(schedule, step, self.loss_watch.memory.skipped_tokens)
-
-    def __enter__(self) -> Self:
-        return self
 
     def __exit__(self, *_: object) -> None:
         self.close()

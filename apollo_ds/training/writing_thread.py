@@ -2,7 +2,8 @@
 
 import threading
 from collections.abc import Callable
-from queue import Queue
+from contextlib import suppress
+from queue import Full, Queue
 
 _MOST_WAITING = 1000
 """So many actions may wait, the records of some hundred steps; the loop waits for a disk that falls further behind."""
@@ -11,8 +12,8 @@ _MOST_WAITING = 1000
 class WritingThread:
     """Runs actions one by one, in the order in which they were given. It does not keep a process from ending."""
 
-    def __init__(self, name: str) -> None:
-        self._waiting: Queue[Callable[[], object] | None] = Queue(_MOST_WAITING)
+    def __init__(self, name: str, most_waiting: int = _MOST_WAITING) -> None:
+        self._waiting: Queue[Callable[[], object] | None] = Queue(most_waiting)
         self._fault: Exception | None = None
         self._thread = threading.Thread(target=self._work, name=name, daemon=True)
         self._thread.start()
@@ -27,6 +28,14 @@ class WritingThread:
             raise self._fault
         self._waiting.put(action)
 
+    def offer(self, action: Callable[[], object]) -> bool:
+        """The same, unless as many wait as may: returns whether there was room. It waits for nothing."""
+        try:
+            self._waiting.put_nowait(action)
+        except Full:
+            return False
+        return True
+
     def wait(self) -> None:
         """Wait until all that was given has run.
 
@@ -37,11 +46,13 @@ class WritingThread:
         if self._fault:
             raise self._fault
 
-    def close(self) -> None:
-        """Let all that was given run, and end the thread."""
+    def close(self, patience: float | None = None) -> bool:
+        """Let all that was given run, and end the thread; whether it ended within `patience` seconds, if given."""
         if self._thread.is_alive():
-            self._waiting.put(None)
-            self._thread.join()
+            with suppress(Full):
+                self._waiting.put(None, timeout=patience)
+            self._thread.join(patience)
+        return not self._thread.is_alive()
 
     def _work(self) -> None:
         while action := self._waiting.get():

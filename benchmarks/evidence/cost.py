@@ -95,7 +95,7 @@ def main() -> None:
     except UserError as error:
         print(f"cost.py: {error}", file=sys.stderr)
         sys.exit(EXIT_USER_ERROR)
-    Console().print(table.for_console())
+    Console().print(table)
 
 
 def _rate(text: str) -> float:

@@ -21,21 +21,33 @@ from typing import Any
 import yaml
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
-from page import save
 from questions import DOWNSTREAM, HERE, conclusion
 from records import read, split
 from table import Row, flat, is_table, nested, read_rows, write_rows
 
+from apollo_ds.experiments.compare.labels import factored
 from apollo_ds.experiments.compare.text import NOTHING, Table
 from apollo_ds.experiments.history import RunHistory
-from apollo_ds.experiments.style import GREY, line_style, style_axes
 from apollo_ds.finetune.results import Results
 from apollo_ds.finetune.settings import Settings
+from data_prep.figure_style import (
+    GREY,
+    SMALL,
+    WIDTH,
+    broken,
+    empty_figure,
+    line_style,
+    save_picture,
+    set_title,
+    style_axes,
+)
 
 RUNS = Path("runs/evidence")
 ON_CPU = {"DS_ACCELERATOR": "cpu", "OMP_NUM_THREADS": "1", "GOMP_SPINCOUNT": "0"}
 TASKS = {"cola": "CoLA", "sst2": "SST-2", "rte": "RTE"}
 """Each task's folder, as GLUE names it."""
+_LETTERS = 16
+"""Of a line of a model's name below its column."""
 _FIRST = ("model", "task", "learning_rate", "seed")
 _ABOUT = ("metrics", "sizes", "baseline", "machine", "settings")
 """What results.json says of all trainings of a model on a task."""
@@ -170,7 +182,7 @@ def write(folder: Path) -> None:
             of = f"{len(under_way)} of the {len(plan.models)} models of `{scale}`"
             lines += [f"## {scale}", "", f"**Left out: pretraining of {of} was under way when it was recorded.**", ""]
             continue
-        save(_draw(plan, results), plan.record / "scores.png")
+        save_picture(_draw(plan, results), plan.record / "scores.png")
         lines += [f"## {scale}", "", f"{_in_words(plan, pretrained[0])} {_sizes(plan, results)}", ""]
         lines += ["```console", "$ python benchmarks/evidence/downstream.py --glue GLUE"]
         lines += ["$ python benchmarks/evidence/evidence.py pages", "```", ""]
@@ -235,19 +247,22 @@ def _scores(results: Results) -> list[float]:
 
 
 def _draw(plan: Plan, results: dict[tuple[str, str], Results]) -> Figure:
-    figure = Figure(figsize=(8.0, 3.6), layout="constrained")
+    """A panel a task, a column a model, a point a seed."""
+    figure = empty_figure(WIDTH, 3.2)
+    common, names = factored([Path(model).name.split(",learning_rate=")[0] for model in plan.models])
     for axes, task in zip(figure.subplots(1, len(TASKS)), TASKS, strict=True):
         style_axes(axes)
         first = results[plan.models[0], task]
-        axes.axhline(_guess(first), color=GREY, linewidth=1)
+        axes.axhline(_guess(first), color=GREY, linewidth=1, linestyle="--")
         for number, model in enumerate(plan.models):
             scores = _scores(results[model, task])
-            style = {**line_style(number), "linestyle": ""}
-            label = Path(model).name.split(",learning_rate=")[0] if task == "cola" else None
-            axes.plot([number] * len(scores), scores, label=label, **style)
-        axes.set(title=TASKS[task], ylabel=first.headline, xticks=[], xlim=(-0.5, len(plan.models) - 0.5))
+            axes.plot([number] * len(scores), scores, **{**line_style(number), "linestyle": ""})
+        columns = range(len(plan.models))
+        axes.set_xticks(columns, [broken(name, _LETTERS) for name in names], fontsize=SMALL)
+        axes.set_xlim(-0.5, len(plan.models) - 0.5)
+        axes.set_ylabel(f"{TASKS[task]}: {first.headline}")
         axes.yaxis.set_major_formatter(PercentFormatter(1.0, symbol=""))
-    figure.legend(loc="outside lower center", frameon=False, fontsize=8)
+    set_title(figure, common, ["points: seeds; dashed: always the most frequent label"])
     return figure
 
 

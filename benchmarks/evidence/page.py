@@ -2,28 +2,29 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from io import BytesIO
 from pathlib import Path
 from statistics import fmean, mode, stdev
 from typing import Any
 
 from matplotlib.figure import Figure
-from PIL import Image
 from questions import conclusion
 from records import AFTER_GROWTH, read, split
 from table import is_table
 
 from apollo_ds.errors import UserError
 from apollo_ds.experiments.compare import tables
+from apollo_ds.experiments.compare.comparable import check_comparable
 from apollo_ds.experiments.compare.comparison import Comparison
 from apollo_ds.experiments.compare.figures import draw_losses
-from apollo_ds.experiments.compare.groups import Group, check_comparable, group_runs
+from apollo_ds.experiments.compare.groups import Group, group_runs
+from apollo_ds.experiments.compare.labels import Names
 from apollo_ds.experiments.compare.measures import Spread, Target
 from apollo_ds.experiments.compare.text import NOTHING, Table
 from apollo_ds.experiments.compare.tuning import at_the_edge, best_rates, end, rate
 from apollo_ds.experiments.history import RunHistory
-from apollo_ds.experiments.style import GREY, line_style, new_figure
+from apollo_ds.experiments.line_labels import Label, name_lines
 from apollo_ds.experiments.sweep.grid import Grid
+from data_prep.figure_style import GREY, line_style, new_figure, save_picture, set_title
 
 PAPERS_RATE = 1e-4
 """The learning rate of Apollo's paper and scripts, for every method."""
@@ -45,14 +46,6 @@ def write(folder: Path) -> None:
         if is_table(grid.with_suffix("")):
             lines += _grid(grid)
     (folder / "README.md").write_text("\n".join(lines).rstrip() + "\n")
-
-
-def save(figure: Figure, path: Path) -> None:
-    """Write a picture with a palette, for a third of the bytes: 256 colours, none far from what was drawn."""
-    drawn = BytesIO()
-    figure.savefig(drawn, dpi=150)
-    palette = Image.open(drawn).convert("RGB").quantize(256, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
-    palette.save(path, optimize=True)
 
 
 def reached_by(groups: Sequence[Group]) -> list[str]:
@@ -102,7 +95,7 @@ def _grid(path: Path) -> list[str]:
     shown = [group for group in best[:_CURVES] if group is not comparison.baseline] + [comparison.baseline]
     curves = draw_losses(shown, "flops", comparison.target if len(shown) > 1 else None)
     for picture, figure in (("ends", _ends(comparison)), ("curves", curves)):
-        save(figure, record / f"{picture}.png")
+        save_picture(figure, record / f"{picture}.png")
         lines += [f"![{_CAPTIONS[picture]}]({name}/{picture}.png)", ""]
     if len(rates) > 1:
         lines += ["Final held-out loss at every rate that was tried:", "", *_every_rate(groups, best, rates).markdown()]
@@ -245,15 +238,18 @@ def _every_rate(groups: Sequence[Group], best: Sequence[Group], rates: Sequence[
 
 def _ends(comparison: Comparison) -> Figure:
     """Final loss against cost, one standard deviation to either side, with the curve of scratch."""
-    figure, axes = new_figure(width=8.0, height=3.8 + 0.2 * len(comparison.groups))
-    full = _flops(comparison.baseline)
+    figure, axes = new_figure(height=4.2)
+    groups, full = comparison.groups, _flops(comparison.baseline)
     late = [point for point in comparison.baseline.mean_curve() if point.cost.flops > _LATE * full]
     axes.plot([point.cost.flops / full for point in late], [point.loss for point in late], color=GREY, linewidth=1)
-    for number, group in enumerate(comparison.groups):
+    names, ends = Names.of(groups), []
+    for number, (group, name) in enumerate(zip(groups, names.labels, strict=True)):
         losses = [run.final.loss for run in group.shown]
         deviation = stdev(losses) if len(losses) > 1 else 0.0
         style: dict[str, Any] = {**line_style(number), "linestyle": "", "elinewidth": 1, "markersize": 6}
-        axes.errorbar(_flops(group) / full, fmean(losses), yerr=deviation, label=group.name, **style)
+        axes.errorbar(_flops(group) / full, fmean(losses), yerr=deviation, label=name, **style)
+        ends.append(Label(_flops(group) / full, fmean(losses), f"{name}  {fmean(losses):.3f}", style["color"]))
     axes.set(xlabel="training cost, as a part of scratch's", ylabel="final held-out loss (nats per token)")
-    figure.legend(loc="outside lower left", frameon=False, fontsize=8)
+    set_title(figure, names.title, ["grey: the held-out loss of scratch as it trains"])
+    name_lines(figure, axes, ends)
     return figure

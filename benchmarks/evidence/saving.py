@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from page import commands, missing, reached_by, save
+from page import commands, missing, reached_by
 from questions import conclusion
 from records import read, split
 from table import is_table
@@ -16,6 +16,7 @@ from apollo_ds.experiments.compare.frontier_page import frontier_remarks, fronti
 from apollo_ds.experiments.compare.groups import Group, group_runs
 from apollo_ds.experiments.compare.text import Table
 from apollo_ds.experiments.history import RunHistory
+from data_prep.figure_style import save_picture
 
 _FIRST = "gpt2-muon"
 """The grid whose figure and table stand at the top of the page."""
@@ -84,7 +85,7 @@ def _name(run: RunHistory) -> str:
 
 
 def _results(path: Path, groups: Sequence[Group], frontier: Frontier) -> list[str]:
-    save(
+    save_picture(
         draw_frontier(frontier, sorted(groups, key=lambda group: len(group.runs) < _SETTLED)[:_IN_FIGURE]),
         path.with_suffix("") / "frontier.png",
     )

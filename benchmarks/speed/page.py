@@ -5,6 +5,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from matplotlib.axes import Axes
+
+from apollo_ds.experiments.line_labels import Label, label_ends
+from data_prep.figure_style import GREY, empty_figure, line_style, save_picture, style_axes
 from speed.settings import SETTINGS
 from speed.whole_schedule import savings
 
@@ -208,39 +212,47 @@ def _profile(found: Results) -> list[str]:
 
 def _draw(results: dict[str, Results], path: Path) -> None:
     """Step time over depth with its lines, and the time and operations that each stage saves; what there is of them."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
     drawings = {"depth": _draw_depths, "schedule": _draw_savings}
     parts = [part for part in drawings if any(part in measured for measured in results.values())]
     if not parts:
         return
-    figure, panels = plt.subplots(1, len(parts), figsize=(5.5 * len(parts), 4), layout="constrained", squeeze=False)
-    for part, axes in zip(parts, panels[0], strict=True):
-        for name, measured in results.items():
-            if part in measured:
-                drawings[part](axes, name, measured[part])
+    figure = empty_figure(5.0 * len(parts), 3.6)
+    names: dict[Axes, list[Label]] = {}
+    for part, axes in zip(parts, figure.subplots(1, len(parts), squeeze=False)[0], strict=True):
+        style_axes(axes)
+        drawn = [name for name, measured in results.items() if part in measured]
+        names[axes] = [
+            label
+            for number, name in enumerate(drawn)
+            for label in drawings[part](axes, name, results[name][part], number)
+        ]
         axes.set(xlim=(0, None), ylim=(0, None))
-        axes.legend(frameon=False, fontsize=8)
-    figure.savefig(path, dpi=120)
-    plt.close(figure)
+    label_ends(figure, names)
+    save_picture(figure, path)
 
 
-def _draw_depths(axes: Any, name: str, found: Results) -> None:
-    for way, marker in (("drawn", "o"), ("drawn, compiled", "+"), ("fixed", "x")):
+def _draw_depths(axes: Axes, name: str, found: Results, number: int) -> list[Label]:
+    """Returns what its lines are called, and where they end."""
+    ways, ends = ("drawn", "drawn, compiled", "fixed"), []
+    for way, marker in zip(ways, ("o", "+", "x"), strict=True):
         seconds, line = found["seconds"][way], found["lines"][way]
+        look = {"color": line_style(len(ways) * number + ways.index(way))["color"]}
         depths = [int(depth) for depth in seconds]
-        (points,) = axes.plot(depths, list(seconds.values()), marker, label=f"{name}, {way}", fillstyle="none")
+        axes.plot(depths, list(seconds.values()), marker, fillstyle="none", **look)
         fitted = [line["a"] + line["b"] * depth for depth in depths]
-        axes.plot(depths, fitted, color=points.get_color(), linewidth=0.8)
+        axes.plot(depths, fitted, linewidth=0.8, **look)
+        ends.append(Label(depths[-1], fitted[-1], f"{name}, {way}", look["color"]))
     axes.set(xlabel="layers that run", ylabel="seconds a step")
+    return ends
 
 
-def _draw_savings(axes: Any, name: str, found: Results) -> None:
+def _draw_savings(axes: Axes, name: str, found: Results, number: int) -> list[Label]:
+    """The same of its one line."""
     stages = [stage for stage in found["stages"] if savings([stage])[0] > 0.01]
     flops, seconds = zip(*(savings([stage]) for stage in stages), strict=True)
-    axes.plot([0, 1], [0, 1], color="0.6", linewidth=0.8, linestyle="--")
-    axes.plot(flops, seconds, "o-", label=name)
+    look = line_style(number)
+    axes.plot([0, 1], [0, 1], color=GREY, linewidth=0.8, linestyle="--")
+    axes.plot(flops, seconds, **look)
     axes.set(xlabel="part of the operations that a stage saves", ylabel="part of the time")
+    at = flops.index(max(flops))
+    return [Label(flops[at], seconds[at], name, look["color"])]

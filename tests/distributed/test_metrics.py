@@ -42,11 +42,12 @@ def test_the_speed_of_steps_leaves_out_what_comes_between_them(tmp_path: Path) -
 _ENDS_WHILE_A_DISK_HANGS = """
 import os, sys, time
 from pathlib import Path
-from apollo_ds.schedule.totals import Totals
 from apollo_ds.training.metrics import Metrics
+from apollo_ds.training.trackers.trackers import Trackers
 
 os.fsync = lambda descriptor: time.sleep(1000)
-metrics = Metrics(Path(sys.argv[1]), 0, Totals())
+folder = Path(sys.argv[1])
+metrics = Metrics(folder, 0, Trackers(folder, {}, ["tensorboard"]))
 metrics.write("step", step=1)
 metrics.flush()
 sys.exit(7)

@@ -5,7 +5,7 @@ from pathlib import Path
 from histories import rows, write_run
 
 from apollo_ds.experiments.compare.comparison import Comparison
-from apollo_ds.experiments.compare.page import sections
+from apollo_ds.experiments.compare.page import lines_of
 
 SCRATCH = [(40, 4.0), (80, 2.5), (100, 2.0)]
 
@@ -17,7 +17,7 @@ def scratch(folder: Path) -> list[Path]:
 
 
 def page(folders: list[Path], baseline: str | None = None) -> str:
-    return "\n".join(sections(Comparison.of(folders, baseline)))
+    return "\n".join(lines_of(Comparison.of(folders, baseline)))
 
 
 def row(text: str, column: str, recipe: str) -> dict[str, str]:

@@ -57,10 +57,10 @@ def text_of(tokenizer: PreTrainedTokenizerBase, folder: Path) -> Corpus:
     return Corpus(folder, manifest_of(folder, **facts, **ids, files=described))
 
 
-def trained(family: str, vocab_size: int, **scales: Any) -> PretrainingModel:
-    """A model whose two layers run at four positions, with scales that know the depth where they are given."""
-    sizes = {"hidden_size": 8, "num_heads": 2, "intermediate_size": 12, "max_position_embeddings": POSITIONS}
-    shape = FAMILIES[family].shape_class(family=family, num_layers=4, vocab_size=vocab_size, **sizes, **scales)
+def trained(family: str, vocab_size: int, **keys: Any) -> PretrainingModel:
+    """A model whose two layers run at four positions, of other sizes or with scales that know the depth by `keys`."""
+    sizes = {"hidden_size": 8, "num_heads": 2, "intermediate_size": 12, "max_position_embeddings": POSITIONS, **keys}
+    shape = FAMILIES[family].shape_class(family=family, num_layers=4, vocab_size=vocab_size, **sizes)
     model = randomised(build(shape, 2, seed=0)).eval()
     model.run_in_order(placed("interpolate", 2, 4, FAMILIES[family].first_layer_is_unlike))
     return model

@@ -20,7 +20,7 @@ EVIDENCE = PROJECT / "benchmarks" / "evidence"
 def _no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Drawing them takes longer than all else, and nothing here looks at them."""
     for module in (page, downstream, saving):
-        monkeypatch.setattr(module, "save", lambda *arguments: None)
+        monkeypatch.setattr(module, "save_picture", lambda *arguments: None)
 
 
 @pytest.mark.usefixtures("_no_pictures")

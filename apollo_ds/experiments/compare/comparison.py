@@ -5,10 +5,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
+from apollo_ds.errors import UserError
+from apollo_ds.experiments.compare.comparable import check_comparable, difference, share_model, unlike_in_words
 from apollo_ds.experiments.compare.fixed_runs import read_fixed
 from apollo_ds.experiments.compare.frontier import Frontier
-from apollo_ds.experiments.compare.groups import Group, check_comparable, find_group, group_runs, share_model
+from apollo_ds.experiments.compare.groups import Group, find_group, group_runs
 from apollo_ds.experiments.compare.measures import Target
+from apollo_ds.experiments.compare.named_runs import is_run, named_runs
+from apollo_ds.experiments.compare.text import listed
 from apollo_ds.experiments.compare.tuning import best_rates, without_rate
 from apollo_ds.experiments.history import NotYetEvaluated, RunHistory
 
@@ -43,36 +47,65 @@ class Comparison:
     ) -> Self:
         """Read run folders; if `tuned`, keep of each recipe the learning rate at which it ends lowest.
 
-        The baseline is a run's folder, which need not be among the others, or the name of a group (its method, and
-        what tells it from others of that method); by default the group of the first run. `frontier` has the folders of
-        fixed models' runs. Where there are any, models may differ in size.
+        A folder may also be one that holds run folders. The baseline is a run's folder, which need not be among the
+        others, or the name of a group (its method, and what tells it from others of that method); by default the group
+        of the first run. Runs that cannot be compared with it are left out, unless none is left. `frontier` has the
+        folders of fixed models' runs. Where there are any, models may differ in size.
 
         Raises:
-            UserError: a folder is not a run's, the baseline has no held-out loss yet, two cannot be compared
-                (`check_comparable`) or have the same recipe and seed, there is no such baseline, or a run of the
-                frontier is none of a fixed model (`Frontier.of`).
+            UserError: a folder is not a run's and holds none, the baseline has no held-out loss yet, no other run can
+                be compared with it, two have the same recipe and seed, there is no such baseline, or a run of the
+                frontier is none of a fixed model (`Frontier.of`) or cannot be compared.
         """
-        known = {folder.resolve(): folder for folder in folders}
-        if baseline is not None and (Path(baseline) / "metrics.jsonl").is_file():
-            known.setdefault(Path(baseline).resolve(), Path(baseline))
-        needed = Path(baseline).resolve() if baseline is not None else next(iter(known))
-        runs, left_out = [], []
-        for path, folder in known.items():
-            try:
-                runs.append(RunHistory.read(folder))
-            except NotYetEvaluated as reason:
-                if path == needed:
-                    raise
-                left_out.append(str(reason))
+        runs, first, left_out = _read(folders, baseline)
         fixed = read_fixed(frontier)
-        check_comparable([*runs, *fixed], of_one_model=not fixed)
+        check_comparable([first, *fixed], of_one_model=False)
+        runs, unlike = _comparable(runs, first, of_one_model=not fixed)
         tried = group_runs(runs)
         groups = best_rates(tried) if tuned else tried
         chosen = find_group(tried, baseline)
         if tuned:
             chosen = next(group for group in groups if without_rate(group) == without_rate(chosen))
         target = Target.of(chosen) if share_model(runs) else None
-        return cls(groups, chosen, target, tried if tuned else (), left_out, Frontier.of(fixed) if fixed else None)
+        of_fixed = Frontier.of(fixed) if fixed else None
+        return cls(groups, chosen, target, tried if tuned else (), [*left_out, *unlike], of_fixed)
+
+
+def _read(folders: Sequence[Path], baseline: str | None) -> tuple[list[RunHistory], RunHistory, list[str]]:
+    """The runs, the one that all must be like, and why some that were named are not among them, in words."""
+    known = {folder.resolve(): folder for folder in named_runs(folders)}
+    needed = folders[0].resolve()
+    if baseline is not None and is_run(Path(baseline)):
+        needed = Path(baseline).resolve()
+        known.setdefault(needed, Path(baseline))
+    runs: dict[Path, RunHistory] = {}
+    left_out = []
+    for path, folder in known.items():
+        try:
+            runs[path] = RunHistory.read(folder)
+        except NotYetEvaluated as reason:
+            if path == needed or len(known) == 1:
+                raise
+            left_out.append(f"Left out: {reason}.")
+    if not runs:
+        raise NotYetEvaluated(f"{listed([str(folder) for folder in folders])}: no run has a held-out loss yet")
+    return list(runs.values()), runs.get(needed, next(iter(runs.values()))), left_out
+
+
+def _comparable(
+    runs: Sequence[RunHistory], first: RunHistory, of_one_model: bool
+) -> tuple[list[RunHistory], list[str]]:
+    """Those that can be compared with one of them, and why the others are left out, in words.
+
+    Raises:
+        UserError: all others would be left out, and models of other sizes are not what is wanted.
+    """
+    found = [(run, difference(first, run, of_one_model)) for run in runs]
+    alike = [run for run, why in found if why is None]
+    reasons = unlike_in_words([(run, why) for run, why in found if why is not None], first)
+    if reasons and alike == [first] and of_one_model:
+        raise UserError("; ".join(reasons))
+    return alike, [f"Left out: {reason}." for reason in reasons]
 
 
 __all__ = ["Comparison"]

@@ -6,7 +6,7 @@ from math import isfinite
 
 from apollo_ds.experiments.compare.frontier import NEAR, Currency, FixedModel, Frontier
 from apollo_ds.experiments.compare.groups import Group, mean_cost
-from apollo_ds.experiments.compare.measures import Spread, saving
+from apollo_ds.experiments.compare.measures import Spread, is_learned, saving, unigram_entropy
 from apollo_ds.experiments.history import Cost, RunHistory
 
 _EQUAL = 1e-6
@@ -31,7 +31,8 @@ class Distance:
     loss: float
     """Its final held-out loss less the frontier's at its cost, in nats per token; below 0 it is better."""
     saved: Saved | None
-    """None where its loss is higher than where the frontier begins, or no bound above 0 is known."""
+    """None where its loss is higher than where the frontier begins or says that nothing was learned, or no bound above
+    0 is known."""
 
     @property
     def is_below(self) -> bool:
@@ -118,7 +119,10 @@ def _of_run(run: RunHistory, cost: float, frontier: Frontier, currency: Currency
     there = frontier.loss_at(cost, currency)
     if there is None:
         return None
-    return Distance(run.final.loss - there, _saved(run.final.loss, cost, frontier, currency))
+    saved = (
+        _saved(run.final.loss, cost, frontier, currency) if is_learned(run.final.loss, unigram_entropy(run)) else None
+    )
+    return Distance(run.final.loss - there, saved)
 
 
 def _saved(loss: float, cost: float, frontier: Frontier, currency: Currency) -> Saved | None:

@@ -3,41 +3,31 @@
 Costs and losses are averaged at each evaluation, so that a band is the spread of the losses there.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from statistics import fmean
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from apollo_ds.experiments.axes import axis_of, show_costs, show_curves
 from apollo_ds.experiments.compare.groups import Group
+from apollo_ds.experiments.compare.growth_figure import draw_growths, growths_of_all
+from apollo_ds.experiments.compare.labels import Names
 from apollo_ds.experiments.compare.measures import Spread, Target, saving
-from apollo_ds.experiments.history import Event, RunHistory, cost_to_reach, recorded_loss
-from apollo_ds.experiments.style import (
-    GREY,
-    SMALL,
-    SMALL_ROW,
-    axis_of,
-    legend_below,
-    line_style,
-    new_figure,
-    style_axes,
-    wrapped,
-)
+from apollo_ds.experiments.history import Event, cost_to_reach, recorded_loss
+from apollo_ds.experiments.line_labels import Label, label_points, name_lines
+from data_prep.figure_style import GREY, SMALL, line_style, new_figure, set_title, signed
 
 _LOSS = "held-out loss (nats per token)"
+_BANDS = "lines: means over seeds; bands: one standard deviation to either side"
 _TARGET_LOSSES = 80
 _MOST_MARKERS = 12
-_FEW = 4
-"""Labels that fit into the axes."""
-_LONG_LABEL = 36
-"""Characters of a label beside which there is no room for another, nor for a curve."""
-_ROW_HEIGHT = 2.1
-"""Inches of a row of panels, with a title of one line."""
-_WINDOW = 0.04
-"""What is drawn of a run to either side of a growth, as a part of its steps."""
+_LEAST_SAVING = -200.0
+"""Percent below which a saving is not shown: where a curve has hardly begun, it may be very low."""
 
 
 def draw(groups: Sequence[Group], baseline: Group, target: Target | None) -> dict[str, Figure]:
@@ -49,15 +39,10 @@ def draw(groups: Sequence[Group], baseline: Group, target: Target | None) -> dic
     }
     if compares and target and target.is_learned:
         figures["saving_against_loss.png"] = _savings(groups, baseline, target)
-    growing = [group for group in groups if _growths_of_all(group)]
+    growing = [group for group in groups if growths_of_all(group)]
     if growing:
-        figures["loss_around_growth.png"] = _growths(growing)
+        figures["loss_around_growth.png"] = draw_growths(growing)
     return figures
-
-
-def _label(group: Group) -> str:
-    seeds = f", {len(group.shown)} seeds" if len(group.shown) > 1 else ""
-    return f"{group.name}{seeds}" + ("" if group.finished else " (unfinished)")
 
 
 @dataclass(frozen=True)
@@ -88,61 +73,48 @@ def _draw_band(axes: Axes, points: Sequence[_Point], look: dict[str, Any], label
 def draw_losses(groups: Sequence[Group], currency: str, target: Target | None) -> Figure:
     """Held-out loss over what was spent; a growth is an open circle."""
     figure, axes = new_figure()
-    spent = [getattr(run.final.cost, currency) for group in groups for run in group.shown]
-    label, unit = axis_of(currency, max(spent))
-    for number, group in enumerate(groups):
+    names = Names.of(groups)
+    largest = max(getattr(run.final.cost, currency) for group in groups for run in group.shown)
+    label, unit = axis_of(currency, largest)
+    curves = [_curve(group, currency, unit) for group in groups]
+    grown = [[_losses_at_growth(group, at, currency, unit) for at in range(growths_of_all(group))] for group in groups]
+    show_costs(axes, largest / unit)
+    spikes = ((after.x, after.mean) for pairs in grown for _, after in pairs)
+    low, high = show_curves(axes, ((point.x, point.mean) for point in chain(*curves)), spikes)
+    ends, at_growths = [], []
+    for number, (group, curve, pairs) in enumerate(zip(groups, curves, grown, strict=True)):
         look = line_style(number)
-        grown = [_losses_at_growth(group, at, currency, unit) for at in range(_growths_of_all(group))]
-        points = _evaluations(group, currency, unit) + [point for pair in grown for point in pair]
-        points = sorted((point for point in points if np.isfinite(point.mean)), key=lambda point: point.step)
-        _draw_band(axes, points, look, _label(group))
-        for at, (_, after) in enumerate(grown):
-            axes.plot(after.x, after.mean, "o", color=look["color"], markersize=7, markerfacecolor="white")
-            if len(groups) == 1:
-                _name_growth(axes, _layers(group.shown[0].growths[at]), after, max(spent) / unit)
-    if any(_growths_of_all(group) for group in groups):
-        axes.plot([], [], "o", color=GREY, markersize=7, markerfacecolor="white", label="growth")
-    if target:
-        axes.axhline(target.loss, color=GREY, linewidth=0.9, linestyle=":", label="baseline's final loss")
-    entropy = groups[0].runs[0].start.get("unigram_entropy")
-    if entropy is not None and len(groups) == 1:
-        axes.axhline(entropy, color=GREY, linewidth=0.9, linestyle="--", label="unigram entropy")
+        points = sorted(chain(curve, *pairs), key=lambda point: point.step)
+        points = [point for point in points if np.isfinite(point.mean)]
+        _draw_band(axes, points, look, names.labels[number] or group.name)
+        at_growths += _draw_growths(axes, group, pairs, look["color"], high)
+        if curve:
+            text = f"{names.labels[number]}  {curve[-1].mean:.3f}".strip()
+            ends.append(Label(curve[-1].x, curve[-1].mean, text, look["color"]))
+    notes = _references(axes, groups, target, (low, high))
     axes.set(xlabel=label, ylabel=_LOSS)
-    axes.set_xlim(left=0)
-    _legend(figure, axes)
+    if at_growths and len(groups) > 1:
+        notes.append("open circles: growths, those above the axes as triangles")
+    if any(len(group.shown) > 1 for group in groups):
+        notes.append(_BANDS)
+    set_title(figure, names.title, notes)
+    name_lines(figure, axes, ends)
+    if len(groups) == 1:
+        label_points(axes, at_growths)
     return figure
 
 
-def _name_growth(axes: Axes, text: str, point: _Point, end: float) -> None:
-    """To the right of the point and above the curve, which falls; in the right half to the left and below it."""
-    near_the_end = point.x > end / 2
-    offset, ha, va = ((-6, -9), "right", "top") if near_the_end else ((9, 3), "left", "bottom")
-    axes.annotate(text, (point.x, point.mean), offset, textcoords="offset points", fontsize=SMALL, ha=ha, va=va)
-
-
-def _legend(figure: Figure, axes: Axes) -> None:
-    """Within the axes if there are few short labels, else below them."""
-    handles, labels = axes.get_legend_handles_labels()
-    if len(labels) <= _FEW and max(map(len, labels)) <= _LONG_LABEL:
-        axes.legend(frameon=False, fontsize=SMALL)
-    else:
-        legend_below(figure, handles, labels, columns=2)
-
-
-def _evaluations(group: Group, currency: str, unit: float) -> list[_Point]:
-    """Mean cost and mean loss at each evaluation of a group."""
-    return [
+def _curve(group: Group, currency: str, unit: float) -> list[_Point]:
+    """Mean cost and mean loss at each evaluation of a group, where all of them are finite."""
+    points = (
         _point(
             fmean(getattr(at.cost, currency) for at in evaluations) / unit,
             [at.loss for at in evaluations],
             fmean(at.step for at in evaluations),
         )
         for evaluations in group.evaluations()
-    ]
-
-
-def _growths_of_all(group: Group) -> int:
-    return min(len(run.growths) for run in group.shown)
+    )
+    return [point for point in points if np.isfinite(point.mean)]
 
 
 def _losses_at_growth(group: Group, number: int, currency: str, unit: float) -> tuple[_Point, _Point]:
@@ -158,26 +130,72 @@ def _losses_at_growth(group: Group, number: int, currency: str, unit: float) -> 
     return before, after
 
 
+def _draw_growths(
+    axes: Axes, group: Group, pairs: Sequence[tuple[_Point, _Point]], colour: str, high: float
+) -> list[Label]:
+    """An open circle at the loss after each growth, and what it is called; an arrow where it is above the axes."""
+    labels = []
+    for growth, (_, after) in zip(group.shown[0].growths, pairs, strict=False):
+        if not np.isfinite(after.mean):
+            continue
+        is_above = after.mean > high
+        y, marker = (high, "^") if is_above else (after.mean, "o")
+        axes.plot(after.x, y, marker, color=colour, markersize=7, markerfacecolor="white", clip_on=False, zorder=3)
+        labels.append(Label(after.x, y, _layers(growth) + (f", to {after.mean:.2f}" if is_above else "")))
+    return labels
+
+
 def _layers(growth: Event) -> str:
-    return f"{growth['from']}\u2192{growth['to']} layers"
+    return f"{growth['from']} \u2192 {growth['to']} layers"
+
+
+def _references(axes: Axes, groups: Sequence[Group], target: Target | None, view: tuple[float, float]) -> list[str]:
+    """Lines of losses to compare with, named where they are; in words what lies beyond the axes."""
+    look: dict[str, Any] = {"color": GREY, "linewidth": 0.9}
+    if target:
+        axes.axhline(target.loss, linestyle=":", **look)
+        _name_line(axes, target.loss, "baseline's final loss", at=0)
+    entropy = groups[0].runs[0].start.get("unigram_entropy")
+    if entropy is None or len(groups) > 1:
+        return []
+    low, high = view
+    if not low <= entropy <= high:
+        return [f"unigram entropy {entropy:.3f}, {'above' if entropy > high else 'below'} what is shown"]
+    axes.axhline(entropy, linestyle="--", **look)
+    _name_line(axes, entropy, f"unigram entropy {entropy:.3f}", at=1)
+    return []
+
+
+def _name_line(axes: Axes, y: float, text: str, at: Literal[0, 1]) -> None:
+    """Above it, at the left end (0) or at the right one (1)."""
+    where = (at, y), (4 - 8 * at, 2), axes.get_yaxis_transform()
+    look: dict[str, Any] = {"fontsize": SMALL, "color": GREY, "horizontalalignment": ("left", "right")[at]}
+    axes.annotate(text, *where, textcoords="offset points", verticalalignment="bottom", **look)
 
 
 def _savings(groups: Sequence[Group], baseline: Group, target: Target) -> Figure:
     """Saving in FLOPs at every loss that the baseline came to by learning, not at its last alone."""
     figure, axes = new_figure()
+    names = Names.of(groups)
     highest = min(baseline.mean_curve()[0].loss, np.inf if target.unigram_entropy is None else target.unigram_entropy)
     losses = np.linspace(highest, target.loss, _TARGET_LOSSES) if np.isfinite(highest) else np.array([])
+    ends = []
     for number, group in enumerate(groups):
+        look, label = line_style(number), names.labels[number]
         if group is baseline:
-            axes.axhline(0, color=line_style(number)["color"], linewidth=1.5, label=f"{group.name} (baseline)")
+            axes.axhline(0, color=look["color"], linewidth=1.5, label=f"{label} (baseline)")
+            ends.append(Label(target.loss, 0, f"{label} (baseline)", look["color"]))
             continue
         points = [_point(loss, savings) for loss in losses if (savings := _savings_at(group, baseline, loss))]
         if points:
-            _draw_band(axes, points, line_style(number), _label(group))
-    axes.axvline(target.loss, color=GREY, linewidth=0.9, linestyle=":", label="baseline's final loss")
+            _draw_band(axes, points, look, label)
+            reached = f"  {signed(points[-1].mean, 1)}%" if points[-1].x == target.loss else ""
+            ends.append(Label(points[-1].x, points[-1].mean, label + reached, look["color"]))
     axes.set(xlabel=f"{_LOSS} to reach", ylabel="saving S in FLOPs (%)")
-    axes.invert_xaxis()
-    _legend(figure, axes)
+    axes.set_ylim(bottom=max(_LEAST_SAVING, axes.get_ylim()[0]))
+    axes.set_xlim(axes.get_xlim()[1], target.loss)
+    set_title(figure, names.title, [_BANDS] if any(len(group.shown) > 1 for group in groups) else [])
+    name_lines(figure, axes, ends)
     return figure
 
 
@@ -189,59 +207,3 @@ def _savings_at(group: Group, baseline: Group, loss: float) -> list[float] | Non
         return None
     known = [100 * saving(cost.flops, own.flops) for cost in costs if cost is not None]
     return known if len(known) == len(costs) else None
-
-
-def _growths(groups: Sequence[Group]) -> Figure:
-    """A row of panels a recipe, a panel a growth: training loss of each step, held-out loss where it was measured."""
-    columns = max(_growths_of_all(group) for group in groups)
-    figure, _ = new_figure(max(4.5, 2.4 * columns))
-    figure.clear()
-    titles = [wrapped(figure, group.name) for group in groups]
-    heights = [_ROW_HEIGHT + SMALL_ROW * title.count("\n") for title in titles]
-    figure.set_figheight(sum(heights))
-    rows = figure.subfigures(len(groups), 1, squeeze=False, height_ratios=heights)[:, 0]
-    for row, group, title in zip(rows, groups, titles, strict=True):
-        row.suptitle(title, fontsize=SMALL)
-        panels = row.subplots(1, columns, squeeze=False)[0]
-        for number, axes in enumerate(panels):
-            if number < _growths_of_all(group):
-                _growth(style_axes(axes), group.shown, number)
-            else:
-                axes.set_axis_off()
-        panels[0].set_ylabel("loss (nats per token)", fontsize=SMALL)
-    handles, labels = rows[0].axes[0].get_legend_handles_labels()
-    legend_below(figure, handles, labels, columns=4)
-    return figure
-
-
-def _growth(axes: Axes, runs: Sequence[RunHistory], number: int) -> None:
-    window = max(10, round(_WINDOW * runs[0].recipe["steps"]))
-    growths = [run.growths[number] for run in runs]
-    training = _by_offset(runs, number, window, lambda run: [(e["step"], e["loss"]) for e in run.steps])
-    axes.plot(*training, color=GREY, linewidth=0.8, label="training")
-    held_out = _by_offset(runs, number, window, lambda run: [(p.step, p.loss) for p in run.curve])
-    axes.plot(*held_out, "D", color="black", markersize=4, label="held-out")
-    for key, face, label in (
-        ("loss_before", "black", "held-out before"),
-        ("loss_after", "white", "and after the growth"),
-    ):
-        losses = [growth[key] for growth in growths if growth[key] is not None]
-        if losses:
-            axes.plot([0], [np.mean(losses)], "o", color="black", markersize=7, markerfacecolor=face, label=label)
-    axes.axvline(0, color=GREY, linewidth=0.8, linestyle=":")
-    axes.set_title(_layers(growths[0]), fontsize=SMALL)
-    axes.set_xlabel("steps since the growth", fontsize=SMALL)
-
-
-def _by_offset(
-    runs: Sequence[RunHistory], number: int, window: int, series: Callable[[RunHistory], list[tuple[int, float | None]]]
-) -> tuple[list[int], list[float]]:
-    """The mean over runs of what they have at each step's distance to their growth."""
-    found: dict[int, list[float]] = {}
-    for run in runs:
-        grown = run.growths[number]["step"]
-        for step, value in series(run):
-            if abs(step - grown) <= window and value is not None and np.isfinite(value):
-                found.setdefault(step - grown, []).append(value)
-    offsets = sorted(found)
-    return offsets, [float(np.mean(found[offset])) for offset in offsets]

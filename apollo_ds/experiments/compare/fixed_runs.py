@@ -5,18 +5,20 @@ from math import isfinite
 from pathlib import Path
 
 from apollo_ds.errors import UserError
+from apollo_ds.experiments.compare.named_runs import named_runs
+from apollo_ds.experiments.compare.recipes import method_in_words
 from apollo_ds.experiments.history import RunHistory
 from apollo_ds.methods.scratch import Scratch
 from apollo_ds.schedule.learning_rate import Policy
 
 
 def read_fixed(folders: Sequence[Path]) -> list[RunHistory]:
-    """The runs in these folders, each once, however often it is named.
+    """The runs that these folders are or hold, each once, however often it is named.
 
     Raises:
         UserError: a folder holds no run, or one that has no held-out loss yet.
     """
-    return [RunHistory.read(folder) for folder in {folder.resolve(): folder for folder in folders}.values()]
+    return [RunHistory.read(folder) for folder in {folder.resolve(): folder for folder in named_runs(folders)}.values()]
 
 
 def policy_of(run: RunHistory) -> Policy:
@@ -37,7 +39,7 @@ def check_fixed(run: RunHistory) -> None:
 
 
 def _of_its_model(run: RunHistory) -> str | None:
-    method = run.recipe["method"].get("name", "a combination")
+    method = method_in_words(run.recipe)
     if method != "scratch":
         return f"a frontier is of fixed models, and its method is {method}; name it as a RUN, or train with scratch"
     # A run that is read from a record of evidence has no depths.

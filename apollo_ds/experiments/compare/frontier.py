@@ -11,7 +11,9 @@ from typing import Any, Literal, Self
 from apollo_ds.config.recipe import Recipe
 from apollo_ds.errors import UserError
 from apollo_ds.experiments.compare.fixed_runs import check_fixed, policy_of
-from apollo_ds.experiments.compare.groups import Group, differing_keys, flat_values, group_runs, mean_cost
+from apollo_ds.experiments.compare.groups import Group, group_runs, mean_cost
+from apollo_ds.experiments.compare.recipes import differing_keys, flat_values
+from apollo_ds.experiments.compare.text import counted
 from apollo_ds.experiments.history import Cost, RunHistory
 
 Currency = Literal["flops", "tokens", "seconds"]
@@ -228,11 +230,10 @@ def _names(points: Sequence[FixedPoint]) -> list[str]:
     flats = [flat_values(_recipe(point)) for point in points]
     names = []
     for point, flat in zip(points, flats, strict=True):
-        layers = _layers(point)
         told = [
             f"{key.removeprefix('model.')}={flat[key]}"
             for key in differing_keys(flats)
             if key in flat and key != "model.num_layers"
         ]
-        names.append(", ".join([f"{layers} layer" + ("s" if layers > 1 else ""), *told]))
+        names.append(", ".join([counted(_layers(point), "layer"), *told]))
     return names

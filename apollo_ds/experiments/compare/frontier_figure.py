@@ -12,11 +12,25 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
 
+from apollo_ds.experiments.axes import axis_of
 from apollo_ds.experiments.compare.distances import RecipeDistance, cost_with_source, distances, has_finite_loss
 from apollo_ds.experiments.compare.frontier import FixedModel, Frontier
 from apollo_ds.experiments.compare.groups import Group
+from apollo_ds.experiments.compare.labels import but_for_the_usual, factored
 from apollo_ds.experiments.compare.measures import Spread
-from apollo_ds.experiments.style import COLOURS, DASHES, GREY, MARKERS, axis_of, legend_below, new_figure, style_axes
+from apollo_ds.experiments.line_labels import Label, fit_beside, label_ends
+from data_prep.figure_style import (
+    COLOURS,
+    DASHES,
+    GREY,
+    MARKERS,
+    WIDTH,
+    empty_figure,
+    legend_below,
+    set_title,
+    signed,
+    style_axes,
+)
 
 _PALE = "#bbbbbb"
 _COSTS = 400
@@ -33,23 +47,57 @@ _LEAST_DISTANCE = 0.01
 
 def draw_frontier(frontier: Frontier, groups: Sequence[Group]) -> Figure:
     """Final held-out loss over FLOPs, with the finished runs of a recipe as one point, and its distance below."""
-    figure, _ = new_figure(6.4, 6.0)
-    figure.clear()
-    panels = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
+    figure = empty_figure(WIDTH, 6.4)
+    panels = figure.subplots(2, 1, sharex=True)
     losses, below = (style_axes(axes) for axes in panels)
     label, unit = axis_of("flops", frontier.spans()[-1][1])
     found = [one for one in distances(groups, frontier) if _mean_flops(one.group) and has_finite_loss(one.group)]
     _draw_envelope((losses, below), frontier, unit)
     for number, model in enumerate(frontier.models):
         _draw_model((losses, below), model, frontier, unit, number)
-    for number, one in enumerate(found):
-        _draw_recipe((losses, below), one, unit, number)
+    common, names = factored([one.group.name for one in found]) if found else ("", [])
+    for number, (one, name) in enumerate(zip(found, names, strict=True)):
+        _draw_recipe((losses, below), one, name or one.group.name, unit, number)
     losses.set(ylabel="final held-out loss (nats per token)", xscale="log")
-    below.set(xlabel=label, ylabel="distance from the\nbest fixed model")
+    below.set(xlabel=label, ylabel="distance from the best fixed model")
     _zoom(losses, below, frontier, found, unit)
-    handles, labels = losses.get_legend_handles_labels()
-    legend_below(figure, handles, labels, columns=3)
+    usual, names_of_models = but_for_the_usual([model.name for model in frontier.models])
+    notes = ["points: recipes; grey lines: fixed models; thick: the lowest of these"]
+    notes += [f"fixed models have {usual} unless they say otherwise"] if usual else []
+    set_title(figure, common if len(found) > 1 else "", notes)
+    models = _ends_of_models(losses, frontier, names_of_models, unit)
+    recipes = [label for number, one in enumerate(found) for label in _end_of_recipe(one, names[number], unit, number)]
+    if fit_beside(models) and fit_beside(recipes):
+        label_ends(figure, {losses: models, below: recipes})
+    else:
+        handles, labels = losses.get_legend_handles_labels()
+        legend_below(figure, handles, labels, columns=3)
     return figure
+
+
+def _ends_of_models(axes: Axes, frontier: Frontier, names: Sequence[str], unit: float) -> list[Label]:
+    """Where the line of each fixed model leaves the axes, or ends in them; nothing of those that are not in view."""
+    (left, right), (low, high) = axes.get_xlim(), axes.get_ylim()
+    ends = []
+    for model, name in zip(frontier.models, names, strict=True):
+        first, last = (cost / unit for cost in model.span("flops"))
+        costs = np.geomspace(max(first, left), min(last, right), _COSTS) if first <= right and last >= left else []
+        seen = [(cost, loss) for cost in costs if (loss := model.loss_at(cost * unit, "flops")) and low <= loss <= high]
+        if seen:
+            ends.append(Label(*seen[-1], name, GREY))
+    return ends
+
+
+def _end_of_recipe(one: RecipeDistance, name: str, unit: float, number: int) -> list[Label]:
+    cost = _mean_flops(one.group)
+    if not cost or not one.loss:
+        return []
+    return [Label(cost / unit, one.loss.mean, f"{name or one.group.name}  {signed(one.loss.mean)}", _colour(number))]
+
+
+def _colour(number: int) -> str:
+    """That of a recipe: fixed models are grey and black."""
+    return COLOURS[1:][number % (len(COLOURS) - 1)]
 
 
 def _mean_flops(group: Group) -> float | None:
@@ -85,7 +133,7 @@ def _draw_model(panels: tuple[Axes, Axes], model: FixedModel, frontier: Frontier
         axes.plot(costs / unit, values, markevery=at_length, label=model.name, zorder=2, **look)
 
 
-def _draw_recipe(panels: tuple[Axes, Axes], one: RecipeDistance, unit: float, number: int) -> None:
+def _draw_recipe(panels: tuple[Axes, Axes], one: RecipeDistance, name: str, unit: float, number: int) -> None:
     cost = _mean_flops(one.group)
     spreads = (Spread.of(run.final.loss for run in one.group.finished), one.loss)
     for axes, spread in zip(panels, spreads, strict=True):
@@ -94,13 +142,13 @@ def _draw_recipe(panels: tuple[Axes, Axes], one: RecipeDistance, unit: float, nu
                 cost / unit,
                 spread.mean,
                 yerr=spread.deviation,
-                color=COLOURS[1:][number % (len(COLOURS) - 1)],
+                color=_colour(number),
                 marker=MARKERS[number % len(MARKERS)],
                 linestyle="none",
                 markersize=5,
                 elinewidth=1.2,
                 capsize=3,
-                label=one.group.name,
+                label=name,
                 zorder=3,
             )
 

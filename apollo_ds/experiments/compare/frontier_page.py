@@ -1,19 +1,21 @@
 """Recipes against the best fixed model, as tables and what a reader should know of them."""
 
 from collections.abc import Callable, Iterable, Sequence
-from math import inf
 
 from rich.console import Console
 
 from apollo_ds.experiments.compare.distances import RecipeDistance, cost_with_source, distances, has_finite_loss
 from apollo_ds.experiments.compare.frontier import NEAR, Currency, FixedPoint, Frontier
 from apollo_ds.experiments.compare.groups import Group
+from apollo_ds.experiments.compare.measures import is_learned, unigram_entropy
 from apollo_ds.experiments.compare.text import (
     NOTHING,
     Table,
     flops_spread,
+    listed,
     loss_spread,
     percent_spread,
+    say,
     seconds_spread,
     signed_spread,
     tokens_spread,
@@ -50,6 +52,9 @@ _HEADINGS = (
     "distance at its time",
     "time saved",
 )
+_DISTANCES = ("best fixed model there", "distance in loss", "operations saved", "time saved")
+_LENGTHS = ("steps", "seeds", "final held-out loss", "FLOPs", "on the frontier")
+"""What a terminal shows of the tables; the page has all."""
 _FEW_SEEDS = 3
 _FEW_SECONDS = 100
 _MANY = 4
@@ -176,7 +181,7 @@ def frontier_remarks(groups: Sequence[Group], frontier: Frontier) -> list[str]:
     )
     return remarks + _named(
         "Not below the unigram entropy of the text, which a guess without context comes to, so that nothing was "
-        "learned that could have cost less",
+        "learned that could have cost less, and no saving is given",
         (one.group.name for one in found if one.runs and _has_learned_nothing(one.group)),
         len(groups),
     )
@@ -198,23 +203,26 @@ def _named_in_both(
 
 
 def _has_learned_nothing(group: Group) -> bool:
-    return any(run.final.loss >= run.start.get("unigram_entropy", inf) for run in group.finished)
+    """Whether that is so of one of its runs, so that there is no mean of what all saved."""
+    return not all(is_learned(run.final.loss, unigram_entropy(run)) for run in group.finished)
 
 
 def _named(what: str, names: Iterable[str], of: int) -> list[str]:
     """A sentence with the names of recipes, or that it is all of so many, where that says it sooner."""
     told = list(names)
-    whom = f"all {of}" if len(told) == of >= _MANY else " and ".join(told)
-    return [f"{what}: {whom}."] if told else []
+    if not told:
+        return []
+    whom = f"all {of}" if len(told) == of >= _MANY else listed(told)
+    return [f"{what}: {whom}."]
 
 
 def print_frontier(groups: Sequence[Group], frontier: Frontier, console: Console) -> None:
     """Print the same for a terminal."""
-    console.print(f"{_HEADING}:", markup=False)
-    console.print(frontier_table(groups, frontier).for_console())
+    say(console, f"{_HEADING}:")
+    console.print(frontier_table(groups, frontier).only(*_DISTANCES))
     for told in (_IN_SHORT, *frontier_remarks(groups, frontier)):
-        console.print(told, markup=False)
-    console.print(points_table(frontier).for_console())
+        say(console, told)
+    console.print(points_table(frontier).only(*_LENGTHS))
 
 
 def frontier_lines(groups: Sequence[Group], frontier: Frontier) -> list[str]:

@@ -30,6 +30,24 @@ class Spread:
         return cls(fmean(values), stdev(values) if known else None)
 
 
+def unigram_entropy(run: RunHistory) -> float | None:
+    """The loss of the best guess without context, in nats per token; None where an earlier version did not record it.
+
+    It is the same for all runs that can be compared.
+    """
+    return run.start.get("unigram_entropy")
+
+
+def is_learned(loss: float, entropy: float | None) -> bool:
+    """Whether a held-out loss says that anything was learned, so that reaching it for less is a saving."""
+    return entropy is None or loss < entropy
+
+
+def has_learned(group: Group) -> bool:
+    """The same of the last losses of a recipe's shown runs, in the mean."""
+    return is_learned(fmean(run.final.loss for run in group.shown), unigram_entropy(group.runs[0]))
+
+
 @dataclass(frozen=True)
 class Target:
     """The baseline's final held-out loss, and what the baseline spent on it."""
@@ -43,8 +61,8 @@ class Target:
 
     @property
     def is_learned(self) -> bool:
-        """Whether the loss says that anything was learned, so that reaching it for less is a saving."""
-        return self.unigram_entropy is None or self.loss < self.unigram_entropy
+        """See the function."""
+        return is_learned(self.loss, self.unigram_entropy)
 
     @classmethod
     def of(cls, baseline: Group) -> Self | None:
@@ -54,7 +72,7 @@ class Target:
             return None
         loss = fmean(final.loss for final in finals)
         cost = cost_to_reach(baseline.mean_curve(), loss) or mean_cost([final.cost for final in finals])
-        return cls(loss, cost, baseline.runs[0].start.get("unigram_entropy"))
+        return cls(loss, cost, unigram_entropy(baseline.runs[0]))
 
 
 @dataclass(frozen=True)
@@ -72,6 +90,13 @@ class Reach:
         """See `history.cost_to_reach`."""
         cost = cost_to_reach(run.curve, loss)
         return cls(run, cost, cost is not None and run.final.loss > loss)
+
+
+def costs_to_reach(group: Group, target: Target) -> list[Cost] | None:
+    """What each shown run of a recipe took to come to the target's loss; None where one does not come to it."""
+    reached = [Reach.of(run, target.loss).cost for run in group.shown]
+    costs = [cost for cost in reached if cost is not None]
+    return costs if len(costs) == len(reached) else None
 
 
 def saving(cost: float, baseline: float) -> float:

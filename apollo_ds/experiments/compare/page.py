@@ -1,6 +1,6 @@
 """A comparison as a page and as lines in a terminal."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from math import nan
 from pathlib import Path
 from statistics import fmean
@@ -10,36 +10,38 @@ from rich.console import Console
 
 from apollo_ds.errors import UserError
 from apollo_ds.experiments.compare import tables
+from apollo_ds.experiments.compare.answer import opening
 from apollo_ds.experiments.compare.comparison import Comparison
 from apollo_ds.experiments.compare.figures import draw
 from apollo_ds.experiments.compare.frontier_figure import draw_frontier
 from apollo_ds.experiments.compare.frontier_page import frontier_lines, print_frontier
 from apollo_ds.experiments.compare.groups import Group
 from apollo_ds.experiments.compare.lineage import lineage_remarks
-from apollo_ds.experiments.compare.measures import BUDGETS
+from apollo_ds.experiments.compare.measures import BUDGETS, has_learned
 from apollo_ds.experiments.compare.stages import full_depth_cost
-from apollo_ds.experiments.compare.text import loss_text
+from apollo_ds.experiments.compare.text import listed, loss_text, say
 from apollo_ds.experiments.compare.tuning import at_the_edge
 from apollo_ds.experiments.history import RunHistory
-from apollo_ds.experiments.style import save_figure
+from data_prep.figure_style import save_figure
 from data_prep.files import write_text
 
 _TITLE = "Comparison"
-_WIDEST = 160
+_RUNS = ("seeds", "state", "steps", "final held-out loss", "FLOPs", "seconds")
+_REACH = ("reached by", "FLOPs", "saving S", "S of time")
+"""What a terminal shows of the tables; the page has all."""
 _CAPTIONS = {
-    "frontier": "Final held-out loss against training cost, and below its distance from the best fixed model. Thin "
-    "lines are fixed models at several lengths, the thick line is the lowest of them, points are recipes; bars are one "
-    "standard deviation over seeds to either side.",
-    "loss_against_flops": "Held-out loss against training cost. Lines are means over seeds, bands one standard "
-    "deviation to either side, open circles growths.",
-    "loss_against_tokens": "The same against the text read.",
-    "loss_against_time": "The same against the time of training, evaluation, growth and saving.",
+    "frontier": "Final held-out loss against training cost, and below its distance from the best fixed model. Bars are "
+    "one standard deviation over seeds to either side.",
+    "loss_against_flops": "Held-out loss against training cost.",
+    "loss_against_tokens": "Held-out loss against the text read.",
+    "loss_against_time": "Held-out loss against the time of training, evaluation, growth and saving.",
     "saving_against_loss": "Saving in FLOPs, for each loss that the baseline came to. Before the last loss, learning "
     "rates have not come to their end, and curves of different schedules are not alike.",
-    "loss_around_growth": "Around each growth: training loss of each step, at the depth that it ran; held-out loss at "
-    "the greatest depth that the stage trains.",
-    "depth_and_loss": "Training loss of each step, coloured by the layers that it ran.",
+    "loss_around_growth": "The loss around each growth. Training loss is that of each step, at the depth that it ran; "
+    "held-out loss is at the greatest depth that the stage trains.",
+    "depth_and_loss": "Training loss of each step, by the layers that it ran.",
 }
+"""What each figure shows; its first sentence stands for it where it cannot be seen."""
 _OF_EQUAL_LOSS = """\
 - Saving S = 1 - C_method / C_scratch; speed-up U = C_scratch / C_method - 1. C_method is the mean cost of a recipe's
   seeds; ± is the standard deviation of the seeds' own S and U, with the baseline's cost and loss taken as exact.
@@ -73,7 +75,18 @@ def write_page(comparison: Comparison, out: Path) -> Path:
     if there and not _is_comparison(page):
         raise UserError(f"{out}: holds {there[0]}, which no comparison wrote; move it, or name another folder")
     write_markdown(page, _TITLE, [], {})  # before the figures, which are known by it if this is interrupted
-    return write_markdown(page, _TITLE, sections(comparison), figures)
+    lines = [*lines_of(comparison), *figure_lines(figures)]
+    return write_markdown(page, _TITLE, lines, figures)
+
+
+def figure_lines(names: Iterable[str]) -> list[str]:
+    """The lines of a page that show figures, each with what it shows below it."""
+    lines = []
+    for name in names:
+        caption = _CAPTIONS[name.removesuffix(".png")]
+        title, *_ = caption.removesuffix(".").split(". ")
+        lines += [f"![{title}]({name})", "", caption, ""]
+    return lines
 
 
 def _figures(comparison: Comparison) -> dict[str, Figure]:
@@ -87,19 +100,16 @@ def _is_comparison(page: Path) -> bool:
 
 
 def write_markdown(page: Path, title: str, lines: list[str], figures: Mapping[str, Figure]) -> Path:
-    """Write a page of these lines with figures below them, each file in one step and the page last.
+    """Write a page of these lines and the figures that they show, each file in one step and the page last.
 
     Raises:
         UserError: its folder cannot be written to.
     """
-    text = [f"# {title}", "", *lines]
     try:
         page.parent.mkdir(parents=True, exist_ok=True)
         for name, figure in figures.items():
             save_figure(figure, page.with_name(name))
-            caption = _CAPTIONS[name.removesuffix(".png")]
-            text += [f"![{caption}]({name})", "", caption, ""]
-        write_text(page, "\n".join(text))
+        write_text(page, "\n".join([f"# {title}", "", *lines]))
     except OSError as error:
         reason = error.strerror or error
         raise UserError(f"{page.parent}: cannot be written to: {reason}; name another folder, or free space") from None
@@ -107,25 +117,35 @@ def write_markdown(page: Path, title: str, lines: list[str], figures: Mapping[st
 
 
 def print_comparison(comparison: Comparison, console: Console) -> None:
-    """Print the runs, and what they took to come to the baseline's loss."""
-    console.width = max(console.width, _WIDEST)  # a wrapped line is better than a cut number
+    """Print the answer, the runs, and what they took to come to the baseline's loss: what fits into 80 columns."""
     groups, baseline, target = comparison.groups, comparison.baseline, comparison.target
-    console.print(tables.runs_table(groups).for_console())
+    for sentence in opening(comparison):
+        say(console, sentence)
+    runs = tables.runs_table(groups)
+    all_finished = all(run.finished for group in groups for run in group.runs)
+    console.print(runs.only(*(heading for heading in _RUNS if not (all_finished and heading == "state"))))
     if comparison.frontier:
         print_frontier(groups, comparison.frontier, console)
     if target and len(groups) > 1 and target.is_learned:
         beginning = "Against one baseline, to" if comparison.frontier else "To"
-        console.print(f"{beginning} {_target_in_words(comparison)}:", markup=False)
-        console.print(tables.reach_table(groups, baseline, target).for_console())
-        console.print("S = 1 - C_method / C_scratch, U = C_scratch / C_method - 1; ± is the spread over seeds.")
-        for line in _of_one_seed(groups):
-            console.print(line, markup=False)
+        say(console, f"{beginning} {_target_in_words(comparison)}:")
+        table = tables.reach_table(groups, baseline, target).only(*_REACH)
+        console.print(table)
+        if "saving S" in table.headings:
+            say(console, "saving S = 1 - C_method / C_scratch, in FLOPs and in seconds; ± is the spread over seeds.")
+        for sentence in _of_one_seed(groups):
+            say(console, sentence)
     for remark in _remarks(comparison):
-        console.print(remark, markup=False)
+        say(console, remark)
+
+
+def lines_of(comparison: Comparison) -> list[str]:
+    """The lines of a comparison's page below its title."""
+    return [line for told in opening(comparison) for line in (told, "")] + sections(comparison)
 
 
 def sections(comparison: Comparison) -> list[str]:
-    """The lines of a page below its title."""
+    """All of them but the sentences before the first table, which a report of one run has of its own."""
     groups, target = comparison.groups, comparison.target
     lines = tables.runs_table(groups).markdown()
     if len(groups) > 1:
@@ -155,25 +175,15 @@ def _of_one_seed(groups: Sequence[Group]) -> list[str]:
     names = [group.name for group in groups if len(group.shown) == 1]
     if not names:
         return []
-    return [f"Of one seed, so that a saving has no spread and may be chance: {' and '.join(names)}."]
+    return [f"Of one seed, so that a saving has no spread and may be chance: {listed(names)}."]
 
 
 def _remarks(comparison: Comparison) -> list[str]:
     """What a reader should know before the numbers."""
-    groups, baseline = comparison.groups, comparison.baseline
-    remarks = [f"Left out: {reason}." for reason in comparison.left_out]
+    groups = comparison.groups
+    remarks = []
     if not comparison.is_of_one_model:
         remarks.append("Recipes train models of different sizes, so they are compared with fixed models alone.")
-    elif len(groups) > 1 and comparison.target is None:
-        ended = " and ".join(f"seed {run.seed}" for run in baseline.finished)
-        why = f"{ended} did not all end with a finite loss" if ended else "no run of it has come to its end"
-        remarks.append(f"There is no loss of the baseline, {baseline.name}, to reach: {why}.")
-    if len(groups) > 1 and comparison.target and not comparison.target.is_learned:
-        entropy = loss_text(comparison.target.unigram_entropy)
-        remarks.append(
-            f"No saving is given: {_target_in_words(comparison)}, is not below the unigram entropy of the text, "
-            f"{entropy}, which a guess without context comes to; nothing was learned that could have cost less."
-        )
     if comparison.tried:
         remarks.append("Each recipe is shown at the learning rate, of those that were tried, at which it ends lowest.")
     for group in groups:
@@ -265,13 +275,13 @@ def _stages(comparison: Comparison) -> list[str]:
     lines = ["## Stage by stage", ""]
     if len(comparison.groups) == 1:
         (group,) = comparison.groups
-        own = full_depth_cost(group)
+        own = full_depth_cost(group) if has_learned(group) else None
         explained = [_OF_STAGES.format(baseline="of the last stage, in which all layers run"), ""] if own else []
         return [*lines, *explained, *tables.stage_table(group, own).markdown()]
-    if comparison.target:
+    baseline = comparison.target.cost if comparison.target and comparison.target.is_learned else None
+    if baseline:
         lines += [_OF_STAGES.format(baseline="of the baseline"), ""]
     for group in comparison.groups:
-        baseline = comparison.target.cost if comparison.target else None
         lines += [f"### {group.name}", "", *tables.stage_table(group, baseline).markdown()]
     return lines
 

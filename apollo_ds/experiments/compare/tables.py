@@ -4,7 +4,16 @@ from collections.abc import Sequence
 from statistics import fmean
 
 from apollo_ds.experiments.compare.groups import Group, differing, mean_cost
-from apollo_ds.experiments.compare.measures import BUDGETS, AtBudget, Reach, Target, at_budget, saving, speed_up
+from apollo_ds.experiments.compare.measures import (
+    BUDGETS,
+    AtBudget,
+    Reach,
+    Target,
+    at_budget,
+    costs_to_reach,
+    saving,
+    speed_up,
+)
 from apollo_ds.experiments.compare.stages import savings_ratio, stage_parts
 from apollo_ds.experiments.compare.text import (
     NOTHING,
@@ -69,9 +78,9 @@ def reach_table(groups: Sequence[Group], baseline: Group, target: Target) -> Tab
             rows.append([f"{group.name} (baseline)", "sets it", *costs, NOTHING, NOTHING, NOTHING])
             continue
         reaches = [Reach.of(run, target.loss) for run in group.shown]
-        costs_of_all = [reach.cost for reach in reaches if reach.cost is not None]
         reached = _reached(reaches, target.loss)
-        if len(costs_of_all) < len(reaches):
+        costs_of_all = costs_to_reach(group, target)
+        if costs_of_all is None:
             rows.append([group.name, reached, *[NOTHING] * len(_REACH)])
             continue
         rows.append([group.name, reached, *_savings(costs_of_all, target.cost)])

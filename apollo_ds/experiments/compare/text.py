@@ -1,16 +1,24 @@
 """Numbers as a page shows them, and tables of them."""
 
+import re
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import isfinite
+from typing import Self
 
 from rich import box
+from rich.console import Console, ConsoleOptions, RenderResult
 from rich.table import Table as RichTable
 from rich.text import Text
 
 from apollo_ds.experiments.compare.measures import Spread
 
 NOTHING = "-"
+_GAP = 2
+"""Characters between two columns, and at both sides of a table."""
+_NARROWEST_NAME = 20
+"""Characters of a name that stand in a line at least."""
 
 
 @dataclass(frozen=True)
@@ -25,20 +33,53 @@ class Table:
         lines = [self.headings, ["---"] * len(self.headings), *self.rows]
         return [*("| " + " | ".join(cells) + " |" for cells in lines), ""]
 
-    def for_console(self) -> RichTable:
-        """The same for a terminal: where it is too wide, names go on in further lines, and numbers stay whole."""
+    def only(self, *headings: str) -> Self:
+        """The first column and these others, but for those that say nothing in any row."""
+        shown = [self.headings.index(heading) for heading in headings]
+        kept = [0, *(number for number in shown if any(row[number] not in ("", NOTHING) for row in self.rows))]
+        return type(self)([self.headings[n] for n in kept], [[row[n] for n in kept] for row in self.rows])
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """The same in a terminal: where it is too wide, names go on in further lines, and numbers stay whole."""
         table = RichTable(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
-        for number, heading in enumerate(self.headings):
-            longest = max((len(word) for row in self.rows for word in row[number].split()), default=0)
-            table.add_column(
-                heading,
-                justify="right" if number else "left",
-                overflow="fold",
-                min_width=max(longest, *map(len, heading.split())) if number else None,
-            )
-        for row in self.rows:
-            table.add_row(*(Text(cell) for cell in row))
-        return table
+        columns = [[heading, *(row[number] for row in self.rows)] for number, heading in enumerate(self.headings)]
+        others = [max(map(len, [*heading.split(), *cells])) for heading, *cells in columns[1:]]  # headings fold first
+        room = max(options.max_width - _GAP - sum(_GAP + width for width in others), _NARROWEST_NAME)
+        names = [_broken(name, room) for name in columns[0][1:]]
+        widest = max(len(line) for name in (self.headings[0], *names) for line in name.splitlines())
+        table.add_column(self.headings[0], overflow="fold", width=min(widest, room))
+        for heading, *cells in columns[1:]:
+            longest = max(len(word) for cell in (heading, *cells) for word in cell.split())
+            table.add_column(heading, justify="right", overflow="fold", min_width=longest)
+        for name, row in zip(names, self.rows, strict=True):
+            table.add_row(*(Text(cell) for cell in (name, *row[1:])))
+        yield table
+
+
+_MARK = "\0"
+
+
+def _broken(name: str, width: int) -> str:
+    """A name in lines of so many characters, which end behind a comma where they can."""
+    marked = re.sub(r",(?=\S)", f",{_MARK} ", name)
+    lines = textwrap.wrap(marked, width, break_on_hyphens=False)
+    return re.sub(f"{_MARK} ?", "", "\n".join(lines))
+
+
+def say(console: Console, sentence: str) -> None:
+    """Print it: wrapped at words on a terminal, elsewhere in one line, in which a search finds it."""
+    console.print(sentence, markup=False, highlight=False, soft_wrap=not console.is_terminal)
+
+
+def listed(names: Sequence[str]) -> str:
+    """`a`, `a and b`, or `a, b and c`."""
+    *others, last = names
+    return f"{', '.join(others)} and {last}" if others else last
+
+
+def counted(number: int, what: str) -> str:
+    """`1 seed`, `2 seeds`."""
+    return f"{number:,} {what}" + ("" if number == 1 else "s")
 
 
 def loss_text(loss: float | None) -> str:

@@ -1,10 +1,10 @@
 """Of each recipe, the learning rate at which it ends lowest."""
 
-import json
 from collections.abc import Sequence
 from statistics import fmean
 
 from apollo_ds.experiments.compare.groups import Group
+from apollo_ds.experiments.compare.recipes import identity
 
 
 def rate(group: Group) -> float:
@@ -19,8 +19,7 @@ def end(group: Group) -> float:
 
 def without_rate(group: Group) -> str:
     """What the groups of one recipe at several learning rates have in common."""
-    recipe = group.runs[0].recipe
-    return json.dumps({k: v for k, v in recipe.items() if k not in ("seed", "out", "learning_rate")}, sort_keys=True)
+    return identity(group.runs[0], beside=frozenset({"learning_rate"}))
 
 
 def best_rates(groups: Sequence[Group]) -> list[Group]:

@@ -13,13 +13,12 @@ from threading import RLock
 from types import FrameType
 from typing import IO
 
-from rich.console import Console
-
 from apollo_ds.errors import EXIT_STOPPED, UserError
 from apollo_ds.experiments.sweep.cell import Cell, Trunk
 from apollo_ds.experiments.sweep.further import awaits_others, further_cells, known_cells
 from apollo_ds.experiments.sweep.grid import Grid
 from apollo_ds.gpus import divide, visible_gpus
+from data_prep.output import Output
 
 COMMAND = (sys.executable, "-m", "apollo_ds", "train")
 _FAILED = 1
@@ -33,7 +32,7 @@ class Sweep:
         self.grid = grid
         self.jobs = jobs
         self.command = command
-        self.console = Console(highlight=False)
+        self.console = Output(highlight=False)
         self._environments: SimpleQueue[dict[str, str]] = SimpleQueue()
         """What each job that is free adds to the environment of the run that it starts."""
         self._lock = RLock()

@@ -9,6 +9,7 @@ from pathlib import Path
 from apollo_ds.errors import EXIT_LOST_RANK, EXIT_OWN_FAULT, EXIT_USER_ERROR, UserError
 from apollo_ds.training.faults.one_voice import is_to_tell, tell_the_others
 from apollo_ds.training.faults.stop_signal import STARTED_BY
+from apollo_ds.training.run_log import past_live_line
 from data_prep.own_fault import sentence_of, tell_own_fault
 
 _PROGRAM = "apollo-ds"
@@ -42,7 +43,7 @@ def say_last_words(error: Exception, folder: Path | None = None, has_joined: boo
     if not is_told_of and is_to_tell(has_joined):
         with suppress(OSError):  # nobody reads it
             sys.stdout.flush()
-            print(_words(error, code, folder), file=sys.stderr, flush=True)
+            print(past_live_line(sys.stderr) + _words(error, code, folder), file=sys.stderr, flush=True)
     if not has_joined:
         tell_the_others()
     return code

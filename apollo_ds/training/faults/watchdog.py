@@ -11,6 +11,7 @@ from enum import StrEnum
 
 from apollo_ds.config.recipe import Recipe
 from apollo_ds.errors import EXIT_HANG
+from apollo_ds.training.run_log import past_live_line, stamped
 
 _GRACE_SECONDS = 10.0
 """Between a rank's stack and its exit. Others print theirs meanwhile: the launcher kills them once one has exited."""
@@ -80,7 +81,7 @@ class Watchdog:
         with tempfile.TemporaryFile("w+") as stacks:
             faulthandler.dump_traceback(stacks)
             stacks.seek(0)
-            lines = [f"{what}; on {socket.gethostname()}, process {os.getpid()}:", *stacks.read().splitlines()]
+            text = f"{what}; on {socket.gethostname()}, process {os.getpid()}:\n{stacks.read()}"
         # At once, so that ranks do not write into each other's lines.
-        sys.stderr.write("".join(f"[{self.who}] {line}\n" for line in lines))
+        sys.stderr.write(f"{past_live_line(sys.stderr)}{stamped(text, self.who)}\n")
         sys.stderr.flush()

@@ -129,14 +129,50 @@ def test_text_is_generated_without_a_warning(
         warnings.simplefilter("error")
         model, tokenizer = loaded(folder)
         inputs = tokenizer(["the", "the cat sees"], padding=True, return_tensors="pt")
-        made = model.generate(**inputs, max_new_tokens=5, do_sample=False)
+        made = model.generate(**inputs, do_sample=False)
         assert model(**tokenizer(LONG, truncation=True, return_tensors="pt")).logits.shape[1] == POSITIONS
         pipe = pipeline("text-generation", model=model, tokenizer=tokenizer)
-        assert pipe("the cat", max_new_tokens=2, do_sample=False)[0]["generated_text"].startswith("the cat")
+        assert pipe("the cat", do_sample=False)[0]["generated_text"].startswith("the cat")
+        assert made.shape[1] <= POSITIONS
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
     ids = tokenizer("the", return_tensors="pt")["input_ids"]
     first = int(logits(trained_model, ids)[0, -1].argmax())
     assert made[0, inputs["input_ids"].shape[1]] == first  # the padding on the left moves nothing
+
+
+@pytest.mark.parametrize("kind", [wordpiece, bpe])
+@pytest.mark.parametrize("family", CAUSAL)
+def test_a_batch_is_continued_as_each_prompt_alone(family: str, kind: Any, tmp_path: Path) -> None:
+    text = text_of(kind(), tmp_path / "text")
+    model, tokenizer = loaded(write_export(trained(family, text.vocab_size), text, tmp_path))
+    prompts = ["the", "the cat sees today"] if kind is wordpiece else ["t", "thecat"]
+    inputs = tokenizer(prompts, padding=True, return_tensors="pt")
+    length = inputs["input_ids"].shape[1]
+    together = model.generate(**inputs, max_new_tokens=8, do_sample=False)[:, length:]
+    for prompt, made in zip(prompts, together, strict=True):
+        alone = tokenizer(prompt, return_tensors="pt")
+        own = model.generate(**alone, max_new_tokens=8, do_sample=False)[0, alone["input_ids"].shape[1] :]
+        assert made[: len(own)].tolist() == own.tolist()
+        assert set(made[len(own) :].tolist()) <= {tokenizer.pad_token_id}, "what has ended is padded"
+
+
+@pytest.mark.parametrize("family", CAUSAL)
+def test_the_end_of_a_longer_prompt_is_continued(family: str, tmp_path: Path) -> None:
+    text = text_of(wordpiece(), tmp_path / "text")
+    model, tokenizer = loaded(write_export(trained(family, text.vocab_size), text, tmp_path))
+    pipe = pipeline("text-generation", model=model, tokenizer=tokenizer)
+    cut = {"handle_long_generation": "hole", "max_new_tokens": 5, "do_sample": False, "return_full_text": False}
+    end = tokenizer.decode(tokenizer(LONG)["input_ids"][5 - POSITIONS :])
+    assert pipe(LONG, **cut) == pipe(end, max_new_tokens=5, do_sample=False, return_full_text=False)
+    with pytest.raises(ValueError, match="max_length"):  # and no IndexError
+        pipe(LONG)
+
+
+def test_a_model_with_room_for_a_pipeline_s_tokens_has_no_bound(tmp_path: Path) -> None:
+    """It would be told of at each `max_new_tokens`."""
+    text = text_of(wordpiece(), tmp_path / "text")
+    model = trained("llama", text.vocab_size, max_position_embeddings=1024)
+    assert loaded(write_export(model, text, tmp_path))[0].generation_config.max_length is None
 
 
 @pytest.mark.parametrize("family", MASKED)
@@ -145,6 +181,7 @@ def test_masks_are_filled(family: str, tmp_path: Path) -> None:
     model, tokenizer = loaded(write_export(trained(family, text.vocab_size), text, tmp_path))
     fill = pipeline("fill-mask", model=model, tokenizer=tokenizer)
     assert len(fill("the [MASK] sees", top_k=3)) == 3
+    assert len(fill(f"the [MASK] {LONG}", top_k=2, tokenizer_kwargs={"truncation": True})) == 2
     assert model(**tokenizer(LONG, truncation=True, return_tensors="pt")).logits.shape[1] == POSITIONS
 
 

@@ -8,7 +8,7 @@ import pytest
 import yaml
 from comparisons import SCRATCH, page, row, scratch
 from corpora import corpus
-from histories import TERA, rows, write_run
+from histories import TERA, write_run
 from histories import recipe as resolved
 from matplotlib.figure import Figure
 from recipes import tiny
@@ -17,10 +17,8 @@ from apollo_ds.__main__ import main
 from apollo_ds.config.run_folder import RunFolder
 from apollo_ds.errors import UserError
 from apollo_ds.experiments.compare.comparison import Comparison
-from apollo_ds.experiments.compare.groups import group_runs
 from apollo_ds.experiments.compare.page import write_page
-from apollo_ds.experiments.history import RunHistory
-from apollo_ds.experiments.style import save_figure
+from data_prep.figure_style import save_figure
 
 
 def refusal(*folders: Path, baseline: str | None = None) -> str:
@@ -36,28 +34,6 @@ def test_a_damaged_line_is_named(tmp_path: Path) -> None:
     assert refusal(folder).startswith(f"{folder}/metrics.jsonl: line 2 is damaged; ")
 
 
-def test_a_run_from_before_a_size_had_a_name_is_of_the_same_recipe(tmp_path: Path) -> None:
-    model = {"family": "gpt2", "num_layers": 6, "hidden_size": 32, "vocab_size": 300, "dropout": 0.0}
-    runs = [write_run(tmp_path / "s1", SCRATCH, seed=1, model=model)]
-    runs.append(write_run(tmp_path / "s2", SCRATCH, seed=2, model={**model, "initializer_range": 0.02}))
-    runs.append(write_run(tmp_path / "s3", SCRATCH, seed=3, model={**model, "initializer_range": 0.1}))
-    assert [group.name for group in Comparison.of(runs).groups] == [
-        "scratch,model.initializer_range=0.02",
-        "scratch,model.initializer_range=0.1",
-    ]
-
-
-def test_a_run_from_before_an_option_had_a_name_is_of_the_same_recipe(tmp_path: Path) -> None:
-    runs = [write_run(tmp_path / "a1", SCRATCH, "apollo", seed=1)]
-    now = {"name": "apollo", "deep_end": 0.0, "noise": 0.0}
-    runs.append(write_run(tmp_path / "a2", SCRATCH, now, seed=2, zero_by_stage=False))
-    runs.append(write_run(tmp_path / "a3", SCRATCH, {**now, "noise": 0.5}, seed=3))
-    assert [group.name for group in Comparison.of(runs).groups] == [
-        "apollo,noise=0.0",
-        "apollo,noise=0.5",
-    ]
-
-
 @pytest.mark.parametrize("name", ["rollback", "detour"])  # the second is what earlier versions called it
 def test_what_a_rollback_lost_is_told(name: str, tmp_path: Path) -> None:
     folder = write_run(tmp_path / "s", SCRATCH)
@@ -66,41 +42,6 @@ def test_what_a_rollback_lost_is_told(name: str, tmp_path: Path) -> None:
         file.write(json.dumps(lost) + "\n")
     told = "went wrong at step 15 and went back to 10: 5e+12 FLOPs and 5 seconds were lost"
     assert told in page([folder, write_run(tmp_path / "a", SCRATCH, "apollo")])
-
-
-def test_recipes_of_one_method_are_told_apart_by_what_differs(tmp_path: Path) -> None:
-    runs = [write_run(tmp_path / f"s{rate}", SCRATCH, learning_rate=rate) for rate in (0.001, 0.002)]
-    options = ({"name": "apollo", "sampler": "es"}, {"name": "apollo", "sampler": "us"})
-    runs += [write_run(tmp_path / f"a{n}", SCRATCH, option) for n, option in enumerate(options)]
-    text = page(runs)
-    names = [found["recipe"] for found in rows(text, "final held-out loss")]
-    assert names[:2] == ["scratch,learning_rate=0.001", "scratch,learning_rate=0.002"]
-    assert names[2:] == ["apollo,sampler=es", "apollo,sampler=us"]
-    assert list(rows(text, "key")[0].values()) == ["`learning_rate`", "0.001", "0.002", "0.001", "0.001"]
-
-
-def test_texts_name_a_recipe_only_where_nothing_else_tells_it_from_another(tmp_path: Path) -> None:
-    here, there = {"data/wiki": 0.7, "folder": 0.3}, {"/shared/wiki": 0.7, "/shared/folder": 0.3}
-    runs = [write_run(tmp_path / "a", SCRATCH, data=here), write_run(tmp_path / "b", SCRATCH, data=there, steps=7)]
-    names = [group.name for group in Comparison.of(runs).groups]
-    assert [name.split("=")[0] for name in names] == ["scratch,steps"] * 2
-    runs.append(write_run(tmp_path / "c", SCRATCH, data=there))
-    names = [group.name for group in Comparison.of(runs).groups]
-    assert len(set(names)) == 3 and "/shared/folder" in names[2]
-
-
-def test_two_recipes_never_have_one_name(tmp_path: Path) -> None:
-    rates = (0.001, 0.0010000001)
-    near = group_runs([RunHistory.read(write_run(tmp_path / f"{r}", SCRATCH, learning_rate=r)) for r in rates])
-    assert [group.name for group in near] == [f"scratch,learning_rate={rate}" for rate in rates]
-    evals = (1, 2)
-    alike = group_runs([RunHistory.read(write_run(tmp_path / f"e{n}", SCRATCH, eval_every=n)) for n in evals])
-    assert [group.name for group in alike] == ["scratch,eval_every=1", "scratch,eval_every=2"]
-    thirds = [write_run(tmp_path / f"w{n}", SCRATCH, warmup_fraction=n / 3, eval_every=n) for n in evals]
-    assert [group.name for group in group_runs([RunHistory.read(run) for run in thirds])] == [
-        "scratch,warmup_fraction=0.333333",
-        "scratch,warmup_fraction=0.666667",
-    ]
 
 
 @pytest.mark.parametrize("baseline", ["apollo", "a", "outside"])
@@ -127,8 +68,16 @@ def test_a_better_tuned_baseline_is_pointed_to(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
-        ({"config": {"held_out": "2c"}}, "its held-out text is 2c, not 1b"),
-        ({"config": {"tokenizer": "2c"}}, "its tokenizer is 2c, not 0a"),
+        ({"config": {"held_out": "2c"}, "data": "data/law"}, "the held-out text is of data/law, not of data/docs"),
+        ({"config": {"tokenizer": "2c"}, "data": "data/law"}, "the tokenizer is of data/law, not of data/docs"),
+        (
+            {"config": {"tokenizer": "2c", "held_out": "2c"}, "data": {"data/law": 0.7, "data/docs": 0.3}},
+            "the tokenizer and the held-out text are of 0.7 data/law + 0.3 data/docs, not of data/docs",
+        ),
+        (
+            {"config": {"held_out": "2c"}},
+            "the held-out text is another, though both were of data/docs, which has been prepared anew",
+        ),
         ({"seq_len": 64}, "seq_len is 64, not 32"),
         ({"eval_samples": 32}, "eval_samples is 32, not 16"),
         ({"masking": "whole_word"}, "masking is whole_word, not token"),
@@ -156,7 +105,10 @@ def test_losses_of_texts_in_one_folder_are_compared_where_an_earlier_version_kep
         del config["held_out"], config["tokenizer"]
         (run / "config.yaml").write_text(yaml.safe_dump(config))
     Comparison.of(runs[:2])
-    assert refusal(*runs).endswith("its held-out text is data/other, not data/docs")
+    told = (
+        f"{runs[2]} cannot be compared with {runs[0]}: the tokenizer and the held-out text are of data/other, not of "
+    )
+    assert refusal(runs[0], runs[2]) == f"{told}data/docs"
 
 
 def test_other_models_are_not_compared_but_dropout_makes_no_other_model(tmp_path: Path) -> None:
@@ -164,7 +116,20 @@ def test_other_models_are_not_compared_but_dropout_makes_no_other_model(tmp_path
     model = {**resolved()["model"], "dropout": 0.1}
     Comparison.of([one, write_run(tmp_path / "d", SCRATCH, model=model)])
     other = write_run(tmp_path / "l", SCRATCH, model={**model, "num_layers": 12})
-    assert refusal(one, other) == f"{other} cannot be compared with {one}: model.num_layers is 12, not 6"
+    why = "model.num_layers is 12, not 6; --frontier compares models of different sizes"
+    assert refusal(one, other) == f"{other} cannot be compared with {one}: {why}"
+
+
+def test_runs_that_are_unlike_the_baseline_are_left_out_and_named_first(tmp_path: Path) -> None:
+    runs = [write_run(tmp_path / name, SCRATCH, name) for name in ("scratch", "apollo")]
+    others = [write_run(tmp_path / f"law{n}", SCRATCH, seed=n, data="law", config={"held_out": "2c"}) for n in (1, 2)]
+    comparison = Comparison.of([*runs, *others])
+    assert [group.name for group in comparison.groups] == ["scratch", "apollo"]
+    why = "the held-out text is of law, not of data/docs"
+    told = f"Left out: {others[0]} and {others[1]} cannot be compared with {runs[0]}: {why}."
+    assert told in page([*runs, *others]).split("| recipe")[0]
+    assert [group.name for group in Comparison.of([*runs, *others], str(others[0])).groups] == ["scratch"]
+    assert refusal(runs[0], *others).endswith(why)
 
 
 def test_the_same_seed_does_not_count_twice(tmp_path: Path) -> None:

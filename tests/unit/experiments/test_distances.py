@@ -240,7 +240,7 @@ def test_of_one_model_the_other_measures_stay_under_their_own_names(tmp_path: Pa
         ({"seq_len": 64}, "seq_len is 64, not 32"),
         ({"model": sizes(6, vocab_size=400)}, "model.vocab_size is 400, not 300"),
         ({"model": sizes(6, family="bert")}, "model.family is bert, not gpt2"),
-        ({"config": {"held_out": "2c"}}, "its held-out text is 2c, not 1b"),
+        ({"config": {"held_out": "2c"}}, "the held-out text is another, though both were of data/docs.*"),
     ],
 )
 def test_a_fixed_model_s_loss_must_be_of_the_same_thing(

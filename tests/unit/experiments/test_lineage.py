@@ -35,9 +35,10 @@ def test_a_branch_s_curve_begins_with_the_other_run_s(tmp_path: Path) -> None:
     assert history.start["unigram_entropy"] == 9.0
 
 
-def test_a_comparison_tells_which_run_a_branch_goes_on_from(tmp_path: Path) -> None:
-    trunk = write_run(tmp_path / "trunk", TRUNK, config={"run": "trunk"})
-    folders = [trunk, branch(tmp_path / "branch", trunk, 20, [(26.0, 3.2)])]
+def test_a_comparison_tells_which_run_a_branch_goes_on_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)  # a long path would not be part of a name
+    trunk = write_run(Path("trunk"), TRUNK, config={"run": "trunk"})
+    folders = [trunk, branch(Path("branch"), trunk, 20, [(26.0, 3.2)])]
     comparison = Comparison.of(folders)
     assert [group.name for group in comparison.groups] == ["scratch", f"scratch,branch_from={trunk}@20"]
     told = lineage_remarks([run for group in comparison.groups for run in group.runs])

@@ -14,7 +14,7 @@ from matplotlib.image import imread
 from apollo_ds.errors import UserError
 from apollo_ds.experiments.compare.page import write_markdown
 from apollo_ds.experiments.report import write_report
-from apollo_ds.experiments.style import new_figure
+from data_prep.figure_style import new_figure
 
 PICTURES = (
     "loss_against_flops.png",

@@ -8,20 +8,15 @@ import signal
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from unittest.mock import patch
 
 import pytest
+from exported_runs import content, old_run, refusal, write
 from transformers import AutoModelForCausalLM
 
-from apollo_ds.__main__ import main
 from apollo_ds.checkpoint import export_folder
-from apollo_ds.checkpoint.export import export
 from apollo_ds.checkpoint.export_manifest import DamagedExport, read_export_manifest, verify_export
-from apollo_ds.checkpoint.find import verify
-from apollo_ds.checkpoint.saved_state import SavedState
-from apollo_ds.config.load import load_resolved
 from apollo_ds.config.run_folder import RunFolder
 from apollo_ds.data.corpus import Corpus
 from apollo_ds.errors import UserError
@@ -29,42 +24,11 @@ from apollo_ds.finetune.pretrained import Pretrained
 from apollo_ds.training import export_run as exporting
 from apollo_ds.training.export_run import export_run
 
-OLD = Path(__file__).parents[2] / "fixtures" / "format_2"
-
 
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunFolder:
     """A run with a checkpoint, beside its text, in the working directory."""
-    shutil.copytree(OLD / "run", tmp_path / "run")
-    shutil.copytree(OLD / "text", tmp_path / "text")
-    monkeypatch.chdir(tmp_path)
-    return RunFolder(Path("run"))
-
-
-def write(folder: Path, run: str | None = "one", text: Path = Path("text")) -> None:
-    """Export the run's checkpoint as if its config.yaml named the run so."""
-    saved = Path("run/checkpoints/step-8")
-    sound = verify(saved)
-    state = SavedState(replace(sound, manifest=sound.manifest.model_copy(update={"run": run})))
-    export(state, load_resolved(Path("run/config.yaml")).schedule().stages[1], Corpus.open(text), folder)
-
-
-def refusal(action: Callable[[], object]) -> str:
-    """Why an action is refused, which leaves everything as it was."""
-    before = listing()
-    with pytest.raises(UserError) as caught:
-        action()
-    assert "\n" not in str(caught.value)
-    assert listing() == before
-    return str(caught.value)
-
-
-def listing() -> dict[str, bytes | None]:
-    return {str(path): path.read_bytes() if path.is_file() else None for path in Path().rglob("*")}
-
-
-def content(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
+    return old_run(tmp_path, monkeypatch)
 
 
 def flip(path: Path, at: int) -> None:
@@ -74,48 +38,18 @@ def flip(path: Path, at: int) -> None:
 
 
 def test_the_same_checkpoint_gives_the_same_files_and_a_manifest_of_all(run: RunFolder, tmp_path: Path) -> None:
-    assert export_run(run, Path("new/model")) == run.checkpoints / "step-8"
+    assert export_run(run, Path("new/model")).checkpoint == run.checkpoints / "step-8"
+    card = Path("new/model/README.md").read_text()
     shutil.copytree("text", tmp_path / "elsewhere" / "text")
-    write(Path("again"), run=None, text=tmp_path / "elsewhere" / "text")
+    write(Path("again"), run=None, text=tmp_path / "elsewhere" / "text", card=card)
     assert content(Path("new/model")) == content(Path("again"))
     manifest = verify_export(Path("again"))
     assert manifest is not None
-    assert {*manifest.files, "manifest.json"} == content(Path("again")).keys()
+    assert {*manifest.files, "manifest.json", "README.md"} == content(Path("again")).keys()
     assert (manifest.step, manifest.family) == (8, "gpt2")
     assert manifest.tokenizer == Corpus.open(Path("text")).tokenizer_hash
     assert [path.name for path in Path("new").iterdir()] == ["model"]
     assert type(AutoModelForCausalLM.from_pretrained("again")).__name__ == "GPT2LMHeadModel"
-
-
-def test_only_an_export_of_the_same_run_is_replaced(run: RunFolder) -> None:
-    Path("f").write_text("mine")
-    Path("full").mkdir()
-    Path("full/notes").write_text("mine")
-    for name in ("f", "full", "text", "run"):
-        told = refusal(lambda name=name: write(Path(name)))
-        assert told.endswith(f"/{name}: exists and is not an export of apollo_ds; name another folder")
-    assert "f/model: cannot be written" in refusal(lambda: write(Path("f/model")))
-    Path("model").mkdir()  # an empty folder is no loss
-    write(Path("model"))
-    sound = content(Path("model"))
-    assert "model: holds an export of another run" in refusal(lambda: write(Path("model"), run="other"))
-    Path("model/README.md").write_text("A card.")
-    Path("model/model.safetensors").write_bytes(b"damaged")
-    Path("model/gone.json").write_text("mine too")
-    write(Path("model"))
-    assert content(Path("model")) == {**sound, "README.md": b"A card.", "gone.json": b"mine too"}
-
-
-def test_a_run_s_own_export_of_an_earlier_version_is_replaced(run: RunFolder) -> None:
-    run.export.mkdir()
-    (run.export / "config.json").write_text("{}")
-    (run.export / "added_tokens.json").write_text("{}")
-    (run.export / "README.md").write_text("A card.")
-    export_run(run, run.export)
-    verify_export(run.export)
-    assert "added_tokens.json" not in content(run.export)
-    assert content(run.export)["README.md"] == b"A card."
-    export_run(run, run.export)
 
 
 def test_a_link_is_followed(run: RunFolder) -> None:
@@ -230,7 +164,7 @@ def test_a_checkpoint_that_is_removed_meanwhile_is_chosen_again(run: RunFolder) 
         return newer if newer.exists() else folder / "step-8", []
 
     with patch.object(exporting, "verify", prune_and_verify), patch.object(exporting, "newest_sound", choose_newer):
-        assert export_run(run, Path("model")) == run.checkpoints / "step-8"
+        assert export_run(run, Path("model")).checkpoint == run.checkpoints / "step-8"
 
     def again(checkpoint: Path, run: str | None) -> object:
         shutil.move(checkpoint, "aside")
@@ -292,8 +226,3 @@ def test_a_damaged_newer_checkpoint_is_told_of(run: RunFolder, capsys: pytest.Ca
     export_run(run, Path("model"))
     assert "step-9" in (told := capsys.readouterr().err)
     assert told.endswith("; step-8 is exported instead\n")
-
-
-def test_the_command_says_what_it_did(run: RunFolder, capsys: pytest.CaptureFixture[str]) -> None:
-    main(["export", "run", "model"])
-    assert capsys.readouterr().out == "run/checkpoints/step-8 written to model as a transformers model\n"

@@ -1,0 +1,88 @@
+"""An exported model on its way to the Hugging Face hub. Nothing here runs unless a user asks for it."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from apollo_ds.checkpoint.export_manifest import CARD
+from apollo_ds.errors import UserError
+
+_WEIGHTS = ["*.safetensors", "*.safetensors.index.json"]
+"""What of an earlier model a new one would be loaded with, if it stayed."""
+
+
+@dataclass(frozen=True)
+class HubModel:
+    """A model on the hub, to which exports are uploaded."""
+
+    name: str
+    """`USER/MODEL`, or an organisation's."""
+    private: bool = False
+    """Whether nobody else may see it."""
+
+    def check(self) -> None:
+        """See that an upload can be tried, without asking the hub.
+
+        Raises:
+            UserError: the name is none of a model, the hub may not be asked, or there is no token.
+        """
+        from huggingface_hub import get_token, is_offline_mode
+        from huggingface_hub.errors import HFValidationError
+        from huggingface_hub.utils import validate_repo_id
+
+        try:
+            validate_repo_id(self.name)
+        except HFValidationError:
+            raise UserError(f"--push {self.name}: is no name of a model; write USER/MODEL, such as me/demo") from None
+        if "/" not in self.name:
+            raise UserError(f"--push {self.name}: whose model is it; write USER/MODEL, such as me/{self.name}")
+        if is_offline_mode():
+            raise UserError("--push: HF_HUB_OFFLINE forbids to ask the hub; unset it, or leave out --push")
+        if get_token() is None:
+            raise UserError(
+                "--push: there is no token of the Hugging Face hub; run `hf auth login`, or put one into HF_TOKEN"
+            )
+
+    def upload(self, folder: Path, message: str) -> str:
+        """Upload all files of a folder in one commit, to a model that is made if there is none. Returns its address.
+
+        Raises:
+            UserError: the hub cannot be reached, or does not take the model.
+        """
+        from huggingface_hub import HfApi
+        from huggingface_hub.errors import HfHubHTTPError
+
+        api = HfApi()
+        try:
+            made = api.create_repo(self.name, private=self.private or None, exist_ok=True)
+            if self.private and not api.model_info(self.name).private:
+                raise UserError(
+                    f"--push {self.name}: is there already, and anybody can see it; make it private on the hub, leave "
+                    "out --private, or give another name"
+                )
+            api.upload_folder(repo_id=self.name, folder_path=folder, commit_message=message, delete_patterns=_WEIGHTS)
+        except HfHubHTTPError as error:
+            raise UserError(f"--push {self.name}: {self._refusal(error.response.status_code, str(error))}") from None
+        except UserError:
+            raise
+        except ValueError as error:  # so `upload_folder` tells of what stands above a model card
+            said = " ".join(str(error).split())
+            raise UserError(f"--push {self.name}: {said}; mend {folder / CARD}, or give another --license") from None
+        except Exception as error:  # of many classes, by the way in which there is no network
+            raise UserError(
+                f"--push {self.name}: the hub cannot be reached ({_first_line(error)}); {folder} is complete, so "
+                "run the same command again when there is a network"
+            ) from None
+        return str(made)
+
+    def _refusal(self, status: int, said: str) -> str:
+        if status == 401:
+            return "the hub does not know the token; run `hf auth login` again, or put another one into HF_TOKEN"
+        if status == 403:
+            return "the token may not write there; use a token that may write, or give another name"
+        return (
+            f"the hub does not take the model ({said.strip().splitlines()[0]}); try again later, or give another name"
+        )
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)

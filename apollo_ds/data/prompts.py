@@ -1,0 +1,115 @@
+"""What a model in training is asked to continue or to fill in: the user's own words, or held-out documents' beginnings.
+
+Nothing here imports torch.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import chain, zip_longest
+from typing import Any
+
+import numpy as np
+
+from apollo_ds.data.corpus import Corpus
+from apollo_ds.errors import UserError, shown
+from data_prep.shards import Shards
+
+MASK = "[MASK]"
+"""How a prompt spells a word that is to be filled in, whatever the tokenizer calls it."""
+_COUNT = 3
+_LONGEST_TO_CONTINUE, _LONGEST_TO_FILL_IN = 16, 32
+"""Tokens of a held-out document."""
+_MASKED_EVERY = 8
+
+
+@dataclass(frozen=True)
+class Prompts:
+    """Turns texts into prompts, and tokens into text."""
+
+    corpus: Corpus
+    """Whose tokenizer it is."""
+    is_masked: bool
+    """Whether the model fills in masks; else it continues."""
+    seq_len: int
+    """Tokens of a sample."""
+
+    def of_texts(self, texts: Sequence[str]) -> list[list[int]]:
+        """The token ids of the user's own prompts.
+
+        Raises:
+            UserError: one is empty or too long, or has nothing to fill in; or the tokenizer's files are damaged.
+        """
+        return [self._of_text(text) for text in texts]
+
+    def of_documents(self, held_out: Sequence[Shards]) -> list[list[int]]:
+        """The token ids of the beginnings of three held-out documents, in turn from each text.
+
+        For a masked model every eighth token is masked.
+        """
+        in_turn = chain.from_iterable(zip_longest(*map(self._beginnings, held_out)))
+        return [prompt for prompt in in_turn if prompt][:_COUNT]
+
+    def text_of(self, tokens: Sequence[int]) -> str:
+        """The text of tokens, without special ones other than masks."""
+        known = self.corpus.manifest.tokenizer
+        hidden = {*known.special, known.end_of_document} - {known.mask}
+        text: str = self._tokenizer.decode([t for t in tokens if t not in hidden], skip_special_tokens=False)
+        return text.replace(self._mask, MASK)
+
+    def _of_text(self, text: str) -> list[int]:
+        tokens = self._tokenizer.encode(text.replace(MASK, self._mask), add_special_tokens=False).ids
+        if not tokens:
+            raise UserError("sample_prompts: one of them is empty; give it a word, or remove it")
+        if self.is_masked and self.corpus.mask_token not in tokens:
+            raise UserError(f"sample_prompts: {shown(text)} has no {MASK} for the model to fill in; write one")
+        prompt = self._framed(tokens)
+        room = self.seq_len if self.is_masked else self.seq_len - 1
+        if len(prompt) > room:
+            raise UserError(
+                f"sample_prompts: {shown(text)} has {len(prompt)} tokens, and there is room for {room} in a sample; "
+                "shorten it, or raise seq_len"
+            )
+        return prompt
+
+    def _beginnings(self, shards: Shards) -> list[list[int]]:
+        longest = min(_LONGEST_TO_FILL_IN if self.is_masked else _LONGEST_TO_CONTINUE, self.seq_len // 2)
+        chosen = np.flatnonzero(shards.lengths > longest)[:_COUNT]
+        if not len(chosen):
+            chosen = np.argsort(-shards.lengths, kind="stable")[:_COUNT]
+        lengths = shards.lengths[chosen].clip(max=longest + 1)
+        pieces = np.split(shards.read(shards.first_tokens[chosen], lengths), lengths.cumsum()[:-1])
+        return [self._framed(self._with_masks(self._whole_words(piece.tolist()))) for piece in pieces]
+
+    def _whole_words(self, tokens: list[int]) -> list[int]:
+        """Most of the tokens but the last one, up to where a word ends; all of these where none does."""
+        texts = [self.text_of(tokens[:length]) for length in range(len(tokens) + 1)]
+        for length in range(len(tokens) - 1, len(tokens) // 2, -1):
+            if texts[length + 1][: len(texts[length]) + 1] == f"{texts[length]} ":
+                return tokens[:length]
+        return tokens[: max(1, len(tokens) - 1)]
+
+    def _with_masks(self, tokens: list[int]) -> list[int]:
+        if not self.is_masked:
+            return tokens
+        first = min(len(tokens), _MASKED_EVERY) // 2
+        is_masked = [number % _MASKED_EVERY == first for number in range(len(tokens))]
+        return [self.corpus.mask_token if hide else token for token, hide in zip(tokens, is_masked, strict=True)]
+
+    def _framed(self, tokens: list[int]) -> list[int]:
+        """With the special tokens that stand around the text in a masked model's samples."""
+        if not self.is_masked:
+            return tokens
+        return [self.corpus.cls_token, *tokens, self.corpus.manifest.tokenizer.end_of_document]
+
+    @property
+    def _mask(self) -> str:
+        mask = self.corpus.manifest.tokenizer.mask
+        return MASK if mask is None else str(self._tokenizer.id_to_token(mask))
+
+    @cached_property
+    def _tokenizer(self) -> Any:
+        from tokenizers import Tokenizer
+
+        self.corpus.check_tokenizer()
+        return Tokenizer.from_file(str(self.corpus.folder / self.corpus.manifest.tokenizer_json))

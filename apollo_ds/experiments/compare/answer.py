@@ -1,0 +1,135 @@
+"""What a comparison comes to, in the sentences that stand before its tables."""
+
+from collections.abc import Sequence
+from math import isfinite
+from statistics import fmean
+
+from apollo_ds.experiments.compare.comparison import Comparison
+from apollo_ds.experiments.compare.distances import RecipeDistance, distances
+from apollo_ds.experiments.compare.groups import Group
+from apollo_ds.experiments.compare.measures import Spread, Target, costs_to_reach, has_learned, saving, unigram_entropy
+from apollo_ds.experiments.compare.text import (
+    counted,
+    flops_spread,
+    listed,
+    loss_spread,
+    loss_text,
+    percent_spread,
+    signed_spread,
+)
+from apollo_ds.experiments.compare.tuning import end
+
+_ONE_SEED = "One seed cannot tell this from chance."
+_HARDLY = 0.05
+"""A loss less than this part below the unigram entropy tells of hardly any learning."""
+
+
+def opening(comparison: Comparison) -> list[str]:
+    """The answer, which recipes learned nothing or hardly anything, and which runs are left out."""
+    told = [*_nothing_learned(comparison.groups), _answer(comparison), *_hardly_learned(comparison.groups)]
+    return [*told, *comparison.left_out]
+
+
+def _answer(comparison: Comparison) -> str:
+    groups, baseline, target = comparison.groups, comparison.baseline, comparison.target
+    if comparison.frontier:
+        return _against_fixed(distances(groups, comparison.frontier))
+    if len(groups) == 1:
+        return _alone(baseline)
+    if target is None:
+        return _without_target(groups, baseline)
+    if not target.is_learned:
+        return f"No saving is given, because the baseline, {baseline.name}, learned nothing that could have cost less."
+    return _at_equal_loss(groups, baseline, target)
+
+
+def _alone(group: Group) -> str:
+    losses = loss_spread([run.final.loss for run in group.shown])
+    if not group.finished:
+        states = listed([run.state for run in group.runs])
+        return f"{group.name} is {states}. Its held-out loss so far is {losses} nats per token."
+    flops = flops_spread([run.final.cost.flops for run in group.shown])
+    seeds = counted(len(group.shown), "seed")
+    return f"{group.name} comes to a held-out loss of {losses} nats per token for {flops} FLOPs, by {seeds}."
+
+
+def _without_target(groups: Sequence[Group], baseline: Group) -> str:
+    ended = listed([f"seed {run.seed}" for run in baseline.finished]) if baseline.finished else None
+    why = f"{ended} did not all end with a finite loss" if ended else "no run of it has come to its end"
+    lowest = min(groups, key=end)
+    known = f" The lowest loss so far is that of {_with_loss(lowest)}." if isfinite(end(lowest)) else ""
+    return f"There is no loss of the baseline, {baseline.name}, to reach: {why}.{known}"
+
+
+def _at_equal_loss(groups: Sequence[Group], baseline: Group, target: Target) -> str:
+    """Who comes to the baseline's loss for the fewest FLOPs, whether seeds can tell, and who is lowest."""
+    loss = f"{loss_text(target.loss)} nats per token, the final loss of {baseline.name},"
+    others = [group for group in groups if group is not baseline]
+    reached = [(group, [cost.flops for cost in costs]) for group in others if (costs := costs_to_reach(group, target))]
+    lowest = min(groups, key=end)
+    if not reached:
+        yet = "" if all(group.finished for group in others) else " yet"
+        nearest = min(others, key=end)
+        told = [f"No other recipe comes to {loss.rstrip(',')}{yet}: the nearest is {_with_loss(nearest)}."]
+        return " ".join([*told, *_of_chance(None, min(len(nearest.shown), len(baseline.shown)))])
+    best, flops = min(reached, key=lambda found: fmean(found[1]))
+    saved = saving(fmean(flops), target.cost.flops)
+    savings = [saving(one, target.cost.flops) for one in flops]
+    if saved > 0:
+        fewest = f", the fewest of {len(groups)} recipes" if len(groups) > 2 else ""
+        told = [f"{best.name} comes to {loss} with {percent_spread(saved, savings)} fewer FLOPs{fewest}."]
+    else:
+        more = f"{best.name} takes {percent_spread(-saved, savings)} more"
+        told = [f"No other recipe comes to {loss} for fewer FLOPs: {more}."]
+    told += _of_chance(Spread.of(savings), min(len(best.shown), len(baseline.shown)))
+    if lowest not in (best, baseline):
+        told.append(f"The lowest loss is that of {_with_loss(lowest)}.")
+    return " ".join(told)
+
+
+def _against_fixed(found: Sequence[RecipeDistance]) -> str:
+    """Which recipe is best against the best fixed model for its cost, and whether seeds can tell."""
+    placed = [(one, one.loss) for one in found if one.loss and has_learned(one.group)]
+    if not placed:
+        return (
+            "No recipe can be compared with fixed models: none of these was trained for the cost of a recipe that has "
+            "finished and learned something."
+        )
+    best, loss = min(placed, key=lambda found: found[1].mean)
+    rival = f"the best fixed model of its cost, {best.best.name}" if best.best else "the best fixed model of its cost"
+    seeds = len(best.runs)
+    by = f"{signed_spread([run.loss for run in best.runs])} nats per token, by {counted(seeds, 'seed')}"
+    if loss.mean < 0:
+        told = [f"{best.group.name} ends below {rival}: {by}."]
+    else:
+        told = [f"No recipe ends below the best fixed model of its cost. The nearest is {best.group.name}: {by}."]
+    return " ".join([*told, *_of_chance(loss, seeds)])
+
+
+def _of_chance(found: Spread | None, seeds: int) -> list[str]:
+    """Whether seeds can tell what was found from nothing, where they cannot."""
+    if seeds == 1:
+        return [_ONE_SEED]
+    if found and found.deviation is not None and abs(found.mean) <= found.deviation:
+        return ["Its seeds are as far apart as that, so it may be chance."]
+    return []
+
+
+def _nothing_learned(groups: Sequence[Group]) -> list[str]:
+    """Which recipes learned nothing, in a sentence."""
+    names = [_with_loss(group) for group in groups if isfinite(end(group)) and not has_learned(group)]
+    entropy = loss_text(unigram_entropy(groups[0].runs[0]))
+    guess = f"the unigram entropy of the text, which a guess without context comes to, is {entropy} nats per token"
+    return [f"Nothing was learned by {listed(names)}: {guess}."] if names else []
+
+
+def _hardly_learned(groups: Sequence[Group]) -> list[str]:
+    """Which recipes learned hardly anything, in a sentence."""
+    entropy = unigram_entropy(groups[0].runs[0])
+    names = [_with_loss(group) for group in groups if entropy and (1 - _HARDLY) * entropy <= end(group) < entropy]
+    little = f"less than {_HARDLY:.0%} below the unigram entropy of the text, {loss_text(entropy)} nats per token"
+    return [f"Hardly anything was learned by {listed(names)}: {little}. Train for longer to compare."] if names else []
+
+
+def _with_loss(group: Group) -> str:
+    return f"{group.name} ({loss_text(end(group))})"

@@ -1,0 +1,36 @@
+"""Which run folders a command line names: each one, or a folder that holds some."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from apollo_ds.errors import UserError
+
+_SUGGESTED = 3
+"""Folders, at most."""
+
+
+def is_run(folder: Path) -> bool:
+    """Whether a run has recorded anything there."""
+    return (folder / "metrics.jsonl").is_file()
+
+
+def named_runs(folders: Sequence[Path]) -> list[Path]:
+    """The run folders that these are or hold, in this order; those that a folder holds, by name.
+
+    Raises:
+        UserError: one is no folder, or is no run's and holds none.
+    """
+    return [run for folder in folders for run in _runs_of(folder)]
+
+
+def _runs_of(folder: Path) -> list[Path]:
+    if is_run(folder):
+        return [folder]
+    held = sorted(path.parent for path in folder.glob("*/metrics.jsonl"))
+    if held:
+        return held
+    if not folder.is_dir():
+        raise UserError(f"{folder}: {'not a folder' if folder.exists() else 'there is no such folder'}; name a run's")
+    deeper = sorted({str(path.parent.parent) for path in folder.glob("*/*/metrics.jsonl")})
+    hint = f"; did you mean {' or '.join(deeper[:_SUGGESTED])}?" if deeper else ""
+    raise UserError(f"{folder}: not a run folder; it has no metrics.jsonl, and holds no run folders{hint}")

@@ -1,0 +1,194 @@
+"""Names beside what they name: at the ends of lines, beside points, above growths. None covers another."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise, product
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.text import Annotation, Text
+from matplotlib.transforms import Bbox
+
+from data_prep.figure_style import GREY, INK, SMALL, broken, darker, legend_below
+
+_LETTERS = 32
+"""Of a line of a name at the right."""
+_MOST_LINES = 30
+"""Of all names at the right of one pair of axes; of more, a legend is easier to read."""
+_APART = 2.0
+"""Pixels between two names at least."""
+_RIGHT = 1.03
+"""Where names stand at the right, in widths of the axes."""
+_DISTANCES = range(5, 120, 8)
+"""Points between a point and its name, the nearest first."""
+_SIDES = ((1, 1), (-1, -1), (1, -1), (-1, 1))
+"""Where a name stands: above at the right, where a falling curve leaves most room, and so on."""
+_FAR = 14
+"""Points from which on a name needs a line to its point."""
+_DENSE = 4.0
+"""Pixels between two places of a line that a name should not cover."""
+_MOST_PLACES = 500
+_ROW = 10
+"""Points between two rows of names above the axes."""
+
+Pixels = npt.NDArray[np.float64]
+"""Places on the canvas, shape (places, 2)."""
+
+
+@dataclass(frozen=True)
+class Label:
+    """A name, and the point in the axes' own numbers that it belongs to."""
+
+    x: float
+    y: float
+    text: str
+    colour: str = INK
+
+
+def fit_beside(labels: Sequence[Label]) -> bool:
+    """Whether there is room for these names at the right of one pair of axes."""
+    return sum(broken(label.text, _LETTERS).count("\n") + 1 for label in labels) <= _MOST_LINES
+
+
+def name_lines(figure: Figure, axes: Axes, labels: Sequence[Label]) -> None:
+    """At their ends; in a legend of what was drawn, where names are too long for that."""
+    if fit_beside(labels):
+        label_ends(figure, {axes: labels})
+    else:
+        legend_below(figure, *axes.get_legend_handles_labels(), columns=2)
+
+
+def label_ends(figure: Figure, labels: Mapping[Axes, Sequence[Label]]) -> None:
+    """Write names at the right of axes in the order of their lines' ends, each joined to its own.
+
+    The limits of the axes are set before. The figure becomes higher where names need it.
+    """
+    written = {axes: [_at_the_right(axes, label) for label in of_axes] for axes, of_axes in labels.items()}
+    figure.draw_without_rendering()
+    for axes, names in written.items():
+        needed = sum(_height(name) for name in names)
+        while needed > axes.bbox.height:
+            figure.set_figheight(figure.get_figheight() + (needed - axes.bbox.height) / figure.dpi + 0.05)
+            figure.draw_without_rendering()
+    for axes, names in written.items():
+        _spread(axes, names)
+
+
+def _at_the_right(axes: Axes, label: Label) -> Annotation:
+    (left, right), (low, high) = sorted(axes.get_xlim()), sorted(axes.get_ylim())
+    end = min(max(label.x, left), right), min(max(label.y, low), high)
+    line = {"arrowstyle": "-", "color": label.colour, "linewidth": 0.6, "alpha": 0.6, "relpos": (0, 0.5)}
+    return axes.annotate(
+        broken(label.text, _LETTERS),
+        end,
+        (_RIGHT, 0.5),
+        textcoords="axes fraction",
+        fontsize=SMALL,
+        color=darker(label.colour),
+        verticalalignment="center",
+        arrowprops={**line, "shrinkA": 1, "shrinkB": 2},
+        annotation_clip=False,
+    )
+
+
+def _height(name: Text) -> float:
+    return _box(name).height + _APART
+
+
+def _box(name: Text) -> Bbox:
+    """Of the letters alone, without the line to a point."""
+    if isinstance(name, Annotation):
+        name.update_positions(name.figure.canvas.get_renderer())
+    return Text.get_window_extent(name)
+
+
+def _spread(axes: Axes, names: Sequence[Annotation]) -> None:
+    """Put each as near to its line's end as the others let it: least squares, in the order of the ends."""
+    if not names:
+        return
+    ends = {name: axes.transData.transform(name.xy)[1] for name in names}
+    rising = sorted(names, key=lambda name: ends[name])
+    heights = np.array([_height(name) for name in rising])
+    offsets = np.cumsum(heights) - heights / 2
+    means: list[tuple[float, int]] = []
+    for name, offset in zip(rising, offsets, strict=True):
+        means.append((ends[name] - offset, 1))
+        while len(means) > 1 and means[-2][0] > means[-1][0]:
+            (below, count), (above, more) = means[-2:]
+            means[-2:] = [((below * count + above * more) / (count + more), count + more)]
+    starts = np.repeat([mean for mean, _ in means], [count for _, count in means])
+    middles = np.clip(starts, axes.bbox.y0, axes.bbox.y1 - heights.sum()) + offsets
+    for name, middle in zip(rising, middles, strict=True):
+        name.set_position((_RIGHT, (middle - axes.bbox.y0) / axes.bbox.height))
+
+
+def label_points(axes: Axes, labels: Sequence[Label]) -> None:
+    """Write names beside points within the axes, where they cover no other name and, if there is room, no line."""
+    axes.figure.draw_without_rendering()
+    lines = _places_of_lines(axes)
+    taken = [_box(text) for text in axes.texts]
+    for label in labels:
+        name, *others = [_beside(axes, label, far, side) for far, side in product(_DISTANCES, _SIDES)]
+        free = [one for one in (name, *others) if _is_free(_box(one), axes, taken)]
+        chosen = next((one for one in free if not _covers(_box(one), lines)), free[0] if free else name)
+        for one in {name, *others} - {chosen}:
+            one.remove()
+        taken.append(_box(chosen))
+
+
+def _beside(axes: Axes, label: Label, far: float, side: tuple[int, int]) -> Annotation:
+    right, above = side
+    line = {"arrowstyle": "-", "color": label.colour, "linewidth": 0.6, "alpha": 0.6, "shrinkA": 0, "shrinkB": 3}
+    return axes.annotate(
+        label.text,
+        (label.x, label.y),
+        (right * far, above * far),
+        textcoords="offset points",
+        fontsize=SMALL,
+        color=darker(label.colour),
+        horizontalalignment="left" if right > 0 else "right",
+        verticalalignment="bottom" if above > 0 else "top",
+        arrowprops=line if far > _FAR else None,
+    )
+
+
+def _is_free(box: Bbox, axes: Axes, taken: Sequence[Bbox]) -> bool:
+    within = axes.bbox.x0 <= box.x0 and box.x1 <= axes.bbox.x1 and axes.bbox.y0 <= box.y0 and box.y1 <= axes.bbox.y1
+    return within and not any(box.padded(_APART).overlaps(other) for other in taken)
+
+
+def _covers(box: Bbox, places: Pixels) -> bool:
+    inside = (places > (box.x0, box.y0)) & (places < (box.x1, box.y1))
+    return bool(inside.all(axis=1).any())
+
+
+def _places_of_lines(axes: Axes) -> Pixels:
+    """Places of all lines in the axes, near to each other; single points may be covered."""
+    found = [np.empty((0, 2))]
+    for line in axes.lines:
+        if line.get_linestyle() == "None":
+            continue
+        corners = line.get_transform().transform(line.get_xydata())
+        corners = corners[np.isfinite(corners).all(axis=1)]
+        for start, end in pairwise(corners):
+            found.append(np.linspace(start, end, max(2, min(_MOST_PLACES, int(np.hypot(*(end - start)) / _DENSE)))))
+    return np.concatenate(found)
+
+
+def mark_growths(axes: Axes, growths: Sequence[tuple[float, str]]) -> None:
+    """A thin line at each growth's place on the lower axis, and its name above the axes, in as many rows as needed."""
+    names = []
+    for x, text in growths:
+        axes.axvline(x, color=GREY, linewidth=0.7, linestyle=(0, (4, 3)), zorder=0)
+        where = (x, 1.0), (0, 2)
+        look = {"fontsize": SMALL, "color": INK, "horizontalalignment": "center", "verticalalignment": "bottom"}
+        names.append(axes.annotate(text, *where, axes.get_xaxis_transform(), textcoords="offset points", **look))
+    axes.figure.draw_without_rendering()
+    ends: list[float] = []
+    for name in names:
+        box = _box(name)
+        row = next((number for number, end in enumerate(ends) if end < box.x0), len(ends))
+        ends[row : row + 1] = [box.x1 + _APART]
+        name.set_position((0, 2 + _ROW * row))

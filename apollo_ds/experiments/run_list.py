@@ -1,0 +1,150 @@
+"""Which runs there are below a folder, and how far each has come. Of a record only the end is read; no torch."""
+
+import os
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from math import isfinite
+from pathlib import Path
+from typing import Any, Literal
+
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+from apollo_ds.config.recorded import read_recorded
+from apollo_ds.config.run_folder import RunFolder
+from apollo_ds.errors import UserError
+from apollo_ds.experiments.events import Event, events_from_the_end
+from apollo_ds.experiments.history import recorded_loss
+from apollo_ds.planning.in_words import time_in_words
+
+State = Literal["running", "finished", "stopped", "unfinished", "damaged"]
+"""`stopped` has saved its last step; `unfinished` has not, or has not begun. The same command goes on with both."""
+_NEEDED = ("step", "eval", "checkpoint")
+_NOTHING = "-"
+
+
+@dataclass(frozen=True)
+class RunSummary:
+    """A run's state and what it has come to."""
+
+    folder: Path
+    state: State
+    written: float
+    """When its record was last written to, in seconds since 1970."""
+    step: int = 0
+    steps: int | None = None
+    """Of the whole run; None where its config.yaml does not tell."""
+    loss: float | None = None
+    """The last held-out loss, in nats a token; None where there is none yet, infinite where it was not a number."""
+    flops: float = 0.0
+    seconds: float = 0.0
+    damage: str = ""
+    """What is wrong with a damaged run, in a sentence that names the file."""
+
+    @classmethod
+    def read(cls, path: Path) -> "RunSummary":
+        """That of a run's folder. Damage is told in it, and raises nothing."""
+        folder = RunFolder(path)
+        written = max(file.stat().st_mtime for file in (folder.config, folder.metrics) if file.is_file())
+        try:
+            steps = read_recorded(folder.config).recipe["steps"]
+            last = _last_events(folder.metrics) if folder.metrics.is_file() else {}
+            return cls(path, _state(folder, last), written, steps=steps, **_reached(last))
+        except (UserError, KeyError, TypeError) as error:
+            damage = str(error) if isinstance(error, UserError) else f"{folder.metrics}: damaged; restore the file"
+            return cls(path, "damaged", written, damage=damage)
+
+    def plain(self) -> dict[str, Any]:
+        """As JSON holds it. A loss that was no finite number is null."""
+        finite = None if self.loss is None or not isfinite(self.loss) else self.loss
+        time = datetime.fromtimestamp(self.written, UTC).isoformat(timespec="seconds")
+        return {**asdict(self), "folder": str(self.folder), "loss": finite, "written": time}
+
+
+def find_runs(folder: Path) -> list[RunSummary]:
+    """The runs in a folder and in those below it, the one that was written to last first.
+
+    Raises:
+        UserError: there is no such folder.
+    """
+    if not folder.is_dir():
+        raise UserError(f"{folder}: there is no such folder; name one that holds runs, such as the `out` of a recipe")
+    found = [RunSummary.read(path) for path in _run_folders(folder)]
+    return sorted(found, key=lambda run: (-run.written, run.folder))
+
+
+def table_of(runs: list[RunSummary], below: Path, now: float) -> Table:
+    """The runs for a terminal, each named by its path below a folder. `now` is in seconds since 1970."""
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    table.add_column("run", overflow="fold")
+    table.add_column("state", no_wrap=True)
+    for heading in ("step", "loss", "FLOPs", "time", "written"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for run in runs:
+        name = run.folder.name if run.folder == below else str(run.folder.relative_to(below))
+        table.add_row(Text(name), run.state, *_figures(run), _ago(now - run.written))
+    return table
+
+
+def _figures(run: RunSummary) -> tuple[str, ...]:
+    if run.state == "damaged":
+        return (_NOTHING,) * 4
+    step = f"{run.step:,}" if run.step == run.steps else f"{run.step:,}/{run.steps:,}"
+    loss = _NOTHING if run.loss is None else f"{run.loss:.4f}"
+    return step, loss, f"{run.flops:.3g}", time_in_words(run.seconds) if run.seconds else _NOTHING
+
+
+def _ago(seconds: float) -> str:
+    return f"{time_in_words(seconds)} ago" if seconds >= 1 else "now"
+
+
+def _run_folders(folder: Path) -> Iterator[Path]:
+    """Links are followed, but no folder is looked at twice. What is within a run's folder is that run's."""
+    seen: set[str] = set()
+    for place, names, _ in os.walk(folder, followlinks=True):
+        real = os.path.realpath(place)
+        if real in seen:
+            names.clear()
+            continue
+        seen.add(real)
+        if _is_run(Path(place)):
+            names.clear()
+            yield Path(place)
+        names[:] = [name for name in names if not name.startswith(".")]
+
+
+def _is_run(path: Path) -> bool:
+    folder = RunFolder(path)
+    return folder.metrics.is_file() or (folder.exists and folder.checkpoints.is_dir())
+
+
+def _last_events(path: Path) -> dict[str, Event]:
+    """The last event of each kind that tells how far a run has come. An `end` before a step is not that of the run."""
+    last: dict[str, Event] = {}
+    for event in events_from_the_end(path, {*_NEEDED, "end"}):
+        if event["event"] != "end" or "step" not in last:
+            last.setdefault(event["event"], event)
+        if all(kind in last for kind in _NEEDED):
+            break
+    return last
+
+
+def _state(folder: RunFolder, last: dict[str, Event]) -> State:
+    if folder.is_in_use:
+        return "running"
+    if "end" in last:
+        return "finished"
+    is_saved = "step" in last and last.get("checkpoint", {}).get("step") == last["step"]["step"]
+    return "stopped" if is_saved else "unfinished"
+
+
+def _reached(last: dict[str, Event]) -> dict[str, Any]:
+    """What a run has come to, by its last events."""
+    reached: dict[str, Any] = {}
+    if spent := [last[kind] for kind in ("step", "eval", "end") if kind in last]:
+        reached = {key: max(event[key] for event in spent) for key in ("step", "flops", "seconds")}
+    if "eval" in last:
+        reached["loss"] = recorded_loss(last["eval"]["loss"])
+    return reached

@@ -1,0 +1,42 @@
+"""What a run's cost is measured against: all layers of its model, at full length, from the first token on."""
+
+from dataclasses import dataclass
+from typing import Self
+
+from apollo_ds.config.recipe import Recipe
+from apollo_ds.models.flops import training_flops
+from apollo_ds.planning.in_words import flops_in_words
+from apollo_ds.schedule.source import SourceModel
+from apollo_ds.schedule.totals import Totals
+
+
+@dataclass(frozen=True)
+class AllLayers:
+    """Training all layers of a recipe's model on as many tokens as the run has read, by the closed form."""
+
+    layers: int
+    flops_per_token: float
+    flops_before: float
+    """What the run starts from has cost, as far as that is known and no part of the run's own totals."""
+
+    @classmethod
+    def of(cls, recipe: Recipe) -> Self:
+        """That of a recipe."""
+        shape, source = recipe.model, recipe.schedule().source
+        sample = training_flops(shape, shape.num_layers, recipe.seq_len, 1)
+        return cls(shape.num_layers, sample / recipe.seq_len, source.before.flops if source else 0.0)
+
+    def share(self, totals: Totals) -> float:
+        """The operations of a run and of what it started from, in units of those of all layers. It may be above 1."""
+        return (totals.flops + self.flops_before) / (self.flops_per_token * totals.tokens)
+
+
+def cost_in_words(recipe: Recipe, totals: Totals) -> str:
+    """What a run has cost, as in `22.7 TFLOP, 93.9% of all 12 layers on the same tokens`."""
+    whole, source = AllLayers.of(recipe), recipe.schedule().source
+    before = f" (and {flops_in_words(whole.flops_before)} before it)" if whole.flops_before else ""
+    unknown = f"; what {source.name} has cost is not known" if isinstance(source, SourceModel) else ""
+    return (
+        f"{flops_in_words(totals.flops)}{before}, {whole.share(totals):.1%} of all {whole.layers} layers on the same "
+        f"tokens{unknown}"
+    )

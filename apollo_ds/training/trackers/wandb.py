@@ -1,0 +1,50 @@
+"""Weights & Biases. Where it records, and whether it asks a server, is what its own environment variables say."""
+
+import os
+from html import escape
+from pathlib import Path
+from typing import ClassVar
+
+from apollo_ds.training.trackers.point import Point
+from apollo_ds.training.trackers.tracker import TrackedRun
+
+_PROJECT = "apollo_ds"
+
+
+class WeightsAndBiases:
+    """Logs to one run of W&B. A run that goes on, goes on there too; a step that is there already stays as it is."""
+
+    begins_anew: ClassVar[bool] = False
+
+    def start(self, run: TrackedRun) -> str:
+        """See `Tracker`."""
+        os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # faults of its own are told to nobody unasked
+        import wandb
+
+        self._run = wandb.init(
+            project=os.environ.get("WANDB_PROJECT", _PROJECT),
+            name=run.name,
+            id=run.id,
+            resume="allow",
+            dir=os.environ.get("WANDB_DIR", run.folder),
+            config=dict(run.recipe),
+            settings=wandb.Settings(console="off", silent=True),
+        )
+        if self._run.offline:
+            return f"offline; `wandb sync {Path(self._run.dir).parent}` sends it"
+        return self._run.url or ""
+
+    def record(self, point: Point) -> None:
+        """See `Tracker`."""
+        import wandb
+
+        progress = {f"progress/{key}": value for key, value in point.progress.items()}
+        texts = {tag: wandb.Html(f"<pre>{escape(text)}</pre>") for tag, text in point.texts.items()}
+        self._run.log({**point.scalars, **texts, **progress}, step=point.step)
+
+    def flush(self) -> None:
+        """See `Tracker`. W&B sends by itself."""
+
+    def close(self, is_finished: bool) -> None:
+        """See `Tracker`."""
+        self._run.finish(exit_code=0 if is_finished else 1)
