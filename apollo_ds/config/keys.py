@@ -2,6 +2,7 @@
 
 import ast
 import inspect
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -86,9 +87,14 @@ def sections() -> Iterator[Section]:
             yield Section(f"model of the family {name}", "", own)
     for kind, classes in (("optimizer", OPTIMIZERS), ("method", METHODS)):
         for name, found in classes.items():
-            summary = " ".join((found.__doc__ or "").split("\n\n")[0].split())
+            about = [sys.modules[found.__module__], found] if kind == "method" else [found]
+            summary = " ".join(_first_paragraph(of) for of in about)
             options = [key for key in _keys(found, f"{kind}.") if key.name != f"{kind}.name"]
             yield Section(f"{kind} {name}", summary, options)
+
+
+def _first_paragraph(of: object) -> str:
+    return " ".join((of.__doc__ or "").split("\n\n")[0].split())
 
 
 def print_keys(word: str, console: Console) -> None:
