@@ -66,7 +66,7 @@ def test_a_manifest_that_is_a_folder_and_a_folder_that_is_a_file_are_named(folde
     (folder / "manifest.json").mkdir()
     with pytest.raises(DataError, match=DAMAGED):
         read_manifest(folder)
-    with pytest.raises(DataError, match=r"tokenizer\.json/manifest\.json: a file is where a folder should be"):
+    with pytest.raises(DataError, match=r"tokenizer\.json: is a file, not a folder from apollo-prep"):
         read_manifest(folder / "tokenizer" / "tokenizer.json")
 
 
