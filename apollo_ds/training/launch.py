@@ -4,6 +4,7 @@ Each rank is a process of its own that runs `apollo-ds train` with RANK in its e
 waits for them, and passes on signals to stop. If it is killed, they notice (`faults/stop_signal.py`).
 """
 
+import logging
 import os
 import signal
 import subprocess
@@ -24,6 +25,7 @@ from apollo_ds.training.faults.stop_signal import STARTED_BY
 from apollo_ds.training.threads import share_cores
 from data_prep.counted import counted
 
+_log = logging.getLogger(__name__)
 HANDED_OVER_BY = "APOLLO_DS_HANDED_OVER_BY"
 """The variable in which `handover.py` tells the process ids of DeepSpeed's launchers, if they have started this one."""
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT, signal.SIGHUP)
@@ -165,6 +167,7 @@ def _wait(started: Sequence[_Rank], heard: Sequence[int], meanwhile: Callable[[]
             if number in heeded:
                 _tell(started, signal.SIGKILL)
             elif not heeded:
+                _log.info("stopping: the run saves first; the same signal again ends it at once")
                 _tell(started, signal.SIGUSR1)
             heeded.append(number)
         meanwhile()

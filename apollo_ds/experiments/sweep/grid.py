@@ -110,6 +110,8 @@ class Grid:
         """
         documents = read_mappings(path, "sweep")
         first = documents[0]
+        if not first.keys() & set(_KEYS) - {"out"} and first.keys() & Recipe.model_fields.keys():
+            raise UserError(f"{path}: is a recipe, not the grid of a sweep, which has the keys {', '.join(_KEYS)}")
         recipe = expanded(_typed(str(path), "recipe", first.get("recipe", str(DEFAULT_RECIPE)), str))
         out = expanded(_typed(str(path), "out", first.get("out"), str))
         parts: list[Part] = []

@@ -271,8 +271,8 @@ def test_an_override_that_cannot_be_applied_is_named(override: str, expected: st
 @pytest.mark.parametrize(
     ("content", "expected"),
     [
-        (b"", "a recipe is a mapping of keys to values"),
-        (b"- steps\n- 3\n", "a recipe is a mapping of keys to values"),
+        (b"", "is empty; a recipe is a YAML file with lines such as seed: 1"),
+        (b"- steps\n- 3\n", "a recipe has lines of a key and its value, such as seed: 1"),
         (b"steps: [1\nseed: }\n", "not valid YAML: "),
         (b"1: 2\n", "line 1: the key 1 is not text; quote it"),
         (b"\xff\xfe\x00\x01", "is not UTF-8 from byte 0 on"),
