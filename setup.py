@@ -41,6 +41,7 @@ setup(
         "megatron-core>=0.16",
         "transformers>=5.0",
         "tokenizers",
+        "huggingface_hub",
         "datasets",
         "tensorboard",
         "packaging",
