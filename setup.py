@@ -61,6 +61,7 @@ setup(
     ],
     extras_require={
         "benchmark": ["accelerate"],
+        "eval": ["lm-eval[hf]>=0.4.13"],
         "fast": ["fastokens>=0.3.5"],
         "wandb": ["wandb>=0.20"],
         "mlflow": ["mlflow-skinny>=3"],

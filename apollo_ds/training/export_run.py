@@ -10,6 +10,7 @@ from apollo_ds.checkpoint.find import checkpoints_in, newest_sound, verify
 from apollo_ds.checkpoint.manifest import DamagedCheckpoint
 from apollo_ds.checkpoint.saved_state import SavedState
 from apollo_ds.config.load import load_resolved
+from apollo_ds.config.not_a_run import not_a_run
 from apollo_ds.config.recipe import Recipe
 from apollo_ds.config.recorded import read_recorded
 from apollo_ds.config.run_folder import RunFolder
@@ -59,7 +60,7 @@ def export_run(
             something else or cannot be written to.
     """
     if not run.exists:
-        raise UserError(f"{run.path}: not a run folder; it has no config.yaml")
+        raise UserError(not_a_run(run.path))
     for parent in folder.resolve().parents:
         if RunFolder(parent.parent).exists and RunFolder(parent.parent).checkpoints == parent:
             raise UserError(f"{folder}: is among a run's checkpoints, which the run removes; name another folder")

@@ -16,9 +16,9 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForMaskedLM,
 from transformers.generation import GenerationConfig
 
 from apollo_ds.checkpoint.export_manifest import read_export_manifest
-from apollo_ds.finetune.positions import counts_positions_from_padding, most_tokens
 from apollo_ds.models.depth_scale import PositionScales
 from apollo_ds.models.families import FAMILIES, family_of
+from apollo_ds.saved_models.positions import counts_positions_from_padding, most_tokens
 
 MASKED = [name for name, family in FAMILIES.items() if family.is_masked]
 CAUSAL = [name for name, family in FAMILIES.items() if not family.is_masked]
