@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 from tokenizers import Tokenizer
 
 from data_prep import files
+from data_prep.did_you_mean import nearest
 from data_prep.encode import plain_text
 from data_prep.errors import DataError
 from data_prep.json_keys import KeyTwice, once_each
-from data_prep.tokenizer import BERT_SPECIAL, bert_tokenizer, vocabulary_size
+from data_prep.tokenizer import BERT_SPECIAL, TRAINERS, bert_tokenizer, vocabulary_size
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -45,7 +46,13 @@ def load(path: str, folder: Path) -> None:
     elif Path(path).is_dir():
         _load_folder(Path(path), folder)
     else:
-        raise DataError(f"{path}: no tokenizer there: give wordpiece, bpe, a vocab.txt or a saved folder")
+        near = nearest(TRAINERS, path)
+        fix = (
+            f"did you mean {near}?"
+            if near
+            else "give wordpiece or bpe to train one, a vocab.txt, or a folder that transformers saved one in"
+        )
+        raise DataError(f"--tokenizer {path}: there is no such file or folder; {fix}")
 
 
 def stamp(path: str) -> str:

@@ -219,6 +219,11 @@ def read_manifest(folder: Path) -> Manifest:
     except OSError as error:
         if folder.suffix in (".bin", ".idx") and folder.is_file():
             raise _foreign(folder, "is a file of a shard, not a folder from apollo-prep") from None
+        if folder.is_file():
+            raise DataError(
+                f"{folder}: is a file, not a folder from apollo-prep; make one of it by "
+                f"apollo-prep build --source {folder} --tokenizer TOKENIZER --out FOLDER"
+            ) from None
         raise DataError(sentence_of(error, path)) from None
     try:
         manifest = Manifest.model_validate(values)

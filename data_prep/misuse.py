@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from pydantic import ValidationError
+from typer.core import TyperGroup
 from typer.exceptions import TyperException
 
 from data_prep.did_you_mean import choice, nearest
@@ -77,10 +78,13 @@ def _no_option(option: str, context: Any) -> str:
         return str(explained)
     names = [name for param in command.get_params(context) if not param.hidden for name in param.opts]
     none = f"there is no option {option}"
-    if hasattr(command, "groups"):
-        return f"{none} before a command; options stand behind it, as in {context.command_path} COMMAND {option}"
-    near = nearest(names, option)
-    return f"{none}; did you mean {near}?" if near else none
+    if near := nearest(names, option):
+        return f"{none}; did you mean {near}?"
+    if not isinstance(command, TyperGroup):
+        return none
+    commands = command.list_commands(context)
+    behind = next((word for word in context.obj if word in commands), "COMMAND")
+    return f"{none} before the command; write it behind, as in {context.command_path} {behind} {option}"
 
 
 def _name(param: Any) -> str:
@@ -91,7 +95,7 @@ def _wrong_value(mistake: Any) -> str:
     error = mistake.__cause__
     if not isinstance(error, ValidationError):
         return str(mistake.message)
-    first = error.errors()[0]
-    if first["type"] == "literal_error":
-        return choice(mistake.param.type_descriptor.choices, first["input"]) + f", not {first['input']}"
+    first, choices = error.errors()[0], mistake.param.type_descriptor.choices
+    if choices:
+        return f"there is no {first['input']}; {choice(choices, first['input'])}"
     return f"{WRONG_KINDS.get(first['type'], first['msg'])}, not {first['input']}"

@@ -54,7 +54,9 @@ class Options:
         if self.min_characters < 0:
             raise DataError(f"--min-characters {self.min_characters}: must be at least 0")
         if not 0 <= self.validation_fraction < 1:
-            raise DataError(f"--validation-fraction {self.validation_fraction}: must be at least 0 and below 1")
+            raise DataError(
+                f"--validation-fraction {self.validation_fraction}: must be at least 0 and below 1, such as 0.05"
+            )
         names = [source.name for source in self.sources]
         for name, weight in self.weights.items():
             if name not in names:

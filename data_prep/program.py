@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 import typer
 from typer.core import TyperCommand, TyperGroup
+from typer.exceptions import TyperException
 
 from data_prep.did_you_mean import choice
 from data_prep.help_page import usage, write_examples, write_groups, write_parameters
@@ -26,10 +27,14 @@ class Command(TyperCommand):
         """
         parameters = self.get_params(ctx)
         several = {name for param in parameters if (param.metavar or "").endswith("...") for name in param.opts}
-        super().parse_args(ctx, repeated(args, several))
+        try:
+            super().parse_args(ctx, repeated(args, several))
+        except TyperException as mistake:
+            mistake.ctx = ctx  # type: ignore[attr-defined]  # where a value is missing, typer leaves it out
+            raise
         if ctx.args and not ctx.resilient_parsing:
             taken = " ".join([ctx.command_path, *self.collect_usage_pieces(ctx)])
-            raise Misused(f"{ctx.args[0]} is one word too many; the command is {taken}")
+            raise Misused(f"{ctx.args[0]} is one word too many; put quotes around a value with spaces: {taken}")
         return []
 
     def collect_usage_pieces(self, ctx: Any) -> list[str]:

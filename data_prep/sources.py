@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from data_prep import files, parquet, prose, readers, text_files
+from data_prep.did_you_mean import nearest
 from data_prep.errors import DataError
 from data_prep.span import FORMATS, WHOLE, Span, compression_of, kind_of
 
@@ -188,8 +189,8 @@ def _parquet_spans(path: str, column: str) -> Iterator[Span]:
 
 
 def _hub_spans(source: Source) -> Iterator[Span]:
-    if (told := left_out(source)) or not HUB_ID.fullmatch(source.location):
-        raise DataError(f"{told or source.location}: no file named {FORMATS} there")
+    if left_out(source) or not HUB_ID.fullmatch(source.location):
+        raise DataError(f"{source.location}: {_nothing_read(source.location)}")
     from huggingface_hub import dataset_info
 
     try:
@@ -202,6 +203,16 @@ def _hub_spans(source: Source) -> Iterator[Span]:
         ) from error
     for shard in range(shards):
         yield Span("hub", source.location, shard, shards, PART_BYTES, revision)
+
+
+def _nothing_read(location: str) -> str:
+    found = text_files.find(location)
+    if found.left_out or os.path.isdir(location):
+        return f"no file named {FORMATS} is there" + (f"; {found.told}" if found.left_out else "")
+    folder, name = os.path.split(location.rstrip("/"))
+    names = os.listdir(folder or ".") if os.path.isdir(folder or ".") else []
+    near = nearest([os.path.join(folder, known) for known in names] + [DOCS], location)
+    return "there is no such file or folder" + (f"; did you mean {near}?" if near and name else "")
 
 
 def _gather_docs(column: str, work: Path) -> Path:

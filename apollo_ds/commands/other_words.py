@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from apollo_ds.commands.arguments import KEYS
+from data_prep.commands import GROUPS as OF_PREP
 
 
 def explain(word: str, context: Any) -> str | None:
@@ -13,10 +14,12 @@ def explain(word: str, context: Any) -> str | None:
 
     typed = context.find_root().obj
     if not word.startswith("-"):
+        if any(word in commands for commands in OF_PREP.values()):
+            return f"{word} is a command of apollo-prep; write apollo-prep {' '.join(typed)}"
         if "=" in word or word in recipe_names() or Path(word).suffix in (".yaml", ".yml"):
             return f"{word} is no command; to train, write apollo-ds train {' '.join(typed)}"
         return None
-    option, _, value = next(given for given in typed if given.partition("=")[0] == word).partition("=")
+    option, _, value = next((given for given in typed if given.partition("=")[0] == word), word).partition("=")
     key = option.lstrip("-").replace("-", "_")
     if not is_key(key) or not any(param.name == KEYS for param in context.command.params):
         return None

@@ -34,11 +34,18 @@ IN_WORDS = {
     "path_type": "must be a path",
     "string_type": "must be text",
     "string_unicode": "must be text of Unicode characters",
-    "too_long": "must have at most {max_length} parts",
-    "too_short": "must have at least {min_length} parts",
+    "too_long": "must be a list of at most {max_length}",
+    "too_short": "must be a list of at least {min_length}",
     "tuple_type": "must be a list",
 }
 """What takes the place of pydantic's words, by the type of its error."""
+
+_CHOSEN_BY_NAME = {
+    "model": ("families", BY_FAMILY),
+    "method": ("methods", BY_METHOD),
+    "optimizer": ("optimizers", BY_OPTIMIZER),
+}
+"""By key what the names there are called, and the classes."""
 
 
 def complaint(error: ValidationError, root: type[BaseModel], within: str = "") -> str:
@@ -79,23 +86,29 @@ def _choice_of(error: ErrorDetails) -> str:
 def _unknown_key(error: ErrorDetails, root: type[BaseModel], within: str) -> str:
     *inside, unknown = error["loc"]
     parent, around = _place(inside, root, within)
-    kinds, by = {"model": ("families", BY_FAMILY), "optimizer": ("optimizers", BY_OPTIMIZER)}.get(parent, ("", None))
+    kinds, by = _CHOSEN_BY_NAME.get(parent, ("", None))
     others = [name for name, kind in by.classes().items() if unknown in kind.model_fields] if by else []
     if others:
         return f"unknown key {parent}.{unknown}; {kinds} that have it: {', '.join(others)}"
     near = nearest(around.model_fields, unknown)
     if parent:
-        fix = f"did you mean {parent}.{near}?" if near else f"its keys are {', '.join(around.model_fields)}"
+        keys = f"the keys of {_name_of(around) or parent} are {', '.join(around.model_fields)}"
+        fix = f"did you mean {parent}.{near}?" if near else keys
         return f"unknown key {parent}.{unknown}; {fix}"
-    near = near or _inside(unknown)
-    return f"unknown key {unknown}; {f'did you mean {near}?' if near else '`apollo-ds keys` shows all keys'}"
+    meant = near or _inside(unknown)
+    return f"unknown key {unknown}; {f'did you mean {meant}?' if meant else '`apollo-ds keys` shows all keys'}"
+
+
+def _name_of(kind: type[BaseModel]) -> str | None:
+    """What a method or optimizer is called; None for other classes."""
+    field = kind.model_fields.get("name")
+    return str(field.default) if field and field.default else None
 
 
 def _inside(unknown: Any) -> str | None:
     """The key of this name that a model, method or optimizer has: `model.hidden_size`, where `hidden_size` is given."""
-    outer = {"model": BY_FAMILY, "method": BY_METHOD, "optimizer": BY_OPTIMIZER}
-    found = (key for key, by in outer.items() if any(unknown in kind.model_fields for kind in by.classes().values()))
-    return next((f"{key}.{unknown}" for key in found), None)
+    kinds = ((key, kind) for key, (_, by) in _CHOSEN_BY_NAME.items() for kind in by.classes().values())
+    return next((f"{key}.{unknown}" for key, kind in kinds if unknown in kind.model_fields), None)
 
 
 def _place(loc: Sequence[int | str], root: type[BaseModel], within: str) -> tuple[str, type[BaseModel]]:

@@ -143,6 +143,9 @@ def _in_words(error: yaml.YAMLError) -> str:
     if isinstance(error, _Refused):
         assert error.problem_mark is not None
         return f"line {error.problem_mark.line + 1}: {error.problem}"
+    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark:
+        place = f"line {error.problem_mark.line + 1}, column {error.problem_mark.column + 1}"
+        return f"{NOT_YAML}: {place}: {error.problem or error.context}"
     return f"{NOT_YAML}: {' '.join(str(error).split())}"
 
 

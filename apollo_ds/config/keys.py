@@ -2,6 +2,7 @@
 
 import ast
 import inspect
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -21,6 +22,7 @@ from apollo_ds.errors import UserError
 from apollo_ds.methods import METHODS
 from apollo_ds.models.families import FAMILIES, PRESETS, shape_classes
 from apollo_ds.models.shape import ModelShape
+from data_prep.did_you_mean import nearest
 
 _HEADINGS = ("key", "type", "default", "meaning")
 _INTRODUCTION = (
@@ -58,6 +60,11 @@ class Section:
     text: str
     keys: Sequence[Key]
 
+    @property
+    def names(self) -> list[str]:
+        """What it and its keys are called."""
+        return [self.title.split()[-1], *(key.name for key in self.keys)]
+
     def having(self, word: str) -> "Section":
         """Those keys whose names have a word in them; all, if the section is called so."""
         return (
@@ -80,9 +87,14 @@ def sections() -> Iterator[Section]:
             yield Section(f"model of the family {name}", "", own)
     for kind, classes in (("optimizer", OPTIMIZERS), ("method", METHODS)):
         for name, found in classes.items():
-            summary = " ".join((found.__doc__ or "").split("\n\n")[0].split())
+            about = [sys.modules[found.__module__], found] if kind == "method" else [found]
+            summary = " ".join(_first_paragraph(of) for of in about)
             options = [key for key in _keys(found, f"{kind}.") if key.name != f"{kind}.name"]
             yield Section(f"{kind} {name}", summary, options)
+
+
+def _first_paragraph(of: object) -> str:
+    return " ".join((of.__doc__ or "").split("\n\n")[0].split())
 
 
 def print_keys(word: str, console: Console) -> None:
@@ -93,7 +105,9 @@ def print_keys(word: str, console: Console) -> None:
     """
     found = [section.having(word.lower()) for section in sections()]
     if not any(section.keys for section in found):
-        raise UserError(f"keys: no key has {word!r} in its name; `apollo-ds keys` prints all of them")
+        near = nearest((name.rpartition(".")[2] for section in sections() for name in section.names), word)
+        fix = f"did you mean {near}?" if near else "`apollo-ds keys` shows all keys"
+        raise UserError(f"{word}: no key has this in its name, and no method is called so; {fix}")
     for section in found:
         if not section.keys:
             continue

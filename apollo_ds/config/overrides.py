@@ -5,10 +5,11 @@ from pathlib import Path
 from typing import Any
 
 from apollo_ds.config.documents import NOT_YAML, PATHS, parse_json, parse_yaml
-from apollo_ds.config.packaged import find_deepspeed
+from apollo_ds.config.packaged import deepspeed_names, find_deepspeed
 from apollo_ds.errors import UserError, shown
 from apollo_ds.models.families import preset
 from apollo_ds.schedule.source import HF
+from data_prep.did_you_mean import choice
 
 _QUOTES = ("'", '"')
 _WEIGHT = "data."
@@ -34,8 +35,10 @@ def read_mappings(path: Path, what: str) -> list[dict[str, Any]]:
         UserError: it is not there, cannot be read, or holds something else.
     """
     documents = _parsed(path, what, parse_yaml) or [None]
+    if documents == [None]:
+        raise UserError(f"{path}: is empty; a {what} is a YAML file with lines such as seed: 1")
     if not all(isinstance(values, dict) for values in documents):
-        raise UserError(f"{path}: a {what} is a mapping of keys to values")
+        raise UserError(f"{path}: a {what} has lines of a key and its value, such as seed: 1")
     return documents
 
 
@@ -47,7 +50,7 @@ def read_deepspeed(name: str, recipe: Path | None = None) -> Any:
     """
     found = find_deepspeed(name, recipe)
     if found is None:
-        raise UserError(f"deepspeed: there is no file {name}")
+        raise UserError(f"deepspeed: there is no file {name}; {choice(deepspeed_names(), name)}")
     return _parsed(found, "DeepSpeed file", parse_json)
 
 
@@ -55,7 +58,7 @@ def _parsed(path: Path, what: str, parse: Callable[[str], Any]) -> Any:
     try:
         return parse(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
-        raise UserError(f"{path}: there is no such {what}") from None
+        raise UserError(f"{path}: there is no such file; name that of a {what}") from None
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from None
     except UnicodeDecodeError as error:

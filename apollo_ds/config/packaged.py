@@ -28,6 +28,11 @@ def find_recipe(name: Path | str) -> Path | None:
     return next((candidate for candidate in candidates if candidate.is_file()), None)
 
 
+def deepspeed_names() -> list[str]:
+    """The DeepSpeed files of the package, such as `ds_configs/zero1.json`."""
+    return sorted(f"ds_configs/{path.name}" for path in (_ROOT / "ds_configs").glob("*.json"))
+
+
 def find_deepspeed(name: str, recipe: Path | None = None) -> Path | None:
     """A DeepSpeed file by its path, from the working directory, the recipe's folder or one above it.
 

@@ -39,109 +39,116 @@ class Recipe(Checked):
     """Values of keys that an older version did not record, where they differ from today's defaults."""
 
     model: Model
-    """The model at the end of the run: its sizes, or the name of what has them. That is a preset, such as `bert-base`,
-    or `hf:` and the folder or hub name of a model that `transformers` saved, of which nothing else is taken. Both
-    together are `{from: bert-base, num_layers: 24}`."""
+    """The model at the end of the run: a mapping of its sizes, or a name that stands for them. A name is a preset, such
+    as `bert-base`, or `hf:` and a model that `transformers` saved: a folder, or a name on the hub. Only its sizes are
+    taken. `{from: bert-base, num_layers: 24}` changes a size of a name."""
     method: Annotated[AnyMethod, MAY_CHANGE_AHEAD]
-    """How the model grows: a method's name, a mapping of its name and options, or a list: a method that makes the
-    stages, and methods that change them, such as `[deep_jump, pld]`."""
+    """How the model grows: the name of a method, such as `sprout`, or a mapping of its name and options. In a list the
+    first method makes the stages and the others change them, such as `[deep_jump, pld]`."""
     init_from: InitFrom = None
-    """Where the weights of the run's first model come from, in place of random ones: `RUN` or `RUN@STEP`, a run's
-    folder and a step whose checkpoint it has; or `hf:MODEL`, a folder that `transformers` saved, or a name on its hub.
-    The optimizer and the learning rate begin anew, with a warm-up."""
+    """Where the weights of the run's first model come from, in place of random ones. `RUN` or `RUN@STEP` is the folder
+    of a run and the step of one of its checkpoints. `hf:MODEL` is a model that `transformers` saved: a folder, or a
+    name on the hub. The optimizer and the learning rate begin anew, with a warm-up."""
     branch_from: BranchFrom = None
-    """The step of another run that this one goes on from, with all of its training state: `RUN@STEP`. The recipe is
-    that of the whole run; its steps up to there have been taken, however it plans them. `steps` counts from the
-    beginning of the other run."""
+    """The checkpoint of another run that this run goes on from, with all of its training state: `RUN@STEP`. The other
+    run has taken the steps before it, and `steps` counts them too."""
     data: Annotated[Data, MAY_CHANGE]
-    """Folder of the prepared text, as `apollo-prep build` or `adopt` writes it; or several and their weights, by
-    tokens: `{data/wiki: 0.7, data/books: 0.3}`. The text itself, and the weights, must stay the same."""
+    """Folder of prepared text, as `apollo-prep build` or `adopt` writes it. Several folders are given with weights, the
+    share of each in the tokens: `{data/wiki: 0.7, data/books: 0.3}`. A run can be resumed when the folder has moved,
+    but not with other text or weights."""
     held_out: Annotated[HeldOut, MAY_CHANGE, BESIDE_TRAINING] = Field(default_factory=dict)
-    """More prepared text whose held-out part each evaluation measures, by names: `{law: data/law}`. Its loss is
-    recorded under its name, and is no part of the run's held-out loss."""
+    """More folders of prepared text, by names: `{law: data/law}`. Each evaluation measures the loss on their held-out
+    parts, too, and records it under the name. The run's own held-out loss does not count them."""
     verify: Annotated[Literal["quick", "full"], MAY_CHANGE, BESIDE_TRAINING] = "quick"
-    """What is read of the prepared text before a run starts. `quick`: all files but the tokens are compared with their
-    hashes, and the tokens only where their size or time of change differs; `full`: the tokens too, each time."""
+    """How the prepared text is checked before a run starts. `quick` compares each file with its hash, but a file of
+    tokens only if its size or date has changed. `full` always compares all files."""
     out: Annotated[Folder, MAY_CHANGE, BESIDE_TRAINING]
     """Folder of the run: its checkpoints, metrics, report and exported model."""
     steps: Annotated[PositiveInt, MAY_CHANGE_AHEAD]
-    """Optimizer steps of the whole run, all stages together. A run may be given more later, in the same folder, where
-    its schedule allows it exactly: with `wsd` it goes on from the start of its decay."""
+    """Optimizer steps of the whole run, all stages together. More steps can be added to a finished run in its folder,
+    if its schedule allows it exactly. A `wsd` schedule does: it goes on from the start of its decay."""
     seed: NonNegativeInt = 42
-    """What the first weights, the order of the text, the masks and the drawn depths follow from."""
+    """Decides all that is random: the first weights, the order of the text, the masks and the drawn depths."""
     seq_len: PositiveInt = 128
     """Tokens of a sample, at most `model.max_position_embeddings`."""
     document_mask: bool = Field(default_factory=lambda values: values.get("seq_len", 0) >= _LONG_SAMPLE)
-    """Whether a token sees only its own document of a sample, in which several lie end to end, and positions count from
-    each document's start. By default from a `seq_len` of 1,024 on."""
+    """Whether a token sees only the document that it is in. A sample holds several documents, one after the other, and
+    positions count from the start of each. By default it is on if `seq_len` is 1,024 or more."""
     masking: Literal["token", "whole_word"] = "token"
-    """What the masking of a masked model chooses: tokens one by one, or all tokens of a word together."""
+    """How a masked model's tokens are chosen for masking: one by one (`token`), or all tokens of a word together
+    (`whole_word`)."""
     global_batch_size: int = Field(ge=1, le=1_000_000)
     """Samples of a step, over all ranks. The number of ranks must divide it."""
     micro_batch_size: Annotated[PositiveInt, MAY_CHANGE]
-    """Samples a rank processes at once when all layers run, at most; the rest of its share is accumulated."""
+    """The most samples that a rank processes at once when all layers run. If its share of a step is larger, it
+    processes it in several parts and adds up their gradients."""
     sequence_parallel: Annotated[PositiveInt, MAY_CHANGE] = 1
-    """How many neighbouring ranks share each sample, each with an equal part of its tokens. It must divide the ranks,
-    and the heads and tokens of every stage."""
+    """How many neighbouring ranks share each sample. Each has an equal part of its tokens. It must divide the number of
+    ranks, and the heads and tokens of every stage."""
     activation_checkpointing: Annotated[bool, MAY_CHANGE] = False
-    """Whether layers keep only their input, and the backward computes the rest again."""
+    """Whether layers keep only their input for the backward pass, and compute the rest again. It saves memory and takes
+    time."""
     compile_blocks: Annotated[bool, MAY_CHANGE] = False
-    """Whether `torch.compile` compiles the layers, each by itself, and on a GPU the loss. Not under ZeRO 3."""
+    """Whether `torch.compile` compiles each layer, and on a GPU the loss. It does not work with ZeRO 3."""
     zero_by_stage: Annotated[bool, MAY_CHANGE] = False
-    """Whether smaller stages train under lower ZeRO stages: each under the lowest at which a rank holds no more than in
-    the largest stage under the ZeRO stage of `deepspeed`. No effect if that is 0 or offloads."""
+    """Whether a smaller stage may train with a lower ZeRO stage than `deepspeed` names: the lowest with which no rank
+    holds more than in the largest stage. No effect if `deepspeed` names stage 0, or offloads."""
     learning_rate: float = Field(gt=0, le=1000)
-    """The peak of the schedule."""
+    """The highest learning rate of the schedule."""
     lr_schedule: Annotated[Policy | None, MAY_CHANGE_AHEAD] = None
-    """How the learning rate falls after its warm-up. By default the method's own: cosine for most."""
+    """How the learning rate falls after its warm-up. By default as the method says, which is `cosine` for most."""
     warmup_fraction: Annotated[Fraction, MAY_CHANGE_AHEAD] = 0.025
-    """The first part of the run, in which the learning rate rises from zero."""
+    """The first part of the run, in which the learning rate rises from zero. 0.025 is one step in 40."""
     decay_fraction: Annotated[Fraction, MAY_CHANGE_AHEAD] = 0.1
-    """The last part of the run, in which the `wsd` schedule decays."""
+    """The last part of the run, in which the learning rate of a `wsd` schedule falls."""
     final_lr_fraction: Annotated[Fraction, MAY_CHANGE_AHEAD] = 0.0
-    """The learning rate at the end, as a part of the peak; not for `constant`."""
+    """The learning rate at the end, as a fraction of the highest. Not for `constant`."""
     optimizer: AnyOptimizer = AdamW()
     """What updates the weights: `adamw`, `muon`, or a mapping of a name and options, such as `{name: muon, momentum:
     0.9}`."""
     weight_decay: float = Field(default=0.01, ge=0, le=1000)
-    """Of matrices and embeddings, apart from the gradient; biases and normalisations have none."""
+    """How much weights shrink in each step, times the learning rate. Only matrices and embeddings do, not biases and
+    normalisations."""
     adam_betas: tuple[Beta, Beta] = (0.9, 0.999)
-    """Decay rates of Adam's first and second moments, per step, of what Adam updates."""
+    """How much Adam keeps of its first and second moments in each step."""
     adam_epsilon: float = Field(default=1e-8, ge=1e-30, le=1)
-    """What Adam adds to the square root of the second moment."""
+    """A small number that Adam adds to the square root of the second moment."""
     eval_every: Annotated[PositiveInt, MAY_CHANGE, BESIDE_TRAINING]
-    """Steps from one evaluation on held-out text to the next."""
+    """Steps between two evaluations on held-out text."""
     eval_samples: Annotated[PositiveInt, MAY_CHANGE] = 256
-    """Samples of `seq_len` tokens that an evaluation reads of each held-out set, the same each time."""
+    """How many samples an evaluation reads of each held-out text. They are the same each time."""
     samples: Annotated[Literal["at_end", "at_evaluations", "none"], MAY_CHANGE, BESIDE_TRAINING] = "at_end"
-    """When the model writes a few short texts, which are recorded and shown: after the last evaluation, or each."""
+    """When the model writes a few short texts, which are recorded and shown: after the last evaluation (`at_end`),
+    after each (`at_evaluations`), or never."""
     sample_prompts: Annotated[list[str], MAY_CHANGE, BESIDE_TRAINING] = Field(default_factory=list)
-    """What it continues there, such as `["Once upon a time"]`; a masked model fills in each `[MASK]`. By default it is
-    the beginnings of three held-out documents."""
+    """The beginnings that it continues, such as `["Once upon a time"]`. A masked model fills in each `[MASK]`. By
+    default they are the beginnings of three held-out documents."""
     save_every: Annotated[PositiveInt, MAY_CHANGE, BESIDE_TRAINING]
-    """Steps from one checkpoint to the next."""
+    """Steps between two checkpoints."""
     keep_checkpoints: Annotated[PositiveInt, MAY_CHANGE, BESIDE_TRAINING] = 3
-    """How many of the newest checkpoints stay. One more is saved and stays: that of the start of a `wsd` decay, from
-    which the run can be given more steps."""
+    """How many of the newest checkpoints are kept. With `wsd`, the checkpoint at the start of the decay is kept too:
+    the run can be given more steps from it."""
     keep_every: Annotated[NonNegativeInt, MAY_CHANGE, BESIDE_TRAINING] = 0
-    """Checkpoints whose step it divides stay for good; 0: none do."""
+    """Checkpoints whose step is a multiple of this are kept for good. With 0, none are."""
     log_every: Annotated[PositiveInt, MAY_CHANGE, BESIDE_TRAINING] = 10
-    """Steps after which the losses since the last time are read from the device, recorded and shown."""
+    """Steps between two readings of the loss from the device. Each is recorded and shown."""
     trackers: Annotated[tuple[TrackerName, ...], MAY_CHANGE, BESIDE_TRAINING] = ("tensorboard",)
     """What shows the run while it trains, beside `metrics.jsonl`: `tensorboard`, `wandb`, `mlflow`, several or none."""
     hang_seconds: Annotated[Seconds, MAY_CHANGE, BESIDE_TRAINING] = 1800.0
-    """After this many seconds without progress in a step, an evaluation or a growth, a rank prints its stack, and the
-    job ends with exit code 124."""
+    """How long a step, an evaluation or a growth may go without progress. After these seconds the rank prints its
+    stack, and the job ends with exit code 124."""
     setup_hang_seconds: Annotated[Seconds, MAY_CHANGE, BESIDE_TRAINING] = 900.0
-    """The same for each part of a start, such as imports, meeting the other ranks, or reading a checkpoint."""
+    """The same limit for each part of the start, such as imports, meeting the other ranks, or reading a checkpoint."""
     save_hang_seconds: Annotated[Seconds, MAY_CHANGE, BESIDE_TRAINING] = 1800.0
-    """The same for what waits for the disk: a checkpoint, and at the end the export and the report."""
+    """The same limit for what waits for the disk: a checkpoint, and at the end the export and the report."""
     peak_flops: Annotated[float | None, Field(ge=1e6, le=1e20), MAY_CHANGE, BESIDE_TRAINING] = None
-    """Operations a second of one rank at best, for the utilisation; measured at the start if not stated."""
+    """The most operations a second that one rank can reach, from which the utilisation follows. It is measured at the
+    start if it is not given."""
     bad_steps: Annotated[PositiveInt, MAY_CHANGE] = 10
-    """After this many steps in a row without a finite gradient, the run goes back to its last good checkpoint."""
+    """How many steps in a row may lack a finite gradient before the run goes back to its last good checkpoint."""
     spike_deviations: Annotated[float, Field(gt=0, le=1e9), MAY_CHANGE] = 10.0
-    """A loss this many robust deviations above the median is a spike; see `training.faults.loss_spikes`."""
+    """A loss is a spike if it is this many robust standard deviations above the median. `training.faults.loss_spikes`
+    explains what follows."""
     deepspeed: Annotated[dict[str, Any], MAY_CHANGE] = Field(default_factory=dict)
     """DeepSpeed's own configuration: the path of a JSON file, such as `ds_configs/zero1.json`, or a mapping."""
 

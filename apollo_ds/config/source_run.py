@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from apollo_ds.checkpoint.find import checkpoints_in, newest_sound, verify
 from apollo_ds.checkpoint.manifest import DamagedCheckpoint, Manifest, read_manifest, step_of
+from apollo_ds.config.not_a_run import not_a_run
 from apollo_ds.config.recipe import Recipe
 from apollo_ds.config.recorded import Recorded, read_recorded
 from apollo_ds.config.source_model import read_model
@@ -174,8 +175,9 @@ def _read(text: str, load: Load, key: str) -> _At:
     folder, step = _folder_and_step(text)
     config = folder / "config.yaml"
     if not config.is_file():
-        fix = f"write {HF}{text} for a model that transformers saved" if _is_model(folder) else "name a run's"
-        raise UserError(f"{key}: {folder} is not a run folder: it has no config.yaml; {fix}")
+        if _is_model(folder):
+            raise UserError(f"{key}: {folder} is a model that transformers saved, not a run; write {HF}{text}")
+        raise UserError(f"{key}: {not_a_run(folder)}")
     recipe, recorded = load(config), read_recorded(config)
     if key == BRANCH and recorded.run is None:
         raise UserError(f"{key}: an earlier version wrote {config}, which does not say which run it is; start anew")

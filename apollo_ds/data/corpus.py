@@ -37,10 +37,10 @@ class Corpus:
             try:
                 return cls(folder, read_manifest(folder))
             except Missing:
+                source, out = (folder, "FOLDER") if any(folder.glob("*")) else ("TEXT", folder)
                 raise UserError(
                     f"data: {folder} holds no prepared text; make it with "
-                    f"`apollo-prep build --source TEXT --tokenizer TOKENIZER --out {folder}` (the first lines of the "
-                    "package's recipes say which), or name another folder"
+                    f"`apollo-prep build --source {source} --tokenizer TOKENIZER --out {out}`, or name another folder"
                 ) from None
 
     @property

@@ -17,11 +17,11 @@ class Optimizer(Checked):
 
     name: str
     matrix_lr_factor: Factor = 1.0
-    """What the learning rate is multiplied by for the matrices of the layers."""
+    """The learning rate of the matrices in the layers is multiplied by this."""
     embedding_lr_factor: Factor = 1.0
-    """The same for embeddings, and for the matrices of the head."""
+    """The learning rate of embeddings and of the head's matrices is multiplied by this."""
     vector_lr_factor: Factor = 1.0
-    """The same for normalisations and biases."""
+    """The learning rate of normalisations and biases is multiplied by this."""
 
 
 class AdamW(Optimizer):
@@ -39,9 +39,9 @@ class Muon(Optimizer):
 
     name: Literal["muon"] = "muon"
     momentum: float = Field(default=0.95, ge=0, lt=1)
-    """The decay rate of the mean of gradients, per step."""
+    """How much of the mean of gradients is kept in each step."""
     nesterov: bool = True
-    """Whether an update is made of the gradient and the mean, in place of the mean alone."""
+    """Whether an update is made from the mean and the newest gradient, not from the mean alone."""
     newton_schulz_steps: int = Field(default=5, ge=1, le=20)
     """Iterations of the orthogonalisation."""
     update_scale: UpdateScale = "match_adamw"

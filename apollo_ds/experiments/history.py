@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, PositiveInt, ValidationError
 
 from apollo_ds.checkpoint.find import checkpoints_in
 from apollo_ds.checkpoint.manifest import DamagedCheckpoint, read_manifest, step_of
+from apollo_ds.config.not_a_run import not_a_run
 from apollo_ds.config.recorded import read_recorded
 from apollo_ds.errors import UserError
 from apollo_ds.experiments.events import Event, is_as_recorded, read_history
@@ -81,7 +82,7 @@ class RunHistory:
             NotYetEvaluated: it holds no held-out loss yet.
         """
         if not (folder / "metrics.jsonl").is_file():
-            raise UserError(f"{folder}: not a run folder; it has no metrics.jsonl")
+            raise UserError(not_a_run(folder, "metrics.jsonl"))
         _check_recorded(folder)
         events = _stages_counted_on(read_history(folder / "metrics.jsonl"))
         kinds = ("step", "eval", "growth")

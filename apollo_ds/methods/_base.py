@@ -151,8 +151,8 @@ class Sourced(Method):
     """A method that may start from a smaller model that is trained already."""
 
     source: Annotated[Source | None, BeforeValidator(_read), WithJsonSchema(NAMED)] = None
-    """The smaller model, where it is trained already: `RUN` or `RUN@STEP`, a run's folder and a step whose checkpoint
-    it has; or `hf:MODEL`, a folder that `transformers` saved, or a name on its hub."""
+    """A smaller model that is trained already. `RUN` or `RUN@STEP` is the folder of a run and the step of one of its
+    checkpoints. `hf:MODEL` is a model that `transformers` saved: a folder, or a name on the hub."""
 
     def stage_of_source(self, run: Run) -> Stage:
         """The given source as a stage of no steps.
@@ -177,24 +177,26 @@ class GrowingMethod(Sourced):
     """
 
     growth_map: MapName = "interpolate"
-    """Which old layer each new one is made from."""
+    """Which of the old layers each new layer is made from."""
     new_layers: NewLayers = "copy"
-    """What a new layer is: a copy, or one of the kinds in `growth.depth_map`."""
+    """What a new layer is: a copy of an old one, or another kind that `growth.depth_map` explains."""
     width: WidthRule = "tiled"
-    """What a new unit is, where the model widens; `growth.width_map` explains the rules."""
+    """What a new unit is when the model becomes wider. `growth.width_map` explains the rules."""
     moments: MomentRule = "map"
-    """What becomes of Adam's moments; `growth.weights_and_moments` explains the rules."""
+    """What becomes of Adam's moments at a growth. `growth.weights_and_moments` explains the rules."""
     noise: float = Field(default=0.0, ge=0, le=100)
-    """Added to the copies' matrices, to tell them apart: its standard deviation, in units of each matrix's own."""
+    """Noise that is added to the matrices of copied layers, so that copies differ. The unit is each matrix's own
+    standard deviation."""
     rewarm: Rewarm = "none"
-    """After a growth, warm up the learning rate again: of all, or of the new coordinates only."""
+    """Whether the learning rate warms up again after a growth: for `all` parameters, for the `new` coordinates only, or
+    for none."""
     rewarm_fraction: float = Field(default=0.01, ge=0, le=1)
-    """Length of that warm-up, as a part of the run."""
+    """How long that warm-up takes, as a fraction of the run."""
     rewarm_from: float = Field(default=0.0, ge=0, le=10)
-    """The part of the schedule's learning rate at which that warm-up begins."""
+    """Where that warm-up begins, as a fraction of the schedule's learning rate."""
     rewarm_to: float = Field(default=1.0, gt=0, le=10)
-    """The part of the schedule's learning rate at which it ends, kept until the next growth. What is above 1 comes down
-    with the schedule, to the same final rate."""
+    """Where that warm-up ends, as a fraction of the schedule's learning rate. The rate stays there until the next
+    growth. If it is above 1, it falls with the schedule to the same final rate."""
 
     @abstractmethod
     def own_stages(self, run: Run) -> list[Stage]:

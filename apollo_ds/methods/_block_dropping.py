@@ -14,7 +14,7 @@ class BlockDropping(Modifier):
     """Lays a probability of being skipped over the blocks of every stage that has all the layers."""
 
     rescale: bool | None = None
-    """Whether a block that runs is scaled by 1 / (its probability to); by default where the model is pre-LN."""
+    """Whether a block that runs is divided by the probability that it runs. By default it is in pre-LN models."""
 
     @abstractmethod
     def layer_drop(self, first_progress: float, rescaled: bool) -> LayerDrop:

@@ -10,7 +10,7 @@ class FromSource(Sourced):
     """What such methods have in common."""
 
     source_fraction: float = Field(default_factory=lambda given: 0.0 if given["source"] else 0.25, ge=0, lt=1)
-    """The part of the run's steps that trains the source: a quarter, or none where `source` is given."""
+    """The part of the run's steps that trains the small model. By default a quarter, or none if `source` is given."""
 
     @field_validator("source_fraction")
     @classmethod

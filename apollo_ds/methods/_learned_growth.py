@@ -20,11 +20,12 @@ class LearnedGrowthMethod(FromSource):
     """
 
     source_hidden_divisor: int = Field(default=2, ge=1)
-    """The model's hidden size in units of the source's; its heads and feed-forward width follow."""
+    """How many times wider than the small model the large one is. Heads and feed-forward width follow."""
     source_layers_divisor: int = Field(default=2, ge=1)
-    """The model's layers in units of the source's; the nearest that divides them is taken."""
+    """How many times more layers the large model has. If this does not divide them, the nearest number that does is
+    taken."""
     learning_steps: int = Field(default=100, ge=1)
-    """Steps that learn the operator, but at most a twentieth of the run."""
+    """How many steps learn the operator, but at most a twentieth of the run."""
 
     fitted: ClassVar[Collection[str]] = ("learning_steps", "source_layers_divisor")
 

@@ -16,12 +16,13 @@ class SharingMethod(GrowingMethod):
     """Stages of increasing layer counts, each run at depths drawn up to the target."""
 
     sampler: SamplerName = "lvps"
-    """The distribution that a step's depth is drawn from; `schedule.depth` explains them."""
+    """The distribution that the depth of each step is drawn from. `schedule.depth` explains them."""
     deep_end: float = Field(default=0.0, ge=0, lt=1)
-    """The last part of each stage that shares layers runs at full depth only, as the network will after its growth."""
+    """The last part of each stage with shared layers, in which every step runs at full depth, as the grown model
+    will."""
     shared_rate: float = Field(default=0.0, ge=0, le=10)
-    """A stage's learning rate is multiplied by (its layers / its mean depth) to this power: a layer that runs at
-    several positions moves all of them at once. 0 for one rate throughout."""
+    """Lowers the learning rate of stages with shared layers, since a layer that runs at several positions is moved by
+    all of them. The rate is multiplied by (layers of the stage / mean depth) to this power. 0 keeps one rate."""
 
     def sharing_stages(self, run: Run, layers: Sequence[int], steps: Sequence[int], **changes: Any) -> list[Stage]:
         """One stage for each layer count, or two where it has a deep end; `changes` to the fields of `Stage`.

@@ -27,13 +27,13 @@ class StageSizes(Checked):
     seq_len: int | None = Field(default=None, ge=1)
     """Tokens of its samples, which must divide the recipe's `seq_len`; never fewer than in the stage before."""
     feed_forward_rank: int | None = Field(default=None, ge=1)
-    """The rank of two factors that hold each feed-forward matrix, in place of whole matrices. It stays the same until
-    the matrices are whole."""
+    """Hold each feed-forward matrix as two factors of this rank. The rank stays the same from stage to stage, until the
+    matrices are whole."""
     pool: int = Field(default=1, ge=1)
-    """How many neighbouring tokens the layers see as one, the mean of their embeddings: a divisor of the stage's
-    `seq_len`, never more than in the stage before, and 1 in the last. For masked models."""
+    """How many neighbouring tokens the layers see as one, the mean of their embeddings. It divides the stage's
+    `seq_len`, is never more than in the stage before, and 1 in the last. For masked models."""
     learning_rate_scale: float = Field(default=1.0, gt=0, le=1000)
-    """What the schedule's learning rate is multiplied by."""
+    """The schedule's learning rate is multiplied by this."""
 
 
 def sizes_of(key: str, stages: Sequence[StageSizes], run: Run) -> list[dict[str, int]]:

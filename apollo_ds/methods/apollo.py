@@ -8,20 +8,24 @@ from apollo_ds.methods._base import MapName, Run, check_fractions, split_steps
 from apollo_ds.methods._layer_counts import counts_near
 from apollo_ds.methods._sharing import SharingMethod
 from apollo_ds.schedule.stage import Stage
+from data_prep.counted import counted
 
 
 class Apollo(SharingMethod):
-    """The published schedule for 12 layers is 1, 3, 6, 12, grown after 2, 4 and 10 of 40 epochs; for GPT of 35."""
+    """The published schedule for 12 layers is 1, 3, 6, 12: BERT grows after 2, 4 and 10 of 40 epochs, GPT of 35."""
 
     name: Literal["apollo"] = "apollo"
     layers: list[int] | None = None
-    """Unique layers of each stage; by default the divisors of the depth nearest to 1/12, 1/4, 1/2 and 1 of it."""
+    """Unique layers of each stage. By default the divisors of the depth that are nearest to 1/12, 1/4, 1/2 and all of
+    it."""
     grow_at: list[float] | None = None
-    """Fractions of the run at which the model grows; by default those published for BERT, the last of them if fewer."""
+    """Fractions of the run at which the model grows. By default those published for BERT; if the stages are fewer, the
+    last of them."""
     layer_map: MapName = "interpolate"
-    """Which unique layer runs at each position; growth is exact where `growth_map` is the same."""
+    """Which unique layer runs at each position. A growth changes nothing in what the model computes if `growth_map` is
+    the same."""
     draw: Literal["step", "micro_step"] = "step"
-    """Whether a step's micro-batches share a depth, or draw one each as in the published code."""
+    """Whether all micro-batches of a step have the same depth, or each has its own, as in the published code."""
 
     def own_stages(self, run: Run) -> list[Stage]:
         """One stage for each layer count."""
@@ -41,6 +45,7 @@ class Apollo(SharingMethod):
             )
         if len(grow_at) != len(layers) - 1:
             raise UserError(
-                f"method.grow_at: {len(layers)} stages need {len(layers) - 1} fractions, not {shown(grow_at)}"
+                f"method.grow_at: must have {counted(len(layers) - 1, 'fraction')} for "
+                f"{counted(len(layers), 'stage')}, not {shown(grow_at)}"
             )
         check_fractions("method.grow_at", grow_at)

@@ -27,7 +27,7 @@ class DecreasingDrop(BlockDropping):
 
     name: Literal["decreasing_drop"] = "decreasing_drop"
     maximum: float = Field(default=0.5, ge=0, lt=1)
-    """How likely the highest block is skipped at first."""
+    """The probability with which the highest block is skipped at first."""
 
     def layer_drop(self, first_progress: float, rescaled: bool) -> LayerDrop:
         """See `BlockDropping`."""

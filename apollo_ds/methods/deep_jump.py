@@ -21,7 +21,7 @@ class DeepJump(SharingMethod):
 
     name: Literal["deep_jump"] = "deep_jump"
     first_layers: int = Field(default=1, ge=1)
-    """Layers before the jump; where the model has no more, it does not grow. A `modernbert` has at least 2."""
+    """Layers before the jump. A model with no more layers than this does not grow. A `modernbert` has at least 2."""
     jump_at: float = Field(default=0.8, gt=0, lt=1)
     """Fraction of the run at which the model grows."""
 

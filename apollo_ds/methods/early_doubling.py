@@ -20,8 +20,8 @@ class EarlyDoubling(GrowingMethod):
 
     name: Literal["early_doubling"] = "early_doubling"
     grow_at: tuple[float, ...] = Field(default=(0.05, 0.12), min_length=1)
-    """Fractions of the run at which the layers double; the last brings all of them. Counts are the nearest
-    divisors of the layers. Where there are too few, as of 7, the default's first fractions are left away."""
+    """Fractions of the run at which the layers double. The last growth brings all layers. Each stage has the divisor of
+    the layers that is nearest; if there are too few divisors, as of 7, the default leaves out its first fractions."""
 
     @property
     def lr_schedule(self) -> Policy:

@@ -48,10 +48,11 @@ class GStack(GrowingMethod):
 
     name: Literal["g_stack"] = "g_stack"
     factor: int = Field(default=4, ge=2)
-    """By how much the depth grows; the nearest divisor of the layers is taken."""
+    """How many times as many layers the model has after its growth. The nearest divisor of the layers is taken."""
     grow_at: Moment = 0.1
-    """Fraction of the run at which it does; or `law`, after as many tokens as the paper's law says (`law_tokens`).
-    It is for large runs: with 12 layers of 768 it asks for 9.2 of 10 billion tokens, and for 3.3 of 100 billion."""
+    """The fraction of the run at which the model grows, or `law`: after as many tokens as the paper's law says
+    (`law_tokens`). The law is for large runs: with 12 layers of 768 it asks for 9.2 of 10 billion tokens, and for 3.3
+    of 100 billion."""
     growth_map: MapName = "stack"
     moments: MomentRule = "reset"
 

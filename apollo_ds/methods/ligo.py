@@ -1,4 +1,4 @@
-"""LiGO (Wang et al., ICLR 2023, arXiv 2303.00980): a linear map, which is learned."""
+"""LiGO (Wang et al., ICLR 2023, arXiv 2303.00980): a model grows by a linear map, which is learned."""
 
 from typing import Literal
 
@@ -6,6 +6,6 @@ from apollo_ds.methods._learned_growth import LearnedGrowthMethod
 
 
 class Ligo(LearnedGrowthMethod):
-    """See `growth.learned.ligo`."""
+    """A small model trains first; the map makes the large one of it. `growth.learned.ligo` has the mathematics."""
 
     name: Literal["ligo"] = "ligo"

@@ -1,4 +1,4 @@
-"""Mango (Pan et al., NeurIPS 2023, arXiv 2310.10699): a tensor-ring map, which is learned."""
+"""Mango (Pan et al., NeurIPS 2023, arXiv 2310.10699): a model grows by a tensor-ring map, which is learned."""
 
 from typing import Literal
 
@@ -6,6 +6,6 @@ from apollo_ds.methods._learned_growth import LearnedGrowthMethod
 
 
 class Mango(LearnedGrowthMethod):
-    """See `growth.learned.mango`."""
+    """A small model trains first; the map makes the large one of it. `growth.learned.mango` has the mathematics."""
 
     name: Literal["mango"] = "mango"

@@ -21,10 +21,11 @@ class Midas(GrowingMethod):
 
     name: Literal["midas"] = "midas"
     block_size: int | None = Field(default=None, ge=1)
-    """Layers of a block, which must divide the model's. By default such that there are four stages, blocks of 3 of 12
-    layers; fewer stages where 4 does not divide the layers."""
+    """Layers of a block. It must divide the model's layers. By default there are four stages, such as blocks of 3 in 12
+    layers, or fewer if 4 does not divide the layers."""
     alpha: float = Field(default=1.0, ge=0, le=10)
-    """How much longer later stages are: 0 for equal lengths, 1 for lengths in proportion to the layers."""
+    """How much longer later stages are than earlier ones. With 0 all are as long, with 1 their lengths are in
+    proportion to their layers."""
     growth_map: MapName = "middle_block"
 
     def own_stages(self, run: Run) -> list[Stage]:

@@ -20,7 +20,7 @@ class Mslt(GrowingMethod):
 
     name: Literal["mslt"] = "mslt"
     blocks: int = Field(default=4, ge=1)
-    """Stages that add layers, each as many; fewer where that does not divide the model's layers."""
+    """How many stages add layers, each as many. There are fewer if this does not divide the model's layers."""
     joint_fraction: float = Field(default=0.2, ge=0, lt=1)
     """The last part of the run, in which all layers train."""
     growth_map: MapName = "duplicate_top"

@@ -28,9 +28,9 @@ class Pld(BlockDropping):
 
     name: Literal["pld"] = "pld"
     theta: float = Field(default=0.5, gt=0, le=1)
-    """What the highest block's probability to run tends to."""
+    """The probability to run that the highest block comes down to."""
     gamma: float = Field(default=100.0, gt=0, le=1e6)
-    """How fast, in 1 / run."""
+    """How fast it comes down, in 1 / run."""
 
     def layer_drop(self, first_progress: float, rescaled: bool) -> LayerDrop:
         """See `BlockDropping`; in time the probabilities count from the run's start."""

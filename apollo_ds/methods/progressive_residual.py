@@ -13,7 +13,7 @@ from apollo_ds.schedule.stage import Stage
 
 
 class ProgressiveResidual(Modifier):
-    """The paper's linear schedule; after a growth, of the new layers only."""
+    """The schedule is linear, as in the paper. After a growth only the new layers rise."""
 
     name: Literal["progressive_residual"] = "progressive_residual"
     fraction: float = Field(default=0.1, gt=0, le=1)

@@ -32,7 +32,7 @@ class Raptr(BlockDropping):
 
     name: Literal["raptr"] = "raptr"
     lengths: tuple[Annotated[float, Field(gt=0, le=1)], ...] = Field((6 / 12, 8 / 12, 10 / 12, 1.0), min_length=1)
-    """Mean number of blocks that run, as a part of all, in equal parts of the run."""
+    """What fraction of the blocks runs on average, in equal parts of the run."""
 
     def check_fits(self, run: Run) -> None:
         """See `Method`."""

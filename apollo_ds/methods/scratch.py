@@ -7,7 +7,7 @@ from apollo_ds.schedule.stage import Stage
 
 
 class Scratch(Method):
-    """No growth."""
+    """It does not grow."""
 
     name: Literal["scratch"] = "scratch"
 

@@ -13,7 +13,7 @@ class ShortToLong(Modifier):
 
     name: Literal["short_to_long"] = "short_to_long"
     divisors: tuple[int, ...] = (4, 1)
-    """What the sequence length is divided by, in turn."""
+    """The sequence length is divided by each of these, one after the other."""
     until: tuple[float, ...] = (0.9,)
     """Fractions of the run at which the next length begins."""
 

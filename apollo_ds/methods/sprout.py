@@ -16,7 +16,7 @@ from apollo_ds.schedule.stage import NewLayers
 
 
 class Sprout(DeepJump):
-    """`deep_jump` of two layers that run once, to silent ones."""
+    """`deep_jump` from two layers, which run once each, to all layers, which begin silent."""
 
     name: Literal["sprout"] = "sprout"  # type: ignore[assignment]
     first_layers: int = Field(default=2, ge=1)

@@ -47,10 +47,10 @@ class Staged(GrowingMethod):
     operators: tuple[Literal["width", "depth", "width_and_depth"], ...] = Field(("width", "depth"), min_length=1)
     """What doubles at each growth; `width_and_depth` doubles both at once."""
     grow_at: tuple[float, ...] = Field(default_factory=_latest)
-    """Fractions of the run at which the model grows at the latest, one for each growth; by default a quarter, a half
+    """Fractions of the run at which the model grows, at the latest: one for each growth. By default a quarter, a half
     and so on."""
     by_slope: bool = True
-    """Whether the measured slope may end a stage sooner."""
+    """Whether a stage may end sooner, when the measured slope of the loss says so."""
     new_layers: NewLayers = "identity"
     """An identity leaves the function of a pre-LN model as it is; a post-LN model gets copies instead, and one with
     gates, in which identities would never learn, layers that begin as `zero`."""

@@ -21,9 +21,9 @@ class Swe(GrowingMethod):
 
     name: Literal["swe"] = "swe"
     unshare_at: float = Field(default=0.1, gt=0, lt=1)
-    """Fraction of the run at which the layers part at the latest."""
+    """The fraction of the run at which the layers become separate, at the latest."""
     adaptive: bool = False
-    """Whether the layers may part sooner, where the gradients of neighbouring occurrences disagree."""
+    """Whether they may become separate sooner: as soon as the gradients of neighbouring positions disagree."""
 
     def own_stages(self, run: Run) -> list[Stage]:
         """Shared and unshared."""

@@ -6,6 +6,7 @@ from typing import Any, ClassVar, Literal, Self
 from pydantic import Field, model_validator
 
 from apollo_ds.checked import Checked
+from data_prep.counted import counted
 
 
 class ModelShape(Checked):
@@ -27,31 +28,34 @@ class ModelShape(Checked):
     num_heads: int = Field(ge=1, le=100_000)
     """Attention heads of a layer; must divide `hidden_size`."""
     intermediate_size: int = Field(ge=1, le=10_000_000)
-    """Width of the feed-forward part, in units; usually four times `hidden_size`, and 8/3 of it where it is gated."""
+    """Width of the feed-forward part, in units. It is usually four times `hidden_size`, or 8/3 of it in families with
+    gates."""
     vocab_size: int = Field(ge=1, le=1_000_000_000)
-    """Rows of the token embedding, at least the tokenizer's."""
+    """Rows of the token embedding. At least as many as the tokenizer has tokens."""
     max_position_embeddings: int = Field(default=512, ge=1, le=10_000_000)
-    """The most tokens a sample may have: rows of the position embedding, where positions are learned."""
+    """The most tokens that a sample may have. Where positions are learned, these are the rows of their embedding."""
     dropout: float = Field(default=0.0, ge=0, lt=1)
-    """Probability that a value is dropped, wherever the family's class drops any: mostly after the embeddings, in
-    attention and after each branch; `llama` and `qwen3` drop attention's weights only."""
+    """The probability that a value is set to zero in training. Most families drop values after the embeddings, in
+    attention and after each branch; `llama` and `qwen3` only weights of attention."""
     initializer_range: float = Field(default=0.02, gt=0, le=10)
     """Standard deviation of fresh matrices. The default is BERT's and GPT-2's own, for a hidden size of 768 or more. A
     narrow BERT may need about hidden_size ** -0.5 (0.09 at 128), or its attention learns nothing for thousands of
     steps."""
 
     norm_epsilon: float = Field(default=1e-12, gt=0, le=1)
-    """What a normalisation adds to the variance; each family has its class's default."""
+    """A small number that a normalisation adds to the variance. By default that of the family's class."""
     residual_scale: Literal["none", "depth_sqrt", "complete_p"] = "none"
     """What the output of each branch, attention or feed-forward, is multiplied by before it is added to the stream:
     1, 1 / sqrt(2L), or CompleteP's (L / base_layers) ** -complete_p_alpha, L the layers that a step runs. Fresh weights
     that a class makes smaller by the depth, as GPT-2's does, are then as large as the others."""
     complete_p_alpha: float = Field(default=1.0, ge=0.5, le=1)
-    """CompleteP's exponent. Below 1, blocks also learn at (L / base_layers) ** (complete_p_alpha - 1) of the rate."""
+    """The exponent of CompleteP. Below 1, the learning rate of the blocks is also multiplied by (L / base_layers) **
+    (complete_p_alpha - 1)."""
     base_layers: int = Field(default=2, ge=1, le=10_000)
-    """The layers at which CompleteP changes nothing: those at which the learning rate was chosen."""
+    """The number of layers for which the learning rate was chosen. With so many, CompleteP changes nothing."""
     layernorm_scale: bool = False
-    """Whether what the branches of layer l read is multiplied by 1 / sqrt(l), l from 1; for pre-LN families."""
+    """Whether the input of the branches of layer l is multiplied by 1 / sqrt(l), counted from 1. For pre-LN
+    families."""
 
     @property
     def head_size(self) -> int:
@@ -115,5 +119,5 @@ def why_not_grown(old: ModelShape, new: ModelShape) -> str | None:
         if after < before:
             return f"{key} must not become narrower, from {before} to {after}"
     if new.num_layers < old.num_layers:
-        return f"{old.num_layers} layers cannot grow to {new.num_layers}"
+        return f"{counted(old.num_layers, 'layer')} cannot grow to {new.num_layers}"
     return None

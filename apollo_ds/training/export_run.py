@@ -10,12 +10,14 @@ from apollo_ds.checkpoint.find import checkpoints_in, newest_sound, verify
 from apollo_ds.checkpoint.manifest import DamagedCheckpoint
 from apollo_ds.checkpoint.saved_state import SavedState
 from apollo_ds.config.load import load_resolved
+from apollo_ds.config.not_a_run import not_a_run
 from apollo_ds.config.recipe import Recipe
 from apollo_ds.config.recorded import read_recorded
 from apollo_ds.config.run_folder import RunFolder
 from apollo_ds.data.text import Text, folders_of
 from apollo_ds.errors import UserError
-from apollo_ds.experiments.model_card import TrainedModel, model_card
+from apollo_ds.experiments.model_card import model_card
+from apollo_ds.experiments.trained_model import TrainedModel
 from apollo_ds.schedule.agreement import resumed
 
 _log = logging.getLogger(__name__)
@@ -58,7 +60,7 @@ def export_run(
             something else or cannot be written to.
     """
     if not run.exists:
-        raise UserError(f"{run.path}: not a run folder; it has no config.yaml")
+        raise UserError(not_a_run(run.path))
     for parent in folder.resolve().parents:
         if RunFolder(parent.parent).exists and RunFolder(parent.parent).checkpoints == parent:
             raise UserError(f"{folder}: is among a run's checkpoints, which the run removes; name another folder")

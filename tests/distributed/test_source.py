@@ -132,7 +132,7 @@ def test_a_started_run_keeps_what_it_knows_of_its_source(over: list[str], own_so
     RunFolder(run.out).create(run)
     shutil.rmtree(own_source)
     RunFolder(run.out).check(tiny("bert", run.out, method=method, steps=STEPS))
-    with pytest.raises(UserError, match="is not a run folder"):
+    with pytest.raises(UserError, match="there is no such run"):
         tiny("bert", tmp_path / "other", method=method, steps=STEPS)
 
 
@@ -177,7 +177,7 @@ def break_checkpoints(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("harm", "message"),
     [
-        (shutil.rmtree, "is not a run folder: it has no config.yaml"),
+        (shutil.rmtree, "there is no such run"),
         (lambda folder: (folder / "config.yaml").write_text("{}"), "config.yaml: missing, damaged, or changed"),
         (break_checkpoints, r"has no sound checkpoint \(.*rank-00001.safetensors: missing or damaged"),
         (lambda folder: shutil.rmtree(folder / "checkpoints"), r"has no sound checkpoint \(there is none\)"),

@@ -16,6 +16,7 @@ from apollo_ds.config.run_folder import RunFolder
 from apollo_ds.errors import UserError, shown
 from apollo_ds.experiments.sweep.cell import Cell, Trunk
 from apollo_ds.experiments.sweep.words import label, plain, word
+from data_prep.counted import counted
 from data_prep.did_you_mean import choice
 
 _KEYS = ("recipe", "set", "grid", "further_seeds", "branches", "out")
@@ -109,6 +110,8 @@ class Grid:
         """
         documents = read_mappings(path, "sweep")
         first = documents[0]
+        if not first.keys() & set(_KEYS) - {"out"} and first.keys() & Recipe.model_fields.keys():
+            raise UserError(f"{path}: is a recipe, not the grid of a sweep, which has the keys {', '.join(_KEYS)}")
         recipe = expanded(_typed(str(path), "recipe", first.get("recipe", str(DEFAULT_RECIPE)), str))
         out = expanded(_typed(str(path), "out", first.get("out"), str))
         parts: list[Part] = []
@@ -215,7 +218,7 @@ def _check_kept(trunk: Trunk, recipes: Mapping[Path, Recipe]) -> None:
     if recipe is None:
         raise UserError(f"branch_from: {trunk.cell.name} comes later in this file; put it before its branches")
     if step > recipe.steps:
-        raise UserError(f"branch_from: {trunk.cell.name} has {recipe.steps:,} steps, and none {step:,}")
+        raise UserError(f"branch_from: {trunk.cell.name} has {counted(recipe.steps, 'step')}, and none {step:,}")
     every = lcm(recipe.save_every, recipe.keep_every)
     if step not in (recipe.steps, recipe.schedule().decays_from) and (not every or step % every):
         raise UserError(

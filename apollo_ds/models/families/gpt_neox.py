@@ -26,7 +26,7 @@ class GptNeoxShape(ModelShape):
     norm_epsilon: float = Field(default=1e-5, gt=0, le=1)
     """See `ModelShape`."""
     tie_word_embeddings: bool = True
-    """Whether the head's matrix is the token embedding's; published models have a matrix of its own."""
+    """Whether the head uses the matrix of the token embedding. Published models have a matrix of its own."""
     rope_theta: float = Field(default=10_000.0, ge=1, le=1e12)
     """Base of the rotary positions' wavelengths."""
 

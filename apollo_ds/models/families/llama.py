@@ -26,9 +26,9 @@ class LlamaShape(ModelShape):
     num_key_value_heads: PositiveInt = Field(default_factory=lambda sizes: sizes["num_heads"])
     """Heads of keys and values; must divide `num_heads`. By default each query head has its own."""
     tie_word_embeddings: bool = True
-    """Whether the head's matrix is the token embedding's; a matrix of its own costs as many parameters again."""
+    """Whether the head uses the matrix of the token embedding. A matrix of its own has as many parameters again."""
     rope_theta: float = Field(default=10_000.0, ge=1, le=1e12)
-    """Base of the rotary positions' wavelengths; longer samples want a greater one."""
+    """Base of the wavelengths of rotary positions. Longer samples need a greater one."""
 
     @property
     def key_value_heads(self) -> int:

@@ -31,13 +31,14 @@ class ModernBertShape(ModelShape):
     norm_epsilon: float = Field(default=1e-5, gt=0, le=1)
     """See `ModelShape`."""
     local_attention: int = Field(default=128, ge=2, le=10_000_000, multiple_of=2)
-    """Other tokens that a token of a local layer sees, an even number: half of them to either side."""
+    """How many other tokens a token of a local layer sees: half of them to the left, half to the right. An even
+    number."""
     global_attention_every: PositiveInt = _EVERY
-    """The layers whose tokens see the whole sample: the first, and every so many after it."""
+    """How often a layer sees the whole sample: the first does, and then every so many."""
     global_rope_theta: float = Field(default=_GLOBAL_BASE, ge=1, le=1e12)
     """Base of the rotary positions' wavelengths in these layers."""
     local_rope_theta: float = Field(default=10_000.0, ge=1, le=1e12)
-    """The same in the others."""
+    """Base of the rotary positions' wavelengths in local layers."""
 
     @model_validator(mode="after")
     def _heads_can_turn(self) -> Self:

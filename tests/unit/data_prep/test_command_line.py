@@ -90,7 +90,7 @@ def test_what_stands_where_shards_are_to_be_is_named(
         ("--min-characters=-1", "--min-characters -1: must be at least 0"),
         (f"--vocab-size={10**30}", f"--vocab-size {10**30}: must be at most 4194304"),
         ("--source=b=\udcff.txt", r"'--source=b=\udcff.txt' is not UTF-8: rename the file or folder"),
-        ("--source=b=no\nsuch\x1b[31m", r"no\nsuch\x1b[31m: no file named .txt"),
+        ("--source=b=no\nsuch\x1b[31m", r"no\nsuch\x1b[31m: there is no such file or folder"),
     ],
 )
 def test_a_value_that_cannot_be_is_told_in_one_line(

@@ -264,7 +264,7 @@ def test_damage_that_a_checksum_tells_is_named(tmp_path: Path) -> None:
 
 
 def test_sources_that_are_nowhere(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=re.escape(f"{tmp_path}/none: no file named .txt")):
+    with pytest.raises(DataError, match=re.escape(f"{tmp_path}/none: there is no such file or folder")):
         read_all(tmp_path / "none")
 
 

@@ -58,7 +58,7 @@ def test_a_branch_is_found_wherever_it_is_named(key: str, tmp_path: Path) -> Non
         ),
         ({"step": 8}, {"keep_every": 0}, "steps=20 will not keep a checkpoint of step 8"),
         ({"step": 8}, {"save_every": 3}, "steps=20 will not keep a checkpoint of step 8"),
-        ({"step": 8, "name": "steps=30"}, {}, "steps=30 is not a run folder"),
+        ({"step": 8, "name": "steps=30"}, {}, "steps=30: there is no such run"),
     ],
 )
 def test_a_branch_that_will_never_start_is_refused_before_the_first_run(

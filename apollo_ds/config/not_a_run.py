@@ -1,0 +1,42 @@
+"""What was named in the place of a run's folder, and what is meant."""
+
+from glob import has_magic
+from pathlib import Path
+
+from apollo_ds.config.packaged import recipe_names
+from apollo_ds.config.run_folder import RunFolder
+from data_prep.did_you_mean import choice
+from data_prep.manifest import NAME as MANIFEST
+
+_MOST = 5
+"""Runs that are named as an example of what there is."""
+
+
+def not_a_run(folder: Path, lacks: str = "config.yaml") -> str:
+    """One sentence on a path that is no run's folder, since it lacks a file."""
+    if (folder / MANIFEST).is_file():
+        return f"{folder}: is a folder of prepared text, not of a run"
+    if folder.is_dir():
+        inside = _runs_in(folder)
+        fix = f"name one of the runs in it: {_few(inside)}" if inside else f"it has no {lacks}"
+        return f"{folder}: not a run folder; {fix}"
+    if folder.exists():
+        return f"{folder}: is a file, not the folder of a run"
+    if has_magic(str(folder)):
+        return f"{folder}: there is no run whose folder is called so"
+    known = list(dict.fromkeys([*_runs_in(folder.parent), *_runs_in(Path("runs"))]))
+    meant = next((run for run in known if Path(run).name == folder.name), None)
+    if meant is None and (str(folder) in recipe_names() or folder.suffix in (".yaml", ".yml")):
+        return f"{folder}: is a recipe, not a run; train it, and name the folder that its key out names"
+    if not known:
+        return f"{folder}: there is no such run; name the folder that the key out of its recipe names"
+    fix = f"did you mean {meant}?" if meant else choice(known[:_MOST], folder)
+    return f"{folder}: there is no such run; {fix}"
+
+
+def _runs_in(folder: Path) -> list[str]:
+    return sorted(str(path) for path in folder.glob("*") if RunFolder(path).exists)
+
+
+def _few(runs: list[str]) -> str:
+    return ", ".join([*runs[:_MOST], *(["..."] if len(runs) > _MOST else [])])
