@@ -195,7 +195,7 @@ def _stages(schedule: Schedule, done: int) -> str:
 def _losses(model: TrainedModel) -> list[str]:
     evaluation, measured = model.evaluation, model.measured
     if evaluation is None:
-        return ["## Losses", "", "No held-out loss is recorded.", ""]
+        return ["## Losses", "", "No held-out loss is known.", ""]
     unit = "a masked token" if model.family.is_masked else "a token"
     rows = [("held-out loss", _nats(evaluation["loss"], unit))]
     if "perplexity" in measured:
