@@ -11,7 +11,6 @@ from data_prep.output import Output
 
 EXAMPLES = """
 apollo-ds compare runs/sweep
-
 apollo-ds compare runs/scratch-1 runs/apollo-1 --baseline runs/scratch-1
 apollo-ds compare runs/apollo-* --frontier runs/fixed-* --out comparison
 """

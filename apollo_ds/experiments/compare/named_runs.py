@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from apollo_ds.config.not_a_run import not_a_run
 from apollo_ds.errors import UserError
 
 _SUGGESTED = 3
@@ -18,7 +19,7 @@ def named_runs(folders: Sequence[Path]) -> list[Path]:
     """The run folders that these are or hold, in this order; those that a folder holds, by name.
 
     Raises:
-        UserError: one is no folder, or is no run's and holds none.
+        UserError: one is no run's and holds none; says what it is.
     """
     return [run for folder in folders for run in _runs_of(folder)]
 
@@ -29,8 +30,7 @@ def _runs_of(folder: Path) -> list[Path]:
     held = sorted(path.parent for path in folder.glob("*/metrics.jsonl"))
     if held:
         return held
-    if not folder.is_dir():
-        raise UserError(f"{folder}: {'not a folder' if folder.exists() else 'there is no such folder'}; name a run's")
     deeper = sorted({str(path.parent.parent) for path in folder.glob("*/*/metrics.jsonl")})
-    hint = f"; did you mean {' or '.join(deeper[:_SUGGESTED])}?" if deeper else ""
-    raise UserError(f"{folder}: not a run folder; it has no metrics.jsonl, and holds no run folders{hint}")
+    if deeper:
+        raise UserError(f"{folder}: holds no runs itself; did you mean {' or '.join(deeper[:_SUGGESTED])}?")
+    raise UserError(not_a_run(folder, "metrics.jsonl"))
