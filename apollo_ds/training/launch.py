@@ -23,6 +23,7 @@ from apollo_ds.gpus import usual_ranks, visible_gpus
 from apollo_ds.ranks import chosen_port
 from apollo_ds.training.faults.stop_signal import STARTED_BY
 from apollo_ds.training.threads import share_cores
+from data_prep.counted import counted
 
 _log = logging.getLogger(__name__)
 HANDED_OVER_BY = "APOLLO_DS_HANDED_OVER_BY"
@@ -66,7 +67,7 @@ class Ranks:
         if type(wanted) is not int or wanted < 1:
             raise UserError(f"ranks: must be a whole number of at least 1, not {wanted!r}")
         if 0 < gpus < wanted:
-            raise UserError(f"ranks: {wanted} are more than this machine's {gpus} GPUs; use at most {gpus}")
+            raise UserError(f"ranks: {wanted} are more than this machine's {counted(gpus, 'GPU')}; use at most {gpus}")
         return cls(wanted, gpus > 0)
 
     def environments(self) -> list[dict[str, str]]:
