@@ -5,6 +5,7 @@ from typing import Self
 
 from apollo_ds.config.recipe import Recipe
 from apollo_ds.models.flops import training_flops
+from apollo_ds.models.shape import ModelShape
 from apollo_ds.planning.in_words import flops_in_words
 from apollo_ds.schedule.source import SourceModel
 from apollo_ds.schedule.totals import Totals
@@ -22,9 +23,14 @@ class AllLayers:
     @classmethod
     def of(cls, recipe: Recipe) -> Self:
         """That of a recipe."""
-        shape, source = recipe.model, recipe.schedule().source
-        sample = training_flops(shape, shape.num_layers, recipe.seq_len, 1)
-        return cls(shape.num_layers, sample / recipe.seq_len, source.before.flops if source else 0.0)
+        source = recipe.schedule().source
+        return cls.of_model(recipe.model, recipe.seq_len, source.before.flops if source else 0.0)
+
+    @classmethod
+    def of_model(cls, shape: ModelShape, seq_len: int, flops_before: float) -> Self:
+        """That of a model and the full length of its samples."""
+        sample = training_flops(shape, shape.num_layers, seq_len, 1)
+        return cls(shape.num_layers, sample / seq_len, flops_before)
 
     def share(self, totals: Totals) -> float:
         """The operations of a run and of what it started from, in units of those of all layers. It may be above 1."""
