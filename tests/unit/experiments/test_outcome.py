@@ -14,7 +14,8 @@ from apollo_ds.planning.in_words import flops_in_words
 
 SIZES = recipe()["model"]
 SHAPE = shape_class_of(SIZES).model_validate(SIZES)
-A_STEP = training_flops(SHAPE, SIZES["num_layers"], 32, 4)
+A_STEP = training_flops(SHAPE, SIZES["num_layers"], 32, 100) / 32
+"""Of all layers, on the 100 tokens of each step that is written."""
 
 
 def history(folder: Path, loss: float | None, part: float = 0.5, **changes: object) -> RunHistory:
@@ -63,6 +64,6 @@ def test_it_is_honest(loss: float | None, changes: dict[str, object], told: str,
 
 def test_of_one_layer_nothing_is_said_to_be_saved(tmp_path: Path) -> None:
     one = {**SIZES, "num_layers": 1}
-    a_step = training_flops(SHAPE.model_copy(update={"num_layers": 1}), 1, 32, 4)
+    a_step = training_flops(SHAPE.model_copy(update={"num_layers": 1}), 1, 32, 100) / 32
     run = RunHistory.read(write_run(tmp_path / "run", [(10 * a_step / 1e12, log(10))], model=one))
     assert outcome(run).endswith(f"(perplexity 10) after 10 steps for {flops_in_words(10 * a_step)}.")
