@@ -57,7 +57,7 @@ def _said(mistake: Any, context: Any) -> str:
         examples = context.command.epilog.strip().splitlines()
         return f"{_name(mistake.param)} is missing, as in: {' '.join(_first(examples).split())}"
     if kind == "BadParameter":
-        return f"{_name(mistake.param)}: {_wrong_value(mistake)}"
+        return f"{_name(mistake.param)}: {_wrong_value(mistake)}" if mistake.param else str(mistake.message)
     if kind == "BadOptionUsage":
         option = next(param for param in context.command.get_params(context) if mistake.option_name in param.opts)
         if option.is_flag:

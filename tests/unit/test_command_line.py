@@ -285,7 +285,7 @@ def test_a_damaged_checkpoint_cannot_be_exported(recipe_file: str, tmp_path: Pat
 
 def test_only_run_folders_can_be_compared(tmp_path: Path, capsys: Capture) -> None:
     line = error_line(capsys, "compare", str(tmp_path), "--out", str(tmp_path / "out"))
-    assert line == f"{tmp_path}: not a run folder; it has no metrics.jsonl"
+    assert line == f"{tmp_path}: not a run folder; it has no metrics.jsonl, and holds no run folders"
 
 
 def test_a_run_without_held_out_loss_cannot_be_compared(tmp_path: Path, capsys: Capture) -> None:

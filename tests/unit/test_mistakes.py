@@ -80,7 +80,7 @@ TRAINING = {
     "export runs/mine model --step last": "--step: must be a whole number, not last",
     "compare": "RUN is missing, as in: apollo-ds compare ",
     "compare runs/nothing-*": "runs/nothing-*: there is no run whose folder is called so",
-    "compare runs": "runs: not a run folder; name one of the runs in it: runs/mine",
+    "export runs model": "runs: not a run folder; name one of the runs in it: runs/mine",
     # the other commands
     "keys lerning": "lerning: no key has this in its name, and no method is called so; did you mean learning_rate?",
     "keys appolo": "did you mean apollo?",

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from apollo_ds.config.not_a_run import not_a_run
 from apollo_ds.errors import UserError
 
 _SUGGESTED = 3
@@ -30,7 +31,7 @@ def _runs_of(folder: Path) -> list[Path]:
     if held:
         return held
     if not folder.is_dir():
-        raise UserError(f"{folder}: {'not a folder' if folder.exists() else 'there is no such folder'}; name a run's")
+        raise UserError(not_a_run(folder))
     deeper = sorted({str(path.parent.parent) for path in folder.glob("*/*/metrics.jsonl")})
     hint = f"; did you mean {' or '.join(deeper[:_SUGGESTED])}?" if deeper else ""
     raise UserError(f"{folder}: not a run folder; it has no metrics.jsonl, and holds no run folders{hint}")
