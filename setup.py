@@ -41,6 +41,7 @@ setup(
         "megatron-core>=0.16",
         "transformers>=5.0",
         "tokenizers",
+        "huggingface_hub",
         "datasets",
         "tensorboard",
         "packaging",
@@ -60,6 +61,7 @@ setup(
     ],
     extras_require={
         "benchmark": ["accelerate"],
+        "eval": ["lm-eval[hf]>=0.4.13"],
         "fast": ["fastokens>=0.3.5"],
         "wandb": ["wandb>=0.20"],
         "mlflow": ["mlflow-skinny>=3"],

@@ -20,6 +20,7 @@ from data_prep import files, given_tokenizer, tokenizer
 from data_prep.adoption import Adoption
 from data_prep.build import copy_tokenizer
 from data_prep.choose import choose, held_out_shares, large_shares
+from data_prep.counted import counted
 from data_prep.errors import DataError
 from data_prep.folder import WORK, begin_writing, check_free, remove_work
 from data_prep.foreign import ForeignShard, find, open_shard
@@ -152,7 +153,7 @@ def _stamps(shards: list[ForeignShard]) -> list[tuple[int, int]]:
 
 def _tell(shards: list[ForeignShard], console: Console) -> None:
     documents = sum(len(shard.ends) for shard in shards)
-    console.print(f"{len(shards):,} shards, {documents:,} documents", highlight=False)
+    console.print(f"{counted(len(shards), 'shard')}, {counted(documents, 'document')}", highlight=False)
     if empty := sum(shard.empty for shard in shards):
         console.print(f"{empty:,} more documents are empty and left out", highlight=False)
 

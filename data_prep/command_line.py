@@ -9,6 +9,7 @@ from typer.exceptions import TyperException
 
 from data_prep.completion import answer_shell
 from data_prep.misuse import Misused, check_characters, sentence_of
+from data_prep.plain import is_plain
 from data_prep.program import Commands
 
 
@@ -21,7 +22,7 @@ def new_app(about: str, commands: type[Commands]) -> typer.Typer:
         pretty_exceptions_enable=False,
         context_settings={
             "help_option_names": ["-h", "--help"],
-            "color": False if os.environ.get("NO_COLOR") else None,
+            "color": False if is_plain() else None,
         },
     )
 

@@ -10,7 +10,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_hex, to_rgb
-from matplotlib.figure import Figure, FigureBase
+from matplotlib.figure import Figure, SubFigure
 from matplotlib.legend import Legend
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 from PIL import Image
@@ -67,12 +67,19 @@ def style_axes(axes: Axes) -> Axes:
     return axes
 
 
-def set_title(figure: FigureBase, title: str, notes: Sequence[str] = (), size: float = LARGE) -> None:
-    """A title above all axes, at the left, and at the foot of the figure what a reader should know."""
+def set_title(figure: Figure | SubFigure, title: str, notes: Sequence[str] = (), size: float = LARGE) -> None:
+    """A title above all axes, at the left, and at the foot of the figure what a reader should know.
+
+    A figure becomes higher by their lines but for the first.
+    """
     at_the_left: dict[str, Any] = {"x": 0.01, "horizontalalignment": "left"}
-    figure.suptitle(wrapped(figure, title, size), fontsize=size, color=INK, **at_the_left)
+    told, foot = wrapped(figure, title, size), wrapped(figure, "; ".join(notes))
+    figure.suptitle(told, fontsize=size, color=INK, **at_the_left)
     if notes:
-        figure.supxlabel(wrapped(figure, "; ".join(notes)), fontsize=SMALL, color=GREY, **at_the_left)
+        figure.supxlabel(foot, fontsize=SMALL, color=GREY, **at_the_left)
+    if isinstance(figure, Figure):
+        figure.set_figheight(figure.get_figheight() + SMALL_ROW * size / SMALL * told.count("\n"))
+        figure.set_figheight(figure.get_figheight() + SMALL_ROW * foot.count("\n"))
 
 
 def count_steps(axes: Axes) -> None:
@@ -88,7 +95,8 @@ def signed(number: float, digits: int = 3) -> str:
 
 def darker(colour: str) -> str:
     """A colour for letters: those of lines are too pale to be read."""
-    return to_hex([_DARKER * part for part in to_rgb(colour)])
+    red, green, blue = to_rgb(colour)
+    return to_hex((_DARKER * red, _DARKER * green, _DARKER * blue))
 
 
 def line_style(number: int) -> dict[str, Any]:
@@ -103,11 +111,18 @@ def line_style(number: int) -> dict[str, Any]:
 
 
 def legend_below(figure: Figure, handles: Sequence[Any], labels: Sequence[str], columns: int) -> None:
-    """A legend below the axes: where it is wider than the figure in fewer columns, and at last in more lines a name."""
+    """A legend below the axes: where it is wider than the figure in fewer columns, and at last in more lines a name.
+
+    What stands at the foot of the figure becomes the legend's title, so that neither covers the other.
+    """
+    notes = figure.get_supxlabel()
+    figure.supxlabel("")
 
     def drawn(columns: int, labels: Sequence[str]) -> tuple[Legend, float]:
         look: dict[str, Any] = {"loc": "outside lower center", "frameon": False, "labelcolor": INK}
+        look |= {"title": notes, "title_fontsize": SMALL, "alignment": "left"}
         legend = figure.legend(handles, labels, ncols=columns, fontsize=SMALL, **look)
+        legend.get_title().set_color(GREY)
         return legend, legend.get_window_extent().width / figure.bbox.width
 
     legend, width = drawn(columns, labels)
@@ -123,7 +138,7 @@ def legend_below(figure: Figure, handles: Sequence[Any], labels: Sequence[str], 
     figure.set_figheight(figure.get_figheight() + SMALL_ROW * -(-lines // columns))
 
 
-def wrapped(figure: FigureBase, name: str, size: float = SMALL) -> str:
+def wrapped(figure: Figure | SubFigure, name: str, size: float = SMALL) -> str:
     """A name in letters of so many points, in as many lines as the figure's width takes."""
     text = figure.text(0, 0, name, fontsize=size)
     width = text.get_window_extent().width / figure.bbox.width

@@ -99,7 +99,8 @@ def _draw_lengths(lengths: dict[str, Lengths], path: Path) -> None:
             panel.hist(part, bins, weights=100 * share / share.sum(), label=label, **look)
         panel.set(xscale="log", xlabel="tokens a document", ylabel=f"% of {what}")
         panel.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
-    legend_below(figure, *panels[0].get_legend_handles_labels(), columns=2)
+    handles, labels = panels[0].get_legend_handles_labels()
+    legend_below(figure, handles, labels, columns=2)
     save_picture(figure, path, TITLE)
 
 

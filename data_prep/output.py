@@ -1,14 +1,10 @@
 """The terminal, or whatever else reads what a command prints."""
 
-import os
 from typing import Any
 
 from rich.console import Console
 
-
-def is_plain() -> bool:
-    """Whether the environment wants a terminal without escape sequences: by NO_COLOR (no-color.org), or by TERM."""
-    return bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM") in ("dumb", "unknown")
+from data_prep.plain import is_plain
 
 
 class Output(Console):

@@ -10,6 +10,7 @@ from concurrent.futures.process import BrokenProcessPool
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
+from data_prep.counted import counted
 from data_prep.errors import DataError
 from data_prep.parts import Job, encode_part, is_done
 from data_prep.sources import Part
@@ -33,7 +34,7 @@ def encode_all(job: Job, plan: list[Part], workers: int, console: Console) -> No
     """
     todo = [part for part in plan if not is_done(job, part)]
     if len(todo) < len(plan):
-        console.print(f"continuing: {len(plan) - len(todo)} of {len(plan)} parts are done", highlight=False)
+        console.print(f"continuing: {counted(len(plan) - len(todo), 'part')} of {len(plan):,} done", highlight=False)
     total = sum(part.size for part in plan)
     columns = [TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn()]
     with Progress(*columns, console=console) as progress:

@@ -10,6 +10,9 @@ GROUPS = {
     },
     "Use what was trained": {
         "runs": "List runs: how far each has come, its loss and its cost.",
+        "generate": "Let a model continue a text.",
+        "fill": "Let a masked model fill in the words that a sentence leaves out.",
+        "eval": "Evaluate a model by tasks of lm-evaluation-harness.",
         "export": "Write a checkpoint as a transformers model.",
         "compare": "Compare runs at equal loss and at equal cost.",
         "finetune": "Fine-tune a model on a GLUE task or on SQuAD.",

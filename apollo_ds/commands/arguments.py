@@ -1,6 +1,7 @@
 """Arguments that several commands take."""
 
 import shlex
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Annotated
@@ -10,6 +11,7 @@ import typer
 from apollo_ds.commands.completions import keys_and_recipes, runs
 from apollo_ds.config.array_list import SIGN
 from apollo_ds.config.packaged import DEFAULT_RECIPE, recipe_names
+from apollo_ds.errors import UserError
 from data_prep.command_line import path
 from data_prep.did_you_mean import choice
 
@@ -39,6 +41,18 @@ Run = Annotated[
     Path,
     typer.Argument(metavar="RUN", parser=path, help="The folder of a run, such as runs/demo.", autocompletion=runs),
 ]
+Model = Annotated[
+    str,
+    typer.Argument(
+        metavar="MODEL",
+        help="The folder of a run, an exported model, or a model that transformers saved.",
+        autocompletion=runs,
+    ),
+]
+Step = Annotated[
+    int | None,
+    typer.Option(metavar="N", help="Of a run, the step of the checkpoint.", show_default="the newest"),
+]
 Ranks = Annotated[
     int | None,
     typer.Option(
@@ -53,6 +67,23 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON, for other progra
 def words_of(recipe: str | None, keys: Sequence[str] | None) -> list[str]:
     """The recipe and the keys as they were typed, where either may stand first."""
     return [*([] if recipe is None else [recipe]), *(keys or [])]
+
+
+def words_or_stdin(words: Sequence[str] | None, what: str) -> list[str]:
+    """The texts that the user typed; `-`, or none at all, is what is piped in.
+
+    Raises:
+        UserError: there is none, or one is no text.
+    """
+    if not words and sys.stdin.isatty():
+        raise UserError(f"{what}: is missing; write it behind the model, or pipe it in")
+    try:
+        texts = [sys.stdin.read().rstrip("\n") if word == "-" else word for word in words or ["-"]]
+        for text in texts:
+            text.encode()  # bytes that are no text stand in a command's words as half characters
+    except UnicodeError:
+        raise UserError(f"{what}: is no text in UTF-8; convert it with `iconv`, or cut it between characters") from None
+    return texts
 
 
 def one_of(names: Iterable[str]) -> Callable[[str], str]:

@@ -10,6 +10,8 @@ from data_prep.command_line import path
 from data_prep.output import Output
 
 EXAMPLES = """
+apollo-ds compare runs/sweep
+
 apollo-ds compare runs/scratch-1 runs/apollo-1 --baseline runs/scratch-1
 apollo-ds compare runs/apollo-* --frontier runs/fixed-* --out comparison
 """
@@ -18,7 +20,9 @@ apollo-ds compare runs/apollo-* --frontier runs/fixed-* --out comparison
 def compare(
     runs: Annotated[
         list[Path],
-        typer.Argument(metavar="RUN", parser=path, help="The folders of the runs.", autocompletion=runs_here),
+        typer.Argument(
+            metavar="RUN", parser=path, help="Folders of runs, or a folder that holds some.", autocompletion=runs_here
+        ),
     ],
     baseline: Annotated[
         str | None,
@@ -54,5 +58,7 @@ def compare(
 
     comparison = Comparison.of(runs, baseline, tuned, frontier or ())
     print_comparison(comparison, Output())
-    if out is not None:
+    if out is None:
+        print("--out FOLDER writes a page with all columns, each run and stage, and figures.")
+    else:
         print(write_page(comparison, out))

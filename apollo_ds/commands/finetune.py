@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
-from apollo_ds.commands.arguments import Json, one_of
-from apollo_ds.commands.completions import beginning, runs
+from apollo_ds.commands.arguments import Json, Model, one_of
+from apollo_ds.commands.completions import beginning
 from apollo_ds.finetune.options import Options
 from apollo_ds.finetune.tasks import TASK_NAMES
 from data_prep.command_line import path
@@ -18,14 +18,6 @@ apollo-ds finetune model --task sst2 --data glue/SST-2 --seeds 1 2 3 \\
 """
 
 
-Model = Annotated[
-    str,
-    typer.Argument(
-        metavar="MODEL",
-        help="The folder of a run, an exported model, or a model that transformers saved.",
-        autocompletion=runs,
-    ),
-]
 Task = Annotated[
     str,
     typer.Option(

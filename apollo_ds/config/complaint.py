@@ -34,8 +34,8 @@ IN_WORDS = {
     "path_type": "must be a path",
     "string_type": "must be text",
     "string_unicode": "must be text of Unicode characters",
-    "too_long": "must have at most {max_length} parts",
-    "too_short": "must have at least {min_length} parts",
+    "too_long": "must be a list of at most {max_length}",
+    "too_short": "must be a list of at least {min_length}",
     "tuple_type": "must be a list",
 }
 """What takes the place of pydantic's words, by the type of its error."""

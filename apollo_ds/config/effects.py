@@ -11,6 +11,7 @@ from apollo_ds.methods import Combination, GrowingMethod, Method, Modifier, Run
 from apollo_ds.methods.scratch import Scratch
 from apollo_ds.schedule.effective import effective
 from apollo_ds.schedule.stage import Stage
+from data_prep.counted import counted
 
 _Stages = Callable[[Method], Sequence[Stage]]
 
@@ -51,8 +52,9 @@ def _checked(part: Method, run: Run, without: Sequence[Stage], stages_of: _Stage
         _check_warm_up(part, run)
     stages = stages_of(part)
     if effective(stages) == effective(without):
+        layers = counted(run.shape.num_layers, "layer")
         raise UserError(
-            f"method{place}: {part.name} with these options changes nothing for {run.shape.num_layers} layers; "
+            f"method{place}: {part.name} with these options changes nothing for {layers}; "
             f"change them, or {'leave it out' if place else 'use method=scratch'}"
         )
     for name in part.model_fields_set:

@@ -6,7 +6,7 @@ Nothing here imports torch.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import chain, zip_longest
+from itertools import chain, takewhile, zip_longest
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,14 @@ _COUNT = 3
 _LONGEST_TO_CONTINUE, _LONGEST_TO_FILL_IN = 16, 32
 """Tokens of a held-out document."""
 _MASKED_EVERY = 8
+
+
+def common_beginning(text: str, other: str) -> int:
+    """How many characters two texts begin with alike.
+
+    A prompt alone may end in other characters than it does before what follows it.
+    """
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(text, other, strict=False)))
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from apollo_ds.errors import UserError, shown
 from apollo_ds.models.families import family_of
 from apollo_ds.models.shape import ModelShape
 from data_prep import files
+from data_prep.counted import counted
 
 _JSON = "tokenizer.json"
 _PARTS = ("normalizer", "pre_tokenizer", "added_tokens")
@@ -83,7 +84,7 @@ def _first_difference(mine: Any, theirs: Any) -> str | None:
     if unlike:
         count, token = len(set(unlike)), unlike[0]
         here, there = (ids.get(token, "none") for ids in (vocabulary, other))
-        some = "1 token" if count == 1 else f"{count:,} tokens"
+        some = counted(count, "token")
         return f"has {some} with another id, such as {shown(token)} ({here}, not {there}),"
     settings, others = (json.loads(tokenizer.to_str()) for tokenizer in (mine, theirs))
     parts = [(part, settings.get(part), others.get(part)) for part in _PARTS]

@@ -62,16 +62,22 @@ def read_history(path: Path) -> list[Event]:
 def events_from_the_end(path: Path, kinds: Container[str]) -> Iterator[Event]:
     """The events of these kinds, the last one first. No more of the file is read than the caller asks for.
 
+    The caller may take a kind out of `kinds` meanwhile.
+
     Raises:
-        UserError: it cannot be read, or a line on the way is no event.
+        UserError: it cannot be read, or a line on the way is no event or lacks something.
     """
     try:
         for line in _lines_from_the_end(path):
             found = _KIND.match(line)
             if found is None and line:
                 raise ValueError
-            if found and found[1].decode() in kinds:
-                yield json.loads(line)
+            kind = found[1].decode() if found else ""
+            if kind in kinds:
+                event = json.loads(line)
+                if kind in _KINDS:
+                    _KINDS[kind].model_validate(event)
+                yield event
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from None
     except (ValueError, RecursionError):

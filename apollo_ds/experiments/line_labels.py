@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise, product
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -57,7 +58,8 @@ def name_lines(figure: Figure, axes: Axes, labels: Sequence[Label]) -> None:
     if fit_beside(labels):
         label_ends(figure, {axes: labels})
     else:
-        legend_below(figure, *axes.get_legend_handles_labels(), columns=2)
+        handles, names = axes.get_legend_handles_labels()
+        legend_below(figure, handles, names, columns=2)
 
 
 def label_ends(figure: Figure, labels: Mapping[Axes, Sequence[Label]]) -> None:
@@ -99,8 +101,7 @@ def _height(name: Text) -> float:
 
 def _box(name: Text) -> Bbox:
     """Of the letters alone, without the line to a point."""
-    if isinstance(name, Annotation):
-        name.update_positions(name.figure.canvas.get_renderer())
+    name.get_window_extent()  # puts an annotation where it belongs
     return Text.get_window_extent(name)
 
 
@@ -124,9 +125,9 @@ def _spread(axes: Axes, names: Sequence[Annotation]) -> None:
         name.set_position((_RIGHT, (middle - axes.bbox.y0) / axes.bbox.height))
 
 
-def label_points(axes: Axes, labels: Sequence[Label]) -> None:
+def label_points(figure: Figure, axes: Axes, labels: Sequence[Label]) -> None:
     """Write names beside points within the axes, where they cover no other name and, if there is room, no line."""
-    axes.figure.draw_without_rendering()
+    figure.draw_without_rendering()
     lines = _places_of_lines(axes)
     taken = [_box(text) for text in axes.texts]
     for label in labels:
@@ -177,15 +178,15 @@ def _places_of_lines(axes: Axes) -> Pixels:
     return np.concatenate(found)
 
 
-def mark_growths(axes: Axes, growths: Sequence[tuple[float, str]]) -> None:
+def mark_growths(figure: Figure, axes: Axes, growths: Sequence[tuple[float, str]]) -> None:
     """A thin line at each growth's place on the lower axis, and its name above the axes, in as many rows as needed."""
     names = []
     for x, text in growths:
         axes.axvline(x, color=GREY, linewidth=0.7, linestyle=(0, (4, 3)), zorder=0)
-        where = (x, 1.0), (0, 2)
-        look = {"fontsize": SMALL, "color": INK, "horizontalalignment": "center", "verticalalignment": "bottom"}
-        names.append(axes.annotate(text, *where, axes.get_xaxis_transform(), textcoords="offset points", **look))
-    axes.figure.draw_without_rendering()
+        look: dict[str, Any] = {"fontsize": SMALL, "color": INK, "textcoords": "offset points"}
+        look |= {"horizontalalignment": "center", "verticalalignment": "bottom"}
+        names.append(axes.annotate(text, (x, 1.0), (0, 2), axes.get_xaxis_transform(), **look))
+    figure.draw_without_rendering()
     ends: list[float] = []
     for name in names:
         box = _box(name)

@@ -2,26 +2,22 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
-from math import exp, isfinite
 from pathlib import Path
 
 from huggingface_hub import EvalResult, ModelCardData
 
-from apollo_ds.config.recipe import Recipe
 from apollo_ds.config.recorded import Recorded
 from apollo_ds.data.text import Text, TextSource
 from apollo_ds.errors import UserError, shown
-from apollo_ds.experiments.compare.text import Table
-from apollo_ds.experiments.events import Event, read_metrics
+from apollo_ds.experiments.compare.text import Table, loss_text
 from apollo_ds.experiments.history import recorded_loss
-from apollo_ds.models.families import Family, family_of
-from apollo_ds.models.flops import parameters, training_flops
-from apollo_ds.planning.in_words import count_in_words, time_in_words
+from apollo_ds.experiments.trained_model import TrainedModel
+from apollo_ds.models.flops import parameters
+from apollo_ds.planning.all_layers import AllLayers
+from apollo_ds.planning.in_words import count_in_words, flops_in_words, perplexity_in_words, time_in_words
 from apollo_ds.planning.outlook import epochs
 from apollo_ds.schedule.schedule import Schedule
 from apollo_ds.schedule.source import BranchPoint, SourceModel
-from apollo_ds.schedule.totals import Totals
 
 _HASH_DIGITS = 16
 _LICENSE = re.compile(r"[a-z0-9]+([.-][a-z0-9]+)*")
@@ -37,36 +33,6 @@ fill = pipeline("fill-mask", model="{name}")
 print(fill(f"The {{fill.tokenizer.mask_token}} is here.")[0]["sequence"])"""
 
 
-@dataclass(frozen=True)
-class TrainedModel:
-    """A run's model at a checkpoint, and what the run has recorded of it."""
-
-    run: Path
-    """The run's folder."""
-    recorded: Recorded
-    recipe: Recipe
-    text: Text
-    schedule: Schedule
-    """As it went: stages that ended early have the steps that they took."""
-    totals: Totals
-    """What training up to the checkpoint has used."""
-
-    @property
-    def family(self) -> Family:
-        """The model's."""
-        return family_of(self.recipe.model)
-
-    @property
-    def evaluation(self) -> Event | None:
-        """The last one up to the checkpoint; None where metrics.jsonl has none, or cannot be read."""
-        try:
-            events = read_metrics(self.run / "metrics.jsonl")
-        except UserError:
-            return None
-        done = [event for event in events if event["event"] == "eval" and event["step"] <= self.totals.step]
-        return done[-1] if done else None
-
-
 def model_card(model: TrainedModel, license: str | None = None, name: str | None = None) -> str:
     """The card's text. It holds no path of this machine and no time but those that the run has recorded.
 
@@ -80,68 +46,44 @@ def model_card(model: TrainedModel, license: str | None = None, name: str | None
     if license is not None and not _LICENSE.fullmatch(license):
         raise UserError(f"--license {shown(license)}: write it as the hub does, such as apache-2.0, mit or cc-by-4.0")
     title = name or model.run.resolve().name
-    evaluation = model.evaluation
     sections = [
         _what_it_is(title, model),
         _use(model, name),
         _text(model),
         _recipe(model),
-        _losses(model, evaluation),
+        _losses(model),
         _cost(model),
         _origin(model),
         _license(license),
     ]
-    return f"---\n{_metadata(title, model, evaluation, license)}\n---\n\n" + "\n".join(
+    return f"---\n{_metadata(title, model, license)}\n---\n\n" + "\n".join(
         line for section in sections for line in section
     )
 
 
-def _metadata(title: str, model: TrainedModel, evaluation: Event | None, license: str | None) -> str:
-    source = model.schedule.source
-    results = _results(model, evaluation) if evaluation else []
-    data = ModelCardData(
-        base_model=_name_on_hub(source) if isinstance(source, SourceModel) else None,
-        library_name="transformers",
-        license=license,
-        pipeline_tag="fill-mask" if model.family.is_masked else "text-generation",
-        tags=["apollo_ds", "pretraining"],
-        model_name=title if results else None,
-        eval_results=results or None,
-    )
-    return data.to_yaml()
-
-
-def _name_on_hub(source: SourceModel) -> str | None:
-    """What the hub calls a model; None where its files are a folder of the user's, and not in the hub's cache."""
-    return source.hf if "snapshots" in source.folder.parts else None
-
-
-def _results(model: TrainedModel, evaluation: Event) -> list[EvalResult]:
-    names = [_name_of(source) for source in model.text.sources]
-    task = "fill-mask" if model.family.is_masked else "text-generation"
-    return [
+def _metadata(title: str, model: TrainedModel, license: str | None) -> str:
+    """What the hub reads, as YAML."""
+    names = model.text_names
+    results = [
         EvalResult(
-            task_type=task,
+            task_type=model.task,
             dataset_type="-".join(names),
             dataset_name=f"held-out text of {' and '.join(names)}",
             metric_type=metric,
             metric_value=value,
         )
-        for metric, value in _measured(model, evaluation).items()
+        for metric, value in model.measured.items()
     ]
-
-
-def _measured(model: TrainedModel, evaluation: Event) -> dict[str, float]:
-    """What is known of the held-out text. A masked model's loss gives no perplexity of a text."""
-    loss = recorded_loss(evaluation["loss"])
-    if not isfinite(loss):
-        return {}
-    measured = {"loss": round(loss, 4)}
-    if not model.family.is_masked:
-        measured["perplexity"] = float(f"{exp(loss):.4g}")
-    if evaluation.get("bits_per_byte") is not None:
-        measured["bits_per_byte"] = round(evaluation["bits_per_byte"], 4)
-    return measured
+    data = ModelCardData(
+        base_model=model.base_model,
+        library_name="transformers",
+        license=license,
+        pipeline_tag=model.task,
+        tags=["apollo_ds", "pretraining"],
+        model_name=title if results else None,
+        eval_results=results or None,
+    )
+    return data.to_yaml()
 
 
 def _what_it_is(title: str, model: TrainedModel) -> list[str]:
@@ -208,16 +150,11 @@ def _text(model: TrainedModel) -> list[str]:
     ]
 
 
-def _name_of(source: TextSource) -> str:
-    """That of its folder, without the folders above it."""
-    return Path(source.name).name
-
-
 def _source_row(model: TrainedModel, source: TextSource) -> Sequence[str]:
     manifest = source.corpus.manifest
     train = manifest.splits["train"]
     return (
-        _name_of(source),
+        Path(source.name).name,
         ", ".join(Path(part.name).name for part in manifest.sources) or "-",
         f"{train.documents:,}",
         f"{train.tokens:,}",
@@ -255,14 +192,14 @@ def _stages(schedule: Schedule, done: int) -> str:
     return ", ".join(begun)
 
 
-def _losses(model: TrainedModel, evaluation: Event | None) -> list[str]:
+def _losses(model: TrainedModel) -> list[str]:
+    evaluation, measured = model.evaluation, model.measured
     if evaluation is None:
         return ["## Losses", "", "No held-out loss is recorded.", ""]
     unit = "a masked token" if model.family.is_masked else "a token"
     rows = [("held-out loss", _nats(evaluation["loss"], unit))]
-    measured = _measured(model, evaluation)
     if "perplexity" in measured:
-        rows.append(("perplexity", f"{measured['perplexity']:,}"))
+        rows.append(("perplexity", perplexity_in_words(measured["loss"])))
     if "bits_per_byte" in measured:
         rows.append(("bits a byte of text", f"{measured['bits_per_byte']:.4f}"))
     rows.append(("loss of the best guess without context", f"{model.text.unigram_entropy:.4f} nats a token"))
@@ -271,24 +208,24 @@ def _losses(model: TrainedModel, evaluation: Event | None) -> list[str]:
 
 
 def _nats(recorded: float | None, unit: str) -> str:
-    return "not finite" if recorded is None else f"{recorded:.4f} nats {unit}"
+    loss = loss_text(recorded_loss(recorded))
+    return loss if recorded is None else f"{loss} nats {unit}"
 
 
 def _cost(model: TrainedModel) -> list[str]:
-    recipe, used = model.recipe, model.totals
-    all_layers = used.step * training_flops(
-        recipe.model, recipe.model.num_layers, recipe.seq_len, recipe.global_batch_size
-    )
+    used, all_layers = model.totals, AllLayers.of(model.recipe)
+    whole = all_layers.flops_per_token * used.tokens
     ranks = f" on {model.recorded.ranks} rank{'s' * (model.recorded.ranks != 1)}" if model.recorded.ranks else ""
-    sentence = (
-        f"Training took {used.flops:.4g} FLOPs and {time_in_words(used.seconds)}{ranks}. All "
-        f"{recipe.model.num_layers} layers at full length in each of these steps would have taken {all_layers:.4g} "
-        f"FLOPs by the closed form, so this is {used.flops / all_layers:.1%} of it."
-    )
-    source = model.schedule.source
-    before = source.before.flops if source else 0
-    more = [f"What it started from had cost {before:.4g} FLOPs before that."] if before else []
-    return ["## Cost", "", " ".join([sentence, *more]), ""]
+    before = all_layers.flops_before
+    return [
+        "## Cost",
+        "",
+        f"Training took {flops_in_words(used.flops)} and {time_in_words(used.seconds)}{ranks}.",
+        *([f"What it started from had taken {flops_in_words(before)} before that."] if before else []),
+        f"This is {all_layers.share(used):.1%} of the {flops_in_words(whole)} that all {all_layers.layers} layers "
+        "would have taken on the same tokens, by the closed form.",
+        "",
+    ]
 
 
 def _origin(model: TrainedModel) -> list[str]:
@@ -296,7 +233,7 @@ def _origin(model: TrainedModel) -> list[str]:
     if source is None:
         began = "The first weights were drawn at random."
     elif isinstance(source, SourceModel):
-        began = f"The run started from the weights of the model `{_name_on_hub(source) or source.folder.name}`."
+        began = f"The run started from the weights of the model `{model.base_model or source.folder.name}`."
     elif isinstance(source, BranchPoint):
         began = (
             f"The run goes on from step {source.step:,} of the run `{source.folder.name}`, whose cost is counted above."

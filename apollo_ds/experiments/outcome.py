@@ -1,7 +1,8 @@
 """What came out of a run, in one sentence."""
 
-from math import exp, inf, isfinite
+from math import exp, isfinite
 
+from apollo_ds.experiments.compare.measures import is_learned, unigram_entropy
 from apollo_ds.experiments.history import RunHistory
 from apollo_ds.models.families import shape_class_of
 from apollo_ds.models.flops import training_flops
@@ -24,8 +25,8 @@ def outcome(run: RunHistory) -> str:
     else:
         so_far = f"after {final.step:,} of {_steps(steps)} it has {_loss_in_words(run)}"
         told = f"This run has not come to its end: {so_far} {spent}."
-    entropy = run.start.get("unigram_entropy", inf)
-    if entropy <= final.loss < inf:
+    entropy = unigram_entropy(run)
+    if isfinite(final.loss) and not is_learned(final.loss, entropy):
         told += f" Nothing is learned yet: a guess without context has a loss of {entropy:.3f}."
     return told
 

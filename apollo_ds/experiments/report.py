@@ -1,7 +1,7 @@
 """What a run gave: a sentence, what its model writes, figures and tables, made from its folder alone."""
 
 import textwrap
-from collections.abc import Iterable
+from itertools import chain
 from pathlib import Path
 
 from apollo_ds.experiments.compare.comparison import Comparison
@@ -11,12 +11,12 @@ from apollo_ds.experiments.compare.page import figure_lines, sections, write_mar
 from apollo_ds.experiments.history import RunHistory
 from apollo_ds.experiments.outcome import outcome
 from apollo_ds.experiments.training_figure import draw_training
-from apollo_ds.models.families import FAMILIES
 from data_prep import files
 
 _FIRST = ("loss_against_flops.png", "depth_and_loss.png", "loss_around_growth.png")
 """The figures at the top, as far as there are any."""
 _MOST_SAMPLES = 3
+_ENDED = "(it ends the text here)"
 _LINE = 90
 """Letters of a line of a sample."""
 
@@ -46,15 +46,12 @@ def _samples(run: RunHistory) -> list[str]:
     samples = run.samples.get("samples", [])[:_MOST_SAMPLES]
     if not samples:
         return []
-    masked = FAMILIES[run.recipe["model"]["family"]].is_masked
-    lines = ["## What it fills in" if masked else "## What it writes", "", f"After step {run.samples['step']:,}:", ""]
-    for sample in samples:
-        prompt, text = sample["prompt"], sample["text"]
-        lines += _quoted([prompt, text] if masked else [prompt + text])
-    return lines
+    told = f"Behind each arrow is what the model writes after step {run.samples['step']:,}."
+    blocks = [_quoted(sample["prompt"], f"\u2192 {sample['text'].strip() or _ENDED}") for sample in samples]
+    return ["## What it writes", "", told, "", *chain(*blocks)]
 
 
-def _quoted(passages: Iterable[str]) -> list[str]:
+def _quoted(*passages: str) -> list[str]:
     """As a block in which no letter is markup, in lines that fit a page and a terminal."""
     lines = [line for passage in passages for line in passage.splitlines()]
     wrapped = [part for line in lines for part in textwrap.wrap(line, _LINE) or [""]]

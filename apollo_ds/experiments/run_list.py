@@ -15,14 +15,18 @@ from rich.text import Text
 from apollo_ds.config.recorded import read_recorded
 from apollo_ds.config.run_folder import RunFolder
 from apollo_ds.errors import UserError
+from apollo_ds.experiments.compare.text import NOTHING, loss_text
 from apollo_ds.experiments.events import Event, events_from_the_end
 from apollo_ds.experiments.history import recorded_loss
-from apollo_ds.planning.in_words import time_in_words
+from apollo_ds.planning.in_words import flops_in_words, time_in_words
 
 State = Literal["running", "finished", "stopped", "unfinished", "damaged"]
 """`stopped` has saved its last step; `unfinished` has not, or has not begun. The same command goes on with both."""
-_NEEDED = ("step", "eval", "checkpoint")
-_NOTHING = "-"
+_TELLING = ("step", "eval", "checkpoint", "end")
+"""Events that tell how far a run has come."""
+
+
+_UNITS = (("days", 86_400), ("h", 3600), ("min", 60), ("s", 1))
 
 
 @dataclass(frozen=True)
@@ -80,7 +84,7 @@ def table_of(runs: list[RunSummary], below: Path, now: float) -> Table:
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     table.add_column("run", overflow="fold")
     table.add_column("state", no_wrap=True)
-    for heading in ("step", "loss", "FLOPs", "time", "written"):
+    for heading in ("step", "loss", "cost", "time", "written"):
         table.add_column(heading, justify="right", no_wrap=True)
     for run in runs:
         name = run.folder.name if run.folder == below else str(run.folder.relative_to(below))
@@ -90,14 +94,20 @@ def table_of(runs: list[RunSummary], below: Path, now: float) -> Table:
 
 def _figures(run: RunSummary) -> tuple[str, ...]:
     if run.state == "damaged":
-        return (_NOTHING,) * 4
+        return (NOTHING,) * 4
     step = f"{run.step:,}" if run.step == run.steps else f"{run.step:,}/{run.steps:,}"
-    loss = _NOTHING if run.loss is None else f"{run.loss:.4f}"
-    return step, loss, f"{run.flops:.3g}", time_in_words(run.seconds) if run.seconds else _NOTHING
+    return (
+        step,
+        loss_text(run.loss),
+        flops_in_words(run.flops) if run.flops else NOTHING,
+        time_in_words(run.seconds) if run.seconds else NOTHING,
+    )
 
 
 def _ago(seconds: float) -> str:
-    return f"{time_in_words(seconds)} ago" if seconds >= 1 else "now"
+    """The unit is that of which there are at least two."""
+    unit, size = next(((unit, size) for unit, size in _UNITS if seconds >= 2 * size), ("", 1))
+    return f"{seconds // size:.0f} {unit} ago" if unit else "now"
 
 
 def _run_folders(folder: Path) -> Iterator[Path]:
@@ -121,12 +131,13 @@ def _is_run(path: Path) -> bool:
 
 
 def _last_events(path: Path) -> dict[str, Event]:
-    """The last event of each kind that tells how far a run has come. An `end` before a step is not that of the run."""
+    """The last event of each kind; an `end` only where nothing follows it: a run may have been given more steps."""
     last: dict[str, Event] = {}
-    for event in events_from_the_end(path, {*_NEEDED, "end"}):
-        if event["event"] != "end" or "step" not in last:
-            last.setdefault(event["event"], event)
-        if all(kind in last for kind in _NEEDED):
+    sought = {*_TELLING}
+    for event in events_from_the_end(path, sought):
+        last[event["event"]] = event
+        sought -= {event["event"], "end"}  # which comes last of all
+        if not sought:
             break
     return last
 
@@ -143,7 +154,7 @@ def _state(folder: RunFolder, last: dict[str, Event]) -> State:
 def _reached(last: dict[str, Event]) -> dict[str, Any]:
     """What a run has come to, by its last events."""
     reached: dict[str, Any] = {}
-    if spent := [last[kind] for kind in ("step", "eval", "end") if kind in last]:
+    if spent := [last[kind] for kind in ("step", "eval") if kind in last]:
         reached = {key: max(event[key] for event in spent) for key in ("step", "flops", "seconds")}
     if "eval" in last:
         reached["loss"] = recorded_loss(last["eval"]["loss"])

@@ -49,9 +49,9 @@ def draw_training(run: RunHistory, name: str) -> Figure:
         axes.plot([e["step"] for e in at_depth], [e["loss"] for e in at_depth], "o", rasterized=True, **look)
         last = at_depth[-1]["step"]
         names.append(Label(last, mean[last], _layers(depth), colour))
-    mark_growths(axes, [(event["step"], f"{event['from']} \u2192 {event['to']}") for event in run.growths])
+    mark_growths(figure, axes, [(event["step"], f"{event['from']} \u2192 {event['to']}") for event in run.growths])
     set_title(figure, name, ["points: steps, in the colour of the layers that they ran; line: running mean"])
-    label_points(axes, names)
+    label_points(figure, axes, names)
     return figure
 
 

@@ -10,7 +10,6 @@ from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from apollo_ds.config.run_folder import RunFolder
 from apollo_ds.errors import EXIT_STOPPED, UserError
 from apollo_ds.finetune.classification import Classification
 from apollo_ds.finetune.options import Options
@@ -20,6 +19,7 @@ from apollo_ds.finetune.results import Results
 from apollo_ds.finetune.settings import Settings
 from apollo_ds.finetune.squad import Answering
 from apollo_ds.finetune.tasks import SQUAD
+from apollo_ds.saved_models.results_folder import results_folder
 from apollo_ds.version import installed_version
 from data_prep.output import Output
 
@@ -44,7 +44,7 @@ def finetune(options: Options) -> None:
     from apollo_ds.finetune.training import Device, FineTuning
 
     pretrained, device = Pretrained.open(options.model), Device.prepare()
-    folder = options.out or default_folder(options.model, options.task)
+    folder = options.out or results_folder(options.model, "finetune") / options.task
     about = _about(options, source, device)
     results = Results.open(folder, _settings(options, source, pretrained, device), about)
     console = Output(highlight=False, markup=False, soft_wrap=True, stderr=options.json)
@@ -120,15 +120,6 @@ def _length(options: Options, pretrained: "Pretrained") -> int:
     if most and options.max_length > most:
         raise UserError(f"--max-length: {options.model} takes at most {most} tokens; use --max-length {most}")
     return options.max_length
-
-
-def default_folder(model: str, task: str) -> Path:
-    """Where results go: into the run, if the model is one's, else into a folder named after the model."""
-    path = Path(model)
-    for run in (path, path.parent):
-        if path.is_dir() and RunFolder(run).exists:
-            return run / "finetune" / task
-    return Path("finetune") / path.resolve().name / task
 
 
 def seeds_of(numbers: Sequence[int]) -> list[int]:

@@ -6,6 +6,7 @@ from rich.console import Console
 
 from apollo_ds.experiments.compare.text import NOTHING, Table
 from apollo_ds.finetune.results import AtRate, Results, Spread
+from data_prep.counted import counted
 
 
 def show(results: Results, console: Console) -> None:
@@ -71,7 +72,7 @@ def _remarks(results: Results) -> list[str]:
     dev = " and ".join(f"{count:,}" for name, count in sizes.items() if name != "train")
     remarks = [
         f"Median (lowest to highest) over seeds, times 100, of {dev} held-out examples after the last of "
-        f"{results.settings.epochs} epochs over {sizes['train']:,} training examples."
+        f"{counted(results.settings.epochs, 'epoch')} over {sizes['train']:,} training examples."
     ]
     tried = len(results.rates())
     if tried > 1:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from apollo_ds.errors import UserError
 from apollo_ds.models.families import family_of
 from apollo_ds.models.shape import ModelShape
+from data_prep.counted import counted
 
 
 def fewest_layers(shape: ModelShape) -> int:
@@ -54,7 +55,7 @@ def divisors_near(target: int, fractions: Sequence[float]) -> list[int]:
 def named_layers(shape: ModelShape) -> str:
     """The layers that can be copies of each other, in words."""
     alike = layers_alike(shape)
-    return f"the model's {alike} layers{'' if alike == shape.num_layers else ', without the first,'}"
+    return f"the model's {counted(alike, 'layer')}{'' if alike == shape.num_layers else ', without the first,'}"
 
 
 def check_divides(option: str, parts: int, shape: ModelShape) -> None:

@@ -8,6 +8,7 @@ from apollo_ds.methods._base import MapName, Run, check_fractions, split_steps
 from apollo_ds.methods._layer_counts import counts_near
 from apollo_ds.methods._sharing import SharingMethod
 from apollo_ds.schedule.stage import Stage
+from data_prep.counted import counted
 
 
 class Apollo(SharingMethod):
@@ -44,6 +45,7 @@ class Apollo(SharingMethod):
             )
         if len(grow_at) != len(layers) - 1:
             raise UserError(
-                f"method.grow_at: {len(layers)} stages need {len(layers) - 1} fractions, not {shown(grow_at)}"
+                f"method.grow_at: must have {counted(len(layers) - 1, 'fraction')} for "
+                f"{counted(len(layers), 'stage')}, not {shown(grow_at)}"
             )
         check_fractions("method.grow_at", grow_at)

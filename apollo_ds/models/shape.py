@@ -6,6 +6,7 @@ from typing import Any, ClassVar, Literal, Self
 from pydantic import Field, model_validator
 
 from apollo_ds.checked import Checked
+from data_prep.counted import counted
 
 
 class ModelShape(Checked):
@@ -118,5 +119,5 @@ def why_not_grown(old: ModelShape, new: ModelShape) -> str | None:
         if after < before:
             return f"{key} must not become narrower, from {before} to {after}"
     if new.num_layers < old.num_layers:
-        return f"{old.num_layers} layers cannot grow to {new.num_layers}"
+        return f"{counted(old.num_layers, 'layer')} cannot grow to {new.num_layers}"
     return None

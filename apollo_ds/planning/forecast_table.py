@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.table import Table
 
 from apollo_ds.planning.in_words import count_in_words, size_in_words, time_in_words
+from data_prep.counted import counted
 
 _WIDEST = 80
 _DAY = 86_400
@@ -16,19 +17,17 @@ def print_forecast(result: dict[str, Any], console: Console) -> None:
     """Print what `forecast` gives: time in a line, memory and bytes as a table by ZeRO stage, and what they rest on."""
     ranks, zero = result["ranks"], "-".join(str(stage) for stage in result["zero_stages"])
     if result["days"] is None:
-        console.print(f"{ranks} ranks. For tokens a second and time, add peak_flops=9.9e14, a rank's peak.")
+        console.print(f"{counted(ranks, 'rank')}. For tokens a second and time, add peak_flops=9.9e14, a rank's peak.")
     else:
         console.print(
-            f"{ranks} ranks at {result['utilisation']:.0%} of {count_in_words(result['peak_flops'])}FLOP/s: "
+            f"{counted(ranks, 'rank')} at {result['utilisation']:.0%} of {count_in_words(result['peak_flops'])}FLOP/s: "
             f"{count_in_words(result['tokens_per_second'])} tokens/s, {time_in_words(result['days'] * _DAY)}."
         )
     console.width = max(console.width, _WIDEST)  # a wrapped line is better than a cut number
     console.print(_table(result))
     samples, on_node, sharing = result["micro_batch"], result["ranks_per_node"], result["sequence_parallel"]
-    together = f"{on_node} rank{'s' if on_node > 1 else ''} a node"
-    at_once = (
-        f"{samples} sample{'s' if samples > 1 else ''} at once{f' by each {sharing} ranks' if sharing > 1 else ''}"
-    )
+    together = f"{counted(on_node, 'rank')} a node"
+    at_once = f"{counted(samples, 'sample')} at once{f' by each {sharing} ranks' if sharing > 1 else ''}"
     network, storage = (result[f"{name}_bytes_per_second"] / 1e9 for name in ("network", "storage"))
     console.print(
         f"[dim]Computed, not measured: {at_once}, {together}. Of a run that\n"

@@ -15,6 +15,7 @@ from apollo_ds.planning.stage_size import parameters_of, trained_of
 from apollo_ds.planning.step_flops import expected_step_flops
 from apollo_ds.schedule.source import BranchPoint, Source, SourceModel
 from apollo_ds.schedule.stage import Stage
+from data_prep.counted import counted
 
 _WIDEST = 100
 
@@ -76,7 +77,8 @@ def print_plan(recipe: Recipe, console: Console) -> None:
     shape, total, schedule = recipe.model, result["total"], recipe.schedule()
     console.print(
         f"[bold]{recipe.method.name}[/]  {shape.family} {shape.num_layers}x{shape.hidden_size}, vocabulary "
-        f"{shape.vocab_size:,}, length {recipe.seq_len}, batch {recipe.global_batch_size}, {recipe.steps:,} steps"
+        f"{shape.vocab_size:,}, length {recipe.seq_len}, batch {recipe.global_batch_size}, "
+        f"{counted(recipe.steps, 'step')}"
         f"{''.join(f', {words}' for words in (*_optimizer_in_words(recipe), *scales_in_words(shape)))}"
     )
     console.width = max(console.width, _WIDEST)  # a wrapped line is better than a cut number

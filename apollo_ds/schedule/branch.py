@@ -13,6 +13,7 @@ from apollo_ds.schedule.agreement import ended_early
 from apollo_ds.schedule.schedule import Schedule
 from apollo_ds.schedule.source import BranchPoint, Source
 from apollo_ds.schedule.stage import FRESH, GrowthRule, Stage
+from data_prep.counted import counted
 
 
 def begun_from(source: Source, stages: tuple[Stage, ...]) -> tuple[Stage, ...]:
@@ -37,7 +38,7 @@ def begun_from(source: Source, stages: tuple[Stage, ...]) -> tuple[Stage, ...]:
         different = f"its norm_epsilon is {here.norm_epsilon:g}, not {there.norm_epsilon:g}"
     if different:
         raise UserError(
-            f"init_from: {source.name} is not the run's first model, of {first.unique_layers} layers of "
+            f"init_from: {source.name} is not the run's first model, of {counted(first.unique_layers, 'layer')} of "
             f"{first.shape.hidden_size} units ({different}); name it in method.source for a method that grows it, such "
             "as upscale, or let the run begin with a model of its sizes"
         )
@@ -149,6 +150,6 @@ def _check_follows(point: BranchPoint, following: Stage, planned: Schedule) -> N
         return
     fix = "use its model" if why_not_grown(here, full) else "let the method grow before it, or use method=scratch"
     raise UserError(
-        f"branch_from: {point} has {point.layers} layers of {point.shape.hidden_size} units, and this recipe plans "
-        f"{wanted.num_layers} of {wanted.hidden_size} there ({obstacle}); {fix}"
+        f"branch_from: {point} has {counted(point.layers, 'layer')} of {point.shape.hidden_size} units, and this "
+        f"recipe plans {wanted.num_layers} of {wanted.hidden_size} there ({obstacle}); {fix}"
     )

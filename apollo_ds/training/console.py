@@ -14,8 +14,8 @@ from apollo_ds.config.deepspeed import precision
 from apollo_ds.config.recipe import Recipe
 from apollo_ds.data.prompts import MASK
 from apollo_ds.planning.zero import zero_stages
-from apollo_ds.training.step_line import HEADER, WIDEST, Standing
-from data_prep.output import is_plain
+from apollo_ds.training.step_line import WIDEST, Standing, columns, header
+from data_prep.plain import is_plain
 
 _PARTS = 20
 """A line stays so many times in a run, and more often in a long one."""
@@ -36,7 +36,9 @@ class RunConsole:
         self._live: Live | None = None
         if self._terminal and not is_plain():
             self._live = Live(console=self._terminal, transient=True, auto_refresh=False)
+        self._columns: list[str] = []
         self._next_step, self._next_time = 0, 0.0
+        self._next_straggler: dict[int, float] = {}
 
     def start(self, recipe: Recipe, ranks: int, device: str) -> None:
         """What is about to run."""
@@ -51,7 +53,8 @@ class RunConsole:
         )
         self.say(f"out {recipe.out}")
         if self._terminal:
-            self.say(HEADER, style="dim")
+            self._columns = columns(min(WIDEST, self._terminal.width))
+            self.say(header(self._columns), style="dim")
         if self._live:
             self._live.start()
 
@@ -77,7 +80,7 @@ class RunConsole:
         now = time.monotonic()
         if standing.step < self._next_step and now < self._next_time:
             return
-        self.say(standing.row() if self._terminal else standing.logged())
+        self.say(standing.row(self._columns) if self._terminal else standing.logged())
         apart = max(1, standing.steps // _PARTS)
         self._next_step = standing.step - standing.step % apart + apart
         self._next_time = now + _SECONDS_APART
@@ -87,11 +90,14 @@ class RunConsole:
             self._live.update(Text(line, no_wrap=True, overflow="crop"), refresh=True)
 
     def straggler(self, ranks: dict[str, Any]) -> None:
-        """A rank that the others wait for."""
-        own = ranks["own_seconds"][ranks["slowest_rank"]]
+        """A rank that the others wait for; it is told of again when ten minutes have passed."""
+        rank, now = ranks["slowest_rank"], time.monotonic()
+        if now < self._next_straggler.get(rank, 0.0):
+            return
+        self._next_straggler[rank] = now + _SECONDS_APART
         self.warn(
-            f"rank {ranks['slowest_rank']} is {ranks['slowdown']:.1f} times slower than the others: "
-            f"{own:.3f} s a step for its batch and its forward pass"
+            f"rank {rank} is {ranks['slowdown']:.1f} times slower than the others: "
+            f"{ranks['own_seconds'][rank]:.3f} s a step for its batch and its forward pass"
         )
 
     def evaluation(self, record: dict[str, Any]) -> None:

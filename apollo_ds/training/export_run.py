@@ -16,7 +16,8 @@ from apollo_ds.config.recorded import read_recorded
 from apollo_ds.config.run_folder import RunFolder
 from apollo_ds.data.text import Text, folders_of
 from apollo_ds.errors import UserError
-from apollo_ds.experiments.model_card import TrainedModel, model_card
+from apollo_ds.experiments.model_card import model_card
+from apollo_ds.experiments.trained_model import TrainedModel
 from apollo_ds.schedule.agreement import resumed
 
 _log = logging.getLogger(__name__)

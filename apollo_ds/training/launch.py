@@ -4,6 +4,7 @@ Each rank is a process of its own that runs `apollo-ds train` with RANK in its e
 waits for them, and passes on signals to stop. If it is killed, they notice (`faults/stop_signal.py`).
 """
 
+import logging
 import os
 import signal
 import subprocess
@@ -22,7 +23,9 @@ from apollo_ds.gpus import usual_ranks, visible_gpus
 from apollo_ds.ranks import chosen_port
 from apollo_ds.training.faults.stop_signal import STARTED_BY
 from apollo_ds.training.threads import share_cores
+from data_prep.counted import counted
 
+_log = logging.getLogger(__name__)
 HANDED_OVER_BY = "APOLLO_DS_HANDED_OVER_BY"
 """The variable in which `handover.py` tells the process ids of DeepSpeed's launchers, if they have started this one."""
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT, signal.SIGHUP)
@@ -64,7 +67,7 @@ class Ranks:
         if type(wanted) is not int or wanted < 1:
             raise UserError(f"ranks: must be a whole number of at least 1, not {wanted!r}")
         if 0 < gpus < wanted:
-            raise UserError(f"ranks: {wanted} are more than this machine's {gpus} GPUs; use at most {gpus}")
+            raise UserError(f"ranks: {wanted} are more than this machine's {counted(gpus, 'GPU')}; use at most {gpus}")
         return cls(wanted, gpus > 0)
 
     def environments(self) -> list[dict[str, str]]:
@@ -164,6 +167,7 @@ def _wait(started: Sequence[_Rank], heard: Sequence[int], meanwhile: Callable[[]
             if number in heeded:
                 _tell(started, signal.SIGKILL)
             elif not heeded:
+                _log.info("stopping: the run saves first; the same signal again ends it at once")
                 _tell(started, signal.SIGUSR1)
             heeded.append(number)
         meanwhile()

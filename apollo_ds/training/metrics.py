@@ -27,7 +27,7 @@ class Metrics:
         self.path = folder / "metrics.jsonl"
         self._file = self.path.open("a+b", buffering=0)
         self._file.seek(0)
-        kept, cut_off = self._file.read(keep_bytes), self._file.read()
+        kept = self._file.read(keep_bytes)
         self._file.truncate(len(kept))
         self._file.seek(0, 2)
         self._digest = xxhash.xxh3_128(kept)
@@ -35,7 +35,7 @@ class Metrics:
         self._flushes = 0
         self._thread = WritingThread("metrics")
         self._trackers = trackers
-        trackers.start(kept, cut_off)
+        trackers.start(kept)
 
     def write(self, event: str, **values: Any) -> None:
         """Have one event appended. Values are rounded to the digits that fp32 carries."""
@@ -48,7 +48,7 @@ class Metrics:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         self._bytes += len(line)
         self._digest.update(line)
-        self._trackers.tell(event)  # last: a later start takes it that trackers know no more than the file
+        self._trackers.tell(event)  # last, so that they know no more than the file
 
     @property
     def bytes(self) -> int:

@@ -25,6 +25,7 @@ from apollo_ds.planning.in_words import count_in_words, time_in_words
 from apollo_ds.planning.outlook import MOST_EPOCHS, Rate, epoch_tokens, outlook, print_outlook
 from apollo_ds.planning.plan import plan
 from apollo_ds.training.measure import measurable_ranks, measure, usual_flops
+from data_prep.counted import counted
 
 _FEWEST_STEPS = 20
 _SHORTEST_SAMPLE = 16
@@ -63,8 +64,9 @@ def new_recipe(wish: Wish, command: str, console: Console) -> None:
     result = outlook(recipe, planned, rate)
     stage, tokens = planned["stages"][-1], planned["total"]["tokens"]
     summary = (
-        f"A {recipe.model.family} of {recipe.model.num_layers} layers x {recipe.model.hidden_size} with "
-        f"{count_in_words(stage['parameters'])} parameters, {count_in_words(tokens)} tokens in {recipe.steps:,} steps."
+        f"A {recipe.model.family} of {counted(recipe.model.num_layers, 'layer')} x {recipe.model.hidden_size} with "
+        f"{count_in_words(stage['parameters'])} parameters, {count_in_words(tokens)} tokens in "
+        f"{counted(recipe.steps, 'step')}."
     )
     training = f"apollo-ds train {shlex.quote(str(wish.out))}{f' --ranks {ranks}' if wish.ranks else ''}"
     on = f"{ranks} rank{'s' if ranks > 1 else ''} of the machine that it was made on"

@@ -19,6 +19,7 @@ from apollo_ds.schedule.schedule import Schedule
 from apollo_ds.schedule.source import BranchPoint
 from apollo_ds.training.console import RunConsole
 from apollo_ds.training.metrics import Metrics, NoMetrics
+from data_prep.counted import counted
 
 
 def find_start(
@@ -57,7 +58,7 @@ def record_resume(
     metrics.write("resume", step=totals.step, ranks=ranks, zero_stage=zero_stage)
     console.say(
         f"resume {choice.folder} in stage {stage + 1} of {len(schedule.stages)} "
-        f"(saved by {len(choice.manifest.files)} ranks, now {ranks})"
+        f"(saved by {counted(len(choice.manifest.files), 'rank')}, now {ranks})"
     )
 
 

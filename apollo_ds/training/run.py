@@ -240,6 +240,7 @@ def _conclude(trainer: "Trainer") -> None:
     export_run(folder, folder.export, totals.step)
     page = write_report(folder.path, folder.report)
     bits = trainer.held_out.bits_per_byte(trainer.last_loss)
+    shown_by = f"tensorboard --logdir {folder.path.parent}"  # TensorBoard calls the folder that it is given "."
     trainer.console.finish(
         {
             "held-out loss": f"{trainer.last_loss:.4f} nats a token",
@@ -251,6 +252,6 @@ def _conclude(trainer: "Trainer") -> None:
             "time": time_in_words(totals.seconds),
             "report": str(page),
             "model": f"{folder.export} (from_pretrained)",
-            "TensorBoard": f"tensorboard --logdir {folder.path}",
+            **({"TensorBoard": shown_by} if "tensorboard" in trainer.recipe.trackers else {}),
         }
     )

@@ -10,7 +10,7 @@ from typing import IO, Any, cast
 from rich.console import Console
 from rich.text import Text
 
-from data_prep.output import is_plain
+from data_prep.plain import is_plain
 
 FIRST = "rank 0"
 """Who shows the live line."""

@@ -4,14 +4,13 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cached_property, partial
-from itertools import takewhile
 from typing import TypeAlias
 
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from apollo_ds.data.prompts import Prompts
+from apollo_ds.data.prompts import Prompts, common_beginning
 from apollo_ds.engine.engine import Engine
 from apollo_ds.models.sample_parts import SampleParts
 from apollo_ds.rng import Stream, uniform
@@ -119,9 +118,8 @@ class Sampler:
         before, after = self.prompts.text_of(prompt), self.prompts.text_of(whole)
         if self.prompts.is_masked:
             return {"prompt": before, "text": after}
-        # How the end of a prompt is written may depend on what follows it.
-        same = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(before, after, strict=False)))
-        return {"prompt": after[:same], "text": after[same:]}
+        place = common_beginning(before, after)
+        return {"prompt": after[:place], "text": after[place:]}
 
 
 def _drawn(logits: Tensor, chances: NDArray) -> Tensor:

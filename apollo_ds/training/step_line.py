@@ -2,14 +2,35 @@
 
 from dataclasses import dataclass
 
-from apollo_ds.planning.in_words import count_in_words, flops_in_words, time_in_words
+from apollo_ds.planning.in_words import count_in_words, flops_in_words
 
 WIDEST = 76
 """Columns of a line in a terminal."""
-_LONGEST_CLOCK = 100 * 3600
-_LONGEST = 1000 * 31_557_600
-_HIGHEST_SHARE = 10.0
-HEADER = f"{'step':>9}  {'layers':>8}  {'loss':>7}  {'lr':>7}  {'tok/s':>7}  {'cost':>10}  {'saved':>5}  {'left':>8}"
+_DAY = 86_400
+_LONGEST_CLOCK, _LONGEST = 100 * 3600, 1000 * _DAY
+_MOST_ABOVE = 9.99
+_COLUMNS = {"step": 9, "layers": 8, "loss": 7, "lr": 7, "tok/s": 7, "cost": 10, "saved": 6, "left": 8}
+"""Of a line that stays: each one's width."""
+_FIRST_TO_GO = {
+    "row": ("lr", "layers", "cost", "tok/s", "saved"),
+    "live": ("stage", "speed", "saved", "left", "loss"),
+}
+"""What a narrow terminal leaves out, the least important first."""
+
+
+def columns(width: int) -> list[str]:
+    """Those of the lines that stay for which a terminal is wide enough."""
+    chosen = list(_COLUMNS)
+    for name in _FIRST_TO_GO["row"]:
+        if sum(_COLUMNS[name] + 2 for name in chosen) - 2 <= width:
+            break
+        chosen.remove(name)
+    return chosen
+
+
+def header(chosen: list[str]) -> str:
+    """The names of the columns."""
+    return "  ".join(f"{name:>{_COLUMNS[name]}}" for name in chosen)
 
 
 @dataclass(frozen=True)
@@ -48,26 +69,26 @@ class Standing:
             "left": f"{_clock(self.seconds_left)} left",
             "saved": _saved(self.share),
         }
-        for least in ("stage", "speed", "saved", "left", "loss"):
+        for least in _FIRST_TO_GO["live"]:
             if len("  ".join(parts.values())) <= width:
                 break
             del parts[least]
         return "  ".join(parts.values())
 
-    def row(self) -> str:
-        """The line that stays, under `HEADER`."""
-        saved = _saved(self.share).removeprefix("saved ").removeprefix("cost ")
-        cells = (
-            f"{self.step:>9,}",
-            f"{self._depth:>8}",
-            f"{_loss(self.loss):>7}",
-            f"{self.learning_rate:>7.1e}",
-            f"{_speed(self.tokens_per_second):>7}",
-            f"{flops_in_words(self.flops):>10}",
-            f"{saved:>5}",
-            f"{_clock(self.seconds_left):>8}",
-        )
-        return "  ".join(cells)
+    def row(self, chosen: list[str]) -> str:
+        """The line that stays, under the `header` of these columns."""
+        above = self.share - 1
+        cells = {
+            "step": f"{self.step:,}",
+            "layers": self._depth,
+            "loss": _loss(self.loss),
+            "lr": f"{self.learning_rate:.1e}",
+            "tok/s": _speed(self.tokens_per_second),
+            "cost": flops_in_words(self.flops),
+            "saved": f"{round(-above, 2) + 0.0:.0%}" if above < _MOST_ABOVE else f"<-{_MOST_ABOVE:.0%}",  # no -0%
+            "left": _clock(self.seconds_left),
+        }
+        return "  ".join(f"{cells[name]:>{_COLUMNS[name]}}" for name in chosen)
 
     def logged(self) -> str:
         """The line of a log, which names all that it tells."""
@@ -88,7 +109,7 @@ class Standing:
 
     @property
     def _depth(self) -> str:
-        return f"{self.depth:.3g} of {self.layers}"
+        return f"{self.depth:.3g}/{self.layers}"
 
 
 def _loss(loss: float) -> str:
@@ -104,14 +125,14 @@ def _speed(tokens_per_second: float) -> str:
 def _saved(share: float) -> str:
     """What of the cost of all layers is saved, or is spent above it."""
     above = share - 1
-    if above >= _HIGHEST_SHARE:
-        return f"cost >+{_HIGHEST_SHARE:.0%}"
+    if above >= _MOST_ABOVE:
+        return f"cost >+{_MOST_ABOVE:.0%}"
     return f"cost {above:+.0%}" if above >= 0.005 else f"saved {abs(above):.0%}"
 
 
 def _clock(seconds: float) -> str:
-    """Hours, minutes and seconds; days or years where it is long."""
+    """Hours, minutes and seconds; days where it is long."""
     whole = round(min(seconds, _LONGEST))
     if whole >= _LONGEST_CLOCK:
-        return time_in_words(whole)
+        return f"{whole / _DAY:.0f} days" if whole < _LONGEST else ">2 years"
     return f"{whole // 3600}:{whole // 60 % 60:02}:{whole % 60:02}"

@@ -103,7 +103,7 @@ class Trainer(AbstractContextManager["Trainer"]):
         )
 
     def _open_metrics(self, keep_bytes: int) -> None:
-        trackers = Trackers(self.folder.path, self.recipe.plain(), self.recipe.trackers, self.console.say)
+        trackers = Trackers(self.folder.path, self.recipe.plain(), self.recipe.trackers)
         self.metrics = Metrics(self.folder.path, keep_bytes, trackers)
 
     def _make_engine(self, choice: Choice | None) -> None:

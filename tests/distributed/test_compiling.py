@@ -11,14 +11,25 @@ from apollo_ds.training.console import RunConsole
 from apollo_ds.training.run import make_trainer
 
 
-def lines_at_start_and_growth(processes: Processes, recipe: Recipe) -> tuple[str, str]:
-    console = RunConsole(recipe.schedule(), shown=True)
-    with console.console.capture() as start:
-        run = make_trainer(recipe, processes, console)
-    with console.console.capture() as growth:
-        run.engine, _ = run.engines.grow(run.engine, run.schedule, 0, 1)
+class _Heard(RunConsole):
+    """Keeps what is said."""
+
+    def __init__(self) -> None:
+        super().__init__(shown=False)
+        self.lines: list[str] = []
+
+    def say(self, text: str, style: str = "") -> None:
+        self.lines.append(text)
+
+
+def lines_at_start_and_growth(processes: Processes, recipe: Recipe) -> tuple[list[str], list[str]]:
+    console = _Heard()
+    run = make_trainer(recipe, processes, console)
+    at_start = console.lines[:]
+    console.lines.clear()
+    run.engine, _ = run.engines.grow(run.engine, run.schedule, 0, 1)
     run.close()
-    return start.get(), growth.get()
+    return at_start, console.lines
 
 
 def test_a_line_says_that_layers_are_about_to_be_compiled(tmp_path: Path) -> None:
@@ -29,4 +40,4 @@ def test_a_line_says_that_layers_are_about_to_be_compiled(tmp_path: Path) -> Non
 
 def test_nothing_is_said_of_compiling_where_nothing_is_compiled(tmp_path: Path) -> None:
     recipe = tiny("bert", tmp_path / "run")
-    assert "compile" not in "".join(pool(1).run(lines_at_start_and_growth, recipe)[0])
+    assert "compile" not in str(pool(1).run(lines_at_start_and_growth, recipe)[0])

@@ -1,6 +1,7 @@
 """A rank that hangs ends the job with every rank's stack; one that is slow is named."""
 
 import os
+import re
 import subprocess
 import sys
 import time
@@ -89,7 +90,8 @@ def test_a_stalled_rank_ends_the_job_with_the_stacks_of_all(tmp_path: Path) -> N
     assert ended.returncode == EXIT_HANG, ended.stderr
     printed = ended.stderr.splitlines()
     for rank in range(2):
-        stack = "\n".join(line for line in printed if line.startswith(f"[rank {rank}] "))
+        stamp = re.compile(rf"\d{{4}}-\d\d-\d\d \d\d:\d\d:\d\d \[rank {rank}\] ")
+        stack = "\n".join(line for line in printed if stamp.match(line))
         assert "no progress for" in stack, ended.stderr
         assert ("the_stalled_rank" in stack) == (rank == 1)
 

@@ -19,7 +19,7 @@ def recipe(method: str | dict[str, Any] = "scratch", **changes: Any) -> dict[str
     """A resolved recipe, as a run folder holds it."""
     model = {"family": "gpt2", "num_layers": 6, "vocab_size": 300, "dropout": 0.0}
     model |= {"hidden_size": 32, "num_heads": 2, "intermediate_size": 128}
-    text = {"data": "data/docs", "seq_len": 32, "eval_samples": 16, "masking": "token"}
+    text = {"data": "data/docs", "seq_len": 32, "global_batch_size": 4, "eval_samples": 16, "masking": "token"}
     return {
         "model": model,
         "method": {"name": method} if isinstance(method, str) else method,

@@ -65,6 +65,7 @@ def main(folder: Path) -> None:
     recipe = ["data=text", "out=run", "method=scratch", *sizes, *steps]
     run(apollo, "plan", *recipe)
     train(*recipe)  # as a call: the command would end this process, which is a rank
+    run(apollo, "fill", "run", "the [MASK]")
     run(apollo, "export", "run", "model")
     Path("task").mkdir()
     for split in ("train", "dev"):

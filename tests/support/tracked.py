@@ -6,7 +6,13 @@ from typing import Any
 from apollo_ds.training.metrics import Metrics
 from apollo_ds.training.trackers.trackers import Trackers
 
-RECIPE = {"model": {"num_layers": 6}, "method": {"name": "apollo"}, "steps": 8, "adam_betas": [0.9, 0.98]}
+RECIPE = {
+    "model": {"num_layers": 6},
+    "method": {"name": "apollo"},
+    "steps": 8,
+    "adam_betas": [0.9, 0.98],
+    "init_from": None,
+}
 
 
 def step(number: int, **more: float) -> dict[str, float]:
@@ -29,10 +35,9 @@ def used(number: int) -> dict[str, float]:
     return {"tokens": number * 1000, "flops": number * 1e15, "seconds": number * 10.0}
 
 
-def start(folder: Path, *names: str, keep_bytes: int = 0, said: list[str] | None = None) -> Metrics:
-    """Open the records of a run with these trackers, which say to `said` what they have to say."""
-    lines = [] if said is None else said
-    return Metrics(folder, keep_bytes, Trackers(folder, RECIPE, names, lines.append))
+def start(folder: Path, *names: str, keep_bytes: int = 0) -> Metrics:
+    """Open the records of a run with these trackers."""
+    return Metrics(folder, keep_bytes, Trackers(folder, RECIPE, names))
 
 
 def record(metrics: Metrics, first: int, last: int, **more: Any) -> None:

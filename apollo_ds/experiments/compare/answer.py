@@ -7,17 +7,23 @@ from statistics import fmean
 from apollo_ds.experiments.compare.comparison import Comparison
 from apollo_ds.experiments.compare.distances import RecipeDistance, distances
 from apollo_ds.experiments.compare.groups import Group
-from apollo_ds.experiments.compare.measures import Spread, Target, costs_to_reach, has_learned, saving, unigram_entropy
+from apollo_ds.experiments.compare.measures import (
+    Spread,
+    Target,
+    costs_to_reach,
+    has_learned,
+    saving,
+    source_cost,
+    unigram_entropy,
+)
 from apollo_ds.experiments.compare.text import (
-    counted,
     flops_spread,
-    listed,
     loss_spread,
     loss_text,
     percent_spread,
-    signed_spread,
 )
 from apollo_ds.experiments.compare.tuning import end
+from data_prep.counted import counted
 
 _ONE_SEED = "One seed cannot tell this from chance."
 _HARDLY = 0.05
@@ -25,9 +31,14 @@ _HARDLY = 0.05
 
 
 def opening(comparison: Comparison) -> list[str]:
-    """The answer, which recipes learned nothing or hardly anything, and which runs are left out."""
-    told = [*_nothing_learned(comparison.groups), _answer(comparison), *_hardly_learned(comparison.groups)]
-    return [*told, *comparison.left_out]
+    """The answer, which recipes learned nothing or hardly anything, and which runs are left out.
+
+    That the baseline learned nothing comes before the answer, which then is that there is none.
+    """
+    groups, answer = comparison.groups, [_answer(comparison)]
+    nothing, hardly = _nothing_learned(groups), _hardly_learned(groups)
+    told = [*answer, *nothing] if has_learned(comparison.baseline) else [*nothing, *answer]
+    return [*told, *hardly, *comparison.left_out]
 
 
 def _answer(comparison: Comparison) -> str:
@@ -46,15 +57,15 @@ def _answer(comparison: Comparison) -> str:
 def _alone(group: Group) -> str:
     losses = loss_spread([run.final.loss for run in group.shown])
     if not group.finished:
-        states = listed([run.state for run in group.runs])
+        states = " and ".join(run.state for run in group.runs)
         return f"{group.name} is {states}. Its held-out loss so far is {losses} nats per token."
     flops = flops_spread([run.final.cost.flops for run in group.shown])
     seeds = counted(len(group.shown), "seed")
-    return f"{group.name} comes to a held-out loss of {losses} nats per token for {flops} FLOPs, by {seeds}."
+    return f"{group.name} comes to a held-out loss of {losses} nats per token for {flops} FLOPs ({seeds})."
 
 
 def _without_target(groups: Sequence[Group], baseline: Group) -> str:
-    ended = listed([f"seed {run.seed}" for run in baseline.finished]) if baseline.finished else None
+    ended = " and ".join(f"seed {run.seed}" for run in baseline.finished)
     why = f"{ended} did not all end with a finite loss" if ended else "no run of it has come to its end"
     lowest = min(groups, key=end)
     known = f" The lowest loss so far is that of {_with_loss(lowest)}." if isfinite(end(lowest)) else ""
@@ -65,26 +76,45 @@ def _at_equal_loss(groups: Sequence[Group], baseline: Group, target: Target) -> 
     """Who comes to the baseline's loss for the fewest FLOPs, whether seeds can tell, and who is lowest."""
     loss = f"{loss_text(target.loss)} nats per token, the final loss of {baseline.name},"
     others = [group for group in groups if group is not baseline]
-    reached = [(group, [cost.flops for cost in costs]) for group in others if (costs := costs_to_reach(group, target))]
-    lowest = min(groups, key=end)
+    reached = [(group, costs) for group in others if (costs := _flops_to_reach(group, target))]
     if not reached:
         yet = "" if all(group.finished for group in others) else " yet"
         nearest = min(others, key=end)
         told = [f"No other recipe comes to {loss.rstrip(',')}{yet}: the nearest is {_with_loss(nearest)}."]
         return " ".join([*told, *_of_chance(None, min(len(nearest.shown), len(baseline.shown)))])
     best, flops = min(reached, key=lambda found: fmean(found[1]))
-    saved = saving(fmean(flops), target.cost.flops)
-    savings = [saving(one, target.cost.flops) for one in flops]
+    of_baseline = target.cost.flops + target.source.flops
+    saved = saving(fmean(flops), of_baseline)
+    savings = [saving(one, of_baseline) for one in flops]
     if saved > 0:
         fewest = f", the fewest of {len(groups)} recipes" if len(groups) > 2 else ""
-        told = [f"{best.name} comes to {loss} with {percent_spread(saved, savings)} fewer FLOPs{fewest}."]
+        less = f"{percent_spread(saved, savings)} fewer FLOPs{fewest}{_with_source(best)}"
+        told = [f"{best.name} comes to {loss} with {less}."]
     else:
-        more = f"{best.name} takes {percent_spread(-saved, savings)} more"
+        more = f"{best.name} takes {percent_spread(-saved, savings)} more{_with_source(best)}"
         told = [f"No other recipe comes to {loss} for fewer FLOPs: {more}."]
     told += _of_chance(Spread.of(savings), min(len(best.shown), len(baseline.shown)))
-    if lowest not in (best, baseline):
+    lowest = min(groups, key=end)
+    if lowest is not best and lowest is not baseline:
         told.append(f"The lowest loss is that of {_with_loss(lowest)}.")
     return " ".join(told)
+
+
+def _flops_to_reach(group: Group, target: Target) -> list[float] | None:
+    """What each shown run took to come to the target's loss, with the model that it starts from, if that is known."""
+    costs = costs_to_reach(group, target)
+    if costs is None:
+        return None
+    return [cost.flops + source_cost(run).flops for cost, run in zip(costs, group.shown, strict=True)]
+
+
+def _with_source(group: Group) -> str:
+    """Whether the cost of the model that a recipe's runs start from counts, where they start from one."""
+    if any(run.source for run in group.shown):
+        return ", counting the model that it starts from"
+    if any("source" in run.start for run in group.shown):
+        return ", without the model that it starts from, whose cost is not known"
+    return ""
 
 
 def _against_fixed(found: Sequence[RecipeDistance]) -> str:
@@ -96,13 +126,17 @@ def _against_fixed(found: Sequence[RecipeDistance]) -> str:
             "finished and learned something."
         )
     best, loss = min(placed, key=lambda found: found[1].mean)
-    rival = f"the best fixed model of its cost, {best.best.name}" if best.best else "the best fixed model of its cost"
     seeds = len(best.runs)
-    by = f"{signed_spread([run.loss for run in best.runs])} nats per token, by {counted(seeds, 'seed')}"
+    sign = 1 if loss.mean > 0 else -1
+    far = f"{loss_spread([sign * run.loss for run in best.runs])} nats per token"
     if loss.mean < 0:
-        told = [f"{best.group.name} ends below {rival}: {by}."]
+        rival = f", {best.best.name}" if best.best else ""
+        told = [
+            f"{best.group.name} ends {far} below the best fixed model of its cost{rival} ({counted(seeds, 'seed')})."
+        ]
     else:
-        told = [f"No recipe ends below the best fixed model of its cost. The nearest is {best.group.name}: {by}."]
+        nearest = f"{best.group.name}, {far} above it ({counted(seeds, 'seed')})"
+        told = [f"No recipe ends below the best fixed model of its cost. The nearest is {nearest}."]
     return " ".join([*told, *_of_chance(loss, seeds)])
 
 
@@ -120,7 +154,7 @@ def _nothing_learned(groups: Sequence[Group]) -> list[str]:
     names = [_with_loss(group) for group in groups if isfinite(end(group)) and not has_learned(group)]
     entropy = loss_text(unigram_entropy(groups[0].runs[0]))
     guess = f"the unigram entropy of the text, which a guess without context comes to, is {entropy} nats per token"
-    return [f"Nothing was learned by {listed(names)}: {guess}."] if names else []
+    return [f"Nothing was learned by {' and '.join(names)}: {guess}."] if names else []
 
 
 def _hardly_learned(groups: Sequence[Group]) -> list[str]:
@@ -128,7 +162,8 @@ def _hardly_learned(groups: Sequence[Group]) -> list[str]:
     entropy = unigram_entropy(groups[0].runs[0])
     names = [_with_loss(group) for group in groups if entropy and (1 - _HARDLY) * entropy <= end(group) < entropy]
     little = f"less than {_HARDLY:.0%} below the unigram entropy of the text, {loss_text(entropy)} nats per token"
-    return [f"Hardly anything was learned by {listed(names)}: {little}. Train for longer to compare."] if names else []
+    hardly = f"Hardly anything was learned by {' and '.join(names)}: {little}. Train for longer to compare."
+    return [hardly] if names else []
 
 
 def _with_loss(group: Group) -> str:

@@ -5,7 +5,6 @@ from typing import Any
 
 from apollo_ds.errors import UserError
 from apollo_ds.experiments.compare.recipes import text_in_words
-from apollo_ds.experiments.compare.text import listed
 from apollo_ds.experiments.history import RunHistory
 
 _MAY_DIFFER = ("dropout", "initializer_range")
@@ -37,7 +36,9 @@ def unlike_in_words(unlike: Sequence[tuple[RunHistory, str]], first: RunHistory)
     by_reason: dict[str, list[str]] = {}
     for run, why in unlike:
         by_reason.setdefault(why, []).append(str(run.folder))
-    return [f"{listed(folders)} cannot be compared with {first.folder}: {why}" for why, folders in by_reason.items()]
+    return [
+        f"{' and '.join(folders)} cannot be compared with {first.folder}: {why}" for why, folders in by_reason.items()
+    ]
 
 
 def difference(first: RunHistory, other: RunHistory, of_one_model: bool = True) -> str | None:

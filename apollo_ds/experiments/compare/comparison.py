@@ -12,7 +12,7 @@ from apollo_ds.experiments.compare.frontier import Frontier
 from apollo_ds.experiments.compare.groups import Group, find_group, group_runs
 from apollo_ds.experiments.compare.measures import Target
 from apollo_ds.experiments.compare.named_runs import is_run, named_runs
-from apollo_ds.experiments.compare.text import listed
+from apollo_ds.experiments.compare.recipes import method_in_words
 from apollo_ds.experiments.compare.tuning import best_rates, without_rate
 from apollo_ds.experiments.history import NotYetEvaluated, RunHistory
 
@@ -49,8 +49,9 @@ class Comparison:
 
         A folder may also be one that holds run folders. The baseline is a run's folder, which need not be among the
         others, or the name of a group (its method, and what tells it from others of that method); by default the group
-        of the first run. Runs that cannot be compared with it are left out, unless none is left. `frontier` has the
-        folders of fixed models' runs. Where there are any, models may differ in size.
+        of the first run, or of the first one from scratch that a folder holds. Runs that cannot be compared with it are
+        left out, unless none is left. `frontier` has the folders of fixed models' runs. Where there are any, models may
+        differ in size.
 
         Raises:
             UserError: a folder is not a run's and holds none, the baseline has no held-out loss yet, no other run can
@@ -63,7 +64,7 @@ class Comparison:
         runs, unlike = _comparable(runs, first, of_one_model=not fixed)
         tried = group_runs(runs)
         groups = best_rates(tried) if tuned else tried
-        chosen = find_group(tried, baseline)
+        chosen = find_group(tried, baseline or str(first.folder))
         if tuned:
             chosen = next(group for group in groups if without_rate(group) == without_rate(chosen))
         target = Target.of(chosen) if share_model(runs) else None
@@ -88,8 +89,10 @@ def _read(folders: Sequence[Path], baseline: str | None) -> tuple[list[RunHistor
                 raise
             left_out.append(f"Left out: {reason}.")
     if not runs:
-        raise NotYetEvaluated(f"{listed([str(folder) for folder in folders])}: no run has a held-out loss yet")
-    return list(runs.values()), runs.get(needed, next(iter(runs.values()))), left_out
+        raise NotYetEvaluated(f"{' and '.join(map(str, folders))}: no run has a held-out loss yet")
+    first, *others = runs.values()
+    scratch = next((run for run in (first, *others) if method_in_words(run.recipe) == "scratch"), first)
+    return [first, *others], runs.get(needed, scratch), left_out
 
 
 def _comparable(
@@ -103,7 +106,7 @@ def _comparable(
     found = [(run, difference(first, run, of_one_model)) for run in runs]
     alike = [run for run, why in found if why is None]
     reasons = unlike_in_words([(run, why) for run, why in found if why is not None], first)
-    if reasons and alike == [first] and of_one_model:
+    if reasons and len(alike) == 1 and of_one_model:
         raise UserError("; ".join(reasons))
     return alike, [f"Left out: {reason}." for reason in reasons]
 

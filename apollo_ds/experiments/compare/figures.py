@@ -23,7 +23,8 @@ from apollo_ds.experiments.line_labels import Label, label_points, name_lines
 from data_prep.figure_style import GREY, SMALL, line_style, new_figure, set_title, signed
 
 _LOSS = "held-out loss (nats per token)"
-_BANDS = "lines: means over seeds; bands: one standard deviation to either side"
+_MOST_BANDS = 4
+"""Of more lines the bands would hide each other: each has a bar at its end."""
 _TARGET_LOSSES = 80
 _MOST_MARKERS = 12
 _LEAST_SAVING = -200.0
@@ -62,12 +63,22 @@ def _point(x: float, values: Sequence[float], step: float = 0, marked: bool = Tr
     return _Point(x, spread.mean, spread.deviation or 0.0, step, marked)
 
 
-def _draw_band(axes: Axes, points: Sequence[_Point], look: dict[str, Any], label: str) -> None:
+def _draw_means(axes: Axes, points: Sequence[_Point], look: dict[str, Any], label: str, among: int) -> None:
+    """One line of so many, with its spread."""
     marked = [number for number, point in enumerate(points) if point.marked]
     x, mean, deviation = (np.array([getattr(p, key) for p in points]) for key in ("x", "mean", "deviation"))
     axes.plot(x, mean, label=label, markevery=marked[:: max(1, -(-len(marked) // _MOST_MARKERS))], **look)
-    if deviation.any():
+    if deviation.any() and among <= _MOST_BANDS:
         axes.fill_between(x, mean - deviation, mean + deviation, color=look["color"], alpha=0.2, linewidth=0)
+    elif deviation.any():
+        axes.errorbar(x[-1], mean[-1], deviation[-1], color=look["color"], elinewidth=1, capsize=2)
+
+
+def _about_seeds(groups: Sequence[Group]) -> list[str]:
+    if all(len(group.shown) == 1 for group in groups):
+        return []
+    spread = "bands" if len(groups) <= _MOST_BANDS else "bars at their ends"
+    return [f"lines: means over seeds; {spread}: one standard deviation to either side"]
 
 
 def draw_losses(groups: Sequence[Group], currency: str, target: Target | None) -> Figure:
@@ -80,13 +91,15 @@ def draw_losses(groups: Sequence[Group], currency: str, target: Target | None) -
     grown = [[_losses_at_growth(group, at, currency, unit) for at in range(growths_of_all(group))] for group in groups]
     show_costs(axes, largest / unit)
     spikes = ((after.x, after.mean) for pairs in grown for _, after in pairs)
-    low, high = show_curves(axes, ((point.x, point.mean) for point in chain(*curves)), spikes)
+    shown = [(point.x, point.mean) for point in chain(*curves)]
+    shown += [(curve[-1].x, curve[-1].mean - curve[-1].deviation) for curve in curves if curve]
+    low, high = show_curves(axes, shown, spikes)
     ends, at_growths = [], []
     for number, (group, curve, pairs) in enumerate(zip(groups, curves, grown, strict=True)):
         look = line_style(number)
         points = sorted(chain(curve, *pairs), key=lambda point: point.step)
         points = [point for point in points if np.isfinite(point.mean)]
-        _draw_band(axes, points, look, names.labels[number] or group.name)
+        _draw_means(axes, points, look, names.labels[number] or group.name, len(groups))
         at_growths += _draw_growths(axes, group, pairs, look["color"], high)
         if curve:
             text = f"{names.labels[number]}  {curve[-1].mean:.3f}".strip()
@@ -95,12 +108,10 @@ def draw_losses(groups: Sequence[Group], currency: str, target: Target | None) -
     axes.set(xlabel=label, ylabel=_LOSS)
     if at_growths and len(groups) > 1:
         notes.append("open circles: growths, those above the axes as triangles")
-    if any(len(group.shown) > 1 for group in groups):
-        notes.append(_BANDS)
-    set_title(figure, names.title, notes)
+    set_title(figure, names.title, notes + _about_seeds(groups))
     name_lines(figure, axes, ends)
     if len(groups) == 1:
-        label_points(axes, at_growths)
+        label_points(figure, axes, at_growths)
     return figure
 
 
@@ -188,13 +199,13 @@ def _savings(groups: Sequence[Group], baseline: Group, target: Target) -> Figure
             continue
         points = [_point(loss, savings) for loss in losses if (savings := _savings_at(group, baseline, loss))]
         if points:
-            _draw_band(axes, points, look, label)
+            _draw_means(axes, points, look, label, len(groups))
             reached = f"  {signed(points[-1].mean, 1)}%" if points[-1].x == target.loss else ""
             ends.append(Label(points[-1].x, points[-1].mean, label + reached, look["color"]))
     axes.set(xlabel=f"{_LOSS} to reach", ylabel="saving S in FLOPs (%)")
     axes.set_ylim(bottom=max(_LEAST_SAVING, axes.get_ylim()[0]))
     axes.set_xlim(axes.get_xlim()[1], target.loss)
-    set_title(figure, names.title, [_BANDS] if any(len(group.shown) > 1 for group in groups) else [])
+    set_title(figure, names.title, _about_seeds(groups))
     name_lines(figure, axes, ends)
     return figure
 

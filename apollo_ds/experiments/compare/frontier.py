@@ -13,8 +13,8 @@ from apollo_ds.errors import UserError
 from apollo_ds.experiments.compare.fixed_runs import check_fixed, policy_of
 from apollo_ds.experiments.compare.groups import Group, group_runs, mean_cost
 from apollo_ds.experiments.compare.recipes import differing_keys, flat_values
-from apollo_ds.experiments.compare.text import counted
 from apollo_ds.experiments.history import Cost, RunHistory
+from data_prep.counted import counted
 
 Currency = Literal["flops", "tokens", "seconds"]
 NEAR = 0.01

@@ -65,10 +65,11 @@ def draw_frontier(frontier: Frontier, groups: Sequence[Group]) -> Figure:
     notes = ["points: recipes; grey lines: fixed models; thick: the lowest of these"]
     notes += [f"fixed models have {usual} unless they say otherwise"] if usual else []
     set_title(figure, common if len(found) > 1 else "", notes)
-    models = _ends_of_models(losses, frontier, names_of_models, unit)
-    recipes = [label for number, one in enumerate(found) for label in _end_of_recipe(one, names[number], unit, number)]
-    if fit_beside(models) and fit_beside(recipes):
-        label_ends(figure, {losses: models, below: recipes})
+    ends = {losses: _ends_of_models(losses, frontier, names_of_models, unit), below: list[Label]()}
+    for number, (one, name) in enumerate(zip(found, names, strict=True)):
+        ends[below if one.loss else losses].append(_end_of_recipe(one, name or one.group.name, unit, number))
+    if all(fit_beside(of_axes) for of_axes in ends.values()):
+        label_ends(figure, ends)
     else:
         handles, labels = losses.get_legend_handles_labels()
         legend_below(figure, handles, labels, columns=3)
@@ -81,18 +82,22 @@ def _ends_of_models(axes: Axes, frontier: Frontier, names: Sequence[str], unit: 
     ends = []
     for model, name in zip(frontier.models, names, strict=True):
         first, last = (cost / unit for cost in model.span("flops"))
-        costs = np.geomspace(max(first, left), min(last, right), _COSTS) if first <= right and last >= left else []
+        if first > right or last < left:
+            continue
+        costs = np.geomspace(max(first, left), min(last, right), _COSTS)
         seen = [(cost, loss) for cost in costs if (loss := model.loss_at(cost * unit, "flops")) and low <= loss <= high]
         if seen:
             ends.append(Label(*seen[-1], name, GREY))
     return ends
 
 
-def _end_of_recipe(one: RecipeDistance, name: str, unit: float, number: int) -> list[Label]:
-    cost = _mean_flops(one.group)
-    if not cost or not one.loss:
-        return []
-    return [Label(cost / unit, one.loss.mean, f"{name or one.group.name}  {signed(one.loss.mean)}", _colour(number))]
+def _end_of_recipe(one: RecipeDistance, name: str, unit: float, number: int) -> Label:
+    """With its distance; with its loss, at which it is above, where no fixed model comes to its cost."""
+    x = (_mean_flops(one.group) or 0.0) / unit
+    if one.loss:
+        return Label(x, one.loss.mean, f"{name}  {signed(one.loss.mean)}", _colour(number))
+    loss = fmean(run.final.loss for run in one.group.finished)
+    return Label(x, loss, f"{name}  {loss:.3f}", _colour(number))
 
 
 def _colour(number: int) -> str:

@@ -12,7 +12,6 @@ from apollo_ds.experiments.compare.text import (
     NOTHING,
     Table,
     flops_spread,
-    listed,
     loss_spread,
     percent_spread,
     say,
@@ -212,7 +211,7 @@ def _named(what: str, names: Iterable[str], of: int) -> list[str]:
     told = list(names)
     if not told:
         return []
-    whom = f"all {of}" if len(told) == of >= _MANY else listed(told)
+    whom = f"all {of}" if len(told) == of >= _MANY else " and ".join(told)
     return [f"{what}: {whom}."]
 
 

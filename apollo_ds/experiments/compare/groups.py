@@ -85,14 +85,12 @@ def differing(groups: Sequence[Group]) -> dict[str, list[Any]]:
     return {key: [recipe.get(key) for recipe in recipes] for key in keys}
 
 
-def find_group(groups: Sequence[Group], wanted: str | None) -> Group:
-    """The group that a run's folder or a group's name stands for; the first if nothing is wanted.
+def find_group(groups: Sequence[Group], wanted: str) -> Group:
+    """The group that a run's folder or a group's name stands for.
 
     Raises:
         UserError: there is no such group.
     """
-    if wanted is None:
-        return groups[0]
     for group in groups:
         if wanted == group.name or any(run.folder.resolve() == Path(wanted).resolve() for run in group.runs):
             return group

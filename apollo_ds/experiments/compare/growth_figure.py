@@ -1,6 +1,7 @@
 """The figure of what growths do to the loss: a row of panels a recipe, a panel a growth."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -68,7 +69,8 @@ def draw_growths(groups: Sequence[Group]) -> Figure:
             else:
                 axes.set_axis_off()
         panels[0].set_ylabel("loss (nats per token)")
-    legend_below(figure, *_legend([axes for row in rows for axes in row.axes]), columns=3)
+    handles, labels = _legend([axes for row in rows for axes in row.axes])
+    legend_below(figure, handles, labels, columns=3)
     return figure
 
 
@@ -78,7 +80,7 @@ def _growth(axes: Axes, runs: Sequence[RunHistory], number: int) -> None:
     steps, losses = _by_offset(runs, number, window, lambda run: [(e["step"], e["loss"]) for e in run.steps])
     axes.plot(steps, losses, ".", color=GREY, markersize=3, alpha=0.5, markeredgewidth=0, label="training")
     for side in (steps <= 0, steps > 0):  # the step of a growth is the last before it
-        mean = running_mean(losses[side], max(5, round(_SMOOTHED * window)))
+        mean = running_mean(losses[side].tolist(), max(5, round(_SMOOTHED * window)))
         axes.plot(steps[side], mean, color=GREY, linewidth=1.2, label="its running mean")
     held_out = _by_offset(runs, number, window, lambda run: [(p.step, p.loss) for p in run.curve])
     beside = held_out[0] != 0  # there the losses before and after are
@@ -87,9 +89,9 @@ def _growth(axes: Axes, runs: Sequence[RunHistory], number: int) -> None:
     sides = ((-_ASIDE, _HELD_OUT, "held-out before"), (_ASIDE, "white", "held-out after"))
     for loss, (aside, face, label) in zip(pair, sides, strict=True):
         if loss is not None:
-            look = {"color": _HELD_OUT, "markersize": 7, "markerfacecolor": face, "label": label, "zorder": 3}
+            look: dict[str, Any] = {"color": _HELD_OUT, "markerfacecolor": face, "markersize": 7, "label": label}
             shifted = ScaledTranslation(aside / 72, 0, axes.figure.dpi_scale_trans)
-            axes.plot([0], [loss], "o", transform=axes.transData + shifted, **look)
+            axes.plot([0], [loss], "o", transform=axes.transData + shifted, zorder=3, **look)
     axes.axvline(0, color=GREY, linewidth=0.7, linestyle=(0, (4, 3)), zorder=0)
     grown = f"{growths[0]['from']} \u2192 {growths[0]['to']} layers"
     axes.set_title(f"{grown}\n{_change(*pair)}", fontsize=SMALL, color=INK)

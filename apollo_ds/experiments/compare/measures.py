@@ -30,6 +30,11 @@ class Spread:
         return cls(fmean(values), stdev(values) if known else None)
 
 
+def source_cost(run: RunHistory) -> Cost:
+    """What had been spent on the model that a run started from; nothing where it started from none, or nobody knows."""
+    return run.source or Cost(0.0, 0, 0.0)
+
+
 def unigram_entropy(run: RunHistory) -> float | None:
     """The loss of the best guess without context, in nats per token; None where an earlier version did not record it.
 
@@ -56,7 +61,9 @@ class Target:
     """The mean over the baseline's finished runs, in nats per token."""
     cost: Cost
     """Where the mean of their curves first reaches that loss: their end, unless the loss rose towards it."""
-    unigram_entropy: float | None = None
+    source: Cost
+    """What had been spent on the models that the baseline's runs started from, in the mean, as far as it is known."""
+    unigram_entropy: float | None
     """The loss of the best guess without context; None where an earlier version did not record it."""
 
     @property
@@ -72,7 +79,8 @@ class Target:
             return None
         loss = fmean(final.loss for final in finals)
         cost = cost_to_reach(baseline.mean_curve(), loss) or mean_cost([final.cost for final in finals])
-        return cls(loss, cost, unigram_entropy(baseline.runs[0]))
+        source = mean_cost([source_cost(run) for run in baseline.finished])
+        return cls(loss, cost, source, unigram_entropy(baseline.runs[0]))
 
 
 @dataclass(frozen=True)

@@ -19,9 +19,10 @@ from apollo_ds.experiments.compare.groups import Group
 from apollo_ds.experiments.compare.lineage import lineage_remarks
 from apollo_ds.experiments.compare.measures import BUDGETS, has_learned
 from apollo_ds.experiments.compare.stages import full_depth_cost
-from apollo_ds.experiments.compare.text import listed, loss_text, say
+from apollo_ds.experiments.compare.text import loss_text, say
 from apollo_ds.experiments.compare.tuning import at_the_edge
 from apollo_ds.experiments.history import RunHistory
+from data_prep.counted import counted
 from data_prep.figure_style import save_figure
 from data_prep.files import write_text
 
@@ -175,7 +176,7 @@ def _of_one_seed(groups: Sequence[Group]) -> list[str]:
     names = [group.name for group in groups if len(group.shown) == 1]
     if not names:
         return []
-    return [f"Of one seed, so that a saving has no spread and may be chance: {listed(names)}."]
+    return [f"Of one seed, so that a saving has no spread and may be chance: {' and '.join(names)}."]
 
 
 def _remarks(comparison: Comparison) -> list[str]:
@@ -232,7 +233,7 @@ def _better_than_the_baseline(comparison: Comparison) -> list[str]:
 
 def _machine(run: RunHistory) -> str:
     precision = run.start.get("precision")
-    return f"{run.config.get('ranks')} ranks" + (f" in {precision}" if precision else "")
+    return counted(run.config.get("ranks", 0), "rank") + (f" in {precision}" if precision else "")
 
 
 def _differences(comparison: Comparison) -> list[str]:
@@ -282,7 +283,11 @@ def _stages(comparison: Comparison) -> list[str]:
     if baseline:
         lines += [_OF_STAGES.format(baseline="of the baseline"), ""]
     for group in comparison.groups:
-        lines += [f"### {group.name}", "", *tables.stage_table(group, baseline).markdown()]
+        lines += [
+            f"### {group.name}",
+            "",
+            *tables.stage_table(group, baseline if has_learned(group) else None).markdown(),
+        ]
     return lines
 
 

@@ -12,6 +12,7 @@ from apollo_ds.experiments.compare.measures import (
     at_budget,
     costs_to_reach,
     saving,
+    source_cost,
     speed_up,
 )
 from apollo_ds.experiments.compare.stages import savings_ratio, stage_parts
@@ -85,10 +86,9 @@ def reach_table(groups: Sequence[Group], baseline: Group, target: Target) -> Tab
             continue
         rows.append([group.name, reached, *_savings(costs_of_all, target.cost)])
         if any(run.source for run in group.shown):
-            with_source = [
-                cost + (run.source or Cost(0, 0, 0)) for cost, run in zip(costs_of_all, group.shown, strict=True)
-            ]
-            rows.append([f"{group.name}, counting its source", reached, *_savings(with_source, target.cost)])
+            with_source = [cost + source_cost(run) for cost, run in zip(costs_of_all, group.shown, strict=True)]
+            savings = _savings(with_source, target.cost + target.source)
+            rows.append([f"{group.name}, counting its source", reached, *savings])
     return Table(("recipe", "reached by", *_REACH), rows)
 
 

@@ -71,17 +71,6 @@ def say(console: Console, sentence: str) -> None:
     console.print(sentence, markup=False, highlight=False, soft_wrap=not console.is_terminal)
 
 
-def listed(names: Sequence[str]) -> str:
-    """`a`, `a and b`, or `a, b and c`."""
-    *others, last = names
-    return f"{', '.join(others)} and {last}" if others else last
-
-
-def counted(number: int, what: str) -> str:
-    """`1 seed`, `2 seeds`."""
-    return f"{number:,} {what}" + ("" if number == 1 else "s")
-
-
 def loss_text(loss: float | None) -> str:
     """Nats per token."""
     if loss is None:

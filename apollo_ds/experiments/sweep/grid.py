@@ -16,6 +16,7 @@ from apollo_ds.config.run_folder import RunFolder
 from apollo_ds.errors import UserError, shown
 from apollo_ds.experiments.sweep.cell import Cell, Trunk
 from apollo_ds.experiments.sweep.words import label, plain, word
+from data_prep.counted import counted
 from data_prep.did_you_mean import choice
 
 _KEYS = ("recipe", "set", "grid", "further_seeds", "branches", "out")
@@ -217,7 +218,7 @@ def _check_kept(trunk: Trunk, recipes: Mapping[Path, Recipe]) -> None:
     if recipe is None:
         raise UserError(f"branch_from: {trunk.cell.name} comes later in this file; put it before its branches")
     if step > recipe.steps:
-        raise UserError(f"branch_from: {trunk.cell.name} has {recipe.steps:,} steps, and none {step:,}")
+        raise UserError(f"branch_from: {trunk.cell.name} has {counted(recipe.steps, 'step')}, and none {step:,}")
     every = lcm(recipe.save_every, recipe.keep_every)
     if step not in (recipe.steps, recipe.schedule().decays_from) and (not every or step % every):
         raise UserError(

@@ -47,7 +47,11 @@ def label(key: str, value: Any) -> str:
 
 
 def _shown(value: Any) -> str:
-    """A value within a folder's name, where a slash would begin another and brackets mean something to a shell."""
+    """A value within a folder's name, where a slash would begin another, and brackets and quotes mean something to a
+    shell: `{data/wiki: 0.7, data/law: 0.3}` is `data_wiki=0.7+data_law=0.3`.
+    """
+    if isinstance(value, dict):
+        return "+".join(f"{_shown(str(key))}={_shown(part)}" for key, part in value.items()) or "none"
     if isinstance(value, list):
         return "-".join(_shown(part) for part in value)
     return re.sub(r"[\s/]", "_", value if isinstance(value, str) else compact(value))

@@ -18,6 +18,7 @@ from apollo_ds.models.families import family_of
 from apollo_ds.models.pretraining import skeleton
 from apollo_ds.models.shape import ModelShape
 from apollo_ds.rng import Stream, uniform
+from data_prep.counted import counted
 
 Tensors = dict[str, Tensor]
 
@@ -51,7 +52,7 @@ class LearnedOperator(ABC):
                 "that the others have; use a method that copies layers, such as staged"
             )
         if self.new_layers < self.old_layers:
-            raise UserError(f"method: a source of {self.old_layers} layers cannot grow to {self.new_layers}")
+            raise UserError(f"method: a source of {counted(self.old_layers, 'layer')} cannot grow to {self.new_layers}")
 
     @property
     @abstractmethod

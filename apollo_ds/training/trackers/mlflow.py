@@ -1,8 +1,8 @@
 """MLflow. It records where MLFLOW_TRACKING_URI says, on a server or in a folder."""
 
+import logging
 import os
 import re
-from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from apollo_ds.training.trackers.point import Point
@@ -12,50 +12,59 @@ if TYPE_CHECKING:
     from mlflow.entities import Metric
 
 _EXPERIMENT = "apollo_ds"
-_TAG = "apollo_ds.run"
+_RUN = "apollo_ds.run"
 """The tag by which a later start finds its run: MLflow gives runs ids of its own."""
-_MOST_METRICS = 1000
-"""That one request may hold."""
+_TOLD = "apollo_ds.told"
+"""The tag that says up to which step a run has been told."""
+_MOST_METRICS = 900
+"""One request may hold a thousand, tags among them."""
 _MOST_PARAMETERS = 100
 _LONGEST_VALUE = 6000
 """Characters."""
 
 
 class MLflow:
-    """Logs to one run of MLflow, and goes on in it when the run goes on."""
+    """Logs to one run of MLflow, and goes on in it when the run goes on. MLflow keeps what a step logs twice, twice.
 
-    begins_anew: ClassVar[bool] = False
+    So a step is sent when the next one begins, together with the note that it was sent; a later start goes by that.
+    """
+
+    needs_id: ClassVar[bool] = True
 
     def start(self, run: TrackedRun) -> str:
         """See `Tracker`."""
         where = os.environ["MLFLOW_TRACKING_URI"]
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
         os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")  # a folder is refused without it
+        logging.getLogger("urllib3").setLevel(logging.ERROR)  # it warns of each try; what fails in the end is told once
         from mlflow import MlflowClient
 
         self._client = MlflowClient(where)
-        self._pending: list[Metric] = []
+        self._pending: dict[tuple[int, str], Metric] = {}
         experiment = self._experiment(os.environ.get("MLFLOW_EXPERIMENT_NAME", _EXPERIMENT))
-        found = self._client.search_runs([experiment], f"tags.`{_TAG}` = '{run.id}'")
+        found = self._client.search_runs([experiment], f"tags.`{_RUN}` = '{run.id}'")
         if found:
             self._run = found[0].info.run_id
+            self._told = int(found[0].data.tags.get(_TOLD, -1))
             self._client.update_run(self._run, status="RUNNING")
         else:
-            self._run = self._client.create_run(experiment, tags={_TAG: run.id}, run_name=run.name).info.run_id
+            self._run = self._client.create_run(experiment, tags={_RUN: run.id}, run_name=run.name).info.run_id
+            self._told = -1
             self._log_recipe(run)
         return f"run {self._run} at {where}"
 
     def _experiment(self, name: str) -> str:
         from mlflow.exceptions import MlflowException
 
-        if found := self._client.get_experiment_by_name(name):
-            return str(found.experiment_id)
-        try:
-            return str(self._client.create_experiment(name))
-        except MlflowException:  # another run has just created it
-            if found := self._client.get_experiment_by_name(name):
-                return str(found.experiment_id)
-            raise
+        found = self._client.get_experiment_by_name(name)
+        if found is None:
+            try:
+                return str(self._client.create_experiment(name))
+            except MlflowException:  # another run has just created it
+                found = self._client.get_experiment_by_name(name)
+                if found is None:
+                    raise
+        return str(found.experiment_id)
 
     def _log_recipe(self, run: TrackedRun) -> None:
         from mlflow.entities import Param
@@ -68,22 +77,33 @@ class MLflow:
         """See `Tracker`."""
         from mlflow.entities import Metric
 
-        values = {**point.scalars, **{f"progress/{key}": value for key, value in point.progress.items()}}
-        milliseconds = int(point.time * 1000)
-        self._pending += [Metric(_name(tag), value, milliseconds, point.step) for tag, value in values.items()]
-        for tag, text in point.texts.items():
-            self._client.log_text(self._run, text, str(Path(tag, f"step-{point.step}.md")))
+        for tag, text in point.texts.items():  # a file; that of an earlier start is the same
+            self._client.log_text(self._run, text, f"{tag}/step-{point.step}.md")
+        if point.step > self._told:
+            values = {**point.scalars, **{f"progress/{key}": value for key, value in point.progress.items()}}
+            milliseconds = int(point.time * 1000)
+            for tag, value in values.items():  # a step and its evaluation tell the same progress
+                self._pending[point.step, tag] = Metric(_name(tag), value, milliseconds, point.step)
 
     def flush(self) -> None:
         """See `Tracker`."""
-        for first in range(0, len(self._pending), _MOST_METRICS):
-            self._client.log_batch(self._run, metrics=self._pending[first : first + _MOST_METRICS])
-        self._pending.clear()
+        self._send(below=max((step for step, _ in self._pending), default=0))
 
     def close(self, is_finished: bool) -> None:
         """See `Tracker`."""
-        self.flush()
+        self._send(below=max((step for step, _ in self._pending), default=0) + 1)
         self._client.set_terminated(self._run, "FINISHED" if is_finished else "KILLED")
+
+    def _send(self, below: int) -> None:
+        """Send what waits of steps below one, and with it the note that it was sent."""
+        from mlflow.entities import RunTag
+
+        ready = [metric for (step, _), metric in self._pending.items() if step < below]
+        self._pending = {key: metric for key, metric in self._pending.items() if key[0] >= below}
+        for first in range(0, len(ready), _MOST_METRICS):
+            batch, is_last = ready[first : first + _MOST_METRICS], first + _MOST_METRICS >= len(ready)
+            told = batch[-1].step if is_last else batch[-1].step - 1  # the rest of that step may be in the next batch
+            self._client.log_batch(self._run, metrics=batch, tags=[RunTag(_TOLD, str(told))])
 
 
 def _name(tag: str) -> str:

@@ -6,6 +6,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
+from apollo_ds.data.prompts import MASK
+
 _SCALARS = {
     "step": {
         "loss": "loss/train",
@@ -46,8 +48,6 @@ def events(lines: Iterable[bytes]) -> Iterator[dict[str, Any]]:
 class Point:
     """What a tracker is told of an event."""
 
-    event: str
-    """Its name: step, ranks, eval, growth or samples."""
     step: int
     time: float
     """Seconds since 1970, as if the run had never paused."""
@@ -73,7 +73,7 @@ class Points:
             self._now = self._begun + progress["seconds"]
         scalars, texts = _scalars(event), _texts(event)
         if scalars or texts:
-            yield Point(event["event"], event["step"], self._now, scalars, texts, progress)
+            yield Point(event["step"], self._now, scalars, texts, progress)
 
 
 def _scalars(event: Mapping[str, Any]) -> dict[str, float]:
@@ -90,9 +90,13 @@ def _texts(event: Mapping[str, Any]) -> dict[str, str]:
         losses = (_in_words(event[key]) for key in ("loss_before", "loss_after"))
         return {"growth": f"{event['from']} -> {event['to']} layers, held-out loss {' -> '.join(losses)}"}
     if event["event"] == "samples":
-        passages = (f"**{sample['prompt']}**{sample['text']}" for sample in event["samples"])
-        return {"samples": "\n\n---\n\n".join(passages)}
+        return {"samples": "\n\n---\n\n".join(map(_passage, event["samples"]))}
     return {}
+
+
+def _passage(sample: Mapping[str, str]) -> str:
+    between = "**\n\n" if MASK in sample["prompt"] else "**"  # a masked model's text is the whole sentence again
+    return f"**{sample['prompt']}{between}{sample['text']}"
 
 
 def _in_words(loss: float | None) -> str:

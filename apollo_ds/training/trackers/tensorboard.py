@@ -24,7 +24,7 @@ class TensorBoard:
     axis only. Its axis `Relative` is the time that the run has trained.
     """
 
-    begins_anew: ClassVar[bool] = True
+    needs_id: ClassVar[bool] = False
 
     def start(self, run: TrackedRun) -> str:
         """See `Tracker`."""

@@ -16,16 +16,19 @@ class TrackedRun:
     """The name of its folder."""
     folder: Path
     id: str
-    """The same whenever the run goes on, and another one where it begins anew."""
+    """The same whenever the run goes on, and another one where it begins anew. Empty if no tracker needs it."""
     recipe: Mapping[str, Any]
     """Numbers and texts by keys with dots, such as `model.num_layers`."""
 
 
 class Tracker(Protocol):
-    """Shows one run. A thread of its own calls it; what it raises switches it off, and the run goes on."""
+    """Shows one run. A thread of its own calls it; what it raises switches it off, and the run goes on.
 
-    begins_anew: ClassVar[bool]
-    """Whether each start is told the whole run again, or only what an earlier start was not told."""
+    Each start of the run tells it the whole run from the first step. What it has already, it leaves out.
+    """
+
+    needs_id: ClassVar[bool]
+    """Whether it keeps many runs, and has to find this one again."""
 
     def start(self, run: TrackedRun) -> str:
         """Begin to show a run, or go on with it. Returns where it can be seen; empty if that need not be said."""

@@ -12,9 +12,12 @@ _PROJECT = "apollo_ds"
 
 
 class WeightsAndBiases:
-    """Logs to one run of W&B. A run that goes on, goes on there too; a step that is there already stays as it is."""
+    """Logs to one run of W&B, and goes on in it when the run goes on. W&B takes no step below the last that it has.
 
-    begins_anew: ClassVar[bool] = False
+    Offline it does not know what it has, so that each start's folder has the whole run up to its end.
+    """
+
+    needs_id: ClassVar[bool] = True
 
     def start(self, run: TrackedRun) -> str:
         """See `Tracker`."""
@@ -30,6 +33,7 @@ class WeightsAndBiases:
             config=dict(run.recipe),
             settings=wandb.Settings(console="off", silent=True),
         )
+        self._first_step = self._run.starting_step
         if self._run.offline:
             return f"offline; `wandb sync {Path(self._run.dir).parent}` sends it"
         return self._run.url or ""
@@ -40,11 +44,17 @@ class WeightsAndBiases:
 
         progress = {f"progress/{key}": value for key, value in point.progress.items()}
         texts = {tag: wandb.Html(f"<pre>{escape(text)}</pre>") for tag, text in point.texts.items()}
-        self._run.log({**point.scalars, **texts, **progress}, step=point.step)
+        if point.step >= self._first_step:
+            self._run.log({**point.scalars, **texts, **progress}, step=point.step)
+        elif texts and point.step == self._first_step - 1:  # a growth that follows the last step of the start before
+            self._run.log(texts, step=self._first_step)
 
     def flush(self) -> None:
         """See `Tracker`. W&B sends by itself."""
 
     def close(self, is_finished: bool) -> None:
         """See `Tracker`."""
+        import wandb
+
         self._run.finish(exit_code=0 if is_finished else 1)
+        wandb.teardown()  # only then has its own process written everything

@@ -80,7 +80,7 @@ def test_a_run_that_begins_again_does_not_replace_a_finished_one(grid: Path) -> 
 
 @pytest.mark.parametrize("of", [page, saving])
 def test_no_page_counts_a_run_under_way(of: ModuleType, grid: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(of, "save", lambda *arguments: None)
+    monkeypatch.setattr(of, "save_picture", lambda *arguments: None)
     record(grid, anew=False)
     of.write(grid.parent)
     written = (grid.parent / "README.md").read_text()

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import re
 import warnings
 from pathlib import Path
 from typing import Any
@@ -10,13 +11,14 @@ import pytest
 import torch
 from exports import POSITIONS, WORDS, bpe, text_of, trained, wordpiece, write_export
 from growths import logits
+from project import PROJECT
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForMaskedLM, AutoTokenizer, pipeline
 from transformers.generation import GenerationConfig
 
 from apollo_ds.checkpoint.export_manifest import read_export_manifest
-from apollo_ds.finetune.positions import counts_positions_from_padding, most_tokens
 from apollo_ds.models.depth_scale import PositionScales
 from apollo_ds.models.families import FAMILIES, family_of
+from apollo_ds.saved_models.positions import counts_positions_from_padding, most_tokens
 
 MASKED = [name for name, family in FAMILIES.items() if family.is_masked]
 CAUSAL = [name for name, family in FAMILIES.items() if not family.is_masked]
@@ -166,6 +168,17 @@ def test_the_end_of_a_longer_prompt_is_continued(family: str, tmp_path: Path) ->
     assert pipe(LONG, **cut) == pipe(end, max_new_tokens=5, do_sample=False, return_full_text=False)
     with pytest.raises(ValueError, match="max_length"):  # and no IndexError
         pipe(LONG)
+
+
+def test_the_page_s_example_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = text_of(bpe(), tmp_path / "text")
+    write_export(trained("gpt2", text.vocab_size, max_position_embeddings=64), text, tmp_path)
+    (example,) = re.findall(r"```python\n(.*?)```", (PROJECT / "docs/export.md").read_text(), re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    exec(example, {})
+    assert len(capsys.readouterr().out.splitlines()) >= 2
 
 
 def test_a_model_with_room_for_a_pipeline_s_tokens_has_no_bound(tmp_path: Path) -> None:

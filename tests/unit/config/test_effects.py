@@ -59,7 +59,7 @@ def recipe(tmp_path_factory: pytest.TempPathFactory) -> str:
         (("g_stack", "grow_at=soon"), "method.grow_at: must be a fraction between 0 and 1, or law, not 'soon'"),
         (("g_stack", "grow_at=1"), "method.grow_at: must be a fraction between 0 and 1, or law, not 1"),
         (("g_stack", "grow_at=true"), "method.grow_at: must be a number, not True"),
-        (("compound_grow", "stage_list=[]"), "method.stage_list: must have at least 1 parts"),
+        (("compound_grow", "stage_list=[]"), "method.stage_list: must be a list of at least 1"),
         (("compound_grow", "stage_list=3"), "method.stage_list: must be a list, not 3"),
         (("compound_grow", "stage_list=[{layers: 3}]"), "method.stage_list[0].fraction is missing"),
         (
@@ -85,7 +85,7 @@ def recipe(tmp_path_factory: pytest.TempPathFactory) -> str:
         (("decreasing_drop", "maximum=0"), "method: decreasing_drop with these options changes nothing"),
         (("raptr", "lengths=[1, 1]"), "method: raptr with these options changes nothing"),
         (("raptr", "lengths=[0.1, 1]"), "method.lengths: 0.1 of 6 layers are fewer than two"),
-        (("raptr", "lengths=[]"), "method.lengths: must have at least 1 parts"),
+        (("raptr", "lengths=[]"), "method.lengths: must be a list of at least 1"),
         (("raptr", "lengths=[1.5]"), "method.lengths[0]: must be at most 1"),
         (("short_to_long", "until=[1.5]"), "method.until: 2 lengths need"),
         (("short_to_long", "until=[0.9999]"), "method.until: 2 lengths need"),

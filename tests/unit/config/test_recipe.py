@@ -184,7 +184,7 @@ def test_a_recorded_method_without_an_option_has_what_it_did_then(
         ("method.layers=[1, 2, 2, 4]", "method.layers: must increase"),
         ("method.layers=[0, 4]", "method.layers: must increase from at least 1"),
         ("method.layers=[1, 2]", "method.layers: must increase from at least 1 to the model's 4"),
-        ("method.grow_at=[0.5]", "method.grow_at: 3 stages need 2 fractions, not [0.5]"),
+        ("method.grow_at=[0.5]", "method.grow_at: must have 2 fractions for 3 stages, not [0.5]"),
         ("method.grow_at=[0.5, 0.2]", "method.grow_at: fractions must increase between 0 and 1"),
         ("method.grow_at=[0.5, 1.0]", "method.grow_at: fractions must increase between 0 and 1"),
         ("steps=3", "stage 1 of 3 has no steps; raise `steps`"),

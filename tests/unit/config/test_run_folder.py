@@ -31,14 +31,13 @@ def test_a_run_folder_belongs_to_one_job(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("code", [errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS])
 def test_on_a_file_system_without_locks_a_line_says_that_nothing_keeps_others_out(
-    code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     without_locks(monkeypatch, code)
     folder = RunFolder(tmp_path / "run")
     folder.claim()
-    printed = capsys.readouterr().err
-    assert printed.startswith(f"{folder.path}: its file system has no locks, so that nothing keeps a second job out")
-    assert printed.count("\n") == 1
+    (told,) = caplog.messages
+    assert told.startswith(f"{folder.path}: its file system has no locks, so that nothing keeps a second job out")
     assert (folder.path / "lock").read_text().startswith(f"process {os.getpid()} on ")
     folder.release()
 
@@ -143,15 +142,15 @@ def test_a_changed_config_is_noticed_also_without_its_hash(without: str, recipe_
         folder.check(load_recipe(Path(recipe_file), ["seed=43"]))
 
 
-def test_a_config_of_before_there_were_hashes_is_told_of(recipe_file: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_config_of_before_there_were_hashes_is_told_of(recipe_file: str, caplog: pytest.LogCaptureFixture) -> None:
     recipe = load_recipe(Path(recipe_file))
     folder = RunFolder(recipe.out)
     folder.path.mkdir()
     folder.config.write_text(yaml.safe_dump({"recipe": recipe.plain()}))
     folder.create(recipe)
-    assert "config.yaml: an earlier version wrote it, without a hash" in capsys.readouterr().err
     folder.create(recipe)
-    assert capsys.readouterr().err == ""
+    (told,) = caplog.messages
+    assert "config.yaml: an earlier version wrote it, without a hash" in told
 
 
 def test_a_lock_that_is_a_link_is_not_written_through(tmp_path: Path) -> None:

@@ -18,16 +18,16 @@ def test_a_folder_that_is_locked_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_file_system_without_locks_is_told_of_once(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     without_locks(monkeypatch)
     for _ in range(3):
         with files.locked(tmp_path):
             pass
-    assert capsys.readouterr().err == (
+    assert caplog.messages == [
         f"{tmp_path}: its file system has no locks, so that nothing keeps a second job out: start no other one there "
-        "until this one ends\n"
-    )
+        "until this one ends"
+    ]
 
 
 def test_another_error_of_the_lock_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

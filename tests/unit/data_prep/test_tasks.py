@@ -218,10 +218,10 @@ def test_tasks_share_the_folder_and_a_merge_does_not(options: Options, tmp_path:
 
 
 def test_tasks_need_no_locks(
-    options: Options, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    options: Options, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     without_locks(monkeypatch)
     encode(options, tmp_path / "out", "1/2", "2/2")
-    assert capsys.readouterr().err == ""
+    assert caplog.text == ""
     merge_shares(options, tmp_path / "out", QUIET)
-    assert "its file system has no locks" in capsys.readouterr().err
+    assert "its file system has no locks" in caplog.text

@@ -102,7 +102,7 @@ OLD = Path(__file__).parents[2] / "fixtures" / "format_2" / "text"
 
 
 def test_a_manifest_of_before_is_read_with_one_sentence_until_a_build_gives_it_a_hash(
-    make: Callable[..., Manifest], folder: Path, capsys: pytest.CaptureFixture[str]
+    make: Callable[..., Manifest], folder: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     assert read_manifest(OLD).format == 1
     today = read_manifest(folder)
@@ -113,14 +113,15 @@ def test_a_manifest_of_before_is_read_with_one_sentence_until_a_build_gives_it_a
     hashes = (corpus.tokenizer_hash, corpus.train_hash, corpus.held_out_hash)
     for full in (False, True):
         corpus.verify(full)
-        assert capsys.readouterr().err == (
+        assert caplog.messages == [
             f"data: {folder}/manifest.json: has no hash of itself, since an earlier version wrote it, so damage in it "
-            "would go unnoticed: run the same `apollo-prep build` again, which checks every file and adds it\n"
-        )
+            "would go unnoticed: run the same `apollo-prep build` again, which checks every file and adds it"
+        ]
+        caplog.clear()
     assert make(folder, folder.parent / "a.jsonl") == today == read_manifest(folder)
     again = Corpus.open(folder)
     again.verify()
-    assert capsys.readouterr().err == ""
+    assert caplog.messages == []
     assert (again.tokenizer_hash, again.train_hash, again.held_out_hash) == hashes
 
 

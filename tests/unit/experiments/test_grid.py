@@ -56,6 +56,10 @@ def test_names_hold_no_slash_bracket_or_white_space(tmp_path: Path) -> None:
     )
     names = [cell.name for cell in grid.cells]
     assert names == [f"method.layers={layers},deepspeed=ds_configs_zero1.json" for layers in ("1-3-6", "2-3-6")]
+    mixture = {"data/wiki": 0.7, "/data/law": 3}
+    path = write_grid(tmp_path, {"data": [mixture, "x"], "deepspeed": [{"zero_optimization": {"stage": 2}}]})
+    first, *_ = Grid.parse(path).cells
+    assert first.name == "data=data_wiki=0.7+_data_law=3,deepspeed=zero_optimization=stage=2"
 
 
 def test_a_further_document_has_what_the_first_sets_but_for_its_own_keys(tmp_path: Path) -> None:

@@ -17,8 +17,10 @@ from apollo_ds.config.load import load_resolved, resolve
 from apollo_ds.config.recorded import Recorded
 from apollo_ds.data.text import Text
 from apollo_ds.errors import UserError
-from apollo_ds.experiments.model_card import TrainedModel, model_card
+from apollo_ds.experiments.model_card import model_card
+from apollo_ds.experiments.trained_model import TrainedModel
 from apollo_ds.models.families import FAMILIES
+from apollo_ds.planning.in_words import flops_in_words
 from apollo_ds.planning.plan import plan
 from apollo_ds.schedule.source import SourceModel
 from apollo_ds.schedule.totals import Totals
@@ -85,7 +87,7 @@ def test_what_the_hub_reads(tmp_path: Path) -> None:
     masked = metadata(model_card(model(tmp_path, "bert")))
     assert masked["pipeline_tag"] == "fill-mask"
     assert "license" not in masked
-    assert [metric["type"] for metric in masked["model-index"][0]["results"][0]["metrics"]] == ["loss"]
+    assert [metric["type"] for metric in masked["model-index"][0]["results"][0]["metrics"]] == ["loss", "perplexity"]
 
 
 def test_a_pushed_model_is_used_by_its_name(tmp_path: Path) -> None:
@@ -128,8 +130,9 @@ def test_the_cost_is_compared_with_all_layers_by_the_closed_form(tmp_path: Path)
     used = Totals(planned["steps"], planned["tokens"], planned["flops"], 7.5)
     card = model_card(model(tmp_path, used=used))
     share = planned["flops"] / planned["scratch_flops"]
-    assert f"Training took {used.flops:.4g} FLOPs and 7.5 s on 2 ranks." in card
-    assert f"{planned['scratch_flops']:.4g} FLOPs by the closed form, so this is {share:.1%} of it." in card
+    assert f"Training took {flops_in_words(used.flops)} and 7.5 s on 2 ranks." in card
+    whole = flops_in_words(planned["scratch_flops"])
+    assert f"This is {share:.1%} of the {whole} that all 6 layers would have taken on the same tokens" in card
 
 
 def test_stages_that_have_begun_are_told(tmp_path: Path) -> None:
@@ -146,7 +149,7 @@ def test_what_a_run_began_from_is_told_by_its_name_and_cost(tmp_path: Path) -> N
     method = {"name": "upscale", "source": source.model_dump(mode="json")}
     card = model_card(model(tmp_path, method=method))
     assert "The run started from the weights of the run `small` at step 10." in card
-    assert "What it started from had cost 1e+09 FLOPs before that." in card
+    assert "What it started from had taken 1 GFLOP before that." in card
 
 
 @pytest.mark.parametrize("is_on_hub", [True, False])

@@ -85,4 +85,4 @@ def test_what_holds_for_all_of_many_recipes_names_none_of_them(tmp_path: Path) -
     few = "Of fewer than three seeds, so that a distance may be chance: "
     assert frontier_remarks(groups_of(*runs), fixed)[0] == f"{few}all 4."
     names = [group.name for group in groups_of(*runs[:3])]
-    assert frontier_remarks(groups_of(*runs[:3]), fixed)[0] == f"{few}{names[0]}, {names[1]} and {names[2]}."
+    assert frontier_remarks(groups_of(*runs[:3]), fixed)[0] == few + " and ".join(names) + "."

@@ -1,5 +1,6 @@
 """A run's report, made from its folder alone: tables with the right numbers, pictures with something in them."""
 
+import json
 import resource
 import signal
 from collections.abc import Iterator
@@ -118,3 +119,34 @@ def test_a_page_that_cannot_be_written_leaves_the_one_before(tmp_path: Path) -> 
 
 def test_a_run_without_a_finite_loss_has_a_report(tmp_path: Path) -> None:
     assert write_report(write_run(tmp_path / "run", [(10, None), (50, None)]), tmp_path / "report").is_file()
+
+
+def test_a_report_begins_with_what_came_out_then_what_the_model_writes_then_figures(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run", [(10, 4.5), (50, 3.25)], "apollo", growth_at=10)
+    with (run / "metrics.jsonl").open("a") as file:
+        for step, text in ((10, "earlier"), (20, " a ``` king_of *Spain* " + "who was " * 30)):
+            file.write(
+                json.dumps({"event": "samples", "step": step, "samples": [{"prompt": "Once", "text": text}]}) + "\n"
+            )
+    title, _, outcome, _, *lines = write_report(run, tmp_path / "report").read_text().splitlines()
+    assert title == "# run" and outcome.startswith("This run came to a held-out loss of 3.250 nats per token")
+    assert lines[:6] == [
+        "## What it writes",
+        "",
+        "Behind each arrow is what the model writes after step 20.",
+        "",
+        "````text",
+        "Once",
+    ]
+    assert lines[6].startswith("\u2192 a ``` king_of *Spain* who was") and max(map(len, lines[6:10])) <= 90
+    assert "earlier" not in "".join(lines)
+    fence = lines.index("````")
+    assert lines[fence + 2] == "![Held-out loss against training cost](loss_against_flops.png)"
+
+
+def test_a_masked_model_s_sentence_is_shown_before_and_after(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run", [(10, 4.5)])
+    with (run / "metrics.jsonl").open("a") as file:
+        sample = {"prompt": "Paris is [MASK].", "text": "Paris is big."}
+        file.write(json.dumps({"event": "samples", "step": 10, "samples": [sample]}) + "\n")
+    assert "```text\nParis is [MASK].\n\u2192 Paris is big.\n```" in write_report(run, tmp_path / "report").read_text()

@@ -10,7 +10,7 @@ from tiny_models import POSITIONS, exported, write_separable
 
 from apollo_ds.__main__ import main
 from apollo_ds.errors import UserError
-from apollo_ds.finetune.command import default_folder, read, seeds_of
+from apollo_ds.finetune.command import read, seeds_of
 from apollo_ds.finetune.examples import Example, read_examples
 from apollo_ds.finetune.questions import Question, read_questions
 from apollo_ds.finetune.results import Results
@@ -276,14 +276,6 @@ def test_a_page_of_another_s_stays(tmp_path: Path) -> None:
     (tmp_path / "results.md").write_text("precious")
     with pytest.raises(UserError, match=r"results\.md: is not of finetune, as there is no results\.json; move it"):
         Results.open(tmp_path, Settings("rte", "", "", 1, 1, 1, None, "fp32"), {})
-
-
-def test_results_go_into_the_run_or_are_named_after_the_model(tmp_path: Path) -> None:
-    run = tmp_path / "run"
-    (run / "export").mkdir(parents=True)
-    (run / "config.yaml").write_text("")
-    assert default_folder(str(run), "rte") == default_folder(str(run / "export"), "rte") == run / "finetune" / "rte"
-    assert default_folder("google-bert/bert-base-uncased", "rte") == Path("finetune/bert-base-uncased/rte")
 
 
 def test_one_number_counts_the_seeds_and_several_are_seeds() -> None:

@@ -188,12 +188,12 @@ def test_results_of_an_earlier_version_have_no_hash(data: Path, tmp_path: Path, 
 
 
 def test_a_file_system_without_locks_keeps_results_all_the_same(
-    data: Path, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+    data: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     without_locks(monkeypatch)
     finetune(tmp_path / "out", data, "--seeds", "2", "--epochs", "1")
     assert len(results(tmp_path / "out")["runs"]) == 2
-    assert capsys.readouterr().err.count(f"{tmp_path / 'out'}: its file system has no locks") == 1
+    assert caplog.text.count(f"{tmp_path / 'out'}: its file system has no locks") == 1
 
 
 def test_several_learning_rates_are_a_grid_and_the_best_is_reported(

@@ -100,7 +100,7 @@ def recipe(tmp_path: Path) -> str:
         (["method.first_layers=2"], "method.first_layers: choose one of 0, 1, not 2"),
         (["method.growth_map=stack"], "method.growth_map: 'stack' has no effect here"),
         (["method.noise=0.1"], "method.noise: 0.1 has no effect here"),
-        (["method.first_layers=1", "model.num_layers=1"], "changes nothing for 1 layers"),
+        (["method.first_layers=1", "model.num_layers=1"], "changes nothing for 1 layer;"),
     ],
     ids=str,
 )

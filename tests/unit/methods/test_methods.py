@@ -249,8 +249,8 @@ def test_fewer_stages_keep_the_last_of_the_published_fractions() -> None:
 @pytest.mark.parametrize(
     ("options", "expected"),
     [
-        ({"layers": [1, 2, 3, 6, 12]}, "grow_at: 5 stages need 4 fractions"),
-        ({"layers": [1, 12], "grow_at": [0.1, 0.2]}, "grow_at: 2 stages need 1 fractions"),
+        ({"layers": [1, 2, 3, 6, 12]}, "grow_at: must have 4 fractions for 5 stages"),
+        ({"layers": [1, 12], "grow_at": [0.1, 0.2]}, "grow_at: must have 1 fraction for 2 stages"),
         ({"layers": [1, 24]}, "layers: must increase from at least 1 to the model's 12"),
         ({"layers": []}, "layers: "),
     ],

@@ -1,10 +1,18 @@
 """Figures for people: each has the unit that fits its size."""
 
+from math import inf, nan
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from apollo_ds.planning.in_words import count_in_words, size_in_words, time_in_words
+from apollo_ds.planning.in_words import (
+    count_in_words,
+    flops_in_words,
+    perplexity_in_words,
+    size_in_words,
+    time_in_words,
+)
 
 _BYTES = {"B": 1, "kB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12}
 _SECONDS = {"ms": 1e-3, "s": 1, "min": 60, "h": 3600, "days": 86_400, "years": 31_557_600}
@@ -54,3 +62,35 @@ def test_a_time_in_words_is_close_to_the_time(seconds: float) -> None:
 )
 def test_counts(count: float, words: str) -> None:
     assert count_in_words(count) == words
+
+
+@pytest.mark.parametrize(
+    ("flops", "words"),
+    [
+        (0.0, "0 FLOP"),
+        (850.0, "850 FLOP"),
+        (4.123e11, "412 GFLOP"),
+        (9.996e11, "1 TFLOP"),
+        (2.269e13, "22.7 TFLOP"),
+        (1.234e21, "1.23 ZFLOP"),
+        (5e26, "500 YFLOP"),
+    ],
+)
+def test_operations(flops: float, words: str) -> None:
+    assert flops_in_words(flops) == words
+
+
+@pytest.mark.parametrize(
+    ("loss", "words"),
+    [
+        (2.5369, "12.64"),
+        (5.224, "185.7"),
+        (10.0, "22,026"),
+        (20.0, "4.852e+08"),
+        (1e9, "inf"),
+        (inf, "inf"),
+        (nan, "nan"),
+    ],
+)
+def test_perplexities(loss: float, words: str) -> None:
+    assert perplexity_in_words(loss) == words

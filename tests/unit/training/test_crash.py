@@ -6,7 +6,6 @@ from typing import NoReturn
 import pytest
 import torch
 import torch.distributed as dist
-from recipes import tiny
 
 from apollo_ds.errors import EXIT_LOST_RANK, EXIT_OWN_FAULT, EXIT_USER_ERROR, UserError
 from apollo_ds.training.console import RunConsole
@@ -61,7 +60,7 @@ def test_a_failed_rank_says_one_line_if_none_has_and_does_not_wait(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    console = RunConsole(tiny("gpt2", "unused").schedule(), shown=False)
+    console = RunConsole(shown=False)
     monkeypatch.setattr("os._exit", leaves)
     monkeypatch.setattr(dist, "destroy_process_group", would_wait)
     for lines in (1, 0):  # the second time, the store has that it was told

@@ -10,6 +10,7 @@ from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 from tensorboard.summary.writer.record_writer import RecordWriter
 from tracked import cut_after_six_and_resumed_from_three, record, start, step
 
+_SAMPLES = [{"prompt": "The cat", "text": " sees."}, {"prompt": "a [MASK] dog", "text": "a big dog"}]
 _AXES = {"loss": 1, "loss_by_tokens": 1000, "loss_by_gflop": 1_000_000}
 
 
@@ -59,18 +60,6 @@ def test_a_run_that_saved_nothing_begins_anew(tmp_path: Path) -> None:
     assert [point.step for point in recorded(tmp_path).Scalars("loss/train")] == [1, 2]
 
 
-def test_a_long_run_is_told_again_in_part_with_all_evaluations(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("apollo_ds.training.trackers.trackers._MOST_EARLIER_STEPS", 4)
-    metrics = start(tmp_path, "tensorboard")
-    record(metrics, 1, 9)
-    kept = metrics.bytes
-    metrics.close()
-    start(tmp_path, "tensorboard", keep_bytes=kept).close()
-    found = recorded(tmp_path)
-    assert [point.step for point in found.Scalars("loss/train")] == [3, 6, 9]
-    assert [point.step for point in found.Scalars("loss/held_out")] == list(range(1, 10))
-
-
 def test_what_an_earlier_version_wrote_over_other_axes_is_no_run_any_more(tmp_path: Path) -> None:
     for axis in ("by_tokens", "by_gflop", "by_seconds"):
         (tmp_path / axis).mkdir()
@@ -108,12 +97,12 @@ def test_each_text_has_its_own_losses(tmp_path: Path) -> None:
 def test_a_growth_and_samples_are_texts(tmp_path: Path) -> None:
     metrics = start(tmp_path, "tensorboard")
     metrics.write("growth", step=0, **{"from": 1, "to": 3}, loss_before=4.25, loss_after=float("inf"))
-    metrics.write("samples", step=5, samples=[{"prompt": "The cat", "text": " sees."}, {"prompt": "A", "text": " dog"}])
+    metrics.write("samples", step=5, samples=_SAMPLES)
     metrics.close()
     texts = {tag: recorded(tmp_path).Tensors(f"{tag}/text_summary")[0] for tag in ("growth", "samples")}
     assert {tag: (text.step, text.tensor_proto.string_val[0].decode()) for tag, text in texts.items()} == {
         "growth": (0, "1 -> 3 layers, held-out loss 4.2500 -> not finite"),
-        "samples": (5, "**The cat** sees.\n\n---\n\n**A** dog"),
+        "samples": (5, "**The cat** sees.\n\n---\n\n**a [MASK] dog**\n\na big dog"),
     }
 
 
@@ -125,21 +114,20 @@ def test_the_recipe_is_there_as_hyper_parameters(tmp_path: Path) -> None:
     assert parameters["model.num_layers"].number_value == 6
     assert parameters["method.name"].string_value == "apollo"
     assert parameters["adam_betas"].string_value == "[0.9, 0.98]"
+    assert parameters["init_from"].string_value == "none"
 
 
 def test_a_disk_that_it_fills_is_told_of_once_and_the_run_goes_on(
-    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    said: list[str] = []
-    metrics = start(tmp_path, "tensorboard", said=said)
+    metrics = start(tmp_path, "tensorboard")
     with patch.object(RecordWriter, "write", side_effect=OSError(errno.ENOSPC, "No space left on device")):
         record(metrics, 1, 3)
         metrics.secure()
         metrics.close()
-    (line,) = said
-    assert line.startswith("[yellow]tensorboard failed: OSError: ")
-    assert line.endswith("No space left on device; the run goes on without it[/]")
-    assert capfd.readouterr().err == ""
+    (line,) = caplog.messages
+    assert line.startswith("tensorboard failed: OSError: ")
+    assert line.endswith("No space left on device; the run goes on without it")
     kept = (tmp_path / "metrics.jsonl").stat().st_size
     start(tmp_path, "tensorboard", keep_bytes=kept).close()
     assert [point.step for point in recorded(tmp_path).Scalars("loss/train")] == [1, 2, 3]

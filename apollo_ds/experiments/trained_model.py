@@ -1,0 +1,80 @@
+"""A run's model at a checkpoint, as its model card tells of it."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from math import exp, isfinite
+from pathlib import Path
+
+from apollo_ds.config.recipe import Recipe
+from apollo_ds.config.recorded import Recorded
+from apollo_ds.data.text import Text
+from apollo_ds.errors import UserError
+from apollo_ds.experiments.events import Event, read_metrics
+from apollo_ds.experiments.history import recorded_loss
+from apollo_ds.models.families import Family, family_of
+from apollo_ds.schedule.schedule import Schedule
+from apollo_ds.schedule.source import SourceModel
+from apollo_ds.schedule.totals import Totals
+
+_MOST = 20.0
+"""Nats above which a perplexity says nothing that the loss does not."""
+
+
+@dataclass(frozen=True)
+class TrainedModel:
+    """A run's model at a checkpoint, and what the run has recorded of it."""
+
+    run: Path
+    """The run's folder."""
+    recorded: Recorded
+    recipe: Recipe
+    text: Text
+    schedule: Schedule
+    """As it went: stages that ended early have the steps that they took."""
+    totals: Totals
+    """What training up to the checkpoint has used."""
+
+    @property
+    def family(self) -> Family:
+        """The model's."""
+        return family_of(self.recipe.model)
+
+    @cached_property
+    def evaluation(self) -> Event | None:
+        """The last one up to the checkpoint; None where metrics.jsonl has none, or cannot be read."""
+        try:
+            events = read_metrics(self.run / "metrics.jsonl")
+        except UserError:
+            return None
+        done = [event for event in events if event["event"] == "eval" and event["step"] <= self.totals.step]
+        return done[-1] if done else None
+
+    @property
+    def measured(self) -> dict[str, float]:
+        """What is known of the held-out text, by the hub's names; of a masked model it is that of the masked tokens."""
+        loss = recorded_loss(self.evaluation["loss"]) if self.evaluation else float("inf")
+        if not self.evaluation or not isfinite(loss):
+            return {}
+        measured = {"loss": round(loss, 4)}
+        if loss < _MOST:
+            measured["perplexity"] = float(f"{exp(loss):.4g}")
+        if self.evaluation.get("bits_per_byte") is not None:
+            measured["bits_per_byte"] = round(self.evaluation["bits_per_byte"], 4)
+        return measured
+
+    @property
+    def task(self) -> str:
+        """What the hub calls what the model does."""
+        return "fill-mask" if self.family.is_masked else "text-generation"
+
+    @property
+    def text_names(self) -> list[str]:
+        """Those of the folders of its texts, without the folders above them."""
+        return [Path(source.name).name for source in self.text.sources]
+
+    @property
+    def base_model(self) -> str | None:
+        """What the hub calls the model that the run started from, whose files then are in the hub's cache."""
+        source = self.schedule.source
+        is_of_hub = isinstance(source, SourceModel) and "snapshots" in source.folder.parts
+        return source.hf if isinstance(source, SourceModel) and is_of_hub else None

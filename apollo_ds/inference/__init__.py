@@ -1,0 +1,1 @@
+"""Asking a trained model: it continues text, fills in masks, or is evaluated by tasks."""

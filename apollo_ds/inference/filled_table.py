@@ -1,0 +1,38 @@
+"""What a model fills in, as people read it and as a pipe does."""
+
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+from apollo_ds.inference.filling import Filled
+
+
+def print_filled(filled: Sequence[Filled], console: Console) -> None:
+    """A table for each sentence; in a pipe a line for each token, with tabs, and an empty line between sentences."""
+    for number, one in enumerate(filled):
+        if number:
+            console.print()
+        if console.is_terminal:
+            console.print(Text(one.text, style="bold"))
+            console.print(_table(one))
+        else:
+            _print_lines(one)
+
+
+def _table(filled: Filled) -> Table:
+    table = Table("mask", "token", "probability")
+    table.columns[2].justify = "right"
+    for number, candidates in enumerate(filled.masks, start=1):
+        for candidate in candidates:
+            table.add_row(str(number), escape(candidate.token), f"{candidate.probability:.1%}")
+        table.add_section()
+    return table
+
+
+def _print_lines(filled: Filled) -> None:
+    for number, candidates in enumerate(filled.masks, start=1):
+        for candidate in candidates:
+            print(number, candidate.token, f"{candidate.probability:.4g}", sep="\t")

@@ -1,0 +1,86 @@
+"""Continuing text: what a causal model makes of a prompt."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+import torch
+
+from apollo_ds.data.prompts import common_beginning
+from apollo_ds.errors import UserError
+from apollo_ds.inference.loaded_model import LoadedModel
+from apollo_ds.inference.sampling import Sampling
+
+Ending: TypeAlias = Literal["end_of_text", "max_new_tokens", "positions"]
+
+
+@dataclass(frozen=True)
+class Generated:
+    """A text that a model has written."""
+
+    prompt: str
+    text: str
+    """What follows the prompt."""
+    tokens: int
+    """How many are new."""
+    ended: Ending
+    """Why there are no more: the model has ended the text, there are as many as asked for, or it takes no more."""
+
+
+def generate(loaded: LoadedModel, prompts: Sequence[str], sampling: Sampling) -> Iterator[Generated]:
+    """Continue each prompt; with an empty one the model begins a text of its own.
+
+    Raises:
+        UserError: a prompt leaves the model no room, or is empty and the tokenizer has no token to begin with.
+    """
+    encoded = [_encoded(loaded, prompt) for prompt in prompts]  # first, so that a mistake ends it before any text
+    torch.manual_seed(sampling.seed)
+    for prompt, ids in zip(prompts, encoded, strict=True):
+        yield from _continued(loaded, prompt, ids, sampling)
+
+
+def _encoded(loaded: LoadedModel, prompt: str) -> list[int]:
+    tokenizer, most = loaded.saved.tokenizer, loaded.saved.positions
+    ids: list[int] = tokenizer(prompt).input_ids
+    if not ids:
+        first = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
+        if first is None:
+            raise UserError("PROMPT: is empty, and the tokenizer has no token to begin a text with; write a word")
+        ids = [first]
+    if most is not None and len(ids) >= most:
+        raise UserError(
+            f"PROMPT: has {len(ids):,} tokens, and {loaded.saved.name} takes at most {most:,} with those that follow; "
+            f"shorten it by {len(ids) - most + 1:,} or more"
+        )
+    return ids
+
+
+@torch.inference_mode()
+def _continued(loaded: LoadedModel, prompt: str, ids: list[int], sampling: Sampling) -> list[Generated]:
+    model, tokenizer, most = loaded.model, loaded.saved.tokenizer, loaded.saved.positions
+    room = sampling.max_new_tokens if most is None else min(sampling.max_new_tokens, most - len(ids))
+    given = torch.tensor([ids], device=model.device)
+    rows = model.generate(
+        input_ids=given,
+        attention_mask=torch.ones_like(given),
+        max_new_tokens=room,
+        num_return_sequences=sampling.count,
+        pad_token_id=tokenizer.pad_token_id,
+        **sampling.options,
+    ).tolist()
+    before = tokenizer.decode(ids, skip_special_tokens=True)
+    generated = []
+    for row in rows:
+        length = _length(row, len(ids), model.generation_config.eos_token_id)
+        text = tokenizer.decode(row[:length], skip_special_tokens=True)
+        ended: Ending = "end_of_text" if length < len(row) else "max_new_tokens"
+        if ended == "max_new_tokens" and room < sampling.max_new_tokens:
+            ended = "positions"
+        generated.append(Generated(prompt, text[common_beginning(before, text) :], length - len(ids), ended))
+    return generated
+
+
+def _length(row: list[int], begins: int, ends: int | list[int] | None) -> int:
+    """How many tokens there are before the first that ends a text, from a place on."""
+    known = {ends} if isinstance(ends, int) else set(ends or ())
+    return next((place for place in range(begins, len(row)) if row[place] in known), len(row))

@@ -1,0 +1,42 @@
+"""How a model that continues text chooses its tokens. Nothing here imports torch."""
+
+from dataclasses import dataclass
+from math import isfinite
+from typing import Any
+
+from apollo_ds.errors import UserError
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How tokens are chosen. Field names are the options of `apollo-ds generate`."""
+
+    max_new_tokens: int = 100
+    temperature: float = 0.8
+    """0: always the likeliest token."""
+    top_p: float = 0.95
+    """Tokens are drawn from the likeliest that together have this probability."""
+    seed: int = 0
+    """The same seed gives the same text."""
+    count: int = 1
+    """Texts for each prompt."""
+
+    def __post_init__(self) -> None:
+        """See that the values make sense.
+
+        Raises:
+            UserError: they do not.
+        """
+        if not (isfinite(self.temperature) and self.temperature >= 0):
+            raise UserError(f"--temperature {self.temperature:g}: give 0, for the likeliest token, or more")
+        if not 0 < self.top_p <= 1:
+            raise UserError(f"--top-p {self.top_p:g}: give a number above 0 and up to 1")
+        if self.temperature == 0 and self.count > 1:
+            raise UserError(f"--count {self.count}: with --temperature 0 all texts are the same; leave one of them out")
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What `transformers` calls it."""
+        if self.temperature == 0:
+            return {"do_sample": False, "temperature": None, "top_p": None, "top_k": None}
+        return {"do_sample": True, "temperature": self.temperature, "top_p": self.top_p, "top_k": 0}

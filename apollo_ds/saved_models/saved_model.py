@@ -1,0 +1,136 @@
+"""A model that `transformers` saved: where it is, that it is sound, its tokenizer, and its weights."""
+
+import logging
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import transformers
+from transformers import AutoConfig, PretrainedConfig, PreTrainedModel
+from transformers.utils.logging import disable_progress_bar, set_verbosity_error
+
+from apollo_ds.checkpoint.export_manifest import DamagedExport, verify_export
+from apollo_ds.config.run_folder import RunFolder
+from apollo_ds.data.saved_tokenizer import greatest_id, load_tokenizer
+from apollo_ds.errors import UserError
+from apollo_ds.saved_models.positions import counts_positions_from_padding, most_tokens
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class SavedModel:
+    """A checkpoint of `transformers`, of any family."""
+
+    name: str
+    """As the user wrote it."""
+    source: str
+    """A folder, or a name on the hub."""
+    config: PretrainedConfig
+    tokenizer: Any
+    """A fast one."""
+    counts_from_padding: bool
+    """Whether positions are counted from the padding token's id."""
+    positions: int | None
+    """The most tokens that the model takes at once. None where its positions have no end."""
+
+    @classmethod
+    def open(cls, name: str, source: str | None = None) -> Self:
+        """Read the configuration and the tokenizer of a model.
+
+        Args:
+            name: an exported folder, a run's folder, or any other checkpoint, as the user wrote it.
+            source: where the model is, if the name does not say; of a run by default its export.
+        Raises:
+            UserError: there is no such model, it is damaged, or its tokenizer is missing or not its own.
+        """
+        os.environ.setdefault("DISABLE_SAFETENSORS_CONVERSION", "1")  # a service of the hub, asked without being told
+        set_verbosity_error()
+        disable_progress_bar()
+        source = source or _source(name)
+        _verify(name, source)
+        try:
+            config = AutoConfig.from_pretrained(source, trust_remote_code=False)
+            counts_from_padding = counts_positions_from_padding(config)
+        except Exception as error:  # damaged files raise anything in transformers
+            reason = _first_line(error)
+            raise UserError(f"{name}: no model that transformers can load there ({reason})") from None
+        tokenizer = load_tokenizer(source)
+        _check(name, tokenizer, config)
+        return cls(name, source, config, tokenizer, counts_from_padding, most_tokens(config, counts_from_padding))
+
+    def load(self, auto_class: str, **options: Any) -> tuple[PreTrainedModel, list[str]]:
+        """The model, and the names of parameters that it has no saved weights for.
+
+        Weights are read from safetensors alone: other formats are pickles.
+
+        Args:
+            auto_class: the class of `transformers` that has the head.
+            options: what `from_pretrained` takes beside that.
+        Raises:
+            UserError: there are no weights, or its family has no such head.
+        """
+        try:
+            model, loaded = getattr(transformers, auto_class).from_pretrained(
+                self.source, use_safetensors=True, trust_remote_code=False, output_loading_info=True, **options
+            )
+        except Exception as error:  # as above
+            reason = _first_line(error)
+            if "safetensors" in reason:
+                reason = "there is no model.safetensors; load it and save it again with transformers, which writes one"
+            raise UserError(f"{self.name}: cannot be loaded as {auto_class} ({reason})") from None
+        return model, sorted({*loaded["missing_keys"], *(key for key, *_ in loaded["mismatched_keys"])})
+
+
+def _source(name: str) -> str:
+    """What `from_pretrained` takes: of a run its export."""
+    path = Path(name)
+    run = RunFolder(path)
+    if not path.exists():
+        meant = name.startswith((".", "/", "~")) or name.count("/") > 1 or ("/" in name and path.parent.is_dir())
+        if meant:  # as a path: the hub's names have at most one slash, and asking the hub in vain takes half a minute
+            raise UserError(f"{name}: no such folder; name a run, an exported model, or a model of the hub")
+        return name
+    if (path / "config.json").is_file():
+        return name
+    if run.exists and (run.export / "config.json").is_file():
+        return str(run.export)
+    if run.exists:
+        raise UserError(f"{name}: this run has no exported model; write it with `apollo-ds export {name} {run.export}`")
+    raise UserError(f"{name}: neither a run nor a model: it has no config.yaml and no config.json")
+
+
+def _verify(name: str, source: str) -> None:
+    """Compare an export's files with its manifest, before anything reads them."""
+    folder = Path(source)
+    if not folder.is_dir():
+        return
+    run = name if source != name else "RUN"
+    try:
+        manifest = verify_export(folder)
+    except DamagedExport as damage:
+        fix = f"remove {source} and write it again with `apollo-ds export {run} {source}`"
+        raise UserError(f"{damage}; {fix}") from None
+    if manifest is None and source != name:
+        _log.warning(
+            "%s: an earlier version wrote it without hashes, so that damage could go unnoticed; write it again with "
+            "`apollo-ds export %s %s`",
+            *(source, name, source),
+        )
+
+
+def _first_line(error: Exception) -> str:
+    """What an error says, in one line."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+
+
+def _check(name: str, tokenizer: Any, config: PretrainedConfig) -> None:
+    if not tokenizer.is_fast:
+        raise UserError(f"{name}: its tokenizer is not one of the tokenizers library; save it with a tokenizer.json")
+    tokens = greatest_id(tokenizer) + 1
+    if tokens > config.vocab_size:
+        raise UserError(
+            f"{name}: the tokenizer has {tokens} tokens, and the model {config.vocab_size}; save the model's own "
+            "tokenizer in its folder"
+        )
