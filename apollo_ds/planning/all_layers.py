@@ -5,6 +5,7 @@ from typing import Self
 
 from apollo_ds.config.recipe import Recipe
 from apollo_ds.models.flops import training_flops
+from apollo_ds.models.shape import ModelShape
 from apollo_ds.planning.in_words import flops_in_words
 from apollo_ds.schedule.source import SourceModel
 from apollo_ds.schedule.totals import Totals
@@ -22,13 +23,17 @@ class AllLayers:
     @classmethod
     def of(cls, recipe: Recipe) -> Self:
         """That of a recipe."""
-        shape, source = recipe.model, recipe.schedule().source
-        sample = training_flops(shape, shape.num_layers, recipe.seq_len, 1)
-        return cls(shape.num_layers, sample / recipe.seq_len, source.before.flops if source else 0.0)
+        source = recipe.schedule().source
+        return cls.of_model(recipe.model, recipe.seq_len, source.before.flops if source else 0.0)
 
-    def share(self, totals: Totals) -> float:
+    @classmethod
+    def of_model(cls, shape: ModelShape, seq_len: int, flops_before: float) -> Self:
+        """That of a model of this shape, in samples of so many tokens."""
+        return cls(shape.num_layers, training_flops(shape, shape.num_layers, seq_len, 1) / seq_len, flops_before)
+
+    def share(self, flops: float, tokens: float) -> float:
         """The operations of a run and of what it started from, in units of those of all layers. It may be above 1."""
-        return (totals.flops + self.flops_before) / (self.flops_per_token * totals.tokens)
+        return (flops + self.flops_before) / (self.flops_per_token * tokens)
 
 
 def cost_in_words(recipe: Recipe, totals: Totals) -> str:
@@ -36,7 +41,7 @@ def cost_in_words(recipe: Recipe, totals: Totals) -> str:
     whole, source = AllLayers.of(recipe), recipe.schedule().source
     before = f" (and {flops_in_words(whole.flops_before)} before it)" if whole.flops_before else ""
     unknown = f"; what {source.name} has cost is not known" if isinstance(source, SourceModel) else ""
+    share = whole.share(totals.flops, totals.tokens)
     return (
-        f"{flops_in_words(totals.flops)}{before}, {whole.share(totals):.1%} of all {whole.layers} layers on the same "
-        f"tokens{unknown}"
+        f"{flops_in_words(totals.flops)}{before}, {share:.1%} of all {whole.layers} layers on the same tokens{unknown}"
     )

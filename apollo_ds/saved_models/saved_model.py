@@ -19,6 +19,8 @@ from apollo_ds.saved_models.positions import counts_positions_from_padding, most
 from data_prep.did_you_mean import nearest
 
 _log = logging.getLogger(__name__)
+_USUAL_PLACE = Path("runs")
+"""Where recipes have their runs."""
 
 
 @dataclass(frozen=True)
@@ -56,8 +58,9 @@ class SavedModel:
             config = AutoConfig.from_pretrained(source, trust_remote_code=False)
             counts_from_padding = counts_positions_from_padding(config)
         except Exception as error:  # damaged files raise anything in transformers
-            reason = _first_line(error)
-            raise UserError(f"{name}: no model that transformers can load there ({reason})") from None
+            is_here = Path(source).exists()
+            what = "no model that transformers can load there" if is_here else "no such folder, and no model of the hub"
+            raise UserError(f"{name}: {what} ({_first_line(error)})") from None
         tokenizer = load_tokenizer(source)
         _check(name, tokenizer, config)
         return cls(name, source, config, tokenizer, counts_from_padding, most_tokens(config, counts_from_padding))
@@ -95,6 +98,8 @@ def _source(name: str) -> str:
             near = nearest(runs_beside(path), name)
             fix = f"did you mean {near}?" if near else "name a run, an exported model, or a model of the hub"
             raise UserError(f"{name}: no such folder; {fix}")
+        if (_USUAL_PLACE / name).is_dir():
+            raise UserError(f"{name}: no such folder; did you mean {_USUAL_PLACE / name}?")
         return name
     if (path / "config.json").is_file():
         return name
