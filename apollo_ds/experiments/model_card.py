@@ -196,7 +196,7 @@ def _losses(model: TrainedModel) -> list[str]:
     evaluation, measured = model.evaluation, model.measured
     if evaluation is None:
         return ["## Losses", "", "No held-out loss is known.", ""]
-    unit = "a masked token" if model.family.is_masked else "a token"
+    unit = "per masked token" if model.family.is_masked else "per token"
     rows = [("held-out loss", _nats(evaluation["loss"], unit))]
     if "perplexity" in measured:
         rows.append(("perplexity", perplexity_in_words(measured["loss"])))

@@ -111,9 +111,9 @@ def test_losses_are_those_up_to_the_checkpoint(tmp_path: Path) -> None:
     record(tmp_path, {**EVAL, "bits_per_byte": 1.5, "losses": {"law": 6.5}}, later)
     card = model_card(model(tmp_path))
     assert "| at step 10 |" in card
-    assert "| held-out loss | 5.2500 nats a token |" in card
+    assert "| held-out loss | 5.2500 nats per token |" in card
     assert "| bits a byte of text | 1.5000 |" in card
-    assert "| held-out loss of law | 6.5000 nats a token |" in card
+    assert "| held-out loss of law | 6.5000 nats per token |" in card
     record(tmp_path, {**EVAL, "loss": None})
     card = model_card(model(tmp_path))
     assert "| held-out loss | not finite |" in card
