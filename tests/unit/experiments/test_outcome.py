@@ -33,7 +33,8 @@ def test_it_says_what_came_out_and_what_it_took(tmp_path: Path) -> None:
 
 def test_what_the_source_has_cost_counts(tmp_path: Path) -> None:
     start = {"source": "small", "source_flops": 1.5 * A_STEP, "source_tokens": 1, "source_seconds": 1.0}
-    told = f" (with {flops_in_words(1.5 * A_STEP)} before it), 65.0% of what all 6 layers would have taken on the same tokens."
+    before = flops_in_words(1.5 * A_STEP)
+    told = f" (with {before} before it), 65.0% of what all 6 layers would have taken on the same tokens."
     assert outcome(history(tmp_path / "run", 5.25, start=start)).endswith(told)
 
 
