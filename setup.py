@@ -48,7 +48,7 @@ setup(
         "pydantic>=2.10",
         "pyyaml",
         "rich",
-        "typer>=0.20",
+        "typer>=0.29",
         "matplotlib",
         "numpy>=2",
         "rensa",

@@ -1,6 +1,6 @@
 """What the classes of a recipe have in common: how they check the values of their fields."""
 
-from typing import Any
+from typing import Any, Literal, get_origin
 
 from pydantic import BaseModel, ConfigDict, ValidationInfo, field_validator
 from pydantic_core import PydanticKnownError
@@ -17,6 +17,7 @@ class Checked(BaseModel):
         """Pydantic takes `true` for 1."""
         parts = value if isinstance(value, list | tuple) else [value]
         kind = cls.model_fields[str(info.field_name)].annotation
-        if kind not in (bool, bool | None) and any(isinstance(part, bool) for part in parts):
+        takes_truth = kind in (bool, bool | None) or get_origin(kind) is Literal
+        if not takes_truth and any(isinstance(part, bool) for part in parts):
             raise PydanticKnownError("float_type")
         return value

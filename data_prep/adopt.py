@@ -14,9 +14,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
-from data_prep import files, given_tokenizer, tokenizer
+from data_prep import files, given_tokenizer, progress, tokenizer
 from data_prep.adoption import Adoption
 from data_prep.build import copy_tokenizer
 from data_prep.choose import choose, held_out_shares, large_shares
@@ -169,13 +168,8 @@ def _load_tokenizer(name: str, work: Path, console: Console) -> tuple[Path, Toke
 
 
 def _scan_all(shards: list[ForeignShard], facts: TokenizerFacts, console: Console) -> list[Scan]:
-    columns = [TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn()]
-    with Progress(*columns, console=console) as progress:
-        bar = progress.add_task("read", total=sum(shard.path.stat().st_size for shard in shards))
-        return [
-            scan(shard, facts.vocab_size, facts.end_of_document, lambda read: progress.advance(bar, read))
-            for shard in shards
-        ]
+    with progress.shown("read", sum(shard.path.stat().st_size for shard in shards), console) as add:
+        return [scan(shard, facts.vocab_size, facts.end_of_document, add) for shard in shards]
 
 
 def _tell_unended(

@@ -12,11 +12,13 @@ from data_prep.did_you_mean import choice, nearest
 WRONG_KINDS = {
     "bool_parsing": "choose true or false",
     "float_parsing": "must be a number",
+    "greater_than_equal": "must be at least {ge}",
     "int_from_float": "must be a whole number",
     "int_parsing": "must be a whole number",
     "int_parsing_size": "must be a whole number of fewer digits",
+    "less_than_equal": "must be at most {le}",
 }
-"""What takes the place of pydantic's words for a text that is no value of its kind, by the type of its error."""
+"""What takes the place of pydantic's words for a text that is no number of its kind, by the type of its error."""
 _DASHES = "\u2013\u2014\u2212"
 _QUOTES = "\u201c\u201d\u2018\u2019\u201e"
 _SPACES = "\u00a0\u200b"
@@ -57,7 +59,7 @@ def _said(mistake: Any, context: Any) -> str:
         examples = context.command.epilog.strip().splitlines()
         return f"{_name(mistake.param)} is missing, as in: {' '.join(_first(examples).split())}"
     if kind == "BadParameter":
-        return f"{_name(mistake.param)}: {_wrong_value(mistake)}"
+        return f"{_name(mistake.param)}: {_wrong_value(mistake)}" if mistake.param else str(mistake.message)
     if kind == "BadOptionUsage":
         option = next(param for param in context.command.get_params(context) if mistake.option_name in param.opts)
         if option.is_flag:
@@ -98,4 +100,5 @@ def _wrong_value(mistake: Any) -> str:
     first, choices = error.errors()[0], mistake.param.type_descriptor.choices
     if choices:
         return f"there is no {first['input']}; {choice(choices, first['input'])}"
-    return f"{WRONG_KINDS.get(first['type'], first['msg'])}, not {first['input']}"
+    words = WRONG_KINDS.get(first["type"], first["msg"])
+    return f"{words.format(**first.get('ctx', {}))}, not {first['input']}"

@@ -8,8 +8,8 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 
 from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
+from data_prep import progress
 from data_prep.counted import counted
 from data_prep.errors import DataError
 from data_prep.parts import Job, encode_part, is_done
@@ -36,11 +36,9 @@ def encode_all(job: Job, plan: list[Part], workers: int, console: Console) -> No
     if len(todo) < len(plan):
         console.print(f"continuing: {counted(len(plan) - len(todo), 'part')} of {len(plan):,} done", highlight=False)
     total = sum(part.size for part in plan)
-    columns = [TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn()]
-    with Progress(*columns, console=console) as progress:
-        bar = progress.add_task("encode", total=total, completed=total - sum(part.size for part in todo))
+    with progress.shown("encode", total, console, done=total - sum(part.size for part in todo)) as add:
         for part in _encoded(job, todo, min(workers, len(todo))):
-            progress.advance(bar, part.size)
+            add(part.size)
 
 
 def _encoded(job: Job, todo: list[Part], workers: int) -> Iterator[Part]:

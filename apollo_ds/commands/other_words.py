@@ -6,6 +6,9 @@ from typing import Any
 from apollo_ds.commands.arguments import KEYS
 from data_prep.commands import GROUPS as OF_PREP
 
+_TRAINS = ("continue", "pretrain", "resume", "run", "start")
+"""What other programs call it."""
+
 
 def explain(word: str, context: Any) -> str | None:
     """What to write in place of a word that is no command, or no option of the context's command; None: unknown."""
@@ -14,6 +17,8 @@ def explain(word: str, context: Any) -> str | None:
 
     typed = context.find_root().obj
     if not word.startswith("-"):
+        if word in _TRAINS:
+            return f"there is no command {word}; apollo-ds train trains a recipe, and resumes its run"
         if any(word in commands for commands in OF_PREP.values()):
             return f"{word} is a command of apollo-prep; write apollo-prep {' '.join(typed)}"
         if "=" in word or word in recipe_names() or Path(word).suffix in (".yaml", ".yml"):

@@ -22,11 +22,9 @@ IN_WORDS = {
     "finite_number": "must be a finite number",
     "float_type": "must be a number",
     "greater_than": "must be greater than {gt}",
-    "greater_than_equal": "must be at least {ge}",
     "int_type": "must be a whole number",
     "less_than": "must be less than {lt}",
-    "less_than_equal": "must be at most {le}",
-    "list_type": "must be a list",
+    "list_type": "must be a list in brackets",
     "model_attributes_type": "must be a mapping",
     "model_type": "must be a mapping",
     "multiple_of": "must be a multiple of {multiple_of}",
@@ -36,7 +34,7 @@ IN_WORDS = {
     "string_unicode": "must be text of Unicode characters",
     "too_long": "must be a list of at most {max_length}",
     "too_short": "must be a list of at least {min_length}",
-    "tuple_type": "must be a list",
+    "tuple_type": "must be a list in brackets",
 }
 """What takes the place of pydantic's words, by the type of its error."""
 

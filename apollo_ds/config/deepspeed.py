@@ -26,8 +26,8 @@ def check_deepspeed(config: Mapping[str, Any]) -> None:
     if blanks := list(_left_blank(config)):
         clipping = "; without gradient_clipping nothing is clipped" if "gradient_clipping" in blanks else ""
         raise UserError(
-            "deepspeed: 'auto' is for another trainer to fill in; remove these keys, which are the recipe's or have "
-            f"DeepSpeed's defaults: {', '.join(blanks)}{clipping}"
+            "deepspeed: only the Trainer of transformers fills in 'auto'; remove these keys, so that the recipe or "
+            f"DeepSpeed decides them: {', '.join(blanks)}{clipping}"
         )
     try:
         keys = DeepSpeedKeys.model_validate(without_refused(config))
@@ -50,8 +50,8 @@ def check_deepspeed(config: Mapping[str, Any]) -> None:
         raise UserError(f"deepspeed.zero_optimization.offload_param: is for stage 3, not {zero.stage}; remove it")
     if zero.offload_optimizer and zero.offload_optimizer.device != "none" and keys.zero_force_ds_cpu_optimizer:
         raise UserError(
-            "deepspeed: an offloaded optimizer needs zero_force_ds_cpu_optimizer: false, since it is the recipe's and "
-            "not DeepSpeed's own; add that key"
+            "deepspeed: add zero_force_ds_cpu_optimizer: false; else DeepSpeed offloads no optimizer but its own, and "
+            "the recipe has another"
         )
 
 

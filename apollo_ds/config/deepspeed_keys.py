@@ -139,7 +139,7 @@ _NVME = "is for NVMe, which is not supported; offload to the CPU"
 _UNSUPPORTED = "is not supported here; remove it"
 _SHARDS = "changes which rank owns what, and so is not supported; remove it"
 _ROUNDS = "rounds what ranks send to 8 or 4 bits, so that growths are not exact, and is not supported; remove it"
-_RECORDS = "is not supported: a run writes metrics.jsonl and files for TensorBoard by itself; remove it"
+_RECORDS = "is not supported: a run writes metrics.jsonl, and the recipe's `trackers` say what else shows it; remove it"
 
 REFUSED = {
     "train_batch_size": _RECIPE.format("global_batch_size"),

@@ -44,8 +44,8 @@ def check_extension(folder: Path, before: Recipe, now: Recipe) -> Path | None:
         if trained_alike(old, new, step, course.stage_steps):
             return checkpoint
     raise UserError(
-        f"steps: the run in {folder} was started with {before.steps:,}, and cannot go on to {now.steps:,} as if it had "
-        f"been planned so: {_reason(folder, before, now)}"
+        f"steps: the run in {folder} was started with {before.steps:,} and cannot go on to {now.steps:,}, since a run "
+        f"of so many would have trained differently until now: {_reason(folder, before, now)}"
     )
 
 

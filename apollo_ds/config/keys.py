@@ -10,9 +10,8 @@ from itertools import pairwise
 from typing import Any
 
 from pydantic import BaseModel
-from rich import box
 from rich.console import Console
-from rich.table import Table
+from rich.padding import Padding
 from rich.text import Text
 
 from apollo_ds.config.complaint import class_within, number
@@ -33,6 +32,7 @@ _INTRODUCTION = (
 _MAPPING = "mapping"
 _LIST_OF_MAPPINGS = f"list of: {_MAPPING}"
 _NAMES = {"integer": "whole number", "boolean": "true or false", "string": "text", "object": _MAPPING, "null": "none"}
+_REQUIRED = "must be given"
 _BOUNDS = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
 
 
@@ -45,6 +45,11 @@ class Key:
     default: str
     meaning: str
     may_change: bool = False
+
+    @property
+    def is_required(self) -> bool:
+        """Whether there is no default."""
+        return self.default == _REQUIRED
 
     @property
     def cells(self) -> tuple[str, str, str, str]:
@@ -65,12 +70,14 @@ class Section:
         """What it and its keys are called."""
         return [self.title.split()[-1], *(key.name for key in self.keys)]
 
+    def is_called(self, word: str) -> bool:
+        """Whether this is its title, or the name of the method, optimizer or family that it is of."""
+        return word.lower() in (self.title, self.title.split()[-1])
+
     def having(self, word: str) -> "Section":
         """Those keys whose names have a word in them; all, if the section is called so."""
         return (
-            self
-            if word in (self.title, self.title.split()[-1])
-            else Section(self.title, self.text, [k for k in self.keys if word in k.name])
+            self if self.is_called(word) else Section(self.title, self.text, [k for k in self.keys if word in k.name])
         )
 
 
@@ -103,23 +110,23 @@ def print_keys(word: str, console: Console) -> None:
     Raises:
         UserError: there are none.
     """
-    found = [section.having(word.lower()) for section in sections()]
-    if not any(section.keys for section in found):
+    found = [part for section in sections() if (part := section.having(word.lower())).keys or section.is_called(word)]
+    if not found:
         near = nearest((name.rpartition(".")[2] for section in sections() for name in section.names), word)
         fix = f"did you mean {near}?" if near else "`apollo-ds keys` shows all keys"
         raise UserError(f"{word}: no key has this in its name, and no method is called so; {fix}")
     for section in found:
-        if not section.keys:
-            continue
         console.print(f"[bold]{section.title}[/]")
         if section.text:
             console.print(section.text, markup=False, highlight=False)
-        table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
-        for heading in _HEADINGS:
-            table.add_column(heading, no_wrap=heading == "key")
         for key in section.keys:
-            table.add_row(*(Text(cell) for cell in key.cells))
-        console.print(table)
+            name, kind, default, meaning = key.cells
+            ends = default if key.is_required else f"default {default}"
+            said = Text.assemble((name, "bold"), f"  {kind}; {ends}")
+            console.print(Padding(said, (1, 0, 0, 2), expand=False), Padding(Text(meaning), (0, 0, 0, 6), expand=False))
+        console.print()
+    if any(key.may_change for section in found for key in section.keys):
+        console.print("↻ may have another value when a run is resumed.")
 
 
 def markdown() -> str:
@@ -196,7 +203,7 @@ def _type(schema: Mapping[str, Any]) -> str:
 
 def _default(schema: Mapping[str, Any], is_required: bool) -> str:
     if is_required:
-        return "must be given"
+        return _REQUIRED
     if schema.get("type") == "object":
         return "empty"
     if "default" not in schema:

@@ -24,7 +24,7 @@ def not_a_run(folder: Path, lacks: str = "config.yaml") -> str:
         return f"{folder}: is a file, not the folder of a run"
     if has_magic(str(folder)):
         return f"{folder}: there is no run whose folder is called so"
-    known = list(dict.fromkeys([*_runs_in(folder.parent), *_runs_in(Path("runs"))]))
+    known = runs_beside(folder)
     meant = next((run for run in known if Path(run).name == folder.name), None)
     if meant is None and (str(folder) in recipe_names() or folder.suffix in (".yaml", ".yml")):
         return f"{folder}: is a recipe, not a run; train it, and name the folder that its key out names"
@@ -32,6 +32,11 @@ def not_a_run(folder: Path, lacks: str = "config.yaml") -> str:
         return f"{folder}: there is no such run; name the folder that the key out of its recipe names"
     fix = f"did you mean {meant}?" if meant else choice(known[:_MOST], folder)
     return f"{folder}: there is no such run; {fix}"
+
+
+def runs_beside(folder: Path) -> list[str]:
+    """The runs in the same folder, and those in `runs`."""
+    return list(dict.fromkeys([*_runs_in(folder.parent), *_runs_in(Path("runs"))]))
 
 
 def _runs_in(folder: Path) -> list[str]:

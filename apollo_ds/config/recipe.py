@@ -163,7 +163,7 @@ class Recipe(Checked):
                 f"model.max_position_embeddings {self.model.max_position_embeddings}; lower the one or raise the other"
             )
         if self.masking == "whole_word" and not family_of(self.model).is_masked:
-            raise UserError(f"masking: {self.model.family} has no masks, so no whole_word; remove it")
+            raise UserError(f"masking: whole_word is for masked models, and {self.model.family} is none; remove it")
         if self.sample_prompts and self.samples == "none":
             raise UserError("sample_prompts: no samples are taken; use samples=at_end, or remove sample_prompts")
         if self.compile_blocks and zero_stage(self.deepspeed) == 3:

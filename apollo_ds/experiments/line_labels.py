@@ -22,12 +22,15 @@ _APART = 2.0
 """Pixels between two names at least."""
 _RIGHT = 1.03
 """Where names stand at the right, in widths of the axes."""
+_ASIDE = (8, 24)
+"""Points to the right or the left of a point where its name begins, the nearest first."""
 _DISTANCES = range(5, 120, 8)
-"""Points between a point and its name, the nearest first."""
+"""Points above or below it, the nearest first."""
 _SIDES = ((1, 1), (-1, -1), (1, -1), (-1, 1))
-"""Where a name stands: above at the right, where a falling curve leaves most room, and so on."""
+"""Where a name stands: above at the right, where a falling curve leaves most room; elsewhere for want of it."""
 _FAR = 14
 """Points from which on a name needs a line to its point."""
+_PALE_GROUND = {"boxstyle": "square,pad=0", "facecolor": "white", "edgecolor": "none", "alpha": 0.75}
 _DENSE = 4.0
 """Pixels between two places of a line that a name should not cover."""
 _MOST_PLACES = 500
@@ -131,27 +134,29 @@ def label_points(figure: Figure, axes: Axes, labels: Sequence[Label]) -> None:
     lines = _places_of_lines(axes)
     taken = [_box(text) for text in axes.texts]
     for label in labels:
-        name, *others = [_beside(axes, label, far, side) for far, side in product(_DISTANCES, _SIDES)]
+        name, *others = [_beside(axes, label, *place) for place in product(_SIDES, _ASIDE, _DISTANCES)]
         free = [one for one in (name, *others) if _is_free(_box(one), axes, taken)]
-        chosen = next((one for one in free if not _covers(_box(one), lines)), free[0] if free else name)
+        chosen = next((one for one in free if not _covers(_box(one).padded(_APART), lines)), free[0] if free else name)
         for one in {name, *others} - {chosen}:
             one.remove()
         taken.append(_box(chosen))
 
 
-def _beside(axes: Axes, label: Label, far: float, side: tuple[int, int]) -> Annotation:
+def _beside(axes: Axes, label: Label, side: tuple[int, int], aside: float, far: float) -> Annotation:
     right, above = side
     line = {"arrowstyle": "-", "color": label.colour, "linewidth": 0.6, "alpha": 0.6, "shrinkA": 0, "shrinkB": 3}
+    line["relpos"] = (right < 0, above < 0)  # from the corner that is nearest to the point
     return axes.annotate(
         label.text,
         (label.x, label.y),
-        (right * far, above * far),
+        (right * aside, above * far),
         textcoords="offset points",
         fontsize=SMALL,
         color=darker(label.colour),
         horizontalalignment="left" if right > 0 else "right",
         verticalalignment="bottom" if above > 0 else "top",
-        arrowprops=line if far > _FAR else None,
+        arrowprops=line if max(far, aside) > _FAR else None,
+        bbox=_PALE_GROUND,
     )
 
 

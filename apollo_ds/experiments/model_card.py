@@ -195,14 +195,14 @@ def _stages(schedule: Schedule, done: int) -> str:
 def _losses(model: TrainedModel) -> list[str]:
     evaluation, measured = model.evaluation, model.measured
     if evaluation is None:
-        return ["## Losses", "", "No held-out loss is recorded.", ""]
-    unit = "a masked token" if model.family.is_masked else "a token"
+        return ["## Losses", "", "No held-out loss is known.", ""]
+    unit = "per masked token" if model.family.is_masked else "per token"
     rows = [("held-out loss", _nats(evaluation["loss"], unit))]
     if "perplexity" in measured:
         rows.append(("perplexity", perplexity_in_words(measured["loss"])))
     if "bits_per_byte" in measured:
         rows.append(("bits a byte of text", f"{measured['bits_per_byte']:.4f}"))
-    rows.append(("loss of the best guess without context", f"{model.text.unigram_entropy:.4f} nats a token"))
+    rows.append(("loss of the best guess without context", f"{model.text.unigram_entropy:.4f} nats per token"))
     by_set = [(f"held-out loss of {name}", _nats(loss, unit)) for name, loss in evaluation.get("losses", {}).items()]
     return ["## Losses", "", *Table((f"at step {evaluation['step']:,}", ""), [*rows, *by_set]).markdown()]
 

@@ -16,8 +16,8 @@ _MOST = 20.0
 def outcome(run: RunHistory) -> str:
     """The last held-out loss, what it took, and how much that is of what all layers would have taken.
 
-    `This run came to a held-out loss of 5.224 nats a token (perplexity 185.7) after 600 steps for 22.7 TFLOP, 93.9% of
-    what all 12 layers would have taken on the same tokens.`
+    `This run came to a held-out loss of 5.224 nats per token (perplexity 185.7) after 600 steps for 22.7 TFLOP, 93.9%
+    of what all 12 layers would have taken on the same tokens.`
     """
     final, steps = run.final, run.recipe["steps"]
     spent = f"for {flops_in_words(final.cost.flops)}{_against_all_layers(run)}"
@@ -38,7 +38,7 @@ def _loss_in_words(run: RunHistory) -> str:
         return "a held-out loss that is not finite"
     others = [f"perplexity {perplexity_in_words(loss)}"] if loss < _MOST else []
     others += [f"{last['bits_per_byte']:.2f} bits a byte"] if "bits_per_byte" in last else []
-    return f"a held-out loss of {loss:,.3f} nats a token" + (f" ({', '.join(others)})" if others else "")
+    return f"a held-out loss of {loss:,.3f} nats per token" + (f" ({', '.join(others)})" if others else "")
 
 
 def _against_all_layers(run: RunHistory) -> str:

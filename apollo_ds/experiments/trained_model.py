@@ -1,5 +1,6 @@
 """A run's model at a checkpoint, as its model card tells of it."""
 
+import logging
 from dataclasses import dataclass
 from functools import cached_property
 from math import exp, isfinite
@@ -9,13 +10,14 @@ from apollo_ds.config.recipe import Recipe
 from apollo_ds.config.recorded import Recorded
 from apollo_ds.data.text import Text
 from apollo_ds.errors import UserError
-from apollo_ds.experiments.events import Event, read_metrics
+from apollo_ds.experiments.events import Event, is_as_recorded, read_metrics
 from apollo_ds.experiments.history import recorded_loss
 from apollo_ds.models.families import Family, family_of
 from apollo_ds.schedule.schedule import Schedule
 from apollo_ds.schedule.source import SourceModel
 from apollo_ds.schedule.totals import Totals
 
+_log = logging.getLogger(__name__)
 _MOST = 20.0
 """Nats above which a perplexity says nothing that the loss does not."""
 
@@ -33,6 +35,10 @@ class TrainedModel:
     """As it went: stages that ended early have the steps that they took."""
     totals: Totals
     """What training up to the checkpoint has used."""
+    metrics_bytes: int
+    """How many bytes of metrics.jsonl are up to the checkpoint, by its manifest."""
+    metrics_hash: str | None
+    """Their hash; None where an earlier version wrote the checkpoint."""
 
     @property
     def family(self) -> Family:
@@ -41,10 +47,17 @@ class TrainedModel:
 
     @cached_property
     def evaluation(self) -> Event | None:
-        """The last one up to the checkpoint; None where metrics.jsonl has none, or cannot be read."""
+        """The last one up to the checkpoint; None where there is none.
+
+        Where metrics.jsonl is not what the checkpoint says, it is None too, and a line tells of it.
+        """
+        path = self.run / "metrics.jsonl"
         try:
-            events = read_metrics(self.run / "metrics.jsonl")
-        except UserError:
+            if not is_as_recorded(path, self.metrics_bytes, self.metrics_hash):
+                raise ValueError
+            events = read_metrics(path)
+        except (OSError, ValueError, UserError):
+            _log.warning("%s: is missing or damaged, so that the model card tells no loss; restore it", path)
             return None
         done = [event for event in events if event["event"] == "eval" and event["step"] <= self.totals.step]
         return done[-1] if done else None

@@ -11,10 +11,12 @@ from transformers import AutoConfig, PretrainedConfig, PreTrainedModel
 from transformers.utils.logging import disable_progress_bar, set_verbosity_error
 
 from apollo_ds.checkpoint.export_manifest import DamagedExport, verify_export
+from apollo_ds.config.not_a_run import runs_beside
 from apollo_ds.config.run_folder import RunFolder
 from apollo_ds.data.saved_tokenizer import greatest_id, load_tokenizer
 from apollo_ds.errors import UserError
 from apollo_ds.saved_models.positions import counts_positions_from_padding, most_tokens
+from data_prep.did_you_mean import nearest
 
 _log = logging.getLogger(__name__)
 _USUAL_PLACE = Path("runs")
@@ -93,7 +95,9 @@ def _source(name: str) -> str:
     if not path.exists():
         meant = name.startswith((".", "/", "~")) or name.count("/") > 1 or ("/" in name and path.parent.is_dir())
         if meant:  # as a path: the hub's names have at most one slash, and asking the hub in vain takes half a minute
-            raise UserError(f"{name}: no such folder; name a run, an exported model, or a model of the hub")
+            near = nearest(runs_beside(path), name)
+            fix = f"did you mean {near}?" if near else "name a run, an exported model, or a model of the hub"
+            raise UserError(f"{name}: no such folder; {fix}")
         if (_USUAL_PLACE / name).is_dir():
             raise UserError(f"{name}: no such folder; did you mean {_USUAL_PLACE / name}?")
         return name

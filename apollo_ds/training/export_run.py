@@ -81,7 +81,8 @@ def export_run(
         schedule = resumed(recipe.schedule(), manifest.totals.step, manifest.course.stage_steps)
         stage = schedule.stages[manifest.course.stage]
         risen = schedule.risen(manifest.course.stage, manifest.totals.step, stage.evaluation_depth)
-        model = TrainedModel(run.path, recorded, recipe, text, schedule, manifest.totals)
+        record = (manifest.metrics_bytes, manifest.metrics_hash)
+        model = TrainedModel(run.path, recorded, recipe, text, schedule, manifest.totals, *record)
         try:
             card = model_card(model, license, name)
             done = export(state, stage, text.vocabulary, folder, replaces, risen, card)

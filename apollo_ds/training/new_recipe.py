@@ -174,7 +174,7 @@ def _finished(draft: _Draft, wish: Wish, rate: Rate) -> tuple[Recipe, dict[str, 
 
 def _check_place(path: Path, run_folder: Path) -> None:
     if "=" in str(path) or path.name.startswith(SIGN):
-        raise UserError(f"--out: {path} has a sign in it that train takes for an override; use another name")
+        raise UserError(f"--out: {path} has a = or @ in it, which train takes for a key or a list; use another name")
     if path.exists() or path.is_symlink():
         raise UserError(f"{path}: is there already; name another file with --out, or remove it")
     if not path.parent.is_dir():

@@ -71,7 +71,7 @@ def training_scenes(place: Path) -> list[Scene]:
             finished,
             folder,
             partial(main, ["export", str(recipe.out), str(exported)]),
-            partial(contents, exported),
+            partial(_model, exported),
             fresh.sound,
         ),
     ]
@@ -126,15 +126,19 @@ def contents(folder: Path) -> dict[str, str]:
 
 
 _TIMED = ("README.md", "manifest.json")
-"""The card of an exported model tells how long training took, and the manifest has the card's hash."""
+"""The card of an exported model tells how long training took, and no loss of a damaged record; the manifest has the
+card's hash."""
 
 
 def _trained(recipe: Recipe) -> Any:
     """Weights, moments, metrics, the export, and which pages and figures there are."""
     weights = {name: digest for name, digest in contents(recipe.out / "checkpoints").items() if "safetensors" in name}
     report = {name for name in contents(recipe.out / "report") if (recipe.out / "report" / name).stat().st_size}
-    export = {name: digest for name, digest in contents(recipe.out / "export").items() if name not in _TIMED}
-    return weights, trained(recipe), export, report
+    return weights, trained(recipe), _model(recipe.out / "export"), report
+
+
+def _model(exported: Path) -> dict[str, str]:
+    return {name: digest for name, digest in contents(exported).items() if name not in _TIMED}
 
 
 def _prepared(out: Path) -> dict[str, str]:

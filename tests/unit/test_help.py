@@ -1,5 +1,6 @@
 """What `--help` of each command prints: all of it within 80 columns, with examples that the command takes."""
 
+import re
 import shlex
 import subprocess
 import sys
@@ -57,10 +58,10 @@ def test_its_first_sentence_is_what_the_list_of_commands_says(program: str, name
 
 @pytest.mark.parametrize(("program", "name"), COMMANDS)
 def test_each_example_is_a_command_that_is_taken(program: str, name: str) -> None:
-    own = [line for line in examples_of(program, name) if line.startswith(program)]
+    parts = [part for line in examples_of(program, name) for part in re.split(r" \| | > ", line)]
+    own = [shlex.split(part) for part in parts if part.startswith(program)]
     assert own
-    for line in own:
-        words = shlex.split(line.partition(" > ")[0])
+    for words in own:
         assert words[:2] == [program, name]
         command, context = command_of(program, name)
         command.parse_args(context, words[2:])

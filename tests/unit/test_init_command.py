@@ -111,8 +111,8 @@ def test_no_file_is_written_over(capsys: Capture) -> None:
     [
         (["--data", "nowhere"], "data: nowhere holds no prepared text"),
         (["--out", "no/my.yaml"], "no/my.yaml: there is no folder no"),
-        (["--out", "a=b.yaml"], "--out: a=b.yaml has a sign in it"),
-        (["--out", "@b.yaml"], "--out: @b.yaml has a sign in it"),
+        (["--out", "a=b.yaml"], "--out: a=b.yaml has a = or @ in it"),
+        (["--out", "@b.yaml"], "--out: @b.yaml has a = or @ in it"),
         (["--out", "."], ".: is there already"),
         (["--out", "old.yaml"], "runs/old: a run is there already"),
         (["--budget", "2"], "--budget: "),

@@ -10,6 +10,7 @@ from typing import Any
 from apollo_ds.errors import UserError
 from apollo_ds.experiments.compare.recipes import Flat, differing_keys, flat_recipe, identity, names
 from apollo_ds.experiments.history import Cost, Curve, Evaluation, RunHistory
+from data_prep.did_you_mean import choice
 
 
 @dataclass(frozen=True)
@@ -94,5 +95,5 @@ def find_group(groups: Sequence[Group], wanted: str) -> Group:
     for group in groups:
         if wanted == group.name or any(run.folder.resolve() == Path(wanted).resolve() for run in group.runs):
             return group
-    names = ", ".join(group.name for group in groups)
-    raise UserError(f"--baseline {wanted}: neither the folder of a run nor one of {names}")
+    fix = choice([group.name for group in groups], wanted)
+    raise UserError(f"--baseline {wanted}: there is no such run, and no such name in the table; {fix}")

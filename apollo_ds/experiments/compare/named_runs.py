@@ -30,6 +30,8 @@ def _runs_of(folder: Path) -> list[Path]:
     held = sorted(path.parent for path in folder.glob("*/metrics.jsonl"))
     if held:
         return held
+    if not folder.is_dir():
+        raise UserError(not_a_run(folder))
     deeper = sorted({str(path.parent.parent) for path in folder.glob("*/*/metrics.jsonl")})
     if deeper:
         raise UserError(f"{folder}: holds no runs itself; did you mean {' or '.join(deeper[:_SUGGESTED])}?")

@@ -60,7 +60,7 @@ def recipe(tmp_path_factory: pytest.TempPathFactory) -> str:
         (("g_stack", "grow_at=1"), "method.grow_at: must be a fraction between 0 and 1, or law, not 1"),
         (("g_stack", "grow_at=true"), "method.grow_at: must be a number, not True"),
         (("compound_grow", "stage_list=[]"), "method.stage_list: must be a list of at least 1"),
-        (("compound_grow", "stage_list=3"), "method.stage_list: must be a list, not 3"),
+        (("compound_grow", "stage_list=3"), "method.stage_list: must be a list in brackets, not 3"),
         (("compound_grow", "stage_list=[{layers: 3}]"), "method.stage_list[0].fraction is missing"),
         (
             ("compound_grow", "stage_list=[{fraction: 0.5, layer: 3}]"),

@@ -92,6 +92,20 @@ def test_a_method_s_name_chooses_all_of_its_keys() -> None:
     assert "deep_jump" not in printed.replace("`deep_jump`", "")
 
 
+def test_a_method_without_options_is_explained() -> None:
+    console = Console(width=80, record=True)
+    print_keys("scratch", console)
+    assert "the baseline" in console.export_text()
+
+
+def test_a_terminal_of_80_columns_shows_all_of_a_key() -> None:
+    console = Console(width=80, record=True)
+    print_keys("moments", console)
+    printed = " ".join(console.export_text().split())
+    assert "method.moments map, map_scaled, zero_new, reset, keep_index; default map" in printed
+    assert "`growth.weights_and_moments` explains the rules." in printed
+
+
 def test_a_bracket_in_a_meaning_is_shown() -> None:
     console = Console(width=300, record=True)
     print_keys("method", console)

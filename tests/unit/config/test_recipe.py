@@ -152,7 +152,7 @@ def test_a_recorded_method_without_an_option_has_what_it_did_then(
         ("steps=many", "steps: must be a whole number, not 'many'"),
         ("steps=0", "steps: must be greater than 0, not 0"),
         ("learning_rate=-1e-4", "learning_rate: must be greater than 0, not -0.0001"),
-        ("adam_betas=0.9", "adam_betas: must be a list, not 0.9"),
+        ("adam_betas=0.9", "adam_betas: must be a list in brackets, not 0.9"),
         ("lr_schedule=cosin", "lr_schedule: choose one of cosine, linear, wsd, constant, not 'cosin'"),
         (
             "model.family=t5",
@@ -214,7 +214,7 @@ def test_a_wrong_value_of_the_command_line_is_told_key_and_fix(override: str, ex
 
 def test_whole_words_are_for_bert(recipe_file: Path) -> None:
     assert load_recipe(recipe_file, ["masking=whole_word"]).masking == "whole_word"
-    with pytest.raises(UserError, match=r"masking: gpt2 has no masks, so no whole_word; remove it"):
+    with pytest.raises(UserError, match=r"masking: whole_word is for masked models, and gpt2 is none; remove it"):
         load_recipe(recipe_file, ["masking=whole_word", "model=gpt2-base"])
 
 

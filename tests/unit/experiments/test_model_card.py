@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import xxhash
 from exports import text_of, trained, wordpiece, write_export
 from huggingface_hub import ModelCard
 from project import PROJECT
@@ -31,6 +32,8 @@ EVAL = {"event": "eval", "step": 10, "tokens": 2560, "flops": 1e9, "seconds": 60
 def model(folder: Path, family: str = "gpt2", used: Totals | None = None, **changes: Any) -> TrainedModel:
     """A run's model; `used` is what it has taken so far."""
     recipe = tiny(family, folder / "run", **changes)
+    path = folder / "run/metrics.jsonl"
+    metrics = path.read_bytes() if path.exists() else b""
     return TrainedModel(
         run=folder / "run",
         recorded=Recorded(recipe=recipe.plain(), run="1234", ranks=2, versions={"torch": "2.13.0", "absent": None}),
@@ -38,6 +41,8 @@ def model(folder: Path, family: str = "gpt2", used: Totals | None = None, **chan
         text=Text.open(recipe.data),
         schedule=recipe.schedule(),
         totals=used or Totals(10, 2560, 1e9, 60.0),
+        metrics_bytes=len(metrics),
+        metrics_hash=xxhash.xxh3_128_hexdigest(metrics),
     )
 
 
@@ -106,23 +111,34 @@ def test_losses_are_those_up_to_the_checkpoint(tmp_path: Path) -> None:
     record(tmp_path, {**EVAL, "bits_per_byte": 1.5, "losses": {"law": 6.5}}, later)
     card = model_card(model(tmp_path))
     assert "| at step 10 |" in card
-    assert "| held-out loss | 5.2500 nats a token |" in card
+    assert "| held-out loss | 5.2500 nats per token |" in card
     assert "| bits a byte of text | 1.5000 |" in card
-    assert "| held-out loss of law | 6.5000 nats a token |" in card
+    assert "| held-out loss of law | 6.5000 nats per token |" in card
     record(tmp_path, {**EVAL, "loss": None})
     card = model_card(model(tmp_path))
     assert "| held-out loss | not finite |" in card
     assert "model-index" not in metadata(card)
 
 
-@pytest.mark.parametrize("damage", [None, "no event\n"])
-def test_a_run_without_a_sound_record_has_a_card(damage: str | None, tmp_path: Path) -> None:
-    if damage:
-        (tmp_path / "run").mkdir()
-        (tmp_path / "run/metrics.jsonl").write_text(damage)
-    card = model_card(model(tmp_path))
-    assert "No held-out loss is recorded." in card
-    assert "model-index" not in metadata(card)
+def test_no_loss_of_a_changed_record_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    record(tmp_path, EVAL)
+    path = tmp_path / "run/metrics.jsonl"
+    for change in (lambda text: text.replace("5.25", "3.25"), lambda text: text[:-9], None):
+        record(tmp_path, EVAL)
+        saved = model(tmp_path)
+        path.write_text(change(path.read_text())) if change else path.unlink()
+        caplog.clear()
+        card = model_card(saved)
+        assert "No held-out loss is known." in card
+        assert "model-index" not in metadata(card)
+        told = f"{path}: is missing or damaged, so that the model card tells no loss; restore it"
+        assert caplog.messages == [told]
+
+
+def test_a_run_without_an_evaluation_has_a_card(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    record(tmp_path, {"event": "start"})
+    assert "No held-out loss is known." in model_card(model(tmp_path))
+    assert not caplog.messages
 
 
 def test_the_cost_is_compared_with_all_layers_by_the_closed_form(tmp_path: Path) -> None:
@@ -169,6 +185,13 @@ def test_a_branch_names_the_run_and_counts_its_cost(tmp_path: Path, monkeypatch:
     recipe = load_resolved(Path("run/config.yaml")).model_dump(mode="json")
     branch = resolve({**recipe, "branch_from": "run@8", "out": "branch", "method": "scratch"}, "test")
     made = TrainedModel(
-        Path("branch"), Recorded(recipe={}), branch, Text.open(Path("text")), branch.schedule(), Totals(9, 2304, 2e8, 1)
+        Path("branch"),
+        Recorded(recipe={}),
+        branch,
+        Text.open(Path("text")),
+        branch.schedule(),
+        Totals(9, 2304, 2e8, 1),
+        0,
+        None,
     )
     assert "The run goes on from step 8 of the run `run`, whose cost is counted above." in model_card(made)

@@ -26,9 +26,16 @@ def test_it_says_what_came_out_and_what_it_took(tmp_path: Path) -> None:
     run = history(tmp_path / "run", 5.25, start={"unigram_entropy": 6.0})
     run.evals[-1]["bits_per_byte"] = 1.834
     assert outcome(run) == (
-        "This run came to a held-out loss of 5.250 nats a token (perplexity 190.6, 1.83 bits a byte) after 10 steps "
+        "This run came to a held-out loss of 5.250 nats per token (perplexity 190.6, 1.83 bits a byte) after 10 steps "
         f"for {flops_in_words(5 * A_STEP)}, 50.0% of what all 6 layers would have taken on the same tokens."
     )
+
+
+def test_what_the_source_has_cost_counts(tmp_path: Path) -> None:
+    start = {"source": "small", "source_flops": 1.5 * A_STEP, "source_tokens": 1, "source_seconds": 1.0}
+    before = flops_in_words(1.5 * A_STEP)
+    told = f" (with {before} before it), 65.0% of what all 6 layers would have taken on the same tokens."
+    assert outcome(history(tmp_path / "run", 5.25, start=start)).endswith(told)
 
 
 @pytest.mark.parametrize(
@@ -46,7 +53,7 @@ def test_it_says_what_came_out_and_what_it_took(tmp_path: Path) -> None:
             {"start": {"unigram_entropy": 6.25}},
             "Nothing is learned yet: a guess without context has a loss of 6.250.",
         ),
-        (50.0, {}, "a held-out loss of 50.000 nats a token after 10 steps"),
+        (50.0, {}, "a held-out loss of 50.000 nats per token after 10 steps"),
     ],
 )
 def test_it_is_honest(loss: float | None, changes: dict[str, object], told: str, tmp_path: Path) -> None:
