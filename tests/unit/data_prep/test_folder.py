@@ -136,3 +136,10 @@ def test_inspect_draws_over_no_picture_but_its_own(make: Make, source: Path, tmp
         with (console := Console(width=200)).capture() as said:
             inspect(tmp_path / "out", console)
         assert f"the same as a picture: {picture}" in said.get()
+
+
+def test_a_folder_with_and_without_a_slash_is_one_source(make: Make, texts: list[str], tmp_path: Path) -> None:
+    (tmp_path / "books").mkdir()
+    write_jsonl(tmp_path / "books" / "a.jsonl", texts)
+    manifest = make(tmp_path / "out", f"{tmp_path}/books/")
+    assert make(tmp_path / "out", f"{tmp_path}/books") == manifest
