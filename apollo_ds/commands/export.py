@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from apollo_ds.commands.arguments import Run
+from apollo_ds.errors import UserError
 from data_prep.command_line import path
 
 EXAMPLES = """
@@ -44,7 +45,7 @@ def export(
     from apollo_ds.training.export_run import export_run
 
     if private and push is None:
-        raise typer.BadParameter("--private: is for an upload; give --push too")
+        raise UserError("--private: is for an upload; give --push USER/MODEL too")
     hub = HubModel(push, private) if push is not None else None
     if hub:
         hub.check()

@@ -214,7 +214,7 @@ def _nats(recorded: float | None, unit: str) -> str:
 
 def _cost(model: TrainedModel) -> list[str]:
     used, all_layers = model.totals, AllLayers.of(model.recipe)
-    whole = all_layers.flops_per_token * used.tokens
+    whole, share = all_layers.flops_per_token * used.tokens, all_layers.share(used.flops, used.tokens)
     ranks = f" on {model.recorded.ranks} rank{'s' * (model.recorded.ranks != 1)}" if model.recorded.ranks else ""
     before = all_layers.flops_before
     return [
@@ -222,7 +222,7 @@ def _cost(model: TrainedModel) -> list[str]:
         "",
         f"Training took {flops_in_words(used.flops)} and {time_in_words(used.seconds)}{ranks}.",
         *([f"What it started from had taken {flops_in_words(before)} before that."] if before else []),
-        f"This is {all_layers.share(used):.1%} of the {flops_in_words(whole)} that all {all_layers.layers} layers "
+        f"This is {share:.1%} of the {flops_in_words(whole)} that all {all_layers.layers} layers "
         "would have taken on the same tokens, by the closed form.",
         "",
     ]

@@ -28,13 +28,12 @@ class AllLayers:
 
     @classmethod
     def of_model(cls, shape: ModelShape, seq_len: int, flops_before: float) -> Self:
-        """That of a model and the full length of its samples."""
-        sample = training_flops(shape, shape.num_layers, seq_len, 1)
-        return cls(shape.num_layers, sample / seq_len, flops_before)
+        """That of a model of this shape, in samples of so many tokens."""
+        return cls(shape.num_layers, training_flops(shape, shape.num_layers, seq_len, 1) / seq_len, flops_before)
 
-    def share(self, totals: Totals) -> float:
+    def share(self, flops: float, tokens: float) -> float:
         """The operations of a run and of what it started from, in units of those of all layers. It may be above 1."""
-        return (totals.flops + self.flops_before) / (self.flops_per_token * totals.tokens)
+        return (flops + self.flops_before) / (self.flops_per_token * tokens)
 
 
 def cost_in_words(recipe: Recipe, totals: Totals) -> str:
@@ -42,7 +41,7 @@ def cost_in_words(recipe: Recipe, totals: Totals) -> str:
     whole, source = AllLayers.of(recipe), recipe.schedule().source
     before = f" (and {flops_in_words(whole.flops_before)} before it)" if whole.flops_before else ""
     unknown = f"; what {source.name} has cost is not known" if isinstance(source, SourceModel) else ""
+    share = whole.share(totals.flops, totals.tokens)
     return (
-        f"{flops_in_words(totals.flops)}{before}, {whole.share(totals):.1%} of all {whole.layers} layers on the same "
-        f"tokens{unknown}"
+        f"{flops_in_words(totals.flops)}{before}, {share:.1%} of all {whole.layers} layers on the same tokens{unknown}"
     )

@@ -17,6 +17,8 @@ from apollo_ds.errors import UserError
 from apollo_ds.saved_models.positions import counts_positions_from_padding, most_tokens
 
 _log = logging.getLogger(__name__)
+_USUAL_PLACE = Path("runs")
+"""Where recipes have their runs."""
 
 
 @dataclass(frozen=True)
@@ -54,8 +56,9 @@ class SavedModel:
             config = AutoConfig.from_pretrained(source, trust_remote_code=False)
             counts_from_padding = counts_positions_from_padding(config)
         except Exception as error:  # damaged files raise anything in transformers
-            reason = _first_line(error)
-            raise UserError(f"{name}: no model that transformers can load there ({reason})") from None
+            is_here = Path(source).exists()
+            what = "no model that transformers can load there" if is_here else "no such folder, and no model of the hub"
+            raise UserError(f"{name}: {what} ({_first_line(error)})") from None
         tokenizer = load_tokenizer(source)
         _check(name, tokenizer, config)
         return cls(name, source, config, tokenizer, counts_from_padding, most_tokens(config, counts_from_padding))
@@ -91,6 +94,8 @@ def _source(name: str) -> str:
         meant = name.startswith((".", "/", "~")) or name.count("/") > 1 or ("/" in name and path.parent.is_dir())
         if meant:  # as a path: the hub's names have at most one slash, and asking the hub in vain takes half a minute
             raise UserError(f"{name}: no such folder; name a run, an exported model, or a model of the hub")
+        if (_USUAL_PLACE / name).is_dir():
+            raise UserError(f"{name}: no such folder; did you mean {_USUAL_PLACE / name}?")
         return name
     if (path / "config.json").is_file():
         return name

@@ -151,6 +151,6 @@ class StepRecorder:
             new_learning_rate=record.get("new_lr"),
             tokens_per_second=record["tokens_per_second"],
             flops=record["flops"],
-            share=self.all_layers.share(self.totals),
+            share=self.all_layers.share(record["flops"], record["tokens"]),
             seconds_left=left * (now - self._started) / (record["flops"] - self._flops_before),
         )

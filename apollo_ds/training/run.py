@@ -243,10 +243,10 @@ def _conclude(trainer: "Trainer") -> None:
     shown_by = f"tensorboard --logdir {folder.path.parent}"  # TensorBoard calls the folder that it is given "."
     trainer.console.finish(
         {
-            "held-out loss": f"{trainer.last_loss:.4f} nats per token",
+            "held-out loss": f"{trainer.last_loss:.4f} nats a token",
             "perplexity": perplexity_in_words(trainer.last_loss),
             **({} if bits is None else {"bits a byte": f"{bits:.4f}"}),
-            "unigram entropy": f"{text.unigram_entropy:.4f} nats per token (the best guess without context)",
+            "unigram entropy": f"{text.unigram_entropy:.4f} nats a token (the best guess without context)",
             "steps, tokens": f"{totals.step:,}, {totals.tokens:,}",
             "cost": cost_in_words(trainer.recipe, totals),
             "time": time_in_words(totals.seconds),

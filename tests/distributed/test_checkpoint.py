@@ -112,6 +112,15 @@ def test_a_save_is_recorded_when_the_one_before_it_is_complete(tmp_path: Path) -
     assert pool(2).run(train, recipe) == [None, None]
 
 
+def test_others_may_read_a_checkpoint_as_any_file_of_the_user(tmp_path: Path) -> None:
+    recipe = tiny("gpt2", tmp_path / "run", steps=10)
+    pool(2).run(train, recipe)
+    usual = tmp_path / "usual"
+    usual.touch()
+    for path in (recipe.out / "checkpoints/step-10").iterdir():
+        assert path.stat().st_mode == usual.stat().st_mode, path.name
+
+
 def test_the_newest_few_and_every_so_many_steps_are_kept(tmp_path: Path) -> None:
     recipe = tiny("gpt2", tmp_path / "run", save_every=2, keep_checkpoints=2, keep_every=6, method="scratch")
     pool(2).run(train, recipe)

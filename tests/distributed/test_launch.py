@@ -172,7 +172,7 @@ def test_bash_trains_the_recipe_on_two_ranks(
     held_out = [event["loss"] for event in events(recipe, "eval")]
     assert held_out[-1] < held_out[0]
     assert "1 -> 3 layers" in "".join(start.output for start in (killed, signalled, orphaned, finished))
-    assert f"{held_out[-1]:.4f} nats per token" in finished.output
+    assert f"{held_out[-1]:.4f} nats a token" in finished.output
 
 
 def test_the_run_folder_is_complete(recipe: Recipe, finished: Started) -> None:

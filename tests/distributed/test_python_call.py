@@ -67,7 +67,7 @@ def test_a_call_trains_as_the_command_does(tmp_path: Path, shell: dict[str, str]
     assert "apollo-ds: " not in output
     end = read_metrics(recipe.out / "metrics.jsonl")[-1]
     assert outcome == f"{recipe.out} 4 {end['loss']}"
-    assert any(f"{end['loss']:.4f} nats per token" in line for line in shown)
+    assert any(f"{end['loss']:.4f} nats a token" in line for line in shown)
     assert last == "False 4"
 
 

@@ -125,11 +125,16 @@ def contents(folder: Path) -> dict[str, str]:
     return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
+_TIMED = ("README.md", "manifest.json")
+"""The card of an exported model tells how long training took, and the manifest has the card's hash."""
+
+
 def _trained(recipe: Recipe) -> Any:
     """Weights, moments, metrics, the export, and which pages and figures there are."""
     weights = {name: digest for name, digest in contents(recipe.out / "checkpoints").items() if "safetensors" in name}
     report = {name for name in contents(recipe.out / "report") if (recipe.out / "report" / name).stat().st_size}
-    return weights, trained(recipe), contents(recipe.out / "export"), report
+    export = {name: digest for name, digest in contents(recipe.out / "export").items() if name not in _TIMED}
+    return weights, trained(recipe), export, report
 
 
 def _prepared(out: Path) -> dict[str, str]:
@@ -140,7 +145,7 @@ def _prepared(out: Path) -> dict[str, str]:
 PLACES = {
     r"\.removed": "prune",
     r"checkpoints/": "save",
-    r"events\.out|by_\w+$": "TensorBoard",
+    r"events\.out": "TensorBoard",
     r"metrics": "metrics",
     r"export|model": "export",
     r"report": "report",

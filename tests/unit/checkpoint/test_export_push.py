@@ -125,4 +125,4 @@ def test_private_without_an_upload_is_refused(capsys: pytest.CaptureFixture[str]
     with pytest.raises(SystemExit) as ended:
         main(["export", "run", "model", "--private"])
     assert ended.value.code == EXIT_USER_ERROR
-    assert "--private: is for an upload; give --push too" in capsys.readouterr().err
+    assert "--private: is for an upload; give --push USER/MODEL too" in capsys.readouterr().err

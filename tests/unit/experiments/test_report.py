@@ -129,7 +129,7 @@ def test_a_report_begins_with_what_came_out_then_what_the_model_writes_then_figu
                 json.dumps({"event": "samples", "step": step, "samples": [{"prompt": "Once", "text": text}]}) + "\n"
             )
     title, _, outcome, _, *lines = write_report(run, tmp_path / "report").read_text().splitlines()
-    assert title == "# run" and outcome.startswith("This run came to a held-out loss of 3.250 nats per token")
+    assert title == "# run" and outcome.startswith("This run came to a held-out loss of 3.250 nats a token")
     assert lines[:6] == [
         "## What it writes",
         "",

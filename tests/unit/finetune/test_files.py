@@ -233,7 +233,7 @@ def test_mistakes_about_the_model_are_one_sentence(
     assert told(f"{tmp_path}/none").startswith(f"{tmp_path}/none: no such folder; name a run, an exported model, or ")
     assert told(str(tmp_path)) == f"{tmp_path}: neither a run nor a model: it has no config.yaml and no config.json"
     assert told("data/none").startswith("data/none: no such folder; ")
-    assert told("no-such-model").startswith("no-such-model: no model that transformers can load there (")
+    assert told("no-such-model").startswith("no-such-model: no such folder, and no model of the hub (")
     run = tmp_path / "run"
     run.mkdir()
     (run / "config.yaml").write_text("")

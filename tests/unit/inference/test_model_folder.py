@@ -86,3 +86,9 @@ def test_a_damaged_export_is_refused(name: str, run: RunFolder, capsys: Capture)
 )
 def test_what_is_no_model_is_told(words: tuple[str, ...], said: str, run: RunFolder, capsys: Capture) -> None:
     assert refusal(capsys, "generate", *words).startswith(said)
+
+
+def test_a_run_among_others_is_meant_by_its_name(run: RunFolder, capsys: Capture) -> None:
+    Path("runs").mkdir()
+    Path("run").rename("runs/mine")
+    assert refusal(capsys, "generate", "mine", "a") == "mine: no such folder; did you mean runs/mine?"
