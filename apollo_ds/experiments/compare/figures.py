@@ -91,9 +91,7 @@ def draw_losses(groups: Sequence[Group], currency: str, target: Target | None) -
     grown = [[_losses_at_growth(group, at, currency, unit) for at in range(growths_of_all(group))] for group in groups]
     show_costs(axes, largest / unit)
     spikes = ((after.x, after.mean) for pairs in grown for _, after in pairs)
-    shown = [(point.x, point.mean) for point in chain(*curves)]
-    shown += [(curve[-1].x, curve[-1].mean - curve[-1].deviation) for curve in curves if curve]
-    low, high = show_curves(axes, shown, spikes)
+    low, high = show_curves(axes, [_to_be_seen(*of_one) for of_one in zip(curves, grown, strict=True)], spikes)
     ends, at_growths = [], []
     for number, (group, curve, pairs) in enumerate(zip(groups, curves, grown, strict=True)):
         look = line_style(number)
@@ -113,6 +111,12 @@ def draw_losses(groups: Sequence[Group], currency: str, target: Target | None) -
     if len(groups) == 1:
         label_points(figure, axes, at_growths)
     return figure
+
+
+def _to_be_seen(curve: Sequence[_Point], pairs: Sequence[tuple[_Point, _Point]]) -> list[tuple[float, float]]:
+    """Of one line: what was measured before growths is as much of its curve as its evaluations; its last bar, too."""
+    ends = [(point.x, point.mean - point.deviation) for point in curve[-1:]]
+    return [(point.x, point.mean) for point in (*curve, *(before for before, _ in pairs))] + ends
 
 
 def _curve(group: Group, currency: str, unit: float) -> list[_Point]:

@@ -41,6 +41,8 @@ _WINDOW = 0.04
 _LEAST_WINDOW = 10
 _SMOOTHED = 0.1
 """Of the window, over how many steps the training loss is averaged."""
+_LEAST_CHANGE = 0.0005
+"""Nats that three digits show."""
 _ASIDE = 5
 """Points to the left and to the right of the growth, so that neither loss hides the other."""
 
@@ -78,13 +80,14 @@ def _growth(axes: Axes, runs: Sequence[RunHistory], number: int) -> None:
     window = max(_LEAST_WINDOW, round(_WINDOW * runs[0].recipe["steps"]))
     growths = [run.growths[number] for run in runs]
     steps, losses = _by_offset(runs, number, window, lambda run: [(e["step"], e["loss"]) for e in run.steps])
-    axes.plot(steps, losses, ".", color=GREY, markersize=3, alpha=0.5, markeredgewidth=0, label="training")
+    axes.plot(steps, losses, "o", color=GREY, markersize=2.5, alpha=0.5, markeredgewidth=0, label="training")
     for side in (steps <= 0, steps > 0):  # the step of a growth is the last before it
         mean = running_mean(losses[side].tolist(), max(5, round(_SMOOTHED * window)))
         axes.plot(steps[side], mean, color=GREY, linewidth=1.2, label="its running mean")
     held_out = _by_offset(runs, number, window, lambda run: [(p.step, p.loss) for p in run.curve])
     beside = held_out[0] != 0  # there the losses before and after are
-    axes.plot(held_out[0][beside], held_out[1][beside], "D", color=_HELD_OUT, markersize=4, label="held-out")
+    if beside.any():
+        axes.plot(held_out[0][beside], held_out[1][beside], "D", color=_HELD_OUT, markersize=4, label="held-out")
     pair = [_mean([growth[key] for growth in growths]) for key in ("loss_before", "loss_after")]
     sides = ((-_ASIDE, _HELD_OUT, "held-out before"), (_ASIDE, "white", "held-out after"))
     for loss, (aside, face, label) in zip(pair, sides, strict=True):
@@ -109,7 +112,8 @@ def _mean(losses: Sequence[float | None]) -> float | None:
 def _change(before: float | None, after: float | None) -> str:
     if before is None or after is None:
         return ""
-    return f"{before:.3f} \u2192 {after:.3f} ({'unchanged' if before == after else signed(after - before)})"
+    change = signed(after - before) if abs(after - before) >= _LEAST_CHANGE else "by < 0.001"
+    return f"{before:.3f} \u2192 {after:.3f} ({'unchanged' if before == after else change})"
 
 
 def _legend(panels: Sequence[Axes]) -> tuple[list[Artist], list[str]]:
