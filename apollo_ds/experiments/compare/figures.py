@@ -6,6 +6,7 @@ Costs and losses are averaged at each evaluation, so that a band is the spread o
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
+from math import isfinite
 from statistics import fmean
 from typing import Any, Literal
 
@@ -20,6 +21,7 @@ from apollo_ds.experiments.compare.labels import Names
 from apollo_ds.experiments.compare.measures import Spread, Target, saving
 from apollo_ds.experiments.history import Event, cost_to_reach, recorded_loss
 from apollo_ds.experiments.line_labels import Label, label_points, name_lines
+from apollo_ds.planning.in_words import loss_in_words
 from data_prep.figure_style import GREY, SMALL, line_style, new_figure, set_title, signed
 
 _LOSS = "held-out loss (nats per token)"
@@ -100,12 +102,13 @@ def draw_losses(groups: Sequence[Group], currency: str, target: Target | None) -
         _draw_means(axes, points, look, names.labels[number] or group.name, len(groups))
         at_growths += _draw_growths(axes, group, pairs, look["color"], high)
         if curve:
-            text = f"{names.labels[number]}  {curve[-1].mean:.3f}".strip()
+            text = f"{names.labels[number]}  {_end(group, curve)}".strip()
             ends.append(Label(curve[-1].x, curve[-1].mean, text, look["color"]))
     notes = _references(axes, groups, target, (low, high))
     axes.set(xlabel=label, ylabel=_LOSS)
     if at_growths and len(groups) > 1:
-        notes.append("open circles: growths, those above the axes as triangles")
+        above = any(", to " in label.text for label in at_growths)
+        notes.append("open circles: growths" + (", those above the axes as triangles" if above else ""))
     set_title(figure, names.title, notes + _about_seeds(groups))
     name_lines(figure, axes, ends)
     if len(groups) == 1:
@@ -132,6 +135,11 @@ def _curve(group: Group, currency: str, unit: float) -> list[_Point]:
     return [point for point in points if np.isfinite(point.mean)]
 
 
+def _end(group: Group, curve: Sequence[_Point]) -> str:
+    """The last loss that is drawn, and whether later ones cannot be."""
+    return loss_in_words(curve[-1].mean) + ("" if isfinite(group.mean_curve()[-1].loss) else ", then not finite")
+
+
 def _losses_at_growth(group: Group, number: int, currency: str, unit: float) -> tuple[_Point, _Point]:
     """Before and after."""
     growths = [run.growths[number] for run in group.shown]
@@ -156,7 +164,7 @@ def _draw_growths(
         is_above = after.mean > high
         y, marker = (high, "^") if is_above else (after.mean, "o")
         axes.plot(after.x, y, marker, color=colour, markersize=7, markerfacecolor="white", clip_on=False, zorder=3)
-        labels.append(Label(after.x, y, _layers(growth) + (f", to {after.mean:.2f}" if is_above else "")))
+        labels.append(Label(after.x, y, _layers(growth) + (f", to {loss_in_words(after.mean)}" if is_above else "")))
     return labels
 
 
@@ -175,9 +183,9 @@ def _references(axes: Axes, groups: Sequence[Group], target: Target | None, view
         return []
     low, high = view
     if not low <= entropy <= high:
-        return [f"unigram entropy {entropy:.3f}, {'above' if entropy > high else 'below'} what is shown"]
+        return [f"unigram entropy {loss_in_words(entropy)}, {'above' if entropy > high else 'below'} what is shown"]
     axes.axhline(entropy, linestyle="--", **look)
-    _name_line(axes, entropy, f"unigram entropy {entropy:.3f}", at=1)
+    _name_line(axes, entropy, f"unigram entropy {loss_in_words(entropy)}", at=1)
     return []
 
 

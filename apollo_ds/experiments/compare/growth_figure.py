@@ -14,6 +14,7 @@ from apollo_ds.experiments.compare.groups import Group
 from apollo_ds.experiments.compare.labels import Names
 from apollo_ds.experiments.history import RunHistory
 from apollo_ds.experiments.running_mean import running_mean
+from apollo_ds.planning.in_words import loss_in_words
 from data_prep.figure_style import (
     COLOURS,
     GREY,
@@ -24,7 +25,6 @@ from data_prep.figure_style import (
     empty_figure,
     legend_below,
     set_title,
-    signed,
     style_axes,
     wrapped,
 )
@@ -112,8 +112,9 @@ def _mean(losses: Sequence[float | None]) -> float | None:
 def _change(before: float | None, after: float | None) -> str:
     if before is None or after is None:
         return ""
-    change = signed(after - before) if abs(after - before) >= _LEAST_CHANGE else "by < 0.001"
-    return f"{before:.3f} \u2192 {after:.3f} ({'unchanged' if before == after else change})"
+    change = loss_in_words(after - before, sign=True) if abs(after - before) >= _LEAST_CHANGE else "by < 0.001"
+    pair = f"{loss_in_words(before)} \u2192 {loss_in_words(after)}"
+    return f"{pair} ({'unchanged' if before == after else change})"
 
 
 def _legend(panels: Sequence[Axes]) -> tuple[list[Artist], list[str]]:

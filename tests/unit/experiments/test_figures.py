@@ -85,7 +85,7 @@ def test_the_scale_shows_the_curve_and_not_what_lies_far_above_it(tmp_path: Path
     (axes,) = figure.axes
     low, high = axes.get_ylim()
     assert 1.5 < low < 2 and 2 + 5 * exp(-1) < high < 12
-    assert "1 → 2 layers, to 12.25" in [text.get_text() for text in axes.texts]
+    assert "1 → 2 layers, to 12.250" in [text.get_text() for text in axes.texts]
     assert figure.get_supxlabel() == "unigram entropy 14.500, above what is shown"
 
 
@@ -123,6 +123,19 @@ def test_the_legend_of_growths_names_nothing_that_no_panel_shows(tmp_path: Path)
 def legend_of_growths(group: Group) -> list[str]:
     (legend,) = draw([group], group, None)["loss_around_growth.png"].legends
     return [text.get_text() for text in legend.get_texts()]
+
+
+def test_a_run_that_diverged_has_readable_figures_and_they_say_so(tmp_path: Path) -> None:
+    """Its losses have many digits, and the last that can be drawn is not its end."""
+    held_out = [(10, 4.0), (20, 1.1e11), (30, None)]
+    group = with_growths(history(tmp_path / "run", held_out, growth_at=10), [10, 20], 1.2e11)
+    figures = draw([group], group, None)
+    for figure in figures.values():
+        assert_readable(figure)
+    (axes,) = figures["loss_against_flops.png"].axes
+    assert "1.1e+11, then not finite" in [text.get_text() for text in axes.texts]
+    panel = figures["loss_around_growth.png"].subfigs[0].axes[0]
+    assert panel.get_title() == "1 → 2 layers\n4.062 → 1.2e+11 (+1.2e+11)"
 
 
 def test_the_unigram_entropy_is_a_line_where_it_is_in_view(tmp_path: Path) -> None:
