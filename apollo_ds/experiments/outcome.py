@@ -28,7 +28,7 @@ def outcome(run: RunHistory) -> str:
         told = f"This run has not come to its end: {so_far} {spent}."
     entropy = unigram_entropy(run)
     if isfinite(final.loss) and not is_learned(final.loss, entropy):
-        told += f" Nothing is learned yet: a guess without context has a loss of {loss_in_words(entropy)}."
+        told += f" Nothing is learned yet: a guess without context has a loss of {loss_in_words(entropy, 3)}."
     return told
 
 
@@ -38,7 +38,7 @@ def _loss_in_words(run: RunHistory) -> str:
         return "no finite held-out loss"
     others = [f"perplexity {perplexity_in_words(loss)}"] if loss < _MOST else []
     others += [f"{last['bits_per_byte']:.2f} bits a byte"] if "bits_per_byte" in last else []
-    return f"a held-out loss of {loss_in_words(loss)} nats per token" + (f" ({', '.join(others)})" if others else "")
+    return f"a held-out loss of {loss_in_words(loss, 3)} nats per token" + (f" ({', '.join(others)})" if others else "")
 
 
 def _against_all_layers(run: RunHistory) -> str:

@@ -6,7 +6,7 @@ _DAY, _YEAR = 86_400, 31_557_600
 _BYTES = (("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("kB", 1e3))
 _COUNTS = ((" T", 1e12), (" G", 1e9), (" M", 1e6), (" k", 1e3))
 _FLOPS = tuple((prefix, 10.0 ** (3 * power)) for power, prefix in enumerate("kMGTPEZY", start=1))[::-1]
-_DIVERGED = 1000.0
+_DIVERGED = 100.0
 """Nats from which on digits behind the point say nothing."""
 _LARGEST_LOSS = 700.0
 """The perplexity of more is above the largest number that a float holds."""
@@ -40,10 +40,9 @@ def flops_in_words(flops: float) -> str:
     return f"{flops / factor:.3g} {prefix}FLOP"
 
 
-def loss_in_words(loss: float, sign: bool = False) -> str:
-    """A loss in nats, or with its sign a difference of two: 5.224, -0.015, or 1.1e+11 of a run that diverged."""
-    told = f"{loss:{'+' * sign}{'.3f' if abs(loss) < _DIVERGED else '.2g'}}"
-    return told.replace("-", "\u2212") if sign else told
+def loss_in_words(loss: float, digits: int = 4, sign: bool = False) -> str:
+    """A loss in nats, or with its sign a difference of two: 5.2241, -0.0148, or 1.08e+11 of a run that diverged."""
+    return f"{loss:{'+' * sign}{f'.{digits}f' if abs(loss) < _DIVERGED else '.3g'}}"
 
 
 def perplexity_in_words(loss: float) -> str:

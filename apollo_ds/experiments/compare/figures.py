@@ -137,7 +137,7 @@ def _curve(group: Group, currency: str, unit: float) -> list[_Point]:
 
 def _end(group: Group, curve: Sequence[_Point]) -> str:
     """The last loss that is drawn, and whether later ones cannot be."""
-    return loss_in_words(curve[-1].mean) + ("" if isfinite(group.mean_curve()[-1].loss) else ", then not finite")
+    return loss_in_words(curve[-1].mean, 3) + ("" if isfinite(group.mean_curve()[-1].loss) else ", then not finite")
 
 
 def _losses_at_growth(group: Group, number: int, currency: str, unit: float) -> tuple[_Point, _Point]:
@@ -164,7 +164,7 @@ def _draw_growths(
         is_above = after.mean > high
         y, marker = (high, "^") if is_above else (after.mean, "o")
         axes.plot(after.x, y, marker, color=colour, markersize=7, markerfacecolor="white", clip_on=False, zorder=3)
-        labels.append(Label(after.x, y, _layers(growth) + (f", to {loss_in_words(after.mean)}" if is_above else "")))
+        labels.append(Label(after.x, y, _layers(growth) + (f", to {loss_in_words(after.mean, 3)}" if is_above else "")))
     return labels
 
 
@@ -183,9 +183,9 @@ def _references(axes: Axes, groups: Sequence[Group], target: Target | None, view
         return []
     low, high = view
     if not low <= entropy <= high:
-        return [f"unigram entropy {loss_in_words(entropy)}, {'above' if entropy > high else 'below'} what is shown"]
+        return [f"unigram entropy {loss_in_words(entropy, 3)}, {'above' if entropy > high else 'below'} what is shown"]
     axes.axhline(entropy, linestyle="--", **look)
-    _name_line(axes, entropy, f"unigram entropy {loss_in_words(entropy)}", at=1)
+    _name_line(axes, entropy, f"unigram entropy {loss_in_words(entropy, 3)}", at=1)
     return []
 
 

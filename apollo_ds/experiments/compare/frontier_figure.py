@@ -98,7 +98,7 @@ def _end_of_recipe(one: RecipeDistance, name: str, unit: float, number: int) -> 
     if one.loss:
         return Label(x, one.loss.mean, f"{name}  {signed(one.loss.mean)}", _colour(number))
     loss = fmean(run.final.loss for run in one.group.finished)
-    return Label(x, loss, f"{name}  {loss_in_words(loss)}", _colour(number))
+    return Label(x, loss, f"{name}  {loss_in_words(loss, 3)}", _colour(number))
 
 
 def _colour(number: int) -> str:

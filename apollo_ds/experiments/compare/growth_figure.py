@@ -34,8 +34,8 @@ Numbers = npt.NDArray[np.float64]
 _HELD_OUT = COLOURS[2]
 _ROW_HEIGHT = 2.4
 """Inches of a row of panels, with a title of one line."""
-_PANEL_WIDTH = 2.3
-_LEAST_WIDTH = 4.6
+_PANEL_WIDTH = 2.4
+_LEAST_WIDTH = 4.8
 _WINDOW = 0.04
 """What is drawn of a run to either side of a growth, as a part of its steps."""
 _LEAST_WINDOW = 10
@@ -112,9 +112,9 @@ def _mean(losses: Sequence[float | None]) -> float | None:
 def _change(before: float | None, after: float | None) -> str:
     if before is None or after is None:
         return ""
-    change = loss_in_words(after - before, sign=True) if abs(after - before) >= _LEAST_CHANGE else "by < 0.001"
-    pair = f"{loss_in_words(before)} \u2192 {loss_in_words(after)}"
-    return f"{pair} ({'unchanged' if before == after else change})"
+    change = loss_in_words(after - before, 3, sign=True) if abs(after - before) >= _LEAST_CHANGE else "by < 0.001"
+    pair = f"{loss_in_words(before, 3)} \u2192 {loss_in_words(after, 3)}"
+    return f"{pair} ({'unchanged' if before == after else change})".replace("-", "\u2212")
 
 
 def _legend(panels: Sequence[Axes]) -> tuple[list[Artist], list[str]]:
