@@ -27,7 +27,7 @@ def outcome(run: RunHistory) -> str:
         so_far = f"it has {_loss_in_words(run)} after {final.step:,} of {counted(steps, 'step')}"
         told = f"This run has not come to its end: {so_far} {spent}."
     entropy = unigram_entropy(run)
-    if isfinite(final.loss) and not is_learned(final.loss, entropy):
+    if entropy is not None and isfinite(final.loss) and not is_learned(final.loss, entropy):
         told += f" Nothing is learned yet: a guess without context has a loss of {loss_in_words(entropy, 3)}."
     return told
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import chain
 from math import isfinite
 from statistics import fmean
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -107,7 +107,7 @@ def draw_losses(groups: Sequence[Group], currency: str, target: Target | None) -
     notes = _references(axes, groups, target, (low, high))
     axes.set(xlabel=label, ylabel=_LOSS)
     if at_growths and len(groups) > 1:
-        above = any(", to " in label.text for label in at_growths)
+        above = any(high < after.mean < np.inf for pairs in grown for _, after in pairs)
         notes.append("open circles: growths" + (", those above the axes as triangles" if above else ""))
     set_title(figure, names.title, notes + _about_seeds(groups))
     name_lines(figure, axes, ends)
@@ -173,26 +173,25 @@ def _layers(growth: Event) -> str:
 
 
 def _references(axes: Axes, groups: Sequence[Group], target: Target | None, view: tuple[float, float]) -> list[str]:
-    """Lines of losses to compare with, named where they are; in words what lies beyond the axes."""
+    """Lines of losses to compare with; returns what is to be said of them at the foot of the figure."""
     look: dict[str, Any] = {"color": GREY, "linewidth": 0.9}
     if target:
         axes.axhline(target.loss, linestyle=":", **look)
-        _name_line(axes, target.loss, "baseline's final loss", at=0)
     entropy = groups[0].runs[0].start.get("unigram_entropy")
     if entropy is None or len(groups) > 1:
-        return []
+        return ["dotted: the baseline's final loss"] if target else []
     low, high = view
     if not low <= entropy <= high:
         return [f"unigram entropy {loss_in_words(entropy, 3)}, {'above' if entropy > high else 'below'} what is shown"]
     axes.axhline(entropy, linestyle="--", **look)
-    _name_line(axes, entropy, f"unigram entropy {loss_in_words(entropy, 3)}", at=1)
+    _name_at_the_right(axes, entropy, f"unigram entropy {loss_in_words(entropy, 3)}")
     return []
 
 
-def _name_line(axes: Axes, y: float, text: str, at: Literal[0, 1]) -> None:
-    """Above it, at the left end (0) or at the right one (1)."""
-    where = (at, y), (4 - 8 * at, 2), axes.get_yaxis_transform()
-    look: dict[str, Any] = {"fontsize": SMALL, "color": GREY, "horizontalalignment": ("left", "right")[at]}
+def _name_at_the_right(axes: Axes, y: float, text: str) -> None:
+    """Above a line that goes through all of the axes."""
+    where = (1, y), (-4, 2), axes.get_yaxis_transform()
+    look: dict[str, Any] = {"fontsize": SMALL, "color": GREY, "horizontalalignment": "right"}
     axes.annotate(text, *where, textcoords="offset points", verticalalignment="bottom", **look)
 
 

@@ -158,6 +158,12 @@ def test_lines_are_named_at_their_ends_in_their_order(tmp_path: Path) -> None:
     assert figure.get_suptitle() == "apollo, gpt2 6x32, seed 7"
 
 
+def test_the_baseline_s_loss_is_named_at_the_foot_where_no_curve_crosses_its_name(tmp_path: Path) -> None:
+    groups = [Group(name, (history(tmp_path / name),)) for name in ("scratch", "apollo")]
+    figure = draw_losses(groups, "flops", Target.of(groups[0]))
+    assert figure.get_supxlabel() == "dotted: the baseline's final loss"
+
+
 @pytest.mark.parametrize(
     ("change", "told"),
     [(0.0, "4.062 (unchanged)"), (0.0002, "4.063 (by < 0.001)"), (-0.0002, "4.062 (by < 0.001)")],
