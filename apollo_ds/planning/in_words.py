@@ -2,6 +2,8 @@
 
 from math import exp, inf
 
+MOST_NATS = 20.0
+"""The perplexity of a greater loss says nothing that the loss does not."""
 _DAY, _YEAR = 86_400, 31_557_600
 _BYTES = (("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("kB", 1e3))
 _COUNTS = ((" T", 1e12), (" G", 1e9), (" M", 1e6), (" k", 1e3))
