@@ -213,7 +213,9 @@ def read_manifest(folder: Path) -> Manifest:
             ) from None
         if Path(f"{folder}.idx").exists():
             raise _foreign(folder, "is the prefix of a shard, not a folder from apollo-prep") from None
-        raise Missing(f"{path}: not found: make the shards by apollo-prep build --out {folder}") from None
+        inside = prepared_in(folder)
+        fix = f"name {' or '.join(inside)}" if inside else f"make the shards by apollo-prep build --out {folder}"
+        raise Missing(f"{path}: not found: {fix}") from None
     except (ValueError, IsADirectoryError):
         raise damaged from None
     except OSError as error:
@@ -234,6 +236,12 @@ def read_manifest(folder: Path) -> Manifest:
     if is_hashed != (manifest.format != UNHASHED):
         raise damaged
     return manifest
+
+
+def prepared_in(folder: Path) -> list[str]:
+    """The folders of shards that lie in a folder. An exported model has a file of the same name, and config.json."""
+    inside = (path.parent for path in folder.glob(f"*/{NAME}"))
+    return sorted(str(shards) for shards in inside if not (shards / "config.json").exists())
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:

@@ -85,8 +85,15 @@ def _no_option(option: str, context: Any) -> str:
     if not isinstance(command, TyperGroup):
         return none
     commands = command.list_commands(context)
-    behind = next((word for word in context.obj if word in commands), "COMMAND")
+    having = [name for name in commands if _has_option(command.get_command(context, name), option)]
+    if not having:
+        return none
+    behind = next((word for word in context.obj if word in commands), having[0])
     return f"{none} before the command; write it behind, as in {context.command_path} {behind} {option}"
+
+
+def _has_option(command: Any, option: str) -> bool:
+    return any(option in param.opts for param in command.params)
 
 
 def _name(param: Any) -> str:

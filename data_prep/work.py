@@ -120,11 +120,18 @@ def refuse_others(made_with: dict[str, Any], options: dict[str, Any], out: Path,
     """
     wanted = json.loads(json.dumps(options))
     for key, value in made_with.items():
-        if wanted.get(key) != value:
+        if _compared(wanted.get(key)) != _compared(value):
             raise DataError(
                 f"{out}: was begun with {key} {_as_typed(value)}, not {_as_typed(wanted.get(key))}: "
                 f"run with the former, give another --out, or remove {of}"
             )
+
+
+def _compared(value: Any) -> Any:
+    """An option's value, in which `books` and `books/` are one folder."""
+    if isinstance(value, list):
+        return [{**source, "location": source["location"].rstrip("/")} for source in value]
+    return value
 
 
 def _as_typed(value: Any) -> str:

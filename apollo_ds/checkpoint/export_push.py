@@ -37,7 +37,7 @@ class HubModel:
         if "/" not in self.name:
             raise UserError(f"--push {self.name}: whose model is it; write USER/MODEL, such as me/{self.name}")
         if is_offline_mode():
-            raise UserError("--push: HF_HUB_OFFLINE forbids to ask the hub; unset it, or leave out --push")
+            raise UserError("--push: HF_HUB_OFFLINE forbids asking the hub; unset it, or leave out --push")
         if get_token() is None:
             raise UserError(
                 "--push: there is no token of the Hugging Face hub; run `hf auth login`, or put one into HF_TOKEN"

@@ -80,7 +80,7 @@ def finetune(
 ) -> None:
     """Fine-tune a model on a GLUE task or on SQuAD.
 
-    The task is learned several times, with other seeds. The results are the mean and its spread.
+    The task is learned several times, with other seeds. The results are the median and its spread.
     """
     options = Options(
         model=model,

@@ -8,6 +8,17 @@ from data_prep.commands import GROUPS as OF_PREP
 
 _TRAINS = ("continue", "pretrain", "resume", "run", "start")
 """What other programs call it."""
+_MEANT = {
+    "chat": "generate",
+    "complete": "generate",
+    "list": "runs",
+    "ls": "runs",
+    "predict": "generate",
+    "push": "export",
+    "upload": "export",
+    "version": "--version",
+}
+"""The same of other commands."""
 
 
 def explain(word: str, context: Any) -> str | None:
@@ -19,6 +30,8 @@ def explain(word: str, context: Any) -> str | None:
     if not word.startswith("-"):
         if word in _TRAINS:
             return f"there is no command {word}; apollo-ds train trains a recipe, and resumes its run"
+        if word in _MEANT:
+            return f"there is no command {word}; did you mean {_MEANT[word]}?"
         if any(word in commands for commands in OF_PREP.values()):
             return f"{word} is a command of apollo-prep; write apollo-prep {' '.join(typed)}"
         if "=" in word or word in recipe_names() or Path(word).suffix in (".yaml", ".yml"):

@@ -2,11 +2,12 @@
 
 from pathlib import Path
 
+from apollo_ds.config.not_a_run import is_model
 from apollo_ds.config.packaged import expanded, recipe_names
 from apollo_ds.config.run_folder import RunFolder
 from apollo_ds.methods import METHODS
 from apollo_ds.models.families import PRESETS
-from data_prep.did_you_mean import choice
+from data_prep.did_you_mean import choice, nearest
 from data_prep.manifest import NAME as MANIFEST
 
 
@@ -18,6 +19,8 @@ def not_a_recipe(name: Path | str) -> str:
             f"{name}: is the folder of a run, not a recipe; the command that started the run resumes it, and "
             f"init_from={name} begins a new run with its weights"
         )
+    if is_model(path):
+        return f"{name}: is a saved model, not a recipe; init_from=hf:{name} begins a run with its weights"
     if (path / MANIFEST).is_file():
         return f"{name}: is a folder of prepared text, not a recipe; write data={name}"
     if path.is_dir():
@@ -25,6 +28,16 @@ def not_a_recipe(name: Path | str) -> str:
     for key, known in (("method", METHODS), ("model", PRESETS)):
         if str(name) in known:
             return f"{name}: is a {'preset of a model' if key == 'model' else key}, not a recipe; write {key}={name}"
+    near = _beside(path)
+    if near:
+        return f"{name}: there is no such recipe; did you mean {near}?"
     if path.suffix or len(path.parts) > 1:
         return f"{name}: there is no such recipe; `apollo-ds init` writes one"
     return f"{name}: there is no such recipe; name a YAML file, or {choice(recipe_names(), name)}"
+
+
+def _beside(path: Path) -> str:
+    """A YAML file in the same folder, of nearly the same name; empty if there is none."""
+    files = {file.stem: file for file in sorted(path.parent.glob("*.y*ml"))}
+    near = nearest(files, path.stem)
+    return str(files[near]) if near in files else ""

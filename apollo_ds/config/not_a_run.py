@@ -14,6 +14,11 @@ _MOST = 5
 
 def not_a_run(folder: Path, lacks: str = "config.yaml") -> str:
     """One sentence on a path that is no run's folder, since it lacks a file."""
+    within = next((parent for parent in folder.parents if RunFolder(parent).exists), None)
+    if within and folder.exists():
+        return f"{folder}: is a part of the run {within}; name the run"
+    if is_model(folder):
+        return f"{folder}: is a saved model, not a run; name the folder that the key out of its recipe names"
     if (folder / MANIFEST).is_file():
         return f"{folder}: is a folder of prepared text, not of a run"
     if folder.is_dir():
@@ -32,6 +37,11 @@ def not_a_run(folder: Path, lacks: str = "config.yaml") -> str:
         return f"{folder}: there is no such run; name the folder that the key out of its recipe names"
     fix = f"did you mean {meant}?" if meant else choice(known[:_MOST], folder)
     return f"{folder}: there is no such run; {fix}"
+
+
+def is_model(folder: Path) -> bool:
+    """Whether a folder holds a model that `transformers` saved. An export has a manifest.json, as prepared text has."""
+    return (folder / "config.json").is_file()
 
 
 def runs_beside(folder: Path) -> list[str]:

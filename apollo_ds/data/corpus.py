@@ -10,7 +10,7 @@ from apollo_ds.errors import UserError
 from apollo_ds.models.families import family_of
 from apollo_ds.models.shape import ModelShape
 from data_prep.errors import DataError, Missing
-from data_prep.manifest import NAME, Manifest, read_manifest
+from data_prep.manifest import NAME, Manifest, prepared_in, read_manifest
 from data_prep.masking import word_continuations
 from data_prep.verify import check_sizes, check_tokenizer, told_of_no_hash, verify, verify_once
 
@@ -37,6 +37,10 @@ class Corpus:
             try:
                 return cls(folder, read_manifest(folder))
             except Missing:
+                if inside := prepared_in(folder):
+                    raise UserError(
+                        f"data: {folder} holds no prepared text itself; name {' or '.join(inside)}"
+                    ) from None
                 source, out = (folder, "FOLDER") if any(folder.glob("*")) else ("TEXT", folder)
                 raise UserError(
                     f"data: {folder} holds no prepared text; make it with "

@@ -154,8 +154,8 @@ def _state(folder: RunFolder, last: dict[str, Event]) -> State:
 def _reached(last: dict[str, Event]) -> dict[str, Any]:
     """What a run has come to, by its last events."""
     reached: dict[str, Any] = {}
-    if spent := [last[kind] for kind in ("step", "eval") if kind in last]:
-        reached = {key: max(event[key] for event in spent) for key in ("step", "flops", "seconds")}
+    if spent := [last[kind] for kind in ("step", "eval", "end") if kind in last]:
+        reached = {key: max(event.get(key, 0) for event in spent) for key in ("step", "flops", "seconds")}
     if "eval" in last:
         reached["loss"] = recorded_loss(last["eval"]["loss"])
     return reached

@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Any, Self
 
 import transformers
+from huggingface_hub.errors import HFValidationError
+from huggingface_hub.utils import validate_repo_id
 from transformers import AutoConfig, PretrainedConfig, PreTrainedModel
 from transformers.utils.logging import disable_progress_bar, set_verbosity_error
 
 from apollo_ds.checkpoint.export_manifest import DamagedExport, verify_export
-from apollo_ds.config.not_a_run import runs_beside
+from apollo_ds.config.not_a_run import not_a_run, runs_beside
 from apollo_ds.config.run_folder import RunFolder
 from apollo_ds.data.saved_tokenizer import greatest_id, load_tokenizer
 from apollo_ds.errors import UserError
@@ -94,8 +96,7 @@ def _source(name: str) -> str:
     path = Path(name)
     run = RunFolder(path)
     if not path.exists():
-        meant = name.startswith((".", "/", "~")) or name.count("/") > 1 or ("/" in name and path.parent.is_dir())
-        if meant:  # as a path: the hub's names have at most one slash, and asking the hub in vain takes half a minute
+        if not _may_be_of_hub(name):
             near = nearest(runs_beside(path), name)
             fix = f"did you mean {near}?" if near else "name a run, an exported model, or a model of the hub"
             raise UserError(f"{name}: no such folder; {fix}")
@@ -108,7 +109,16 @@ def _source(name: str) -> str:
         return str(run.export)
     if run.exists:
         raise UserError(f"{name}: this run has no exported model; write it with `apollo-ds export {name} {run.export}`")
-    raise UserError(f"{name}: neither a run nor a model: it has no config.yaml and no config.json")
+    raise UserError(not_a_run(path, lacks="config.yaml and no config.json"))
+
+
+def _may_be_of_hub(name: str) -> bool:
+    """Whether a name may be meant as one of the hub. Asking that in vain takes half a minute."""
+    try:
+        validate_repo_id(name)
+    except HFValidationError:  # such as "../model", or a sentence
+        return False
+    return not ("/" in name and Path(name).parent.is_dir())
 
 
 def _verify(name: str, source: str) -> None:

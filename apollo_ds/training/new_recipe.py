@@ -58,7 +58,7 @@ def new_recipe(wish: Wish, command: str, console: Console) -> None:
     ranks, corpus = measurable_ranks(wish.ranks), Corpus.open(wish.data)
     corpus.check_sizes()
     draft, rate = _measured(wish, corpus, ranks, run_folder, console)
-    recipe, values = _finished(draft, wish, rate)
+    recipe, values, is_short_of_text = _finished(draft, wish, rate)
     check_ready(recipe, ranks)
     planned = plan(recipe)
     result = outlook(recipe, planned, rate)
@@ -75,7 +75,7 @@ def new_recipe(wish: Wish, command: str, console: Console) -> None:
     _write(wish.out, commented(values, COMMENTS, heading))
     console.print(summary, soft_wrap=True, highlight=False)
     print_outlook(result, console)
-    if draft.is_short_of_text:
+    if is_short_of_text:
         console.print(f"The budget pays for more than {MOST_EPOCHS} epochs; more text would use all of it.")
     console.print(f"{wish.out} is written. Train it by: {training}", soft_wrap=True, markup=False, highlight=False)
 
@@ -87,7 +87,6 @@ class _Draft:
     values: dict[str, Any]
     flops: float
     tokens: int
-    is_short_of_text: bool
 
     def recipe(self, steps: int) -> Recipe:
         """The recipe with so many steps."""
@@ -134,7 +133,7 @@ def _draft(wish: Wish, budget: Budget, corpus: Corpus, ranks: int, out: Path) ->
     is_divided = all(seq_len % divisor == 0 for divisor in SHORT_TO_LONG["divisors"])
     method = SHORT_TO_LONG if is_divided and not budget.seconds else "scratch"
     values = recipe_values(shape, seq_len, tokens * token_flops(shape, seq_len), ranks, method, wish.data, out)
-    draft = _Draft(values, wish.budget.flops or inf, budget.tokens or most_tokens, affordable > tokens)
+    draft = _Draft(values, wish.budget.flops or inf, budget.tokens or most_tokens)
     return draft, shape, seq_len
 
 
@@ -151,15 +150,16 @@ def _fitting(seq_len: int, corpus: Corpus) -> int:
     return seq_len
 
 
-def _finished(draft: _Draft, wish: Wish, rate: Rate) -> tuple[Recipe, dict[str, Any]]:
-    """The recipe with all the steps that the budget pays for, and its values.
+def _finished(draft: _Draft, wish: Wish, rate: Rate) -> tuple[Recipe, dict[str, Any], bool]:
+    """The recipe with all the steps that the budget pays for, its values, and whether more text would give more steps.
 
     Raises:
         UserError: these are too few.
     """
     recipe = draft.recipe(_DRAFT_STEPS)
     total = plan(recipe)["total"]
-    allowed = _DRAFT_STEPS * min(draft.flops / total["flops"], draft.tokens / total["tokens"])
+    of_text = _DRAFT_STEPS * draft.tokens / total["tokens"]
+    allowed = min(of_text, _DRAFT_STEPS * draft.flops / total["flops"])
     if wish.budget.seconds is not None:
         beside = rate.start_seconds + EVALUATIONS * rate.evaluation_seconds + SAVES * rate.save_seconds
         step_seconds = recipe.global_batch_size * recipe.seq_len / rate.tokens_per_second
@@ -169,7 +169,8 @@ def _finished(draft: _Draft, wish: Wish, rate: Rate) -> tuple[Recipe, dict[str, 
             raise UserError(f"--budget: start, evaluations and {_FEWEST_STEPS} steps take {least} here; give more")
     if allowed < _FEWEST_STEPS:
         raise UserError(f"--budget: pays for fewer than {_FEWEST_STEPS} steps of this model; give more")
-    return draft.recipe(int(allowed)), with_steps(draft.values, int(allowed))
+    is_short_of_text = not wish.budget.tokens and allowed == of_text
+    return draft.recipe(int(allowed)), with_steps(draft.values, int(allowed)), is_short_of_text
 
 
 def _check_place(path: Path, run_folder: Path) -> None:

@@ -52,12 +52,18 @@ class StepRecorder:
         self._seconds_before, self._flops_before = totals.seconds, totals.flops
         self._flops_flushed = totals.flops
         self._started = self._flushed = time.perf_counter()
+        self._ended: float | None = None
         self._pending: list[tuple[StepPlan, float, StepResult, Totals]] = []
 
     def totals_now(self) -> Totals:
-        """What the run has used so far, with the clock read now."""
-        self.totals = replace(self.totals, seconds=self._seconds_before + time.perf_counter() - self._started)
+        """What the run has used so far, with the clock read now, or when it was stopped."""
+        now = self._ended or time.perf_counter()
+        self.totals = replace(self.totals, seconds=self._seconds_before + now - self._started)
         return self.totals
+
+    def stop_clock(self) -> None:
+        """Note that training has ended: what follows, such as the export, is no part of its time."""
+        self._ended = time.perf_counter()
 
     def begin(self) -> None:
         """Note that a step begins. Before the first step after a flush, time does not count as the steps'."""

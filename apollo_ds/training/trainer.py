@@ -141,6 +141,7 @@ class Trainer(AbstractContextManager["Trainer"]):
         if isnan(self.last_loss):  # nothing was left to do
             self.last_loss = self._held_out_loss()
         self.writer.finish()
+        self.recorder.stop_clock()
         self.metrics.write("end", **asdict(self.totals), loss=self.last_loss)
         self.processes.on_first(self.metrics.secure)
 

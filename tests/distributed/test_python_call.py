@@ -45,7 +45,7 @@ def told(*words):
 print(told(recipe, "stpes=3"))
 print(told(recipe, f"out={nowhere}"))
 outcome = told(recipe)
-print(outcome.folder, outcome.totals.step, outcome.loss)
+print(outcome.folder, outcome.totals.step, outcome.loss, f"{outcome.totals.seconds:.3g}")
 print("torch" in sys.modules, apollo_ds.load_recipe(recipe).steps)
 """
 
@@ -66,7 +66,7 @@ def test_a_call_trains_as_the_command_does(tmp_path: Path, shell: dict[str, str]
     assert complaint == f"{only_ranks_find_out} with out=..."
     assert "apollo-ds: " not in output
     end = read_metrics(recipe.out / "metrics.jsonl")[-1]
-    assert outcome == f"{recipe.out} 4 {end['loss']}"
+    assert outcome == f"{recipe.out} 4 {end['loss']} {end['seconds']:.3g}"  # the report is no part of the time
     assert any(f"{end['loss']:.4f} nats per token" in line for line in shown)
     assert last == "False 4"
 

@@ -66,7 +66,7 @@ def write_run(
         lines.append({"event": "eval", "step": (part + 1) * STEPS_BETWEEN, **used, "loss": loss})
         spent = cost
     if finished:
-        lines.append({"event": "end", "step": len(held_out) * STEPS_BETWEEN})
+        lines.append({"event": "end", "step": len(held_out) * STEPS_BETWEEN, **used})
     (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     text = {"tokenizer": "0a", "held_out": "1b", "ranks": 2}
     resolved = recipe(method, **changes)

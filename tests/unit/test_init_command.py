@@ -179,6 +179,14 @@ def test_a_time_that_is_too_short_for_a_start_is_told_of(capsys: Capture, monkey
     assert not Path("my.yaml").exists()
 
 
+def test_more_text_is_not_asked_for_where_the_start_takes_the_time(
+    capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(new_recipe, "measure", lambda *_: replace(RATE, tokens_per_second=1e3, start_seconds=90))
+    init("--budget", "2m")
+    assert "more text" not in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("stated", ["0", "-1", "nan", "inf"])
 def test_plan_refuses_a_rate_that_is_none(stated: str, capsys: Capture) -> None:
     assert "--tokens-per-second: must be" in refused(capsys, "plan", "demo", "--tokens-per-second", stated)

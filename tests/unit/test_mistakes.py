@@ -24,6 +24,7 @@ TRAINING = {
     # options
     "train --rnaks 2": "there is no option --rnaks; did you mean --ranks? See apollo-ds train --help",
     "--verison": "there is no option --verison; did you mean --version?",
+    "-v": "there is no option -v; see apollo-ds --help",
     "train -r 2": "there is no option -r; see apollo-ds train --help",
     "train --steps 10": "--steps is no option but the key steps of the recipe; write steps=10, without dashes",
     "train --learning-rate=1e-3": "write learning_rate=1e-3, without dashes",
@@ -69,6 +70,10 @@ TRAINING = {
     "train empty.yaml": "empty.yaml: is empty; a recipe is a YAML file with lines such as seed: 1",
     "train typo.yaml": "typo.yaml: not valid YAML: line 2, column 7: mapping values are not allowed here",
     "train demo bert-base": "one recipe at a time, not demo and bert-base",
+    "train tiny.yml": "tiny.yml: there is no such recipe; did you mean tiny.yaml?",
+    "train windows": "windows: there is no such recipe; did you mean windows.yaml?",
+    "train exported": "exported: is a saved model, not a recipe; init_from=hf:exported begins a run with its weights",
+    "train data=texts": "data: texts holds no prepared text itself; name texts/docs",
     "train data=nothere": "data: nothere holds no prepared text; make it with `apollo-prep build --source TEXT",
     "train data=pdfs": "data: pdfs holds no prepared text; make it with `apollo-prep build --source pdfs",
     "train data=a.jsonl": "a.jsonl: is a file, not a folder from apollo-prep; make one of it by apollo-prep build",
@@ -79,14 +84,22 @@ TRAINING = {
     "export mine model": "mine: there is no such run; did you mean runs/mine?",
     "export bert-base model": "bert-base: is a recipe, not a run; train it, and name the folder that its key out names",
     "export text model": "text: is a folder of prepared text, not of a run",
+    "export exported model": "exported: is a saved model, not a run; name the folder that the key out of its recipe",
+    "export runs/mine/export model": "runs/mine/export: is a part of the run runs/mine; name the run",
     "export runs/mine model --step last": "--step: must be a whole number, not last",
     "compare": "RUN is missing, as in: apollo-ds compare ",
     "compare runs/nothing-*": "runs/nothing-*: there is no run whose folder is called so",
     "export runs model": "runs: not a run folder; name one of the runs in it: runs/mine",
     # the other commands
     "generate runs/mien Once": "runs/mien: no such folder; did you mean runs/mine?",
+    "generate tiny.yaml Once": "tiny.yaml: is a file, not the folder of a run",
+    "generate runs Once": "runs: not a run folder; name one of the runs in it: runs/mine",
+    "generate runs/mine/export Once": "runs/mine/export: is a part of the run runs/mine; name the run",
+    "generate 'my model' Once": "my model: no such folder; name a run, an exported model, or a model of",
     "generate runs/mine Once --count 0": "--count: must be at least 1, not 0",
     "evaluate runs/mine": "there is no command evaluate; did you mean eval?",
+    "list": "there is no command list; did you mean runs?",
+    "version": "there is no command version; did you mean --version?",
     "resume runs/mine": "there is no command resume; apollo-ds train trains a recipe, and resumes its run",
     "keys lerning": "lerning: no key has this in its name, and no method is called so; did you mean learning_rate?",
     "keys appolo": "did you mean apollo?",
@@ -103,6 +116,7 @@ TRAINING = {
 }
 PREPARING = {
     "biuld": "there is no command biuld; did you mean build?",
+    "--version": "there is no option --version; see apollo-prep --help",
     "build": "--source is missing, as in: apollo-prep build --source docs --tokenizer wordpiece --out data/docs",
     "build --sourse a.jsonl": "there is no option --sourse; did you mean --source?",
     "build --source pdfs --tokenizer bpe --out out": "is there; 1 file was left out: pdfs/a.pdf",
@@ -116,6 +130,7 @@ PREPARING = {
     "build --source a.jsonl --tokenizer bpe --weight a 2 --out out": "2 is one word too many",
     "build --source a.jsonl --tokenizer bpe --out": "--out needs a value: --out FOLDER",
     "inspect": "FOLDER is missing, as in: apollo-prep inspect data/docs",
+    "inspect texts": "texts/manifest.json: not found: name texts/docs",
     "inspect a.jsonl": "a.jsonl: is a file, not a folder from apollo-prep; make one of it by apollo-prep build",
     "inspect pdfs": "pdfs/manifest.json: not found: make the shards by apollo-prep build --out pdfs",
 }
@@ -134,8 +149,14 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         "windows.yaml": "model: bert-base\r\nsteps: 10\r\n",
         "a.jsonl": '{"text": "one"}\n{"text": "two"}\n',
         "pdfs/a.pdf": "",
+        "exported/config.json": "{}",
+        "exported/manifest.json": "{}",
+        "texts/docs/manifest.json": "{}",
+        "texts/model/manifest.json": "{}",
+        "texts/model/config.json": "{}",
+        "runs/mine/export/tokenizer.json": "{}",
     }.items():
-        Path(name).parent.mkdir(exist_ok=True)
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
         Path(name).write_text(content, newline="")
 
 

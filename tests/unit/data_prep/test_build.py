@@ -147,6 +147,13 @@ def test_other_options_are_refused(make: Make, texts: list[str], tmp_path: Path)
     assert make(tmp_path / "out", source) == manifest
 
 
+def test_a_folder_with_and_without_a_slash_is_one_source(make: Make, texts: list[str], tmp_path: Path) -> None:
+    (tmp_path / "books").mkdir()
+    write_jsonl(tmp_path / "books" / "a.jsonl", texts)
+    manifest = make(tmp_path / "out", f"{tmp_path}/books/")
+    assert make(tmp_path / "out", f"{tmp_path}/books") == manifest
+
+
 def test_a_second_run_at_the_same_time_is_refused(make: Make, texts: list[str], tmp_path: Path) -> None:
     source = write_jsonl(tmp_path / "a.jsonl", texts)
     with pytest.MonkeyPatch.context() as patch:

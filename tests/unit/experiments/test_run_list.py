@@ -36,6 +36,12 @@ def test_a_finished_run(tmp_path: Path) -> None:
     assert (run.flops, run.seconds) == (3e12, 3.0)
 
 
+def test_the_last_save_is_part_of_the_time(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "a", CURVE)
+    cut(run, lambda lines: [*lines[:-1], event("end", step=30, flops=3e12, seconds=3.5)])
+    assert RunSummary.read(run).seconds == 3.5
+
+
 def test_a_run_that_ended_with_a_checkpoint_has_stopped_and_another_is_unfinished(tmp_path: Path) -> None:
     run = write_run(tmp_path / "a", CURVE[:2], finished=False)
     assert RunSummary.read(run).state == "unfinished"

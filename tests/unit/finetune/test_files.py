@@ -231,7 +231,7 @@ def test_mistakes_about_the_model_are_one_sentence(
         return refusal(capsys, model, "--task", "sst2", "--data", data, "--out", str(tmp_path / "out"), *options)
 
     assert told(f"{tmp_path}/none").startswith(f"{tmp_path}/none: no such folder; name a run, an exported model, or ")
-    assert told(str(tmp_path)) == f"{tmp_path}: neither a run nor a model: it has no config.yaml and no config.json"
+    assert told(str(tmp_path)) == f"{tmp_path}: not a run folder; it has no config.yaml and no config.json"
     assert told("data/none").startswith("data/none: no such folder; ")
     assert told("no-such-model").startswith("no-such-model: no such folder, and no model of the hub (")
     run = tmp_path / "run"

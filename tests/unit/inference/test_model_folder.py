@@ -80,7 +80,7 @@ def test_a_damaged_export_is_refused(name: str, run: RunFolder, capsys: Capture)
     ("words", "said"),
     [
         (("./nowhere", "a"), "./nowhere: no such folder"),
-        (("text", "a"), "text: neither a run nor a model"),
+        (("text", "a"), "text: is a folder of prepared text, not of a run"),
         (("run", "a", "--step", "5"), "run/checkpoints: no such checkpoint; there are step-8"),
     ],
 )
