@@ -292,5 +292,6 @@ class Trainer(AbstractContextManager["Trainer"]):
         self.watchdog.progress("closing", Limit.SAVE)
         self.writer.close()
         self.consensus.close()
-        self.metrics.close()
+        # A tracker may take a while; a launcher ends the first rank soon after the others have left.
+        self.processes.on_first(self.metrics.close)
         self.engine.close()

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from apollo_ds.training.trackers.point import Point
 from apollo_ds.training.trackers.tracker import TrackedRun, Tracker
 from apollo_ds.training.writing_thread import WritingThread
+from data_prep.errors import first_line
 
 _MOST_WAITING = 20_000
 """A tracker that is so many points behind is switched off. Connecting to a server may take a minute."""
@@ -63,8 +64,7 @@ class Follower:
         try:
             action()
         except Exception as error:  # whatever its library or its server raises
-            first, *_ = str(error).splitlines() or [""]
-            self._turn_off(f"failed: {type(error).__name__}: {first.rstrip('.')}")
+            self._turn_off(f"failed: {type(error).__name__}: {first_line(error).rstrip('.')}")
 
     def _turn_off(self, reason: str) -> None:
         if not self.is_off:
