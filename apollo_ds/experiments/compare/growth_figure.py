@@ -95,6 +95,7 @@ def _growth(axes: Axes, runs: Sequence[RunHistory], number: int) -> None:
             look: dict[str, Any] = {"color": _HELD_OUT, "markerfacecolor": face, "markersize": 7, "label": label}
             shifted = ScaledTranslation(aside / 72, 0, axes.figure.dpi_scale_trans)
             axes.plot([0], [loss], "o", transform=axes.transData + shifted, zorder=3, **look)
+            axes.update_datalim([(0, loss)])  # what is shifted does not count for the axes' limits
     axes.axvline(0, color=GREY, linewidth=0.7, linestyle=(0, (4, 3)), zorder=0)
     grown = f"{growths[0]['from']} \u2192 {growths[0]['to']} layers"
     axes.set_title(f"{grown}\n{_change(*pair)}", fontsize=SMALL, color=INK)

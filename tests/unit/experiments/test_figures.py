@@ -178,6 +178,8 @@ def test_the_losses_before_and_after_a_growth_stand_side_by_side(change: float, 
     )
     left, right = (line.get_window_extent() for line in (before, after))
     assert left.x1 <= right.x0 and left.y0 == pytest.approx(right.y0, abs=0.5)
+    low, high = axes.get_ylim()
+    assert low < 4.0625 < high  # though all training losses are 5
     assert axes.get_title() == f"1 → 2 layers\n4.062 → {told}"
 
 
