@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+LARGEST_SEED = 2**63 - 1
+"""That torch's own generators take."""
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
 

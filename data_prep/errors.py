@@ -1,4 +1,4 @@
-"""The one error a user sees."""
+"""The one error a user sees, and what a library's error says."""
 
 
 class DataError(Exception):
@@ -11,3 +11,8 @@ class Busy(DataError):
 
 class Missing(DataError):
     """The folder holds no shards."""
+
+
+def first_line(error: BaseException) -> str:
+    """What an error says, in one line; the name of its class where it says nothing."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)

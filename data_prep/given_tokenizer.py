@@ -10,7 +10,7 @@ from tokenizers import Tokenizer
 from data_prep import files
 from data_prep.did_you_mean import nearest
 from data_prep.encode import plain_text
-from data_prep.errors import DataError
+from data_prep.errors import DataError, first_line
 from data_prep.json_keys import KeyTwice, once_each
 from data_prep.tokenizer import BERT_SPECIAL, TRAINERS, bert_tokenizer, vocabulary_size
 
@@ -178,6 +178,6 @@ def _compare(wanted: list[list[int]], found: Iterable[list[int]], given: Path, n
 def _unreadable(path: Path, error: BaseException) -> BaseException:
     if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
         return error
-    said = next(iter(str(error).splitlines()), type(error).__name__)[:200]
+    said = first_line(error)[:200]
     reason = "".join(character if character.isprintable() else "?" for character in said)
     return DataError(f"{path}: holds no tokenizer that transformers loads ({reason}): save one there")

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pyarrow
 
-from data_prep.errors import DataError
+from data_prep.errors import DataError, first_line
 from data_prep.span import Span, compression_of
 
 LONGEST_TEXT_BYTES = 64 << 20
@@ -67,7 +67,7 @@ def place_of(path: str, offset: int) -> str:
 
 def unreadable(path: str, error: Exception) -> DataError:
     """The error for a file that is damaged or that the system does not give."""
-    reason = next(iter(str(error).splitlines()), type(error).__name__).rstrip(".")
+    reason = first_line(error).rstrip(".")
     return DataError(f"{path}: cannot be read ({reason}): mend or replace it, or leave it out")
 
 

@@ -7,6 +7,7 @@ import tempfile
 import traceback
 from pathlib import Path
 
+from data_prep.errors import first_line
 from data_prep.output import UNREAD
 
 _FULL = "the disk is full: free some space and run the same command again"
@@ -39,7 +40,7 @@ def sentence_of(error: BaseException, place: Path | None = None) -> str | None:
     if number is not None:
         sentence = _SENTENCES.get(number, f"{os.strerror(number)}: mend that and run the same command again")
     elif isinstance(error, OSError):
-        sentence = _first_line(error)
+        sentence = first_line(error)
     else:
         return None
     name = getattr(error, "filename", None) or place
@@ -54,7 +55,8 @@ def tell_own_fault(program: str, error: BaseException, folder: Path | None = Non
         error: what was raised.
         folder: where the file goes; without one, or where that cannot be written to, the folder for temporary files.
     """
-    what = f"{type(error).__name__}: {_first_line(error)}".removesuffix(": ")
+    name, said = type(error).__name__, first_line(error)
+    what = name if said == name else f"{name}: {said}"
     place = _write_traceback(program, error, folder)
     return f"{program}: this is a fault of {program}'s own ({what}); {place}; please report it"
 
@@ -83,7 +85,3 @@ def _number_of(error: BaseException) -> int | None:
     if of_rust := _OF_RUST.search(str(error)):
         return int(of_rust[1])
     return errno.ENOSPC if isinstance(error, OSError) and _OF_NUMPY.search(str(error)) else None
-
-
-def _first_line(error: BaseException) -> str:
-    return next(iter(str(error).splitlines()), "")

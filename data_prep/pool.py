@@ -34,7 +34,7 @@ def encode_all(job: Job, plan: list[Part], workers: int, console: Console) -> No
     """
     todo = [part for part in plan if not is_done(job, part)]
     if len(todo) < len(plan):
-        console.print(f"continuing: {counted(len(plan) - len(todo), 'part')} of {len(plan):,} done", highlight=False)
+        console.print(f"continuing: {len(plan) - len(todo):,} of {counted(len(plan), 'part')} done", highlight=False)
     total = sum(part.size for part in plan)
     with progress.shown("encode", total, console, done=total - sum(part.size for part in todo)) as add:
         for part in _encoded(job, todo, min(workers, len(todo))):

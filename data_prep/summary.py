@@ -21,4 +21,4 @@ def summarize(manifest: Manifest, console: Console) -> None:
     console.print(table)
     kind, size = manifest.tokenizer.kind, manifest.tokenizer.vocab_size
     entropy = manifest.unigram_entropy
-    console.print(f"{kind} of {size:,} tokens; unigram entropy {entropy:.4f} nats a token", highlight=False)
+    console.print(f"{kind} of {size:,} tokens; unigram entropy {entropy:.4f} nats per token", highlight=False)

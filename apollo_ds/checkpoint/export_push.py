@@ -5,6 +5,7 @@ from pathlib import Path
 
 from apollo_ds.checkpoint.export_manifest import CARD
 from apollo_ds.errors import UserError
+from data_prep.errors import first_line
 
 _WEIGHTS = ["*.safetensors", "*.safetensors.index.json"]
 """What of an earlier model a new one would be loaded with, if it stayed."""
@@ -61,7 +62,9 @@ class HubModel:
                 )
             api.upload_folder(repo_id=self.name, folder_path=folder, commit_message=message, delete_patterns=_WEIGHTS)
         except HfHubHTTPError as error:
-            raise UserError(f"--push {self.name}: {self._refusal(error.response.status_code, str(error))}") from None
+            raise UserError(
+                f"--push {self.name}: {self._refusal(error.response.status_code, first_line(error))}"
+            ) from None
         except UserError:
             raise
         except ValueError as error:  # so `upload_folder` tells of what stands above a model card
@@ -69,7 +72,7 @@ class HubModel:
             raise UserError(f"--push {self.name}: {said}; mend {folder / CARD}, or give another --license") from None
         except Exception as error:  # of many classes, by the way in which there is no network
             raise UserError(
-                f"--push {self.name}: the hub cannot be reached ({_first_line(error)}); {folder} is complete, so "
+                f"--push {self.name}: the hub cannot be reached ({first_line(error)}); {folder} is complete, so "
                 "run the same command again when there is a network"
             ) from None
         return str(made)
@@ -79,10 +82,4 @@ class HubModel:
             return "the hub does not know the token; run `hf auth login` again, or put another one into HF_TOKEN"
         if status == 403:
             return "the token may not write there; use a token that may write, or give another name"
-        return (
-            f"the hub does not take the model ({said.strip().splitlines()[0]}); try again later, or give another name"
-        )
-
-
-def _first_line(error: Exception) -> str:
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+        return f"the hub does not take the model ({said}); try again later, or give another name"

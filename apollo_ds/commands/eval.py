@@ -58,10 +58,11 @@ def eval(
     with model_folder(model, step) as source:
         loaded = LoadedModel.load(model, source, Task.CONTINUE)
     scores = evaluate(loaded, names, include_path, limit, few_shot, batch_size)
-    written = out or results_folder(model, "eval") / f"{'+'.join(names)}.json"
-    write_scores(scores, written, about)
     if as_json:
         print(json.dumps([asdict(score) for score in scores], indent=2))
     else:
         print_scores(scores, Output())
+    written = out or results_folder(model, "eval") / f"{'+'.join(names)}.json"
+    write_scores(scores, written, about)  # last: where it fails, what was measured is not lost
+    if not as_json:
         print(written)

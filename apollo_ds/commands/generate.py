@@ -8,6 +8,8 @@ from typing import Annotated
 import typer
 
 from apollo_ds.commands.arguments import Json, Model, Step, words_or_stdin
+from apollo_ds.rng import LARGEST_SEED
+from data_prep.plain import without_controls
 
 EXAMPLES = """
 apollo-ds generate runs/mine "Once upon a time"
@@ -31,7 +33,8 @@ def generate(
         typer.Option(metavar="P", help="Draw only from the likeliest tokens, which together have the probability P."),
     ] = 0.95,
     seed: Annotated[
-        int, typer.Option(min=0, metavar="N", help="The same seed gives the same text.", show_default="0")
+        int,
+        typer.Option(min=0, max=LARGEST_SEED, metavar="N", help="The same seed gives the same text.", show_default="0"),
     ] = 0,
     count: Annotated[int, typer.Option(min=1, metavar="N", help="How many texts for each prompt.")] = 1,
     step: Step = None,
@@ -56,7 +59,9 @@ def generate(
     generated: list[Generated] = []
     for one in continued(loaded, texts, sampling):
         if not as_json:
-            print(*([""] if generated else []), one.prompt + one.text, sep="\n", flush=True)
+            text = one.prompt + one.text
+            shown = without_controls(text) if sys.stdout.isatty() else text
+            print(*([""] if generated else []), shown, sep="\n", flush=True)
         generated.append(one)
     if as_json:
         print(json.dumps([asdict(one) for one in generated], indent=2, ensure_ascii=False))

@@ -14,6 +14,7 @@ from apollo_ds.errors import UserError
 from apollo_ds.models.families import family_of_config, preset
 from apollo_ds.models.shape import ModelShape
 from apollo_ds.schedule.source import HF, SourceModel
+from data_prep.errors import first_line
 
 _OF_THE_HUB = (
     *("config.json", "model.safetensors", "model.safetensors.index.json", "model-*.safetensors"),
@@ -133,7 +134,7 @@ def _downloaded(name: str, wanted: Sequence[str]) -> Path:
     try:
         return Path(snapshot_download(name, allow_patterns=list(wanted)))
     except Exception as error:  # of many classes: no network, no such model, no access, a full disk
-        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        reason = first_line(error)
         raise UserError(
             f"{HF}{name}: no such folder, and the hub did not give it ({reason}); download it where there is a "
             f"network by `hf download {name} --local-dir FOLDER`, and name {HF}FOLDER"

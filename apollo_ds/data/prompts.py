@@ -13,6 +13,7 @@ import numpy as np
 
 from apollo_ds.data.corpus import Corpus
 from apollo_ds.errors import UserError, shown
+from data_prep.plain import without_controls
 from data_prep.shards import Shards
 
 MASK = "[MASK]"
@@ -59,11 +60,11 @@ class Prompts:
         return [prompt for prompt in in_turn if prompt][:_COUNT]
 
     def text_of(self, tokens: Sequence[int]) -> str:
-        """The text of tokens, without special ones other than masks."""
+        """The text of tokens, without special ones other than masks. No terminal obeys any character of it."""
         known = self.corpus.manifest.tokenizer
         hidden = {*known.special, known.end_of_document} - {known.mask}
         text: str = self._tokenizer.decode([t for t in tokens if t not in hidden], skip_special_tokens=False)
-        return text.replace(self._mask, MASK)
+        return without_controls(text.replace(self._mask, MASK))
 
     def _of_text(self, text: str) -> list[int]:
         tokens = self._tokenizer.encode(text.replace(MASK, self._mask), add_special_tokens=False).ids

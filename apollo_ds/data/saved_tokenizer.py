@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from apollo_ds.errors import UserError
+from data_prep.errors import first_line
 from data_prep.given_tokenizer import forget_how_loaded
 
 
@@ -22,8 +23,7 @@ def load_tokenizer(source: str | Path, says: dict[str, Any] | None = None, by: A
     try:
         tokenizer = (by or AutoTokenizer).from_pretrained(source, trust_remote_code=False, **(says or {}))
     except Exception as error:  # damaged files raise anything in transformers
-        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
-        raise UserError(f"{source}: cannot be read as a tokenizer ({reason}); restore it") from None
+        raise UserError(f"{source}: cannot be read as a tokenizer ({first_line(error)}); restore it") from None
     forget_how_loaded(tokenizer)
     if not _is_saved(tokenizer, Path(source)):
         raise UserError(f"{source}: holds no tokenizer; save the model's own there, with its tokenizer.json")

@@ -1,8 +1,10 @@
 """What the axes of a figure of runs show: units, and the part of a curve that is worth looking at."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from itertools import chain
 
 import numpy as np
+import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter
 
@@ -10,6 +12,8 @@ _DURATIONS = (("days", 86400.0), ("hours", 3600.0), ("minutes", 60.0), ("seconds
 _PREFIXES = (("E", 1e18), ("P", 1e15), ("T", 1e12), ("G", 1e9), ("M", 1e6), ("k", 1e3), ("", 1.0))
 _BEGINNING = 0.05
 """Part of the lower axis after which a curve has to be seen whole."""
+_FEW = 12
+"""Points of a curve up to which all of it has to be seen: what its beginning is cannot be told from so few."""
 _WORTH = 1.5
 """What lies above is shown too where the axis need not span more than so many times as much for it."""
 _ROOM = 0.05
@@ -36,20 +40,27 @@ def show_costs(axes: Axes, largest: float) -> None:
 
 
 def show_curves(
-    axes: Axes, curves: Iterable[tuple[float, float]], spikes: Iterable[tuple[float, float]] = ()
+    axes: Axes, curves: Sequence[Sequence[tuple[float, float]]], spikes: Iterable[tuple[float, float]] = ()
 ) -> tuple[float, float]:
     """Choose the left axis so that curves through these points can be read, and return its limits.
 
     Losses fall steeply in the first steps, and may jump at growths (`spikes`). What of this would press the rest
     together is above the axes.
     """
-    known, above = (np.array([point for point in given if np.isfinite(point).all()]) for given in (curves, spikes))
+    known, above = (_finite(points) for points in (chain(*curves), spikes))
     if not len(known):
         return axes.get_ylim()
-    later = known[known[:, 0] > _BEGINNING * known[:, 0].max(), 1]
+    beginning = _BEGINNING * known[:, 0].max() if max(map(len, curves)) > _FEW else -np.inf
+    later = known[known[:, 0] > beginning, 1]
     low, high = known[:, 1].min(), later.max()
-    losses = np.concatenate([known[:, 1], above.reshape(-1, 2)[:, 1]])
+    losses = np.concatenate([known[:, 1], above[:, 1]])
     high = losses[losses <= low + _WORTH * (high - low)].max(initial=high)
     room = _ROOM * (high - low) or _AROUND_ONE
     axes.set_ylim(float(low - room), float(high + room))
     return axes.get_ylim()
+
+
+def _finite(points: Iterable[tuple[float, float]]) -> npt.NDArray[np.float64]:
+    """Shape (points, 2)."""
+    found = np.array(list(points), dtype=float).reshape(-1, 2)
+    return found[np.isfinite(found).all(axis=1)]

@@ -1,8 +1,9 @@
 """Names beside what they name: at the ends of lines, beside points, above growths. None covers another."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise, product
+from math import hypot
 from typing import Any
 
 import numpy as np
@@ -22,18 +23,22 @@ _APART = 2.0
 """Pixels between two names at least."""
 _RIGHT = 1.03
 """Where names stand at the right, in widths of the axes."""
-_ASIDE = (8, 24)
-"""Points to the right or the left of a point where its name begins, the nearest first."""
-_DISTANCES = range(5, 120, 8)
-"""Points above or below it, the nearest first."""
+_ASIDE = (8, 24, 48, 80)
+"""Points to the right or the left of a point where its name may begin."""
+_DISTANCES = range(-4, 120, 8)
+"""Points from it up to the foot of a name, or down to its head; by the first, a name is at the point's own height."""
 _SIDES = ((1, 1), (-1, -1), (1, -1), (-1, 1))
-"""Where a name stands: above at the right, where a falling curve leaves most room; elsewhere for want of it."""
+"""Of places that are equally near, the one above at the right first, where a falling curve leaves most room."""
+_Place = tuple[tuple[int, int], int, int]
+_PLACES: list[_Place] = sorted(product(_SIDES, _ASIDE, _DISTANCES), key=lambda place: hypot(*place[1:]))
 _FAR = 14
 """Points from which on a name needs a line to its point."""
 _PALE_GROUND = {"boxstyle": "square,pad=0", "facecolor": "white", "edgecolor": "none", "alpha": 0.75}
 _DENSE = 4.0
 """Pixels between two places of a line that a name should not cover."""
 _MOST_PLACES = 500
+_BEHIND = 0
+"""Where the thin lines of growths are drawn."""
 _ROW = 10
 """Points between two rows of names above the axes."""
 
@@ -129,23 +134,33 @@ def _spread(axes: Axes, names: Sequence[Annotation]) -> None:
 
 
 def label_points(figure: Figure, axes: Axes, labels: Sequence[Label]) -> None:
-    """Write names beside points within the axes, where they cover no other name and, if there is room, no line."""
+    """Write names beside points within the axes, as near as they cover no other name and, if there is room, no line."""
     figure.draw_without_rendering()
     lines = _places_of_lines(axes)
     taken = [_box(text) for text in axes.texts]
     for label in labels:
-        name, *others = [_beside(axes, label, *place) for place in product(_SIDES, _ASIDE, _DISTANCES)]
-        free = [one for one in (name, *others) if _is_free(_box(one), axes, taken)]
-        chosen = next((one for one in free if not _covers(_box(one).padded(_APART), lines)), free[0] if free else name)
-        for one in {name, *others} - {chosen}:
-            one.remove()
-        taken.append(_box(chosen))
+        free = [(place, box) for place, box in _boxes(figure, axes, label) if _is_free(box, axes, taken)]
+        clear = (place for place, box in free if not _covers(box.padded(_APART), lines))
+        taken.append(_box(_beside(axes, label, next(clear, free[0][0] if free else _PLACES[0]))))
 
 
-def _beside(axes: Axes, label: Label, side: tuple[int, int], aside: float, far: float) -> Annotation:
-    right, above = side
+def _boxes(figure: Figure, axes: Axes, label: Label) -> Iterator[tuple[_Place, Bbox]]:
+    """Where the name would stand in each place, the nearest first."""
+    x, y = axes.transData.transform((label.x, label.y))
+    name = _beside(axes, label, _PLACES[0])
+    width, height = _box(name).size
+    name.remove()
+    for place in _PLACES:
+        (right, above), aside, far = place
+        left = x + right * aside * figure.dpi / 72 - width * (right < 0)
+        foot = y + above * far * figure.dpi / 72 - height * (above < 0)
+        yield place, Bbox.from_bounds(left, foot, width, height)
+
+
+def _beside(axes: Axes, label: Label, place: _Place) -> Annotation:
+    (right, above), aside, far = place
     line = {"arrowstyle": "-", "color": label.colour, "linewidth": 0.6, "alpha": 0.6, "shrinkA": 0, "shrinkB": 3}
-    line["relpos"] = (right < 0, above < 0)  # from the corner that is nearest to the point
+    line["relpos"] = (right < 0, 0.5 if far < 0 else above < 0)  # from the part that is nearest to the point
     return axes.annotate(
         label.text,
         (label.x, label.y),
@@ -171,10 +186,10 @@ def _covers(box: Bbox, places: Pixels) -> bool:
 
 
 def _places_of_lines(axes: Axes) -> Pixels:
-    """Places of all lines in the axes, near to each other; single points may be covered."""
+    """Places of all lines in the axes, near to each other; single points may be covered, and what lies behind all."""
     found = [np.empty((0, 2))]
     for line in axes.lines:
-        if line.get_linestyle() == "None":
+        if line.get_linestyle() == "None" or line.get_zorder() == _BEHIND:
             continue
         corners = line.get_transform().transform(line.get_xydata())
         corners = corners[np.isfinite(corners).all(axis=1)]
@@ -187,7 +202,7 @@ def mark_growths(figure: Figure, axes: Axes, growths: Sequence[tuple[float, str]
     """A thin line at each growth's place on the lower axis, and its name above the axes, in as many rows as needed."""
     names = []
     for x, text in growths:
-        axes.axvline(x, color=GREY, linewidth=0.7, linestyle=(0, (4, 3)), zorder=0)
+        axes.axvline(x, color=GREY, linewidth=0.7, linestyle=(0, (4, 3)), zorder=_BEHIND)
         look: dict[str, Any] = {"fontsize": SMALL, "color": INK, "textcoords": "offset points"}
         look |= {"horizontalalignment": "center", "verticalalignment": "bottom"}
         names.append(axes.annotate(text, (x, 1.0), (0, 2), axes.get_xaxis_transform(), **look))

@@ -18,6 +18,7 @@ from apollo_ds.planning.in_words import count_in_words, flops_in_words, perplexi
 from apollo_ds.planning.outlook import epochs
 from apollo_ds.schedule.schedule import Schedule
 from apollo_ds.schedule.source import BranchPoint, SourceModel
+from data_prep.counted import counted
 
 _HASH_DIGITS = 16
 _LICENSE = re.compile(r"[a-z0-9]+([.-][a-z0-9]+)*")
@@ -185,7 +186,7 @@ def _recipe(model: TrainedModel) -> list[str]:
 
 def _stages(schedule: Schedule, done: int) -> str:
     begun = [
-        f"{stage.unique_layers} layer{'s' * (stage.unique_layers != 1)} from step {first:,}"
+        f"{counted(stage.unique_layers, 'layer')} from step {first:,}"
         for first, stage in zip(schedule.first_steps, schedule.stages, strict=True)
         if first < done
     ]
@@ -215,7 +216,7 @@ def _nats(recorded: float | None, unit: str) -> str:
 def _cost(model: TrainedModel) -> list[str]:
     used, all_layers = model.totals, AllLayers.of(model.recipe)
     whole, share = all_layers.flops_per_token * used.tokens, all_layers.share(used.flops, used.tokens)
-    ranks = f" on {model.recorded.ranks} rank{'s' * (model.recorded.ranks != 1)}" if model.recorded.ranks else ""
+    ranks = f" on {counted(model.recorded.ranks, 'rank')}" if model.recorded.ranks else ""
     before = all_layers.flops_before
     return [
         "## Cost",

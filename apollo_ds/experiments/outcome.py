@@ -6,11 +6,8 @@ from apollo_ds.experiments.compare.measures import is_learned, unigram_entropy
 from apollo_ds.experiments.history import RunHistory
 from apollo_ds.models.families import shape_class_of
 from apollo_ds.planning.all_layers import AllLayers
-from apollo_ds.planning.in_words import flops_in_words, perplexity_in_words
+from apollo_ds.planning.in_words import MOST_NATS, flops_in_words, loss_in_words, perplexity_in_words
 from data_prep.counted import counted
-
-_MOST = 20.0
-"""Nats above which a perplexity says nothing that the loss does not."""
 
 
 def outcome(run: RunHistory) -> str:
@@ -24,21 +21,21 @@ def outcome(run: RunHistory) -> str:
     if run.finished:
         told = f"This run came to {_loss_in_words(run)} after {counted(final.step, 'step')} {spent}."
     else:
-        so_far = f"after {final.step:,} of {counted(steps, 'step')} it has {_loss_in_words(run)}"
+        so_far = f"it has {_loss_in_words(run)} after {final.step:,} of {counted(steps, 'step')}"
         told = f"This run has not come to its end: {so_far} {spent}."
     entropy = unigram_entropy(run)
-    if isfinite(final.loss) and not is_learned(final.loss, entropy):
-        told += f" Nothing is learned yet: a guess without context has a loss of {entropy:.3f}."
+    if entropy is not None and isfinite(final.loss) and not is_learned(final.loss, entropy):
+        told += f" Nothing is learned yet: a guess without context has a loss of {loss_in_words(entropy, 3)}."
     return told
 
 
 def _loss_in_words(run: RunHistory) -> str:
     loss, last = run.final.loss, run.evals[-1]
     if not isfinite(loss):
-        return "a held-out loss that is not finite"
-    others = [f"perplexity {perplexity_in_words(loss)}"] if loss < _MOST else []
+        return "no finite held-out loss"
+    others = [f"perplexity {perplexity_in_words(loss)}"] if loss < MOST_NATS else []
     others += [f"{last['bits_per_byte']:.2f} bits a byte"] if "bits_per_byte" in last else []
-    return f"a held-out loss of {loss:,.3f} nats per token" + (f" ({', '.join(others)})" if others else "")
+    return f"a held-out loss of {loss_in_words(loss, 3)} nats per token" + (f" ({', '.join(others)})" if others else "")
 
 
 def _against_all_layers(run: RunHistory) -> str:

@@ -13,13 +13,12 @@ from apollo_ds.errors import UserError
 from apollo_ds.experiments.events import Event, is_as_recorded, read_metrics
 from apollo_ds.experiments.history import recorded_loss
 from apollo_ds.models.families import Family, family_of
+from apollo_ds.planning.in_words import MOST_NATS
 from apollo_ds.schedule.schedule import Schedule
 from apollo_ds.schedule.source import SourceModel
 from apollo_ds.schedule.totals import Totals
 
 _log = logging.getLogger(__name__)
-_MOST = 20.0
-"""Nats above which a perplexity says nothing that the loss does not."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +68,7 @@ class TrainedModel:
         if not self.evaluation or not isfinite(loss):
             return {}
         measured = {"loss": round(loss, 4)}
-        if loss < _MOST:
+        if loss < MOST_NATS:
             measured["perplexity"] = float(f"{exp(loss):.4g}")
         if self.evaluation.get("bits_per_byte") is not None:
             measured["bits_per_byte"] = round(self.evaluation["bits_per_byte"], 4)

@@ -36,7 +36,7 @@ def draw_training(run: RunHistory, name: str) -> Figure:
     steps = [event for event in run.steps if event["loss"] is not None]
     depths = sorted({event["depth"] for event in steps})
     axes.set_xlim(0, max(event["step"] for event in run.steps) + 0.5)
-    show_curves(axes, ((event["step"], event["loss"]) for event in steps))
+    show_curves(axes, [[(event["step"], event["loss"]) for event in steps]])
     axes.set(xlabel="step", ylabel="training loss (nats per token)")
     count_steps(axes)
     mean = _draw_mean(axes, steps)

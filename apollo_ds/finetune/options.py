@@ -5,6 +5,7 @@ from math import isfinite
 from pathlib import Path
 
 from apollo_ds.errors import UserError
+from apollo_ds.rng import LARGEST_SEED
 
 _SHORTEST = 16
 
@@ -36,6 +37,8 @@ class Options:
             for number in value if isinstance(value, list) else [value]:
                 if number is not None and number < least:
                     raise UserError(f"{_option(name)}: must be at least {least}, not {number}")
+        if max(self.seeds) > LARGEST_SEED:
+            raise UserError(f"{_option('seeds')}: must be at most {LARGEST_SEED}, not {max(self.seeds)}")
         for rate in self.learning_rate:
             if not (isfinite(rate) and rate > 0):
                 raise UserError(f"{_option('learning_rate')}: must be above 0, not {rate:g}")

@@ -18,6 +18,7 @@ from apollo_ds.inference.loaded_model import LoadedModel
 from apollo_ds.version import installed_version
 from data_prep import files
 from data_prep.did_you_mean import nearest
+from data_prep.errors import first_line
 
 _ERROR = "_stderr"
 """The end of the names that the harness gives to standard errors."""
@@ -89,8 +90,7 @@ def evaluate(
                 asked, tasks=list(tasks), num_fewshot=few_shot, limit=limit, task_manager=manager, log_samples=False
             )
         except (OSError, ValueError, KeyError) as error:
-            reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
-            raise UserError(f"--tasks {','.join(tasks)}: cannot be run ({reason})") from None
+            raise UserError(f"--tasks {','.join(tasks)}: cannot be run ({first_line(error)})") from None
     return list(_scores(measured))
 
 

@@ -8,6 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from apollo_ds.inference.filling import Filled
+from data_prep.plain import without_controls
 
 
 def print_filled(filled: Sequence[Filled], console: Console) -> None:
@@ -16,7 +17,7 @@ def print_filled(filled: Sequence[Filled], console: Console) -> None:
         if number:
             console.print()
         if console.is_terminal:
-            console.print(Text(one.text, style="bold"))
+            console.print(Text(without_controls(one.text), style="bold"))
             console.print(_table(one))
         else:
             _print_lines(one)
@@ -27,7 +28,7 @@ def _table(filled: Filled) -> Table:
     table.columns[2].justify = "right"
     for number, candidates in enumerate(filled.masks, start=1):
         for candidate in candidates:
-            table.add_row(str(number), escape(candidate.token), f"{candidate.probability:.1%}")
+            table.add_row(str(number), escape(without_controls(candidate.token)), f"{candidate.probability:.1%}")
         table.add_section()
     return table
 

@@ -34,12 +34,13 @@ def fill(loaded: LoadedModel, sentence: str, top: int) -> Filled:
     """The `top` likeliest tokens for each mask, which is spelt [MASK] or as the tokenizer spells it.
 
     Raises:
-        UserError: the sentence has no mask or is too long, or the tokenizer knows none.
+        UserError: the sentence has no mask or is too long, the tokenizer knows none, or the model has diverged.
     """
     tokenizer = loaded.saved.tokenizer
     ids = torch.tensor([_encoded(loaded, sentence)])
     masked = ids[0] == tokenizer.mask_token_id
     logits = loaded.model(input_ids=ids.to(loaded.model.device)).logits[0].float().cpu()
+    loaded.check_finite(logits[masked])
     probabilities = logits[masked].softmax(dim=1)
     likeliest = probabilities.topk(min(top, probabilities.shape[1]), dim=1)
     filled = ids[0].masked_scatter(masked, likeliest.indices[:, 0])

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 import torch
+from transformers import LogitsProcessor, LogitsProcessorList
 
 from apollo_ds.data.prompts import common_beginning
 from apollo_ds.errors import UserError
@@ -31,12 +32,22 @@ def generate(loaded: LoadedModel, prompts: Sequence[str], sampling: Sampling) ->
     """Continue each prompt; with an empty one the model begins a text of its own.
 
     Raises:
-        UserError: a prompt leaves the model no room, or is empty and the tokenizer has no token to begin with.
+        UserError: a prompt leaves the model no room, or is empty and the tokenizer has no token to begin with; or the
+            model has diverged.
     """
     encoded = [_encoded(loaded, prompt) for prompt in prompts]  # first, so that a mistake ends it before any text
     torch.manual_seed(sampling.seed)
     for prompt, ids in zip(prompts, encoded, strict=True):
         yield from _continued(loaded, prompt, ids, sampling)
+
+
+class _Finite(LogitsProcessor):
+    def __init__(self, loaded: LoadedModel) -> None:
+        self._loaded = loaded
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        self._loaded.check_finite(scores)
+        return scores
 
 
 def _encoded(loaded: LoadedModel, prompt: str) -> list[int]:
@@ -66,6 +77,7 @@ def _continued(loaded: LoadedModel, prompt: str, ids: list[int], sampling: Sampl
         max_new_tokens=room,
         num_return_sequences=sampling.count,
         pad_token_id=tokenizer.pad_token_id,
+        logits_processor=LogitsProcessorList([_Finite(loaded)]),
         **sampling.options,
     ).tolist()
     before = tokenizer.decode(ids, skip_special_tokens=True)

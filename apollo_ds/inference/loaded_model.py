@@ -63,6 +63,18 @@ class LoadedModel:
         device = "cuda" if torch.cuda.is_available() else "cpu"
         return cls(saved, model.to(device).eval())
 
+    def check_finite(self, logits: torch.Tensor) -> None:
+        """See that logits (..., vocab_size) can be made probabilities of.
+
+        Raises:
+            UserError: they cannot, as those of a model whose training has diverged.
+        """
+        if not logits.amax(dim=-1).isfinite().all():
+            raise UserError(
+                f"{self.saved.name}: its logits are no finite numbers, as after a training that diverged; choose an "
+                "earlier checkpoint with --step, or another model"
+            )
+
 
 def trained_for(config: PretrainedConfig) -> Task | None:
     """What the class that a configuration names is for; None for neither."""

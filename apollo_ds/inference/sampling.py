@@ -6,6 +6,9 @@ from typing import Any
 
 from apollo_ds.errors import UserError
 
+_COLDEST = 0.001
+"""Logits that are divided by less could be infinite."""
+
 
 @dataclass(frozen=True)
 class Sampling:
@@ -27,8 +30,10 @@ class Sampling:
         Raises:
             UserError: they do not.
         """
-        if not (isfinite(self.temperature) and self.temperature >= 0):
-            raise UserError(f"--temperature {self.temperature:g}: give 0, for the likeliest token, or more")
+        if not (isfinite(self.temperature) and (self.temperature == 0 or self.temperature >= _COLDEST)):
+            raise UserError(
+                f"--temperature {self.temperature:g}: give 0, for the likeliest token, or {_COLDEST} or more"
+            )
         if not 0 < self.top_p <= 1:
             raise UserError(f"--top-p {self.top_p:g}: give a number above 0 and up to 1")
         if self.temperature == 0 and self.count > 1:

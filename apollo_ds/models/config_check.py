@@ -8,6 +8,7 @@ from apollo_ds.errors import UserError, shown
 from apollo_ds.models.families import family_of
 from apollo_ds.models.saved_config import SavedConfig
 from apollo_ds.models.shape import ModelShape
+from data_prep.errors import first_line
 
 _SAYS_NOTHING = frozenset(
     (
@@ -49,8 +50,7 @@ def check_config(shape: ModelShape, config: Mapping[str, Any]) -> None:
         theirs = type(plain).from_dict(deepcopy(dict(config)))  # it changes what it is given
         ours = family.exported_config(shape, theirs.pad_token_id).to_dict()
     except Exception as error:  # of many classes
-        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
-        raise UserError(f"transformers cannot read it ({reason}); save the model again") from None
+        raise UserError(f"transformers cannot read it ({first_line(error)}); save the model again") from None
     for key, value in theirs.to_dict().items():
         if value is not None and key in ours and _decides(key) and not _is_same(ours[key], value):
             raise SavedConfig(config, shape.family).refused(key, value, shown(ours[key]))

@@ -2,10 +2,14 @@
 
 from math import exp, inf
 
+MOST_NATS = 20.0
+"""The perplexity of a greater loss says nothing that the loss does not."""
 _DAY, _YEAR = 86_400, 31_557_600
 _BYTES = (("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("kB", 1e3))
 _COUNTS = ((" T", 1e12), (" G", 1e9), (" M", 1e6), (" k", 1e3))
 _FLOPS = tuple((prefix, 10.0 ** (3 * power)) for power, prefix in enumerate("kMGTPEZY", start=1))[::-1]
+_DIVERGED = 100.0
+"""Nats from which on digits behind the point say nothing."""
 _LARGEST_LOSS = 700.0
 """The perplexity of more is above the largest number that a float holds."""
 _TIMES = (("years", _YEAR), ("days", _DAY), ("h", 3600), ("min", 60))
@@ -36,6 +40,11 @@ def flops_in_words(flops: float) -> str:
     """Operations with the prefix that suits: 412 GFLOP, 22.7 TFLOP, 1.3 ZFLOP."""
     prefix, factor = next(((prefix, factor) for prefix, factor in _FLOPS if flops >= 0.9995 * factor), ("", 1.0))
     return f"{flops / factor:.3g} {prefix}FLOP"
+
+
+def loss_in_words(loss: float, digits: int = 4, sign: bool = False) -> str:
+    """A loss in nats, or with its sign a difference of two: 5.2241, -0.0148, or 1.08e+11 of a run that diverged."""
+    return f"{loss:{'+' * sign}{f'.{digits}f' if abs(loss) < _DIVERGED else '.3g'}}"
 
 
 def perplexity_in_words(loss: float) -> str:

@@ -19,6 +19,7 @@ from apollo_ds.data.saved_tokenizer import greatest_id, load_tokenizer
 from apollo_ds.errors import UserError
 from apollo_ds.saved_models.positions import counts_positions_from_padding, most_tokens
 from data_prep.did_you_mean import nearest
+from data_prep.errors import first_line
 
 _log = logging.getLogger(__name__)
 _USUAL_PLACE = Path("runs")
@@ -62,7 +63,7 @@ class SavedModel:
         except Exception as error:  # damaged files raise anything in transformers
             is_here = Path(source).exists()
             what = "no model that transformers can load there" if is_here else "no such folder, and no model of the hub"
-            raise UserError(f"{name}: {what} ({_first_line(error)})") from None
+            raise UserError(f"{name}: {what} ({first_line(error)})") from None
         tokenizer = load_tokenizer(source)
         _check(name, tokenizer, config)
         return cls(name, source, config, tokenizer, counts_from_padding, most_tokens(config, counts_from_padding))
@@ -83,7 +84,7 @@ class SavedModel:
                 self.source, use_safetensors=True, trust_remote_code=False, output_loading_info=True, **options
             )
         except Exception as error:  # as above
-            reason = _first_line(error)
+            reason = first_line(error)
             if "safetensors" in reason:
                 reason = "there is no model.safetensors; load it and save it again with transformers, which writes one"
             raise UserError(f"{self.name}: cannot be loaded as {auto_class} ({reason})") from None
@@ -137,11 +138,6 @@ def _verify(name: str, source: str) -> None:
             "`apollo-ds export %s %s`",
             *(source, name, source),
         )
-
-
-def _first_line(error: Exception) -> str:
-    """What an error says, in one line."""
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
 def _check(name: str, tokenizer: Any, config: PretrainedConfig) -> None:

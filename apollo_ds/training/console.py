@@ -13,6 +13,7 @@ from rich.text import Text
 from apollo_ds.config.deepspeed import precision
 from apollo_ds.config.recipe import Recipe
 from apollo_ds.data.prompts import MASK
+from apollo_ds.planning.in_words import loss_in_words
 from apollo_ds.planning.zero import zero_stages
 from apollo_ds.training.step_line import WIDEST, Standing, columns, header
 from data_prep.plain import is_plain
@@ -103,9 +104,10 @@ class RunConsole:
     def evaluation(self, record: dict[str, Any]) -> None:
         """A held-out loss."""
         bits = f", {record['bits_per_byte']:.4f} bits a byte" if "bits_per_byte" in record else ""
-        sets = "".join(f"; {name} {loss:.4f}" for name, loss in record.get("losses", {}).items())
+        sets = "".join(f"; {name} {loss_in_words(loss)}" for name, loss in record.get("losses", {}).items())
+        loss = loss_in_words(record["loss"])
         self.say(
-            f"eval  step {record['step']:,}: held-out loss {record['loss']:.4f}{bits}, depth {record['depth']}{sets}",
+            f"eval  step {record['step']:,}: held-out loss {loss}{bits}, depth {record['depth']}{sets}",
             style="cyan",
         )
 
@@ -118,12 +120,12 @@ class RunConsole:
     def growth(self, record: dict[str, Any]) -> None:
         """A growth, and what it did to the held-out loss."""
         before, after = record["loss_before"], record["loss_after"]
-        verdict = f"{after - before:+.4f}"
+        verdict = loss_in_words(after - before, sign=True)
         if before == after or float(verdict) == 0:
             verdict = "unchanged"
         self.say(
             f"grow  step {record['step']:,}: {record['from']} -> {record['to']} layers, "
-            f"held-out loss {before:.4f} -> {after:.4f} ({verdict})",
+            f"held-out loss {loss_in_words(before)} -> {loss_in_words(after)} ({verdict})",
             style="green",
         )
 

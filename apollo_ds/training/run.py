@@ -20,7 +20,7 @@ from apollo_ds.engine.gpu_memory import let_segments_grow
 from apollo_ds.errors import Stopped, UserError
 from apollo_ds.experiments.events import read_metrics
 from apollo_ds.planning.all_layers import cost_in_words
-from apollo_ds.planning.in_words import perplexity_in_words, time_in_words
+from apollo_ds.planning.in_words import loss_in_words, perplexity_in_words, time_in_words
 from apollo_ds.planning.outlook import MOST_EPOCHS, outlook, text_in_words
 from apollo_ds.planning.plan import plan
 from apollo_ds.ranks import RankOf
@@ -243,7 +243,7 @@ def _conclude(trainer: "Trainer") -> None:
     shown_by = f"tensorboard --logdir {folder.path.parent}"  # TensorBoard calls the folder that it is given "."
     trainer.console.finish(
         {
-            "held-out loss": f"{trainer.last_loss:.4f} nats per token",
+            "held-out loss": f"{loss_in_words(trainer.last_loss)} nats per token",
             "perplexity": perplexity_in_words(trainer.last_loss),
             **({} if bits is None else {"bits a byte": f"{bits:.4f}"}),
             "unigram entropy": f"{text.unigram_entropy:.4f} nats per token (the best guess without context)",

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from apollo_ds.planning.in_words import count_in_words, flops_in_words
+from apollo_ds.planning.in_words import count_in_words, flops_in_words, loss_in_words
 
 WIDEST = 76
 """Columns of a line in a terminal."""
@@ -64,7 +64,7 @@ class Standing:
         parts = {
             "step": f"step {self.step:,}/{self.steps:,}",
             "stage": f"stage {self.stage}/{self.stages}",
-            "loss": f"loss {_loss(self.loss)}",
+            "loss": f"loss {loss_in_words(self.loss)}",
             "speed": f"{_speed(self.tokens_per_second)} tok/s",
             "left": f"{_clock(self.seconds_left)} left",
             "saved": _saved(self.share),
@@ -81,7 +81,7 @@ class Standing:
         cells = {
             "step": f"{self.step:,}",
             "layers": self._depth,
-            "loss": _loss(self.loss),
+            "loss": loss_in_words(self.loss),
             "lr": f"{self.learning_rate:.1e}",
             "tok/s": _speed(self.tokens_per_second),
             "cost": flops_in_words(self.flops),
@@ -96,7 +96,7 @@ class Standing:
             f"step {self.step:,}/{self.steps:,}",
             f"stage {self.stage}/{self.stages}",
             f"layers {self._depth}",
-            f"loss {_loss(self.loss)}",
+            f"loss {loss_in_words(self.loss)}",
             f"grad {self.grad_norm:.2f}",
             f"lr {self.learning_rate:.2e}",
             *([] if self.new_learning_rate is None else [f"lr of what is new {self.new_learning_rate:.2e}"]),
@@ -110,10 +110,6 @@ class Standing:
     @property
     def _depth(self) -> str:
         return f"{self.depth:.3g}/{self.layers}"
-
-
-def _loss(loss: float) -> str:
-    return f"{loss:.4f}" if loss < 100 else f"{loss:.3g}"
 
 
 def _speed(tokens_per_second: float) -> str:

@@ -18,6 +18,7 @@ from apollo_ds.data.batches import BatchSource
 from apollo_ds.engine import restore
 from apollo_ds.engine.processes import Processes
 from apollo_ds.models.pretraining import Batch
+from apollo_ds.planning.in_words import loss_in_words
 from apollo_ds.schedule.schedule import Schedule
 from apollo_ds.schedule.stage import Stage
 from apollo_ds.schedule.totals import Totals
@@ -192,7 +193,7 @@ class Trainer(AbstractContextManager["Trainer"]):
         if not self.schedule.stages[stage].continues(self.schedule.stages[self.stage]):
             self._grow(stage)
         elif self.totals.step == 0:  # the weights are a source's: whether they have come over shows now
-            self.console.say(f"  held-out loss before the first step: {self._held_out_loss():.4f}")
+            self.console.say(f"  held-out loss before the first step: {loss_in_words(self._held_out_loss())}")
         self.stage = stage
 
     def _grow(self, stage: int) -> None:
@@ -292,5 +293,6 @@ class Trainer(AbstractContextManager["Trainer"]):
         self.watchdog.progress("closing", Limit.SAVE)
         self.writer.close()
         self.consensus.close()
-        self.metrics.close()
+        # A tracker may take a while; a launcher ends the first rank soon after the others have left.
+        self.processes.on_first(self.metrics.close)
         self.engine.close()

@@ -93,4 +93,4 @@ def test_srun_gets_the_options_of_the_job_and_of_the_user(jobs: Jobs) -> None:
     wait_for_completion(jobs.cluster, f"{jobs.from_list}_2", jobs.log("list-2"))
     told = jobs.log("list-2").read_text()
     assert re.search(r"srun: cpus-per-task\s*: 1$", told, re.MULTILINE)  # by --verbose
-    assert re.search(r"^0: finished$", told, re.MULTILINE)  # by --label
+    assert re.search(r"^0: .* \[rank 0\] finished$", told, re.MULTILINE)  # by --label

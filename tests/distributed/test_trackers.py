@@ -1,5 +1,6 @@
 """A run on two ranks and its trackers: the first rank tells them, and one that fails changes nothing."""
 
+import time
 from pathlib import Path
 from typing import ClassVar
 from unittest.mock import patch
@@ -38,6 +39,31 @@ class Failing:
 def train_with_one_that_fails(processes: Processes, recipe: Recipe) -> str | None:
     with patch.dict(_TRACKERS, wandb=Failing):
         return train(processes, recipe)
+
+
+class Slow(Failing):
+    """Takes a second to send what is left."""
+
+    def record(self, point: Point) -> None:
+        """Nothing fails."""
+
+    def close(self, is_finished: bool) -> None:
+        time.sleep(1)
+        (self.folder / "sent").touch()
+
+    def start(self, run: TrackedRun) -> str:
+        self.folder = run.folder
+        return ""
+
+
+def train_with_a_slow_one(processes: Processes, recipe: Recipe) -> bool:
+    with patch.dict(_TRACKERS, wandb=Slow):
+        train(processes, recipe)
+    return (recipe.out / "sent").exists()
+
+
+def test_no_rank_leaves_before_the_first_has_told_all(tmp_path: Path) -> None:
+    assert pool(2).run(train_with_a_slow_one, tiny("gpt2", tmp_path, trackers=["wandb"])) == [True, True]
 
 
 def test_a_run_that_was_stopped_twice_is_one_run_with_each_step_once(tmp_path: Path) -> None:

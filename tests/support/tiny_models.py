@@ -3,10 +3,12 @@
 import random
 from functools import cache
 from pathlib import Path
+from shutil import copy
 from tempfile import mkdtemp
 from typing import Any
 
 from corpora import corpus
+from safetensors.torch import load_file, save_file
 from small_models import build
 from transformers import AutoTokenizer
 from transformers.utils.logging import disable_progress_bar
@@ -32,6 +34,17 @@ def exported(family: str) -> Path:
     model.load_state_dict(weights)
     model.save_pretrained(folder)
     AutoTokenizer.from_pretrained(prepared.tokenizer_folder).save_pretrained(folder)
+    return folder
+
+
+def diverged(family: str, folder: Path) -> Path:
+    """A folder with such a model, one of whose weights is not a number."""
+    folder.mkdir(exist_ok=True)
+    for path in exported(family).iterdir():
+        copy(path, folder)
+    weights = load_file(folder / "model.safetensors")
+    next(weight for weight in weights.values() if weight.ndim == 2)[:, 0] = float("nan")
+    save_file(weights, folder / "model.safetensors", {"format": "pt"})
     return folder
 
 

@@ -8,6 +8,7 @@ from apollo_ds.experiments.compare.comparison import Comparison
 from apollo_ds.experiments.compare.distances import RecipeDistance, distances
 from apollo_ds.experiments.compare.groups import Group
 from apollo_ds.experiments.compare.measures import (
+    Reach,
     Spread,
     Target,
     costs_to_reach,
@@ -80,7 +81,9 @@ def _at_equal_loss(groups: Sequence[Group], baseline: Group, target: Target) -> 
     if not reached:
         yet = "" if all(group.finished for group in others) else " yet"
         nearest = min(others, key=end)
-        told = [f"No other recipe comes to {loss.rstrip(',')}{yet}: the nearest is {_with_loss(nearest)}."]
+        some = any(Reach.of(run, target.loss).cost for group in others for run in group.shown)
+        loss = loss.rstrip(",") + (", with each of its seeds" if some else "")
+        told = [f"No other recipe comes to {loss}{yet}: the nearest is {_with_loss(nearest)}."]
         return " ".join([*told, *_of_chance(None, min(len(nearest.shown), len(baseline.shown)))])
     best, flops = min(reached, key=lambda found: fmean(found[1]))
     of_baseline = target.cost.flops + target.source.flops

@@ -6,8 +6,9 @@ Costs and losses are averaged at each evaluation, so that a band is the spread o
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
+from math import isfinite
 from statistics import fmean
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -20,6 +21,7 @@ from apollo_ds.experiments.compare.labels import Names
 from apollo_ds.experiments.compare.measures import Spread, Target, saving
 from apollo_ds.experiments.history import Event, cost_to_reach, recorded_loss
 from apollo_ds.experiments.line_labels import Label, label_points, name_lines
+from apollo_ds.planning.in_words import loss_in_words
 from data_prep.figure_style import GREY, SMALL, line_style, new_figure, set_title, signed
 
 _LOSS = "held-out loss (nats per token)"
@@ -91,9 +93,7 @@ def draw_losses(groups: Sequence[Group], currency: str, target: Target | None) -
     grown = [[_losses_at_growth(group, at, currency, unit) for at in range(growths_of_all(group))] for group in groups]
     show_costs(axes, largest / unit)
     spikes = ((after.x, after.mean) for pairs in grown for _, after in pairs)
-    shown = [(point.x, point.mean) for point in chain(*curves)]
-    shown += [(curve[-1].x, curve[-1].mean - curve[-1].deviation) for curve in curves if curve]
-    low, high = show_curves(axes, shown, spikes)
+    low, high = show_curves(axes, [_to_be_seen(*of_one) for of_one in zip(curves, grown, strict=True)], spikes)
     ends, at_growths = [], []
     for number, (group, curve, pairs) in enumerate(zip(groups, curves, grown, strict=True)):
         look = line_style(number)
@@ -102,17 +102,24 @@ def draw_losses(groups: Sequence[Group], currency: str, target: Target | None) -
         _draw_means(axes, points, look, names.labels[number] or group.name, len(groups))
         at_growths += _draw_growths(axes, group, pairs, look["color"], high)
         if curve:
-            text = f"{names.labels[number]}  {curve[-1].mean:.3f}".strip()
+            text = f"{names.labels[number]}  {_end(group, curve)}".strip()
             ends.append(Label(curve[-1].x, curve[-1].mean, text, look["color"]))
     notes = _references(axes, groups, target, (low, high))
     axes.set(xlabel=label, ylabel=_LOSS)
     if at_growths and len(groups) > 1:
-        notes.append("open circles: growths, those above the axes as triangles")
+        above = any(high < after.mean < np.inf for pairs in grown for _, after in pairs)
+        notes.append("open circles: growths" + (", those above the axes as triangles" if above else ""))
     set_title(figure, names.title, notes + _about_seeds(groups))
     name_lines(figure, axes, ends)
     if len(groups) == 1:
         label_points(figure, axes, at_growths)
     return figure
+
+
+def _to_be_seen(curve: Sequence[_Point], pairs: Sequence[tuple[_Point, _Point]]) -> list[tuple[float, float]]:
+    """Of one line: what was measured before growths is as much of its curve as its evaluations; its last bar, too."""
+    ends = [(point.x, point.mean - point.deviation) for point in curve[-1:]]
+    return [(point.x, point.mean) for point in (*curve, *(before for before, _ in pairs))] + ends
 
 
 def _curve(group: Group, currency: str, unit: float) -> list[_Point]:
@@ -126,6 +133,11 @@ def _curve(group: Group, currency: str, unit: float) -> list[_Point]:
         for evaluations in group.evaluations()
     )
     return [point for point in points if np.isfinite(point.mean)]
+
+
+def _end(group: Group, curve: Sequence[_Point]) -> str:
+    """The last loss that is drawn, and whether later ones cannot be."""
+    return loss_in_words(curve[-1].mean, 3) + ("" if isfinite(group.mean_curve()[-1].loss) else ", then not finite")
 
 
 def _losses_at_growth(group: Group, number: int, currency: str, unit: float) -> tuple[_Point, _Point]:
@@ -152,7 +164,7 @@ def _draw_growths(
         is_above = after.mean > high
         y, marker = (high, "^") if is_above else (after.mean, "o")
         axes.plot(after.x, y, marker, color=colour, markersize=7, markerfacecolor="white", clip_on=False, zorder=3)
-        labels.append(Label(after.x, y, _layers(growth) + (f", to {after.mean:.2f}" if is_above else "")))
+        labels.append(Label(after.x, y, _layers(growth) + (f", to {loss_in_words(after.mean, 3)}" if is_above else "")))
     return labels
 
 
@@ -161,26 +173,25 @@ def _layers(growth: Event) -> str:
 
 
 def _references(axes: Axes, groups: Sequence[Group], target: Target | None, view: tuple[float, float]) -> list[str]:
-    """Lines of losses to compare with, named where they are; in words what lies beyond the axes."""
+    """Lines of losses to compare with; returns what is to be said of them at the foot of the figure."""
     look: dict[str, Any] = {"color": GREY, "linewidth": 0.9}
     if target:
         axes.axhline(target.loss, linestyle=":", **look)
-        _name_line(axes, target.loss, "baseline's final loss", at=0)
     entropy = groups[0].runs[0].start.get("unigram_entropy")
     if entropy is None or len(groups) > 1:
-        return []
+        return ["dotted: the baseline's final loss"] if target else []
     low, high = view
     if not low <= entropy <= high:
-        return [f"unigram entropy {entropy:.3f}, {'above' if entropy > high else 'below'} what is shown"]
+        return [f"unigram entropy {loss_in_words(entropy, 3)}, {'above' if entropy > high else 'below'} what is shown"]
     axes.axhline(entropy, linestyle="--", **look)
-    _name_line(axes, entropy, f"unigram entropy {entropy:.3f}", at=1)
+    _name_at_the_right(axes, entropy, f"unigram entropy {loss_in_words(entropy, 3)}")
     return []
 
 
-def _name_line(axes: Axes, y: float, text: str, at: Literal[0, 1]) -> None:
-    """Above it, at the left end (0) or at the right one (1)."""
-    where = (at, y), (4 - 8 * at, 2), axes.get_yaxis_transform()
-    look: dict[str, Any] = {"fontsize": SMALL, "color": GREY, "horizontalalignment": ("left", "right")[at]}
+def _name_at_the_right(axes: Axes, y: float, text: str) -> None:
+    """Above a line that goes through all of the axes."""
+    where = (1, y), (-4, 2), axes.get_yaxis_transform()
+    look: dict[str, Any] = {"fontsize": SMALL, "color": GREY, "horizontalalignment": "right"}
     axes.annotate(text, *where, textcoords="offset points", verticalalignment="bottom", **look)
 
 

@@ -19,6 +19,7 @@ from apollo_ds.experiments.compare.groups import Group
 from apollo_ds.experiments.compare.labels import but_for_the_usual, factored
 from apollo_ds.experiments.compare.measures import Spread
 from apollo_ds.experiments.line_labels import Label, fit_beside, label_ends
+from apollo_ds.planning.in_words import loss_in_words
 from data_prep.figure_style import (
     COLOURS,
     DASHES,
@@ -97,7 +98,7 @@ def _end_of_recipe(one: RecipeDistance, name: str, unit: float, number: int) -> 
     if one.loss:
         return Label(x, one.loss.mean, f"{name}  {signed(one.loss.mean)}", _colour(number))
     loss = fmean(run.final.loss for run in one.group.finished)
-    return Label(x, loss, f"{name}  {loss:.3f}", _colour(number))
+    return Label(x, loss, f"{name}  {loss_in_words(loss, 3)}", _colour(number))
 
 
 def _colour(number: int) -> str:

@@ -14,6 +14,7 @@ from apollo_ds.experiments.compare.groups import Group
 from apollo_ds.experiments.compare.labels import Names
 from apollo_ds.experiments.history import RunHistory
 from apollo_ds.experiments.running_mean import running_mean
+from apollo_ds.planning.in_words import loss_in_words
 from data_prep.figure_style import (
     COLOURS,
     GREY,
@@ -24,7 +25,6 @@ from data_prep.figure_style import (
     empty_figure,
     legend_below,
     set_title,
-    signed,
     style_axes,
     wrapped,
 )
@@ -34,13 +34,15 @@ Numbers = npt.NDArray[np.float64]
 _HELD_OUT = COLOURS[2]
 _ROW_HEIGHT = 2.4
 """Inches of a row of panels, with a title of one line."""
-_PANEL_WIDTH = 2.3
-_LEAST_WIDTH = 4.6
+_PANEL_WIDTH = 2.4
+_LEAST_WIDTH = 4.8
 _WINDOW = 0.04
 """What is drawn of a run to either side of a growth, as a part of its steps."""
 _LEAST_WINDOW = 10
 _SMOOTHED = 0.1
 """Of the window, over how many steps the training loss is averaged."""
+_LEAST_CHANGE = 0.0005
+"""Nats that three digits show."""
 _ASIDE = 5
 """Points to the left and to the right of the growth, so that neither loss hides the other."""
 
@@ -78,13 +80,14 @@ def _growth(axes: Axes, runs: Sequence[RunHistory], number: int) -> None:
     window = max(_LEAST_WINDOW, round(_WINDOW * runs[0].recipe["steps"]))
     growths = [run.growths[number] for run in runs]
     steps, losses = _by_offset(runs, number, window, lambda run: [(e["step"], e["loss"]) for e in run.steps])
-    axes.plot(steps, losses, ".", color=GREY, markersize=3, alpha=0.5, markeredgewidth=0, label="training")
+    axes.plot(steps, losses, "o", color=GREY, markersize=2.5, alpha=0.5, markeredgewidth=0, label="training")
     for side in (steps <= 0, steps > 0):  # the step of a growth is the last before it
         mean = running_mean(losses[side].tolist(), max(5, round(_SMOOTHED * window)))
         axes.plot(steps[side], mean, color=GREY, linewidth=1.2, label="its running mean")
     held_out = _by_offset(runs, number, window, lambda run: [(p.step, p.loss) for p in run.curve])
     beside = held_out[0] != 0  # there the losses before and after are
-    axes.plot(held_out[0][beside], held_out[1][beside], "D", color=_HELD_OUT, markersize=4, label="held-out")
+    if beside.any():
+        axes.plot(held_out[0][beside], held_out[1][beside], "D", color=_HELD_OUT, markersize=4, label="held-out")
     pair = [_mean([growth[key] for growth in growths]) for key in ("loss_before", "loss_after")]
     sides = ((-_ASIDE, _HELD_OUT, "held-out before"), (_ASIDE, "white", "held-out after"))
     for loss, (aside, face, label) in zip(pair, sides, strict=True):
@@ -92,6 +95,7 @@ def _growth(axes: Axes, runs: Sequence[RunHistory], number: int) -> None:
             look: dict[str, Any] = {"color": _HELD_OUT, "markerfacecolor": face, "markersize": 7, "label": label}
             shifted = ScaledTranslation(aside / 72, 0, axes.figure.dpi_scale_trans)
             axes.plot([0], [loss], "o", transform=axes.transData + shifted, zorder=3, **look)
+            axes.update_datalim([(0, loss)])  # what is shifted does not count for the axes' limits
     axes.axvline(0, color=GREY, linewidth=0.7, linestyle=(0, (4, 3)), zorder=0)
     grown = f"{growths[0]['from']} \u2192 {growths[0]['to']} layers"
     axes.set_title(f"{grown}\n{_change(*pair)}", fontsize=SMALL, color=INK)
@@ -109,7 +113,9 @@ def _mean(losses: Sequence[float | None]) -> float | None:
 def _change(before: float | None, after: float | None) -> str:
     if before is None or after is None:
         return ""
-    return f"{before:.3f} \u2192 {after:.3f} ({'unchanged' if before == after else signed(after - before)})"
+    change = loss_in_words(after - before, 3, sign=True) if abs(after - before) >= _LEAST_CHANGE else "by < 0.001"
+    pair = f"{loss_in_words(before, 3)} \u2192 {loss_in_words(after, 3)}"
+    return f"{pair} ({'unchanged' if before == after else change})".replace("-", "\u2212")
 
 
 def _legend(panels: Sequence[Axes]) -> tuple[list[Artist], list[str]]:

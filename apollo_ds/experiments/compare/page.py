@@ -133,7 +133,10 @@ def print_comparison(comparison: Comparison, console: Console) -> None:
         table = tables.reach_table(groups, baseline, target).only(*_REACH)
         console.print(table)
         if "saving S" in table.headings:
-            say(console, "saving S = 1 - C_method / C_scratch, in FLOPs and in seconds; ± is the spread over seeds.")
+            say(
+                console,
+                "saving S = 1 - cost / cost of the baseline, in FLOPs and in seconds; ± is the spread over seeds.",
+            )
         for sentence in _of_one_seed(groups):
             say(console, sentence)
     for remark in _remarks(comparison):

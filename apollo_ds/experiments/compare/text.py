@@ -13,6 +13,7 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from apollo_ds.experiments.compare.measures import Spread
+from apollo_ds.planning.in_words import loss_in_words
 
 NOTHING = "-"
 _GAP = 2
@@ -75,7 +76,7 @@ def loss_text(loss: float | None) -> str:
     """Nats per token."""
     if loss is None:
         return NOTHING
-    return f"{loss:.4f}" if isfinite(loss) else "not finite"
+    return loss_in_words(loss) if isfinite(loss) else "not finite"
 
 
 def loss_spread(values: Sequence[float]) -> str:

@@ -6,12 +6,14 @@ from collections.abc import Callable, Iterable
 from apollo_ds.training.trackers.point import Point
 from apollo_ds.training.trackers.tracker import TrackedRun, Tracker
 from apollo_ds.training.writing_thread import WritingThread
+from data_prep.errors import first_line
 
 _MOST_WAITING = 20_000
 """A tracker that is so many points behind is switched off. Connecting to a server may take a minute."""
 _POINTS_AT_ONCE = 1000
 _PATIENCE = 60.0
 """Seconds in which a tracker may send what is left when a run ends."""
+_WITHOUT_IT = "; the run goes on without it"
 
 _log = logging.getLogger(__name__)
 
@@ -55,7 +57,7 @@ class Follower:
 
     def _give(self, action: Callable[[], object]) -> None:
         if not self.is_off and not self._thread.offer(lambda: self._attempt(action)):
-            self._turn_off(f"is {self._most_waiting:,} records behind")
+            self._turn_off(f"is {self._most_waiting:,} records behind{_WITHOUT_IT}")
 
     def _attempt(self, action: Callable[[], object]) -> None:
         if self.is_off:
@@ -63,10 +65,9 @@ class Follower:
         try:
             action()
         except Exception as error:  # whatever its library or its server raises
-            first, *_ = str(error).splitlines() or [""]
-            self._turn_off(f"failed: {type(error).__name__}: {first.rstrip('.')}")
+            self._turn_off(f"failed: {type(error).__name__}: {first_line(error).rstrip('.')}{_WITHOUT_IT}")
 
     def _turn_off(self, reason: str) -> None:
         if not self.is_off:
             self.is_off = True
-            _log.warning(f"{self.name} {reason}; the run goes on without it")
+            _log.warning(f"{self.name} {reason}")

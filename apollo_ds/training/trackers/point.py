@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from apollo_ds.data.prompts import MASK
+from apollo_ds.planning.in_words import loss_in_words
 
 _SCALARS = {
     "step": {
@@ -100,4 +101,4 @@ def _passage(sample: Mapping[str, str]) -> str:
 
 
 def _in_words(loss: float | None) -> str:
-    return "not finite" if loss is None else f"{loss:.4f}"
+    return "not finite" if loss is None else loss_in_words(loss)

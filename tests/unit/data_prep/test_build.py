@@ -256,10 +256,7 @@ def test_equal_texts_are_on_the_same_side() -> None:
         ({"weights": {"b": 2}}, "--weight b: no source has that name: there are a"),
         ({"weights": {"a": 0}}, "--weight a=0: must be above 0 and below 1000"),
         ({"text_column": "body"}, "line 1 has no 'body': choose --text-column among text"),
-        (
-            {"tokenizer": "none"},
-            "--tokenizer none: there is no such file or folder; give wordpiece or bpe",
-        ),
+        ({"tokenizer": "none"}, "--tokenizer none: there is no such file or folder; give wordpiece or bpe"),
         ({"min_characters": 10_000}, "every document is shorter than 10000 characters: leave it out"),
     ],
 )

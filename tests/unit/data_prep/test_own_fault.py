@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import tokenizers
 
+from data_prep.errors import first_line
 from data_prep.own_fault import sentence_of, tell_own_fault
 
 
@@ -76,3 +77,11 @@ def test_where_the_folder_cannot_be_written_to_another_takes_the_traceback(
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "missing"))
     line = tell_own_fault("apollo-ds", raised(AssertionError()))
     assert re.search(r"\(AssertionError\); it was raised at .*test_own_fault\.py:\d+, and the traceback could", line)
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [(ValueError("\none\ntwo"), "one"), (TimeoutError(), "TimeoutError"), (OSError("  "), "OSError")],
+)
+def test_what_an_error_says_is_one_line(error: Exception, line: str) -> None:
+    assert first_line(error) == line

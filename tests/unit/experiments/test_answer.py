@@ -27,6 +27,17 @@ def test_the_cheapest_recipe_is_named_with_what_it_saves(tmp_path: Path) -> None
     assert answer == f"{saved}, the fewest of 3 recipes. The lowest loss is that of pld (1.9000)."
 
 
+def test_a_loss_that_not_every_seed_comes_to_is_not_said_to_be_out_of_reach(tmp_path: Path) -> None:
+    runs = [
+        write_run(tmp_path / f"a{n}", [(40, 3.0), (90, loss)], "apollo", seed=n) for n, loss in ((1, 1.5), (2, 2.25))
+    ]
+    answer, *_ = told(*scratch(tmp_path), *runs)
+    assert answer.startswith(
+        "No other recipe comes to 2.0000 nats per token, the final loss of scratch, with each of its seeds: the "
+        "nearest is apollo (1.8750)."
+    )
+
+
 @pytest.mark.parametrize(
     ("curve", "answer"),
     [

@@ -42,11 +42,11 @@ def test_what_the_source_has_cost_counts(tmp_path: Path) -> None:
     ("loss", "changes", "told"),
     [
         (5.0, {"part": 1.0}, "FLOP, all 6 layers in each step."),
-        (None, {}, "This run came to a held-out loss that is not finite after 10 steps for"),
+        (None, {}, "This run came to no finite held-out loss after 10 steps for"),
         (
             5.0,
             {"finished": False},
-            "This run has not come to its end: after 10 of 30 steps it has a held-out loss of 5.000",
+            "its end: it has a held-out loss of 5.000 nats per token (perplexity 148.4) after 10 of 30 steps",
         ),
         (
             6.5,

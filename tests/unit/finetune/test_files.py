@@ -258,6 +258,7 @@ def test_mistakes_about_the_model_are_one_sentence(
     [
         (("--epochs", "0"), "--epochs: must be at least 1, not 0"),
         (("--learning-rate", "-1"), "--learning-rate: must be above 0, not -1"),
+        (("--seeds", "1", str(2**63)), f"--seeds: must be at most {2**63 - 1}, not {2**63}"),
         (("--max-length", "4"), "--max-length: must be at least 16, not 4"),
     ],
 )

@@ -9,6 +9,7 @@ import pytest
 from asking import Capture, output, refusal
 from tiny_models import exported
 
+from apollo_ds.__main__ import main
 from apollo_ds.inference import evaluation
 from apollo_ds.inference.evaluation import Score
 from apollo_ds.inference.scores_table import print_scores
@@ -103,3 +104,16 @@ def test_results_that_cannot_be_written_are_told(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(evaluation.UserError, match=r"cannot be written: .*; name another file with --out"):
         evaluation.write_scores([], tmp_path / "file" / "a.json", {})
+
+
+def test_results_that_cannot_be_written_are_shown(
+    tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(evaluation, "prepare", lambda: None)
+    monkeypatch.setattr(evaluation, "evaluate", lambda *_: [Score("arc", "acc", 0.2512, None, True, 4)])
+    (tmp_path / "file").touch()
+    with pytest.raises(SystemExit, match="2"):
+        main(["eval", str(exported("gpt2")), "--tasks", "arc", "--out", str(tmp_path / "file" / "a.json")])
+    printed = capsys.readouterr()
+    assert "0.2512" in printed.out
+    assert "name another file with --out" in printed.err

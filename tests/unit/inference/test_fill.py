@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from asking import Capture, output, refusal
 from rich.console import Console
-from tiny_models import POSITIONS, exported
+from tiny_models import POSITIONS, diverged, exported
 from transformers import AutoTokenizer, pipeline
 
 from apollo_ds.inference.filled_table import print_filled
@@ -42,8 +42,8 @@ def test_a_pipe_gets_a_line_for_each_token(capsys: Capture) -> None:
 def test_a_person_gets_the_sentence_and_a_table() -> None:
     console = Console(force_terminal=True, width=60)
     with console.capture() as shown:
-        print_filled([Filled("a [MASK]", "a [b]", [[Candidate("[b]", 0.25)]])], console)
-    assert "a [b]" in shown.get()
+        print_filled([Filled("a [MASK]", "a [b]\x07", [[Candidate("[b]", 0.25)]])], console)
+    assert "a [b]\ufffd" in shown.get()
     assert "25.0%" in shown.get()
 
 
@@ -71,3 +71,8 @@ def test_a_mistake_is_one_sentence(sentence: str, said: str, capsys: Capture) ->
 def test_a_causal_model_names_the_other_command(capsys: Capture) -> None:
     folder = exported("gpt2")
     assert refusal(capsys, "fill", str(folder), SENTENCE).endswith(f"ask it with `apollo-ds generate {folder}`")
+
+
+def test_a_model_that_has_diverged_is_refused(tmp_path: Path, capsys: Capture) -> None:
+    folder = diverged("bert", tmp_path)
+    assert refusal(capsys, "fill", str(folder), SENTENCE).startswith(f"{folder}: its logits are no finite numbers")

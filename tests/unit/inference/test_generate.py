@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from asking import Capture, output, refusal
-from tiny_models import POSITIONS, exported
+from tiny_models import POSITIONS, diverged, exported
 from transformers import pipeline
 
 from apollo_ds.__main__ import main
@@ -74,6 +74,8 @@ def test_an_empty_prompt_begins_a_text(model: str, capsys: Capture) -> None:
         (("\udce4",), "PROMPT: is no text in UTF-8"),
         ((PROMPT, "--temperature", "-1"), "--temperature -1: give 0"),
         ((PROMPT, "--temperature", "nan"), "--temperature nan: give 0"),
+        ((PROMPT, "--temperature", "1e-40"), "--temperature 1e-40: give 0, for the likeliest token, or 0.001 or more"),
+        ((PROMPT, "--seed", str(2**63)), f"--seed: must be at most {2**63 - 1}, not {2**63}"),
         ((PROMPT, "--top-p", "0"), "--top-p 0: give a number above 0"),
         ((PROMPT, "--temperature", "0", "--count", "2"), "--count 2: with --temperature 0 all texts are the same"),
         ((PROMPT, "--step", "3"), "is no run, and has no checkpoints; leave --step out"),
@@ -100,3 +102,19 @@ def test_a_model_of_another_kind_is_refused(tmp_path: Path, model: str, capsys: 
     (tmp_path / "config.json").write_text(json.dumps({**config, "architectures": ["GPT2ForSequenceClassification"]}))
     said = refusal(capsys, "generate", str(tmp_path), PROMPT)
     assert said.endswith("save it with AutoModelForCausalLM or AutoModelForMaskedLM")
+
+
+@pytest.mark.parametrize("temperature", ["0", "0.8"])
+def test_a_model_that_has_diverged_is_refused(temperature: str, tmp_path: Path, model: str, capsys: Capture) -> None:
+    folder = diverged("gpt2", tmp_path)
+    said = refusal(capsys, "generate", str(folder), PROMPT, "--temperature", temperature)
+    assert said.startswith(f"{folder}: its logits are no finite numbers")
+
+
+@pytest.mark.parametrize(("is_terminal", "shown"), [(True, "a\ufffdc"), (False, "a\x1bc")])
+def test_a_terminal_does_not_obey_a_text(
+    is_terminal: bool, shown: str, model: str, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: is_terminal)
+    main(["generate", model, "a\x1bc", "--max-new-tokens", "1"])
+    assert capsys.readouterr().out.startswith(shown)

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from apollo_ds.planning.in_words import (
     count_in_words,
     flops_in_words,
+    loss_in_words,
     perplexity_in_words,
     size_in_words,
     time_in_words,
@@ -94,3 +95,20 @@ def test_operations(flops: float, words: str) -> None:
 )
 def test_perplexities(loss: float, words: str) -> None:
     assert perplexity_in_words(loss) == words
+
+
+@pytest.mark.parametrize(
+    ("loss", "words", "difference"),
+    [
+        (5.22406, "5.2241", "+5.2241"),
+        (99.99, "99.9900", "+99.9900"),
+        (1.0796e11, "1.08e+11", "+1.08e+11"),
+        (-0.01484, "-0.0148", "-0.0148"),
+        (-2e5, "-2e+05", "-2e+05"),
+        (nan, "nan", "+nan"),
+    ],
+)
+def test_losses(loss: float, words: str, difference: str) -> None:
+    assert loss_in_words(loss) == words
+    assert loss_in_words(loss, sign=True) == difference
+    assert loss_in_words(1.2345, digits=3) == "1.234"
