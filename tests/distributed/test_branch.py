@@ -114,7 +114,7 @@ def test_a_branch_of_a_branch_counts_what_was_spent_once(tmp_path: Path) -> None
 REFUSED = {
     "no step": ("{trunk}", {}, "names no step; write RUN@STEP"),
     "no such step": ("{trunk}@7", {}, "has no checkpoint of step 7; use one of 2, 4"),
-    "no run": ("{trunk}/checkpoints@4", {}, "checkpoints: not a run folder"),
+    "no run": ("{trunk}/checkpoints@4", {}, "checkpoints: is a part of the run"),
     "at the end": ("{trunk}@12", {"steps": 12}, "is not before the end of this recipe's 12 steps"),
     "wider": ("{trunk}@4", {"model.hidden_size": 16, "model.num_heads": 1}, "plans 6 of 16 there"),
 }
