@@ -1,7 +1,7 @@
 """`deepspeed --hostfile` over two nodes that are reached by ssh and pdsh. One run is started, and told to stop."""
 
-import signal
 import re
+import signal
 import socket
 import subprocess
 from collections.abc import Iterator
