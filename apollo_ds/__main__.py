@@ -22,6 +22,7 @@ from data_prep.program import Commands
 class _Commands(Commands):
     package = "apollo_ds.commands"
     groups = GROUPS
+    prose = ("fill", "generate")
 
     def explain(self, word: str, context: Any) -> str | None:
         return explain(word, context)

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import cast
 
 import typer
 from typer.exceptions import TyperException
@@ -34,9 +35,9 @@ def call(app: typer.Typer, program: str, words: Sequence[str]) -> None:
         Misused: there is no such command or option, or it takes other values.
         SystemExit: the words asked for help or a completion, or the command ends with a code of its own.
     """
-    command = typer.main.get_command(app)
+    command = cast(Commands, typer.main.get_command(app))
     answer_shell(command, program)
-    check_characters(words)
+    check_characters(words, are_prose=bool(words) and words[0] in command.prose)
     asked = [*words[1:], "--help"] if words[:1] == ["help"] else list(words) or ["--help"]
     try:
         # Not by calling it: that would take a reader that has ended, and Ctrl-C, for itself.

@@ -28,15 +28,20 @@ class Misused(Exception):
     """Words that a command does not take. The message is one sentence that says which, and what is meant."""
 
 
-def check_characters(words: Sequence[str]) -> None:
+def check_characters(words: Sequence[str], are_prose: bool = False) -> None:
     """Look for what text programs put in the place of dashes, quotes and spaces.
+
+    A word with an ordinary space in it stood in quotes already, and is a text. Of a command whose arguments are prose,
+    only long dashes are looked for: a prompt may be in curly quotes.
 
     Raises:
         Misused: a word begins with a long dash, has curly quotes around it, or a space that no shell takes for one.
     """
-    for word in words:
-        if word and word[0] in _DASHES:
+    for word in (word for word in words if word and " " not in word):
+        if word[0] in _DASHES:
             raise Misused(f"{word} begins with a long dash; write --{word.lstrip(_DASHES + '-')}")
+        if are_prose:
+            continue
         if any(part and (part[0] in _QUOTES or part[-1] in _QUOTES) for part in word.split("=")):
             raise Misused(f"{word} has curly quotes; write straight ones (') or none")
         if any(space in word for space in _SPACES):

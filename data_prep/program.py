@@ -55,6 +55,8 @@ class Commands(TyperGroup):
 
     package: ClassVar[str]
     """Where their files are. That of `train` is `train.py`, with a function `train` and its `EXAMPLES`."""
+    prose: ClassVar[Container[str]] = ()
+    """The commands whose arguments are texts, in which any character may stand."""
     groups: ClassVar[dict[str, dict[str, str]]]
     """By the title of a group the names of its commands, and what each does, in a sentence."""
 

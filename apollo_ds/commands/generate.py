@@ -17,6 +17,11 @@ apollo-ds generate runs/mine "Once" "The king" --count 3 --seed 7 --json
 head -c 300 chapter.txt | apollo-ds generate runs/mine > rest.txt
 """
 
+_Seed = Annotated[
+    int,
+    typer.Option(min=0, max=LARGEST_SEED, metavar="N", help="The same seed gives the same text.", show_default="0"),
+]
+
 
 def generate(
     model: Model,
@@ -32,10 +37,7 @@ def generate(
         float,
         typer.Option(metavar="P", help="Draw only from the likeliest tokens, which together have the probability P."),
     ] = 0.95,
-    seed: Annotated[
-        int,
-        typer.Option(min=0, max=LARGEST_SEED, metavar="N", help="The same seed gives the same text.", show_default="0"),
-    ] = 0,
+    seed: _Seed = 0,
     count: Annotated[int, typer.Option(min=1, metavar="N", help="How many texts for each prompt.")] = 1,
     step: Step = None,
     as_json: Json = False,

@@ -184,3 +184,15 @@ def test_preparing_says_what_to_write(
 def test_windows_line_ends_are_line_ends() -> None:
     Path("windows.yaml").write_bytes(Path("tiny.yaml").read_bytes().replace(b"\n", b"\r\n"))
     assert load_recipe("windows.yaml") == load_recipe("tiny.yaml")
+
+
+@pytest.mark.parametrize("prompt", ["\u201cHello\u201d", "a\u00a0b", "\u2014 he said"])
+@pytest.mark.parametrize("command", ["generate", "fill"])
+def test_a_prompt_may_have_any_characters(command: str, prompt: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """So it is the model that is not there."""
+    assert "nothing" in said(lambda: main([command, "runs/nothing", prompt]), "apollo-ds", capsys)
+
+
+def test_a_text_in_quotes_is_no_slip_of_a_text_program(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["plan", "tiny.yaml", 'sample_prompts=["a\u00a0b c"]', "steps=none"]
+    assert "steps: must be a whole number" in said(lambda: main(words), "apollo-ds", capsys)
