@@ -1,5 +1,5 @@
 # make pretrain     a fresh machine: environment, text, training, report
-# make check        what a contributor runs all day: lint, types, imports, unit tests; no second process, three minutes
+# make check        what a contributor runs all day: lint, types, imports, unit tests; no second process, some four minutes on two cores
 # make test         all that must hold at each landing: the check, and tests on real ranks, launchers and SLURM
 # make acceptance   what takes longer: grids, kills at random, full examples; its record is tests/acceptance/record.md
 # make evidence     what growing saves, at the smallest size: 45 minutes on two cores; benchmarks/evidence/README.md
