@@ -2,6 +2,7 @@
 # make check        what a contributor runs all day: lint, types, imports, unit tests; no second process, some four minutes on two cores
 # make test         all that must hold at each landing: the check, and tests on real ranks, launchers and SLURM
 # make acceptance   what takes longer: grids, kills at random, full examples; its record is tests/acceptance/record.md
+# make docs         the site, build/site/index.html, from docs/; a broken link is an error
 # make evidence     what growing saves, at the smallest size: 45 minutes on two cores; benchmarks/evidence/README.md
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
@@ -17,13 +18,13 @@ EVIDENCE := benchmarks/evidence/order/gpt2-tiny.yaml benchmarks/evidence/factors
 IMPORTED := apollo_ds.engine.engine apollo_ds.training.trainer apollo_ds.experiments.report apollo_ds.finetune.command \
     data_prep.indexed
 
-.PHONY: environment pretrain lint check test all-tests acceptance evidence clean
+.PHONY: environment pretrain lint docs check test all-tests acceptance evidence clean
 
 environment: .venv/installed
 
 .venv/installed: constraints.txt setup.py
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --no-compile --constraint constraints.txt --editable '.[test]'
+	$(BIN)/pip install --quiet --no-compile --constraint constraints.txt --editable '.[docs,test]'
 	$(BIN)/python -c 'import sys, importlib; [importlib.import_module(name) for name in sys.argv[1:]]' $(IMPORTED)
 	touch $@
 
@@ -37,11 +38,15 @@ lint: environment
 	$(BIN)/lint-imports
 	$(BIN)/codespell
 
+# Without the notice that MkDocs Material prints of its own future.
+docs: environment
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+
 check: lint
 	$(BIN)/pytest --numprocesses auto tests/unit
 
 test: environment
-	$(MAKE) --jobs 2 lint all-tests
+	$(MAKE) --jobs 2 lint docs all-tests
 
 # Files with ranks first, so that short ones fill the end. More than two would need the memory for more ranks.
 all-tests: environment

@@ -62,6 +62,7 @@ setup(
     extras_require={
         "benchmark": ["accelerate"],
         "eval": ["lm-eval[hf]>=0.4.13"],
+        "docs": ["mkdocs-material>=9.7", "mkdocstrings[python]>=1.0"],
         "fast": ["fastokens>=0.3.5"],
         "wandb": ["wandb>=0.20"],
         "mlflow": ["mlflow-skinny>=3"],

@@ -1,6 +1,6 @@
 """The page of what models of 1.3 to 70 billion parameters ask of 8, 64 and 512 ranks.
 
-    python benchmarks/scale.py > docs/scale.md
+    python benchmarks/scale.py > docs/results/scale.md
 
 It starts nothing. Every figure is what `apollo-ds plan --ranks` computes.
 """
@@ -29,8 +29,8 @@ _BATCH, _SEQ_LEN, _AT_ONCE = 1024, 2048, 4
 _INTRODUCTION = """# What a model asks of 8, 64 and 512 ranks
 
 This page is arithmetic. Nobody has run these models: no run of this project has had more than one GPU. `python
-benchmarks/scale.py > docs/scale.md` writes it, by the formulas of `apollo-ds plan --ranks`, and a test compares it with
-them. What the formulas were compared with is [below](#what-was-compared-with-a-run).
+benchmarks/scale.py > docs/results/scale.md` writes it, by the formulas of `apollo-ds plan --ranks`, and a test compares
+it with them. What the formulas were compared with is [below](#what-was-compared-with-a-run).
 
 Each model is a GPT-2 with heads of {head} and a vocabulary of {vocabulary:,}, grown once from half of its layers. A
 step has {batch:,} samples of {seq_len:,} tokens, at most {at_once} of them at once on a rank, in bf16 with
@@ -63,8 +63,8 @@ _NOTES = """## What the columns say
 - `tests/distributed/test_traffic.py` counts, on two CPU ranks with tiny models, what a step, a growth and a resume
   send, what a resume reads, and what a rank keeps of weights and optimizer, at every ZeRO stage. The formulas are
   within 2%.
-- Memory of a host with GPUs was not compared. Where the ranks are CPUs, `python benchmarks/memory.py` measures a start,
-  a growth and a resume ([results](../benchmarks/results/memory.md)); there, too, a resume reads its checkpoint twice.
+- Memory of a host with GPUs was not compared. Where the ranks are CPUs, `python benchmarks/memory.py` measures a
+  start, a growth and a resume ([results](../../benchmarks/results/memory.md)); there, too, a resume reads its checkpoint twice.
 - Memory of a rank was within 10% of four runs on one H200.
 - No time was compared. The formulas know nothing of latency, of ranks that wait for each other, of a network that is
   shared, or of what a GPU's own link to the host adds to a growth.

@@ -24,7 +24,7 @@ from data_prep.own_fault import sentence_of
 
 NAME = "manifest.json"
 FORMAT = 3
-"""What a folder of shards holds. docs/upgrading.md says which versions write and read which format."""
+"""What a folder of shards holds. docs/reference/upgrading.md says which versions write and read which format."""
 UNHASHED = 1
 """The first format: without a hash of the manifest, and of the tokenizer's files with that of one."""
 _PAIR = re.compile(r"(train|validation)(-[0-9]{5})?")

@@ -27,7 +27,7 @@ class ExportManifest(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     format: Literal[1, 2] = 2
-    """docs/upgrading.md says which versions write and read which format. The first has no `card`."""
+    """docs/reference/upgrading.md says which versions write and read which format. The first has no `card`."""
     run: str | None
     """Which run the model is of, as its config.yaml has it; None for a checkpoint that does not say."""
     step: int = Field(ge=0)

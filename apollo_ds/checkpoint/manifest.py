@@ -17,7 +17,7 @@ from apollo_ds.schedule.totals import Totals
 from data_prep import files
 
 FORMAT: Final = 4
-"""What a checkpoint's files hold. docs/upgrading.md says which versions write and read which format."""
+"""What a checkpoint's files hold. docs/reference/upgrading.md says which versions write and read which format."""
 _UNHASHED = 2
 NAME = "manifest.json"
 _STEP = re.compile(r"step-(0|[1-9][0-9]*)")

@@ -130,7 +130,7 @@ def print_keys(word: str, console: Console) -> None:
 
 
 def markdown() -> str:
-    """The page docs/keys.md."""
+    """The page docs/reference/keys.md."""
     lines = ["# The keys of a recipe", "", _INTRODUCTION, ""]
     for section in sections():
         lines += [f"## {section.title}", "", *([section.text, ""] if section.text else [])]

@@ -1,7 +1,7 @@
 """What a run needs beside a sound recipe: a number of ranks, a text and a folder that fit it.
 
 `apollo-ds plan` and `apollo-ds train` both ask `check_ready`, so that planning says what training would refuse. What
-takes longer than a moment is left to training; docs/reliability.md lists it.
+takes longer than a moment is left to training; docs/results/reliability.md lists it.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""Which model a budget pays for. The rules and their sources are in docs/init.md."""
+"""Which model a budget pays for. The rules and their sources are in docs/guides/init.md."""
 
 from dataclasses import dataclass
 

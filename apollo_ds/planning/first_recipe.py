@@ -1,4 +1,4 @@
-"""A recipe's values for a model, a text and a budget. The rules and their sources are in docs/init.md."""
+"""A recipe's values for a model, a text and a budget. The rules and their sources are in docs/guides/init.md."""
 
 from math import ceil
 from pathlib import Path
@@ -19,7 +19,7 @@ _MOST_EVALUATED, _EVALUATED_PART = 256, 0.06
 _HIGHEST_RATE, _HIGHEST_MASKED_RATE = 1e-2, 1e-3
 
 COMMENTS = {
-    "model": "its sizes; docs/models.md",
+    "model": "its sizes; docs/reference/models.md",
     "model.family": "the kind of model",
     "model.num_layers": "at the end of the run",
     "model.hidden_size": "width of the residual stream",

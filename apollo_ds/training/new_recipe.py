@@ -71,7 +71,7 @@ def new_recipe(wish: Wish, command: str, console: Console) -> None:
     training = f"apollo-ds train {shlex.quote(str(wish.out))}{f' --ranks {ranks}' if wish.ranks else ''}"
     on = f"{counted(ranks, 'rank')} of the machine that it was made on"
     took = f"About {time_in_words(result['time']['seconds'])} on {on}."
-    heading = [summary, took, f"Made by: {command}", f"Train it by: {training}", "The rules are in docs/init.md."]
+    heading = [summary, took, f"Made by: {command}", f"Train it by: {training}", "Rules: docs/guides/init.md."]
     _write(wish.out, commented(values, COMMENTS, heading))
     console.print(summary, soft_wrap=True, highlight=False)
     print_outlook(result, console)

@@ -1,4 +1,4 @@
-"""What docs/parallelism.md says of each kind of parallelism, and of each key of ZeRO++ and MiCS."""
+"""What docs/development/parallelism.md says of each kind of parallelism, and of each key of ZeRO++ and MiCS."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""The page docs/your-model.md, with a fiftieth of its steps on a model of a few thousand parameters."""
+"""The page docs/guides/your-model.md, with a fiftieth of its steps on a model of a few thousand parameters."""
 
 import contextlib
 import re
@@ -23,7 +23,7 @@ from apollo_ds.experiments.events import read_metrics
 from apollo_ds.experiments.history import RunHistory
 from data_prep.__main__ import main as apollo_prep
 
-PAGE = (PROJECT / "docs" / "your-model.md").read_text()
+PAGE = (PROJECT / "docs" / "guides" / "your-model.md").read_text()
 SMALLER = 50
 """The page's numbers of steps are divided by so much."""
 SMALL = {"seq_len": 32, "global_batch_size": 4, "micro_batch_size": 2, "deepspeed": "ds_configs/zero1_cpu.json"}

@@ -8,7 +8,8 @@ from apollo_ds.models.flops import parameters
 
 
 def test_the_page_is_what_the_command_prints() -> None:
-    assert (PROJECT / "docs" / "scale.md").read_text() == scale.page(), "python benchmarks/scale.py > docs/scale.md"
+    page = PROJECT / "docs" / "results" / "scale.md"
+    assert page.read_text() == scale.page(), "python benchmarks/scale.py > docs/results/scale.md"
 
 
 @pytest.mark.parametrize("size", scale.SIZES, ids=lambda size: size.title)

@@ -53,10 +53,10 @@ def test_the_readme_says_what_a_drawn_depth_costs(results: dict[str, Any]) -> No
 
 def test_the_table_of_shallow_steps_in_docs_is_what_was_measured(results: dict[str, Any]) -> None:
     measured = results["bert-cpu"]["shallow"]
-    table = rows((PROJECT / "docs" / "speed.md").read_text(), "1 layer")
+    table = rows((PROJECT / "docs" / "results" / "speed.md").read_text(), "1 layer")
     assert [row["1 layer"] for row in table] == [f"{time:,.0f}" for time in measured["1 layer"].values()]
     assert [row["12 layers"] for row in table] == [f"{time:,.0f}" for time in measured["12 layers"].values()]
     one = measured["1 layer"]
-    words = " ".join((PROJECT / "docs" / "speed.md").read_text().split())
+    words = " ".join((PROJECT / "docs" / "results" / "speed.md").read_text().split())
     assert f"saves the shallow step {1 - one['ZeRO 1'] / one['ZeRO 1, 4 micro-batches']:.0%} of its time" in words
     assert f"takes from 3 to 1 takes {1 - one['ZeRO 1'] / one['ZeRO 3']:.0%} less" in words

@@ -175,7 +175,7 @@ def test_the_page_s_example_runs(
 ) -> None:
     text = text_of(bpe(), tmp_path / "text")
     write_export(trained("gpt2", text.vocab_size, max_position_embeddings=64), text, tmp_path)
-    (example,) = re.findall(r"```python\n(.*?)```", (PROJECT / "docs/export.md").read_text(), re.DOTALL)
+    (example,) = re.findall(r"```python\n(.*?)```", (PROJECT / "docs/guides/export.md").read_text(), re.DOTALL)
     monkeypatch.chdir(tmp_path)
     exec(example, {})
     assert len(capsys.readouterr().out.splitlines()) >= 2

@@ -18,7 +18,8 @@ def keys() -> dict[str, dict[str, Key]]:
 
 
 def test_the_page_of_the_documentation_is_what_the_command_prints() -> None:
-    assert (PROJECT / "docs" / "keys.md").read_text() == markdown(), "apollo-ds keys --markdown > docs/keys.md"
+    page = PROJECT / "docs" / "reference" / "keys.md"
+    assert page.read_text() == markdown(), "apollo-ds keys --markdown > docs/reference/keys.md"
 
 
 def test_every_key_says_what_it_means(keys: dict[str, dict[str, Key]]) -> None:
