@@ -64,7 +64,8 @@ _NOTES = """## What the columns say
   send, what a resume reads, and what a rank keeps of weights and optimizer, at every ZeRO stage. The formulas are
   within 2%.
 - Memory of a host with GPUs was not compared. Where the ranks are CPUs, `python benchmarks/memory.py` measures a
-  start, a growth and a resume ([results](../../benchmarks/results/memory.md)); there, too, a resume reads its checkpoint twice.
+  start, a growth and a resume ([results](../../benchmarks/results/memory.md)); there, too, a resume reads its
+  checkpoint twice.
 - Memory of a rank was within 10% of four runs on one H200.
 - No time was compared. The formulas know nothing of latency, of ranks that wait for each other, of a network that is
   shared, or of what a GPU's own link to the host adds to a growth.
