@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 import downstream
+import headline
 import page
 import saving
 from questions import ALL, DOWNSTREAM, HERE, SAVING, write_index
@@ -49,6 +50,7 @@ def _write_pages(options: argparse.Namespace) -> None:
     for question in options.questions or [HERE / name for name in ALL]:
         writers.get(question.name, page.write)(question)
     write_index(HERE)
+    headline.write()
 
 
 if __name__ == "__main__":

@@ -39,7 +39,7 @@ def write(folder: Path) -> None:
     grids = [path for path in folder.glob("*.yaml") if is_table(path.with_suffix(""))]
     lines = [(folder / "question.md").read_text().rstrip(), "", short, ""]
     for number, path in enumerate(sorted(grids, key=lambda path: (path.stem != _FIRST, path.stem))):
-        runs, under_way = split([_as_trained(run) for run in read(path.with_suffix(""))])
+        runs, under_way = _finished(path)
         told = [_in_words(path, runs), ""] if runs else []
         about = [f"## {path.stem}", "", *told, *commands(path), *missing(path, runs, under_way)]
         results, points = _compared(path, runs)
@@ -52,13 +52,27 @@ def write(folder: Path) -> None:
     (folder / "README.md").write_text("\n".join(lines).rstrip() + "\n")
 
 
+def grown_and_frontier(path: Path) -> tuple[list[Group], Frontier]:
+    """The finished recipes of a grid's record that grow, nearest to the frontier first, and its fixed models.
+
+    Raises:
+        IndexError: no fixed model has finished.
+    """
+    runs, _ = _finished(path)
+    frontier = Frontier.of([run for run in runs if _is_fixed(run)])
+    return _nearest_first([run for run in runs if not _is_fixed(run)], frontier), frontier
+
+
+def _finished(path: Path) -> tuple[list[RunHistory], list[RunHistory]]:
+    """The runs of a grid's record that have finished, and those that have not."""
+    return split([_as_trained(run) for run in read(path.with_suffix(""))])
+
+
 def _compared(path: Path, runs: Sequence[RunHistory]) -> tuple[list[str], list[str]]:
     """What growing came to, and what fixed models came to, of finished runs."""
-    fixed = [run for run in runs if _is_fixed(run)]
-    if not fixed:
+    if not any(_is_fixed(run) for run in runs):
         return [], ["No finished fixed model is there yet to compare with.", ""]
-    frontier = Frontier.of(fixed)
-    grown = _nearest_first([run for run in runs if not _is_fixed(run)], frontier)
+    grown, frontier = grown_and_frontier(path)
     points = ["The fixed models, at each of their lengths:", "", *points_table(frontier).markdown()]
     return _results(path, grown, frontier) if grown else [], points
 
