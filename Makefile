@@ -38,9 +38,9 @@ lint: environment
 	$(BIN)/lint-imports
 	$(BIN)/codespell
 
-# Without the notice that MkDocs Material prints of its own future.
+# Without the notice that MkDocs Material prints of its own future. With --quiet, warnings would not count.
 docs: environment
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
 
 check: lint
 	$(BIN)/pytest --numprocesses auto tests/unit
