@@ -6,6 +6,7 @@ from pathlib import Path
 from types import ModuleType
 
 import downstream
+import headline
 import page
 import pytest
 import saving
@@ -40,12 +41,22 @@ def test_the_index_is_what_the_conclusions_make(tmp_path: Path) -> None:
     assert (tmp_path / "evidence" / "README.md").read_text() == (EVIDENCE / "README.md").read_text()
 
 
-def test_what_the_readme_says_is_saved_is_the_page_s() -> None:
+def test_what_the_results_say_is_saved_is_the_page_s() -> None:
     found = rows((EVIDENCE / SAVING / "README.md").read_text(), "operations saved")
     told = {(row["distance in loss"], row["operations saved"], str(len(row["seeds"].split(", ")))) for row in found}
-    shown = rows((PROJECT / "README.md").read_text(), "operations saved")
+    shown = rows((PROJECT / "docs" / "results" / "savings.md").read_text(), "operations saved")
     assert shown
     assert {(row["distance in loss"], row["operations saved"], row["seeds"]) for row in shown} <= told
+
+
+def test_the_headline_s_picture_and_words_are_the_page_s() -> None:
+    found = rows((EVIDENCE / SAVING / "README.md").read_text(), "operations saved")
+    told = {row["recipe"]: row["operations saved"] for row in found}
+    assert set(headline.ROWS) <= set(told)
+    first = told[next(iter(headline.ROWS))]
+    (axes,) = headline.draw().axes
+    assert [text.get_text().splitlines()[1] for text in axes.texts][0] == f"{first} saved"
+    assert f"saved {first} of the operations" in (PROJECT / "README.md").read_text()
 
 
 def test_what_a_page_links_to_is_there() -> None:
