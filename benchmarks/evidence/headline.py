@@ -1,7 +1,5 @@
 """The picture at the top of the README and of docs/results/savings.md, from the record of one grid."""
 
-from pathlib import Path
-
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from questions import HERE, SAVING
