@@ -10,7 +10,9 @@ from rich.table import Table
 from apollo_ds.config.recipe import Recipe
 from apollo_ds.models.depth_scale import residual_scale, scales_in_words
 from apollo_ds.models.flops import training_flops
+from apollo_ds.planning.all_layers import AllLayers
 from apollo_ds.planning.effect import effect_of_growth
+from apollo_ds.planning.in_words import flops_in_words
 from apollo_ds.planning.stage_size import parameters_of, trained_of
 from apollo_ds.planning.step_flops import expected_step_flops
 from apollo_ds.schedule.source import BranchPoint, Source, SourceModel
@@ -81,7 +83,8 @@ def print_plan(recipe: Recipe, console: Console) -> None:
         f"{counted(recipe.steps, 'step')}"
         f"{''.join(f', {words}' for words in (*_optimizer_in_words(recipe), *scales_in_words(shape)))}"
     )
-    console.width = max(console.width, _WIDEST)  # a wrapped line is better than a cut number
+    width = console.width
+    console.width = max(width, _WIDEST)  # a wrapped line is better than a cut number
     changing = [key for key in ("hidden", "length") if len({_sizes(stage)[key] for stage in result["stages"]}) > 1]
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     shown = ("#", "from", "steps", "layers", *changing, "trained", "depth", "cost", *(() if changing else ("share",)))
@@ -103,14 +106,14 @@ def print_plan(recipe: Recipe, console: Console) -> None:
             stage["function"],
         )
     console.print(table)
+    console.width = width
     console.print(
         f"{result['stages'][-1]['parameters']:,} parameters, {_tokens(total['tokens'])}, "
-        f"{total['flops']:.4g} FLOPs: "
-        f"{total['flops'] / total['scratch_flops']:.1%} of what the same steps cost from scratch.\n"
+        f"{flops_in_words(total['flops'])}.\n{_beside_all_layers(recipe, total)}\n"
         f"{_with_source(schedule.source, total)}"
-        "[dim]trained: parameters; depth: mean layers run; cost: of a full-depth step;\n"
-        "function: what entering the stage does to it; a | b: a divides b, so that shared\n"
-        "layers part without a change.[/]"
+        "[dim]trained: parameters that train. depth: layers that a step runs, on average.\n"
+        "cost: of a step with all layers. function: whether the growth changes what the\n"
+        "model computes. (1 | 3): 1 divides 3, so copies of shared layers change nothing.[/]"
     )
 
 
@@ -131,6 +134,15 @@ def _spent_before(source: Source | BranchPoint | None) -> float:
     return source.before.flops + (source.spent.flops if isinstance(source, BranchPoint) else 0.0)
 
 
+def _beside_all_layers(recipe: Recipe, total: dict[str, Any]) -> str:
+    """The run's own cost beside that of all layers at full length, which read more tokens where samples are shorter."""
+    steps = f"{total['flops'] / total['scratch_flops']:.1%}"
+    whole = AllLayers.of_model(recipe.model, recipe.seq_len, 0.0)
+    tokens = f"{whole.share(total['flops'], total['tokens']):.1%}"
+    told = f"That is {steps} of what all {whole.layers} layers cost in as many steps"
+    return f"{told}." if steps == tokens else f"{told}, and {tokens} on as many tokens."
+
+
 def _with_source(source: Source | BranchPoint | None, total: dict[str, Any]) -> str:
     """The cost again, with what the source has spent, where one is given."""
     if source is None:
@@ -138,9 +150,10 @@ def _with_source(source: Source | BranchPoint | None, total: dict[str, Any]) -> 
     if isinstance(source, SourceModel):
         return f"What {source} has cost is not known, and not counted; the optimizer begins anew.\n"
     if isinstance(source, BranchPoint):
-        return f"It goes on from {source}, which has spent {total['source_flops']:.4g} FLOPs.\n"
+        return f"It goes on from {source}, which has spent {flops_in_words(total['source_flops'])}.\n"
     share = (total["flops"] + total["source_flops"]) / total["scratch_flops"]
-    return f"Counting the source's {total['source_flops']:.4g} FLOPs ({source}): {share:.1%}.\n"
+    spent = flops_in_words(total["source_flops"])
+    return f"Counting the source's {spent} ({source}): {share:.1%} in as many steps.\n"
 
 
 def _sizes(stage: dict[str, Any]) -> dict[str, str]:

@@ -24,6 +24,7 @@ from apollo_ds.config.run_folder import RunFolder
 from apollo_ds.config.source_run import read_source
 from apollo_ds.engine.processes import Processes
 from apollo_ds.errors import UserError
+from apollo_ds.planning.in_words import flops_in_words
 from apollo_ds.planning.plan import plan
 from apollo_ds.planning.step_flops import step_flops
 from apollo_ds.schedule.growable import check_growths
@@ -146,8 +147,9 @@ def test_the_plan_counts_the_source_or_not(tmp_path: Path, capsys: pytest.Captur
         flops / total["scratch_flops"] for flops in (total["flops"], total["flops"] + total["source_flops"])
     )
     spent = events(small, "end")[0]["flops"]
-    assert f"{total['flops']:.4g} FLOPs: {alone:.1%} of what the same steps cost from scratch." in printed
-    assert f"Counting the source's {spent:.4g} FLOPs ({small.out}, step 12 of 12): {counted:.1%}." in printed
+    cost, before = flops_in_words(total["flops"]), f"{flops_in_words(spent)} ({small.out}, step 12 of 12)"
+    assert f"{cost}. That is {alone:.1%} of what all 6 layers cost in as many steps." in printed
+    assert f"Counting the source's {before}: {counted:.1%} in as many steps." in printed
     assert "as in the source" in printed
     main(["plan", write(tiny("bert", tmp_path / "run"), tmp_path / "recipe.yaml")])
     assert "Counting" not in capsys.readouterr().out
