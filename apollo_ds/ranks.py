@@ -32,7 +32,7 @@ class RankOf:
         return cls(_number("RANK", 0, count - 1), count)
 
     def check_meeting(self) -> None:
-        """See that the environment tells which GPU is this rank's, and where the ranks meet.
+        """Check that the environment tells which GPU is this rank's, and where the ranks meet.
 
         Raises:
             UserError: a variable is missing or is none of the numbers that it may be.

@@ -45,11 +45,11 @@ class Told(Processes):
     others: list[Any] = field(default_factory=list)
 
     def on_first(self, action: Callable[[], Any]) -> Any:
-        """See `Processes`."""
+        """Act: there is one process."""
         return action()
 
     def of_all(self, value: Any) -> list[Any]:
-        """See `Processes`."""
+        """The value, and those that other ranks would have."""
         return [value, *self.others]
 
 

@@ -187,19 +187,19 @@ class GatheredState:
         }
 
     def names(self) -> Iterator[str]:
-        """See `State`."""
+        """Every parameter."""
         return self._state.names()
 
     def shape(self, name: str) -> Shape:
-        """See `State`."""
+        """The shape of a whole parameter."""
         return self._state.shape(name)
 
     def gather(self, name: str, tensor: str, device: torch.device) -> Tensor:
-        """See `State`."""
+        """A parameter's tensor, which every rank has whole."""
         return self._whole[name][tensor].to(device)
 
     def release(self, name: str, tensor: str) -> None:
-        """See `State`."""
+        """Free a tensor."""
         del self._whole[name][tensor]
 
 

@@ -114,7 +114,7 @@ def _compare(folder: Path, manifest: Manifest, listed: Listed) -> None:
 
 
 def _open(folder: Path, manifest: Manifest) -> None:
-    """See that the shards can be read, by megatron-core where the whole of them is here."""
+    """Check that the shards can be read, by megatron-core where the whole of them is here."""
     if manifest.is_adopted:
         for split in manifest.splits:
             Shards.open(manifest.pairs(folder, split))

@@ -21,7 +21,7 @@ class HubModel:
     """Whether nobody else may see it."""
 
     def check(self) -> None:
-        """See that an upload can be tried, without asking the hub.
+        """Check that an upload can be tried, without asking the hub.
 
         Raises:
             UserError: the name is none of a model, the hub may not be asked, or there is no token.

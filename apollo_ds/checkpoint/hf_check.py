@@ -15,7 +15,7 @@ from apollo_ds.schedule.source import SourceModel
 
 
 def check_model(source: SourceModel, text: Corpus) -> list[str]:
-    """See that a model here computes what a saved one does, that it lacks no weights, and that a text has its tokens.
+    """Check that a model here computes what a saved one does, that it lacks no weights, and that a text has its tokens.
 
     All weights are read.
 

@@ -85,15 +85,15 @@ class HfState:
         self._open.clear()
 
     def names(self) -> Iterator[str]:
-        """See `State`."""
+        """Every parameter of the saved model."""
         return iter(self._weights)
 
     def shape(self, name: str) -> Shape:
-        """See `State`."""
+        """The shape of a whole parameter."""
         return self._weights[name].shape
 
     def gather(self, name: str, tensor: str, device: torch.device) -> Tensor:
-        """See `State`.
+        """A parameter's whole tensor, read from the files onto a device; zeros for what files of `transformers` lack.
 
         Raises:
             UserError: a file cannot be read.
@@ -103,7 +103,7 @@ class HfState:
         return whole.view(self.shape(name)).to(device)
 
     def read_into(self, name: str, tensor: str, start: int, target: Tensor) -> None:
-        """See `StoredState`.
+        """Read a part of a flat tensor, from element `start` on, into `target`.
 
         Raises:
             UserError: a file cannot be read.
@@ -119,10 +119,10 @@ class HfState:
         self._read(weight.found[0], saved, start + absent + moved, target[absent:])
 
     def release(self, name: str, tensor: str) -> None:
-        """See `State`; the files are not in memory."""
+        """Do nothing: the files are not in memory."""
 
     def check_finite(self) -> None:
-        """See that every weight is a number.
+        """Check that every weight is a number.
 
         Raises:
             UserError: one is not.
@@ -139,7 +139,7 @@ class HfState:
                     )
 
     def check_tied(self) -> None:
-        """See that where the files hold a tied parameter twice, it is the same.
+        """Check that where the files hold a tied parameter twice, it is the same.
 
         Raises:
             UserError: one differs.

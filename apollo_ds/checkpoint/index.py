@@ -136,7 +136,7 @@ class Index:
             yield Piece(self.files[file], byte, int(begins[file]), int(lengths[file]))
 
     def check(self, checkpoint: Path) -> None:
-        """See that the files make up every tensor, each element once.
+        """Check that the files make up every tensor, each element once.
 
         Raises:
             DamagedCheckpoint: they are of different states, or an element of a tensor is in no file or in two. (Moments

@@ -54,15 +54,15 @@ class SavedState:
             self._open.popitem()[1].close()
 
     def names(self) -> Iterator[str]:
-        """See `State`."""
+        """Every parameter in the checkpoint."""
         return iter(self._index.shapes)
 
     def shape(self, name: str) -> Shape:
-        """See `State`."""
+        """The shape of a whole parameter."""
         return self._index.shapes[name]
 
     def gather(self, name: str, tensor: str, device: torch.device) -> Tensor:
-        """See `State`.
+        """A parameter's whole tensor, read from the files onto a device.
 
         Raises:
             UserError: a file cannot be read.
@@ -72,7 +72,7 @@ class SavedState:
         return whole.view(self.shape(name)).to(device)
 
     def read_into(self, name: str, tensor: str, start: int, target: Tensor) -> None:
-        """See `StoredState`.
+        """Read a part of a flat tensor, from element `start` on, into `target`.
 
         Raises:
             UserError: a file cannot be read.
@@ -84,7 +84,7 @@ class SavedState:
             self._read(piece, target.narrow(0, piece.start - start, piece.length))
 
     def release(self, name: str, tensor: str) -> None:
-        """See `State`; the files are not in memory."""
+        """Do nothing: the files are not in memory."""
 
     def _read(self, piece: Piece, target: Tensor) -> None:
         """Read by `readinto`, not by mapping the file, whose pages would count as this rank's memory."""
@@ -117,7 +117,7 @@ class WeightsOnly:
         self.names, self.shape, self.release, self.close = state.names, state.shape, state.release, state.close
 
     def gather(self, name: str, tensor: str, device: torch.device) -> Tensor:
-        """See `State`.
+        """A parameter's whole tensor, read from the files onto a device.
 
         Raises:
             UserError: a file cannot be read.
@@ -127,7 +127,7 @@ class WeightsOnly:
         return torch.zeros(self.shape(name), dtype=dtype_of(tensor), device=device)
 
     def read_into(self, name: str, tensor: str, start: int, target: Tensor) -> None:
-        """See `StoredState`.
+        """Read a part of a flat tensor, from element `start` on, into `target`.
 
         Raises:
             UserError: a file cannot be read.

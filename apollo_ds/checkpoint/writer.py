@@ -16,7 +16,7 @@ class CheckpointWriter:
     """Writes one checkpoint at a time, all ranks together, then removes those that need not be kept."""
 
     def __init__(self, folder: Path, run: str, processes: Processes, keep: int, stays: Callable[[int], bool]) -> None:
-        """See `Pruner` for the checkpoints that stay."""
+        """Write to a folder for a run; `Pruner` explains `keep` and `stays`."""
         self.folder = folder
         self.run = run
         self._pruner = Pruner(folder, run, keep, stays)

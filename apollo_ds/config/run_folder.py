@@ -95,7 +95,7 @@ class RunFolder:
         return now["steps"] > before["steps"] and set(_differing(before, now)) <= Recipe.may_change_ahead()
 
     def _check_place(self) -> None:
-        """See that the folder can be made."""
+        """Check that the folder can be made."""
         nearest = next(folder for folder in (self.path, *self.path.absolute().parents) if folder.exists())
         if not nearest.is_dir():
             raise UserError(f"out: {nearest} is a file; move it away, or use another folder with out=...")
@@ -103,7 +103,7 @@ class RunFolder:
             raise UserError(f"out: {nearest} may not be written to by this user; use another folder with out=...")
 
     def _check_free(self) -> None:
-        """See that a new run would write over no file of another's."""
+        """Check that a new run would write over no file of another's."""
         for name in _WRITTEN:
             path = self.path / name
             if holds_something(path):

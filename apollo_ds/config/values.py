@@ -79,7 +79,7 @@ def _named(key: str) -> BeforeValidator:
 
 
 def _sizes(model: Any, info: ValidationInfo) -> Any:
-    """See `sizes_of`; the context of the validation knows what the run has recorded."""
+    """A model's sizes, as `sizes_of` reads them; a run that is loaded again takes those that it has recorded."""
     reader: Any = info.context
     return sizes_of(model, reader.sizes) if reader else sizes_of(model)
 

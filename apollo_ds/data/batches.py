@@ -115,7 +115,7 @@ class BatchSource:
             yield batch
 
     def check_scores(self, samples: int) -> None:
-        """See that a masked model has something to predict in the held-out samples, of which so many are evaluated.
+        """Check that a masked model has something to predict in the held-out samples, of which so many are evaluated.
 
         Raises:
             UserError: there is nothing but special tokens.

@@ -128,7 +128,7 @@ class Corpus:
             check_tokenizer(self.folder, self.manifest)
 
     def check_sizes(self) -> None:
-        """See that each file is there with its size; `verify` compares their content.
+        """Check that each file is there with its size; `verify` compares their content.
 
         Raises:
             UserError: one is missing or of another size; names it.
@@ -171,7 +171,7 @@ class Corpus:
             self.word_continuations()
 
     def check_fills(self, seq_len: int, splits: Sequence[str] = ("train", "validation")) -> None:
-        """See that each split has a sample of so many tokens, and one token more: a causal model's last target.
+        """Check that each split has a sample of so many tokens, and one token more: a causal model's last target.
 
         Raises:
             UserError: one has not.

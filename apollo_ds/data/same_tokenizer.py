@@ -19,7 +19,7 @@ _PARTS = ("normalizer", "pre_tokenizer", "added_tokens")
 
 
 def check_same_tokenizer(folder: Path, shape: ModelShape, text: Corpus, recorded: str | None = None) -> None:
-    """See that a saved model's tokenizer gives the ids that a text was prepared with.
+    """Check that a saved model's tokenizer gives the ids that a text was prepared with.
 
     Args:
         folder: where the model is, with its tokenizer.

@@ -108,7 +108,7 @@ class Text:
         return [(corpus.tokenizer_hash, corpus.manifest.shards, corpus.sizes()) for corpus in self.corpora]
 
     def verify(self, full: bool = False) -> None:
-        """See `Corpus.verify`."""
+        """Compare the files of every text with their hashes, as `Corpus.verify` does."""
         for source in self.sources:
             source.corpus.verify(full)
         for name, corpus in self.measured:
@@ -116,7 +116,7 @@ class Text:
                 corpus.verify(full)
 
     def check_fits(self, shape: ModelShape, seq_len: int, whole_words: bool = False) -> None:
-        """See that the files have their sizes, the tokenizer is the model's, and each split that is read has a sample.
+        """Check the files' sizes, that the tokenizer is the model's, and that each split that is read has a sample.
 
         Raises:
             UserError: it is not so.

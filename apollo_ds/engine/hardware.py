@@ -45,7 +45,7 @@ class Utilisation:
 
 
 def check_precision(processes: Processes, precision: str) -> None:
-    """See that the device computes in a precision. `check_ready` may know it earlier, by nvidia-smi or the launcher.
+    """Check that the device computes in a precision. `check_ready` may know it earlier, by nvidia-smi or the launcher.
 
     Raises:
         UserError: it does not.

@@ -17,7 +17,7 @@ from apollo_ds.engine.finite import was_skipped
 from apollo_ds.engine.optimizers import Muon
 
 Orthogonalise = Callable[[dict[Tensor, Tensor]], None]
-"""See `WholeMatrices.orthogonalise`."""
+"""What `WholeMatrices.orthogonalise` does: makes updates orthogonal, in place, all ranks together."""
 RateOf = Callable[[Tensor, dict[str, Any]], float | Tensor]
 """The learning rate of a flat tensor's elements, by the tensor and its group: one for all, or one for each."""
 

@@ -48,17 +48,17 @@ class Classification:
 
     @property
     def metrics(self) -> Sequence[str]:
-        """See `Source`."""
+        """Each metric of the task, for each set of held-out examples."""
         return [f"{name}{ending}" for ending in self.dev for name in self.task.metrics]
 
     @property
     def sizes(self) -> dict[str, int]:
-        """See `Source`."""
+        """How many training examples there are, and how many held-out ones in each set."""
         return {"train": len(self.train), **{f"dev{ending}": len(dev) for ending, dev in self.dev.items()}}
 
     @property
     def baseline(self) -> Scores:
-        """See `Source`."""
+        """The metrics of always giving the most frequent label; none without labels."""
         if not self.task.labels:
             return {}
         ((label, _),) = Counter(example.label for example in self.train).most_common(1)
@@ -69,7 +69,7 @@ class Classification:
         }
 
     def problem(self, pretrained: "Pretrained", max_length: int) -> Problem:
-        """See `Source`."""
+        """The task in the tokens of a model, with at most `max_length` in a feature."""
         labels = self.task.labels
         config = {"num_labels": len(labels), "problem_type": "single_label_classification"}
         if labels:

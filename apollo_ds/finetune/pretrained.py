@@ -30,7 +30,7 @@ class Pretrained(SavedModel):
 
     @classmethod
     def open(cls, name: str, source: str | None = None) -> Self:
-        """See `SavedModel.open`.
+        """Open a run or a folder, as `SavedModel.open` does, and give the tokenizer what fine-tuning needs.
 
         Raises:
             UserError: as there, or the tokenizer has no token to pad with.

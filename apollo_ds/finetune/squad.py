@@ -38,21 +38,21 @@ class Answering:
 
     @property
     def metrics(self) -> Sequence[str]:
-        """See `Source`."""
+        """The overlap of tokens, and exact match; both between 0 and 1."""
         return ["f1", "exact_match"]
 
     @property
     def sizes(self) -> dict[str, int]:
-        """See `Source`."""
+        """How many questions there are to train on, and held out."""
         return {"train": len(self.train), "dev": len(self.dev)}
 
     @property
     def baseline(self) -> Scores:
-        """See `Source`."""
+        """None: there are no labels to give."""
         return {}
 
     def problem(self, pretrained: "Pretrained", max_length: int) -> Problem:
-        """See `Source`."""
+        """The questions in the tokens of a model, each cut into windows of at most `max_length`."""
         import torch
 
         from apollo_ds.finetune.windows import Windows

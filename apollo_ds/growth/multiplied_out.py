@@ -20,12 +20,12 @@ class MultipliedOut(Growth):
     """
 
     def sources(self, name: str, exists: set[str]) -> tuple[str, ...]:
-        """See `Growth`; both factors in the place of a matrix."""
+        """The old parameters that a new one is made from: both factors in the place of a matrix."""
         matrices = super().sources(name, set(map(whole_name, exists)))
         return tuple(part for matrix in matrices for part in self._parts(matrix))
 
     def apply(self, name: str, tensor: str, old: dict[str, Tensor], counters: Counters) -> Tensor | None:
-        """See `Growth`."""
+        """Multiply the factors out, then grow the matrix as usual."""
         whole = {whole_name(part): value for part, value in old.items()}
         for matrix in whole:
             if FAMILIES[self.depth.family].is_feed_forward_matrix(matrix):

@@ -77,15 +77,19 @@ class ShardedState:
         self._released: set[tuple[str, str]] = set()
 
     def names(self) -> Iterator[str]:
-        """See `State`."""
+        """Every parameter that this rank holds a part of."""
         return iter(self.slices)
 
     def shape(self, name: str) -> Shape:
-        """See `State`."""
+        """The shape of the whole parameter."""
         return self.slices[name].shape
 
     def gather(self, name: str, tensor: str, device: torch.device) -> Tensor:
-        """See `State`."""
+        """The whole of a parameter's tensor, joined from the parts of all ranks. All ranks together.
+
+        Raises:
+            KeyError: it has been released.
+        """
         if (name, tensor) in self._released:
             raise KeyError(f"{name}: its {tensor} has been released")
         part, elements = self.slices[name], torch.Size(self.slices[name].shape).numel()
@@ -94,7 +98,7 @@ class ShardedState:
         return joined(own, part.start if len(own) else 0, elements, device).view(part.shape)
 
     def release(self, name: str, tensor: str) -> None:
-        """See `State`."""
+        """Free this rank's part of a tensor; it cannot be gathered any more."""
         self.slices[name].tensors.pop(tensor, None)
         self._released.add((name, tensor))
 

@@ -39,7 +39,7 @@ class Score:
 
 
 def prepare() -> None:
-    """See that the harness is there, and let it be quiet. Call it before transformers is imported.
+    """Check that the harness is there, and let it be quiet. Call it before transformers is imported.
 
     Raises:
         UserError: it is not there; says how to install it.

@@ -64,7 +64,7 @@ class LoadedModel:
         return cls(saved, model.to(device).eval())
 
     def check_finite(self, logits: torch.Tensor) -> None:
-        """See that logits (..., vocab_size) can be made probabilities of.
+        """Check that logits (..., vocab_size) can be made probabilities of.
 
         Raises:
             UserError: they cannot, as those of a model whose training has diverged.

@@ -25,7 +25,7 @@ class Sampling:
     """Texts for each prompt."""
 
     def __post_init__(self) -> None:
-        """See that the values make sense.
+        """Check that the values make sense.
 
         Raises:
             UserError: they do not.

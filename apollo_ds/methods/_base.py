@@ -102,7 +102,7 @@ class Modifier(Method):
         """
 
     def stages(self, run: Run) -> list[Stage]:
-        """See `Method`."""
+        """Training from scratch, changed by this modifier."""
         return self.modify([self.stage(run, run.steps, run.shape.num_layers)], run)
 
 
@@ -203,7 +203,7 @@ class GrowingMethod(Sourced):
         """The stages of a run that begins with the method's own first model; see `Method.stages`."""
 
     def stages(self, run: Run) -> list[Stage]:
-        """See `Method`."""
+        """The method's own stages, with a given source in the place of those that it is larger than."""
         stages = self.own_stages(run)
         if self.source is None or stages[0].source:
             return stages

@@ -21,7 +21,7 @@ class BlockDropping(Modifier):
         """The probabilities, given the fraction of the run at which the dropping begins."""
 
     def modify(self, stages: list[Stage], run: Run) -> list[Stage]:
-        """See `Modifier`."""
+        """Skip blocks in the stages that have all layers."""
         full = [number for number, stage in enumerate(stages) if stage.unique_layers == run.shape.num_layers]
         if any(stages[number].frozen.layers or stages[number].trained_top for number in full):
             raise UserError(f"method: {self.name} cannot skip blocks of stages in which a part of them is frozen")

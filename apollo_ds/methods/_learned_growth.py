@@ -30,7 +30,7 @@ class LearnedGrowthMethod(FromSource):
     fitted: ClassVar[Collection[str]] = ("learning_steps", "source_layers_divisor")
 
     def check_fits(self, run: Run) -> None:
-        """See `Method`."""
+        """Refuse learning that takes more than a twentieth of the run, and a divisor that does not fit."""
         longest = max(1, run.steps // 20)
         if self.sets("learning_steps") and self.learning_steps > longest:
             raise UserError(

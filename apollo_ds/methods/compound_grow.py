@@ -33,7 +33,7 @@ class CompoundGrow(GrowingMethod):
     moments: MomentRule = "reset"
 
     def check_fits(self, run: Run) -> None:
-        """See `Method`."""
+        """Refuse a `seq_len` that the first stage cannot cut evenly."""
         longest = 2 ** (len(self._layers(run)) - 1)
         if self.stage_list is None and run.seq_len % longest:
             raise UserError(f"method: compound_grow begins with a {longest}th of seq_len, which {longest} must divide")

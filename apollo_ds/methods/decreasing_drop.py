@@ -17,7 +17,7 @@ class _Decreasing(LayerDrop):
     first_progress: float
 
     def keep(self, position: int, depth: int, progress: float) -> float:
-        """See `LayerDrop`."""
+        """The chance that a block runs: lower for higher blocks, and growing to 1 by the run's end."""
         left = (1 - progress) / (1 - self.first_progress)
         return 1 - self.maximum * position / max(1, depth - 1) * left
 
@@ -30,5 +30,5 @@ class DecreasingDrop(BlockDropping):
     """The probability with which the highest block is skipped at first."""
 
     def layer_drop(self, first_progress: float, rescaled: bool) -> LayerDrop:
-        """See `BlockDropping`."""
+        """Probabilities that count from where dropping begins."""
         return _Decreasing(rescaled, self.maximum, first_progress)

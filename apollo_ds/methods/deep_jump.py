@@ -31,7 +31,7 @@ class DeepJump(SharingMethod):
         return "wsd"
 
     def check_fits(self, run: Run) -> None:
-        """See `Method`."""
+        """Refuse fewer layers than the family needs at first, and as many as the whole model has."""
         fewest = fewest_layers(run.shape)
         if "first_layers" in self.model_fields_set and self.first_layers < fewest:
             raise UserError(

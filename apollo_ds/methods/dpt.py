@@ -40,7 +40,7 @@ class Dpt(GrowingMethod):
         return "wsd"
 
     def check_fits(self, run: Run) -> None:
-        """See `Method`."""
+        """Refuse options that this model or run cannot have."""
         if "first_layers" in self.model_fields_set and self.first_layers != self._layers_alike_at_first(run):
             raise UserError(
                 f"method.first_layers: a {run.shape.family} without layers sees a mask and its position only, so that "

@@ -29,7 +29,7 @@ class EarlyDoubling(GrowingMethod):
         return "wsd"
 
     def check_fits(self, run: Run) -> None:
-        """See `Method`."""
+        """Refuse more growths than the layers allow."""
         counts = self._counts(run)
         if self.sets("grow_at") and len(counts) <= len(self.grow_at):
             raise UserError(

@@ -59,7 +59,7 @@ class GStack(GrowingMethod):
     fitted: ClassVar[Collection[str]] = ("factor",)
 
     def check_fits(self, run: Run) -> None:
-        """See `Method`."""
+        """Refuse a factor that does not divide the layers."""
         if self.sets("factor"):
             check_divides("factor", self.factor, run.shape)
 

@@ -29,7 +29,7 @@ class Mslt(GrowingMethod):
     fitted: ClassVar[Collection[str]] = ("blocks",)
 
     def check_fits(self, run: Run) -> None:
-        """See `Method`."""
+        """Refuse blocks that do not divide the layers."""
         if self.sets("blocks"):
             check_divides("blocks", self.blocks, run.shape)
 

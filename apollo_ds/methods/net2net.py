@@ -25,7 +25,7 @@ class Net2Net(FromSource, GrowingMethod):
     fitted: ClassVar[Collection[str]] = ("new_layers",)
 
     def check_fits(self, run: Run) -> None:
-        """See `Method`."""
+        """Refuse identity layers where the family has none."""
         check_identity(self, run.shape, self.new_layers)
 
     def own_stages(self, run: Run) -> list[Stage]:

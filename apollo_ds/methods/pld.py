@@ -18,7 +18,7 @@ class _Theta(LayerDrop):
     gamma: float
 
     def keep(self, position: int, depth: int, progress: float) -> float:
-        """See `LayerDrop`."""
+        """The chance that a block runs (Zhang and He 2020, equation 3): lower for higher blocks, and with time."""
         theta = (1 - self.theta) * exp(-self.gamma * progress) + self.theta
         return 1 - (position + 1) / depth * (1 - theta)
 
@@ -33,5 +33,5 @@ class Pld(BlockDropping):
     """How fast it comes down, in 1 / run."""
 
     def layer_drop(self, first_progress: float, rescaled: bool) -> LayerDrop:
-        """See `BlockDropping`; in time the probabilities count from the run's start."""
+        """The published probabilities; they count from the run's start, whenever dropping begins."""
         return _Theta(rescaled, self.theta, self.gamma)

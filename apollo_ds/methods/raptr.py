@@ -19,7 +19,7 @@ class _RandomPath(LayerDrop):
     first_progress: float
 
     def keep(self, position: int, depth: int, progress: float) -> float:
-        """See `LayerDrop`."""
+        """The chance that a block runs; the first and the last always do."""
         if position in (0, depth - 1):
             return 1.0
         part = (progress - self.first_progress) / (1 - self.first_progress)
@@ -35,7 +35,7 @@ class Raptr(BlockDropping):
     """What fraction of the blocks runs on average, in equal parts of the run."""
 
     def check_fits(self, run: Run) -> None:
-        """See `Method`."""
+        """Refuse paths that are shorter than the first and the last block."""
         least = 2 / run.shape.num_layers
         if self.sets("lengths") and min(self.lengths) < least:
             raise UserError(
@@ -44,5 +44,5 @@ class Raptr(BlockDropping):
             )
 
     def layer_drop(self, first_progress: float, rescaled: bool) -> LayerDrop:
-        """See `BlockDropping`."""
+        """Random paths, whose mean length grows in equal parts of what is left of the run."""
         return _RandomPath(rescaled, self.lengths, first_progress)

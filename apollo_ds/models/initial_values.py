@@ -96,7 +96,7 @@ class _Watched(dict[str, nn.Parameter | None]):
         return self._noted(super().__getitem__(name))
 
     def items(self) -> Any:
-        """See `dict`."""
+        """Names and parameters, each noted as seen."""
         return [(name, self._noted(parameter)) for name, parameter in super().items()]
 
     def _noted(self, parameter: nn.Parameter | None) -> nn.Parameter | None:

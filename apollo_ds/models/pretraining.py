@@ -186,7 +186,7 @@ class PretrainingModel(nn.Module):
     def forward(
         self, input_ids: Tensor, positions: Tensor, labels: Tensor | None = None, places: Tensor | None = None
     ) -> Tensor:
-        """See the class."""
+        """The loss, or the logits where no labels are given; the class explains shapes."""
         parts, tokens = self._parts, input_ids.shape[1]
         backbone = self.model.get_submodule(self.family.backbone)
         with torch.set_grad_enabled(torch.is_grad_enabled() and self.layers.first_trained == 0):

@@ -59,7 +59,7 @@ class SavedConfig:
         return value
 
     def check(self, key: str, default: Any, *others: Any) -> None:
-        """See that a key has its default, or one of other values that compute the same.
+        """Check that a key has its default, or one of other values that compute the same.
 
         Raises:
             UserError: it has not.

@@ -36,7 +36,7 @@ class SlopeFlatterThan:
     measures_gradients: bool = False
 
     def fires(self, evidence: Evidence) -> bool:
-        """See `Trigger`: the least-squares slope of the last evaluations."""
+        """Whether the loss is flat: the least-squares slope of the last evaluations, both axes as logarithms."""
         if len(evidence.losses) < self.evaluations:
             return False
         x = [log10(value) for value in evidence.flops[-self.evaluations :]]
@@ -55,6 +55,6 @@ class GradientsDisagree:
     measures_gradients: bool = True
 
     def fires(self, evidence: Evidence) -> bool:
-        """See `Trigger`."""
+        """Whether fewer than half of the layers have agreed on the gradient, as often in a row as `times` says."""
         last = evidence.correlations[-self.times :]
         return len(last) == self.times and all(share < 0.5 for share in last)

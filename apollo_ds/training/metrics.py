@@ -122,13 +122,13 @@ class NoMetrics:
     hash = ""
 
     def write(self, event: str, **values: Any) -> None:
-        """See `Metrics`."""
+        """Write nothing."""
 
     def flush(self) -> None:
-        """See `Metrics`."""
+        """Do nothing."""
 
     def secure(self) -> None:
-        """See `Metrics`."""
+        """Do nothing."""
 
     def close(self) -> None:
-        """See `Metrics`."""
+        """Do nothing."""

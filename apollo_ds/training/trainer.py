@@ -219,7 +219,7 @@ class Trainer(AbstractContextManager["Trainer"]):
             self.metrics.write("stage_end", step=self.totals.step, stage=self.stage, because=repr(trigger))
 
     def _gradient_agreement(self) -> float:
-        """See `gradient_agreement`, on the first micro-batch of the last step, cut to what all layers have room for."""
+        """What `gradient_agreement` gives for the last step's first micro-batch, cut to fit all layers."""
         stage, most = self.schedule.stages[self.stage], self.recipe.micro_batch(self.processes.world_size)
         cut = tuple(tensor[:most] for tensor in self._read_batches(self.schedule, self.totals.step - 1)[0])
         return gradient_agreement(self.engine.capture(), stage, cut, self.processes, self.engines.parts, self._risen())

@@ -31,7 +31,7 @@ class CountingGate:
         self._started = 0.0
 
     def gate(self) -> None:
-        """See `Gate`."""
+        """Note the time where the warm-up ends, and leave the loop where all steps are taken."""
         if self._begun == self._warm_up:
             finish_on_device()
             self._started = time.perf_counter()
@@ -42,7 +42,7 @@ class CountingGate:
         self._begun += 1
 
     def step_ended(self) -> None:
-        """See `Gate`."""
+        """Do nothing: the next step begins with the gate."""
 
 
 def seconds_a_step(way: str, processes: Processes, setting: Setting, layers: int, warm_up: int, count: int) -> float:

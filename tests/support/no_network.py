@@ -38,7 +38,7 @@ def run(command: Any, *words: str) -> None:
 
 
 def main(folder: Path) -> None:
-    """See the file."""
+    """Do what the file says, in a folder."""
     os.chdir(folder)
     for variable in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"):
         os.environ.pop(variable, None)

@@ -68,7 +68,7 @@ class Target:
 
     @property
     def is_learned(self) -> bool:
-        """See the function."""
+        """Whether the loss is below the unigram entropy, as far as that is known."""
         return is_learned(self.loss, self.unigram_entropy)
 
     @classmethod
@@ -95,7 +95,7 @@ class Reach:
 
     @classmethod
     def of(cls, run: RunHistory, loss: float) -> Self:
-        """See `history.cost_to_reach`."""
+        """How a run came to a loss, by its curve of held-out losses."""
         cost = cost_to_reach(run.curve, loss)
         return cls(run, cost, cost is not None and run.final.loss > loss)
 

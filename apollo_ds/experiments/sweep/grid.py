@@ -213,7 +213,7 @@ def _check_branches(where: str, branches: Sequence[Any], fixed: Mapping[str, Any
 
 
 def _check_kept(trunk: Trunk, recipes: Mapping[Path, Recipe]) -> None:
-    """See that a run comes before its branch, and that the checkpoint that this needs will be there at its end."""
+    """Check that a run comes before its branch, and that the checkpoint that this needs will be there at its end."""
     recipe, step = recipes.get(trunk.cell.folder), trunk.step
     if recipe is None:
         raise UserError(f"branch_from: {trunk.cell.name} comes later in this file; put it before its branches")

@@ -56,7 +56,7 @@ class LiGO(LearnedOperator):
 
     @cached_property
     def coefficient_shapes(self) -> dict[str, Shape]:
-        """See `LearnedOperator`: `depth.KIND` (new, old layers), `width.[LAYER.]UNITS` (units added, old units)."""
+        """`depth.KIND` (new layers, old layers) and `width.[LAYER.]UNITS` (units added, old units)."""
         found: dict[str, Shape] = {}
         for name in self.new_shapes:
             for part in self._parts(name):
@@ -76,7 +76,7 @@ class LiGO(LearnedOperator):
         return noise / noise.sum(dim=1, keepdim=True)
 
     def sources(self, name: str) -> tuple[str, ...]:
-        """See `LearnedOperator`."""
+        """The old layers of a parameter's kind, and the coefficients that combine them."""
         keys = [key for part in self._parts(name) for key in (part.depth, *part.widths) if key]
         return (*self._old_names(name), *dict.fromkeys(keys))
 
@@ -89,7 +89,7 @@ class LiGO(LearnedOperator):
         }
 
     def weight_from(self, name: str, tensors: Tensors, shared: Tensors) -> Tensor:
-        """See `LearnedOperator`."""
+        """Widen each old layer, then add them up with the coefficients of the depth."""
         layer, _ = self.place(name)
         parts, dimensions = self._parts(name), self.dimensions(name)
         old = [split(tensors[source], dimensions, self.old.num_heads) for source in self._old_names(name)]
@@ -100,7 +100,7 @@ class LiGO(LearnedOperator):
         return join(new, dimensions, self.new.num_heads)
 
     def making_flops(self) -> int:
-        """See `LearnedOperator`."""
+        """Operations of making all weights once: two for each multiplication."""
         total = 0
         for name, shape in self.new_shapes.items():
             if len(shape) == 2:

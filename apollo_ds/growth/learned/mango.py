@@ -54,7 +54,7 @@ class Mango(LearnedOperator):
 
     @cached_property
     def coefficient_shapes(self) -> dict[str, Shape]:
-        """See `LearnedOperator`: the four cores."""
+        """The four cores of the operator (Pan et al. 2023)."""
         hidden = (self.new.hidden_size, self.old.hidden_size)
         blocks = tuple(sum(self._all_blocks(kind, shape) for kind in self._matrices) for shape in (self.new, self.old))
         return {_BLOCK: blocks, _LAYER: (self.new_layers, self.old_layers), _OUT: hidden, _IN: hidden}
@@ -68,7 +68,7 @@ class Mango(LearnedOperator):
         return rows / copies.unsqueeze(1) if name in (_BLOCK, _IN) else rows
 
     def sources(self, name: str) -> tuple[str, ...]:
-        """See `LearnedOperator`: for a matrix of a layer, every matrix of every old layer."""
+        """The old parameters and cores that make one: for a matrix of a layer, every matrix of every old layer."""
         layer, kind = self.place(name)
         cores = tuple(dict.fromkeys(core for core in self._cores(name) if core))
         if layer is None:
@@ -85,7 +85,7 @@ class Mango(LearnedOperator):
         return {_STACK: torch.cat([self._cut(name, tensors[name]) for name in names]).flatten(1)}
 
     def weight_from(self, name: str, tensors: Tensors, shared: Tensors) -> Tensor:
-        """See `LearnedOperator`."""
+        """Contract the old weights with the cores."""
         layer, kind = self.place(name)
         cores = [tensors[core] if core else None for core in self._cores(name)]
         if layer is None:
@@ -109,7 +109,7 @@ class Mango(LearnedOperator):
         return join([part.flatten() for part in grown], dimensions, self.new.num_heads)
 
     def making_flops(self) -> int:
-        """See `LearnedOperator`."""
+        """Operations of making all weights once: two for each multiplication."""
         core = self.coefficient_shapes[_OUT]
         old = core[1]
         total = 0

@@ -45,7 +45,7 @@ class LearnedGrowthModel(nn.Module):
         self.family = grown.family
 
     def initial_values(self, seed: int) -> Iterator[tuple[str, Tensor]]:
-        """See `PretrainingModel`; of the coefficients."""
+        """Where each coefficient starts."""
         for name in self.operator.coefficient_shapes:
             yield flat_name(name), self.operator.initial(name, seed)
 
@@ -55,11 +55,11 @@ class LearnedGrowthModel(nn.Module):
         return self.operator.new_layers
 
     def run_in_order(self, layer_map: LayerMap, *how: Any, **further: Any) -> None:
-        """See `PretrainingModel`; of the large network."""
+        """Set the order in which the large network runs its layers."""
         self.grown.run_in_order(layer_map, *how, **further)
 
     def share_samples(self, parts: SampleParts | None) -> None:
-        """See `PretrainingModel`; of the large network."""
+        """Set which part of each sample the large network sees on this rank."""
         self.grown.share_samples(parts)
 
     def large_weights(self) -> dict[str, Tensor]:
@@ -68,11 +68,11 @@ class LearnedGrowthModel(nn.Module):
         return self.operator.weights({name: self.get_parameter(flat_name(name)) for name in names})
 
     def forward(self, *batch: Tensor) -> Tensor:
-        """See `PretrainingModel`."""
+        """The loss of the large network, with weights made from the coefficients."""
         return functional_call(self.grown, self.large_weights(), batch)
 
     def train(self, mode: bool = True) -> Self:
-        """See `torch.nn.Module`."""
+        """Set the large network's mode, too."""
         self.grown.train(mode)
         return super().train(mode)
 

@@ -69,13 +69,13 @@ class Bert(Family):
     }
 
     def model_class(self) -> "type[PreTrainedModel]":
-        """See `Family`."""
+        """`BertForMaskedLM`, imported when it is asked for."""
         from transformers import BertForMaskedLM
 
         return BertForMaskedLM
 
     def config(self, shape: ModelShape) -> "PretrainedConfig":
-        """See `Family`."""
+        """The `transformers` configuration of these sizes."""
         from transformers import BertConfig
 
         return BertConfig(

@@ -19,7 +19,7 @@ class Gpt2Shape(ModelShape):
     """The sizes of a GPT-2."""
 
     norm_epsilon: float = Field(default=1e-5, gt=0, le=1)
-    """See `ModelShape`."""
+    """A small number that a normalisation adds to the variance. By default that of the family's class."""
 
 
 def _preset(num_layers: int, hidden_size: int) -> Gpt2Shape:
@@ -83,13 +83,13 @@ class Gpt2(Family):
     }
 
     def model_class(self) -> "type[PreTrainedModel]":
-        """See `Family`."""
+        """`GPT2LMHeadModel`, imported when it is asked for."""
         from transformers import GPT2LMHeadModel
 
         return GPT2LMHeadModel
 
     def config(self, shape: ModelShape) -> "PretrainedConfig":
-        """See `Family`."""
+        """The `transformers` configuration of these sizes."""
         from transformers import GPT2Config
 
         return GPT2Config(

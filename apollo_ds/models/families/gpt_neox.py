@@ -24,7 +24,7 @@ class GptNeoxShape(ModelShape):
     kept: ClassVar[Sequence[str]] = (*ModelShape.kept, "tie_word_embeddings", "rope_theta")
 
     norm_epsilon: float = Field(default=1e-5, gt=0, le=1)
-    """See `ModelShape`."""
+    """A small number that a normalisation adds to the variance. By default that of the family's class."""
     tie_word_embeddings: bool = True
     """Whether the head uses the matrix of the token embedding. Published models have a matrix of its own."""
     rope_theta: float = Field(default=10_000.0, ge=1, le=1e12)
@@ -83,13 +83,13 @@ class GptNeox(Family):
     }
 
     def model_class(self) -> "type[PreTrainedModel]":
-        """See `Family`."""
+        """`GPTNeoXForCausalLM`, imported when it is asked for."""
         from transformers import GPTNeoXForCausalLM
 
         return GPTNeoXForCausalLM
 
     def config(self, shape: ModelShape) -> "PretrainedConfig":
-        """See `Family`."""
+        """The `transformers` configuration of these sizes."""
         from transformers import GPTNeoXConfig
 
         assert isinstance(shape, GptNeoxShape)
@@ -127,7 +127,7 @@ class GptNeox(Family):
         return hidden
 
     def ties_head(self, shape: ModelShape) -> bool:
-        """See `Family`."""
+        """Whether the head uses the matrix of the token embedding."""
         assert isinstance(shape, GptNeoxShape)
         return shape.tie_word_embeddings
 

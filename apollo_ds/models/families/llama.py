@@ -22,7 +22,7 @@ class LlamaShape(ModelShape):
     kept: ClassVar[Sequence[str]] = (*ModelShape.kept, "tie_word_embeddings", "rope_theta")
 
     norm_epsilon: float = Field(default=1e-5, gt=0, le=1)
-    """See `ModelShape`."""
+    """A small number that a normalisation adds to the variance. By default that of the family's class."""
     num_key_value_heads: PositiveInt = Field(default_factory=lambda sizes: sizes["num_heads"])
     """Heads of keys and values; must divide `num_heads`. By default each query head has its own."""
     tie_word_embeddings: bool = True
@@ -32,7 +32,7 @@ class LlamaShape(ModelShape):
 
     @property
     def key_value_heads(self) -> int:
-        """See `ModelShape`."""
+        """Heads of keys and values of a layer."""
         return self.num_key_value_heads
 
     @model_validator(mode="after")
@@ -120,13 +120,13 @@ class Llama(Family):
     }
 
     def model_class(self) -> "type[PreTrainedModel]":
-        """See `Family`."""
+        """`LlamaForCausalLM`, imported when it is asked for."""
         from transformers import LlamaForCausalLM
 
         return LlamaForCausalLM
 
     def config(self, shape: ModelShape) -> "PretrainedConfig":
-        """See `Family`."""
+        """The `transformers` configuration of these sizes."""
         from transformers import LlamaConfig
 
         return LlamaConfig(**self._settings(shape))
@@ -176,7 +176,7 @@ class Llama(Family):
         return hidden
 
     def ties_head(self, shape: ModelShape) -> bool:
-        """See `Family`."""
+        """Whether the head uses the matrix of the token embedding."""
         assert isinstance(shape, LlamaShape)
         return shape.tie_word_embeddings
 

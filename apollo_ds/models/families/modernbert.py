@@ -29,7 +29,7 @@ class ModernBertShape(ModelShape):
     )
 
     norm_epsilon: float = Field(default=1e-5, gt=0, le=1)
-    """See `ModelShape`."""
+    """A small number that a normalisation adds to the variance. By default that of the family's class."""
     local_attention: int = Field(default=128, ge=2, le=10_000_000, multiple_of=2)
     """How many other tokens a token of a local layer sees: half of them to the left, half to the right. An even
     number."""
@@ -125,13 +125,13 @@ class ModernBert(Family):
     }
 
     def model_class(self) -> "type[PreTrainedModel]":
-        """See `Family`."""
+        """`ModernBertForMaskedLM`, imported when it is asked for."""
         from transformers import ModernBertForMaskedLM
 
         return ModernBertForMaskedLM
 
     def config(self, shape: ModelShape) -> "PretrainedConfig":
-        """See `Family`."""
+        """The `transformers` configuration of these sizes."""
         from transformers import ModernBertConfig
 
         assert isinstance(shape, ModernBertShape)
@@ -180,12 +180,12 @@ class ModernBert(Family):
         }
 
     def attention_types(self, shape: ModelShape) -> Sequence[str]:
-        """See `Family`."""
+        """What each layer sees: the whole sample, or its neighbours."""
         assert isinstance(shape, ModernBertShape)
         return _types(shape.num_layers, shape.global_attention_every)
 
     def attention_windows(self, shape: ModelShape) -> Mapping[str, int | None]:
-        """See `Family`."""
+        """How many tokens to each side a type of attention sees; None for all."""
         assert isinstance(shape, ModernBertShape)
         return {_GLOBAL: None, _LOCAL: shape.local_attention // 2}
 

@@ -22,7 +22,7 @@ class Qwen3Shape(LlamaShape):
     kept: ClassVar[Sequence[str]] = (*LlamaShape.kept, "head_dim")
 
     norm_epsilon: float = Field(default=1e-6, gt=0, le=1)
-    """See `ModelShape`."""
+    """A small number that a normalisation adds to the variance. By default that of the family's class."""
     rope_theta: float = Field(default=1_000_000.0, ge=1, le=1e12)
     """Base of the rotary positions' wavelengths; longer samples want a greater one."""
     head_dim: PositiveInt = Field(default_factory=lambda sizes: sizes["hidden_size"] // sizes["num_heads"])
@@ -30,7 +30,7 @@ class Qwen3Shape(LlamaShape):
 
     @property
     def head_size(self) -> int:
-        """See `ModelShape`."""
+        """Units of a head."""
         return self.head_dim
 
     @model_validator(mode="after")
@@ -67,13 +67,13 @@ class Qwen3(Llama):
     }
 
     def model_class(self) -> "type[PreTrainedModel]":
-        """See `Family`."""
+        """`Qwen3ForCausalLM`, imported when it is asked for."""
         from transformers import Qwen3ForCausalLM
 
         return Qwen3ForCausalLM
 
     def config(self, shape: ModelShape) -> "PretrainedConfig":
-        """See `Family`."""
+        """The `transformers` configuration of these sizes."""
         from transformers import Qwen3Config
 
         return Qwen3Config(**self._settings(shape))

@@ -61,13 +61,13 @@ class RobertaPreLayerNorm(Family):
     }
 
     def model_class(self) -> "type[PreTrainedModel]":
-        """See `Family`."""
+        """`RobertaPreLayerNormForMaskedLM`, imported when it is asked for."""
         from transformers import RobertaPreLayerNormForMaskedLM
 
         return RobertaPreLayerNormForMaskedLM
 
     def config(self, shape: ModelShape) -> "PretrainedConfig":
-        """See `Family`."""
+        """The `transformers` configuration of these sizes."""
         from transformers import RobertaPreLayerNormConfig
 
         return RobertaPreLayerNormConfig(

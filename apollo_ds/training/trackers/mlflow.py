@@ -32,7 +32,7 @@ class MLflow:
     needs_id: ClassVar[bool] = True
 
     def start(self, run: TrackedRun) -> str:
-        """See `Tracker`."""
+        """Begin the run, or go on with the one of the same id. Return where it can be seen."""
         where = os.environ["MLFLOW_TRACKING_URI"]
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
         os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")  # a folder is refused without it
@@ -74,7 +74,7 @@ class MLflow:
             self._client.log_batch(self._run, params=parameters[first : first + _MOST_PARAMETERS])
 
     def record(self, point: Point) -> None:
-        """See `Tracker`."""
+        """Keep a point's values until a later step arrives; write its texts at once."""
         from mlflow.entities import Metric
 
         for tag, text in point.texts.items():  # a file; that of an earlier start is the same
@@ -86,11 +86,11 @@ class MLflow:
                 self._pending[point.step, tag] = Metric(_name(tag), value, milliseconds, point.step)
 
     def flush(self) -> None:
-        """See `Tracker`."""
+        """Send the values of all steps but the last, which may still get more."""
         self._send(below=max((step for step, _ in self._pending), default=0))
 
     def close(self, is_finished: bool) -> None:
-        """See `Tracker`."""
+        """Send what is left, and mark the run as finished or stopped."""
         self._send(below=max((step for step, _ in self._pending), default=0) + 1)
         self._client.set_terminated(self._run, "FINISHED" if is_finished else "KILLED")
 

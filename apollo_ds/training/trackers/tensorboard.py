@@ -27,7 +27,7 @@ class TensorBoard:
     needs_id: ClassVar[bool] = False
 
     def start(self, run: TrackedRun) -> str:
-        """See `Tracker`."""
+        """Write the run's file anew from its recorded points. Return no address."""
         from tensorboard.compat.proto.event_pb2 import Event
         from torch.utils.tensorboard import RecordWriter
         from torch.utils.tensorboard.summary import hparams
@@ -43,7 +43,7 @@ class TensorBoard:
         return ""
 
     def record(self, point: Point) -> None:
-        """See `Tracker`."""
+        """Write a point's values and texts."""
         from tensorboard.compat.proto.event_pb2 import Event
         from tensorboard.compat.proto.summary_pb2 import Summary
         from torch.utils.tensorboard.summary import text
@@ -59,11 +59,11 @@ class TensorBoard:
                 self._write(Event(wall_time=point.time, step=step, summary=Summary(value=values)))
 
     def flush(self) -> None:
-        """See `Tracker`."""
+        """Write what is buffered."""
         self._records.flush()
 
     def close(self, is_finished: bool) -> None:
-        """See `Tracker`."""
+        """Close the file."""
         self._records.close()
 
     def _write(self, event: "Event") -> None:

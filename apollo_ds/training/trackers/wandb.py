@@ -20,7 +20,7 @@ class WeightsAndBiases:
     needs_id: ClassVar[bool] = True
 
     def start(self, run: TrackedRun) -> str:
-        """See `Tracker`."""
+        """Begin the run, or go on with the one of the same id. Return its address."""
         os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # faults of its own are told to nobody unasked
         import wandb
 
@@ -39,7 +39,7 @@ class WeightsAndBiases:
         return self._run.url or ""
 
     def record(self, point: Point) -> None:
-        """See `Tracker`."""
+        """Log a point's values and texts, unless W&B has them from before a resume."""
         import wandb
 
         progress = {f"progress/{key}": value for key, value in point.progress.items()}
@@ -50,10 +50,10 @@ class WeightsAndBiases:
             self._run.log(texts, step=self._first_step)
 
     def flush(self) -> None:
-        """See `Tracker`. W&B sends by itself."""
+        """Do nothing: W&B sends by itself."""
 
     def close(self, is_finished: bool) -> None:
-        """See `Tracker`."""
+        """Mark the run as finished or stopped, and wait until W&B has written everything."""
         import wandb
 
         self._run.finish(exit_code=0 if is_finished else 1)

@@ -49,7 +49,7 @@ def by_transformers(folder: Path, family: str) -> Any:
 
 
 def check_same(folder: Path, family: str, pad: int) -> None:
-    """See that logits and loss are those of the model that `transformers` loads."""
+    """Check that logits and loss are those of the model that `transformers` loads."""
     model, expected = trained_from(folder), by_transformers(folder, family)
     ids, positions, labels = batch_of(model.shape)
     ids = torch.where(ids == pad, pad + 1, ids)  # the class takes it for padding
