@@ -10,7 +10,7 @@ from typer.core import TyperArgument
 def usage(parameters: Sequence[Any], context: Any) -> list[str]:
     """What must be given, then what may be: `RUN [WORD]... --out FILE [OPTIONS]`."""
     arguments = [param for param in parameters if isinstance(param, TyperArgument)]
-    required = [_called(param, context) for param in parameters if param.required and param not in arguments]
+    required = [called(param, context) for param in parameters if param.required and param not in arguments]
     return [*map(_place, arguments), *required, "[OPTIONS]"]
 
 
@@ -22,8 +22,8 @@ def write_parameters(parameters: Sequence[Any], context: Any, formatter: Any) ->
             continue
         is_argument = isinstance(param, TyperArgument)
         title = param.rich_help_panel or ("Arguments" if is_argument else "Options")
-        called = param.display_name_raw if is_argument else _called(param, context)
-        groups.setdefault(title, []).append((called, _explained(param)))
+        name = param.display_name_raw if is_argument else called(param, context)
+        groups.setdefault(title, []).append((name, explained(param)))
     for title, rows in groups.items():
         if rows:
             write_rows(title, rows, formatter)
@@ -58,13 +58,13 @@ def _place(argument: TyperArgument) -> str:
     return (name if argument.required else f"[{name}]") + ("..." if argument.nargs != 1 else "")
 
 
-def _called(option: Any, context: Any) -> str:
+def called(option: Any, context: Any) -> str:
     """An option with what stands behind it, such as `--ranks N`."""
     value = [] if option.is_flag else [option.metavar or option.display_type(context).strip("<>")]
     return " ".join([", ".join(sorted(option.opts, key=len)), *value])
 
 
-def _explained(param: Any) -> str:
+def explained(param: Any) -> str:
     """What it means, and what holds where it is not given."""
     default = param.show_default if isinstance(param.show_default, str) else param.default
     is_told = param.show_default and default not in (None, False, "", [], ())
