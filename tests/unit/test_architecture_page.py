@@ -1,4 +1,4 @@
-"""The page that says where things are: all rooms are on it, in the order of the import contract, and all files exist."""
+"""The page that says where things are: all rooms are on it, in the order of the import contract; all files exist."""
 
 import re
 import tomllib
