@@ -3,6 +3,7 @@
 # make test         all that must hold at each landing: the check, and tests on real ranks, launchers and SLURM
 # make acceptance   what takes longer: grids, kills at random, full examples; its record is tests/acceptance/record.md
 # make docs         the site, build/site/index.html, from docs/; a broken link is an error
+# make pictures     the pictures of docs/concepts/ and docs/development/ anew, from the code; a test sees when one is old
 # make evidence     what growing saves, at the smallest size: 45 minutes on two cores; benchmarks/evidence/README.md
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
@@ -18,7 +19,7 @@ EVIDENCE := benchmarks/evidence/order/gpt2-tiny.yaml benchmarks/evidence/factors
 IMPORTED := apollo_ds.engine.engine apollo_ds.training.trainer apollo_ds.experiments.report apollo_ds.finetune.command \
     data_prep.indexed
 
-.PHONY: environment pretrain lint docs check test all-tests acceptance evidence clean
+.PHONY: environment pretrain lint docs pictures check test all-tests acceptance evidence clean
 
 environment: .venv/installed
 
@@ -41,6 +42,9 @@ lint: environment
 # Without the notice that MkDocs Material prints of its own future. With --quiet, warnings would not count.
 docs: environment
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
+
+pictures: environment
+	$(BIN)/python docs/site/draw.py
 
 check: lint
 	$(BIN)/pytest --numprocesses auto tests/unit

@@ -160,8 +160,8 @@ def save_figure(figure: Figure, path: Path) -> None:
         figure.savefig(unfinished, format="pdf")
 
 
-def save_picture(figure: Figure, path: Path, title: str | None = None) -> None:
-    """Write it as .png in one step, perhaps with a title that programs read.
+def save_picture(figure: Figure, path: Path, title: str | None = None, description: str | None = None) -> None:
+    """Write it as .png in one step, perhaps with a title and a description that programs read.
 
     It has 256 colours, none far from what was drawn, and so a third of the bytes.
     """
@@ -169,7 +169,8 @@ def save_picture(figure: Figure, path: Path, title: str | None = None) -> None:
     figure.savefig(drawn, dpi=_DOTS_PER_INCH, format="png")
     picture = Image.open(drawn).convert("RGB").quantize(_PALETTE, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
     about = PngInfo()
-    if title is not None:
-        about.add_text("Title", title)
+    for keyword, text in (("Title", title), ("Description", description)):
+        if text is not None:
+            about.add_text(keyword, text, zip=keyword == "Description")
     with replacing(path) as unfinished:
         picture.save(unfinished, format="PNG", pnginfo=about)
