@@ -23,9 +23,8 @@ def _cut(text: str, longest: int) -> str:
 class UserError(Exception):
     """A mistake in the recipe, the data or the machine's set-up.
 
-    Its message is one sentence that names the file or key and the fix. The command line prints it without a
-    traceback, on one rank, and exits with code 2. What it quotes neither breaks the line
-    nor makes it very long.
+    Its message is one sentence that names the file or key and the fix. It is one line of about 1,500 characters at
+    most, whatever it quotes. The command line prints it without a traceback, on one rank, and exits with code 2.
     """
 
     def __init__(self, message: str) -> None:

@@ -27,13 +27,18 @@ _LARGEST = 2**53
 
 
 def load_recipe(path: Path | str, overrides: Sequence[str] = (), given_in: str = "command line") -> Recipe:
-    """Read a recipe, apply `key=value` overrides (dotted keys reach inside), and check all of it.
+    """Read a recipe, change keys of it, and check all of it. It takes no time: torch is not imported.
 
-    The recipe is a file, or one of the package's by its name, such as `bert-base`. `given_in` says where the overrides
-    stand.
+    Args:
+        path: A recipe's file, or the name of one of the package's, such as `bert-base`.
+        overrides: `key=value` for each key to change, such as `steps=500` or `method.jump_at=0.7`.
+        given_in: Where the overrides stand. Messages about them begin with it.
+
+    Returns:
+        The recipe, with all defaults filled in.
 
     Raises:
-        UserError: the file is missing or not a mapping, or a key or value is wrong.
+        UserError: The file is missing or not a mapping, or a key or value is wrong.
     """
     found = find_recipe(path)
     if found is None:

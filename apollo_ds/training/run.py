@@ -38,17 +38,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a finished run has come to."""
+    """The result of a finished run."""
 
     folder: Path
-    """The run's: its checkpoints, `export/` with the model, `report/`."""
+    """The run's folder, with its checkpoints, `export/` (the model) and `report/`."""
     totals: Totals
+    """What the run has used."""
     loss: float
-    """The last held-out loss, in nats per token."""
+    """The last held-out loss, in nats a token."""
 
     @classmethod
     def read(cls, folder: Path) -> Self:
-        """That of a finished run, as its folder has it.
+        """Read the result of a finished run from its folder.
 
         Raises:
             UserError: metrics.jsonl cannot be read, or does not tell of the run's end.

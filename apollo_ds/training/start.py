@@ -52,15 +52,24 @@ def train_by_command(words: Sequence[str], ranks: int | None = None) -> int:
 def train(*words: str | Path, ranks: int | None = None) -> Outcome:
     """Train as `apollo-ds train RECIPE key=value ...` does, and print what it prints.
 
-    The ranks are processes of their own: one for each GPU of this machine, or two on the CPU, or as many as `ranks`
-    says. In a process that is a rank already (RANK is in the environment, as under torchrun) it trains on that one.
-    Ctrl-C, or a notebook's interrupt, lets the run save before the `KeyboardInterrupt` goes on; a second one ends it at
+    The ranks are processes of their own. In a process that is a rank already (RANK is in the environment, as under
+    torchrun) it trains on that one rank.
+
+    Ctrl-C, or a notebook's interrupt, lets the run save before the `KeyboardInterrupt` goes on. A second one ends it at
     once. The same call resumes a run that was stopped or has failed.
 
+    Args:
+        words: A recipe, which is a file or a name of the package's such as `bert-base`, then `key=value` for the keys
+            to change.
+        ranks: How many processes train. By default one for each GPU of this machine, or two on a machine without.
+
+    Returns:
+        The result of the finished run.
+
     Raises:
-        UserError: something is wrong with the recipe, the data, the number of ranks or the run folder.
-        Stopped: a signal to a rank asked it to stop, and it has saved.
-        RunFailed: a rank died or hung, or met a fault of this program's own.
+        UserError: Something is wrong with the recipe, the data, the number of ranks or the run folder.
+        Stopped: A signal to a rank asked it to stop, and it has saved.
+        RunFailed: A rank died or hung, or met a fault of this program's own.
     """
     name, overrides = split_recipe([str(word) for word in words])
     if _is_rank(ranks):
