@@ -109,7 +109,7 @@ def compare(recipe: Path, methods: list[str], options: argparse.Namespace) -> No
     for name, (rate, by_seed) in zip(names, losses, strict=True):
         shown = "  ".join(f"{loss:.4f}" for loss in by_seed.values())
         print(f"  {name}, learning rate {rate:g}: {shown}")
-    print_answer(names, [list(by_seed.values()) for _, by_seed in losses])
+    print_answer(names, [list(by_seed.values()) for _, by_seed in losses], unigram_entropy())
     print_limits(names, [rate for rate, _ in losses], rates)
 
 
@@ -142,13 +142,21 @@ def losses_of(recipe: Path, method: str) -> tuple[float, dict[int, float]]:
     return rate, dict(sorted(found[rate].items()))
 
 
-def print_answer(methods: list[str], losses: list[list[float]]) -> None:
+def unigram_entropy() -> float:
+    """The loss of the best guess without context, from the record of any of the runs."""
+    record = next(Path("runs").glob("*/metrics.jsonl"))
+    return json.loads(record.read_text().splitlines()[0])["unigram_entropy"]
+
+
+def print_answer(methods: list[str], losses: list[list[float]], unigram_entropy: float) -> None:
     """The difference, seed by seed, and whether it is one."""
     differences = [ours - theirs for theirs, ours in zip(*losses, strict=True)]
     low, high = ttest_1samp(differences, 0).confidence_interval(0.95)
     baseline, method = methods
     print(f"  difference: {mean(differences):+.4f} ± {stdev(differences):.4f}, {low:+.4f} to {high:+.4f} with 95%")
-    if low < 0 < high:
+    if mean(losses[0]) >= unigram_entropy:
+        print(f"\nAnswer: none, because {baseline} learned nothing. A guess without context is as good; train longer.")
+    elif low < 0 < high:
         print(f"\nAnswer: {len(differences)} seeds cannot tell {method} from {baseline}.")
     else:
         print(f"\nAnswer: {method} ends {'lower' if high < 0 else 'higher'} than {baseline} here, for the same cost.")

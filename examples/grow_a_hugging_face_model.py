@@ -9,8 +9,7 @@ held-out loss before and after the growth is the same number. Then all layers tr
 How long it takes: two minutes on two CPU cores with the small Llama. A model of 100 million parameters or more needs
 a GPU.
 What comes out: in the folder `grown/` a recipe, a run with its report, and the deeper model in `runs/deeper/export`,
-which AutoModel loads. That the loss falls does not show that the growth was worth it. The last lines say how to find
-out.
+which AutoModel loads. A falling loss does not show that the growth was worth it. The last lines say how to find out.
 
 The family must be one of those that `apollo-ds` knows: BERT, GPT-2, GPT-NeoX, Llama, ModernBERT, Qwen3 and
 RoBERTa-PreLayerNorm. In BERT, and in most depths of ModernBERT, no new layer is silent, so the loss changes.

@@ -65,7 +65,8 @@ def run_here(*words: str, **_: Any) -> None:
     elif words[1] == "train":
         trained(*words[2:])
     else:
-        command(words[1:])
+        with contextlib.suppress(SystemExit) if words[1] == "sweep" else contextlib.nullcontext():
+            command(words[1:])
 
 
 def test_from_a_text_to_a_model_that_writes(folder: Path, capfd: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -104,7 +105,7 @@ def train_short(processes: Processes, folder: Path, recipe: Recipe) -> str | Non
 
 
 def test_two_methods_get_the_same_cost_and_the_same_chances(folder: Path, capfd: Capture) -> None:
-    recipe = tiny("llama", "run", method="scratch", steps=40, data=str(corpus("llama", real=True).folder))
+    recipe = tiny("llama", "run", method="scratch", steps=24, data=str(corpus("llama", real=True).folder))
     write(recipe, folder / "mine.yaml")
     method = "{name: apollo, layers: [1, 6], grow_at: [0.4]}"
     script = example("compare_two_methods", run=sweep_here)
@@ -115,8 +116,8 @@ def test_two_methods_get_the_same_cost_and_the_same_chances(folder: Path, capfd:
     grown = [run for run in runs if run.method != load_recipe(folder / "mine.yaml").method]
     assert len(grown) == 4 and len(runs) == 8  # three rates, and the best one again with the other seed
     least, *_, most = sorted(Outcome.read(folder / "here" / run.out).totals.flops for run in runs)
-    assert least == pytest.approx(most, rel=0.03)
-    assert all(run.steps > 40 for run in grown)
+    assert least == pytest.approx(most, rel=0.06)
+    assert all(run.steps > 24 for run in grown)
 
 
 @pytest.mark.parametrize(
@@ -128,8 +129,13 @@ def test_two_methods_get_the_same_cost_and_the_same_chances(folder: Path, capfd:
     ],
 )
 def test_the_answer_needs_more_than_its_spread(losses: list[list[float]], answer: str, capsys: Capture) -> None:
-    example("compare_two_methods").print_answer(["old", "new"], losses)
+    example("compare_two_methods").print_answer(["old", "new"], losses, 5.0)
     assert answer in capsys.readouterr().out
+
+
+def test_there_is_no_answer_where_nothing_was_learned(capsys: Capture) -> None:
+    example("compare_two_methods").print_answer(["old", "new"], [[3.0, 3.2], [2.0, 2.2]], unigram_entropy=3.0)
+    assert "Answer: none, because old learned nothing" in capsys.readouterr().out
 
 
 def test_a_best_rate_at_the_end_of_the_grid_is_told(capsys: Capture) -> None:
