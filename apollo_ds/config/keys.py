@@ -134,6 +134,8 @@ def markdown() -> str:
     lines = ["# The keys of a recipe", "", _INTRODUCTION, ""]
     for section in sections():
         lines += [f"## {section.title}", "", *([section.text, ""] if section.text else [])]
+        kind, _, name = section.title.partition(" ")
+        lines += [f"[What {name} does, and when to use it](../methods/{name}.md).", ""] if kind == "method" else []
         if section.keys:
             rows = [_HEADINGS, ("---",) * len(_HEADINGS), *(_escaped(key) for key in section.keys)]
             lines += [*(f"| {' | '.join(row)} |" for row in rows), ""]

@@ -4,6 +4,7 @@ python docs/site/commands.py > docs/reference/commands.md
 """
 
 from collections.abc import Iterator, Mapping
+from html import escape
 from importlib import import_module
 from textwrap import fill
 from typing import Any
@@ -73,8 +74,13 @@ def _table(parameters: list[Any], context: Any) -> Iterator[str]:
     for param in parameters:
         if not param.hidden and param.name != "help":
             name = param.display_name_raw if isinstance(param, TyperArgument) else called(param, context)
-            yield f"| `{_in_cell(name)}` | {_in_cell(_joined(explained(param)))} |"
+            yield f"| {_code(name)} | {_in_cell(_joined(explained(param)))} |"
     yield ""
+
+
+def _code(name: str) -> str:
+    """A name in a table. GitHub wants its bars escaped, and Python-Markdown would show the escape."""
+    return f"<code>{escape(name).replace('|', '&#124;')}</code>" if "|" in name else f"`{name}`"
 
 
 def _in_cell(text: str) -> str:

@@ -1,0 +1,141 @@
+"""What pages speak of, in small: text, shards, a run, a recipe and a saved model, and commands shortened to fit it."""
+
+import contextlib
+import glob
+import shutil
+import sys
+from collections.abc import Iterator, Sequence
+from functools import cache
+from pathlib import Path
+from tempfile import mkdtemp
+from typing import Any
+
+import pytest
+from corpora import corpus, write_real_text
+from project import PROJECT
+from ranks import pool
+from recipes import tiny, write, zero
+from saved_models import saved
+
+from apollo_ds.__main__ import main as apollo_ds
+from apollo_ds.config.load import load_recipe, resolve
+from apollo_ds.config.recipe import Recipe
+from apollo_ds.config.words import split_recipe
+from apollo_ds.engine.processes import Processes
+from apollo_ds.errors import UserError
+from apollo_ds.training import run as training
+from apollo_ds.training.run import Outcome
+from data_prep.__main__ import main as apollo_prep
+
+STEPS = 24
+NOT_HERE = {"init", "sweep", "eval", "finetune"}
+"""Commands that start processes or measure the machine; tests of their own run them."""
+
+
+def train_in(processes: Processes, folder: Path, recipe: Recipe) -> str | None:
+    """Train to the export and the report, with paths that begin in a folder; what the user is told if it cannot."""
+    with contextlib.chdir(folder):
+        try:
+            training.train(recipe, processes, concludes=True)
+        except UserError as mistake:
+            return str(mistake)
+    return None
+
+
+def train_in_short(*words: str | Path, ranks: int | None = None) -> Outcome:
+    """What `apollo_ds.train` returns, of the same method and depth in a model of a few thousand parameters."""
+    del ranks
+    name, overrides = split_recipe([str(word) for word in words])
+    recipe = in_short(load_recipe(name, overrides))
+    ends = pool(2).run(train_in, Path.cwd(), recipe)
+    assert ends == [None, None], ends[0]
+    return Outcome.read(recipe.out)
+
+
+def in_short(recipe: Recipe) -> Recipe:
+    """A recipe's method on a small model and a made-up text for its family."""
+    values = recipe.plain()
+    family = recipe.model.family
+    small = tiny(family, recipe.out).plain()
+    model = {**small["model"], "num_layers": values["model"]["num_layers"]}
+    taken = ("data", "seq_len", "global_batch_size", "micro_batch_size", "eval_samples")
+    every = dict.fromkeys(("eval_every", "save_every"), STEPS // 2)
+    kept = {**values, **{key: small[key] for key in taken}, **every, "keep_every": 0, "peak_flops": 1e9}
+    changes = {"model": model, "steps": STEPS, "deepspeed": zero(1), "sequence_parallel": 1, "trackers": []}
+    return resolve({**kept, **changes, "compile_blocks": False, "sample_prompts": []}, "page")
+
+
+@cache
+def _made() -> Path:
+    """The world as each page finds it."""
+    folder = Path(mkdtemp(prefix="apollo-ds-pages-"))
+    (folder / "books").mkdir()
+    write_real_text(folder / "books" / "one.jsonl")
+    shutil.copytree(corpus("gpt2").folder, folder / "data" / "mine")
+    mine = saved(folder / "models" / "mine", "llama", vocab_size=corpus("llama").vocab_size, max_position_embeddings=64)
+    for path in corpus("llama").tokenizer_folder.iterdir():
+        shutil.copy(path, mine)
+    with contextlib.chdir(folder):
+        write(tiny("gpt2", "runs/my", data="data/mine", peak_flops=1e9), Path("my.yaml"))
+        assert pool(2).run(train_in, folder, tiny("gpt2", "runs/mine", peak_flops=1e9, steps=STEPS)) == [None, None]
+    for name in ("launch", "ds_configs"):
+        (folder / name).symlink_to(PROJECT / name)
+    return folder
+
+
+@pytest.fixture
+def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working directory with `books/`, `data/mine`, `runs/mine`, `my.yaml` and `models/mine`."""
+    shutil.copytree(_made(), tmp_path / "world", symlinks=True)
+    monkeypatch.chdir(tmp_path / "world")
+    return tmp_path / "world"
+
+
+def run(words: Sequence[str]) -> None:
+    """Run a command of a page in the working directory.
+
+    Raises:
+        SystemExit: it has failed.
+    """
+    words = list(_expanded(words))
+    if words[0] == "apollo-prep":
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(sys, "argv", list(_prepared(words)))
+            apollo_prep()
+    elif words[1:2] == ["train"]:
+        train_in_short(*_without_options(words[2:]))
+    elif words[1:2] and words[1] in NOT_HERE:
+        _stand_in(words)
+    else:
+        apollo_ds(words[1:])
+
+
+def _expanded(words: Sequence[str]) -> Iterator[str]:
+    """What a shell makes of patterns."""
+    for word in words:
+        yield from sorted(glob.glob(word)) if "*" in word and "=" not in word else [word]
+
+
+def _prepared(words: Sequence[str]) -> Iterator[str]:
+    """A build with a vocabulary that the small text has, in a folder that is free."""
+    for before, word in zip(("", *words), words, strict=False):
+        if before == "--out":
+            shutil.rmtree(word, ignore_errors=True)
+        yield {"--vocab-size": "300", "--workers": "1"}.get(before, word)
+
+
+def _without_options(words: Sequence[str]) -> list[str]:
+    assert not set(words) & {"-h", "--help"}
+    return words[: words.index("--ranks")] if "--ranks" in words else list(words)
+
+
+def _stand_in(words: Sequence[str]) -> None:
+    """Have what a command would write, where the world has the like of it."""
+    out = Path(words[words.index("--out") + 1]) if "--out" in words else None
+    if words[1] == "init" and out and not out.exists():
+        shutil.copy("my.yaml", out)
+
+
+def namespace() -> dict[str, Any]:
+    """The names that a program begins with."""
+    return {"__name__": "__main__"}
