@@ -20,23 +20,27 @@ from saved_models import saved
 from apollo_ds.__main__ import main as apollo_ds
 from apollo_ds.config.load import load_recipe, resolve
 from apollo_ds.config.recipe import Recipe
+from apollo_ds.config.run_folder import RunFolder
 from apollo_ds.config.words import split_recipe
 from apollo_ds.engine.processes import Processes
 from apollo_ds.errors import UserError
 from apollo_ds.training import run as training
+from apollo_ds.training.export_run import export_run
 from apollo_ds.training.run import Outcome
 from data_prep.__main__ import main as apollo_prep
 
-STEPS = 24
+STEPS = 12
 NOT_HERE = {"init", "sweep", "eval", "finetune"}
 """Commands that start processes or measure the machine; tests of their own run them."""
 
 
 def train_in(processes: Processes, folder: Path, recipe: Recipe) -> str | None:
-    """Train to the export and the report, with paths that begin in a folder; what the user is told if it cannot."""
+    """Train to the exported model, with paths that begin in a folder; what the user is told if it cannot."""
     with contextlib.chdir(folder):
         try:
-            training.train(recipe, processes, concludes=True)
+            outcome = training.train(recipe, processes)
+            run = RunFolder(recipe.out)  # without the report: its figures take longer than the training
+            processes.on_first(lambda: export_run(run, run.export, outcome.totals.step))
         except UserError as mistake:
             return str(mistake)
     return None
