@@ -8,6 +8,8 @@ from setuptools import find_packages, setup
 # A wheel has the recipes and DeepSpeed files of the checkout's top in here; apollo_ds/config/packaged.py finds them.
 FILES = {"launch/recipes": "*.yaml", "ds_configs": "*.json"}
 PACKAGED = {f"apollo_ds.packaged.{folder.replace('/', '.')}": folder for folder in FILES}
+# What `apollo-ds finetune` scores with; nothing else needs it.
+FINETUNE = ["scikit-learn", "scipy", "torchmetrics"]
 
 setup(
     name="apollo_ds",
@@ -22,7 +24,10 @@ setup(
         "Environment :: Console",
         "Intended Audience :: Science/Research",
         "Operating System :: POSIX :: Linux",
-        "Programming Language :: Python :: 3",
+        "Programming Language :: Python :: 3 :: Only",
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Programming Language :: Python :: 3.13",
         "Topic :: Scientific/Engineering :: Artificial Intelligence",
         "Typing :: Typed",
     ],
@@ -55,24 +60,23 @@ setup(
         "safetensors",
         "xxhash",
         "psutil",
-        "scikit-learn",
-        "scipy",
-        "torchmetrics",
+        "pyarrow",
     ],
     extras_require={
-        "benchmark": ["accelerate"],
+        "finetune": FINETUNE,
         "eval": ["lm-eval[hf]>=0.4.13"],
-        "docs": ["mkdocs-material>=9.7", "mkdocstrings[python]>=1.0"],
-        "fast": ["fastokens>=0.3.5"],
         "wandb": ["wandb>=0.20"],
         "mlflow": ["mlflow-skinny>=3"],
+        "fast": ["fastokens>=0.3.5"],
+        "benchmark": ["accelerate"],
+        "docs": ["mkdocs-material>=9.7", "mkdocstrings[python]>=1.0"],
         "test": [
+            *FINETUNE,
             "pytest",
             "pytest-timeout",
             "pytest-xdist",
             "hypothesis",
             "pandas",
-            "pyarrow",
             "ruff",
             "mypy",
             "import-linter",

@@ -23,7 +23,7 @@ def check_library(library: Library, tokenizer: str) -> None:
     if library == "fastokens" and tokenizer == "wordpiece":
         raise _not_for(tokenizer)
     if library == "fastokens" and find_spec("fastokens") is None:
-        raise DataError("--encoder fastokens: the library is not installed: run `pip install fastokens`")
+        raise DataError("--encoder fastokens: the library is not installed: run `pip install 'apollo_ds[fast]'`")
 
 
 class FastEncoder:

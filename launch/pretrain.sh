@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 "exec" "env" "PATH=${0%pretrain.sh}../.venv/bin:$PATH" "python3" "$0" "$@"
-# Bash runs the line above and stops there: it starts Python, that of the project's environment if there is one, with
-# this file. To Python, also on each rank that DeepSpeed's launcher starts, that line is a string.
+# This file is a Bash script and a Python script. Bash runs the line above, which replaces Bash by Python with this same
+# file; the project's own Python if there is one. Python takes that line for a string and goes on below. So do the ranks
+# that DeepSpeed's launcher starts.
 import sys
 
 from apollo_ds.__main__ import main

@@ -80,7 +80,8 @@ def finetune(
 ) -> None:
     """Fine-tune a model on a GLUE task or on SQuAD.
 
-    The task is learned several times, with other seeds. The results are the median and its spread.
+    Install what it needs with `pip install 'apollo_ds[finetune]'`. The task is learned several times, with other seeds.
+    The results are the median and its spread.
     """
     options = Options(
         model=model,

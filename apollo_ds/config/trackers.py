@@ -2,13 +2,13 @@
 
 import os
 from collections.abc import Sequence
-from importlib.util import find_spec
 from typing import Literal
 
 from apollo_ds.errors import UserError
+from apollo_ds.extras import is_installed
 
 TrackerName = Literal["tensorboard", "wandb", "mlflow"]
-_PACKAGES = {"tensorboard": "tensorboard", "wandb": "wandb", "mlflow": "mlflow-skinny"}
+_PACKAGES = {"tensorboard": "tensorboard", "wandb": "'apollo_ds[wandb]'", "mlflow": "'apollo_ds[mlflow]'"}
 
 
 def check_trackers(names: Sequence[TrackerName]) -> None:
@@ -18,8 +18,7 @@ def check_trackers(names: Sequence[TrackerName]) -> None:
         UserError: one is not installed, or does not.
     """
     for name in names:
-        found = find_spec(name)
-        if found is None or found.origin is None:  # the latter is a folder of that name in the working directory
+        if not is_installed(name):
             raise UserError(
                 f"trackers: {name} is not installed; run `pip install {_PACKAGES[name]}`, or leave it out of trackers"
             )

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from apollo_ds.errors import EXIT_STOPPED, UserError
+from apollo_ds.extras import check_extra
 from apollo_ds.finetune.classification import Classification
 from apollo_ds.finetune.options import Options
 from apollo_ds.finetune.page import percent, show, write_page
@@ -36,8 +37,10 @@ def finetune(options: Options) -> None:
     """Run the command.
 
     Raises:
-        UserError: a file, the model, an option or the folder of results is not as it must be.
+        UserError: the extra is not installed, or a file, the model, an option or the folder of results is not as it
+            must be.
     """
+    check_extra("finetune")
     source = read(options.task, options.data, options.max_train_samples)
 
     from apollo_ds.finetune.pretrained import Pretrained  # only now: mistakes in the files are told at once

@@ -9,11 +9,11 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import redirect_stdout
 from dataclasses import asdict, dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from apollo_ds.errors import UserError
+from apollo_ds.extras import check_extra
 from apollo_ds.inference.loaded_model import LoadedModel
 from apollo_ds.version import installed_version
 from data_prep import files
@@ -44,8 +44,7 @@ def prepare() -> None:
     Raises:
         UserError: it is not there; says how to install it.
     """
-    if not all(map(find_spec, ("lm_eval", "accelerate"))):
-        raise UserError("eval: needs lm-evaluation-harness, which is not installed; `pip install 'apollo_ds[eval]'`")
+    check_extra("eval")
     for name in ("lm_eval", "lm-eval", "datasets"):
         logging.getLogger(name).setLevel(logging.ERROR)
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # else each process that starts another warns of it

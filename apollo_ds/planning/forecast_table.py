@@ -24,7 +24,7 @@ def print_forecast(result: dict[str, Any], console: Console) -> None:
             f"{count_in_words(result['tokens_per_second'])} tokens/s, {time_in_words(result['days'] * _DAY)}."
         )
     console.width = max(console.width, _WIDEST)  # a wrapped line is better than a cut number
-    console.print(_table(result))
+    console.print("", _table(result), "", sep="\n")
     samples, on_node, sharing = result["micro_batch"], result["ranks_per_node"], result["sequence_parallel"]
     together = f"{counted(on_node, 'rank')} a node"
     at_once = f"{counted(samples, 'sample')} at once{f' by each {sharing} ranks' if sharing > 1 else ''}"
@@ -51,7 +51,7 @@ def later_host_bytes(figures: dict[str, Any]) -> float:
 
 def _table(result: dict[str, Any]) -> Table:
     grows = result["by_zero_stage"]["0"]["growth_seconds"] is not None
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
     headings = ["ZeRO", "device\na rank", "device\na node", "host\na node,\nstarting", "host\na node,\nlater"]
     headings += ["sent\na step", "sending\nat least", *(["growth\nat least"] if grows else []), "resume\nat least"]
     for heading in headings:

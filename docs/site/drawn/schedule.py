@@ -31,9 +31,9 @@ def draw(drawn: dict[str, Any]) -> Figure:
     style_axes(rate)
     steps = np.arange(len(drawn["depths"]))
     ends = [*drawn["first_steps"][1:], len(steps)]
-    depth.plot(steps, drawn["depths"], ".", markersize=2.5, color=COLOURS[2], zorder=3)
+    depth.plot(steps, drawn["depths"], ".", markersize=2, color=COLOURS[2], zorder=3)
     for first, end, layers in zip(drawn["first_steps"], ends, drawn["layers"], strict=True):
-        depth.plot([first, end], [layers, layers], color=COLOURS[1], linewidth=2.5)
+        depth.plot([first, end], [layers, layers], color=COLOURS[1], linewidth=5, solid_capstyle="butt")
         name = "1 layer trains" if layers == 1 else f"{layers} layers train"
         depth.text((first + end) / 2, 13.2, name, fontsize=SMALL, color=darker(COLOURS[1]), ha="center")
     depth.text(375, 5, "line: layers that have weights\ndot: layers that one step runs", fontsize=SMALL, color=INK)

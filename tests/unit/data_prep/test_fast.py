@@ -99,13 +99,13 @@ def test_a_tokenizer_that_it_cannot_load_is_refused(
 def test_a_library_that_is_missing_is_told_before_any_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fast, "find_spec", lambda _: None)
     options = Options(parse([str(write_jsonl(tmp_path / "a.jsonl", ["one"]))]), tokenizer="bpe", encoder="fastokens")
-    with pytest.raises(DataError, match="--encoder fastokens: the library is not installed: run `pip install fastok"):
+    with pytest.raises(DataError, match=r"library is not installed: run `pip install 'apollo_ds\[fast\]'`"):
         build(options, tmp_path / "out", 1, QUIET)
     assert not (tmp_path / "out").exists()
 
 
 def test_the_library_itself_gives_equal_ids(tokenizers: dict[str, Path], texts: list[str]) -> None:
-    pytest.importorskip("fastokens", reason="an option: pip install fastokens")
+    pytest.importorskip("fastokens", reason="an option: pip install 'apollo_ds[fast]'")
     path = tokenizers["bpe"] / "tokenizer.json"
     encoders: list[Any] = [make(path, 1000, 0) for make in (FastEncoder, Encoder)]
     characters = [f"a{chr(code)}b {chr(code)}" for code in range(0x20000) if not 0xD800 <= code < 0xE000]

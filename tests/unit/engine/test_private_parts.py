@@ -1,4 +1,4 @@
-"""The page about DeepSpeed's insides names the private parts that the engine uses, and the installed version has them."""
+"""The page on the insides of DeepSpeed names private parts that the engine uses, and the installed version has them."""
 
 import re
 from importlib.util import find_spec

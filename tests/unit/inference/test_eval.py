@@ -9,6 +9,7 @@ import pytest
 from asking import Capture, output, refusal
 from tiny_models import exported
 
+from apollo_ds import extras
 from apollo_ds.__main__ import main
 from apollo_ds.inference import evaluation
 from apollo_ds.inference.evaluation import Score
@@ -76,13 +77,13 @@ def test_a_task_that_is_not_there_is_one_sentence(task: str, said: str, tasks: P
 
 
 def test_without_the_harness_a_sentence_says_how_to_get_it(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(evaluation, "find_spec", lambda name: None)
+    monkeypatch.setattr(extras, "find_spec", lambda name: None)
     said = refusal(capsys, "eval", str(exported("gpt2")), "--tasks", "arc_easy")
-    assert said.endswith("which is not installed; `pip install 'apollo_ds[eval]'`")
+    assert said.endswith("are not installed; run `pip install 'apollo_ds[eval]'`")
 
 
 def test_a_masked_model_is_refused(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(evaluation, "find_spec", lambda name: name)
+    monkeypatch.setattr(evaluation, "check_extra", lambda name: None)
     assert "fills in masks, and does not continue text" in refusal(
         capsys, "eval", str(exported("bert")), "--tasks", "a"
     )

@@ -23,9 +23,9 @@ def printed(*words: str, width: int = 80, machine: Machine = _MACHINE) -> str:
     return captured.get()
 
 
-@pytest.mark.parametrize("width", [40, 80, 200])
-def test_no_line_is_wrapped_or_cut_in_80_columns(width: int) -> None:
-    text = printed(width=width)
+@pytest.mark.parametrize(("width", "ranks"), [(40, 64), (80, 8), (80, 64), (80, 384), (200, 64)])
+def test_no_line_is_wrapped_or_cut_in_80_columns(width: int, ranks: int) -> None:
+    text = printed("peak_flops=9.9e14", width=width, machine=Machine(ranks))
     assert max(map(len, text.splitlines())) <= 80
     assert "…" not in text
 
