@@ -8,7 +8,6 @@ from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
 from tempfile import mkdtemp
-from typing import Any
 
 import pytest
 from corpora import corpus, write_real_text
@@ -20,23 +19,30 @@ from saved_models import saved
 from apollo_ds.__main__ import main as apollo_ds
 from apollo_ds.config.load import load_recipe, resolve
 from apollo_ds.config.recipe import Recipe
+from apollo_ds.config.run_folder import RunFolder
 from apollo_ds.config.words import split_recipe
 from apollo_ds.engine.processes import Processes
 from apollo_ds.errors import UserError
 from apollo_ds.training import run as training
+from apollo_ds.training.export_run import export_run
 from apollo_ds.training.run import Outcome
 from data_prep.__main__ import main as apollo_prep
 
-STEPS = 24
+STEPS = 40
+"""Enough for stages of a twentieth of a run."""
+MADE = "made"
+"""A file in the runs that the world has at first. One that a page trains takes their place."""
 NOT_HERE = {"init", "sweep", "eval", "finetune"}
 """Commands that start processes or measure the machine; tests of their own run them."""
 
 
 def train_in(processes: Processes, folder: Path, recipe: Recipe) -> str | None:
-    """Train to the export and the report, with paths that begin in a folder; what the user is told if it cannot."""
+    """Train to the exported model, with paths that begin in a folder; what the user is told if it cannot."""
     with contextlib.chdir(folder):
         try:
-            training.train(recipe, processes, concludes=True)
+            outcome = training.train(recipe, processes)
+            run = RunFolder(recipe.out)  # without the report: its figures take longer than the training
+            processes.on_first(lambda: export_run(run, run.export, outcome.totals.step))
         except UserError as mistake:
             return str(mistake)
     return None
@@ -47,6 +53,8 @@ def train_in_short(*words: str | Path, ranks: int | None = None) -> Outcome:
     del ranks
     name, overrides = split_recipe([str(word) for word in words])
     recipe = in_short(load_recipe(name, overrides))
+    if (recipe.out / MADE).exists():
+        shutil.rmtree(recipe.out)
     ends = pool(2).run(train_in, Path.cwd(), recipe)
     assert ends == [None, None], ends[0]
     return Outcome.read(recipe.out)
@@ -77,7 +85,10 @@ def _made() -> Path:
         shutil.copy(path, mine)
     with contextlib.chdir(folder):
         write(tiny("gpt2", "runs/my", data="data/mine", peak_flops=1e9), Path("my.yaml"))
-        assert pool(2).run(train_in, folder, tiny("gpt2", "runs/mine", peak_flops=1e9, steps=STEPS)) == [None, None]
+        recipe = tiny("gpt2", "runs/mine", peak_flops=1e9, steps=STEPS, keep_every=10)
+        assert pool(2).run(train_in, folder, recipe) == [None, None]
+    (folder / "runs" / "mine" / MADE).touch()
+    shutil.copytree(folder / "runs" / "mine", folder / "runs" / "demo")
     for name in ("launch", "ds_configs"):
         (folder / name).symlink_to(PROJECT / name)
     return folder
@@ -107,7 +118,9 @@ def run(words: Sequence[str]) -> None:
     elif words[1:2] and words[1] in NOT_HERE:
         _stand_in(words)
     else:
-        apollo_ds(words[1:])
+        if words[1:2] == ["plan"]:
+            _give_text(words[2:])
+        apollo_ds(_of_this_run(words[1:]))
 
 
 def _expanded(words: Sequence[str]) -> Iterator[str]:
@@ -129,13 +142,24 @@ def _without_options(words: Sequence[str]) -> list[str]:
     return words[: words.index("--ranks")] if "--ranks" in words else list(words)
 
 
+def _of_this_run(words: Sequence[str]) -> list[str]:
+    """A checkpoint of so short a run."""
+    return [str(STEPS // 2) if before == "--step" else word for before, word in zip(("", *words), words, strict=False)]
+
+
+def _give_text(words: Sequence[str]) -> None:
+    """Have some at the place that a recipe of the package names, for a plan that is shown without any."""
+    if any(word.startswith("-") for word in words):
+        return
+    name, overrides = split_recipe(words)
+    recipe = load_recipe(name, overrides)
+    is_named = any(word.startswith("data=") for word in words)
+    if isinstance(recipe.data, Path) and not is_named and not recipe.data.exists():
+        shutil.copytree(corpus(recipe.model.family).folder, recipe.data)
+
+
 def _stand_in(words: Sequence[str]) -> None:
     """Have what a command would write, where the world has the like of it."""
     out = Path(words[words.index("--out") + 1]) if "--out" in words else None
     if words[1] == "init" and out and not out.exists():
         shutil.copy("my.yaml", out)
-
-
-def namespace() -> dict[str, Any]:
-    """The names that a program begins with."""
-    return {"__name__": "__main__"}
