@@ -1,4 +1,4 @@
-"""Which trackers a recipe may name, and whether they can be used here. `training/trackers/` has what they do."""
+"""Check that the trackers that a recipe names can be used on this machine. `training/trackers/` runs them."""
 
 import os
 from collections.abc import Sequence
@@ -12,14 +12,14 @@ _PACKAGES = {"tensorboard": "tensorboard", "wandb": "wandb", "mlflow": "mlflow-s
 
 
 def check_trackers(names: Sequence[TrackerName]) -> None:
-    """Check that each is installed, and knows where to record. It imports none of them.
+    """Check that each tracker is installed, and knows where to record. No tracker is imported.
 
     Raises:
-        UserError: one is not installed, or does not.
+        UserError: a tracker is not installed, or does not know where to record.
     """
     for name in names:
         found = find_spec(name)
-        if found is None or found.origin is None:  # the latter is a folder of that name in the working directory
+        if found is None or found.origin is None:  # no origin: only a folder of that name in the working directory
             raise UserError(
                 f"trackers: {name} is not installed; run `pip install {_PACKAGES[name]}`, or leave it out of trackers"
             )
