@@ -1,4 +1,4 @@
-"""Mix samples of several texts in fixed shares. The sample at a position is a pure function of texts, seed and position."""
+"""Mix samples of several texts in fixed shares. What is at a position depends only on texts, seed and position."""
 
 from collections.abc import Iterator, Sequence
 from typing import Self, TypeAlias

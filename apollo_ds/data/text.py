@@ -33,7 +33,7 @@ class TextSource:
 
 @dataclass(frozen=True)
 class Text:
-    """The sources of a run, and the held-out sets to measure. The order of the sources does not depend on the recipe's."""
+    """The sources of a run, in an order that does not depend on the recipe's, and further held-out sets to measure."""
 
     sources: tuple[TextSource, ...]
     measured: tuple[tuple[str, Corpus], ...] = ()
