@@ -4,7 +4,7 @@
 
     outcome = apollo_ds.train("bert-base", "data=data/mine", "out=runs/mine")
 
-What is named here is imported when it is first used, so that `import apollo_ds` costs nothing.
+Each name below is imported when it is first used, so that `import apollo_ds` takes no time.
 """
 
 from importlib import import_module

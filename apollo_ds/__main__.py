@@ -52,7 +52,7 @@ def _options(
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run a command. An error becomes one line on one rank, and an exit code that says whose it is (`errors.py`)."""
+    """Run a command. An error becomes one line on one rank, and an exit code that tells its kind (see `errors.py`)."""
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:  # the shell has closed it, as `>&-` does
             setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
@@ -63,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print("apollo-ds: stopped", file=sys.stderr)
         sys.exit(EXIT_INTERRUPTED)
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes it once more as it ends
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes it again when it ends
         print(f"apollo-ds: {UNREAD}", file=sys.stderr)
         sys.exit(EXIT_USER_ERROR)
     except Misused as mistake:

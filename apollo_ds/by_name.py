@@ -15,14 +15,14 @@ UNKNOWN_NAME = "unknown_name"
 class ByName:
     """Makes a discriminated union of a field: `Annotated[Method, ByName("name", find)]`.
 
-    In the place of an error (`loc`) a class stands as `name:apollo`, which no key is called.
+    The place of an error (`loc`) names the class as `name:apollo`. No key has a name of this form.
     """
 
     key: str
     """The key of the value that holds the name."""
     classes: Callable[[], Mapping[str, type[BaseModel]]]
-    """The classes by name, asked when the schema is built; `model_rebuild` asks again. A name that begins with "_" is
-    for a value of the package's own making: messages do not offer it."""
+    """Returns the classes by name. It is called when the schema is built, and again by `model_rebuild`. A name that
+    begins with "_" is for values that the package itself makes: messages do not offer it."""
 
     def __get_pydantic_core_schema__(self, _source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         classes = self.classes()
@@ -35,12 +35,12 @@ class ByName:
         )
 
     def tag(self, name: str) -> str:
-        """What a class is called within the place of an error."""
+        """The name of a class within the place of an error, such as `name:apollo`."""
         return f"{self.key}:{name}"
 
     def _tag_of(self, value: Any) -> str | None:
         if isinstance(value, Mapping):
             name = value.get(self.key)
-        else:  # an instance: of several names that share its class, any serves
+        else:  # an instance: if several names share its class, any of them will do
             name = next((name for name, kind in self.classes().items() if type(value) is kind), None)
         return None if name is None else self.tag(str(name))

@@ -1,4 +1,4 @@
-"""What the classes of a recipe have in common: how they check the values of their fields."""
+"""How all classes of a recipe check the values of their fields."""
 
 from typing import Any, Literal, get_origin
 
@@ -7,14 +7,14 @@ from pydantic_core import PydanticKnownError
 
 
 class Checked(BaseModel):
-    """Fields that a user sets: no others, each a finite number where it is one, and no `true` for a number."""
+    """Fields that a user sets. Unknown keys, infinite numbers, and `true` in place of a number are refused."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     @field_validator("*", mode="before")
     @classmethod
     def _no_truth_for_a_number(cls, value: Any, info: ValidationInfo) -> Any:
-        """Pydantic takes `true` for 1."""
+        """Refuse `true` for a number: pydantic would read it as 1."""
         parts = value if isinstance(value, list | tuple) else [value]
         kind = cls.model_fields[str(info.field_name)].annotation
         takes_truth = kind in (bool, bool | None) or get_origin(kind) is Literal

@@ -1,10 +1,10 @@
-"""What a caller of the package has to know of: the user's mistakes, and other ends of a run than its own."""
+"""The errors that a caller of the package can meet, and the exit codes of the command line."""
 
 import reprlib
 from typing import Any
 
 _LONGEST = 1500
-"""Characters of a message; what is longer loses its middle."""
+"""The most characters of a message. A longer one loses its middle."""
 _LONGEST_VALUE = 300
 _SHORT = reprlib.Repr()
 _SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 80
@@ -12,7 +12,7 @@ _SHORT.maxlist = _SHORT.maxtuple = 12
 
 
 def shown(value: Any) -> str:
-    """A user's value within a message: as Python writes it, and cut where that is long."""
+    """A user's value for a message: as Python writes it, with its middle cut out if it is long."""
     return _cut(_SHORT.repr(value), _LONGEST_VALUE)
 
 
@@ -23,8 +23,9 @@ def _cut(text: str, longest: int) -> str:
 class UserError(Exception):
     """A mistake in the recipe, the data or the machine's set-up.
 
-    Its message is one sentence that names the file or key and the fix. It is one line of about 1,500 characters at
-    most, whatever it quotes. The command line prints it without a traceback, on one rank, and exits with code 2.
+    Its message is one sentence that names the file or key and the fix. The command line prints it without a
+    traceback, on one rank, and exits with code 2. Line breaks in the message are escaped, and the middle of a very
+    long message is cut out.
     """
 
     def __init__(self, message: str) -> None:
@@ -35,22 +36,22 @@ class UserError(Exception):
 
 
 class Stopped(Exception):
-    """The run was asked to stop, and has saved. The same call goes on with it."""
+    """The run was told to stop, and has saved a checkpoint. The same call resumes it."""
 
 
 class RunFailed(Exception):
-    """A rank died or hung. The message says how; the same call goes on from the last checkpoint."""
+    """A rank died or hung. The message says how. The same call resumes the run from its last checkpoint."""
 
 
 EXIT_USER_ERROR = 2
 """A `UserError`."""
 EXIT_OWN_FAULT = 70
-"""EX_SOFTWARE of sysexits.h: an error that is no mistake of the user's. One line names the file with the traceback."""
+"""EX_SOFTWARE of sysexits.h: an error that the user did not cause. One line names the file with the traceback."""
 EXIT_LOST_RANK = 76
-"""EX_PROTOCOL of sysexits.h: another rank was gone. How that one ended is what matters."""
+"""EX_PROTOCOL of sysexits.h: another rank ended first. The exit code of that rank tells the cause."""
 EXIT_HANG = 124
-"""As `timeout` reports it: a rank made no progress."""
+"""The code of the command `timeout`: a rank made no progress."""
 EXIT_STOPPED = 75
 """EX_TEMPFAIL of sysexits.h: the run was told to stop and has saved a checkpoint. The same command resumes it."""
 EXIT_INTERRUPTED = 130
-"""As a shell reports a process that Ctrl-C has ended."""
+"""The code that a shell reports for a process that Ctrl-C has ended."""

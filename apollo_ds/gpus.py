@@ -1,4 +1,4 @@
-"""The GPUs that a process may use, without importing torch, and which of them each of several runs has."""
+"""Which GPUs a process may use, and how several runs divide them. Nothing here imports torch."""
 
 import os
 import re
@@ -12,9 +12,10 @@ _GPU = re.compile(r"^GPU (\d+): .*\(UUID: (\S+)\)$", re.MULTILINE)
 
 
 def visible_gpus() -> list[str]:
-    """Those that `nvidia-smi` lists and CUDA_VISIBLE_DEVICES, if it is set, lets a process see, by its names for them.
+    """The names of the GPUs that this process may use, in the form that CUDA_VISIBLE_DEVICES takes.
 
-    None where DS_ACCELERATOR=cpu wants none.
+    They are the GPUs that `nvidia-smi` lists. If CUDA_VISIBLE_DEVICES is set, they are only those that it names. The
+    list is empty if DS_ACCELERATOR is `cpu`.
     """
     if os.environ.get("DS_ACCELERATOR") == "cpu":
         return []
@@ -33,9 +34,10 @@ def usual_ranks() -> int:
 
 
 def _chosen(entries: Sequence[str], uuids: dict[str, str]) -> list[str]:
-    """Entries are numbers or the beginnings of UUIDs. As CUDA does, stop at the first that names nothing.
+    """The entries of CUDA_VISIBLE_DEVICES that name a GPU, by its number or by the beginning of its UUID.
 
-    A slice of a GPU (MIG) is a process's only device.
+    As in CUDA, the list ends before the first entry that names none. A process that has a slice of a GPU (MIG) has no
+    other device.
     """
     found: list[str] = []
     for entry in (entry.strip() for entry in entries):
@@ -49,7 +51,9 @@ def _chosen(entries: Sequence[str], uuids: dict[str, str]) -> list[str]:
 
 
 def divide(gpus: Sequence[str], jobs: int) -> list[dict[str, str]]:
-    """What the environment of each job has beside the others': as many GPUs for each, what is left over for none.
+    """Divide GPUs among jobs, and return the environment variables that each job gets in addition.
+
+    Each job gets equally many: with 8 GPUs and 3 jobs each gets 2, and 2 GPUs stay idle.
 
     Raises:
         UserError: there are GPUs, but fewer than jobs.

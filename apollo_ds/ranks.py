@@ -1,4 +1,4 @@
-"""Which rank of how many this process is, as its launcher's environment says."""
+"""Which rank this process is, and of how many. The launcher says so in environment variables."""
 
 import os
 import socket
@@ -21,10 +21,10 @@ class RankOf:
 
     @classmethod
     def this_process(cls) -> Self | None:
-        """That of this process; None where no launcher has made it a rank, by RANK.
+        """The rank of this process. None if no launcher made it a rank, that is, if RANK is not set.
 
         Raises:
-            UserError: a variable is missing or is none of the numbers that it may be.
+            UserError: a variable is missing, is not a number, or is out of range.
         """
         if "RANK" not in os.environ:
             return None
@@ -32,20 +32,20 @@ class RankOf:
         return cls(_number("RANK", 0, count - 1), count)
 
     def check_meeting(self) -> None:
-        """Check that the environment tells which GPU is this rank's, and where the ranks meet.
+        """Check that the environment says which GPU this rank has, and where the ranks meet.
 
         Raises:
-            UserError: a variable is missing or is none of the numbers that it may be.
+            UserError: a variable is missing, is not a number, or is out of range.
         """
         _number("LOCAL_RANK", 0, default=0 if self.count == 1 else None)
         _number("MASTER_PORT", 1, _LARGEST_PORT, default=1)
 
 
 def ranks_of_this_machine() -> int | None:
-    """How many of the ranks run on this machine; None where the launcher does not tell.
+    """How many of the ranks run on this machine. None if the launcher does not say.
 
     Raises:
-        UserError: the variable that tells it is no number.
+        UserError: the launcher's variable is not a number.
     """
     told = next((name for name in _COUNTS if name in os.environ), None)
     return _number(told, 1) if told else None
@@ -59,10 +59,10 @@ def free_port() -> str:
 
 
 def chosen_port() -> str:
-    """Where the ranks of this machine are to meet: at the user's MASTER_PORT, or at a port that is free.
+    """The port at which the ranks of this machine meet: the user's MASTER_PORT, or a free one.
 
     Raises:
-        UserError: MASTER_PORT is no port.
+        UserError: MASTER_PORT is not the number of a port.
     """
     if os.environ.get("MASTER_PORT"):
         return str(_number("MASTER_PORT", 1, _LARGEST_PORT, advice="name a free port, or unset it"))

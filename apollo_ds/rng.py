@@ -1,6 +1,6 @@
 """Random numbers as a pure function of integers: (seed, stream, counters) -> bits.
 
-Every rank, every restart and every world size computes the same numbers, with nothing to store or to communicate.
+Every rank computes the same numbers, after every restart and at every world size. Nothing has to be stored or sent.
 """
 
 from enum import IntEnum
@@ -10,12 +10,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 LARGEST_SEED = 2**63 - 1
-"""That torch's own generators take."""
+"""The largest seed that torch's generators take."""
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
 
 class Stream(IntEnum):
-    """What the numbers are for; streams of one seed are independent."""
+    """The purpose of the numbers. Streams of the same seed are independent of each other."""
 
     DEPTH = 1
     DOCUMENT_ORDER = 2

@@ -1,4 +1,4 @@
-"""The version of the package, which `setup.py` reads too, and those of others."""
+"""The version of this package, which `setup.py` reads too, and the versions of other packages."""
 
 from importlib import metadata
 

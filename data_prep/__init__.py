@@ -1,1 +1,1 @@
-"""Text to tokens to memory-mapped shards: sources, cleaning, tokenizers, resumable encoding, verification."""
+"""Turn text into memory-mapped shards of tokens: sources, cleaning, tokenizers, resumable encoding, verification."""

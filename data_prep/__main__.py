@@ -31,23 +31,23 @@ def _options() -> None:
 def main() -> None:
     """Run the command line.
 
-    A mistake in the input, and what the machine lacks, end it with one sentence and exit code 2, a fault of its own
-    with one line and 70.
+    If the input is wrong or the machine lacks something, it prints one sentence and exits with code 2. After a fault
+    of its own it prints one line and exits with code 70.
     """
     words = sys.argv[1:]
     try:
         if isinstance(sys.stdout, io.TextIOWrapper):
-            sys.stdout.reconfigure(errors="replace")  # a terminal may lack a character that is in the text
+            sys.stdout.reconfigure(errors="replace")  # the text may have a character that the terminal cannot show
         _check_encoding(words)
         call(app, "apollo-prep", words)
-        if sys.stdout:  # not where it was closed, as by `>&-`
+        if sys.stdout:  # None if the shell closed it, as `>&-` does
             sys.stdout.flush()
     except (DataError, Misused) as error:
         _end(f"apollo-prep: {error}", 2)
     except KeyboardInterrupt:
         _end("apollo-prep: stopped; the same command continues", 130)
     except BrokenPipeError:  # as under `| head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what is left is written when Python ends
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # Python writes what is left when it ends
         _end(f"apollo-prep: {UNREAD}", 2)
     except Exception as error:
         if sentence := sentence_of(error):
@@ -64,7 +64,7 @@ def _check_encoding(arguments: list[str]) -> None:
 
 
 def _end(line: str, code: int) -> NoReturn:
-    """Print one line, whatever is in the names of files, and end."""
+    """Print one line and end. Characters of file names that would break the line are replaced."""
     print(re.sub(r"[\0-\x1f\x7f]", lambda control: repr(control[0])[1:-1], line), file=sys.stderr)
     sys.exit(code)
 

@@ -1,7 +1,7 @@
-"""Shards from elsewhere to a folder of prepared text, without a byte of them copied or changed.
+"""Make a folder of prepared text from shards of other tools. The shards are neither copied nor changed.
 
-The folder gets the tokenizer, a manifest, and for each shard and split an index of the documents that the split has
-there. Nothing is kept of a run that was stopped: the same command begins anew.
+The folder gets the tokenizer and a manifest. For each shard and each split it also gets an index of those documents of
+the shard that belong to the split. An adoption that was stopped leaves nothing: the same command begins anew.
 """
 
 import os
@@ -38,7 +38,7 @@ Marks = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class _Read:
-    """A shard that has been read: what is in it, and which of its documents are held out, shape (documents,)."""
+    """A shard that has been read, and marks of the documents that are held out, shape (documents,)."""
 
     shard: ForeignShard
     scan: Scan
@@ -46,16 +46,16 @@ class _Read:
 
 
 def adopt(adoption: Adoption, out: Path, console: Console) -> Manifest:
-    """Make a folder of prepared text of shards that stay where they are, or check one that is there already.
+    """Make a folder of prepared text from shards that stay where they are, or check one that is there already.
 
     Args:
-        adoption: which shards.
+        adoption: what the user asked for: the shards, the tokenizer and what to hold out.
         out: the folder.
         console: where progress is shown.
     Returns:
         The manifest.
     Raises:
-        DataError: shards or a tokenizer that cannot be used, other files in `out`, or a disk that is full or fails.
+        DataError: the shards or the tokenizer cannot be used, `out` holds other files, or the disk is full or fails.
     """
     try:
         if os.path.lexists(out / NAME):
@@ -98,7 +98,7 @@ def _finished(adoption: Adoption, out: Path, console: Console) -> Manifest:
 
 
 def _check_outside(adoption: Adoption, prefixes: list[Path], out: Path) -> None:
-    """Raise a DataError where something would be written among the shards."""
+    """Raise a DataError if `out` lies among the shards."""
     folders = [Path(name).resolve() for name in (*adoption.shards, *adoption.validation) if os.path.isdir(name)]
     place = out.resolve()
     if any(place.is_relative_to(folder) for folder in folders) or place in [p.parent.resolve() for p in prefixes]:
@@ -106,7 +106,7 @@ def _check_outside(adoption: Adoption, prefixes: list[Path], out: Path) -> None:
 
 
 def _make(adoption: Adoption, prefixes: list[Path], held_out: list[Path], out: Path, console: Console) -> Manifest:
-    """Read the shards, and write all but the manifest."""
+    """Read the shards and write every file but the manifest. Return the manifest."""
     if adoption.validation and not prefixes:
         raise DataError(f"--validation {shlex.join(adoption.validation)}: leaves no shard to train on: name others too")
     with console.status("looking at the shards"):
@@ -114,7 +114,7 @@ def _make(adoption: Adoption, prefixes: list[Path], held_out: list[Path], out: P
         _tell(shards, console)
         stamps = _stamps(shards)
     work = out.resolve() / WORK
-    made_from = given_tokenizer.stamp(adoption.tokenizer)  # before it is read, so that a change meanwhile is noticed
+    made_from = given_tokenizer.stamp(adoption.tokenizer)  # taken before it is read, so that a later change is noticed
     folder, facts = _load_tokenizer(adoption.tokenizer, work, console)
     scans = _scan_all(shards, facts, console)
     _tell_unended(shards, scans, facts, folder, console)
@@ -158,7 +158,7 @@ def _tell(shards: list[ForeignShard], console: Console) -> None:
 
 
 def _load_tokenizer(name: str, work: Path, console: Console) -> tuple[Path, TokenizerFacts]:
-    """Save the tokenizer among the files of the work, and read what shards need of it."""
+    """Save the tokenizer in the folder of work, and read the facts that shards need."""
     folder = work / f"tokenizer-{files.key([name])}"
     shutil.rmtree(folder, ignore_errors=True)
     with console.status(f"tokenizer: {name}"):
@@ -175,21 +175,21 @@ def _scan_all(shards: list[ForeignShard], facts: TokenizerFacts, console: Consol
 def _tell_unended(
     shards: list[ForeignShard], scans: list[Scan], facts: TokenizerFacts, folder: Path, console: Console
 ) -> None:
-    """Say how many documents lack their last token."""
+    """Say how many documents do not end with the end-of-document token."""
     documents, unended = sum(len(shard.ends) for shard in shards), sum(scan.unended for scan in scans)
     if unended:
         end = tokenizer.token_of(folder, facts.end_of_document)
         console.print(
             f"{unended:,} of {documents:,} documents ({unended / documents:.1%}) do not end with {end} "
-            f"({facts.end_of_document}), as without --append-eod: no token tells a model there that the next document "
-            "begins; document_mask=true keeps documents apart",
+            f"({facts.end_of_document}), as Megatron writes them without --append-eod: no token tells a model where "
+            "the next document begins; document_mask=true keeps documents apart",
             highlight=False,
             soft_wrap=True,
         )
 
 
 def _tell_shared(scans: list[Scan], marks: list[Marks], console: Console) -> None:
-    """Say how many held-out documents are also trained on, where the user has chosen them."""
+    """Say how many of the held-out documents that the user chose are also trained on."""
     hashes = np.concatenate([scan.hashes for scan in scans])[:, 0]
     held_out = np.concatenate(marks)
     if shared := int(np.isin(hashes[held_out], hashes[~held_out]).sum()):
@@ -219,7 +219,7 @@ def _choose(shards: list[ForeignShard], scans: list[Scan], fraction: float, cons
 
 
 def _tallies(read: list[_Read], vocab_size: int) -> dict[str, Tally]:
-    """What the documents of each split hold."""
+    """The counts of the tokens of each split's documents."""
     tallies = {split: Tally.none(vocab_size) for split in ("train", "validation")}
     for of_shard in read:
         whole = of_shard.scan.tally
@@ -241,7 +241,7 @@ def _source(read: _Read, text_bytes: TextBytes) -> dict[str, Any]:
 
 
 def _write_split(split: str, read: list[_Read], out: Path) -> dict[str, Any]:
-    """Write an index for each shard with documents of a split, and describe the split but for its bytes."""
+    """Write an index for each shard with documents of a split. Return the split's manifest entry, without `bytes`."""
     described: dict[str, files.Description] = {}
     documents = tokens = 0
     for of_shard in read:

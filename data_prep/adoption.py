@@ -1,4 +1,4 @@
-"""What a user asks of an adoption of shards."""
+"""The request of a user to adopt shards."""
 
 import os
 import shlex
@@ -10,16 +10,16 @@ from data_prep.errors import DataError
 
 @dataclass(frozen=True)
 class Adoption:
-    """What a user asks of an adoption.
+    """The shards to adopt, and how.
 
     Attributes:
         shards: folders and prefixes of shards.
-        validation: those whose documents are held out. Without any, some documents of `shards` are.
-        tokenizer: where the tokenizer is that the shards were made with.
-        validation_fraction: the share that is held out where `validation` names none.
+        validation: shards whose documents are held out. If there are none, some documents of `shards` are held out.
+        tokenizer: the path of the tokenizer that the shards were made with.
+        validation_fraction: the share of the documents to hold out if `validation` is empty, from 0 to below 1.
 
     Raises:
-        DataError: a value out of range, or no tokenizer.
+        DataError: a value is out of range, or there is no tokenizer.
     """
 
     shards: tuple[str, ...]
@@ -38,6 +38,6 @@ class Adoption:
 
     @property
     def options(self) -> dict[str, Any]:
-        """The manifest's `options`."""
+        """The values for the manifest's `options`."""
         shards, validation = (shlex.join(map(os.path.abspath, names)) for names in (self.shards, self.validation))
         return {**asdict(self), "shards": shards, "validation": validation}

@@ -1,7 +1,7 @@
-"""Sources to a folder of shards, in steps that a killed run leaves where they were.
+"""Make a folder of shards from sources, in steps that a killed build can go on with.
 
-The steps: plan the parts, make the tokenizer, encode every part, choose documents, merge, and write the manifest
-last, once all that it lists is on disk. What is finished is kept in OUT/work until then, so that the same command
+The steps are: plan the parts, make the tokenizer, encode every part, choose documents, and merge. The manifest comes
+last, once every file that it lists is on disk. Until then OUT/work keeps the finished steps, so that the same command
 continues.
 """
 
@@ -31,21 +31,21 @@ from data_prep.verify import check_tokenizer, note_verified, verify, verify_once
 from data_prep.work import Untrained, begin, describe_files, files_of, opened, refuse_others, stamp_of_tokenizer
 
 Encode = Callable[[Job, list[Part]], None]
-"""What sees to it that every part is encoded."""
+"""A function that encodes every part of a plan, or raises an error."""
 
 
 def build(options: Options, out: Path, workers: int, console: Console) -> Manifest:
-    """Make the shards, or finish making them; those that are there already are left as they are.
+    """Make the shards, or finish a build that was stopped. Finished shards are checked and not changed.
 
     Args:
         options: what to make.
         out: the folder for the shards.
-        workers: processes that encode; the result is the same for any number.
+        workers: how many processes encode. The result is the same for any number.
         console: where progress is shown.
     Returns:
         The manifest.
     Raises:
-        DataError: input that cannot be used, other work or damaged shards in `out`, or a disk that is full or fails.
+        DataError: the input cannot be used, `out` holds other work or damaged shards, or the disk is full or fails.
     """
     check_workers(workers)
     return finish(options, out, console, lambda job, plan: encode_all(job, plan, workers, console))
@@ -54,18 +54,18 @@ def build(options: Options, out: Path, workers: int, console: Console) -> Manife
 def finish(
     options: Options, out: Path, console: Console, encode: Encode, untrained: Untrained | None = None
 ) -> Manifest:
-    """Make the shards of parts that `encode` encodes, or of which it raises that they are not.
+    """Make the shards, with a function of the caller's that encodes the parts.
 
     Args:
         options: what to make.
         out: the folder for the shards.
         console: where progress is shown.
-        encode: called with all parts.
-        untrained: what to do instead of training the tokenizer, where it is to be trained.
+        encode: called with all parts. It encodes them, or raises an error if they are not encoded.
+        untrained: called in place of training the tokenizer, if one is to be trained.
     Returns:
         The manifest.
     Raises:
-        DataError: as `build`.
+        DataError: for the reasons that `build` names.
     """
     if os.path.lexists(out / NAME):
         return finished(options, out, console)
@@ -81,10 +81,10 @@ def finish(
 
 
 def finished(options: Options, out: Path, console: Console) -> Manifest:
-    """Check shards that are there already, and tell what has changed since they were made.
+    """Check finished shards, print what has changed since they were made, and return their manifest.
 
     Raises:
-        DataError: they are damaged, or were made with other options.
+        DataError: the shards are damaged, or were made with other options.
     """
     manifest = read_manifest(out)
     refuse_others(manifest.options, asdict(options), out, of=out)
@@ -110,7 +110,7 @@ def finished(options: Options, out: Path, console: Console) -> Manifest:
 def _make(
     options: Options, out: Path, work: Path, console: Console, encode: Encode, untrained: Untrained | None
 ) -> Manifest:
-    """Take each step that is not done, and return the manifest."""
+    """Take each step that is not yet done, and return the manifest."""
     begun = begin(options, out, work, console, untrained)
     job, plan = begun.job, begun.plan
     encode(job, plan)
@@ -143,7 +143,10 @@ def _make(
 
 
 def copy_tokenizer(folder: Path, target: Path) -> dict[str, files.Description]:
-    """Copy the files of a tokenizer, and describe them. Files of other names may be a user's, and stay."""
+    """Copy the files of a tokenizer, and return their sizes and hashes by name.
+
+    Other files in the target folder stay: they may be a user's.
+    """
     target.mkdir(exist_ok=True)
     for path in files_of(folder):
         files.remove_unfinished(target / path.name)
@@ -152,7 +155,7 @@ def copy_tokenizer(folder: Path, target: Path) -> dict[str, files.Description]:
 
 
 def _choose(options: Options, job: Job, plan: list[Part], documents: Documents) -> Choice:
-    """Choose documents, once every source is known to have some."""
+    """Check that every source has documents, and choose among them."""
     origin = _origin(options, plan, documents)
     for source, count in zip(options.sources, np.bincount(origin, minlength=len(options.sources)), strict=True):
         if count == 0:
@@ -172,7 +175,7 @@ def _choose(options: Options, job: Job, plan: list[Part], documents: Documents) 
 
 
 def _origin(options: Options, plan: list[Part], documents: Documents) -> npt.NDArray[np.intp]:
-    """The number of the source of each document, shape (documents,)."""
+    """For each document the number of its source, from 0, shape (documents,)."""
     names = [source.name for source in options.sources]
     return np.repeat([names.index(part.source) for part in plan], documents.counts)
 
@@ -180,7 +183,7 @@ def _origin(options: Options, plan: list[Part], documents: Documents) -> npt.NDA
 def _describe_sources(
     options: Options, job: Job, plan: list[Part], documents: Documents, choice: Choice
 ) -> list[dict[str, Any]]:
-    """The manifest's `sources`: the documents of each that are written, and how many were dropped and why."""
+    """The manifest's `sources`: for each source how many documents are written, and how many were dropped and why."""
     origin = _origin(options, plan, documents)
     described = []
     for i, source in enumerate(options.sources):

@@ -1,4 +1,4 @@
-"""Which documents stay, and in which split: decided once for all parts, from the texts' hashes."""
+"""Decide which documents stay, and in which split. It is decided once for all parts, from the hashes of the texts."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,17 +10,17 @@ from data_prep.errors import DataError
 from data_prep.near import near_duplicates
 
 SLACK = 4
-"""How many times the asked share of a source, or the share of an average text, may be held out."""
+"""At most this many times the wanted share of a source is held out, or this many times the share of an average text."""
 
 Marks = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
 class Choice:
-    """What becomes of each of the n documents, in arrays of shape (n,).
+    """The decision on each of the n documents, in arrays of shape (n,).
 
-    `copies` is how often it is written; `held_out` puts it into the validation split; `duplicate` and
-    `near_duplicate` say why it is not written.
+    `copies` says how often a document is written. `held_out` marks those that go into the validation split.
+    `duplicate` and `near_duplicate` mark those that are not written, and say why.
     """
 
     copies: npt.NDArray[np.int64]
@@ -44,12 +44,13 @@ def choose(
         hashes: 128 bits a document, shape (n, 2).
         lengths: the tokens of each document, shape (n,).
         origin: the number of the source of each document, shape (n,).
-        weights: how often a training document of each source is written, on average.
-        fraction: the share of each source that is held out, at least one of two or more texts.
-        deduplicate: whether of equal texts only the first is written.
-        signatures: files to find similar texts by, and how many documents each has; without, none is sought.
+        weights: for each source, how often a training document is written, on average.
+        fraction: the share of each source to hold out. Of two or more texts at least one is held out.
+        deduplicate: whether only the first of several equal texts is written.
+        signatures: files to find similar texts with, and how many documents each has. If it is empty, similar texts
+            are not looked for.
     Raises:
-        DataError: no document left to train on or to hold out.
+        DataError: no document is left to train on, or none to hold out.
     """
     duplicate = _equal_to_earlier(hashes) if deduplicate else np.zeros(len(hashes), dtype=bool)
     near_duplicate = near_duplicates(signatures, ignored=duplicate)
@@ -62,7 +63,7 @@ def choose(
     if not copies[~held_out].any() or not held_out[~dropped].any():
         raise DataError(
             "too few documents to train on some and hold out others: give at least two that differ (a text file is "
-            "one, or of a larger one each MiB)"
+            "one document, and a large file one for each MiB)"
         )
     return Choice(copies, held_out, duplicate, near_duplicate)
 
@@ -70,13 +71,16 @@ def choose(
 def held_out_shares(
     choice: Choice, lengths: npt.NDArray[np.int32], origin: npt.NDArray[np.intp]
 ) -> npt.NDArray[np.float64]:
-    """The share of each source's tokens that is held out, shape (sources,), of what is not dropped."""
+    """The share of each source's tokens that is held out, shape (sources,). Dropped documents do not count."""
     kept = lengths * ~(choice.duplicate | choice.near_duplicate)
     return np.bincount(origin, kept * choice.held_out) / np.maximum(np.bincount(origin, kept), 1)
 
 
 def large_shares(names: list[str], shares: npt.NDArray[np.float64], fraction: float) -> list[str]:
-    """A sentence for each source of which far more is held out than was asked for: few or long documents make it so."""
+    """A sentence for each source of which far more is held out than was asked for.
+
+    This happens if a source has few documents, or long ones.
+    """
     return [
         f"{name}: {share:.1%} of its tokens are held out, not {fraction:.1%}: its documents are few or long"
         for name, share in zip(names, shares, strict=True)
@@ -87,7 +91,10 @@ def large_shares(names: list[str], shares: npt.NDArray[np.float64], fraction: fl
 def _held_out(
     hashes: npt.NDArray[np.uint64], lengths: npt.NDArray[np.int32], origin: npt.NDArray[np.intp], fraction: float
 ) -> Marks:
-    """Mark the smallest hashes of each source, and whatever has the same text elsewhere, as far as there is room."""
+    """Mark the documents of each source that have the smallest hashes, as far as there is room.
+
+    Documents with the same text in other sources are marked too.
+    """
     marks = np.zeros(len(hashes), dtype=bool)
     order = np.argsort(hashes, kind="stable")
     order = order[origin[order] >= 0]
@@ -114,9 +121,9 @@ def _room(
 ) -> tuple[npt.NDArray[np.float64], set[int]]:
     """How many tokens of each source may be held out, shape (sources,), and the sources that can be split.
 
-    Tokens are bounded since a few long documents can be most of a source. With few texts the asked share may be less
-    than any of them, so the share of an average one counts where it is more; and the larger part of what was not asked
-    for is always trained on.
+    The bound is in tokens because a few long documents can make up most of a source. If a source has few texts, the
+    wanted share may be smaller than each of them. Then the share of an average text counts instead. Most of what was
+    not asked for is always trained on.
     """
     texts = np.array([len(np.unique(hashes[origin == source])) for source in range(origin.max(initial=-1) + 1)])
     share = np.minimum(SLACK * np.maximum(fraction, 1 / np.maximum(texts, 1)), (1 + fraction) / 2)
@@ -124,7 +131,7 @@ def _room(
 
 
 def _equal_to_earlier(hashes: npt.NDArray[np.uint64]) -> Marks:
-    order = np.lexsort(hashes.T)  # a stable sort: the first of equal documents leads them
+    order = np.lexsort(hashes.T)  # a stable sort: the first of several equal documents comes first
     ordered = hashes[order]
     equal = (ordered[1:] == ordered[:-1]).all(axis=1)
     marks = np.zeros(len(hashes), dtype=bool)

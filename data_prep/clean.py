@@ -11,16 +11,16 @@ NormalForm = Literal["NFC", "NFKC"]
 
 @dataclass(frozen=True)
 class Cleaning:
-    """What is done to each document.
+    """How each document is cleaned.
 
-    `normalize` is a Unicode form (NFC, NFKC) or None; shorter documents than `min_characters` are dropped.
+    `normalize` is a Unicode form (NFC, NFKC) or None. Documents of fewer than `min_characters` characters are dropped.
     """
 
     normalize: NormalForm | None
     min_characters: int
 
     def apply(self, texts: Iterable[str], dropped: Counter[str]) -> Iterator[str]:
-        """Yield the documents that stay, and count the others in `dropped` by reason."""
+        """Yield the documents that stay. Count the others in `dropped`, by reason."""
         for text in map(self._normalized, texts):
             if not text or text.isspace():
                 dropped["empty"] += 1

@@ -1,4 +1,4 @@
-"""What both commands share: an app whose mistakes are one sentence, and arguments that are paths."""
+"""What `apollo-ds` and `apollo-prep` share: an app that reports a mistake in one sentence, and arguments for paths."""
 
 import os
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from data_prep.program import Commands
 
 
 def new_app(about: str, commands: type[Commands]) -> typer.Typer:
-    """An app of these commands with completion, without tracebacks of its own."""
+    """A typer app with these commands and with shell completion. typer prints no tracebacks of its own."""
     return typer.Typer(
         help=about,
         cls=commands,
@@ -29,18 +29,18 @@ def new_app(about: str, commands: type[Commands]) -> typer.Typer:
 
 
 def call(app: typer.Typer, program: str, words: Sequence[str]) -> None:
-    """Run the command that the words name; without words, show what there is. A context's `obj` is the words.
+    """Run the command that the words name. Without words, show the help. The words become the context's `obj`.
 
     Raises:
-        Misused: there is no such command or option, or it takes other values.
-        SystemExit: the words asked for help or a completion, or the command ends with a code of its own.
+        Misused: there is no such command or option, or a value is wrong.
+        SystemExit: the words asked for help or a completion, or the command ended with an exit code of its own.
     """
     command = cast(Commands, typer.main.get_command(app))
     answer_shell(command, program)
     check_characters(words, are_prose=bool(words) and words[0] in command.prose)
     asked = [*words[1:], "--help"] if words[:1] == ["help"] else list(words) or ["--help"]
     try:
-        # Not by calling it: that would take a reader that has ended, and Ctrl-C, for itself.
+        # The app itself is not called: it would handle Ctrl-C and a closed pipe in its own way.
         with command.make_context(program, asked, obj=list(words)) as context:
             command.invoke(context)
     except typer.Exit as end:
@@ -50,10 +50,10 @@ def call(app: typer.Typer, program: str, words: Sequence[str]) -> None:
 
 
 def path(word: str) -> Path:
-    """A path that a user typed; no shell expands `~` in `--out=~/text`.
+    """A path that a user typed. It expands `~`, which a shell does not do in `--out=~/text`.
 
     Raises:
-        BadParameter: it is empty, as a variable of the shell that is not set is.
+        BadParameter: the path is empty, such as that of a shell variable that is not set.
     """
     if not word:
         raise typer.BadParameter("is empty; name a file or folder")

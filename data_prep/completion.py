@@ -1,11 +1,11 @@
-"""Completion in the shell, by typer's scripts; in bash by one that also completes behind `=`."""
+"""Completion in the shell. It uses typer's scripts, but for bash one that also completes behind `=`."""
 
 import os
 from typing import Any
 
 _BASH = """
 %(complete_func)s() {
-    # bash takes = and : for ends of words, so that method=ap is three of them. Here, it is one.
+    # bash ends a word at = and :, so that it reads method=ap as three words. This script reads it as one.
     local line="${COMP_LINE:0:COMP_POINT}" last="${COMP_WORDS[COMP_CWORD]}" words
     read -ra words <<< "$line"
     [[ $line == *[[:space:]] ]] && words+=("")
@@ -24,10 +24,10 @@ complete -o default -F %(complete_func)s %(prog_name)s
 
 
 def answer_shell(command: Any, program: str) -> None:
-    """Answer a shell that asks what may come next, and end; return if none does.
+    """If a shell asks what may come next, answer it and end. Otherwise return.
 
     Raises:
-        SystemExit: it was answered.
+        SystemExit: the shell was answered.
     """
     from typer import _completion_shared  # typer has no public way to give it another script
 

@@ -1,26 +1,27 @@
-"""What to say where a name is not known."""
+"""Suggest a name where the user gave one that is not known."""
 
 import difflib
 from collections.abc import Iterable
 from typing import Any
 
 _NEARLY_THE_SAME = 0.8
-"""Of difflib: one letter in five is another."""
+"""The ratio of difflib that counts as nearly the same: one letter in five differs."""
 _MOST = 3
 
 
 def choice(known: Iterable[str], given: Any = None) -> str:
-    """The name that is meant, as a question; or all there are, where none is near."""
+    """A hint for a message: `did you mean NAME?`, or all known names if none is near the given one."""
     names = list(known)
     near = nearest(names, given)
     return f"did you mean {near}?" if near else f"choose one of {', '.join(names)}"
 
 
 def nearest(known: Iterable[str], given: Any) -> str:
-    """The known names that may be meant, joined by "or"; empty if none is near.
+    """The known names that may be meant, joined by "or". Empty if none is near.
 
-    First one of nearly the same letters, large or small; then one of these initials, as `lr` are; then those that have
-    the given words in them, as `global_batch_size` has `batch_size`; then one of somewhat the same letters.
+    It tries in this order: a name of nearly the same letters, in whatever case; a name with these initials, such as
+    `learning_rate` for `lr`; names that contain the given words, such as `global_batch_size` for `batch_size`; a name
+    of roughly the same letters.
     """
     names, word = {name.lower(): name for name in known}, str(given).lower()
     near = (

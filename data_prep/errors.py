@@ -1,8 +1,8 @@
-"""The one error a user sees, and what a library's error says."""
+"""The error that a user sees, and the message of a library's error."""
 
 
 class DataError(Exception):
-    """Something wrong with the input or the shards, said in one sentence that names it and the fix."""
+    """The input or the shards are wrong. The message is one sentence that names the fault and the fix."""
 
 
 class Busy(DataError):
@@ -14,5 +14,5 @@ class Missing(DataError):
 
 
 def first_line(error: BaseException) -> str:
-    """What an error says, in one line; the name of its class where it says nothing."""
+    """The first line of an error's message, or the name of its class if it has no message."""
     return next(iter(str(error).strip().splitlines()), type(error).__name__)

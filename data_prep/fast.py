@@ -1,4 +1,4 @@
-"""Encoding by the fastokens library: the ids of byte-level BPE, several times as fast."""
+"""Encode with the fastokens library, which gives the ids of byte-level BPE several times as fast."""
 
 from array import array
 from importlib.util import find_spec
@@ -9,16 +9,16 @@ from data_prep.encode import Encoder
 from data_prep.errors import DataError
 
 Library = Literal["tokenizers", "fastokens"]
-"""What gives the ids. They are the same, but a build by one does not go on by another."""
+"""The library that gives the ids. Both give the same ids, but a build that one began cannot go on with the other."""
 COMPARED = 100
-"""One document of so many is encoded by both libraries."""
+"""One document in this many is encoded by both libraries, to compare them."""
 
 
 def check_library(library: Library, tokenizer: str) -> None:
-    """Refuse a library that cannot be used, before any work is done.
+    """Check that a library can be used, before any work is done.
 
     Raises:
-        DataError: it is not installed, or the tokenizer is to be one that it does not have.
+        DataError: the library is not installed, or cannot encode for this tokenizer.
     """
     if library == "fastokens" and tokenizer == "wordpiece":
         raise _not_for(tokenizer)
@@ -27,35 +27,35 @@ def check_library(library: Library, tokenizer: str) -> None:
 
 
 class FastEncoder:
-    """Encodes as `Encoder` does, which it compares one document of `COMPARED` with.
+    """Encodes to the same ids as `Encoder`. One document in `COMPARED` is encoded by both, and compared.
 
     Raises:
         DataError: the tokenizer is not byte-level BPE with GPT-2's settings, or the library cannot load it.
     """
 
     def __init__(self, tokenizer_json: Path, vocab_size: int, end_of_document: int) -> None:
-        import fastokens  # an option
+        import fastokens  # an optional package
 
         self.exact = Encoder(tokenizer_json, vocab_size, end_of_document)
         if not self.exact.by_words or type(self.exact.tokenizer.model).__name__ != "BPE":
             raise _not_for("this tokenizer")
         try:
             self.library = fastokens.Tokenizer.from_file(str(tokenizer_json))
-        except Exception as error:  # the library raises nothing narrower
+        except Exception as error:  # the library raises no narrower class
             sentence = f"--encoder fastokens: cannot load this tokenizer ({error}): leave the option out"
             raise DataError(sentence) from error
         self.documents = 0
 
     def encode(self, text: str) -> bytes:
-        """The ids of a document, as the bytes of an array of `token_dtype`.
+        """The ids of a document, as the bytes of an array of type `token_dtype`.
 
         Raises:
-            DataError: the library gives others than tokenizers does.
+            DataError: fastokens and tokenizers give different ids.
         """
         ids = array(self.exact.words.typecode, self.library.encode_ordinary(text).ids).tobytes() + self.exact.end
         if self.documents % COMPARED == 0 and ids != self.exact.encode(text):
             raise DataError(
-                f"fastokens encodes {text[:40]!r} otherwise than tokenizers: give another --out, and leave out "
+                f"fastokens and tokenizers give different ids for {text[:40]!r}: give another --out, and leave out "
                 "--encoder fastokens"
             )
         self.documents += 1

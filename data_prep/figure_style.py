@@ -1,4 +1,4 @@
-"""How all figures look: colours, type, axes and legends, and how they are written to files."""
+"""The look of all figures: colours, type, axes and legends. It also writes figures to files."""
 
 import re
 import textwrap
@@ -19,42 +19,43 @@ from PIL.PngImagePlugin import PngInfo
 from data_prep.files import replacing
 
 COLOURS = ("#000000", "#d55e00", "#0072b2", "#009e73", "#cc79a7", "#7f6000", "#56b4e9", "#882255")
-"""Can be told apart by people who see no red or no green. Dashes and markers tell lines apart in black and white."""
+"""People who see no red or no green can tell these apart. In black and white, dashes and markers tell lines apart."""
 DASHES = ("-", "--", "-.", ":", (0, (6, 1.5, 1, 1.5, 1, 1.5)))
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 GREY = "#777777"
 INK = "#333333"
-"""Of letters."""
+"""The colour of letters."""
 SMALL = 8.0
-"""Points of a letter on axes, in labels and in legends."""
+"""The font size on axes, in labels and in legends, in points."""
 LARGE = 9.5
-"""The same in titles."""
+"""The font size of titles, in points."""
 SMALL_ROW = 0.16
-"""Inches of a line of small letters."""
+"""The height of a line of small letters, in inches."""
 WIDTH = 7.0
-"""Inches of a figure that fills a page's width."""
+"""The width of a figure that fills a page, in inches."""
 _DARKER = 0.7
 _FILLED = 0.9
-"""Of a figure's width, for text that has to be fitted: letters are whole pixels wide, so it cannot be met exactly."""
+"""The fraction of a figure's width that text may fill. It is below 1 because letters are whole pixels wide, so that
+the width of a line is not known exactly."""
 _DOTS_PER_INCH = 200
 _PALETTE = 256
 
 
 def new_figure(width: float = WIDTH, height: float = 3.8) -> tuple[Figure, Axes]:
-    """A figure of so many inches with one pair of axes."""
+    """A figure with one pair of axes; width and height are in inches."""
     figure = empty_figure(width, height)
     return figure, style_axes(figure.subplots())
 
 
 def empty_figure(width: float, height: float) -> Figure:
-    """A figure without axes, on whose canvas the size of text can be measured."""
+    """A figure without axes; width and height are in inches. Its canvas can measure the size of text."""
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
     return figure
 
 
 def style_axes(axes: Axes) -> Axes:
-    """Axes in this project's style."""
+    """Give axes this project's style, and return them."""
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color(GREY)
     axes.grid(alpha=0.25, linewidth=0.6)
@@ -68,9 +69,9 @@ def style_axes(axes: Axes) -> Axes:
 
 
 def set_title(figure: Figure | SubFigure, title: str, notes: Sequence[str] = (), size: float = LARGE) -> None:
-    """A title above all axes, at the left, and at the foot of the figure what a reader should know.
+    """Put a title above all axes, at the left, and notes at the foot of the figure.
 
-    A figure becomes higher by their lines but for the first.
+    The figure grows in height for each line of them beyond the first.
     """
     at_the_left: dict[str, Any] = {"x": 0.01, "horizontalalignment": "left"}
     told, foot = wrapped(figure, title, size), wrapped(figure, "; ".join(notes))
@@ -83,24 +84,24 @@ def set_title(figure: Figure | SubFigure, title: str, notes: Sequence[str] = (),
 
 
 def count_steps(axes: Axes) -> None:
-    """Whole numbers on the lower axis, with separators from a thousand on."""
+    """Show whole numbers on the lower axis, such as 1,000."""
     axes.xaxis.set_major_locator(MaxNLocator("auto", integer=True, steps=[1, 2, 5, 10]))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}".replace("-", "\u2212")))
 
 
 def signed(number: float, digits: int = 3) -> str:
-    """A difference, with the sign that numbers on axes have."""
+    """A difference as text, with its sign. The minus sign is the one that the numbers on axes have."""
     return f"{number:+.{digits}f}".replace("-", "\u2212")
 
 
 def darker(colour: str) -> str:
-    """A colour for letters: those of lines are too pale to be read."""
+    """A darker shade of a line's colour, for letters: the colour itself is too pale to be read."""
     red, green, blue = to_rgb(colour)
     return to_hex((_DARKER * red, _DARKER * green, _DARKER * blue))
 
 
 def line_style(number: int) -> dict[str, Any]:
-    """How a figure draws its line of this number: colour, dashes and marker together are its own."""
+    """The colour, dashes and marker of a figure's n-th line. No two lines have all three in common."""
     return {
         "color": COLOURS[number % len(COLOURS)],
         "linestyle": DASHES[number % len(DASHES)],
@@ -111,9 +112,10 @@ def line_style(number: int) -> dict[str, Any]:
 
 
 def legend_below(figure: Figure, handles: Sequence[Any], labels: Sequence[str], columns: int) -> None:
-    """A legend below the axes: where it is wider than the figure in fewer columns, and at last in more lines a name.
+    """Put a legend below the axes.
 
-    What stands at the foot of the figure becomes the legend's title, so that neither covers the other.
+    If it is wider than the figure, it gets fewer columns. If one column is too wide, its names are broken into lines.
+    The notes at the foot of the figure become the legend's title, so that neither covers the other.
     """
     notes = figure.get_supxlabel()
     figure.supxlabel("")
@@ -139,7 +141,7 @@ def legend_below(figure: Figure, handles: Sequence[Any], labels: Sequence[str], 
 
 
 def wrapped(figure: Figure | SubFigure, name: str, size: float = SMALL) -> str:
-    """A name in letters of so many points, in as many lines as the figure's width takes."""
+    """A name, broken into lines that fit the figure's width at a font size of `size` points."""
     text = figure.text(0, 0, name, fontsize=size)
     width = text.get_window_extent().width / figure.bbox.width
     text.remove()
@@ -147,23 +149,23 @@ def wrapped(figure: Figure | SubFigure, name: str, size: float = SMALL) -> str:
 
 
 def broken(name: str, letters: int) -> str:
-    """A name in lines of at most so many letters, broken behind spaces and commas where it can be."""
+    """A name in lines of at most `letters` letters. It is broken behind spaces and commas if possible."""
     if len(name) <= letters:
         return name
     return textwrap.fill(re.sub(r",(?=\S)", ", ", name), letters, break_on_hyphens=False)
 
 
 def save_figure(figure: Figure, path: Path) -> None:
-    """Write it as a picture for pages, and as a drawing for papers with the suffix .pdf, each in one step."""
+    """Write a figure in one step, as a picture for pages, and beside it as a .pdf drawing for papers."""
     save_picture(figure, path)
     with replacing(path.with_suffix(".pdf")) as unfinished:
         figure.savefig(unfinished, format="pdf")
 
 
 def save_picture(figure: Figure, path: Path, title: str | None = None, description: str | None = None) -> None:
-    """Write it as .png in one step, perhaps with a title and a description that programs read.
+    """Write a figure as .png in one step. `title` and `description` are stored in the file, for programs to read.
 
-    It has 256 colours, none far from what was drawn, and so a third of the bytes.
+    The picture has 256 colours, which are close to those that were drawn. That takes a third of the bytes.
     """
     drawn = BytesIO()
     figure.savefig(drawn, dpi=_DOTS_PER_INCH, format="png")

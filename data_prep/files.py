@@ -1,4 +1,4 @@
-"""Files that are complete or absent, their hashes, JSON that knows its own hash, and a lock."""
+"""Write files so that they are complete or absent; hash them; write JSON with its own hash; lock a folder."""
 
 import errno
 import fcntl
@@ -25,10 +25,10 @@ from data_prep.errors import Busy
 _log = logging.getLogger(__name__)
 BLOCK_BYTES = 1 << 22
 UNFINISHED = ".tmp"
-"""Suffix of the names of files that are being written."""
+"""The suffix of files that are being written."""
 HASH = "hash"
 _NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
-"""What a file system without locks answers: Lustre mounted without `flock`, NFS without its lock service."""
+"""The errors of a file system without locks: Lustre mounted without `flock`, or NFS without its lock service."""
 
 Description: TypeAlias = dict[str, int | str]
 """The size of a file, `bytes`, and its 64-bit XXH3 hash, `xxh3`."""
@@ -36,10 +36,10 @@ Description: TypeAlias = dict[str, int | str]
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Where to write a file that takes its place in one step: whoever looks sees all of it or none.
+    """Give a temporary path to write to, and rename it to `path` at the end: a reader sees the whole file or none.
 
-    It is on disk before it has its name. A link of that name is replaced; what it names is left alone.
-    Processes that write the same file at the same time do not disturb each other.
+    The content is on disk before the file gets its name. If `path` is a link, the link is replaced, and the file that
+    it names is not touched. Processes that write the same file at the same time do not disturb each other.
     """
     unfinished = own_unfinished(path)
     try:
@@ -52,13 +52,13 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def own_unfinished(path: Path) -> Path:
-    """A name beside a path that no other process or thread has, on any machine."""
-    # containers may share the name of their host, and have equal process numbers
+    """A path in the same folder that no other process or thread uses, on any machine."""
+    # containers can share a host name, and can have equal process numbers
     return path.with_name(f"{path.name}.{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}{UNFINISHED}")
 
 
 def remove_unfinished(path: Path) -> None:
-    """Remove what processes that were killed have left of their own of a file. Nobody else may be writing it."""
+    """Remove unfinished versions of a file that killed processes left. No process may be writing the file."""
     for left_over in path.parent.glob(f"{glob.escape(path.name)}.*-[0-9]*{UNFINISHED}"):
         left_over.unlink(missing_ok=True)
 
@@ -70,10 +70,10 @@ def copy(source: Path, target: Path) -> None:
 
 
 def let_others_read(path: Path) -> None:
-    """Give a file the mode of any that this process makes beside it. Some libraries let its owner alone read it.
+    """Give a file the usual permissions of a new file. Some libraries write files that only their owner can read.
 
     Raises:
-        OSError: it is somebody else's, or nothing can be written beside it.
+        OSError: the file is somebody else's, or nothing can be written beside it.
     """
     usual = own_unfinished(path)  # asking the process for its umask would change it, for all of its threads
     usual.touch()
@@ -93,7 +93,7 @@ def sync(path: Path) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Wait until all that is below a folder, with its name, is on disk; what links name is not looked at."""
+    """Wait until all files and folders below a folder are on disk. Links are not followed."""
     for path in (*folder.rglob("*"), folder):
         if not path.is_symlink():
             sync(path)
@@ -129,11 +129,11 @@ def write_hashed(path: Path, values: Mapping[str, Any]) -> None:
 
 
 def read_hashed(path: Path) -> tuple[dict[str, Any], bool]:
-    """A mapping from a JSON file, and whether the file has a hash of it, as `write_hashed` writes.
+    """Read a JSON file as `write_hashed` writes it. Return its mapping, and whether the file had a hash.
 
     Raises:
-        OSError: it cannot be read.
-        ValueError: it is not a mapping in JSON, or differs from its hash.
+        OSError: the file cannot be read.
+        ValueError: the file is not a mapping in JSON, or the mapping differs from its hash.
     """
     values = read_json(path)
     if not isinstance(values, dict):
@@ -146,15 +146,15 @@ def read_hashed(path: Path) -> tuple[dict[str, Any], bool]:
 
 
 def hash_of_values(values: Mapping[str, Any]) -> str:
-    """The 128-bit XXH3 hash of a mapping that JSON can hold; neither the order of keys nor white space matters."""
+    """The 128-bit XXH3 hash of a mapping that JSON can hold. The order of its keys does not matter."""
     return xxhash.xxh3_128_hexdigest(json.dumps(values, sort_keys=True, separators=(",", ":")).encode())
 
 
 def lock(file: IO[str] | int, folder: Path, wait: bool = False, shared: bool = False) -> None:
-    """Keep other processes out of a folder while a file is open that all of them lock.
+    """Keep other processes out of a folder by a lock on an open file. All of them have to lock the same file.
 
-    Those that share the lock keep out only those that do not. It ends with the process, however it ends. On a file
-    system without locks there is none, and a line says so unless it would be shared.
+    Processes with `shared` do not keep each other out, but keep out those without. The lock ends with the process,
+    however that ends. On a file system without locks nobody is kept out, and unless `shared` is set a line says so.
 
     Raises:
         BlockingIOError: another process has the lock, and `wait` is not set.
@@ -179,10 +179,10 @@ def _say_that_nothing_locks(folder: Path) -> None:
 
 @contextmanager
 def locked(folder: Path, shared: bool = False) -> Iterator[None]:
-    """Keep other processes out of a folder for a while, as `lock` does.
+    """Keep other processes out of a folder while the context lasts, as `lock` does.
 
     Raises:
-        Busy: another process has it.
+        Busy: another process has locked the folder.
     """
     with (folder / "lock").open("a") as file:
         try:
@@ -195,7 +195,7 @@ def locked(folder: Path, shared: bool = False) -> Iterator[None]:
 def raise_limit() -> None:
     """Let this process open as many files as the hard limit allows."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with suppress(OSError, ValueError):  # in a container, `most` may be above what the system allows
+    with suppress(OSError, ValueError):  # in a container, `most` can be more than the system allows
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 

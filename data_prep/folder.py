@@ -1,4 +1,4 @@
-"""The folder of shards while a build works there: which files are the build's own, and which must stay as they are."""
+"""Tell, in the folder of shards, which files a build made itself. A build never writes over any other file."""
 
 import os
 import re
@@ -12,11 +12,11 @@ from data_prep.manifest import NAME
 
 WORK = "work"
 _WRITTEN = ("train.bin", "train.idx", "validation.bin", "validation.idx", "tokenizer", "cache/verified.json")
-"""What a build writes beside its manifest."""
+"""The files and folders that a build writes beside its manifest."""
 _INDEX = re.compile(r"(train|validation)-[0-9]{5}\.idx")
-"""What an adoption writes there besides."""
+"""The names of the indexes that an adoption also writes."""
 _BEGUN = "writing.json"
-"""The file of the work that is there from when shards are written."""
+"""The file in OUT/work that exists once the build has begun to write shards."""
 _OF_WORK = re.compile(
     r"lock|(options|writing|tasks)\.json(\..*\.tmp)?|docs-[0-9a-f]{16}\.jsonl(\..*\.tmp)?"
     r"|tokenizer-[0-9a-f]{32}(\.(.*\.)?tmp)?|parts-[0-9a-f]{16}"
@@ -24,13 +24,13 @@ _OF_WORK = re.compile(
 
 
 def check_free(out: Path) -> None:
-    """Check that a build in `out` would write over no file but its own.
+    """Check that a build in `out` would write over none but its own files.
 
     Raises:
-        DataError: it would; names the files.
+        DataError: the build would write over other files. The message names them.
     """
     there = [name for name in _WRITTEN if holds_something(out / name)] + [path.name for path in _indexes(out)]
-    has_begun = (out / WORK / _BEGUN).exists()  # looked at first: another process removes it once the manifest is there
+    has_begun = (out / WORK / _BEGUN).exists()  # looked at first: another process removes it once the manifest exists
     if there and not has_begun and not os.path.lexists(out / NAME):
         raise DataError(
             f"{out}: holds {', '.join(there)}, which this build did not make and leaves as they are: "
@@ -39,13 +39,13 @@ def check_free(out: Path) -> None:
 
 
 def begin_writing(out: Path, work: Path) -> None:
-    """Note that what is written to `out` from now on is the build's own.
+    """Record that files which are written to `out` from now on are the build's own.
 
     Raises:
-        DataError: it would write over files that are not.
+        DataError: the build would write over other files.
     """
     check_free(out)
-    for left_over in _indexes(out):  # of an adoption that was stopped
+    for left_over in _indexes(out):  # by an adoption that was stopped
         left_over.unlink()
     files.write_hashed(work / _BEGUN, {})
 
@@ -55,9 +55,9 @@ def _indexes(out: Path) -> list[Path]:
 
 
 def remove_work(work: Path) -> None:
-    """Remove the files of a build that are no longer needed, and the folder unless it holds others.
+    """Remove the files of a build that are no longer needed, and their folder if it holds no other files.
 
-    What cannot be removed now is at the next call.
+    If a file cannot be removed now, the next call removes it.
     """
     with suppress(OSError):
         for path in work.iterdir():
@@ -68,7 +68,7 @@ def remove_work(work: Path) -> None:
 
 
 def holds_something(path: Path) -> bool:
-    """Whether a file is there, or a folder with some that are not hidden."""
+    """Whether the path is a file, or a folder with a file that is not hidden."""
     if path.is_dir():
         return any(not name.startswith(".") for name in os.listdir(path))
     return os.path.lexists(path)

@@ -1,4 +1,4 @@
-"""Shards that Megatron-LM, NeMo or gpt-neox wrote: found, and their indexes checked. Nothing of them is changed."""
+"""Find shards that Megatron-LM, NeMo or gpt-neox wrote, and check their indexes. The shards are never changed."""
 
 import os
 from collections.abc import Iterable
@@ -21,7 +21,7 @@ Places = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class ForeignShard:
-    """A file of tokens, and where each of its documents that is not empty starts and ends there, shape (documents,)."""
+    """A file of tokens, and where its documents start and end in it, shape (documents,). Empty ones are left out."""
 
     index: Path
     path: Path
@@ -37,10 +37,10 @@ class ForeignShard:
 
 
 def find(given: Iterable[str]) -> list[Path]:
-    """The prefixes of the shards in folders, at any depth, and of those that are named, in order.
+    """The prefixes of the given shards, in order. A folder stands for all shards in it, at any depth.
 
     Raises:
-        DataError: no shard there, half of one, or one that is named twice.
+        DataError: there is no shard, one of its two files is missing, or a shard is named twice.
     """
     found: dict[Path, Path] = {}
     for name in given:
@@ -58,10 +58,10 @@ def find(given: Iterable[str]) -> list[Path]:
 def open_shard(prefix: Path) -> ForeignShard:
     """Read the index of a shard through megatron-core, and check that it describes every token.
 
-    A document of several sequences, such as sentences, is taken as one of all of them.
+    The sequences of a document, such as its sentences, are joined to one.
 
     Raises:
-        DataError: the index is damaged, of another kind, or of other tokens.
+        DataError: the index is damaged, of another kind, or does not fit the tokens.
     """
     index, path = _beside(prefix, ".idx"), _beside(prefix, ".bin")
     dtype = _check_header(index)
@@ -88,7 +88,7 @@ def open_shard(prefix: Path) -> ForeignShard:
     longest = int((ends - starts).max())
     if longest > _LONGEST_DOCUMENT:
         raise DataError(
-            f"{index}: has a document of {longest:,} tokens, and one may have {_LONGEST_DOCUMENT:,}: cut it"
+            f"{index}: has a document of {longest:,} tokens, and at most {_LONGEST_DOCUMENT:,} are allowed: cut it"
         )
     kept = ends > starts
     return ForeignShard(index, path, dtype, starts[kept], ends[kept], empty=int((~kept).sum()))
@@ -112,7 +112,7 @@ def _is_hidden(path: Path) -> bool:
 
 
 def _named(path: Path) -> Path:
-    """The prefix of a shard that was named by it, or by one of its two files."""
+    """The prefix of a shard. The user may name the prefix, or one of its two files."""
     try:
         str(path).encode()
     except UnicodeEncodeError:
@@ -132,17 +132,17 @@ def _beside(prefix: Path, suffix: str) -> Path:
 
 
 def _check_header(index: Path) -> TokenType:
-    """The type of a token.
+    """Check the header of an index, and return the type of a token.
 
     Raises:
-        DataError: not an index of sequences of integers, or cut short.
+        DataError: the file is not an index of sequences of integers, or is cut short.
     """
     size = index.stat().st_size
     with index.open("rb") as file:
         header = file.read(HEADER.size)
     if header.startswith(_OLD_MAGIC):
         raise DataError(
-            f"{index}: is an index of the older kind TNTIDX (`lazy` or `cached`), which is not read: preprocess the "
+            f"{index}: is an index of the older kind TNTIDX (`lazy` or `cached`), which cannot be read: preprocess the "
             "text again with --dataset-impl mmap"
         )
     if not header.startswith(MAGIC):
@@ -152,7 +152,7 @@ def _check_header(index: Path) -> TokenType:
     _, version, code, sequences, documents = HEADER.unpack(header)
     if version != 1:
         raise DataError(
-            f"{index}: is of version {version} of Megatron's index, and version 1 is read: write it as that"
+            f"{index}: is version {version} of Megatron's index, and only version 1 can be read: write it as version 1"
         )
     if code in _FLOATS:
         raise DataError(f"{index}: holds floating-point numbers, not tokens: leave it out")

@@ -1,4 +1,4 @@
-"""A tokenizer that the user gives: a `vocab.txt`, or a folder that transformers loads one from."""
+"""Load a tokenizer that the user gives: a `vocab.txt`, or a folder from which transformers loads one."""
 
 import json
 from collections.abc import Iterable
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 _JSON = "tokenizer.json"
 _READ = {".json", ".txt", ".model", ".jinja", ".tiktoken"}
-"""Suffixes of what transformers may read of a folder to make a tokenizer; the weights of a model are not among them."""
+"""Suffixes of the files from which transformers may make a tokenizer. The weights of a model are not among them."""
 _PROBES = (
     "The cat sat on the mat, and didn't say: \"It's 1,234.5 o'clock!\"",
     " one two  three\n\nfour\tfive\r\nsix ",
@@ -28,7 +28,7 @@ _PROBES = (
     "https://example.org/a?b=c&d=%20 user@example.org #tag antidisestablishmentarianism",
     *(" ".join(map(chr, range(first, first + 64))) for first in (*range(0, 0xD800, 64), *range(0xF900, 0x20000, 64))),
 )
-"""Prose, and every character up to the last emoji, by which two tokenizers are told apart."""
+"""Texts that tell two tokenizers apart: prose, and every character up to the last emoji."""
 
 
 def load(path: str, folder: Path) -> None:
@@ -38,8 +38,8 @@ def load(path: str, folder: Path) -> None:
         path: a `vocab.txt`, which gives BERT's tokenizer (uncased if the vocabulary is), or a saved folder.
         folder: where to write.
     Raises:
-        DataError: no tokenizer there, one that is damaged or depends on chance, or a vocabulary without BERT's special
-            tokens.
+        DataError: there is no tokenizer, it is damaged, it encodes at random, or the vocabulary lacks a special token
+            of BERT.
     """
     if Path(path).is_file():
         bert_tokenizer(_read_vocabulary(Path(path))).save_pretrained(folder)
@@ -56,14 +56,14 @@ def load(path: str, folder: Path) -> None:
 
 
 def stamp(path: str) -> str:
-    """A hash of the content of the files that a given tokenizer is read from."""
+    """A hash of the files from which a given tokenizer is read."""
     given = Path(path)
     read = sorted(p for p in given.iterdir() if p.suffix in _READ and p.is_file()) if given.is_dir() else [given]
     return files.key([(file.name, files.describe(file)) for file in read if file.is_file()])
 
 
 def _read_vocabulary(path: Path) -> dict[str, int]:
-    """The id of each token of a `vocab.txt`: its line, from 0. A line ends at a line feed and nowhere else."""
+    """The id of each token of a `vocab.txt`: the number of its line, from 0. Only a line feed ends a line."""
     if path.suffix == ".json":
         raise DataError(f"{path}: is not a vocab.txt: give the folder that it is in")
     try:
@@ -93,7 +93,7 @@ def _load_folder(given: Path, folder: Path) -> None:
         _check_json(given / _JSON)
     elif (given / "vocab.txt").is_file():
         vocabulary = _read_vocabulary(given / "vocab.txt")
-        if not any(given.glob("*config.json")):  # which say whose it is
+        if not any(given.glob("*config.json")):  # these files name the tokenizer's class
             bert_tokenizer(vocabulary).save_pretrained(folder)
             return
     tokenizer = _from_folder(given)
@@ -104,7 +104,7 @@ def _load_folder(given: Path, folder: Path) -> None:
     if not any((given / name).is_file() for name in (_JSON, *tokenizer.vocab_files_names.values())):
         raise DataError(f"{given}: holds no tokenizer, such as a {_JSON}: save one there by save_pretrained")
     vocabulary_size(tokenizer.get_vocab(), str(given))
-    tokenizer.init_kwargs.pop("auto_map", None)  # code that was not run here, and that must run nowhere
+    tokenizer.init_kwargs.pop("auto_map", None)  # it names code of others, which is never run
     forget_how_loaded(tokenizer)
     tokenizer.save_pretrained(folder)
     wanted = list(_ids(tokenizer.backend_tokenizer, given))
@@ -115,13 +115,13 @@ def _load_folder(given: Path, folder: Path) -> None:
 
 
 def forget_how_loaded(tokenizer: "PreTrainedTokenizerBase") -> None:
-    """Let a tokenizer be saved alike wherever it came from, and with HF_HUB_OFFLINE or without."""
+    """Remove from a tokenizer where and how it was loaded, so that it is saved the same in every case."""
     for key in ("is_local", "local_files_only"):
         tokenizer.init_kwargs.pop(key, None)
 
 
 def _check_json(path: Path) -> None:
-    """Look for what would be lost silently: a key that comes twice, a setting that makes encoding depend on chance."""
+    """Raise a DataError for a key that comes twice, and for a setting that makes encoding random."""
     try:
         settings = json.loads(path.read_bytes(), object_pairs_hook=once_each)
         model = settings["model"]
@@ -144,7 +144,7 @@ def _from_folder(folder: Path) -> "PreTrainedTokenizerBase":
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
             folder, local_files_only=True, trust_remote_code=False
         )
-    except BaseException as error:  # damaged files raise anything there, panics of Rust too
+    except BaseException as error:  # damaged files raise anything here, even a panic of Rust
         raise _unreadable(folder, error) from None
     return tokenizer
 
@@ -157,7 +157,7 @@ def _from_json(path: Path) -> Tokenizer:
 
 
 def _ids(tokenizer: Tokenizer, given: Path) -> Iterable[list[int]]:
-    """The ids of each probe."""
+    """The ids of each probe text."""
     tokenizer = plain_text(tokenizer)
     try:
         yield from (encoding.ids for encoding in tokenizer.encode_batch_fast(_PROBES, add_special_tokens=False))
@@ -169,8 +169,8 @@ def _compare(wanted: list[list[int]], found: Iterable[list[int]], given: Path, n
     for probe, ids, others in zip(_PROBES, wanted, found, strict=True):
         if ids != others:
             raise DataError(
-                f"{given}: the ids of {probe!r} are others by its {_JSON} than by the {name} that transformers makes "
-                "of the folder: set tokenizer_class in tokenizer_config.json to PreTrainedTokenizerFast, or save the "
+                f"{given}: its {_JSON} and the {name} that transformers makes of the folder give different ids for "
+                f"{probe!r}: set tokenizer_class in tokenizer_config.json to PreTrainedTokenizerFast, or save the "
                 "tokenizer again by save_pretrained"
             )
 

@@ -1,4 +1,4 @@
-"""How `--help` looks: usage, arguments, options in groups, and examples that can be copied, within 80 columns."""
+"""The layout of `--help`: usage, arguments, options in groups, and examples to copy, within 80 columns."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -8,14 +8,14 @@ from typer.core import TyperArgument
 
 
 def usage(parameters: Sequence[Any], context: Any) -> list[str]:
-    """What must be given, then what may be: `RUN [WORD]... --out FILE [OPTIONS]`."""
+    """The words of a usage line. What must be given comes first: `RUN [WORD]... --out FILE [OPTIONS]`."""
     arguments = [param for param in parameters if isinstance(param, TyperArgument)]
     required = [called(param, context) for param in parameters if param.required and param not in arguments]
     return [*map(_place, arguments), *required, "[OPTIONS]"]
 
 
 def write_parameters(parameters: Sequence[Any], context: Any, formatter: Any) -> None:
-    """Arguments, then options, those of groups that have a title below it."""
+    """Write the arguments, then the options. Options of a group stand below the group's title."""
     groups: dict[str, list[tuple[str, str]]] = {"Arguments": [], "Options": []}
     for param in parameters:
         if param.hidden:
@@ -30,20 +30,20 @@ def write_parameters(parameters: Sequence[Any], context: Any, formatter: Any) ->
 
 
 def write_rows(title: str, rows: Sequence[tuple[str, str]], formatter: Any) -> None:
-    """A table of two columns below its title."""
+    """Write a table of two columns below its title."""
     with formatter.section(_bold(title)):
         formatter.write_dl(rows)
 
 
 def write_groups(groups: Mapping[str, Mapping[str, str]], formatter: Any) -> None:
-    """The commands of each group, with columns of the same width."""
+    """Write the commands of each group, with columns of the same width."""
     width = max(len(name) for commands in groups.values() for name in commands)
     for title, commands in groups.items():
         write_rows(title, [(name.ljust(width), does) for name, does in commands.items()], formatter)
 
 
 def write_examples(examples: str, formatter: Any) -> None:
-    """Lines as they are."""
+    """Write the lines of the examples as they are."""
     with formatter.section(_bold("Examples")):
         formatter.write("".join(f"  {line}\n" for line in examples.strip().splitlines() if line))
 
@@ -53,21 +53,21 @@ def _bold(text: str) -> str:
 
 
 def _place(argument: TyperArgument) -> str:
-    """Where an argument stands: `RUN...` if there may be several, in brackets if it may be left out."""
+    """An argument in a usage line: `RUN...` if there may be several, and in brackets if it may be left out."""
     name = argument.display_name_raw
     return (name if argument.required else f"[{name}]") + ("..." if argument.nargs != 1 else "")
 
 
 def called(option: Any, context: Any) -> str:
-    """An option with what stands behind it, such as `--ranks N`."""
+    """An option with the name of its value, such as `--ranks N`."""
     value = [] if option.is_flag else [option.metavar or option.display_type(context).strip("<>")]
     return " ".join([", ".join(sorted(option.opts, key=len)), *value])
 
 
 def explained(param: Any) -> str:
-    """What it means, and what holds where it is not given."""
+    """The help text of an argument or option, with its default."""
     default = param.show_default if isinstance(param.show_default, str) else param.default
     is_told = param.show_default and default not in (None, False, "", [], ())
-    is_required = param.required and not isinstance(param, TyperArgument)  # usage tells of an argument
+    is_required = param.required and not isinstance(param, TyperArgument)  # the usage line shows it for an argument
     ends = [f"[default: {default}]"] if is_told else ["[required]"] if is_required else []
     return " ".join([param.help or "", *ends])

@@ -1,7 +1,7 @@
-"""Shards through megatron-core: its builder writes them, and its reader checks them and shows what is in them.
+"""Write shards with megatron-core's builder, and check and read them with its reader.
 
 megatron-core imports torch and half of Megatron, which takes seconds. Functions that need this module import it
-themselves, so that nothing else waits for it.
+inside their bodies, so that nothing else waits for it.
 """
 
 import os
@@ -22,7 +22,7 @@ from data_prep.errors import DataError
 
 @contextmanager
 def _no_compiler() -> Iterator[None]:
-    """megatron-core has functions compiled when it is imported. None is called here, and the compiler takes seconds."""
+    """Keep megatron-core from compiling functions at import. None of them is called here, and it would take seconds."""
     switch = "TORCHDYNAMO_DISABLE"
     before = os.environ.get(switch)
     os.environ[switch] = "1"
@@ -35,24 +35,24 @@ def _no_compiler() -> Iterator[None]:
             os.environ[switch] = before
 
 
-# Warnings are of optional packages, such as apex, that nothing here needs.
+# The warnings are about missing optional packages, such as apex. Nothing here needs them.
 with warnings.catch_warnings(action="ignore"), _no_compiler():
     from megatron.core.datasets.indexed_dataset import IndexedDataset, IndexedDatasetBuilder
 
 
 class Split(IndexedDataset):
-    """megatron-core's reader of a split. Its arrays are only valid for as long as the split is."""
+    """megatron-core's reader of a split. Its arrays are valid only while the split object exists."""
 
     def __del__(self) -> None:
-        with suppress(AttributeError):  # of a reader that could not be opened: it would be told in the terminal
+        with suppress(AttributeError):  # a reader that could not be opened; Python would print the error
             super().__del__()
 
 
 def open_split(prefix: Path) -> Split:
-    """Open `PREFIX.bin` and `PREFIX.idx`, and check that the index describes the tokens, one sequence a document.
+    """Open `PREFIX.bin` and `PREFIX.idx`. Check that the index fits the tokens, and has one sequence a document.
 
     Raises:
-        DataError: the index is damaged, of other tokens, or of documents of several sequences.
+        DataError: the index is damaged, does not fit the tokens, or has documents of several sequences.
     """
     index, tokens = prefix.with_suffix(".idx"), prefix.with_suffix(".bin")
     mend = f"restore both, or remove {prefix.parent} and build again"
@@ -84,7 +84,7 @@ class ShardWriter:
         self.builder = IndexedDatasetBuilder(str(prefix.with_suffix(".bin")), token_dtype(vocab_size))
 
     def add(self, tokens: npt.NDArray[Any], ends: npt.NDArray[np.int64], copies: npt.NDArray[np.int64]) -> None:
-        """Write the documents of a part, each as often as `copies` says; `ends` are their ends in `tokens`."""
+        """Write the documents of a part, each as often as `copies` says. `ends` has the end of each in `tokens`."""
         tokens = np.asarray(tokens)  # plain arrays slice faster than mapped ones
         starts = np.concatenate([[0], ends[:-1]])
         chosen = np.repeat(np.arange(len(ends)), copies)
@@ -92,7 +92,7 @@ class ShardWriter:
             self.builder.add_document(tokens[start:end], [end - start])
 
     def close(self) -> dict[str, Any]:
-        """Write the index, read it again once it is on disk, and return the split's entry in the manifest."""
+        """Write the index, read it back from disk to check it, and return the split's entry in the manifest."""
         paths = [self.prefix.with_suffix(suffix) for suffix in (".bin", ".idx")]
         self.builder.finalize(str(paths[1]))
         for path in paths:

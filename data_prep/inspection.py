@@ -1,4 +1,4 @@
-"""What is in a folder of shards, for a person to look at."""
+"""Show a person what is in a folder of shards."""
 
 import os
 from pathlib import Path
@@ -21,7 +21,7 @@ from data_prep.verify import told_of_no_hash, verify
 
 PICTURE = "lengths.png"
 TITLE = "Lengths of documents, by apollo-prep inspect"
-"""Is in the picture, which is so known from another of that name."""
+"""The title stored in the picture. It tells the picture from a user's file of the same name."""
 SAMPLES = 3
 SAMPLE_TOKENS = 64
 BAR = 40
@@ -34,7 +34,7 @@ def inspect(folder: Path, console: Console) -> None:
     """Check the shards, then show counts, document lengths (also as a picture in the folder) and samples.
 
     Raises:
-        DataError: a file is missing or damaged.
+        DataError: a file is missing or damaged. The message names it.
     """
     manifest = verify(folder)
     console.print(f"{folder}: every file is as it was written", highlight=False, soft_wrap=True)
@@ -49,7 +49,7 @@ def inspect(folder: Path, console: Console) -> None:
 
 
 def _edges(lengths: Lengths) -> npt.NDArray[np.int64]:
-    """Powers of two from below the shortest to above the longest."""
+    """The edges of a histogram: powers of two, from below the shortest length to above the longest."""
     return 2 ** np.arange(int(np.log2(lengths.min())), int(np.log2(lengths.max())) + 2)
 
 
@@ -65,10 +65,10 @@ def _show_lengths(lengths: Lengths, console: Console) -> None:
 
 
 def _draw(lengths: dict[str, Lengths], path: Path) -> str:
-    """Draw the picture, over none but an earlier one, and return a line that says where it is or why there is none."""
+    """Draw the picture. It replaces only an earlier one. Return a line that says where it is, or why there is none."""
     try:
         if os.path.lexists(path) and not _is_ours(path):
-            return f"no picture: {path} is there already and is not from here: move it to another place"
+            return f"no picture: {path} exists and is not from apollo-prep: move it to another place"
         _draw_lengths(lengths, path)
     except OSError as error:
         return f"no picture: {sentence_of(error, path.parent)}"
@@ -84,7 +84,7 @@ def _is_ours(path: Path) -> bool:
 
 
 def _draw_lengths(lengths: dict[str, Lengths], path: Path) -> None:
-    """Draw how many documents, and how many of the tokens, are of which length."""
+    """Draw which share of the documents, and which share of the tokens, has which length."""
     figure = empty_figure(9.0, 3.2)
     panels = figure.subplots(1, 2)
     everything = np.concatenate(list(lengths.values()))
@@ -105,7 +105,7 @@ def _draw_lengths(lengths: dict[str, Lengths], path: Path) -> None:
 
 
 def _show_samples(shards: Shards, folder: Path, manifest: Manifest, console: Console) -> None:
-    """Show windows of the training stream at places drawn with a fixed seed, for BERT also as they are masked."""
+    """Show windows of the training tokens, at places drawn with a fixed seed. For BERT, also show one masked."""
     path = folder / manifest.tokenizer_json
     tokenizer = Tokenizer.from_file(str(path))
     random = np.random.default_rng(0)
@@ -129,7 +129,7 @@ def _show_samples(shards: Shards, folder: Path, manifest: Manifest, console: Con
 
 
 def _window(shards: Shards, start: int) -> npt.NDArray[Any]:
-    """The tokens from a place of the stream on, of as many documents as they are in."""
+    """The tokens of a sample from a place of the stream on. They may span several documents."""
     ends = np.cumsum(shards.lengths, dtype=np.int64)
     first, last = np.searchsorted(ends, [start, start + SAMPLE_TOKENS - 1], side="right")
     inside = start - int(ends[first] - shards.lengths[first])
@@ -147,7 +147,7 @@ def _show_masked(
     random: np.random.Generator,
     console: Console,
 ) -> None:
-    """Show a sample, shape (1, tokens), as a BERT model sees it, and what it is to predict, by training's own rule."""
+    """Show a sample, shape (1, tokens), as BERT sees it in training, and the tokens that it has to predict."""
     shown = window.copy()
     shown[:, 0] = cls
     bits = random.integers(2**64, size=shown.shape, dtype=np.uint64)

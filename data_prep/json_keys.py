@@ -1,14 +1,14 @@
-"""Objects of JSON in which each key comes once. Python's own reader takes the later of two, and says nothing."""
+"""Refuse a JSON object in which a key comes twice. Python's own reader silently takes the later value."""
 
 from typing import Any
 
 
 class KeyTwice(Exception):
-    """A key that comes twice in one object; its text is the key."""
+    """A key comes twice in one object. The text of the error is the key."""
 
 
 def once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """The object of these keys and values, as `object_pairs_hook` of `json.loads`.
+    """Make a dict of keys and values. It is for `object_pairs_hook` of `json.loads`.
 
     Raises:
         KeyTwice: two of the keys are equal.

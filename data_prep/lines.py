@@ -1,4 +1,4 @@
-"""Lines of plain and compressed files in UTF-8, one at a time and none longer than a bound."""
+"""Read the lines of plain and compressed files in UTF-8, one at a time. A line has a greatest length."""
 
 import codecs
 import io
@@ -10,10 +10,10 @@ from data_prep.errors import DataError, first_line
 from data_prep.span import Span, compression_of
 
 LONGEST_TEXT_BYTES = 64 << 20
-"""A line of a file, once decompressed, or a text in a parquet file may be as long: all of it is held in memory."""
+"""The most bytes of a decompressed line, or of a text in a parquet file. All of it is held in memory."""
 BUFFER_BYTES = 1 << 20
 HEAD_BYTES = 1 << 10
-_MARKS = {  # the longer ones first: that of UTF-32 starts with that of UTF-16
+_MARKS = {  # longer marks first: the mark of UTF-32 starts with that of UTF-16
     codecs.BOM_UTF32_LE: "UTF-32",
     codecs.BOM_UTF32_BE: "UTF-32",
     codecs.BOM_UTF16_LE: "UTF-16",
@@ -29,16 +29,16 @@ _OTHERS = {
     b"PAR1": ("parquet", "name it .parquet"),
     b"%PDF": ("a PDF", "leave it out, or extract its text"),
 }
-"""Files that are no text, by their first bytes."""
+"""Kinds of files that are not text, by their first bytes, and what to do about each."""
 
 
 def lines(span: Span) -> Iterator[tuple[int, bytes]]:
-    """Yield `(offset, line)` for the lines that start in the span; offsets are those of decompressed bytes.
+    """Yield `(offset, line)` for the lines that start in the span. Offsets count decompressed bytes.
 
     A byte order mark at the start of the file is left out.
 
     Raises:
-        DataError: the file cannot be read, a line is too long, or the first line is not of UTF-8.
+        DataError: the file cannot be read, a line is too long, or the first line is not UTF-8.
     """
     try:
         with _open(span.path) as stream:
@@ -47,7 +47,7 @@ def lines(span: Span) -> Iterator[tuple[int, bytes]]:
                 stream.seek(offset - 1)
                 offset += len(_next_line(stream, span.path, offset)) - 1
             while offset < span.stop and (line := _next_line(stream, span.path, offset)):
-                if offset == 0 and b"\0" in line[:HEAD_BYTES]:  # text of UTF-16 may well be valid UTF-8
+                if offset == 0 and b"\0" in line[:HEAD_BYTES]:  # text in UTF-16 may happen to be valid UTF-8
                     raise not_utf8(span.path, offset)
                 yield offset, line.removeprefix(codecs.BOM_UTF8) if offset == 0 else line
                 offset += len(line)
@@ -56,7 +56,7 @@ def lines(span: Span) -> Iterator[tuple[int, bytes]]:
 
 
 def place_of(path: str, offset: int) -> str:
-    """A file and the number, from 1, of the line at an offset of its decompressed bytes, for messages."""
+    """For messages: the file, and the number (from 1) of the line at an offset of its decompressed bytes."""
     number = 1
     with _open(path) as stream:
         while offset > 0 and (block := stream.read(min(offset, BUFFER_BYTES))):
@@ -66,13 +66,13 @@ def place_of(path: str, offset: int) -> str:
 
 
 def unreadable(path: str, error: Exception) -> DataError:
-    """The error for a file that is damaged or that the system does not give."""
+    """The error for a file that is damaged or cannot be read."""
     reason = first_line(error).rstrip(".")
     return DataError(f"{path}: cannot be read ({reason}): mend or replace it, or leave it out")
 
 
 def not_utf8(path: str, offset: int) -> DataError:
-    """The error for a line that is not UTF-8, with what the file seems to be."""
+    """The error for a line that is not UTF-8. It says what kind of file this seems to be."""
     with _open(path) as stream:
         head = stream.read(HEAD_BYTES)
     for magic, (what, fix) in _OTHERS.items():
@@ -98,14 +98,14 @@ def _next_line(stream: io.BufferedReader, path: str, offset: int) -> bytes:
     line = stream.readline(LONGEST_TEXT_BYTES + 1)
     if len(line) > LONGEST_TEXT_BYTES:
         raise DataError(
-            f"{place_of(path, offset)} is longer than {LONGEST_TEXT_BYTES >> 20} MiB, and no line may be: "
-            "break it into documents, a line each"
+            f"{place_of(path, offset)} is longer than {LONGEST_TEXT_BYTES >> 20} MiB, the most that is allowed: "
+            "break it into documents, one a line"
         )
     return line
 
 
 def _encoding_of(head: bytes) -> str | None:
-    """What marks or bytes of zero tell; None where nothing does."""
+    """The encoding that a byte order mark or zero bytes point to. None if nothing does."""
     for mark, name in _MARKS.items():
         if head.startswith(mark):
             return name

@@ -1,4 +1,4 @@
-"""The manifest of a folder of shards: what is in them, and the hash of every file that training or export reads."""
+"""The manifest of a folder of shards. It says what is in them, and has a hash of each file that anything reads."""
 
 import re
 from collections.abc import Mapping
@@ -24,11 +24,11 @@ from data_prep.own_fault import sentence_of
 
 NAME = "manifest.json"
 FORMAT = 3
-"""What a folder of shards holds. docs/reference/upgrading.md says which versions write and read which format."""
+"""The number of today's format. docs/reference/upgrading.md says which versions write and read which format."""
 UNHASHED = 1
-"""The first format: without a hash of the manifest, and of the tokenizer's files with that of one."""
+"""The first format. It has no hash of the manifest, and a hash of only one of the tokenizer's files."""
 _PAIR = re.compile(r"(train|validation)(-[0-9]{5})?")
-"""Names of a split's shards, without their suffixes."""
+"""The names that the shards of a split may have, without suffixes."""
 
 
 def _plain(name: str) -> str:
@@ -58,27 +58,27 @@ class FileEntry(_Values):
 
     @classmethod
     def of(cls, path: Path) -> Self:
-        """That of a file as it is now."""
+        """The entry of a file as it is now."""
         return cls.model_validate(files.describe(path))
 
 
 class ShardEntry(FileEntry):
-    """A file of a shard."""
+    """One of the two files of a shard."""
 
     location: Annotated[str, AfterValidator(_absolute)] | None = None
-    """Where the file is that `apollo-prep adopt` left in its place. None for one in the folder."""
+    """The absolute path of a file that `apollo-prep adopt` left where it was. None for a file in the folder."""
 
 
 class TokenizerEntry(_Values):
-    """The folder of the shards' tokenizer, and what shards and training must know of it."""
+    """The folder of the shards' tokenizer, and the facts about it that shards and training need."""
 
     path: PlainName
     sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
-    """The hash of `tokenizer.json`, by which a run knows its tokenizer."""
+    """The hash of `tokenizer.json`. A run recognises its tokenizer by it."""
     files: dict[PlainName, FileEntry] = {}
     made_from: str | None = None
-    """A hash of what it was made from, to notice that this has changed. None for a trained one, and where an earlier
-    version wrote the manifest."""
+    """A hash of the files that the tokenizer was made from, to notice that they have changed. None for a tokenizer that
+    was trained, and in manifests of earlier versions."""
     kind: str
     vocab_size: PositiveInt
     end_of_document: NonNegativeInt
@@ -96,9 +96,9 @@ class TokenizerEntry(_Values):
 
 
 class SourceEntry(_Values):
-    """What a source gave, and what cleaning left out of it, by reason. `stamp` changes when the source does.
+    """What a source gave. `dropped` counts by reason the documents that were left out.
 
-    `bytes` are of text, and None where that is not known exactly.
+    `stamp` changes when the source does. `bytes` counts bytes of text. It is None if the exact number is not known.
     """
 
     name: str
@@ -110,30 +110,30 @@ class SourceEntry(_Values):
 
 
 class SplitEntry(_Values):
-    """The tokens of one use."""
+    """The tokens of one split: training or validation."""
 
     documents: PositiveInt
     tokens: PositiveInt
     bytes: NonNegativeInt | None = None
-    """Of the documents' text, as UTF-8, as often as they are written. None where that is not known exactly, and where
-    an earlier version wrote the manifest."""
+    """The bytes of the documents' text in UTF-8. A document that is written twice counts twice. None if the exact
+    number is not known, and in manifests of earlier versions."""
     files: dict[PlainName, ShardEntry]
 
     @property
     def prefixes(self) -> list[str]:
-        """The names of its shards without `.bin` and `.idx`, in order."""
+        """The names of the split's shards without `.bin` and `.idx`, in order."""
         return sorted({PurePosixPath(name).stem for name in self.files})
 
     @property
     def hash(self) -> str:
-        """The hash of its tokens: of a file that has no others, or of all shards and of what they list."""
+        """The hash of the split's tokens: that of its only file, or one of all its shards and their indexes."""
         if len(self.files) == 2 and not any(file.location for file in self.files.values()):
             return next(file.xxh3 for name, file in self.files.items() if name.endswith(".bin"))
         return files.key([self.files[name].xxh3 for name in sorted(self.files)])
 
 
 class Manifest(_Values):
-    """A folder of shards. `unigram_entropy` is in nats a token; `options` are those of the build."""
+    """The content of a folder of shards. `unigram_entropy` is in nats per token. `options` are those of the build."""
 
     format: Literal[1, 2, 3]
     tokenizer: TokenizerEntry
@@ -157,41 +157,41 @@ class Manifest(_Values):
 
     @property
     def shards(self) -> dict[str, ShardEntry]:
-        """The files of both splits, by name."""
+        """The entries of the files of both splits, by name."""
         return {name: file for split in self.splits.values() for name, file in split.files.items()}
 
     def places(self, folder: Path) -> dict[str, Path]:
-        """Where each file of both splits is, by name."""
+        """The path of each file of both splits, by name."""
         return {name: Path(file.location or folder / name) for name, file in self.shards.items()}
 
     def pairs(self, folder: Path, split: str) -> list[tuple[Path, Path]]:
-        """The index and the tokens of each shard of a split, in order."""
+        """The paths of the index and of the tokens of each shard of a split, in order."""
         places = self.places(folder)
         return [(places[f"{prefix}.idx"], places[f"{prefix}.bin"]) for prefix in self.splits[split].prefixes]
 
     @property
     def is_adopted(self) -> bool:
-        """Whether `apollo-prep adopt` made the folder, of shards that lie elsewhere."""
+        """Whether `apollo-prep adopt` made the folder, from shards that lie elsewhere."""
         return any(file.location for file in self.shards.values())
 
     def with_hashes(self, of_tokenizer: Mapping[str, files.Description]) -> Self:
-        """A manifest of the first format as one of today, with the hashes of the tokenizer's files."""
+        """This manifest of the first format as one of today's format, with these hashes of the tokenizer's files."""
         values = self.values()
         values["tokenizer"]["files"] = dict(of_tokenizer)
         return self.model_validate({**values, "format": FORMAT})
 
     @property
     def tokenizer_json(self) -> str:
-        """The place of `tokenizer.json` in the folder."""
+        """The path of `tokenizer.json` within the folder."""
         return f"{self.tokenizer.path}/tokenizer.json"
 
     @property
     def hash(self) -> str:
-        """The hash of the manifest, and so of all that it lists."""
+        """The hash of the manifest. It changes if any listed file does."""
         return files.hash_of_values(self.values())
 
     def values(self) -> dict[str, Any]:
-        """What its file holds. Keys that a format lacks are not there."""
+        """The content of the manifest's file. Keys that its format lacks are left out."""
         return self.model_dump(mode="json", exclude_unset=True)
 
 
@@ -199,8 +199,8 @@ def read_manifest(folder: Path) -> Manifest:
     """Read the manifest of a folder of shards.
 
     Raises:
-        Missing: there is none: no such folder, or preparation did not finish there.
-        DataError: it is damaged, cannot be read, a later version wrote it, or the shards are of other tools.
+        Missing: there is no manifest: the folder does not exist, or a build did not finish there.
+        DataError: the manifest is damaged or cannot be read, a later version wrote it, or other tools wrote the shards.
     """
     path = folder / NAME
     damaged = DataError(f"{path}: damaged, or not from apollo-prep: restore it, or build the text into another folder")
@@ -209,7 +209,7 @@ def read_manifest(folder: Path) -> Manifest:
     except FileNotFoundError:
         if any(folder.glob("*.idx")) and not (folder / "work").exists():
             raise _foreign(
-                folder, f"has shards but no {NAME}, so they are not from apollo-prep, or not all it made"
+                folder, f"has shards but no {NAME}, so apollo-prep did not make them, or did not finish"
             ) from None
         if Path(f"{folder}.idx").exists():
             raise _foreign(folder, "is the prefix of a shard, not a folder from apollo-prep") from None
@@ -223,7 +223,7 @@ def read_manifest(folder: Path) -> Manifest:
             raise _foreign(folder, "is a file of a shard, not a folder from apollo-prep") from None
         if folder.is_file():
             raise DataError(
-                f"{folder}: is a file, not a folder from apollo-prep; make one of it by "
+                f"{folder}: is a file, not a folder from apollo-prep; make a folder from it by "
                 f"apollo-prep build --source {folder} --tokenizer TOKENIZER --out FOLDER"
             ) from None
         raise DataError(sentence_of(error, path)) from None
@@ -239,13 +239,16 @@ def read_manifest(folder: Path) -> Manifest:
 
 
 def prepared_in(folder: Path) -> list[str]:
-    """The folders of shards that lie in a folder. An exported model has a file of the same name, and config.json."""
+    """The folders of shards directly inside a folder.
+
+    An exported model also has a file of the manifest's name, but it has config.json too.
+    """
     inside = (path.parent for path in folder.glob(f"*/{NAME}"))
     return sorted(str(shards) for shards in inside if not (shards / "config.json").exists())
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
-    """Write the manifest of a folder whose files are all on disk; with it, the folder is complete."""
+    """Write the manifest. All files that it lists must be on disk: the manifest says that the folder is complete."""
     files.write_hashed(folder / NAME, manifest.values())
 
 

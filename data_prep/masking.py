@@ -1,6 +1,6 @@
-"""BERT's masking (Devlin et al. 2019): which positions of a sample are predicted, and what is shown there instead.
+"""BERT's masking (Devlin et al. 2019): which positions of a sample the model predicts, and what it sees there instead.
 
-The random numbers come from the caller, so that training can draw them from its counters.
+The caller gives the random numbers. Training computes them from its counters.
 """
 
 import json
@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 MASKED_FRACTION = 0.15
-HIDDEN, REPLACED = 0.8, 0.1  # the rest of the chosen tokens is shown as it is
+HIDDEN, REPLACED = 0.8, 0.1  # the other chosen tokens are shown as they are
 
 _LAST = np.uint64(1 << 63)
 _PASSED_OVER = np.uint64(1 << 62)
@@ -21,10 +21,10 @@ _COLUMN_BITS = np.uint64(16)
 
 @dataclass(frozen=True)
 class Masking:
-    """The rule for one vocabulary.
+    """The masking rule for one vocabulary.
 
-    `special`, shape (vocab_size,), marks ids that are not predicted. `continues`, of the same shape, marks those
-    that continue a word, to choose whole words; without it tokens are chosen one by one.
+    `special`, shape (vocab_size,), marks ids that are not predicted. `continues`, of the same shape, marks ids that
+    continue a word, so that whole words can be chosen. If it is None, tokens are chosen one by one.
     """
 
     mask_token: int
@@ -33,23 +33,23 @@ class Masking:
 
     @classmethod
     def of(cls, vocab_size: int, mask_token: int, special: list[int], continues: list[int] | None) -> Self:
-        """The rule from lists of ids; no `continues` for choosing token by token."""
+        """Make the rule from lists of ids. If `continues` is None, tokens are chosen one by one."""
         return cls(
             mask_token, _table(vocab_size, special), None if continues is None else _table(vocab_size, continues)
         )
 
     def choose(self, tokens: NDArray[np.int64], bits: NDArray[np.uint64], count: int) -> NDArray[np.int64]:
-        """The positions to predict, exactly `count` a sample; special tokens only where nothing else is left.
+        """Choose the positions to predict, exactly `count` in each sample.
 
-        Whole words are taken in a random order; one that no longer fits is passed over for the next that does. Only
-        where none does is a word cut.
+        A special token is chosen only if nothing else is left. Whole words are taken in a random order. A word that no
+        longer fits is passed over for the next one that does. A word is cut only if no word fits.
 
         Args:
             tokens: shape (samples, length), of at most 65,536 tokens.
             bits: 64 random bits for each token, of the same shape.
-            count: positions a sample, fewer than its tokens.
+            count: how many positions to choose in each sample; fewer than its tokens.
         Returns:
-            Increasing positions, shape (samples, count).
+            Positions in increasing order, shape (samples, count).
         """
         rank = bits >> np.uint64(1)
         if self.continues is not None:
@@ -58,7 +58,7 @@ class Masking:
         return np.sort(np.argpartition(rank, count - 1, axis=1)[:, :count], axis=1)
 
     def _rank_words(self, tokens: NDArray[np.int64], rank: NDArray[np.uint64], count: int) -> NDArray[np.uint64]:
-        """Numbers whose `count` smallest are those of whole words, shape (samples, length)."""
+        """Rank tokens so that the `count` smallest numbers belong to whole words, shape (samples, length)."""
         columns = np.arange(tokens.shape[1])
         special = self.special[tokens]
         starts = ~self.continues[tokens]  # type: ignore[index]
@@ -80,7 +80,7 @@ class Masking:
     def show(
         self, tokens: NDArray[np.int64], chosen: NDArray[np.int64], chance: NDArray[np.float64], ignored: int
     ) -> NDArray[np.int64]:
-        """Change `tokens` in place at the chosen positions: 80% show [MASK], 10% any token, 10% themselves.
+        """Change `tokens` in place at the chosen positions: 80% become [MASK], 10% a random token, 10% stay.
 
         Args:
             tokens: shape (samples, length).
@@ -88,7 +88,7 @@ class Masking:
             chance: uniform numbers in [0, 1) for the chosen positions, of the same shape.
             ignored: the label of special tokens, which stay as they are.
         Returns:
-            The tokens that stood there, shape (samples, count).
+            The tokens that were at the chosen positions, shape (samples, count).
         """
         labels = np.take_along_axis(tokens, chosen, axis=1)
         any_token = ((chance - HIDDEN) / REPLACED * len(self.special)).astype(np.int64)
@@ -102,7 +102,7 @@ class Masking:
 
 
 def word_continuations(tokenizer_json: Path) -> list[int] | None:
-    """Ids of the tokens that continue a word, which WordPiece marks by `##`; None for other tokenizers."""
+    """The ids of the tokens that continue a word (WordPiece writes them with `##`). None for other tokenizers."""
     model = json.loads(tokenizer_json.read_text(encoding="utf-8"))["model"]
     if model["type"] != "WordPiece":
         return None

@@ -1,4 +1,4 @@
-"""Finished parts to the shards of both splits, in the order of the sources."""
+"""Write finished parts to the shards of both splits, in the order of the sources."""
 
 from pathlib import Path
 from typing import Any
@@ -20,12 +20,12 @@ def merge(job: Job, plan: list[Part], documents: Documents, choice: Choice, out:
 
     Args:
         job: where the parts are.
-        plan: the parts, all done.
-        documents: what they hold.
-        choice: what becomes of each document.
+        plan: the parts, all of them encoded.
+        documents: the documents of the parts.
+        choice: which documents to write, how often, and to which split.
         out: the folder for the shards.
     Returns:
-        The manifest's `splits`, and `unigram_entropy` in nats a token of the training split.
+        The manifest's `splits`, and the `unigram_entropy` of the training split in nats per token.
     """
     from data_prep.indexed import ShardWriter  # takes seconds
 
@@ -46,7 +46,7 @@ def merge(job: Job, plan: list[Part], documents: Documents, choice: Choice, out:
 
 
 def _entropy_of_file(path: Path, vocab_size: int) -> float:
-    """The entropy of the distribution of a shard's tokens, in nats a token."""
+    """The entropy of the token frequencies of a shard, in nats per token."""
     counts = np.zeros(vocab_size, dtype=np.int64)
     with path.open("rb") as file:
         while len(tokens := np.fromfile(file, token_dtype(vocab_size), COUNTED_AT_ONCE)):
@@ -55,6 +55,6 @@ def _entropy_of_file(path: Path, vocab_size: int) -> float:
 
 
 def entropy(counts: npt.NDArray[np.int64]) -> float:
-    """The entropy in nats of what was counted, shape (kinds,)."""
+    """The entropy in nats of the frequencies that counts, shape (kinds,), give."""
     share = counts[counts > 0] / counts.sum()
     return float(-(share * np.log(share)).sum())

@@ -1,4 +1,4 @@
-"""What is wrong with the words of a command line, in one sentence that says what to write instead."""
+"""Say in one sentence what is wrong with the words of a command line, and what to write instead."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -18,24 +18,24 @@ WRONG_KINDS = {
     "int_parsing_size": "must be a whole number of fewer digits",
     "less_than_equal": "must be at most {le}",
 }
-"""What takes the place of pydantic's words for a text that is no number of its kind, by the type of its error."""
+"""Our words for a value that is not a number of the right kind, by the type of pydantic's error."""
 _DASHES = "\u2013\u2014\u2212"
 _QUOTES = "\u201c\u201d\u2018\u2019\u201e"
 _SPACES = "\u00a0\u200b"
 
 
 class Misused(Exception):
-    """Words that a command does not take. The message is one sentence that says which, and what is meant."""
+    """A command does not take these words. The message is one sentence that names them, and what is probably meant."""
 
 
 def check_characters(words: Sequence[str], are_prose: bool = False) -> None:
-    """Look for what text programs put in the place of dashes, quotes and spaces.
+    """Look for the dashes, quotes and spaces that word processors and web pages put in place of plain ones.
 
-    A word with an ordinary space in it stood in quotes already, and is a text. Of a command whose arguments are prose,
-    only long dashes are looked for: a prompt may be in curly quotes.
+    A word with an ordinary space in it was in quotes, so it is a text and is not checked. If the arguments of a command
+    are prose (`are_prose`), only long dashes are looked for: a prompt may be in curly quotes.
 
     Raises:
-        Misused: a word begins with a long dash, has curly quotes around it, or a space that no shell takes for one.
+        Misused: a word begins with a long dash, has curly quotes around it, or has a space that shells do not split at.
     """
     for word in (word for word in words if word and " " not in word):
         if word[0] in _DASHES:
@@ -45,11 +45,11 @@ def check_characters(words: Sequence[str], are_prose: bool = False) -> None:
         if any(part and (part[0] in _QUOTES or part[-1] in _QUOTES) for part in word.split("=")):
             raise Misused(f"{word} has curly quotes; write straight ones (') or none")
         if any(space in word for space in _SPACES):
-            raise Misused(f"{word!a} has a space that no shell takes for one, as web pages do; type the space anew")
+            raise Misused(f"{word!a} has a special space, as text from web pages may have; type an ordinary one")
 
 
 def sentence_of(mistake: TyperException, program: str) -> str:
-    """Such as `there is no option --rnaks; did you mean --ranks? See apollo-ds train --help`."""
+    """A mistake as one sentence: `there is no option --rnaks; did you mean --ranks? See apollo-ds train --help`."""
     context: Any = getattr(mistake, "ctx", None)
     said = _said(mistake, context)
     see = f"{context.command_path if context else program} --help"
@@ -57,7 +57,7 @@ def sentence_of(mistake: TyperException, program: str) -> str:
 
 
 def _said(mistake: Any, context: Any) -> str:
-    kind = type(mistake).__name__  # these classes have no public place
+    kind = type(mistake).__name__  # typer does not export these classes
     if kind == "NoSuchOption":
         return _no_option(mistake.option_name, context)
     if kind == "MissingParameter":
@@ -74,7 +74,7 @@ def _said(mistake: Any, context: Any) -> str:
 
 
 def _first(examples: Sequence[str]) -> str:
-    """The first example, which may go on in further lines."""
+    """The first example, which may be several lines long."""
     last = next(place for place, line in enumerate(examples) if not line.endswith("\\"))
     return " ".join(line.removesuffix("\\") for line in examples[: last + 1])
 

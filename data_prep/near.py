@@ -1,8 +1,8 @@
 """Near-duplicates: documents that share most of their five-word sequences.
 
-Each document has a MinHash signature (by `rensa`), from which the share of common sequences is estimated.
-Documents are compared when their signatures agree in a band of eight values: 0.95 of the pairs that share 0.8
-of their sequences are, and 0.02 of those that share 0.4.
+Each document has a MinHash signature (by `rensa`). Two signatures give an estimate of the share of common sequences.
+Two documents are compared only if their signatures agree in a band of eight values. This finds 0.95 of the pairs that
+share 0.8 of their sequences, and 0.02 of the pairs that share 0.4.
 """
 
 from collections.abc import Iterator
@@ -23,7 +23,7 @@ Signatures = npt.NDArray[np.uint32]
 
 
 def signature(text: str) -> Signatures:
-    """The MinHash signature of the sequences of five words in a text, whatever their case, shape (128,)."""
+    """The MinHash signature of a text's sequences of five words, shape (128,). Upper and lower case count as equal."""
     minhash = RMinHash(num_perm=PERMUTATIONS, seed=0)
     words = text.lower().split()
     last = max(1, len(words) - WORDS + 1)
@@ -36,13 +36,13 @@ def signature(text: str) -> Signatures:
 def near_duplicates(files: dict[Path, int], ignored: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
     """Mark documents that are similar to an earlier one.
 
-    Memory is a few numbers a document, as one band of the signatures is read at a time.
+    It needs memory for a few numbers per document, because it reads one band of the signatures at a time.
 
     Args:
-        files: `.npy` files of signatures, of shape (documents, 128), and how many documents each has.
-        ignored: documents that are left out already, shape (all documents,).
+        files: `.npy` files of signatures, shape (documents, 128), and how many documents each has.
+        ignored: marks of documents that are already left out, shape (all documents,).
     Returns:
-        Marks, shape (all documents,).
+        Marks of the similar documents, shape (all documents,).
     """
     similar = np.zeros(len(ignored), dtype=bool)
     documents = np.flatnonzero(~ignored)
@@ -55,13 +55,13 @@ def near_duplicates(files: dict[Path, int], ignored: npt.NDArray[np.bool_]) -> n
 
 
 def _band_keys(band: Signatures) -> npt.NDArray[np.uint64]:
-    """One number for the values of a band, equal where they are, shape (documents,)."""
+    """One number for each document, shape (documents,). Documents with equal values in the band get equal numbers."""
     odd = np.random.default_rng(0).integers(2**63, size=BAND, dtype=np.uint64) * 2 + 1
     return (band.astype(np.uint64) * odd).sum(axis=1, dtype=np.uint64)
 
 
 def _pairs(keys: npt.NDArray[np.uint64]) -> Iterator[tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]]:
-    """Yield arrays of (document, first document of the same key), some thousand pairs at a time."""
+    """Yield arrays of pairs (document, first document with the same key), a few thousand pairs at a time."""
     order = np.argsort(keys, kind="stable")
     starts = np.flatnonzero(np.concatenate([[True], keys[order[1:]] != keys[order[:-1]]]))
     first = np.repeat(order[starts], np.diff(np.append(starts, len(keys))))

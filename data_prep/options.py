@@ -1,4 +1,4 @@
-"""What a user asks of a build."""
+"""The options of a build."""
 
 from dataclasses import dataclass, field
 from typing import Literal
@@ -10,29 +10,29 @@ from data_prep.sources import Source
 from data_prep.tokenizer import SMALLEST_VOCABULARY
 
 LARGEST_VOCABULARY = 1 << 22
-"""Trainers set memory aside for as many tokens as are asked for."""
+"""A trainer reserves memory for as many tokens as are asked for, so there is a limit."""
 
 Deduplicate = Literal["exact", "near"]
 
 
 @dataclass(frozen=True)
 class Options:
-    """What decides the shards; equal options and sources give equal bytes.
+    """Everything beside the sources' content that decides the shards. Equal options and sources give equal bytes.
 
     Attributes:
         sources: where text comes from, in order.
-        weights: how often the training documents of a source are written, by name, where not once.
-        tokenizer: `wordpiece`, `bpe`, or where a tokenizer is.
-        vocab_size: tokens of a tokenizer that is trained.
+        weights: how often the training documents of a source are written, by the source's name. The default is once.
+        tokenizer: `wordpiece` or `bpe` to train one, or the path of a tokenizer.
+        vocab_size: how many tokens a tokenizer that is trained gets.
         text_column: the parquet column or JSON key of the text.
-        validation_fraction: the share of each source's documents held out, at least one of two or more.
+        validation_fraction: the share of each source's documents to hold out. Of two or more at least one is.
         normalize: a Unicode normal form, or None.
         min_characters: shorter documents are dropped.
         deduplicate: `exact` drops documents equal to an earlier one, `near` also those similar to one.
-        encoder: the library that gives the ids, which are the same.
+        encoder: the library that encodes. All give the same ids.
 
     Raises:
-        DataError: a value out of range.
+        DataError: a value is out of range.
     """
 
     sources: tuple[Source, ...]
@@ -66,5 +66,5 @@ class Options:
 
     @property
     def cleaning(self) -> Cleaning:
-        """What is done to each document by itself."""
+        """How each document is cleaned."""
         return Cleaning(self.normalize, self.min_characters)

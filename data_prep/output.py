@@ -1,4 +1,4 @@
-"""The terminal, or whatever else reads what a command prints."""
+"""The console that commands print to: a terminal, a pipe or a file."""
 
 from typing import Any
 
@@ -8,10 +8,10 @@ from data_prep.plain import is_plain
 
 
 class Output(Console):
-    """A console that raises a `BrokenPipeError` where its reader has ended, as under `| head`.
+    """A console that raises a `BrokenPipeError` if the program that reads it has ended, such as `head`.
 
-    rich would end the command by itself, without a word. And under NO_COLOR rich leaves out colours alone; this console
-    then prints no escape sequence at all, and moves no bar.
+    rich's own console would end the command without a message. Under NO_COLOR rich leaves out only colours. This
+    console then prints no escape sequence at all, and no moving bar.
     """
 
     def __init__(self, **options: Any) -> None:
@@ -22,5 +22,5 @@ class Output(Console):
         raise  # noqa: PLE0704 (within rich's `except`)
 
 
-UNREAD = "what read the output has ended"
-"""What both commands say of it, before they end with exit code 2."""
+UNREAD = "the program that read the output has ended"
+"""The message of both commands for it. They then end with exit code 2."""

@@ -1,4 +1,4 @@
-"""The last line of a command that cannot go on: what the machine lacks, or where the traceback of its own fault is."""
+"""The last line of a command that failed: it says what the machine lacks, or where the traceback of a bug is."""
 
 import errno
 import os
@@ -27,14 +27,14 @@ _SENTENCES = {
     errno.ENOMEM: "the memory is used up: free some, or use a machine with more",
     errno.EPIPE: UNREAD,
 }
-_OF_RUST = re.compile(r"\(os error (\d+)\)")  # its libraries raise plain exceptions
+_OF_RUST = re.compile(r"\(os error (\d+)\)")  # libraries in Rust raise plain exceptions
 _OF_NUMPY = re.compile(r"\d+ requested and \d+ written")
 
 
 def sentence_of(error: BaseException, place: Path | None = None) -> str | None:
-    """One sentence for an error of the machine: of a file, the disk or the memory. None for any other.
+    """One sentence for an error of a file, the disk or the memory. None for any other error.
 
-    `place` is named where the error names no file.
+    The sentence names `place` if the error names no file.
     """
     number = _number_of(error)
     if number is not None:
@@ -48,17 +48,18 @@ def sentence_of(error: BaseException, place: Path | None = None) -> str | None:
 
 
 def tell_own_fault(program: str, error: BaseException, folder: Path | None = None) -> str:
-    """Write the traceback of an error that no user can cause to a file, and return one line that names it.
+    """Write the traceback of a bug to a file, and return one line that names the file.
 
     Args:
-        program: the command's name.
-        error: what was raised.
-        folder: where the file goes; without one, or where that cannot be written to, the folder for temporary files.
+        program: the command's name, such as `apollo-ds`.
+        error: the error that was raised.
+        folder: where to write the file. If it is None or cannot be written to, the file goes to the folder for
+            temporary files.
     """
     name, said = type(error).__name__, first_line(error)
     what = name if said == name else f"{name}: {said}"
     place = _write_traceback(program, error, folder)
-    return f"{program}: this is a fault of {program}'s own ({what}); {place}; please report it"
+    return f"{program}: this is a bug in {program} ({what}); {place}; please report it"
 
 
 def _write_traceback(program: str, error: BaseException, folder: Path | None) -> str:
@@ -77,7 +78,7 @@ def _write_traceback(program: str, error: BaseException, folder: Path | None) ->
 
 
 def _number_of(error: BaseException) -> int | None:
-    """The system's number of an error, as `errno` names it."""
+    """The system's number of an error, as in the module `errno`. None if it has none."""
     if isinstance(error, MemoryError):
         return errno.ENOMEM
     if isinstance(error, OSError) and error.errno is not None:

@@ -1,4 +1,4 @@
-"""Reading the text column of parquet files, few rows at a time."""
+"""Read the text column of parquet files, a few rows at a time."""
 
 from collections.abc import Iterator
 
@@ -16,10 +16,10 @@ _IS_TEXT = (pyarrow.types.is_string, pyarrow.types.is_large_string, pyarrow.type
 
 
 def size(path: str, column: str) -> tuple[int, int]:
-    """The rows of a parquet file, and the bytes of the text column before compression.
+    """The number of rows of a parquet file, and the bytes of its text column before compression.
 
     Raises:
-        DataError: not a parquet file, no such text column, or a text that is too long.
+        DataError: the file is not parquet, has no such text column, or has a text that is too long.
     """
     try:
         with pyarrow.parquet.ParquetFile(path) as file:
@@ -36,10 +36,10 @@ def size(path: str, column: str) -> tuple[int, int]:
 
 
 def read(span: Span, column: str) -> Iterator[str]:
-    """Yield the texts of the rows of a span; null is an empty document.
+    """Yield the texts of the rows of a span. A null is an empty document.
 
     Raises:
-        DataError: a damaged file, or a text that is too long or not UTF-8.
+        DataError: the file is damaged, or a text is too long or not UTF-8.
     """
     try:
         with pyarrow.parquet.ParquetFile(
@@ -56,9 +56,9 @@ def read(span: Span, column: str) -> Iterator[str]:
 
 
 def _read_row_group(file: pyarrow.parquet.ParquetFile, group: int, row: int, span: Span, column: str) -> Iterator[str]:
-    """Decode few rows at a time: thousands of books of a megabyte each would not fit.
+    """Decode a few rows at a time: thousands of books of a megabyte each would not fit into memory.
 
-    No text is longer than the column in its row group, which bounds what some rows can hold.
+    No text is longer than the whole column in its row group. That bounds the memory of a few rows.
     """
     longest = max(_bytes_of_group(file, group, column), 1)
     count = max(1, min(ROWS_AT_ONCE, BYTES_AT_ONCE // longest))
@@ -104,6 +104,6 @@ def _check_column(path: str, schema: pyarrow.Schema, column: str) -> None:
 
 def _too_long(where: str) -> DataError:
     return DataError(
-        f"{where} holds a text longer than {LONGEST_TEXT_BYTES >> 20} MiB, and none may be: "
-        "break it into documents, a row each"
+        f"{where} holds a text longer than {LONGEST_TEXT_BYTES >> 20} MiB, the most that is allowed: "
+        "break it into documents, one a row"
     )

@@ -1,9 +1,9 @@
-"""The work of one process: the documents of a part, cleaned and encoded, on disk.
+"""Clean and encode the documents of one part, and keep them on disk. This is the work of one process.
 
-A part is KEY.bin (the tokens of its documents), KEY.npz (arrays with a row a document), KEY.npy (signatures, to
-find near-duplicates by) and, written last, the marker KEY.json with the hashes of the others. Nothing in them
-depends on when, where or beside what they were made, and each takes its place in one step, so that two processes may
-make the same part at the same time.
+A part is four files: KEY.bin has the tokens of its documents, KEY.npz has arrays with one row a document, and KEY.npy
+has the signatures that find near-duplicates. The marker KEY.json, with the hashes of the others, is written last. The
+content depends only on the part and the options, and each file gets its name in one step. So two processes may make
+the same part at the same time.
 """
 
 from collections import Counter
@@ -25,7 +25,7 @@ from data_prep.sources import Part
 
 @dataclass(frozen=True)
 class Job:
-    """What is done to every part, and the folder that takes the results."""
+    """How every part is encoded, and the folder for the results."""
 
     folder: Path
     column: str
@@ -38,20 +38,20 @@ class Job:
 
     @property
     def contents(self) -> list[str]:
-        """The suffixes of a part's files, its marker's apart."""
+        """The suffixes of a part's files, without that of the marker."""
         return [".bin", ".npz", ".npy"] if self.near else [".bin", ".npz"]
 
     def path(self, part: Part, suffix: str) -> Path:
-        """Where a file of a part is kept."""
+        """The path of a file of a part."""
         return self.folder / (part.key + suffix)
 
 
 @dataclass(frozen=True)
 class Documents:
-    """What is known of the n documents of all parts, in order.
+    """The facts about the n documents of all parts, in order.
 
-    `counts` has the number of documents of each part. `lengths` in tokens and `sizes` in bytes of text have
-    shape (n,); `hashes`, shape (n, 2), are the 128 bits of the hash of each text.
+    `counts` has the number of documents of each part. `lengths` (in tokens) and `sizes` (in bytes of text) have shape
+    (n,). `hashes`, shape (n, 2), has the 128-bit hash of each text.
     """
 
     counts: list[int]
@@ -61,19 +61,19 @@ class Documents:
 
 
 def is_done(job: Job, part: Part) -> bool:
-    """Whether the files of a part are complete and those that were written."""
+    """Whether the files of a part are complete and undamaged."""
     try:
         marker, is_hashed = files.read_hashed(job.path(part, ".json"))
-    except (FileNotFoundError, ValueError):  # none, or damaged
+    except (FileNotFoundError, ValueError):  # the marker is missing or damaged
         return False
     return is_hashed and all(files.matches(job.path(part, s), marker["files"][s]) for s in job.contents)
 
 
 def encode_part(job: Job, part: Part) -> None:
-    """Read, clean and encode a part, and write its files and its marker.
+    """Read, clean and encode a part. Write its files, and its marker last.
 
     Raises:
-        DataError: a document that cannot be read.
+        DataError: a document cannot be read.
     """
     encoder = _encoder(job)
     token_bytes = np.dtype(token_dtype(job.vocab_size)).itemsize
@@ -108,7 +108,7 @@ def encode_part(job: Job, part: Part) -> None:
 
 
 def load_documents(job: Job, plan: list[Part]) -> Documents:
-    """Read all of finished parts but their tokens."""
+    """Read everything but the tokens of finished parts."""
     columns: dict[str, list[npt.NDArray[Any]]] = {"lengths": [], "sizes": [], "hashes": []}
     for part in plan:
         with np.load(job.path(part, ".npz")) as rows:
@@ -124,7 +124,7 @@ def load_dropped(job: Job, part: Part) -> Counter[str]:
 
 
 def load_tokens(job: Job, part: Part) -> npt.NDArray[Any]:
-    """Map the tokens of a finished part, shape (sum of lengths,), which must not be empty."""
+    """Map the tokens of a finished part into memory, shape (sum of lengths,). The part must not be empty."""
     return np.memmap(job.path(part, ".bin"), dtype=token_dtype(job.vocab_size), mode="r")
 
 

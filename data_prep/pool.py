@@ -1,4 +1,4 @@
-"""Encoding on several processes."""
+"""Encode the parts on several processes."""
 
 import multiprocessing
 import os
@@ -17,20 +17,20 @@ from data_prep.sources import Part
 
 
 def check_workers(workers: int) -> None:
-    """Refuse a number of processes that can encode nothing.
+    """Check the number of processes.
 
     Raises:
-        DataError: it is below one.
+        DataError: the number is below one.
     """
     if workers < 1:
         raise DataError(f"--workers {workers}: must be at least 1")
 
 
 def encode_all(job: Job, plan: list[Part], workers: int, console: Console) -> None:
-    """Encode the parts that are not done, each in one of the processes.
+    """Encode the parts that are not done, on this many processes.
 
     Raises:
-        DataError: a document that cannot be read, or a process that was killed.
+        DataError: a document cannot be read, or a process was killed.
     """
     todo = [part for part in plan if not is_done(job, part)]
     if len(todo) < len(plan):
@@ -42,7 +42,7 @@ def encode_all(job: Job, plan: list[Part], workers: int, console: Console) -> No
 
 
 def _encoded(job: Job, todo: list[Part], workers: int) -> Iterator[Part]:
-    """Encode parts and yield each when it is done; a single worker is this process, which need not start."""
+    """Encode parts, and yield each when it is done. With one worker this process itself does it."""
     if workers <= 1:
         for part in todo:
             encode_part(job, part)
@@ -57,14 +57,15 @@ def _encoded(job: Job, todo: list[Part], workers: int) -> Iterator[Part]:
                 yield running[future]
         except BrokenProcessPool as error:
             raise DataError(
-                "a worker process was killed, probably for memory: run the same command again with fewer --workers"
+                "a worker process was killed, probably because the memory was used up: run the same command again with "
+                "fewer --workers"
             ) from error
         finally:
             pool.shutdown(cancel_futures=True)
 
 
 def _end_with_parent() -> None:
-    """Have a worker end as soon as the process that started it is gone, however it went."""
+    """Make a worker end as soon as the process that started it has ended, for whatever reason."""
     parent = multiprocessing.parent_process()
 
     def wait() -> None:

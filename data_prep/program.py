@@ -1,4 +1,4 @@
-"""The commands of a program: each is imported when it is asked for, and says what it does not take."""
+"""The commands of a program. A command is imported when it is called. It explains words that it does not take."""
 
 from collections.abc import Container, Sequence
 from functools import cache
@@ -15,22 +15,22 @@ from data_prep.misuse import Misused
 
 
 class Command(TyperCommand):
-    """One command. Its `epilog` is its examples."""
+    """One command. Its `epilog` holds its examples."""
 
-    allow_extra_args = True  # to say itself what is wrong with them
+    allow_extra_args = True  # so that `parse_args` can say what is wrong with them
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Read the words.
 
         Raises:
-            Misused: there are more than it takes.
+            Misused: there are more words than the command takes.
         """
         parameters = self.get_params(ctx)
         several = {name for param in parameters if (param.metavar or "").endswith("...") for name in param.opts}
         try:
             super().parse_args(ctx, repeated(args, several))
         except TyperException as mistake:
-            mistake.ctx = ctx  # type: ignore[attr-defined]  # where a value is missing, typer leaves it out
+            mistake.ctx = ctx  # type: ignore[attr-defined]  # typer does not set it if a value is missing
             raise
         if ctx.args and not ctx.resilient_parsing:
             taken = " ".join([ctx.command_path, *self.collect_usage_pieces(ctx)])
@@ -38,11 +38,11 @@ class Command(TyperCommand):
         return []
 
     def collect_usage_pieces(self, ctx: Any) -> list[str]:
-        """What stands behind the command's name."""
+        """The part of the usage line behind the command's name."""
         return usage(self.get_params(ctx), ctx)
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
-        """Arguments and options."""
+        """Write the arguments and options."""
         write_parameters(self.get_params(ctx), ctx, formatter)
 
     def format_epilog(self, ctx: Any, formatter: Any) -> None:
@@ -54,29 +54,29 @@ class Commands(TyperGroup):
     """All commands of a program."""
 
     package: ClassVar[str]
-    """Where their files are. That of `train` is `train.py`, with a function `train` and its `EXAMPLES`."""
+    """The package of their files. The command `train` is in `train.py`: a function `train`, and `EXAMPLES`."""
     prose: ClassVar[Container[str]] = ()
-    """The commands whose arguments are texts, in which any character may stand."""
+    """The commands whose arguments are texts, which may have any characters."""
     groups: ClassVar[dict[str, dict[str, str]]]
-    """By the title of a group the names of its commands, and what each does, in a sentence."""
+    """The groups of the help by their titles. Each has its commands, with a sentence that says what a command does."""
 
     def explain(self, word: str, context: Any) -> str | None:
-        """What else a word means that is no command, or no option of the context's command; None: nothing."""
+        """A message for a word that is not a command, or not an option of the context's command. None if unknown."""
         return None
 
     def list_commands(self, ctx: Any) -> list[str]:
-        """The names, as the help shows them."""
+        """The names of the commands, in the order of the help."""
         return [name for group in self.groups.values() for name in group]
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        """The command of a name; None if there is none."""
+        """The command of this name. None if there is none."""
         return _command(f"{self.package}.{cmd_name}") if cmd_name in self.list_commands(ctx) else None
 
     def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str, Any, list[str]]:
-        """The command that the first word names, and the others.
+        """The command that the first word names, and the other words.
 
         Raises:
-            Misused: there is no such command.
+            Misused: there is no command of this name.
         """
         word, *others = args
         command = self.get_command(ctx, word)
@@ -86,29 +86,29 @@ class Commands(TyperGroup):
         return word, command, others
 
     def collect_usage_pieces(self, ctx: Any) -> list[str]:
-        """What stands behind the program's name."""
+        """The part of the usage line behind the program's name."""
         return ["COMMAND ..."]
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
-        """The commands, then the few options."""
+        """Write the commands, then the options of the program itself."""
         write_groups(self.groups, formatter)
         write_parameters(self.get_params(ctx), ctx, formatter)
 
     def format_epilog(self, ctx: Any, formatter: Any) -> None:
-        """Where to read more."""
+        """Write where to read more."""
         formatter.write_paragraph()
         formatter.write_text(f"{ctx.command_path} COMMAND --help explains a command, with examples.")
 
     def shell_complete(self, ctx: Any, incomplete: str) -> Any:
-        """The names that begin so, without importing the commands."""
-        from typer._click.shell_completion import CompletionItem  # it has no public place
+        """The names of commands that begin with what was typed. No command is imported."""
+        from typer._click.shell_completion import CompletionItem  # typer does not export it
 
         names = [name for name in self.list_commands(ctx) if name.startswith(incomplete)]
         return [*map(CompletionItem, names), *super(TyperGroup, self).shell_complete(ctx, incomplete)]
 
 
 def repeated(words: Sequence[str], options: Container[str]) -> list[str]:
-    """`--seeds 1 2` as `--seeds 1 --seeds 2`, for these options; a shell gives `--frontier runs/*` so."""
+    """Rewrite `--seeds 1 2` as `--seeds 1 --seeds 2`, for these options. `--frontier runs/*` needs this too."""
     spread: list[str] = []
     option, has_value = "", False
     for word in words:

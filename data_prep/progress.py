@@ -1,4 +1,4 @@
-"""How far a long piece of work is: a bar in a terminal; in a log, a line with its time for each tenth."""
+"""Show the progress of long work: a bar in a terminal, or a line with the time for each tenth in a log."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -13,9 +13,10 @@ _LINES = 10
 
 @contextmanager
 def shown(doing: str, total: int, console: Console, done: int = 0) -> Iterator[Callable[[int], None]]:
-    """Show work on so many bytes, of which some are done; gives what is to be called with each further count of bytes.
+    """Show the progress of work on `total` bytes, of which `done` are done already.
 
-    `doing` is a verb, such as `encode`.
+    The context gives a function. Call it with the number of bytes of each further piece of work. `doing` is a verb,
+    such as `encode`.
     """
     if not console.is_terminal:
         yield _Lines(doing, total, console, done).add

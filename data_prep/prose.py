@@ -1,6 +1,6 @@
 """The embedded corpus: English prose from the documentation that comes with Python and the installed packages.
 
-Every machine has it, it needs no network, and it is the same whenever the same packages are installed.
+Every machine has it, and no network is needed. It is the same wherever the same packages are installed.
 """
 
 import ast
@@ -31,9 +31,9 @@ FUNCTION_WORD = re.compile(
 
 
 def documents() -> Iterator[str]:
-    """Yield the corpus: one document a help topic, then one a module, of paragraphs parted by a blank line.
+    """Yield the corpus: a document for each help topic, then one for each module. Blank lines part its paragraphs.
 
-    No paragraph occurs twice. The order is that of the topics' names and then of the modules' paths.
+    No paragraph occurs twice. Topics are ordered by name, and modules by path.
     """
     seen: set[str] = set()
     for name in sorted(topics):
@@ -44,7 +44,7 @@ def documents() -> Iterator[str]:
 
 
 def fingerprint() -> str:
-    """A hash of the Python version and of the installed distributions, which determine the corpus."""
+    """A hash of the Python version and the installed distributions. They determine the corpus."""
     installed = sorted(f"{d.metadata['Name']}=={d.version}" for d in distributions())
     return hashlib.sha256("\n".join([python_version(), *installed]).encode()).hexdigest()
 
@@ -58,12 +58,12 @@ def _modules() -> list[Path]:
 
 
 def _docstrings(source: str) -> Iterator[str]:
-    """Yield the triple-quoted strings that start a line; parsing whole modules would take ten times as long."""
+    """Yield the triple-quoted strings that start a line. To parse whole modules would take ten times as long."""
     for match in DOCSTRING.finditer(source):
         if len(match[1]) < SHORTEST_PARAGRAPH:
             continue
         try:
-            with warnings.catch_warnings(action="ignore"):  # of escapes that other people's strings should not have
+            with warnings.catch_warnings(action="ignore"):  # strings of other packages may have invalid escapes
                 text = ast.literal_eval(match[1])
         except (SyntaxError, ValueError):
             continue
@@ -84,7 +84,7 @@ def _document(texts: Iterator[str] | list[str], seen: set[str]) -> Iterator[str]
 
 
 def _paragraphs(text: str) -> Iterator[str]:
-    """Yield runs of lines of one indentation, unwrapped."""
+    """Yield the paragraphs: neighbouring lines of the same indentation, joined to one line."""
     lines: list[str] = []
     indent = 0
     for line in [*text.expandtabs().splitlines(), ""]:
@@ -102,7 +102,7 @@ def _without_markup(paragraph: str) -> str:
 
 
 def _is_prose(paragraph: str) -> bool:
-    """Whether it reads as English sentences: it starts and ends like one and most of its words are words."""
+    """Whether a paragraph is English prose: it starts and ends like a sentence, and is mostly plain words."""
     if len(paragraph) < SHORTEST_PARAGRAPH or paragraph[-1] not in ".!?":
         return False
     if not paragraph[0].isupper() or ">>>" in paragraph or "---" in paragraph or "://" in paragraph:

@@ -1,4 +1,4 @@
-"""Reading documents from spans of files, a few at a time: text, JSON lines, parquet and hub data sets."""
+"""Read documents from spans of files, a few at a time: text, JSON lines, parquet and data sets of the hub."""
 
 import codecs
 import json
@@ -16,20 +16,20 @@ _NAMES = {str: "a text", bool: "true or false", float: "a number", list: "a list
 
 
 def read(span: Span, column: str) -> Iterator[str]:
-    """Yield the documents of a span; a missing text is an empty document.
+    """Yield the documents of a span. A missing text is an empty document.
 
     Args:
-        span: what to read.
+        span: the part of a file to read.
         column: the parquet column or JSON key that holds the text.
     Raises:
-        DataError: invalid UTF-8 or JSON, no such column, too long a line, or a damaged file; file and line or row are
-            named.
+        DataError: the text is not UTF-8 or not JSON, the column is missing, a line is too long, or the file is damaged.
+            The message names the file and the line or row.
     """
     return READERS[span.kind](span, column)
 
 
 def _read_text(span: Span, column: str) -> Iterator[str]:
-    """A file is one document, or where it is longer several of about 1 MiB, cut at line ends."""
+    """A file is one document. A large file is cut at line ends into documents of about 1 MiB."""
     held: list[str] = []
     size = 0
     for offset, line in lines(span):
@@ -46,9 +46,9 @@ def _read_text(span: Span, column: str) -> Iterator[str]:
 
 
 def _read_jsonl(span: Span, column: str) -> Iterator[str]:
-    decoder = json.JSONDecoder(object_pairs_hook=partial(_object, column), parse_int=float)  # of any number of digits
+    decoder = json.JSONDecoder(object_pairs_hook=partial(_object, column), parse_int=float)  # of any length
     for offset, line in lines(span):
-        row = line.removeprefix(codecs.BOM_UTF8)  # of files that were joined
+        row = line.removeprefix(codecs.BOM_UTF8)  # a mark in the middle, if files were joined
         if not row.strip():
             continue
         try:
@@ -63,7 +63,7 @@ def _read_jsonl(span: Span, column: str) -> Iterator[str]:
             raise DataError(f"{where} has brackets within brackets, thousands deep: mend it or leave it out") from error
         except ValueError as error:
             raise DataError(f"{place_of(span.path, offset)} {error}") from error
-        yield text.encode(errors="replace").decode()  # JSON can hold halves of surrogate pairs
+        yield text.encode(errors="replace").decode()  # JSON can hold half of a surrogate pair
 
 
 def _object(column: str, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -73,7 +73,7 @@ def _object(column: str, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _text_of(row: Any, column: str) -> str:
-    """The text of a row; a ValueError says what it has instead, and what to do."""
+    """The text of a row. If there is none, the ValueError says what the row has instead, and what to do."""
     if not isinstance(row, dict):
         raise ValueError(f"is {_NAMES[type(row)]}, not an object: write one JSON object a line")
     text = row.get(column, 0.0)
@@ -96,7 +96,7 @@ def _read_hub(span: Span, column: str) -> Iterator[str]:
 def _next_of_hub(rows: Iterator[dict[str, Any]], location: str) -> dict[str, Any] | None:
     try:
         return next(rows, None)
-    except Exception as error:  # the hub's client raises those of its transport, too
+    except Exception as error:  # the hub's client raises many classes, also those of its transport
         raise DataError(
             f"{location}: reading from the hub failed ({type(error).__name__}): run the same command again"
         ) from error
@@ -106,7 +106,7 @@ READERS = {"text": _read_text, "jsonl": _read_jsonl, "parquet": parquet.read, "h
 
 
 def open_hub(location: str, revision: str) -> Any:
-    """Open the train split of `ID[:CONFIG]` as a `datasets.IterableDataset`, read as it arrives."""
+    """Open the train split of `ID[:CONFIG]` as a `datasets.IterableDataset`. Rows are read as they arrive."""
     from datasets import load_dataset
 
     name, _, config = location.partition(":")

@@ -1,4 +1,4 @@
-"""A look at every token of a shard: is it in the vocabulary, how often is it there, and which documents are equal?"""
+"""Read every token of a shard: check that the vocabulary has it, count it, and hash each document."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,14 +19,14 @@ Tokens = npt.NDArray[np.integer]
 
 @dataclass(frozen=True)
 class Tally:
-    """How often each token is in some documents, and how often as the first or last of one, both of shape (vocab,)."""
+    """Counts of tokens in some documents, of shape (vocab,): `counts` of all, `edges` of the first and last ones."""
 
     counts: Counts
     edges: Counts
 
     @classmethod
     def none(cls, vocab_size: int) -> Self:
-        """That of no documents."""
+        """The tally of no documents."""
         return cls(np.zeros(vocab_size, np.int64), np.zeros(vocab_size, np.int64))
 
     def __add__(self, other: Self) -> Self:
@@ -38,10 +38,10 @@ class Tally:
 
 @dataclass(frozen=True)
 class Scan:
-    """What is known of a shard once it has been read.
+    """The facts that reading a whole shard gives.
 
-    `hashes`, shape (documents, 2), are the 128 bits of the hash of each document's tokens, whatever their type. `xxh3`
-    is that of the file. `unended` documents do not end with the end-of-document token.
+    `hashes`, shape (documents, 2), has the 128-bit hash of each document's tokens. It does not depend on the tokens'
+    type. `xxh3` is the hash of the file. `unended` counts documents without an end-of-document token at their end.
     """
 
     tally: Tally
@@ -51,13 +51,13 @@ class Scan:
 
 
 def scan(shard: ForeignShard, vocab_size: int, end: int, advance: Callable[[int], None]) -> Scan:
-    """Read a shard by blocks.
+    """Read a shard block by block.
 
     Args:
-        shard: where the tokens are.
-        vocab_size: ids are below it.
+        shard: the shard to read.
+        vocab_size: all ids must be below it.
         end: the id of the end-of-document token.
-        advance: called with the bytes of each block that was read.
+        advance: called after each block with the number of its bytes.
     Raises:
         DataError: a token is not in the vocabulary.
     """
@@ -86,7 +86,7 @@ def scan(shard: ForeignShard, vocab_size: int, end: int, advance: Callable[[int]
 
 
 def tally_of(shard: ForeignShard, chosen: npt.NDArray[np.bool_], vocab_size: int) -> Tally:
-    """Count the tokens of the chosen documents of a shard, by blocks."""
+    """Count the tokens of the chosen documents of a shard, block by block."""
     tokens, counts = shard.tokens, np.zeros(vocab_size, np.int64)
     starts, ends = shard.starts[chosen], shard.ends[chosen]
     for start, end in zip(starts.tolist(), ends.tolist(), strict=True):
@@ -96,16 +96,16 @@ def tally_of(shard: ForeignShard, chosen: npt.NDArray[np.bool_], vocab_size: int
 
 
 def _edges(tokens: Tokens, starts: Places, ends: Places, vocab_size: int) -> Counts:
-    """How often each token is the first or the last of a document; the only token of one is counted once."""
+    """How often each token is the first or last of a document. A document's only token is counted once."""
     edges = np.concatenate([tokens[starts], tokens[ends[ends - starts > 1] - 1]])
     return np.bincount(edges, minlength=vocab_size)
 
 
 def _beyond(shard: ForeignShard, block: Tokens, first: int, vocab_size: int) -> DataError:
-    """The error of a block with a token that is not in the vocabulary; names the first one."""
+    """The error for a block with a token that is not in the vocabulary. It names the first such token."""
     place = int(np.flatnonzero((block < 0) | (block >= vocab_size))[0])
     document = int(np.searchsorted(shard.ends, first + place, side="right"))
     return DataError(
-        f"{shard.path}: document {document:,} (from 0, without empty ones) holds the id {int(block[place]):,}, and the "
-        f"tokenizer has {vocab_size:,} tokens: it was probably made with another one: give that as --tokenizer"
+        f"{shard.path}: document {document:,} (from 0, without empty ones) holds the id {int(block[place]):,}, but the "
+        f"tokenizer has {vocab_size:,} tokens: give as --tokenizer the one that the shards were made with"
     )

@@ -1,9 +1,10 @@
-"""Megatron's `.bin/.idx`: the tokens of a split's documents end to end, and an index of where each one is.
+"""Read Megatron's `.bin/.idx` files: the tokens of a split's documents end to end, and an index of their places.
 
-megatron-core writes and checks these files (`indexed.py`). Training maps them by the reader here, which imports no
-torch and gives whole arrays: batches are looked up at once, where megatron-core's reader gives document by document.
-The index is a header, then for each document its length in tokens (int32) and its first byte in `.bin` (int64), then
-the numbers of the documents and one more (int64).
+megatron-core writes and checks these files (`indexed.py`). Training reads them with the reader here. It does not import
+torch, and it looks up a whole batch at once. megatron-core's reader gives one document after the other.
+
+The index has a header. Then come the lengths of all documents in tokens (int32), and the first byte of each in `.bin`
+(int64). The numbers of the documents, and one more, are at the end (int64).
 """
 
 import mmap
@@ -23,15 +24,15 @@ HEADER = struct.Struct("<9sQBQQ")  # magic, version, type of a token, sequences,
 MAGIC = b"MMIDIDX\0\0"
 TokenType: TypeAlias = type[np.uint8 | np.int8 | np.int16 | np.int32 | np.int64 | np.uint16]
 TOKEN_TYPES: dict[int, TokenType] = {1: np.uint8, 2: np.int8, 3: np.int16, 4: np.int32, 5: np.int64, 8: np.uint16}
-"""Megatron's integers. `apollo-prep build` writes uint16 and int32."""
+"""The integer types of Megatron, by their codes. `apollo-prep build` writes uint16 and int32."""
 
 
 @dataclass(frozen=True)
 class Shard:
-    """A file of tokens and an index, mapped into memory; nothing is read before it is used.
+    """A file of tokens and an index, mapped into memory. Nothing is read before it is used.
 
-    `tokens` has shape (tokens,), one of `TOKEN_TYPES`, and the index may list some of them. `lengths` in tokens (int32)
-    and `first_bytes` in the file (int64) have shape (documents,).
+    `tokens` has shape (tokens,) and one of `TOKEN_TYPES`. The index may list only some of them. `lengths` (in tokens,
+    int32) and `first_bytes` (places in the file, int64) have shape (documents,).
     """
 
     tokens: npt.NDArray[Any]
@@ -40,10 +41,10 @@ class Shard:
 
     @classmethod
     def open(cls, index: Path, tokens: Path) -> Self:
-        """Map two files that `verify` has found to be sound.
+        """Map two files into memory. Check them with `verify` first.
 
         Raises:
-            DataError: the two do not belong together, as where one is cut short.
+            DataError: the two files do not belong together, for example if one is cut short.
         """
         try:
             count, dtype = _read_header(index)
@@ -59,18 +60,18 @@ class Shard:
                 "again"
             ) from None
         content = _map(tokens)
-        content.madvise(mmap.MADV_RANDOM)  # a window at a time: reading ahead would bring in a hundred times as much
-        # Plain arrays, which slice faster.
+        content.madvise(mmap.MADV_RANDOM)  # windows are read at random: reading ahead would cost a hundredfold
+        # Plain arrays slice faster than mapped ones.
         return cls(np.frombuffer(content, dtype), lengths, first_bytes)
 
     @property
     def first_tokens(self) -> npt.NDArray[np.int64]:
-        """Where each document starts in `tokens`, shape (documents,)."""
+        """The place in `tokens` where each document starts, shape (documents,)."""
         return self.first_bytes // self.tokens.itemsize
 
     @property
     def end(self) -> int:
-        """Where the last document ends in `tokens`."""
+        """The place in `tokens` where the last document ends."""
         return int(self.first_bytes[-1]) // self.tokens.itemsize + int(self.lengths[-1])
 
 
@@ -88,7 +89,7 @@ class Shards:
 
     @classmethod
     def open(cls, pairs: Iterable[tuple[Path, Path]]) -> Self:
-        """Map shards, each an index and its tokens.
+        """Map shards into memory. A pair is the path of an index and the path of its tokens.
 
         Raises:
             DataError: an index and its tokens do not belong together.
@@ -98,13 +99,16 @@ class Shards:
 
     @property
     def first_tokens(self) -> npt.NDArray[np.int64]:
-        """Where each document starts in the stream, shape (documents,)."""
+        """The place in the stream where each document starts, shape (documents,)."""
         placed = zip(self._shards, self._starts.tolist(), strict=True)
         return np.concatenate([shard.first_tokens + start for shard, start in placed])
 
     def read(self, first_tokens: npt.NDArray[np.int64], lengths: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
-        """The tokens of pieces, each of one document, one after the other."""
-        # A copy a piece is faster than an index a token, which takes four times the memory of the token.
+        """The tokens of pieces, joined in order. A piece lies within one document.
+
+        `first_tokens` has the place of each piece in the stream, and `lengths` its tokens, both of shape (pieces,).
+        """
+        # One copy for each piece is faster than one index for each token, which takes four times a token's memory.
         if len(self._shards) == 1:
             tokens = self._shards[0].tokens
             pieces = zip(first_tokens.tolist(), (first_tokens + lengths).tolist(), strict=True)
@@ -116,20 +120,20 @@ class Shards:
 
 
 def index_bytes(sequences: int, documents: int) -> int:
-    """The size in bytes of an index; `documents` has one more than there are, as its header."""
+    """The size of an index in bytes. `documents` is the number of documents plus one, as in the header."""
     return HEADER.size + sequences * (4 + 8) + documents * 8
 
 
 def write_index(
     path: Path, dtype: TokenType, lengths: npt.NDArray[np.int64], first_bytes: npt.NDArray[np.int64]
 ) -> None:
-    """Write an index in one step, of documents that may lie anywhere in their file of tokens.
+    """Write an index in one step. Its documents may lie anywhere in their file of tokens.
 
     Args:
         path: where to write.
         dtype: the type of a token.
-        lengths: of each document in tokens, shape (documents,).
-        first_bytes: where each starts, shape (documents,).
+        lengths: the length of each document in tokens, shape (documents,).
+        first_bytes: the first byte of each document in the file of tokens, shape (documents,).
     """
     (code,) = (code for code, known in TOKEN_TYPES.items() if known is dtype)
     with files.replacing(path) as unfinished, unfinished.open("wb") as file:
@@ -144,10 +148,10 @@ def _map(path: Path) -> mmap.mmap:
 
 
 def _read_header(index: Path) -> tuple[int, TokenType]:
-    """The number of documents, one sequence each, and the type of a token.
+    """The number of documents and the type of a token.
 
     Raises:
-        ValueError: the file is not an index of so many.
+        ValueError: the file is not an index, or its size does not fit its header.
     """
     with index.open("rb") as file:
         header = file.read(HEADER.size)

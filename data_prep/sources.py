@@ -1,6 +1,6 @@
-"""Where text comes from, and how it is cut into parts: the pieces of work.
+"""Find the text of the sources, and cut it into parts. A part is a piece of work.
 
-Parts follow from the sources alone, never from the number of workers.
+The parts depend only on the sources, never on the number of workers.
 """
 
 import json
@@ -18,14 +18,14 @@ from data_prep.errors import DataError
 from data_prep.span import FORMATS, WHOLE, Span, compression_of, kind_of
 
 DOCS = "docs"
-"""The location of the embedded corpus."""
+"""The word that users give for the embedded corpus."""
 PART_BYTES = 32 << 20
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+(:[\w.-]+)?")
 
 
 @dataclass(frozen=True)
 class Source:
-    """A named origin of text; `location` is what the user typed."""
+    """A named origin of text. `location` is what the user typed."""
 
     name: str
     location: str
@@ -40,20 +40,20 @@ class Part:
 
     @property
     def size(self) -> int:
-        """Bytes to read; a shard of a hub data set counts as one full part."""
+        """The bytes to read. A shard of a hub data set counts as one full part."""
         return sum(span.size for span in self.spans)
 
     @cached_property
     def key(self) -> str:
-        """A hash of what is read; it changes when a file does."""
+        """A hash of the part's spans. It changes when one of their files does."""
         return files.key([self.source, *map(astuple, self.spans)])
 
 
 def parse(arguments: list[str]) -> tuple[Source, ...]:
-    """Read `[NAME=]LOCATION` arguments; a name defaults to the location's last component.
+    """Read `[NAME=]LOCATION` arguments. The default name is the last part of the location.
 
     Raises:
-        DataError: an empty location, or two sources of one name.
+        DataError: a location is empty, or two sources have the same name.
     """
     sources: list[Source] = []
     for argument in arguments:
@@ -76,7 +76,7 @@ def plan(source: Source, column: str, work: Path) -> list[Part]:
         column: the parquet column or JSON key that holds the text.
         work: the folder in which the embedded corpus is gathered.
     Raises:
-        DataError: nothing to read there, or a file without the column.
+        DataError: there is nothing to read, or a file lacks the column.
     """
     groups: list[list[Span]] = []
     room = 0
@@ -88,15 +88,15 @@ def plan(source: Source, column: str, work: Path) -> list[Part]:
         room -= span.size
     if not groups:
         raise DataError(f"{source.location}: holds no text: give a file that is not empty")
-    next(readers.read(groups[0][0], column), None)  # a wrong column is told before any work is done
+    next(readers.read(groups[0][0], column), None)  # a wrong column is reported before any work is done
     return [Part(source.name, tuple(group)) for group in groups]
 
 
 def check_apart(sources: Sequence[Source]) -> None:
-    """Check that no text is in two sources, which would write it twice.
+    """Check that no text is in two sources: it would be written twice.
 
     Raises:
-        DataError: the same file, folder of files or data set is in two of them.
+        DataError: two sources have the same file, folder of files or data set.
     """
     owners: dict[text_files.Identity | str, Source] = {}
     for source in sources:
@@ -112,10 +112,10 @@ def check_apart(sources: Sequence[Source]) -> None:
 
 
 def check_outside(sources: Sequence[Source], out: Path) -> None:
-    """Check that no source reads the folder that the build writes to: a build that goes on would find more text.
+    """Check that no source reads the folder that the build writes to. A build that is resumed would find more text.
 
     Raises:
-        DataError: `out` is in a folder of one of them.
+        DataError: `out` is in a folder of a source.
     """
     for source in sources:
         above, below, _ = source.location.partition("**")
@@ -129,18 +129,18 @@ def check_outside(sources: Sequence[Source], out: Path) -> None:
 
 
 def left_out(source: Source) -> str | None:
-    """One sentence on files at a source's place that are not read, or None."""
+    """One sentence that names files of a source's location that are not read. None if all are read."""
     found = None if source.location == DOCS else text_files.find(source.location)
     return f"{source.location}: {found.told}" if found and found.left_out else None
 
 
 def stamp(source: Source) -> str:
-    """A hash that changes when the source does: of its files' sizes and times, or of the installed packages."""
+    """A hash that changes when the source does. It is of its files' sizes and times, or of the installed packages."""
     if source.location == DOCS:
         return prose.fingerprint()
     try:
         return files.key([_file_stamp(path) for path in _files(source).values()])
-    except OSError:  # a folder that was there, and may not be read now
+    except OSError:  # a folder that could be read before, and now cannot
         return ""
 
 
@@ -160,7 +160,7 @@ def _spans(source: Source, column: str, work: Path) -> Iterator[Span]:
 
 
 def _files(source: Source) -> dict[text_files.Identity, str]:
-    """The files of a source, in order; none for the embedded corpus and for data sets of the hub."""
+    """The files of a source, in order. The embedded corpus and data sets of the hub have none."""
     return {} if source.location == DOCS else text_files.find(source.location).paths
 
 
@@ -170,7 +170,7 @@ def _file_stamp(path: str) -> str:
 
 
 def _text_spans(kind: str, path: str, stamp: str) -> Iterator[Span]:
-    """Cut by bytes; a compressed file cannot be entered in the middle and is one span."""
+    """Cut a file by bytes. A compressed file is one span: it cannot be read from the middle."""
     size = os.path.getsize(path)
     if compression_of(path):
         yield Span(kind, path, 0, WHOLE, size, stamp)
@@ -196,7 +196,7 @@ def _hub_spans(source: Source) -> Iterator[Span]:
     try:
         revision = str(dataset_info(source.location.partition(":")[0]).sha)
         shards = readers.open_hub(source.location, revision).num_shards
-    except Exception as error:  # the hub's client raises those of its transport, too
+    except Exception as error:  # the hub's client raises many classes, also those of its transport
         raise DataError(
             f"{source.location}: no such file or folder, and not readable from the hub "
             f"({type(error).__name__}): check the name and the network"

@@ -1,11 +1,11 @@
-"""The pieces that sources are cut into, and what a file's name tells of its format."""
+"""Spans: the pieces that sources are cut into. And the format of a file, from its name."""
 
 import re
 from dataclasses import dataclass
 
 WHOLE = 1 << 62
 FORMATS = ".txt, .jsonl or .ndjson (also .gz, .zst or .bz2) or .parquet"
-"""The names of files that are read."""
+"""The suffixes of files that are read, in words."""
 _NAME = re.compile(r"\.(?:(?P<lines>txt|jsonl|ndjson)(?:\.(?P<packed>gz|zst|bz2))?|parquet)$", re.IGNORECASE)
 _KINDS = {"txt": "text", "jsonl": "jsonl", "ndjson": "jsonl", None: "parquet"}
 _COMPRESSIONS = {"gz": "gzip", "zst": "zstd", "bz2": "bz2"}
@@ -15,8 +15,8 @@ _COMPRESSIONS = {"gz": "gzip", "zst": "zstd", "bz2": "bz2"}
 class Span:
     """A range of one file, and a stamp that changes when the file does.
 
-    `start` and `stop` are bytes of a text or JSON-lines file, rows of a parquet file, or a shard number and
-    the number of shards of a hub data set. `size` is about how many bytes there are to read.
+    `start` and `stop` count bytes in a text or JSON-lines file, and rows in a parquet file. In a hub data set `start`
+    is the number of a shard, and `stop` the number of shards. `size` is roughly how many bytes there are to read.
     """
 
     kind: str
@@ -28,12 +28,12 @@ class Span:
 
 
 def kind_of(path: str) -> str | None:
-    """The format that a file's name tells: text, jsonl or parquet. None for a file that is not read."""
+    """The format that a file's name shows: text, jsonl or parquet. None for a file that is not read."""
     name = _NAME.search(path)
     return _KINDS[name["lines"] and name["lines"].lower()] if name else None
 
 
 def compression_of(path: str) -> str | None:
-    """The compression that a file's name tells, as pyarrow calls it, or None."""
+    """The compression that a file's name shows, by pyarrow's name for it. None for a plain file."""
     name = _NAME.search(path)
     return _COMPRESSIONS[name["packed"].lower()] if name and name["packed"] else None

@@ -1,4 +1,4 @@
-"""The counts of a manifest, as a person reads them."""
+"""Print the counts of a manifest, for people."""
 
 from rich.console import Console
 from rich.table import Table

@@ -1,7 +1,7 @@
-"""A build by several tasks, on as many machines as there are: each encodes its share of the parts, then one merges.
+"""A build by several tasks, on any number of machines. Each task encodes its share of the parts, then one merges them.
 
-The tasks need no lock, which the file system between machines may lack: what two of them make at the same time is
-the same to the byte, and takes its place in one step. The first task trains the tokenizer; the others wait for it.
+The tasks need no lock: the file system between machines may not have any. If two tasks make the same file, the content
+is the same to the byte, and it gets its name in one step. The first task trains the tokenizer. The others wait for it.
 """
 
 import heapq
@@ -25,7 +25,7 @@ from data_prep.sources import Part
 from data_prep.work import Untrained, begin, opened
 
 _NOTED = "tasks.json"
-"""The file of the work that has the number of tasks, so that a merge can name those that are to be run again."""
+"""The file in OUT/work with the number of tasks. From it a merge can name the tasks that have to run again."""
 _SECONDS_BETWEEN_LOOKS = 1.0
 
 
@@ -38,10 +38,10 @@ class Task:
 
     @classmethod
     def parse(cls, text: str) -> "Task":
-        """Read `I/N`.
+        """Read a task from text such as `3/16`.
 
         Raises:
-            DataError: it is not that, or I is not from 1 to N.
+            DataError: the text is not I/N with I from 1 to N.
         """
         numbers = re.fullmatch(r"([0-9]{1,6})/([0-9]{1,6})", text)
         task = cls(*map(int, numbers.groups())) if numbers else cls(0, 0)
@@ -51,16 +51,16 @@ class Task:
 
 
 def encode_share(options: Options, out: Path, task: Task, workers: int, console: Console) -> None:
-    """Encode a task's share of the parts and leave them in OUT/work, where `merge_shares` and `build` find them.
+    """Encode a task's share of the parts. They stay in OUT/work, where `merge_shares` and `build` find them.
 
     Args:
-        options: what to make, the same for all tasks.
-        out: the folder for the shards, which all tasks see.
+        options: what to make. It is the same for all tasks.
+        out: the folder for the shards. All tasks must see it.
         task: which of the tasks this is.
-        workers: processes that encode.
+        workers: how many processes encode.
         console: where progress is shown.
     Raises:
-        DataError: as `build`.
+        DataError: for the reasons that `build` names.
     """
     check_workers(workers)
     if os.path.lexists(out / NAME):
@@ -80,24 +80,24 @@ def encode_share(options: Options, out: Path, task: Task, workers: int, console:
 
 
 def merge_shares(options: Options, out: Path, console: Console) -> Manifest:
-    """Make the shards of what tasks have encoded.
+    """Make the shards from the parts that the tasks have encoded.
 
     Args:
-        options: what to make, the same as that of the tasks.
+        options: what to make. It must be the same as for the tasks.
         out: the folder for the shards.
         console: where progress is shown.
     Returns:
         The manifest.
     Raises:
-        DataError: parts are missing, with the tasks that are to be run; or as `build`.
+        DataError: parts are missing, and the message names the tasks to run; or for the reasons that `build` names.
     """
 
     def refuse_missing(job: Job, plan: list[Part]) -> None:
         missing = {part.key for part in plan if not is_done(job, part)}
         if missing:
             raise DataError(
-                f"{out}: {len(missing)} of {len(plan)} pieces of work are not done, or not of the sources as they are "
-                f"now: run {_tasks_of(missing, plan, _count(job.folder.parent))}, then --merge"
+                f"{out}: {len(missing)} of {len(plan)} pieces of work are not done, or the sources have changed since: "
+                f"run {_tasks_of(missing, plan, _count(job.folder.parent))}, then --merge"
             )
 
     def refuse(folder: Path) -> None:
@@ -110,7 +110,7 @@ def merge_shares(options: Options, out: Path, console: Console) -> Manifest:
 
 
 def shares(plan: list[Part], count: int) -> list[list[Part]]:
-    """Deal parts to tasks: the largest first, each to the task that has the fewest bytes.
+    """Give parts to tasks: the largest first, each to the task that has the fewest bytes so far.
 
     Args:
         plan: the parts.
@@ -142,7 +142,7 @@ def _wait_for_first(task: Task, console: Console) -> Untrained:
 
 
 def _count(work: Path) -> int | None:
-    """The number of tasks, as the last of them noted it."""
+    """The number of tasks that the last task recorded. None if it is not recorded."""
     with suppress(FileNotFoundError, ValueError):
         noted, is_hashed = files.read_hashed(work / _NOTED)
         return int(noted["count"]) if is_hashed else None
@@ -150,7 +150,7 @@ def _count(work: Path) -> int | None:
 
 
 def _tasks_of(missing: set[str], plan: list[Part], count: int | None) -> str:
-    """Which tasks have some of these parts, as `sbatch --array` takes them: 1,3-5."""
+    """The tasks to which these parts belong, in the form that `sbatch --array` takes: 1,3-5."""
     if count is None:
         return "--part I/N with each I from 1 to N"
     numbers = [i for i, share in enumerate(shares(plan, count), 1) if any(part.key in missing for part in share)]

@@ -1,4 +1,4 @@
-"""How many bytes of text tokens stand for, where a byte-level BPE tells that exactly."""
+"""Count the bytes of text that tokens stand for. Only a byte-level BPE tells that exactly."""
 
 import json
 from pathlib import Path
@@ -14,16 +14,17 @@ _NOT_TEXT = -1
 
 
 class TextBytes:
-    """The bytes of UTF-8 that each token of a tokenizer stands for, if it is a byte-level BPE that changes no text."""
+    """The number of UTF-8 bytes of each token of a tokenizer, if it is a byte-level BPE that does not change text."""
 
     def __init__(self, tokenizer_json: Path, vocab_size: int) -> None:
         settings = json.loads(tokenizer_json.read_bytes())
         self.sizes = _sizes(settings, vocab_size) if _keeps_bytes(settings) else None
 
     def of(self, tally: Tally) -> int | None:
-        """The bytes of the text of documents. None where it is not known exactly.
+        """The number of bytes of the documents' text. None if the exact number is not known.
 
-        A special token has no text where it starts or ends a document. Elsewhere a text may have spelled it out.
+        A special token at the start or end of a document stands for no text. Elsewhere the text may have spelled it
+        out, so that the number is not known.
         """
         if self.sizes is None:
             return None
@@ -34,7 +35,7 @@ class TextBytes:
 
 
 def _keeps_bytes(settings: dict[str, Any]) -> bool:
-    """Whether the tokens of a text, joined, are its bytes."""
+    """Whether the joined tokens of a text are exactly its bytes."""
     model, before = settings["model"], settings["pre_tokenizer"] or {}
     steps = before.get("pretokenizers", [before])
     return (
@@ -48,7 +49,7 @@ def _keeps_bytes(settings: dict[str, Any]) -> bool:
 
 
 def _cuts_only(step: dict[str, Any]) -> bool:
-    """Whether a step of the pre-tokenizer leaves out and adds no character."""
+    """Whether a step of the pre-tokenizer neither removes nor adds characters."""
     match step.get("type"):
         case "ByteLevel":
             return not step["add_prefix_space"]
@@ -59,10 +60,10 @@ def _cuts_only(step: dict[str, Any]) -> bool:
 
 
 def _sizes(settings: dict[str, Any], vocab_size: int) -> npt.NDArray[np.int64]:
-    """The bytes of each token, shape (vocab,)."""
+    """The number of bytes of each token, shape (vocab,)."""
     sizes = np.full(vocab_size, _NOT_TEXT, np.int64)
     for token, i in settings["model"]["vocab"].items():
-        sizes[i] = len(token)  # a character a byte
+        sizes[i] = len(token)  # one character for each byte
     for token in settings["added_tokens"]:
         is_text = not (token["special"] or token["lstrip"] or token["rstrip"])
         sizes[token["id"]] = len(token["content"].encode()) if is_text else _NOT_TEXT

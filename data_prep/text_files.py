@@ -1,4 +1,4 @@
-"""The files of a location: itself, those in a folder at any depth, or those that a glob matches."""
+"""Find the files of a location: a file, the files of a folder at any depth, or the files that a glob matches."""
 
 import glob
 import os
@@ -13,16 +13,16 @@ NAMED = 5
 _EVERYTHING_BELOW = "**"
 
 Identity = tuple[int, ...]
-"""What all names and links of a file have in common: device, number, and, as some network disks give two files one
-number, size and time of change."""
+"""Numbers that all names and links of a file have in common: device, inode, size and time of change. Some network disks
+give two files the same inode."""
 
 
 @dataclass(frozen=True)
 class Found:
-    """What is at a location, in the order of the paths.
+    """The files of a location, in the order of their paths.
 
-    `paths` has each real file that is read once, whatever its links. `left_out` has the other paths, with the reason
-    where that is not the name.
+    `paths` has each file that is read, once even if it has several links. `left_out` has the other paths. A path has
+    its reason behind it, unless the reason is the file's name.
     """
 
     paths: dict[Identity, str]
@@ -30,17 +30,17 @@ class Found:
 
     @property
     def told(self) -> str:
-        """One sentence that names some of what is left out."""
+        """One sentence that names some of the files that are left out."""
         more = ", ..." if len(self.left_out) > NAMED else ""
         count = "1 file was" if len(self.left_out) == 1 else f"{len(self.left_out):,} files were"
         return f"{count} left out: {', '.join(self.left_out[:NAMED])}{more}"
 
 
 def find(location: str) -> Found:
-    """Find the files of a location; hidden ones are not looked at.
+    """Find the files of a location. Hidden files are skipped.
 
     Raises:
-        DataError: it is there but is no file that is read, or a name is not UTF-8.
+        DataError: the location is a file of a kind that is not read, or a name is not UTF-8.
         OSError: a folder cannot be read.
     """
     pattern = os.path.join(glob.escape(location), _EVERYTHING_BELOW) if os.path.isdir(location) else location
@@ -57,13 +57,13 @@ def find(location: str) -> Found:
 
 
 def _advice(path: str) -> str:
-    if os.path.splitext(path)[1].lower() == ".json":  # some hold an object a line, others one list
+    if os.path.splitext(path)[1].lower() == ".json":  # some have one object a line, others one list
         return "name it .jsonl if it has an object a line, else make it so: jq -c '.[]' FILE.json > FILE.jsonl"
     return f"give one named {FORMATS}, or a folder of them"
 
 
 def _add(path: str, paths: dict[Identity, str]) -> str | None:
-    """Add a file, or say why not."""
+    """Add a file. If it is not added, return the reason."""
     try:
         status = os.stat(path)
     except OSError:
@@ -83,7 +83,10 @@ def _add(path: str, paths: dict[Identity, str]) -> str | None:
 
 
 def _matches(pattern: str) -> Iterator[str]:
-    """The paths that a glob matches, some twice. Where `glob` would follow links for ever, each folder is read once."""
+    """The paths that a glob matches. Some may come twice.
+
+    Python's `glob` can follow links without end. Here each folder is read once.
+    """
     steps = pattern.split("/")
     if _EVERYTHING_BELOW not in steps:
         yield from glob.iglob(pattern)
@@ -99,7 +102,7 @@ def _matches(pattern: str) -> Iterator[str]:
 
 
 def _folders(top: str) -> Iterator[str]:
-    """A folder and those below it, each real one once."""
+    """A folder and all folders below it. A folder with several links comes once."""
     seen: set[Identity] = set()
     waiting = [top]
     while waiting:

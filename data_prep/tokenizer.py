@@ -1,4 +1,4 @@
-"""Tokenizers: trained on the sources, and what shards must know of any. `given_tokenizer` has those that are given."""
+"""Train a tokenizer on the sources, and read the facts about any tokenizer. `given_tokenizer` loads a user's own."""
 
 import json
 from collections import Counter
@@ -27,7 +27,7 @@ Texts = Callable[[], Iterator[str]]
 
 @dataclass(frozen=True)
 class TokenizerFacts:
-    """What shards and training must know of a tokenizer; an id is None where there is no such token."""
+    """The facts about a tokenizer that shards and training need. An id is None if there is no such token."""
 
     kind: str
     vocab_size: int
@@ -39,7 +39,7 @@ class TokenizerFacts:
 
 
 def in_training_sample(text: str, total_bytes: int) -> bool:
-    """Whether a document is trained on: all are, or a share chosen by hash that makes up about 256 MiB."""
+    """Whether the tokenizer is trained on a document. From large sources, a hash chooses about 256 MiB of text."""
     return xxhash.xxh3_64_intdigest(text.encode()) * total_bytes < TRAINING_BYTES * 2**64
 
 
@@ -48,22 +48,22 @@ def train(kind: str, texts: Texts, vocab_size: int, folder: Path) -> None:
 
     Args:
         kind: `wordpiece` (lower-cased, as BERT's) or `bpe` (byte-level, as GPT-2's).
-        texts: gives the documents to train on, at each call anew.
-        vocab_size: how many tokens, special ones included.
+        texts: returns the documents to train on. It is called once for each pass over them.
+        vocab_size: how many tokens to make, with the special ones.
         folder: where to write.
     """
     TRAINERS[kind](texts, vocab_size).save_pretrained(folder)
 
 
 def facts(folder: Path, name: str) -> TokenizerFacts:
-    """Read what shards need of a saved tokenizer.
+    """Read the facts about a saved tokenizer.
 
     Args:
         folder: where it was saved.
-        name: what the user called it, for messages.
+        name: the user's name for it, for messages.
     Raises:
-        DataError: no token to end documents with, a special token that is not in the vocabulary, or ids that are too
-            large or not each of one token.
+        DataError: it has no token to end documents with, a special token is not in the vocabulary, an id is too large,
+            or two tokens have the same id.
     """
     from transformers import PreTrainedTokenizerFast  # AutoTokenizer would import torch, for two seconds
 
@@ -88,23 +88,23 @@ def facts(folder: Path, name: str) -> TokenizerFacts:
 
 
 def token_of(folder: Path, number: int) -> str:
-    """The token of an id, by a saved tokenizer."""
+    """The token that has this id in a saved tokenizer."""
     return Tokenizer.from_file(str(folder / "tokenizer.json")).id_to_token(number) or ""
 
 
 def vocabulary_size(vocabulary: dict[str, int], name: str) -> int:
-    """The greatest id and one. Ids may have gaps, so that it can be more than the number of tokens.
+    """The greatest id plus one. It is more than the number of tokens if ids have gaps.
 
     Args:
         vocabulary: the id of each token.
-        name: what the user called the tokenizer, for messages.
+        name: the user's name for the tokenizer, for messages.
     Raises:
-        DataError: two tokens have one id, or an id is too large.
+        DataError: two tokens have the same id, or an id is too large.
     """
     by_id: dict[int, str] = {}
     for token, i in vocabulary.items():
         if i in by_id:
-            raise DataError(f"{name}: the tokens {by_id[i]!r} and {token!r} have one id, {i}: give each its own")
+            raise DataError(f"{name}: the tokens {by_id[i]!r} and {token!r} have the same id, {i}: give each its own")
         by_id[i] = token
     size = max(by_id) + 1
     if size > LARGEST_VOCABULARY:
@@ -118,8 +118,8 @@ def vocabulary_size(vocabulary: dict[str, int], name: str) -> int:
 def _train_wordpiece(texts: Texts, vocab_size: int) -> "PreTrainedTokenizerBase":
     """Train BERT's WordPiece.
 
-    The trainer numbers `##` characters in the order of a hash map that differs between processes, and breaks
-    ties by these numbers. Naming all characters first, as if special, makes the result reproducible.
+    The trainer numbers the `##` characters in the order of a hash map, which differs between processes, and breaks ties
+    by these numbers. To make the result reproducible, all characters are named first, as if they were special tokens.
     """
     normalizer = normalizers.BertNormalizer()
     characters: Counter[str] = Counter()
@@ -143,7 +143,7 @@ def _train_wordpiece(texts: Texts, vocab_size: int) -> "PreTrainedTokenizerBase"
 
 
 def bert_tokenizer(vocabulary: dict[str, int]) -> "PreTrainedTokenizerBase":
-    """BERT's tokenizer with the ids of a vocabulary; uncased if that is."""
+    """BERT's tokenizer with the ids of a vocabulary. It is uncased if the vocabulary is."""
     from transformers import BertTokenizer
 
     uncased = all(token in BERT_SPECIAL or token == token.lower() for token in vocabulary)
@@ -163,7 +163,7 @@ def _train_bpe(texts: Texts, vocab_size: int) -> "PreTrainedTokenizerBase":
     )
     tokenizer.train_from_iterator(texts(), trainer)
     model = json.loads(tokenizer.to_str())["model"]
-    merges: Any = [tuple(pair) for pair in model["merges"]]  # annotated there as strings, which it cannot read
+    merges: Any = [tuple(pair) for pair in model["merges"]]  # its annotation says strings, but it cannot read these
     return GPT2Tokenizer(vocab=model["vocab"], merges=merges)
 
 

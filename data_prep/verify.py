@@ -1,4 +1,4 @@
-"""Are the shards those that were written?"""
+"""Check that shards are still those that were written."""
 
 from collections.abc import Iterable
 from contextlib import suppress
@@ -13,7 +13,7 @@ from data_prep.shards import Shards
 _NOTE = Path("cache", "verified.json")
 
 Listed: TypeAlias = Iterable[tuple[Path, FileEntry]]
-"""Files, and what the manifest says of each."""
+"""The paths of files, and the manifest's entry for each."""
 
 
 def verify(folder: Path) -> Manifest:
@@ -34,15 +34,15 @@ def verify(folder: Path) -> Manifest:
 
 
 def verify_once(folder: Path) -> Manifest:
-    """Check as `verify` does, but not the tokens again while the shards have the sizes and times they then had.
+    """Check as `verify` does, but read the tokens only if a shard's size or time has changed since the last check.
 
-    All else is small, and is compared with its hashes each time. Where the folder cannot be written to, nothing can be
-    noted, and the whole check is made each time.
+    The other files are small, and are compared with their hashes each time. If the folder cannot be written to, the
+    last check is not recorded, and everything is checked each time.
 
     Returns:
         The manifest.
     Raises:
-        DataError: a file is missing or damaged; the message names it.
+        DataError: a file is missing or damaged. The message names it.
     """
     manifest = read_manifest(folder)
     with suppress(OSError, ValueError):
@@ -55,10 +55,10 @@ def verify_once(folder: Path) -> Manifest:
 
 
 def check_sizes(folder: Path, manifest: Manifest) -> None:
-    """Check that each file is there with its size in bytes, and read none of them.
+    """Check that each file exists and has its recorded size. No file is read.
 
     Raises:
-        DataError: one is missing or of another size; names it.
+        DataError: a file is missing or has another size. The message names it.
     """
     for path, file in [*_shards(folder, manifest), *_tokenizer(folder, manifest)]:
         if not path.is_file() or path.stat().st_size != file.bytes:
@@ -66,15 +66,15 @@ def check_sizes(folder: Path, manifest: Manifest) -> None:
 
 
 def note_verified(folder: Path, manifest: Manifest) -> None:
-    """Note that the files are sound as they are now, for `verify_once`."""
+    """Record for `verify_once` that the files, as they are now, have been checked."""
     _note(folder, _stamps(folder, manifest))
 
 
 def check_tokenizer(folder: Path, manifest: Manifest) -> None:
-    """Check that the files of the tokenizer are those that are listed, and no others.
+    """Check that the tokenizer has the files that the manifest lists, and no others.
 
     Raises:
-        DataError: one is missing, damaged, or not listed, though `transformers` might read it.
+        DataError: a file is missing, is damaged, or is not listed although `transformers` might read it.
     """
     path = folder / manifest.tokenizer_json
     if not path.is_file() or files.sha256(path) != manifest.tokenizer.sha256:
@@ -88,7 +88,7 @@ def check_tokenizer(folder: Path, manifest: Manifest) -> None:
 
 
 def told_of_no_hash(folder: Path, manifest: Manifest) -> str | None:
-    """One sentence where the manifest is of before it had a hash."""
+    """One sentence if the manifest is so old that it has no hash of itself. None otherwise."""
     if manifest.format != UNHASHED:
         return None
     return (
@@ -98,7 +98,7 @@ def told_of_no_hash(folder: Path, manifest: Manifest) -> str | None:
 
 
 def _shards(folder: Path, manifest: Manifest) -> Listed:
-    """Every file of the shards once, also where both splits have documents in it."""
+    """Every file of the shards. A file in which both splits have documents comes once."""
     places = manifest.places(folder)
     return {places[name]: (places[name], file) for name, file in manifest.shards.items()}.values()
 
@@ -114,7 +114,7 @@ def _compare(folder: Path, manifest: Manifest, listed: Listed) -> None:
 
 
 def _open(folder: Path, manifest: Manifest) -> None:
-    """Check that the shards can be read, by megatron-core where the whole of them is here."""
+    """Check that the shards can be read. Shards in the folder itself are read with megatron-core."""
     if manifest.is_adopted:
         for split in manifest.splits:
             Shards.open(manifest.pairs(folder, split))
@@ -127,25 +127,25 @@ def _open(folder: Path, manifest: Manifest) -> None:
 
 def _damaged(path: Path, folder: Path, manifest: Manifest) -> DataError:
     lies_elsewhere = any(file.location == str(path) for file in manifest.shards.values())
-    what = f"missing, or not as it was when {folder} was made of it" if lies_elsewhere else "missing or damaged"
+    what = f"missing, or changed since {folder} was made from it" if lies_elsewhere else "missing or damaged"
     return DataError(f"{path}: {what}: restore it, or {_anew(folder, manifest)}")
 
 
 def _anew(folder: Path, manifest: Manifest) -> str:
-    """What to do about a file that cannot be restored."""
+    """The advice for a file that cannot be restored."""
     if manifest.is_adopted:
         return f"remove {folder} and run `apollo-prep adopt` again with the shards as they are now"
     return f"remove {folder} and build again"
 
 
 def _stamps(folder: Path, manifest: Manifest) -> dict[str, Any]:
-    """The manifest's hash, and the size in bytes and the time of change in nanoseconds of each shard that is there."""
+    """The manifest's hash, and for each shard that exists its size in bytes and its time of change in nanoseconds."""
     status = {name: path.stat() for name, path in manifest.places(folder).items() if path.exists()}
     return {"manifest": manifest.hash, "shards": {name: [s.st_size, s.st_mtime_ns] for name, s in status.items()}}
 
 
 def _note(folder: Path, stamps: dict[str, Any]) -> None:
-    """Note what was found sound; nothing where the folder is read-only."""
+    """Record the files that have been checked. In a read-only folder nothing is recorded."""
     with suppress(OSError):
         (folder / _NOTE).parent.mkdir(exist_ok=True)
         files.remove_unfinished(folder / _NOTE)

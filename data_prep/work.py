@@ -1,7 +1,7 @@
-"""What is decided before anything is encoded, and kept in OUT/work: the options, the parts and the tokenizer.
+"""Prepare the folder OUT/work before anything is encoded: the options, the parts and the tokenizer.
 
-Processes on several machines may begin the same work at the same time: each file and folder takes its place in one
-step, and is the same whoever makes it.
+Processes on several machines may begin the same work at the same time. Each of them makes the same files and folders,
+and each file and folder gets its name in one step.
 """
 
 import errno
@@ -27,12 +27,15 @@ from data_prep.sources import Part
 from data_prep.tokenizer import TokenizerFacts
 
 Untrained = Callable[[Path], None]
-"""What to do about a tokenizer that is still to be trained; on return its folder is there."""
+"""A function that is called if the tokenizer is not trained yet. When it returns, the tokenizer's folder exists."""
 
 
 @dataclass(frozen=True)
 class Begun:
-    """The parts in order, what is done to each, and the tokenizer with a hash of what it was made from."""
+    """Work that has begun: the parts in order, how each is encoded, and the tokenizer.
+
+    `made_from` is a hash of the files that the tokenizer was made from. It is None if the tokenizer was trained.
+    """
 
     plan: list[Part]
     job: Job
@@ -43,10 +46,11 @@ class Begun:
 
 @contextmanager
 def opened(options: Options, out: Path, shared: bool = False) -> Iterator[Path]:
-    """Make and lock the folder of work in `out`; processes that share it keep out only those that do not.
+    """Make and lock the folder of work in `out`. Processes with `shared` keep out only those without it.
 
     Raises:
-        DataError: another process has it, `out` holds files of others, or the machine fails, within the context too.
+        DataError: another process has locked it, or `out` holds other files. Errors of the machine become DataErrors
+            too, also inside the context.
     """
     work = out.resolve() / WORK
     try:
@@ -64,21 +68,21 @@ def opened(options: Options, out: Path, shared: bool = False) -> Iterator[Path]:
 
 
 def begin(options: Options, out: Path, work: Path, console: Console, untrained: Untrained | None = None) -> Begun:
-    """Plan the parts and make the tokenizer, or find them as they were made.
+    """Plan the parts and make the tokenizer, or find a tokenizer that was made before.
 
     Args:
         options: what to make.
         out: the folder for the shards, for messages.
         work: the folder of work, opened.
         console: where progress is shown.
-        untrained: what to do instead of training the tokenizer, where it is to be trained.
+        untrained: called in place of training the tokenizer, if one is to be trained.
     Raises:
-        DataError: input that cannot be used, or work that was begun with other options.
+        DataError: the input cannot be used, or the work was begun with other options.
     """
     begun = work / "options.json"
     if begun.exists():
         kept = _read_options(begun)
-        del kept["sources"]  # what is kept of others is of use if they come back, and in the way of none
+        del kept["sources"]  # sources may change: finished parts of others do no harm, and are used if these come back
         refuse_others(kept, asdict(options), out, of=work)
     sources.check_apart(options.sources)
     with console.status("looking at the sources"):
@@ -86,7 +90,7 @@ def begin(options: Options, out: Path, work: Path, console: Console, untrained: 
     for told in filter(None, map(sources.left_out, options.sources)):
         console.print(told, highlight=False, soft_wrap=True)
     with console.status(f"tokenizer: {options.tokenizer}"):
-        made_from = stamp_of_tokenizer(options)  # before it is read, so that a change meanwhile is noticed
+        made_from = stamp_of_tokenizer(options)  # taken before it is read, so that a later change is noticed
         folder = _make_tokenizer(options, plan, work, untrained)
         facts = tokenizer.facts(folder, options.tokenizer)
     files.write_hashed(begun, asdict(options))
@@ -96,7 +100,7 @@ def begin(options: Options, out: Path, work: Path, console: Console, untrained: 
 
 
 def _job(options: Options, work: Path, folder: Path, facts: TokenizerFacts) -> Job:
-    """What is done to each part. The folder's name follows from all of it, so that no two jobs share files."""
+    """How each part is encoded. The folder's name is a hash of all of it, so that different jobs share no files."""
     near = options.deduplicate == "near"
     decides = [files.sha256(folder / "tokenizer.json"), options.text_column, asdict(options.cleaning)]
     key = files.key([*decides, facts.vocab_size, facts.end_of_document, near, options.encoder])
@@ -113,10 +117,10 @@ def _job(options: Options, work: Path, folder: Path, facts: TokenizerFacts) -> J
 
 
 def refuse_others(made_with: dict[str, Any], options: dict[str, Any], out: Path, of: Path) -> None:
-    """Refuse options other than those that the files of a folder were made, or begun, with.
+    """Check that the options are those with which the files of a folder were made or begun.
 
     Raises:
-        DataError: an option differs; names both values.
+        DataError: an option differs. The message names both values.
     """
     wanted = json.loads(json.dumps(options))
     for key, value in made_with.items():
@@ -128,14 +132,14 @@ def refuse_others(made_with: dict[str, Any], options: dict[str, Any], out: Path,
 
 
 def _compared(value: Any) -> Any:
-    """An option's value, in which `books` and `books/` are one folder."""
+    """An option's value for comparison: `books` and `books/` become the same."""
     if isinstance(value, list):
         return [{**source, "location": source["location"].rstrip("/")} for source in value]
     return value
 
 
 def _as_typed(value: Any) -> str:
-    """An option's value much as a user types it."""
+    """An option's value roughly as a user types it."""
     if isinstance(value, list):
         return " ".join(f"{source['name']}={source['location']}" for source in value)
     if isinstance(value, dict):
@@ -155,7 +159,7 @@ def _read_options(path: Path) -> dict[str, Any]:
 
 
 def _make_tokenizer(options: Options, plan: list[Part], work: Path, untrained: Untrained | None) -> Path:
-    """Train or load the tokenizer; a trained one is kept for as long as what it was trained on is the same."""
+    """Train or load the tokenizer. A trained one is used again while the text that it was trained on stays the same."""
     if options.tokenizer not in tokenizer.TRAINERS:
         with _unfinished(work, options.tokenizer) as unfinished:
             given_tokenizer.load(options.tokenizer, unfinished)
@@ -186,7 +190,7 @@ def _sample(options: Options, plan: list[Part]) -> Iterator[str]:
 
 @contextmanager
 def _unfinished(work: Path, name: str) -> Iterator[Path]:
-    """Where this process makes a tokenizer of this name."""
+    """A temporary folder in which this process makes a tokenizer of this name."""
     folder = files.own_unfinished(work / f"tokenizer-{files.key([name])}")
     try:
         yield folder
@@ -195,7 +199,7 @@ def _unfinished(work: Path, name: str) -> Iterator[Path]:
 
 
 def _take_place(unfinished: Path, folder: Path) -> None:
-    """Give a folder its name, unless another process has made the same one."""
+    """Rename a finished folder, unless another process has already made the same one."""
     files.sync_folder(unfinished)
     try:
         unfinished.rename(folder)
@@ -206,12 +210,12 @@ def _take_place(unfinished: Path, folder: Path) -> None:
 
 
 def stamp_of_tokenizer(options: Options) -> str | None:
-    """A hash of what a given tokenizer is made from; None for one that is trained."""
+    """A hash of the files of a tokenizer that the user gave. None if the tokenizer is trained."""
     return None if options.tokenizer in tokenizer.TRAINERS else given_tokenizer.stamp(options.tokenizer)
 
 
 def describe_files(folder: Path) -> dict[str, files.Description]:
-    """The files of a tokenizer's folder."""
+    """The sizes and hashes of the files of a tokenizer's folder, by name."""
     return {path.name: files.describe(path) for path in files_of(folder)}
 
 

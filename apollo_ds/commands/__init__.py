@@ -1,4 +1,7 @@
-"""The commands of `apollo-ds`, one file each: what it takes, and what it prints. Rooms below do the work."""
+"""The commands of `apollo-ds`, one file each: the arguments that a command takes, and what it prints.
+
+Other subpackages do the work.
+"""
 
 GROUPS = {
     "Train": {
@@ -18,4 +21,4 @@ GROUPS = {
         "finetune": "Fine-tune a model on a GLUE task or on SQuAD.",
     },
 }
-"""The commands by the title that the help has above them, and the first sentence of each one's own help."""
+"""The groups of the help by their titles. Each has its commands, with the first sentence of each command's help."""

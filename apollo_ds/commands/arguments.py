@@ -16,13 +16,13 @@ from data_prep.command_line import path
 from data_prep.did_you_mean import choice
 
 KEYS = "keys"
-"""What a command calls its argument of `key=value` words."""
+"""The name of the argument of `key=value` words in usage lines and messages."""
 Recipe = Annotated[
     str | None,
     typer.Argument(
         metavar="RECIPE",
         help=f"A YAML file, or a recipe of the package: {', '.join(recipe_names())}. In a task of a SLURM array also "
-        f"{SIGN}LIST, a file that has the words of each task in a line.",
+        f"{SIGN}LIST, a file with one line of words for each task.",
         show_default=DEFAULT_RECIPE.stem,
         autocompletion=keys_and_recipes,
     ),
@@ -36,7 +36,7 @@ Keys = Annotated[
     ),
 ]
 LocalRank = Annotated[str | None, typer.Option("--local_rank", hidden=True)]
-"""DeepSpeed's launcher adds it behind the script, or behind a module. The rank comes from the environment."""
+"""DeepSpeed's launcher adds this option. It is ignored: the rank comes from the environment."""
 Run = Annotated[
     Path,
     typer.Argument(metavar="RUN", parser=path, help="The folder of a run, such as runs/demo.", autocompletion=runs),
@@ -51,7 +51,7 @@ Model = Annotated[
 ]
 Step = Annotated[
     int | None,
-    typer.Option(metavar="N", help="Of a run, the step of the checkpoint.", show_default="the newest"),
+    typer.Option(metavar="N", help="If it is a run: the step of its checkpoint.", show_default="the newest"),
 ]
 Ranks = Annotated[
     int | None,
@@ -65,29 +65,29 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON, for other progra
 
 
 def words_of(recipe: str | None, keys: Sequence[str] | None) -> list[str]:
-    """The recipe and the keys as they were typed, where either may stand first."""
+    """The recipe and the keys as they were typed. The first word may be either."""
     return [*([] if recipe is None else [recipe]), *(keys or [])]
 
 
 def words_or_stdin(words: Sequence[str] | None, what: str) -> list[str]:
-    """The texts that the user typed; `-`, or none at all, is what is piped in.
+    """The texts that the user typed. `-`, or no text, stands for what is piped in.
 
     Raises:
-        UserError: there is none, or one is no text.
+        UserError: there is no text, or a text is not UTF-8.
     """
     if not words and sys.stdin.isatty():
         raise UserError(f"{what}: is missing; write it behind the model, or pipe it in")
     try:
         texts = [sys.stdin.read().rstrip("\n") if word == "-" else word for word in words or ["-"]]
         for text in texts:
-            text.encode()  # bytes that are no text stand in a command's words as half characters
+            text.encode()  # Python keeps bytes that are not UTF-8 as halves of surrogate pairs, which fail here
     except UnicodeError:
-        raise UserError(f"{what}: is no text in UTF-8; convert it with `iconv`, or cut it between characters") from None
+        raise UserError(f"{what}: is not UTF-8; convert it with `iconv`, or cut it between characters") from None
     return texts
 
 
 def one_of(names: Iterable[str]) -> Callable[[str], str]:
-    """A reader of one of these names, which says what is meant where another is given."""
+    """A parser for one of these names. For any other word its message suggests a name."""
     known = list(names)
 
     def name(word: str) -> str:
@@ -99,5 +99,5 @@ def one_of(names: Iterable[str]) -> Callable[[str], str]:
 
 
 def command_line(context: typer.Context) -> str:
-    """The words that the user typed, as a shell takes them."""
+    """The words that the user typed, quoted for a shell."""
     return shlex.join(["apollo-ds", *context.find_root().obj])

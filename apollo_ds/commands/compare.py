@@ -1,4 +1,4 @@
-"""`apollo-ds compare`: what methods save, by the runs that were made with them."""
+"""`apollo-ds compare`: show what methods save, from runs that were trained with them."""
 
 from pathlib import Path
 from typing import Annotated
@@ -50,7 +50,7 @@ def compare(
 ) -> None:
     """Compare runs at equal loss and at equal cost.
 
-    The runs must have read the same text. Several runs of one recipe with other seeds are one row of the table.
+    The runs must have read the same text. Runs of one recipe that differ only in the seed are one row of the table.
     """
     from apollo_ds.experiments.compare.comparison import Comparison
     from apollo_ds.experiments.compare.page import print_comparison, write_page

@@ -1,4 +1,4 @@
-"""What a shell offers when the user presses Tab: the words that may stand there."""
+"""The words that a shell offers when the user presses Tab."""
 
 from collections.abc import Callable, Iterable
 from glob import glob
@@ -7,21 +7,21 @@ from typing import Any, get_args
 
 
 def beginning(names: Iterable[str]) -> Callable[[str], list[str]]:
-    """Those of the names that begin as what was typed."""
+    """A completer that offers those of the names that begin with what was typed."""
     known = list(names)
     return lambda incomplete: [name for name in known if name.startswith(incomplete)]
 
 
 def runs(incomplete: str) -> list[str]:
-    """Folders of runs whose paths begin so, here or one folder below."""
+    """Folders of runs, here or one folder below, whose paths begin with what was typed."""
     found = [*glob(f"{incomplete}*"), *glob(f"{incomplete}*/*")]
     return sorted(folder for folder in found if Path(folder, "config.yaml").is_file())
 
 
 def keys_and_recipes(incomplete: str) -> list[str]:
-    """`key=` of all keys that begin so, recipes here and in the package; behind `key=` its values, if they have names.
+    """`key=` for all keys that begin with what was typed, and recipes from here and from the package.
 
-    A shell offers files where this offers nothing.
+    Behind `key=` it offers the key's values, if they have names. If it offers nothing, a shell offers files.
     """
     key, sign, begun = incomplete.partition("=")
     if sign:
@@ -33,7 +33,7 @@ def keys_and_recipes(incomplete: str) -> list[str]:
 
 
 def _keys(within: str) -> list[str]:
-    """The names of keys; those of models and methods once their dot is typed."""
+    """The names of keys. Keys inside a model or method are offered once their dot is typed."""
     from apollo_ds.config.recipe import Recipe
 
     if "." not in within:
@@ -67,7 +67,7 @@ def _values(key: str, begun: str) -> list[str]:
 
 
 def _named(annotation: Any) -> list[str]:
-    """The values of a type that has names for them, alone or beside None."""
+    """The named values of a type, or of such a type with None. Empty for other types."""
     if annotation is bool:
         return ["true", "false"]
     parts = get_args(annotation)

@@ -63,6 +63,6 @@ def eval(
     else:
         print_scores(scores, Output())
     written = out or results_folder(model, "eval") / f"{'+'.join(names)}.json"
-    write_scores(scores, written, about)  # last: where it fails, what was measured is not lost
+    write_scores(scores, written, about)  # last: if it fails, the scores have already been printed
     if not as_json:
         print(written)

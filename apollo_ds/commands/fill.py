@@ -20,7 +20,8 @@ def fill(
     sentences: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="SENTENCE", help="Words with [MASK] among them. Without one, or with -, it is what is piped in."
+            metavar="SENTENCE",
+            help="Words with [MASK] among them. Without it, or with -, the input is read from a pipe.",
         ),
     ] = None,
     top: Annotated[int, typer.Option(min=1, metavar="N", help="How many tokens to show for each mask.")] = 5,
@@ -29,8 +30,8 @@ def fill(
 ) -> None:
     """Let a masked model fill in the words that a sentence leaves out.
 
-    It shows the likeliest tokens for each mask. In a pipe each line has the number of a mask, a token and its
-    probability, with tabs between them.
+    It shows the likeliest tokens for each mask. When it prints to a pipe, a line has the number of a mask, a token and
+    its probability, with tabs between them.
     """
     texts = words_or_stdin(sentences, "SENTENCE")
     from apollo_ds.inference.filling import fill as filled_in

@@ -1,4 +1,4 @@
-"""`apollo-ds finetune`: what a pretrained model is worth on a task."""
+"""`apollo-ds finetune`: train a pretrained model on a task, and measure how well it does."""
 
 from pathlib import Path
 from typing import Annotated
@@ -48,7 +48,7 @@ LearningRates = Annotated[
     list[float] | None,
     typer.Option(
         metavar="RATE ...",
-        help="One learning rate, or several to try. The results are those of the best. A small model needs more.",
+        help="One learning rate, or several to try. The results are those of the best. Small models need higher ones.",
         show_default="2e-5",
     ),
 ]
@@ -56,7 +56,7 @@ Epochs = Annotated[int, typer.Option(metavar="N", help="How many times to read t
 BatchSize = Annotated[int, typer.Option(metavar="N", help="Examples of a step.")]
 MaxLength = Annotated[
     int | None,
-    typer.Option(metavar="N", help="Tokens of an example; a longer one is cut.", show_default="128, of squad 384"),
+    typer.Option(metavar="N", help="Tokens of an example. Longer ones are cut.", show_default="128; for squad 384"),
 ]
 MaxTrainSamples = Annotated[int | None, typer.Option(metavar="N", help="Train on N examples only, chosen at random.")]
 Out = Annotated[
@@ -80,8 +80,8 @@ def finetune(
 ) -> None:
     """Fine-tune a model on a GLUE task or on SQuAD.
 
-    Install what it needs with `pip install 'apollo_ds[finetune]'`. The task is learned several times, with other seeds.
-    The results are the median and its spread.
+    Install what it needs with `pip install 'apollo_ds[finetune]'`. It trains on the task several times, each time with
+    another seed. The results are the median and the spread.
     """
     options = Options(
         model=model,

@@ -27,7 +27,7 @@ def generate(
     model: Model,
     prompts: Annotated[
         list[str] | None,
-        typer.Argument(metavar="PROMPT", help="What to continue. Without one, or with -, it is what is piped in."),
+        typer.Argument(metavar="PROMPT", help="The text to continue. Without it, or with -, it is read from a pipe."),
     ] = None,
     max_new_tokens: Annotated[int, typer.Option(min=1, metavar="N", help="How many tokens to write at most.")] = 100,
     temperature: Annotated[
@@ -35,7 +35,7 @@ def generate(
     ] = 0.8,
     top_p: Annotated[
         float,
-        typer.Option(metavar="P", help="Draw only from the likeliest tokens, which together have the probability P."),
+        typer.Option(metavar="P", help="Draw only from the likeliest tokens that together have the probability P."),
     ] = 0.95,
     seed: _Seed = 0,
     count: Annotated[int, typer.Option(min=1, metavar="N", help="How many texts for each prompt.")] = 1,
@@ -44,8 +44,8 @@ def generate(
 ) -> None:
     """Let a model continue a text.
 
-    Each text is printed with its prompt, and nothing else is; an empty line stands between two. A text ends where the
-    model ends it, after so many tokens, or where the model takes no more.
+    Each text is printed with its prompt, and nothing else is. An empty line stands between two texts. A text ends where
+    the model ends it, after --max-new-tokens, or where the model takes no more tokens.
     """
     from apollo_ds.inference.sampling import Sampling
 

@@ -1,4 +1,4 @@
-"""`apollo-ds init`: write a recipe for one's own text and budget."""
+"""`apollo-ds init`: write a recipe for the user's own text and budget."""
 
 from pathlib import Path
 from typing import Annotated
@@ -32,8 +32,8 @@ def init(
         str | None,
         typer.Option(
             metavar="TIME|FLOPS",
-            help="What training may cost: a time on this machine, such as 90s, 10m, 2h or 3d, or operations, such as "
-            "3e18. Give either this or --tokens.",
+            help="What training may cost: a time on this machine, such as 90s, 10m, 2h or 3d, or a number of "
+            "floating-point operations, such as 3e18. Give either this or --tokens.",
         ),
     ] = None,
     tokens: Annotated[
@@ -58,7 +58,7 @@ def init(
     """Write a recipe for your text and budget.
 
     It measures this machine by a short run, then chooses the size of the model and the other keys. Comments in the
-    recipe say why. `apollo-ds train` trains it.
+    recipe say why. Then `apollo-ds train` trains it.
     """
     if (budget is None) == (tokens is None):
         raise UserError("--budget, --tokens: give one of them, such as --budget 10m")

@@ -1,4 +1,4 @@
-"""`apollo-ds keys`: what a recipe may hold."""
+"""`apollo-ds keys`: explain the keys of a recipe."""
 
 from typing import Annotated
 

@@ -1,4 +1,4 @@
-"""Words that stand where a command or an option should, and mean something else to `apollo-ds`."""
+"""Explain words that users type in place of a command or an option of `apollo-ds`, such as `--steps`."""
 
 from pathlib import Path
 from typing import Any
@@ -7,7 +7,7 @@ from apollo_ds.commands.arguments import KEYS
 from data_prep.commands import GROUPS as OF_PREP
 
 _TRAINS = ("continue", "pretrain", "resume", "run", "start")
-"""What other programs call it."""
+"""The names that other programs give to training."""
 _MEANT = {
     "chat": "generate",
     "complete": "generate",
@@ -18,11 +18,14 @@ _MEANT = {
     "upload": "export",
     "version": "--version",
 }
-"""The same of other commands."""
+"""Other commands of other programs, and the words of `apollo-ds` that they stand for."""
 
 
 def explain(word: str, context: Any) -> str | None:
-    """What to write in place of a word that is no command, or no option of the context's command; None: unknown."""
+    """A message for a word that is not a command, or not an option of the context's command: what to write instead.
+
+    None if the word is not known here either.
+    """
     from apollo_ds.config.packaged import recipe_names
     from apollo_ds.config.words import is_key
 
@@ -43,4 +46,4 @@ def explain(word: str, context: Any) -> str | None:
         return None
     following = typed[typed.index(option) + 1 :] if option in typed else []
     value = value or next((given for given in following[:1] if given[0] != "-"), "VALUE")
-    return f"{option} is no option but the key {key} of the recipe; write {key}={value}, without dashes"
+    return f"{option} is not an option: {key} is a key of the recipe; write {key}={value}, without dashes"

@@ -1,4 +1,4 @@
-"""`apollo-ds plan`: what a recipe does and costs, before anything is spent on it."""
+"""`apollo-ds plan`: show what a recipe does and costs, before it is trained."""
 
 import json
 import sys
@@ -39,15 +39,15 @@ TokensPerSecond = Annotated[
     typer.Option(
         metavar="N",
         help="How many tokens all ranks together train on in a second, when all layers run at full length. The "
-        "plan then has the time that the run takes.",
+        "plan then shows the time that the run takes.",
     ),
 ]
 Ranks = Annotated[
     int | None,
     typer.Option(
         metavar="N",
-        help="How many ranks to forecast for: the memory of each, the bytes that they send, and the days, if the key "
-        "peak_flops is given.",
+        help="How many ranks to forecast for. The plan then shows the memory of each and the bytes that they send, "
+        "and the days if the key peak_flops is given.",
         rich_help_panel=_MACHINE,
     ),
 ]

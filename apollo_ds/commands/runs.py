@@ -1,4 +1,4 @@
-"""`apollo-ds runs`: which runs there are, and how far each has come."""
+"""`apollo-ds runs`: list the runs in a folder, and how far each has come."""
 
 import json
 import time

@@ -25,9 +25,7 @@ def sweep(
     ],
     lists: Annotated[
         bool,
-        typer.Option(
-            "--list", help="Print the words of each run that is not complete, a line each. They are for a SLURM array."
-        ),
+        typer.Option("--list", help="For a SLURM array: print a line with the words of each run that is not complete."),
     ] = False,
     number: Annotated[
         int | None, typer.Option(metavar="N", help="Train the N-th run of the grid and no other.")
@@ -63,7 +61,8 @@ def _list(grid: "Grid") -> None:
     print("".join(f"{line}\n" for line in grid.lines([cell for cell in cells if cell not in waiting])), end="")
     if waiting:
         print(
-            f"branches: {len(waiting)} not listed, until the runs that they branch off have come there", file=sys.stderr
+            f"branches: {len(waiting)} not listed; each is listed once its source run has reached the step",
+            file=sys.stderr,
         )
     if awaits_others(grid):
         print("further_seeds: their runs are listed once all of these are complete", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""`apollo-ds train`: train a recipe to its end, or go on where it stopped."""
+"""`apollo-ds train`: train a recipe to its end, or resume it where it stopped."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""`@LIST` on a command line: the line of a file whose number is that of this task in an array of SLURM's."""
+"""Read `@LIST` on a command line: it stands for one line of a file, chosen by the number of this SLURM array task."""
 
 import os
 from collections.abc import Sequence
@@ -11,10 +11,10 @@ _TASK = "SLURM_ARRAY_TASK_ID"
 
 
 def with_lists_read(words: Sequence[str]) -> list[str]:
-    """The words of a command line, with the words of this task's line in the place of each `@LIST`.
+    """The words of a command line, with each `@LIST` replaced by the words of this task's line.
 
     Raises:
-        UserError: the file cannot be read, this is no task of an array, or the list has no such line.
+        UserError: the file cannot be read, this is not a task of an array, or the list has no line for it.
     """
     return [part for word in words for part in (_line_of(word[1:]) if word.startswith(SIGN) else [word])]
 
@@ -43,7 +43,7 @@ def _line_of(name: str) -> list[str]:
 
 
 def _lines(name: str) -> list[str]:
-    """Those that count."""
+    """The lines of a list, without empty lines and comments."""
     try:
         text = Path(os.path.expanduser(name)).read_text(encoding="utf-8-sig")
     except FileNotFoundError:
@@ -51,5 +51,5 @@ def _lines(name: str) -> list[str]:
     except OSError as error:
         raise UserError(f"{name}: cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:
-        raise UserError(f"{name}: is not text in UTF-8; name a file with a line of key=value words a task") from None
+        raise UserError(f"{name}: is not text in UTF-8; name a file with one line of key=value words a task") from None
     return [line for line in map(str.strip, text.split("\n")) if line and not line.startswith("#")]

@@ -1,4 +1,4 @@
-"""A recipe as YAML for people: each key in a line of its own, with a comment."""
+"""Write a recipe as YAML for people: each key on a line of its own, with a comment."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -6,13 +6,13 @@ from typing import Any
 import yaml
 
 _WIDEST_VALUE = 40
-"""Characters before which comments stand below each other."""
+"""Comments are aligned at a column of at most this many characters."""
 
 
 def commented(values: Mapping[str, Any], comments: Mapping[str, str], heading: Sequence[str]) -> str:
-    """YAML of values, which may hold mappings of plain values, below a heading of comment lines.
+    """Write values as YAML below a heading of comment lines. A value is plain, or a mapping of plain values.
 
-    `comments` has one for each key, such as `steps`, or `model.family` of a key in a mapping.
+    `comments` has a comment for each key, such as `steps`, or `model.family` for a key inside a mapping.
     """
     lines = list(_lines(values, comments, ""))
     column = max((len(line) for line, _ in lines if len(line) <= _WIDEST_VALUE), default=0)

@@ -1,4 +1,4 @@
-"""What pydantic finds wrong in values that a user gave, as one sentence that names the key in the user's own words."""
+"""Turn an error of pydantic into one sentence for the user, with the key as the user writes it."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, get_args
@@ -36,20 +36,20 @@ IN_WORDS = {
     "too_short": "must be a list of at least {min_length}",
     "tuple_type": "must be a list in brackets",
 }
-"""What takes the place of pydantic's words, by the type of its error."""
+"""Our words for pydantic's errors, by the type of the error."""
 
 _CHOSEN_BY_NAME = {
     "model": ("families", BY_FAMILY),
     "method": ("methods", BY_METHOD),
     "optimizer": ("optimizers", BY_OPTIMIZER),
 }
-"""By key what the names there are called, and the classes."""
+"""The keys whose class is chosen by a name: what such names are called, and where the classes are."""
 
 
 def complaint(error: ValidationError, root: type[BaseModel], within: str = "") -> str:
-    """The first thing that is wrong with the keys of `root`, which stand `within` a key.
+    """One sentence on the first mistake in the keys of the class `root`. These keys are inside the key `within`.
 
-    An unknown key comes before one that is missing: it may be meant for it.
+    An unknown key is reported before a missing one: the user may have meant the missing key.
     """
     first = min(error.errors(), key=lambda details: details["type"] not in _UNKNOWN_KEY)
     kind = first["type"]
@@ -71,7 +71,7 @@ def complaint(error: ValidationError, root: type[BaseModel], within: str = "") -
 
 
 def number(value: Any) -> str:
-    """A bound for people."""
+    """A bound as people write it."""
     return f"{value:,}" if isinstance(value, int) else f"{value:g}" if isinstance(value, float) else str(value)
 
 
@@ -98,19 +98,19 @@ def _unknown_key(error: ErrorDetails, root: type[BaseModel], within: str) -> str
 
 
 def _name_of(kind: type[BaseModel]) -> str | None:
-    """What a method or optimizer is called; None for other classes."""
+    """The name of a method or optimizer. None for other classes."""
     field = kind.model_fields.get("name")
     return str(field.default) if field and field.default else None
 
 
 def _inside(unknown: Any) -> str | None:
-    """The key of this name that a model, method or optimizer has: `model.hidden_size`, where `hidden_size` is given."""
+    """The key inside a model, method or optimizer that has this name: `model.hidden_size` for `hidden_size`."""
     kinds = ((key, kind) for key, (_, by) in _CHOSEN_BY_NAME.items() for kind in by.classes().values())
     return next((f"{key}.{unknown}" for key, kind in kinds if unknown in kind.model_fields), None)
 
 
 def _place(loc: Sequence[int | str], root: type[BaseModel], within: str) -> tuple[str, type[BaseModel]]:
-    """The name of a key in which pydantic found something wrong, and the class that stands there or around it."""
+    """The name of the key in which pydantic found a mistake, and the class of that key or of the mapping around it."""
     classes = {by.tag(name): kind for by in (BY_METHOD, BY_OPTIMIZER, BY_FAMILY) for name, kind in by.classes().items()}
     key, kind = within, root
     for part in loc:
@@ -119,22 +119,25 @@ def _place(loc: Sequence[int | str], root: type[BaseModel], within: str) -> tupl
         elif isinstance(part, int):
             key += f"[{part}]"
         elif part in kind.model_fields:
-            key += f".{part}" if part != "parts" else ""  # a list of methods, as a recipe writes it
+            key += f".{part}" if part != "parts" else ""  # a recipe writes a list of methods without the word
             kind = class_within(kind.model_fields[part].annotation) or kind
-        elif part not in ("parts", "[key]"):  # the latter is pydantic's word for a key that is wrong itself
+        elif part not in ("parts", "[key]"):  # "[key]" is pydantic's word for a key that is itself wrong
             key += f".{part}"
     return key.removeprefix("."), kind
 
 
 def class_within(annotation: Any) -> type[BaseModel] | None:
-    """The class of keys that an annotation has: alone, beside None, or as the parts of a list."""
+    """The class with keys in an annotation: the annotation itself, one beside None, or the parts of a list."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
     return next((found for part in get_args(annotation) if (found := class_within(part))), None)
 
 
 def _unknown_name(key: str, error: ErrorDetails) -> str:
-    """A method, optimizer or family that there is not. The first two may be names, so the key `name` is not told."""
+    """The sentence for a method, optimizer or family that does not exist.
+
+    A method or optimizer can be given by its name alone, so the key `name` is not mentioned.
+    """
     given, by, known = error["input"], error["ctx"]["key"], error["ctx"]["known"].split()
     if not isinstance(given, Mapping):
         return f"{key}: there is no {shown(given)}; {choice(known, given)}"

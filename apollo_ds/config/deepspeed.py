@@ -1,4 +1,4 @@
-"""DeepSpeed's configuration in a recipe: which keys it must not have, and which precision it means."""
+"""Check DeepSpeed's configuration in a recipe, read from it, and settle what depends on the machine."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal
@@ -11,17 +11,17 @@ from apollo_ds.errors import UserError
 
 _LEAST_CLIPPING = 1e-6
 _BUCKET = 50_000_000
-"""Gradients that are averaged at a time where the configuration does not say: a few of them overlap with the backward.
-DeepSpeed's own default is ten times as many, which is more than most models have."""
+"""How many gradients are averaged at a time if the configuration does not say. With several such buckets, averaging
+overlaps with the backward pass. DeepSpeed's own default is ten times as many, which is more than most models have."""
 _BUCKET_WITHOUT_ZERO = 500_000_000
-"""Those that DeepSpeed 0.19.8 averages at a time at stage 0, whatever the configuration says."""
+"""How many gradients DeepSpeed 0.19.8 averages at a time at stage 0, whatever the configuration says."""
 
 
 def check_deepspeed(config: Mapping[str, Any]) -> None:
-    """Look for keys that training does not use, values that are none, and what contradicts each other or the recipe.
+    """Check that training uses all keys of a configuration, and that their values fit each other and the recipe.
 
     Raises:
-        UserError: something is wrong; names the key.
+        UserError: something is wrong. The message names the key.
     """
     if blanks := list(_left_blank(config)):
         clipping = "; without gradient_clipping nothing is clipped" if "gradient_clipping" in blanks else ""
@@ -38,7 +38,7 @@ def check_deepspeed(config: Mapping[str, Any]) -> None:
     if 0 < keys.gradient_clipping < _LEAST_CLIPPING:
         raise UserError(
             f"deepspeed.gradient_clipping: must be 0, which clips nothing, or at least {_LEAST_CLIPPING:g}, not "
-            f"{keys.gradient_clipping:g}: so small a gradient trains nothing"
+            f"{keys.gradient_clipping:g}: such small gradients train nothing"
         )
     if keys.bf16.enabled and keys.fp16.enabled:
         raise UserError("deepspeed.bf16 and deepspeed.fp16 are both enabled; set one of them to enabled: false")
@@ -50,13 +50,13 @@ def check_deepspeed(config: Mapping[str, Any]) -> None:
         raise UserError(f"deepspeed.zero_optimization.offload_param: is for stage 3, not {zero.stage}; remove it")
     if zero.offload_optimizer and zero.offload_optimizer.device != "none" and keys.zero_force_ds_cpu_optimizer:
         raise UserError(
-            "deepspeed: add zero_force_ds_cpu_optimizer: false; else DeepSpeed offloads no optimizer but its own, and "
-            "the recipe has another"
+            "deepspeed: add zero_force_ds_cpu_optimizer: false; without it DeepSpeed offloads only its own optimizer, "
+            "and the recipe has another"
         )
 
 
 def _check_combinations(keys: DeepSpeedKeys) -> None:
-    """Look for keys that DeepSpeed 0.19.8 takes and then, together with others, fails with or does not heed."""
+    """Look for combinations of keys that DeepSpeed 0.19.8 accepts, and then fails with or ignores."""
     zero = keys.zero_optimization
     scaled_before = "prescale_gradients" if keys.prescale_gradients else "gradient_predivide_factor"
     if zero.stage >= 2 and zero.reduce_scatter and (keys.prescale_gradients or keys.gradient_predivide_factor != 1.0):
@@ -81,7 +81,10 @@ def _check_combinations(keys: DeepSpeedKeys) -> None:
 
 
 def _left_blank(config: Mapping[str, Any], within: str = "") -> Iterator[str]:
-    """The keys that hold `auto`, as files for the Trainer of transformers do; of keys not used here, the whole key."""
+    """The keys with the value `auto`, which files for the Trainer of transformers have.
+
+    For a key that training does not use, the whole key is named.
+    """
     for key, value in config.items():
         name = f"{within}{key}"
         inside = list(_left_blank(value, f"{name}.")) if isinstance(value, Mapping) else []
@@ -95,7 +98,7 @@ Precision = Literal["fp32", "bf16", "fp16"]
 
 
 def precision(config: Mapping[str, Any]) -> Precision:
-    """The number format that a settled DeepSpeed configuration computes in."""
+    """The precision in which a settled DeepSpeed configuration computes."""
     for name in ("bf16", "fp16"):
         if config.get(name, {}).get("enabled"):
             return name
@@ -103,7 +106,7 @@ def precision(config: Mapping[str, Any]) -> Precision:
 
 
 def zero_stage(config: Mapping[str, Any]) -> int:
-    """The ZeRO stage that a DeepSpeed configuration names; 0 where it names none."""
+    """The ZeRO stage of a DeepSpeed configuration. 0 if it names none."""
     return int(config.get("zero_optimization", {}).get("stage", 0))
 
 
@@ -113,25 +116,25 @@ def with_zero_stage(config: Mapping[str, Any], stage: int) -> dict[str, Any]:
 
 
 def offloaded(config: Mapping[str, Any]) -> list[str]:
-    """What lives in the host's memory: `offload_optimizer`, `offload_param`."""
+    """The keys that move something into the host's memory: `offload_optimizer`, `offload_param`, both or none."""
     parts = {key: config.get("zero_optimization", {}).get(key) or {} for key in ("offload_optimizer", "offload_param")}
     return [key for key, part in parts.items() if part.get("device", "none") != "none"]
 
 
 def offloads(config: Mapping[str, Any]) -> bool:
-    """Whether optimizer or weights live in the host's memory."""
+    """Whether the optimizer or the weights are in the host's memory."""
     return bool(offloaded(config))
 
 
 def settle(config: Mapping[str, Any], computes_bf16: bool, world_size: int) -> dict[str, Any]:
-    """The configuration with what depends on the machine decided.
+    """The configuration for this machine. It decides what the given one leaves open:
 
-    - `bf16.enabled: auto` is on where the hardware computes in bf16, off elsewhere.
+    - `bf16.enabled: auto` becomes on if the hardware computes in bf16, else off.
     - A single rank under ZeRO 1 or 2 without offload has nothing to shard or send. In fp32 it trains under ZeRO 0,
-      which keeps no second copy of the weights. In half precision communication does not overlap with the backward:
-      that would cost copies and, on a GPU, a wait for the device.
-    - What training does not use, and is switched off, is left away: DeepSpeed does not take all of it.
-    - DeepSpeed's throughput timer is off unless the configuration sets it, since it waits for the device in every step.
+      which keeps no second copy of the weights. In half precision it does not overlap communication with the backward
+      pass: that would cost copies and, on a GPU, a wait for the device.
+    - Keys that training does not use, and that are switched off, are removed: DeepSpeed does not accept all of them.
+    - DeepSpeed's throughput timer is off unless the configuration sets it: it waits for the device in every step.
     """
     settled = {"timers": {"throughput": {"enabled": False}}, **without_refused(config)}
     if settled.get("bf16", {}).get("enabled") == "auto":
@@ -144,10 +147,10 @@ def settle(config: Mapping[str, Any], computes_bf16: bool, world_size: int) -> d
 
 
 def with_buckets(config: Mapping[str, Any], trained: int) -> dict[str, Any]:
-    """The configuration for a model that trains so many parameters: no bucket is larger than all of its gradients.
+    """The configuration for a model with `trained` trained parameters: no bucket is larger than all of its gradients.
 
-    Where one holds them all, their averaging begins after the last of them, so that at ZeRO 1 and 2 it does not overlap
-    with the backward: that would take a second buffer, and make the host wait for the device.
+    If one bucket holds all gradients, averaging begins after the last one. Then it is not overlapped with the backward
+    pass at ZeRO 1 and 2: that would take a second buffer, and make the host wait for the device.
     """
     zero = {"reduce_bucket_size": _BUCKET, **config.get("zero_optimization", {})}
     zero["reduce_bucket_size"] = min(int(zero["reduce_bucket_size"]), max(1, trained))
@@ -157,7 +160,7 @@ def with_buckets(config: Mapping[str, Any], trained: int) -> dict[str, Any]:
 
 
 def bucket_elements(config: Mapping[str, Any], trained: int, ranks: int) -> int:
-    """How many numbers a rank's buffers hold, in which gradients are averaged; of a settled configuration."""
+    """How many numbers a rank's buffers for averaging gradients hold. The configuration must be settled."""
     if zero_stage(config) == 0:
         return min(_BUCKET_WITHOUT_ZERO, trained) if ranks > 1 else 0
     zero = with_buckets(config, trained)["zero_optimization"]

@@ -1,7 +1,7 @@
-"""The keys of DeepSpeed's configuration: those that training uses, by type, and those that it does not, with why.
+"""The keys of DeepSpeed's configuration: the keys that training uses with their types, and the others with reasons.
 
-DeepSpeed 0.19.8 takes many values as they are, and importing its own classes takes seconds. A test compares this page
-with them.
+DeepSpeed 0.19.8 does not check many values, and its own classes take seconds to import. A test compares this file with
+them.
 """
 
 from typing import Annotated, Any, Literal
@@ -12,7 +12,7 @@ from apollo_ds.errors import UserError
 
 
 def _whole(value: Any) -> Any:
-    """DeepSpeed's own pages write sizes such as 5e8."""
+    """Make a whole float an integer: DeepSpeed's own pages write sizes such as 5e8."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
@@ -33,7 +33,7 @@ class Bf16(_Keys):
 
 
 class Fp16(_Keys):
-    """`fp16`. The loss is scaled by at most 2**32, so that it stays a number."""
+    """`fp16`. The loss is scaled by at most 2**32, so that it stays finite."""
 
     enabled: bool = False
     loss_scale: float = Field(default=0, ge=0, le=2**32)
@@ -111,7 +111,7 @@ class DataTypes(_Keys):
 
 
 class DeepSpeedKeys(_Keys):
-    """All of the configuration."""
+    """The whole configuration."""
 
     bf16: Bf16 = Bf16()
     fp16: Fp16 = Fp16()
@@ -137,8 +137,8 @@ _REMOVED = "was removed from DeepSpeed; remove it"
 _NO_EFFECT = "has no effect here; remove it"
 _NVME = "is for NVMe, which is not supported; offload to the CPU"
 _UNSUPPORTED = "is not supported here; remove it"
-_SHARDS = "changes which rank owns what, and so is not supported; remove it"
-_ROUNDS = "rounds what ranks send to 8 or 4 bits, so that growths are not exact, and is not supported; remove it"
+_SHARDS = "is not supported: it changes which rank owns what; remove it"
+_ROUNDS = "is not supported: it rounds what ranks send to 8 or 4 bits, so that growths are not exact; remove it"
 _RECORDS = "is not supported: a run writes metrics.jsonl, and the recipe's `trackers` say what else shows it; remove it"
 
 REFUSED = {
@@ -226,14 +226,14 @@ REFUSED = {
         }.items()
     },
 }
-"""Keys that DeepSpeed knows, and why they are refused."""
+"""Keys of DeepSpeed that are refused, with the reasons."""
 
 
 def without_refused(config: Any, within: str = "") -> Any:
-    """A configuration without keys that training does not use, which may stand there if they are switched off.
+    """A configuration without the keys that training does not use. Such a key is allowed if it is switched off.
 
     Raises:
-        UserError: one of them is not; without `deepspeed.` before its name.
+        UserError: one of them is switched on. The message names it without `deepspeed.` before it.
     """
     if not isinstance(config, dict):
         return config

@@ -1,4 +1,4 @@
-"""What a user has written in YAML or JSON: read so that each value is what the text says, or refused with its line."""
+"""Read YAML or JSON that a user has written. Each value is what the text says, or is refused with its line."""
 
 import json
 import re
@@ -11,12 +11,12 @@ import yaml
 from apollo_ds.errors import UserError
 
 PATHS = ("data", "out", "source", "init_from", "branch_from", "recipe", "deepspeed")
-"""Keys whose values are paths: text as it is written, whatever YAML takes `2024-11-26`, `no` or `1e3` for."""
+"""Keys whose values are paths. They stay text as written, even if YAML reads `2024-11-26`, `no` or `1e3` otherwise."""
 NOT_YAML = "not valid YAML"
-"""How a complaint begins of what YAML itself does not take."""
+"""The beginning of a message on text that is not valid YAML."""
 _DEEPEST = 40
 _MOST_VALUES = 100_000
-"""Of a document, with what its aliases stand for."""
+"""The most values of a document. Each use of an alias counts with all that it stands for."""
 _MOST_DIGITS = 400
 _INT = "tag:yaml.org,2002:int"
 _FLOAT = "tag:yaml.org,2002:float"
@@ -28,10 +28,11 @@ _WEIGHTS = "!weights"
 
 
 def parse_yaml(text: str, weighs: bool = False) -> list[Any]:
-    """The documents of a YAML text; where it `weighs`, each is the value of a recipe's `data`.
+    """The documents of a YAML text. With `weighs` each document is read as the value of a recipe's `data`.
 
     Raises:
-        UserError: it is not YAML, a key comes twice or is not text, or it is too deep or too large; without the file.
+        UserError: it is not YAML, a key comes twice or is not text, or it is too deep or too large. The message does
+            not name the file.
     """
     try:
         return list(yaml.load_all(text, Loader=_Weights if weighs else _Loader))
@@ -45,7 +46,7 @@ def parse_json(text: str) -> Any:
     """The value of a JSON text.
 
     Raises:
-        UserError: it is not JSON, a key comes twice, or it is too deep; without the file.
+        UserError: it is not JSON, a key comes twice, or it is too deep. The message does not name the file.
     """
     try:
         return _Decoder().decode(text)
@@ -56,7 +57,7 @@ def parse_json(text: str) -> Any:
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML in which numbers are those that people write, no text is a date, and each key of a mapping comes once."""
+    """YAML in which `1e-3` is a number, a date is text, and each key of a mapping comes once."""
 
     yaml_implicit_resolvers = {  # noqa: RUF012
         first: [(tag, pattern) for tag, pattern in known if tag not in (_INT, _FLOAT, "tag:yaml.org,2002:timestamp")]
@@ -75,12 +76,12 @@ class _Loader(yaml.SafeLoader):
 
     def compose_document(self) -> yaml.Node:
         node = super().compose_document()
-        assert node is not None  # it is asked only where there is a document
+        assert node is not None  # PyYAML calls this only if there is a document
         _check_size(node)
         return node
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        if not isinstance(node, yaml.MappingNode):  # as `!!map 3`
+        if not isinstance(node, yaml.MappingNode):  # such as `!!map 3`
             return super().construct_mapping(node, deep)
         seen: set[str] = set()
         for key, value in node.value:
@@ -99,7 +100,7 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
     def construct_number(self, node: yaml.ScalarNode) -> int | float:
-        """A whole number or a fraction, as YAML 1.2 has them: `010` is ten, and `1e-3` needs no point."""
+        """A whole number or a fraction by the rules of YAML 1.2: `010` is ten, and `1e-3` needs no point."""
         text = node.value.replace("_", "")
         if len(text) > _MOST_DIGITS:
             raise _Refused(node, f"a number of {len(text):,} digits is too long")
@@ -124,7 +125,7 @@ _Loader.add_constructor(_WEIGHTS, _Loader.yaml_constructors[_MAP])
 
 
 class _Weights(_Loader):
-    """YAML that is the value of `data`."""
+    """YAML that is read as the value of a recipe's `data`."""
 
     def compose_document(self) -> yaml.Node:
         node = super().compose_document()
@@ -133,7 +134,7 @@ class _Weights(_Loader):
 
 
 class _Refused(yaml.MarkedYAMLError):
-    """What this project takes for no sound document."""
+    """Valid YAML that this project refuses."""
 
     def __init__(self, node: yaml.Node, problem: str) -> None:
         super().__init__(problem=problem, problem_mark=node.start_mark)
@@ -150,21 +151,21 @@ def _in_words(error: yaml.YAMLError) -> str:
 
 
 def _take_as_written(value: yaml.Node) -> None:
-    """Make a plain scalar, or each of a list of them, text. Nothing stays nothing."""
+    """Read a plain scalar, or each one of a list, as text. An empty value stays empty."""
     for node in value.value if isinstance(value, yaml.SequenceNode) else [value]:
         if isinstance(node, yaml.ScalarNode) and node.tag != _NULL:
             node.tag = _TEXT
 
 
 def _take_as_weights(value: yaml.Node) -> None:
-    """Let a folder of a mapping, or of each of a list of them, be called as a key of the recipe is: `{out: 0.5}`."""
+    """Let a folder in a mapping, or in a list of mappings, have the name of a recipe's key: `{out: 0.5}`."""
     for node in value.value if isinstance(value, yaml.SequenceNode) else [value]:
         if node.tag == _MAP:
             node.tag = _WEIGHTS
 
 
 def _check_size(document: yaml.Node) -> None:
-    """Refuse a document whose aliases make it very large, or endless."""
+    """Refuse a document that its aliases make very large or endless."""
     sizes: dict[int, int] = {}
 
     def size(node: yaml.Node, depth: int) -> int:
@@ -188,12 +189,12 @@ def _parts(node: yaml.Node) -> Iterator[yaml.Node]:
 
 
 class _Decoder(json.JSONDecoder):
-    """JSON of numbers that are numbers, and of objects that have each key once."""
+    """JSON without NaN and infinity, and with each key once in an object."""
 
     def __init__(self) -> None:
         super().__init__(parse_constant=_refuse, parse_int=_whole)
         self.parse_object = self._object
-        self.scan_once = scanner.py_make_scanner(self)  # type: ignore[attr-defined]  # in C it asks no other
+        self.scan_once = scanner.py_make_scanner(self)  # type: ignore[attr-defined]  # the scanner in C would not call `_object`
 
     def _object(self, where: tuple[str, int], strict: bool, scan: Any, *others: Any) -> tuple[Any, int]:
         pairs, end = decoder.JSONObject(where, strict, scan, None, list, *others[2:])  # type: ignore[attr-defined]

@@ -1,6 +1,6 @@
-"""Whether a method does what its options say: none is without effect, cut to another value, or turns it into another.
+"""Check that every option of a method has an effect, and that its value is not replaced by another.
 
-A recipe is checked so where a user writes it. What an earlier version trained under is read as it is.
+Only a recipe that a user writes is checked. The recipe of a run from an earlier version is read as it is.
 """
 
 from collections.abc import Callable, Sequence
@@ -17,10 +17,10 @@ _Stages = Callable[[Method], Sequence[Stage]]
 
 
 def check_effects(method: Method, run: Run) -> None:
-    """Look for options that a recipe sets in vain.
+    """Look for options that a recipe sets without effect.
 
     Raises:
-        UserError: one has no effect or would be replaced, or the method as a whole trains as without it.
+        UserError: an option has no effect or would be replaced, or the whole method changes nothing.
     """
     stages: Sequence[Stage]
     first, *others = method.parts if isinstance(method, Combination) else (method,)
@@ -38,7 +38,7 @@ def _laid_over(stages: Sequence[Stage], run: Run) -> _Stages:
 
 
 def _trains_alike(part: Method, change: dict[str, Any], stages: Sequence[Stage], stages_of: _Stages) -> bool:
-    """Whether a method with another value of an option trains as it does; not where it cannot have it."""
+    """Whether a method trains the same with another value of an option. False if it cannot have that value."""
     try:
         return effective(stages_of(part.model_copy(update=change))) == effective(stages)
     except UserError:
@@ -46,7 +46,11 @@ def _trains_alike(part: Method, change: dict[str, Any], stages: Sequence[Stage],
 
 
 def _checked(part: Method, run: Run, without: Sequence[Stage], stages_of: _Stages, place: str = "") -> Sequence[Stage]:
-    """The stages of a method that differ from those without it, and from those without each option that it sets."""
+    """The stages of a method, which differ from those without it, and from those without each option that it sets.
+
+    Raises:
+        UserError: they do not differ.
+    """
     part.check_fits(run)
     if isinstance(part, GrowingMethod):
         _check_warm_up(part, run)
@@ -60,9 +64,9 @@ def _checked(part: Method, run: Run, without: Sequence[Stage], stages_of: _Stage
     for name in part.model_fields_set:
         field = type(part).model_fields[name]
         follows = field.is_required() or field.default is None or field.default_factory
-        if follows or name in part.stated or not part.sets(name):  # what follows from other values may be stated
+        if follows or name in part.stated or not part.sets(name):  # a value that follows from others may be given too
             continue
-        # A default that gives way may stand for the value that is given: then only a choice among others tells.
+        # The default may be replaced by just the value that is given. Then only another choice shows an effect.
         others = get_args(field.annotation) if name in part.fitted else (field.default,)
         if others and all(_trains_alike(part, {name: other}, stages, stages_of) for other in others):
             raise UserError(
@@ -73,11 +77,11 @@ def _checked(part: Method, run: Run, without: Sequence[Stage], stages_of: _Stage
 
 
 def _check_warm_up(part: GrowingMethod, run: Run) -> None:
-    """Look for a warm-up that is over as soon as it begins, and is meant to do something."""
+    """Look for a warm-up that is given but is too short to do anything."""
     steps = round(part.rewarm_fraction * run.steps)
     asked = part.sets("rewarm_from") or (part.sets("rewarm") and part.rewarm_to == 1)
     if part.rewarm != "none" and steps < 2 and asked:
         raise UserError(
-            f"method.rewarm_fraction: {part.rewarm_fraction:g} of {run.steps:,} steps is no warm-up; use at least "
+            f"method.rewarm_fraction: {part.rewarm_fraction:g} of {run.steps:,} steps is too short; use at least "
             f"{2 / run.steps:.2g}, which is two steps"
         )

@@ -1,7 +1,7 @@
-"""A run that takes more steps than it was started with: from which checkpoint on, and what happens to what it had.
+"""Give a run more steps than it was started with.
 
-It goes on as if it had been planned so from the start. So it goes back to the last checkpoint up to which both plans
-are one: with `wsd` the one before the decay.
+The result is the same as if the run had been planned with these steps from the start. So the run goes back to the last
+checkpoint up to which both plans agree. With `wsd` this is the checkpoint at the start of the decay.
 """
 
 import shutil
@@ -17,22 +17,22 @@ from apollo_ds.schedule.agreement import steps_alike, trained_alike
 from data_prep import files
 
 _KEPT = ("config.yaml", "metrics.jsonl", "report", "export")
-"""What is kept of a run as it ended."""
+"""The files and folders of the ended run that are kept."""
 
 
 def check_extension(folder: Path, before: Recipe, now: Recipe) -> Path | None:
-    """The checkpoint in a run's folder from which it goes on under a recipe with more steps.
+    """The checkpoint in a run's folder from which the run can go on with more steps.
 
-    None where it has never saved one, so that it begins anew.
+    None if the run never saved a checkpoint: it then begins anew.
 
     Raises:
-        UserError: none is on the way of the new plan; says why, and what to do.
+        UserError: no checkpoint fits the new plan. The message says why, and what to do.
     """
     old, new = before.schedule(), now.schedule()
     if old.source != new.source:
         raise UserError(
-            f"steps: the run in {folder} goes on from where it started, and method.source is another now; give the one "
-            f"in {folder / _KEPT[0]}, or start another run with out=..."
+            f"steps: method.source is not what the run in {folder} started from; use the one in {folder / _KEPT[0]}, "
+            "or start another run with out=..."
         )
     if not has_traces(folder / "checkpoints"):
         return None  # it begins anew
@@ -45,15 +45,15 @@ def check_extension(folder: Path, before: Recipe, now: Recipe) -> Path | None:
             return checkpoint
     raise UserError(
         f"steps: the run in {folder} was started with {before.steps:,} and cannot go on to {now.steps:,}, since a run "
-        f"of so many would have trained differently until now: {_reason(folder, before, now)}"
+        f"of {now.steps:,} would have trained differently until now: {_reason(folder, before, now)}"
     )
 
 
 def extend(folder: Path, run: str | None, before: Recipe, now: Recipe) -> None:
-    """Set a run's folder back to the checkpoint from which it goes on; its end stays beside it, as `ended-STEP`.
+    """Set a run's folder back to the checkpoint from which the run goes on. Its old end is kept there as `ended-STEP`.
 
     Raises:
-        UserError: there is no such checkpoint, or it is damaged.
+        UserError: no checkpoint fits the new plan, or the checkpoint is damaged.
         OSError: the folder cannot be written to.
     """
     checkpoint = check_extension(folder, before, now)
@@ -63,8 +63,8 @@ def extend(folder: Path, run: str | None, before: Recipe, now: Recipe) -> None:
         verify(checkpoint, run)
     except DamagedCheckpoint as damage:
         raise UserError(
-            f"steps: {damage}, from which the run would go on; restore it, or remove {checkpoint}, and the one before "
-            "is looked at"
+            f"steps: {damage}, from which the run would go on; restore it, or remove {checkpoint} to go on from the "
+            "one before"
         ) from None
     later = [step_of(other) for other in checkpoints_in(checkpoint.parent) if step_of(other) > step_of(checkpoint)]
     if later:
@@ -88,7 +88,7 @@ def _keep_end(folder: Path, aside: Path) -> None:
 
 
 def _reason(folder: Path, before: Recipe, now: Recipe) -> str:
-    """Why two plans part too early, and what to do."""
+    """Say why two plans differ too early, and what to do."""
     old, new = before.schedule(), now.schedule()
     elsewhere = "or start another run with out=..."
     policies = {schedule.learning_rate.policy for schedule in (old, new)}
@@ -105,8 +105,8 @@ def _reason(folder: Path, before: Recipe, now: Recipe) -> str:
     alike = steps_alike(old, new, before.steps)
     there = ", ".join(_steps(folder)) or "none"
     return (
-        f"the two part at step {alike:,}, and no checkpoint up to there is left (there are {there}); give growths, "
-        "where the method has any, the steps that they had, branch off a checkpoint with "
+        f"the two differ from step {alike:,} on, and no checkpoint up to there is left (there are {there}); if the "
+        "method has growths, give them the steps that they had, branch off a checkpoint with "
         f"branch_from={folder}@STEP, {elsewhere}"
     )
 

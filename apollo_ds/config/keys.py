@@ -1,4 +1,4 @@
-"""Every key of a recipe: what it means, its type and its default, as the classes that check it say."""
+"""List every key of a recipe with its meaning, type and default, as the classes that check the keys define them."""
 
 import ast
 import inspect
@@ -38,7 +38,7 @@ _BOUNDS = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusi
 
 @dataclass(frozen=True)
 class Key:
-    """A key as a reader wants to know it; all of it text."""
+    """The facts about a key that a reader needs, as text."""
 
     name: str
     type: str
@@ -48,12 +48,12 @@ class Key:
 
     @property
     def is_required(self) -> bool:
-        """Whether there is no default."""
+        """Whether the key has no default."""
         return self.default == _REQUIRED
 
     @property
     def cells(self) -> tuple[str, str, str, str]:
-        """What stands below `_HEADINGS`."""
+        """The cells of the key's row, below `_HEADINGS`."""
         return (f"{self.name} ↻" if self.may_change else self.name), self.type, self.default, self.meaning
 
 
@@ -67,22 +67,22 @@ class Section:
 
     @property
     def names(self) -> list[str]:
-        """What it and its keys are called."""
+        """The names of the section and of its keys."""
         return [self.title.split()[-1], *(key.name for key in self.keys)]
 
     def is_called(self, word: str) -> bool:
-        """Whether this is its title, or the name of the method, optimizer or family that it is of."""
+        """Whether the word is the section's title, or the name of its method, optimizer or family."""
         return word.lower() in (self.title, self.title.split()[-1])
 
     def having(self, word: str) -> "Section":
-        """Those keys whose names have a word in them; all, if the section is called so."""
+        """The section with only the keys whose names contain a word. It keeps all keys if the word is its own name."""
         return (
             self if self.is_called(word) else Section(self.title, self.text, [k for k in self.keys if word in k.name])
         )
 
 
 def sections() -> Iterator[Section]:
-    """The recipe's own keys, the sizes of a model, and the options of each optimizer and method."""
+    """Yield sections: the recipe's own keys, the sizes of a model, and the options of each optimizer and method."""
     yield Section("A recipe", "", _keys(Recipe, "", Recipe.may_change()))
     sizes = ", ".join(f"`{name}` ({shape.num_layers} x {shape.hidden_size})" for name, shape in PRESETS.items())
     presets = f"Presets, with their layers and hidden size: {sizes}."
@@ -105,16 +105,16 @@ def _first_paragraph(of: object) -> str:
 
 
 def print_keys(word: str, console: Console) -> None:
-    """Print the keys whose names have a word in them, for people; all of them for an empty word.
+    """Print for people the keys whose names contain a word. An empty word prints all keys.
 
     Raises:
-        UserError: there are none.
+        UserError: no key and no method has this name.
     """
     found = [part for section in sections() if (part := section.having(word.lower())).keys or section.is_called(word)]
     if not found:
         near = nearest((name.rpartition(".")[2] for section in sections() for name in section.names), word)
         fix = f"did you mean {near}?" if near else "`apollo-ds keys` shows all keys"
-        raise UserError(f"{word}: no key has this in its name, and no method is called so; {fix}")
+        raise UserError(f"{word}: no key has this in its name, and no method has this name; {fix}")
     for section in found:
         console.print(f"[bold]{section.title}[/]")
         if section.text:
@@ -130,7 +130,7 @@ def print_keys(word: str, console: Console) -> None:
 
 
 def markdown() -> str:
-    """The page docs/reference/keys.md."""
+    """The text of the page docs/reference/keys.md."""
     lines = ["# The keys of a recipe", "", _INTRODUCTION, ""]
     for section in sections():
         lines += [f"## {section.title}", "", *([section.text, ""] if section.text else [])]
@@ -166,7 +166,7 @@ def _keys(kind: type[BaseModel], prefix: str, may_change: set[str] | None = None
 
 
 def _meaning(kind: type[BaseModel], name: str) -> str:
-    """What a field's own class says of it, or the nearest class above that says something."""
+    """The docstring of a field, from its own class or from the nearest base class that has one."""
     bases = [base for base in kind.__mro__ if issubclass(base, BaseModel) and base is not BaseModel]
     said = next((docs[name] for docs in map(_docstrings, bases) if name in docs), "")
     return " ".join(said.split())
@@ -174,7 +174,7 @@ def _meaning(kind: type[BaseModel], name: str) -> str:
 
 @cache
 def _docstrings(kind: type) -> dict[str, str]:
-    """What stands below each field. Pydantic could read it too, but would do so at every start: a tenth of a second."""
+    """The docstring below each field. Pydantic can read them too, but would take 0.1 seconds at every start."""
     (definition,) = ast.parse(inspect.getsource(kind)).body
     assert isinstance(definition, ast.ClassDef)
     return {

@@ -1,4 +1,4 @@
-"""From a recipe's file and the words of a command line to a `Recipe`, with every mistake told in one sentence.
+"""Make a `Recipe` from a recipe's file and the words of a command line. Every mistake is one sentence.
 
 Nothing here imports torch, so a mistake is reported within a second.
 """
@@ -23,7 +23,7 @@ from apollo_ds.config.source_run import Reader
 from apollo_ds.errors import UserError, shown
 
 _LARGEST = 2**53
-"""Up to it JSON, which metrics and manifests are written in, is exact everywhere."""
+"""Whole numbers up to this are exact in every reader of JSON, which metrics and manifests are written in."""
 
 
 def load_recipe(path: Path | str, overrides: Sequence[str] = (), given_in: str = "command line") -> Recipe:
@@ -58,7 +58,7 @@ def load_recipe(path: Path | str, overrides: Sequence[str] = (), given_in: str =
 
 
 def _read(path: Path) -> dict[str, Any]:
-    """A recipe's file, with the DeepSpeed file that it names."""
+    """The values of a recipe's file. A DeepSpeed file that it names is read too."""
     values = read_mapping(path, "recipe")
     if isinstance(values.get("deepspeed"), str):
         try:
@@ -69,7 +69,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _complaint_of_file(path: Path) -> str | None:
-    """What is wrong with a recipe's file by itself, for what an override has not made wrong."""
+    """The mistake in a recipe's file itself, if no override has caused it. None if the file is right."""
     try:
         _checked(_read(path))
     except UserError as error:
@@ -81,13 +81,13 @@ def load_resolved(path: Path) -> Recipe:
     """Read the recipe part of a run folder's config.yaml, which an earlier version may have written.
 
     Raises:
-        UserError: it is missing or damaged, or a key or value is wrong.
+        UserError: the file is missing or damaged, or a key or value is wrong.
     """
     return resolve(read_recorded(path).recipe, str(path))
 
 
 def resolve(values: Mapping[str, Any], file: str) -> Recipe:
-    """Check a recipe's values and complete them with defaults; `file` is what messages call it.
+    """Check a recipe's values and complete them with defaults. Messages call the recipe `file`.
 
     Raises:
         UserError: a key or value is wrong.
@@ -99,7 +99,10 @@ def resolve(values: Mapping[str, Any], file: str) -> Recipe:
 
 
 def _checked(values: Mapping[str, Any]) -> Recipe:
-    """A recipe that a user has written, in which nothing stands in vain, unless its run has begun: that may go on."""
+    """Check a recipe that a user has written, and that every option has an effect.
+
+    If the run has begun, options without effect are allowed, so that it can go on.
+    """
     if isinstance(values.get("deepspeed"), dict):
         check_deepspeed(values["deepspeed"])
     recipe = _validated(values)
@@ -118,10 +121,10 @@ def _validated(values: Mapping[str, Any]) -> Recipe:
 
 
 def _check_numbers(values: Any, key: str = "") -> None:
-    """Look for whole numbers that other programs cannot hold, anywhere in a recipe.
+    """Check that other programs can hold all whole numbers of a recipe.
 
     Raises:
-        UserError: one is too large; names its key.
+        UserError: a number is too large. The message names its key.
     """
     if isinstance(values, int) and abs(values) > _LARGEST:
         raise UserError(f"{key}: must be within ±{_LARGEST:,}, not {shown(values)}")

@@ -1,4 +1,4 @@
-"""What was named in the place of a recipe, and what is meant."""
+"""Explain a word that was given as a recipe and is none, and suggest what was meant."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from data_prep.manifest import NAME as MANIFEST
 
 
 def not_a_recipe(name: Path | str) -> str:
-    """One sentence on a name that is no file of the user's, nor a recipe of the package."""
+    """One sentence on a name that is neither a file nor a recipe of the package."""
     path = expanded(name)
     if RunFolder(path).exists:
         return (
@@ -37,7 +37,7 @@ def not_a_recipe(name: Path | str) -> str:
 
 
 def _beside(path: Path) -> str:
-    """A YAML file in the same folder, of nearly the same name; empty if there is none."""
+    """A YAML file in the same folder with nearly the same name. Empty if there is none."""
     files = {file.stem: file for file in sorted(path.parent.glob("*.y*ml"))}
     near = nearest(files, path.stem)
     return str(files[near]) if near in files else ""

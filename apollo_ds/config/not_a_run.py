@@ -1,4 +1,4 @@
-"""What was named in the place of a run's folder, and what is meant."""
+"""Explain a path that was given as a run's folder and is none, and suggest what was meant."""
 
 from glob import has_magic
 from pathlib import Path
@@ -9,11 +9,11 @@ from data_prep.did_you_mean import choice
 from data_prep.manifest import NAME as MANIFEST
 
 _MOST = 5
-"""Runs that are named as an example of what there is."""
+"""The most runs that a message names as examples."""
 
 
 def not_a_run(folder: Path, lacks: str = "config.yaml") -> str:
-    """One sentence on a path that is no run's folder, since it lacks a file."""
+    """One sentence on a path that is not a run's folder, because it lacks the file `lacks`."""
     within = next((parent for parent in folder.parents if RunFolder(parent).exists), None)
     if within and folder.exists():
         return f"{folder}: is a part of the run {within}; name the run"
@@ -28,7 +28,7 @@ def not_a_run(folder: Path, lacks: str = "config.yaml") -> str:
     if folder.exists():
         return f"{folder}: is a file, not the folder of a run"
     if has_magic(str(folder)):
-        return f"{folder}: there is no run whose folder is called so"
+        return f"{folder}: there is no run with a folder of this name"
     known = runs_beside(folder)
     meant = next((run for run in known if Path(run).name == folder.name), None)
     if meant is None and (str(folder) in recipe_names() or folder.suffix in (".yaml", ".yml")):

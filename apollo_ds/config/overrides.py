@@ -1,4 +1,4 @@
-"""Files of keys and values, and the `key=value` words of a command line that change them."""
+"""Read files of keys and values, and apply the `key=value` words of a command line to them."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -13,14 +13,14 @@ from data_prep.did_you_mean import choice
 
 _QUOTES = ("'", '"')
 _WEIGHT = "data."
-"""What stands before a folder, which may have a dot in its name, where its weight is set."""
+"""The beginning of a key that sets the weight of a folder. The folder's name may have dots in it."""
 
 
 def read_mapping(path: Path, what: str) -> dict[str, Any]:
-    """The keys and values of a YAML file; `what` names it in messages.
+    """The keys and values of a YAML file. Messages call the file a `what`.
 
     Raises:
-        UserError: it is not there, cannot be read, or holds something else.
+        UserError: the file is missing, cannot be read, or holds something else.
     """
     values, *others = read_mappings(path, what)
     if others:
@@ -29,7 +29,7 @@ def read_mapping(path: Path, what: str) -> dict[str, Any]:
 
 
 def read_mappings(path: Path, what: str) -> list[dict[str, Any]]:
-    """The same for a file of several YAML documents, of which there is at least one.
+    """The keys and values of each document of a YAML file, which has at least one.
 
     Raises:
         UserError: it is not there, cannot be read, or holds something else.
@@ -43,10 +43,12 @@ def read_mappings(path: Path, what: str) -> list[dict[str, Any]]:
 
 
 def read_deepspeed(name: str, recipe: Path | None = None) -> Any:
-    """A DeepSpeed file that a recipe or the command line names; `packaged.find_deepspeed` says where it is looked for.
+    """The values of a DeepSpeed file that a recipe or the command line names.
+
+    `packaged.find_deepspeed` says in which folders it looks for the file.
 
     Raises:
-        UserError: it is not there, or is not JSON.
+        UserError: the file is missing, or is not JSON.
     """
     found = find_deepspeed(name, recipe)
     if found is None:
@@ -68,10 +70,13 @@ def _parsed(path: Path, what: str, parse: Callable[[str], Any]) -> Any:
 
 
 def apply_override(values: dict[str, Any], override: str) -> None:
-    """Set one key of a recipe's values. Dotted keys reach inside; names become mappings.
+    """Set one key of a recipe's values. A dotted key sets a value inside a mapping.
+
+    If the outer key has a name as its value, such as `bert-base`, the mapping that it stands for takes its place.
 
     Raises:
-        UserError: it is no override, its value is not YAML, or its key reaches into something else than a mapping.
+        UserError: the word is not an override, its value is not YAML, or a dotted key leads into a value that is not a
+            mapping.
     """
     key, separator, text = override.partition("=")
     if not separator or not key:
@@ -89,7 +94,7 @@ def apply_override(values: dict[str, Any], override: str) -> None:
 
 
 def _value(key: str, last: str, text: str) -> Any:
-    """What an override's text says: a path as it is written, anything else as YAML."""
+    """The value that an override's text stands for: a path stays as written, everything else is read as YAML."""
     is_text = last in PATHS and text[:1] not in _QUOTES and not key.startswith(_WEIGHT)
     if is_text and key in ("data", "out") and not (key == "data" and text.lstrip()[:1] == "{"):
         return text
@@ -107,7 +112,7 @@ def _value(key: str, last: str, text: str) -> Any:
 
 
 def _expand(key: str, name: str) -> dict[str, Any]:
-    """The mapping that a name stands for, so that an override can reach inside it."""
+    """The mapping that a name stands for, so that an override can change a value in it."""
     if key == "model":
         return {"from": name} if name.startswith(HF) else preset(name).model_dump()
     if key in ("method", "optimizer"):

@@ -1,10 +1,10 @@
-"""The recipes and DeepSpeed files that come with the package, and where a file that the user names is looked for."""
+"""Find the recipes and DeepSpeed files that come with the package, and the files that users name."""
 
 import os
 from pathlib import Path
 
 _PACKAGE = Path(__file__).resolve().parents[1]
-_INSTALLED = _PACKAGE / "packaged"  # setup.py has them copied there; a checkout has them at its top
+_INSTALLED = _PACKAGE / "packaged"  # setup.py copies them there; in a checkout they are at the top
 _ROOT = _INSTALLED if _INSTALLED.is_dir() else _PACKAGE.parent
 _RECIPES = _ROOT / "launch" / "recipes"
 
@@ -12,7 +12,7 @@ DEFAULT_RECIPE = _RECIPES / "demo.yaml"
 
 
 def expanded(path: Path | str) -> Path:
-    """A path with the meaning that a shell gives `~` at its beginning: none expands `out=~/runs`, or a file's text."""
+    """A path with `~` at its beginning expanded. A shell does not do this in `out=~/runs`, or in a file."""
     return Path(os.path.expanduser(path))
 
 
@@ -22,7 +22,10 @@ def recipe_names() -> list[str]:
 
 
 def find_recipe(name: Path | str) -> Path | None:
-    """The file of a recipe, which may be one of the package's: `launch/recipes/bert-base.yaml`, or `bert-base`."""
+    """The file of a recipe. None if there is none.
+
+    A recipe of the package is named as `launch/recipes/bert-base.yaml`, or as `bert-base`.
+    """
     named = expanded(name)
     candidates = (named, _ROOT / named, _RECIPES / f"{named}.yaml")
     return next((candidate for candidate in candidates if candidate.is_file()), None)
@@ -34,9 +37,10 @@ def deepspeed_names() -> list[str]:
 
 
 def find_deepspeed(name: str, recipe: Path | None = None) -> Path | None:
-    """A DeepSpeed file by its path, from the working directory, the recipe's folder or one above it.
+    """Find a DeepSpeed file by its path. None if there is none.
 
-    What comes with the package is looked at last.
+    The path is relative to the working directory, to the recipe's folder, or to a folder above that. The files of the
+    package are looked at last.
     """
     above = recipe.resolve().parents if recipe else ()
     candidates = (folder / expanded(name) for folder in (Path(), *above, _ROOT))

@@ -1,7 +1,7 @@
-"""What a run needs beside a sound recipe: a number of ranks, a text and a folder that fit it.
+"""Check what a run needs beside a valid recipe: a number of ranks, a text and a folder that fit it.
 
-`apollo-ds plan` and `apollo-ds train` both ask `check_ready`, so that planning says what training would refuse. What
-takes longer than a moment is left to training; docs/results/reliability.md lists it.
+`apollo-ds plan` and `apollo-ds train` both call `check_ready`, so that planning says what training would refuse. Checks
+that take longer than a moment are left to training. docs/results/reliability.md lists them.
 """
 
 import os
@@ -28,11 +28,11 @@ from apollo_ds.schedule.stage import Stage
 from data_prep.manifest import NAME
 
 _LEVEL = 0.1
-"""A learning rate that moves by less, as a part of it, goes on from one step to the next."""
+"""A learning rate that changes by less than this fraction from one step to the next counts as unchanged."""
 
 
 def with_default_text(recipe: Recipe, name: Path, overrides: Sequence[str]) -> tuple[Recipe, bool]:
-    """The recipe with the folder of its text, and whether that is the default text, which training prepares."""
+    """The recipe with the folder of its text, and whether this is the default text, which training prepares itself."""
     found = find_recipe(name)
     is_default = found is not None and found.resolve() == DEFAULT_RECIPE
     if not is_default or any(override.startswith("data=") for override in overrides):
@@ -47,13 +47,13 @@ def is_there(data: Data) -> bool:
 
 
 def check_ready(recipe: Recipe, ranks: int, is_prepared: bool = True) -> list[str]:
-    """Look for what would keep a run from starting; without `is_prepared` its text need not be there.
+    """Check that a run can start. With `is_prepared` false its text need not exist yet.
 
     Returns:
-        What is odd about the model that it starts from, in sentences; see `oddities_of_source`.
+        Sentences on what is odd about the model that the run starts from. `oddities_of_source` finds them.
     Raises:
-        UserError: a stage cannot be made from the one before it, also by a learned operator, or the number of ranks,
-            the machine, the trackers, the text or the run folder does not fit the recipe.
+        UserError: a stage cannot be made from the one before it, or the number of ranks, the machine, the trackers, the
+            text or the run folder does not fit the recipe.
     """
     recipe.micro_batch(ranks)  # raises if they do not divide the batch
     _check_copies(recipe, ranks)
@@ -74,14 +74,14 @@ def check_ready(recipe: Recipe, ranks: int, is_prepared: bool = True) -> list[st
     if is_prepared:
         check_text(recipe)
         if "RANK" not in os.environ and not has_traces(RunFolder(recipe.out).checkpoints):
-            # Ranks do it as they start: it imports torch, before which they have to set up what it reads.
+            # Ranks check this later, when they start: it imports torch, and they have to set its environment first.
             odd = oddities_of_source(recipe, Text.open(recipe.data))
     RunFolder(recipe.out).check(recipe)
     return odd
 
 
 def changes_optimizer(recipe: Recipe, source: Source | BranchPoint) -> bool:
-    """Whether what a run starts from was trained with another optimizer, whose moments are of no use."""
+    """Whether the run's source was trained with another optimizer, so that its moments cannot be used."""
     return not isinstance(source, SourceModel) and source.optimizer != recipe.optimizer.name
 
 
@@ -105,7 +105,7 @@ def _check_optimizer_of_source(recipe: Recipe, stages: Sequence[Stage]) -> None:
 def _check_operators(stages: Sequence[Stage]) -> None:
     for stage in stages:
         if stage.learned_growth:
-            from apollo_ds.growth.learned import operator_of  # it imports torch, which a usual recipe's start does not
+            from apollo_ds.growth.learned import operator_of  # imports torch, which most recipes do not need here
 
             operator_of(stage.learned_growth, stage)
 
@@ -132,7 +132,7 @@ def check_text(recipe: Recipe) -> None:
     """Check that the text fits the model and the source run.
 
     Raises:
-        UserError: the text is missing or does not fit, or a prompt does not fit into a sample.
+        UserError: the text is missing or does not fit, or a prompt is too long for a sample.
     """
     text = Text.open(recipe.data, recipe.held_out)
     text.check_fits(recipe.model, recipe.seq_len, whole_words=recipe.masking == "whole_word")
@@ -148,12 +148,12 @@ def check_text(recipe: Recipe) -> None:
 
 
 def oddities_of_source(recipe: Recipe, text: Text) -> list[str]:
-    """What is odd about what a run starts from, and keeps nothing from starting, in sentences.
+    """Sentences on what is odd about the source of a run, although the run can start.
 
-    A model that `transformers` saved is looked at for it, which imports torch.
+    For a model that `transformers` saved this imports torch.
 
     Raises:
-        UserError: such a model is not what the recipe and the text want.
+        UserError: such a model does not fit the recipe or the text.
     """
     schedule, key = recipe.schedule(), key_of_source(recipe)
     source = schedule.source
@@ -176,10 +176,10 @@ def oddities_of_source(recipe: Recipe, text: Text) -> list[str]:
 
 
 def key_of_source(recipe: Recipe) -> str:
-    """The key that says what the run starts from."""
+    """The key of the recipe that names what the run starts from."""
     return "branch_from" if recipe.branch_from else "init_from" if recipe.init_from else "method.source"
 
 
 def _is_on_cpu() -> bool:
-    """A rank's launcher may know of other accelerators than NVIDIA's."""
+    """Whether this process has no accelerator. The launcher of a rank may know other kinds than NVIDIA's."""
     return os.environ.get("DS_ACCELERATOR") == "cpu" if "RANK" in os.environ else not visible_gpus()

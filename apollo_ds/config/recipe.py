@@ -1,4 +1,4 @@
-"""A recipe: all that decides a run, checked and complete."""
+"""The recipe: all keys that decide a run, checked and completed with defaults."""
 
 from collections.abc import Mapping, Sequence
 from math import gcd
@@ -21,22 +21,22 @@ from apollo_ds.schedule.schedule import Schedule
 from apollo_ds.schedule.stage import Stage
 
 _LONG_SAMPLE = 1024
-"""Tokens. Longer samples mostly hold several documents."""
+"""From this many tokens on, a sample mostly holds several documents."""
 _MOST_TOKENS = 2**53
-"""What metrics and manifests hold exactly."""
+"""The largest whole number that metrics and manifests hold exactly."""
 MAY_CHANGE = "may change on resume"
-"""Marks a key that decides neither the order of the data nor the schedule, so that a run goes on with another value."""
+"""Marks a key that decides neither the order of the data nor the schedule. A run can be resumed with another value."""
 BESIDE_TRAINING = "does not change training"
-"""Marks a key that says how a run is watched and kept. Runs that differ in such keys alone are of one recipe."""
+"""Marks a key about how a run is watched and saved. Runs that differ only in such keys count as one recipe."""
 MAY_CHANGE_AHEAD = "may change with more steps"
-"""Marks a key that plans steps, so that it may have another value where a run is to take more of them."""
+"""Marks a key that plans steps. It may have another value when a run is given more steps."""
 
 
 class Recipe(Checked):
-    """A run, checked and complete. Field names are the recipe's keys."""
+    """A recipe, checked and complete. The names of the fields are the recipe's keys."""
 
     was: ClassVar[Mapping[str, Any]] = {"document_mask": False}
-    """Values of keys that an older version did not record, where they differ from today's defaults."""
+    """What older versions did for keys that they did not record, if it differs from today's default."""
 
     model: Model
     """The model at the end of the run: a mapping of its sizes, or a name that stands for them. A name is a preset, such
@@ -156,7 +156,7 @@ class Recipe(Checked):
     def _fits_together(self) -> Self:
         if self.steps * self.global_batch_size * self.seq_len > _MOST_TOKENS:
             raise UserError(f"steps: with global_batch_size and seq_len they come to more than {_MOST_TOKENS:,} tokens")
-        self._check_shares(self.schedule().stages)  # both raise a UserError, as the others here do
+        self._check_shares(self.schedule().stages)  # both raise a UserError
         if self.seq_len > self.model.max_position_embeddings:
             raise UserError(
                 f"seq_len {self.seq_len} is longer than "
@@ -183,21 +183,21 @@ class Recipe(Checked):
 
     @classmethod
     def may_change(cls) -> set[str]:
-        """The keys with whose other values a run may go on."""
+        """The keys that may have another value when a run is resumed."""
         return {key for key, field in cls.model_fields.items() if MAY_CHANGE in field.metadata}
 
     @classmethod
     def beside_training(cls) -> set[str]:
-        """The keys that say how a run is watched and kept: with other values of them it trains the same."""
+        """The keys about how a run is watched and saved. Other values of them do not change training."""
         return {key for key, field in cls.model_fields.items() if BESIDE_TRAINING in field.metadata}
 
     @classmethod
     def may_change_ahead(cls) -> set[str]:
-        """The keys with whose other values a run may take more steps."""
+        """The keys that may have another value when a run is given more steps."""
         return {key for key, field in cls.model_fields.items() if MAY_CHANGE_AHEAD in field.metadata}
 
     def as_method_sees_it(self) -> Run:
-        """What a method may know of the run."""
+        """The facts about the run that a method may use."""
         return Run(self.model, self.steps, self.seq_len, self.global_batch_size)
 
     def schedule(self) -> Schedule:
@@ -221,7 +221,7 @@ class Recipe(Checked):
         return branched(planned, self.branch_from) if self.branch_from else planned
 
     def sample_groups(self, world_size: int) -> int:
-        """How many groups of ranks have samples of their own.
+        """How many groups of ranks there are. The ranks of a group share their samples.
 
         Raises:
             UserError: the number of ranks is not a multiple of `sequence_parallel`.
@@ -235,9 +235,9 @@ class Recipe(Checked):
         return groups
 
     def micro_batch(self, world_size: int, room: float = 1.0) -> int:
-        """Samples a rank processes at once: the largest divisor of its share that `micro_batch_size` allows.
+        """How many samples a rank processes at once: the largest divisor of its share that `micro_batch_size` allows.
 
-        `room` is how many times as many fit into memory.
+        With `room` 2 there is memory for twice as many.
 
         Raises:
             UserError: the number of ranks does not divide the global batch.
@@ -254,7 +254,7 @@ class Recipe(Checked):
         return next(size for size in range(most, 0, -1) if share % size == 0)
 
     def engine_options(self, world_size: int) -> EngineOptions:
-        """What the engine of one rank of so many needs.
+        """The options of the engine of one rank, out of `world_size` ranks.
 
         Raises:
             UserError: the number of ranks does not divide the global batch.
@@ -274,9 +274,9 @@ class Recipe(Checked):
         )
 
     def settled(self, computes_bf16: bool, world_size: int) -> "Recipe":
-        """The recipe with what its DeepSpeed configuration leaves to the machine decided; see `config.deepspeed`."""
+        """The recipe with its DeepSpeed configuration settled for the machine, by `config.deepspeed.settle`."""
         return self.model_copy(update={"deepspeed": settle(self.deepspeed, computes_bf16, world_size)})
 
     def plain(self) -> dict[str, Any]:
-        """The recipe as YAML holds it."""
+        """The recipe as plain values, for YAML."""
         return self.model_dump(mode="json")

@@ -1,6 +1,6 @@
-"""A run's config.yaml, perhaps written long ago: its recipe, which text it reads, and what it was run with.
+"""Read and write a run's config.yaml: its recipe, the hashes of its text, and the versions that it ran with.
 
-In a recipe, keys that came later have what the run did then.
+An earlier version may have written the file. Keys that did not exist then get the value of what the run did.
 """
 
 from collections.abc import Mapping
@@ -18,43 +18,43 @@ from apollo_ds.models.families import shape_class_of
 from data_prep import files
 
 _YAML = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-"""In C where it is installed: a comparison reads hundreds of files."""
+"""The loader in C if it is installed: a comparison reads hundreds of files."""
 
 
 class Recorded(BaseModel):
-    """What config.yaml holds. Earlier versions did not write the keys that may be None."""
+    """The content of config.yaml. Earlier versions did not write the keys that may be None."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     recipe: dict[str, Any]
-    """As `with_defaults` completes it."""
+    """The recipe, completed by `with_defaults`."""
     run: str | None = None
-    """A hash of what must stay the same in the run: the keys of its recipe that may not change, and its text."""
+    """A hash of what must stay the same during the run: its text, and the keys of its recipe that may not change."""
     tokenizer: str | None = None
-    """The hash of the text's tokenizer; see `Corpus`."""
+    """The hash of the text's tokenizer, as in `Corpus`."""
     held_out: str | None = None
     """The hash of the held-out tokens."""
     train: str | None = None
     """The hash of the training tokens."""
     versions: dict[str, str | None] | None = None
-    """Of Python and of packages; None for one that was not installed."""
+    """The versions of Python and of packages. None for a package that was not installed."""
     git_commit: str | None = None
     git_diff: str | None = None
-    """How the code differed from the commit, as a hash; see `run_folder.git_diff`."""
+    """A hash of how the code differed from its commit, from `run_folder.git_diff`."""
     ranks: int | None = None
 
 
 def read_recorded(path: Path) -> Recorded:
-    """What a run's config.yaml holds.
+    """Read a run's config.yaml.
 
     Raises:
-        UserError: it is missing or damaged, or was changed since the run wrote it.
+        UserError: the file is missing or damaged, or was changed since the run wrote it.
     """
     try:
         values = yaml.load(path.read_bytes(), Loader=_YAML)
         if not isinstance(values, dict) or not isinstance(values.get("recipe"), dict):
             raise TypeError
-        digest, is_of_before = values.pop(files.HASH, None), "run" not in values  # a run had no name before the hash
+        digest, is_of_before = values.pop(files.HASH, None), "run" not in values  # before the hash a run had no name
         if digest != files.hash_of_values(values) and (digest is not None or not is_of_before):
             raise ValueError
         return Recorded.model_validate({**values, "recipe": with_defaults(values["recipe"])})
@@ -66,18 +66,18 @@ def read_recorded(path: Path) -> Recorded:
 
 
 def write_recorded(path: Path, values: Mapping[str, Any]) -> None:
-    """Write config.yaml in one step, with a hash of what it holds.
+    """Write config.yaml in one step, with a hash of its content.
 
     Raises:
-        OSError: it cannot be written.
+        OSError: the file cannot be written.
     """
     files.write_text(path, yaml.safe_dump({**values, files.HASH: files.hash_of_values(values)}, sort_keys=False))
 
 
 def with_defaults(recorded: Mapping[str, Any]) -> dict[str, Any]:
-    """A recipe as a run folder holds it; keys that did not exist yet when it was written have their defaults.
+    """Complete the recipe of a run folder. Keys that did not exist when it was written get their defaults.
 
-    Where a run did something else then, the class says so in `was`, and that is taken instead.
+    If runs of that time did something else than the default, the class says so in `was`, and that value is taken.
     """
     values = {**_defaults(Recipe), **Recipe.was, **recorded}
     shape = shape_class_of(values["model"])
@@ -94,7 +94,7 @@ def _method_with_defaults(options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _defaults(kind: type[BaseModel]) -> dict[str, Any]:
-    """Without those that depend on other values."""
+    """The defaults of a class, without those that depend on other values."""
     fixed = {
         k: field for k, field in kind.model_fields.items() if not field.is_required() and not field.default_factory
     }

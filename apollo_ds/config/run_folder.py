@@ -1,4 +1,4 @@
-"""A run's folder: its resolved recipe, where its files lie, and whether a recipe may go on in it."""
+"""A run's folder: the places of its files, the lock on it, and whether a recipe may go on in it."""
 
 import hashlib
 import logging
@@ -23,13 +23,13 @@ from data_prep.folder import holds_something
 _log = logging.getLogger(__name__)
 _SECONDS_TO_LET_GO = 60.0
 _WRITTEN = ("metrics.jsonl", "report", "export")
-"""What a run writes over beside its own config.yaml and checkpoints."""
+"""Files that a run replaces, beside its own config.yaml and checkpoints."""
 _PACKAGE = Path(__file__).parents[1]
 _PACKAGES = ("torch", "deepspeed", "transformers", "datasets", "tensorboard", "numpy")
 
 
 class RunFolder:
-    """Paths inside a run's folder."""
+    """A run's folder, and the paths inside it."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -47,7 +47,7 @@ class RunFolder:
 
     @property
     def is_in_use(self) -> bool:
-        """Whether a job has claimed the folder; False where that cannot be seen."""
+        """Whether a job has claimed the folder. False if this cannot be found out."""
         try:
             with open(self.path / "lock") as file:
                 files.lock(file, self.path, shared=True)
@@ -58,10 +58,11 @@ class RunFolder:
         return False
 
     def check(self, recipe: Recipe) -> None:
-        """Refuse to go on with a run that another recipe or another text made.
+        """Check that the run in the folder can go on with a recipe.
 
         Raises:
-            UserError: a key that matters, the tokenizer or the text differs; names it and the ways out.
+            UserError: a key that may not change, the tokenizer or the text differs. The message names it and the ways
+                out.
         """
         if not self.exists:
             self._check_place()
@@ -91,7 +92,7 @@ class RunFolder:
                 )
 
     def _is_extended(self, before: dict[str, Any], now: dict[str, Any]) -> bool:
-        """Whether a recipe has more steps than the run was started with, and differs in what plans them alone."""
+        """Whether a recipe has more steps than the run was started with, and differs only in keys that plan steps."""
         return now["steps"] > before["steps"] and set(_differing(before, now)) <= Recipe.may_change_ahead()
 
     def _check_place(self) -> None:
@@ -103,17 +104,17 @@ class RunFolder:
             raise UserError(f"out: {nearest} may not be written to by this user; use another folder with out=...")
 
     def _check_free(self) -> None:
-        """Check that a new run would write over no file of another's."""
+        """Check that a new run would not write over files of others."""
         for name in _WRITTEN:
             path = self.path / name
             if holds_something(path):
                 raise UserError(
-                    f"out: {path} is there, but no {self.config.name} of a run that made it, and a new run would write "
+                    f"out: {path} exists, but no {self.config.name} says that a run made it, and a new run would write "
                     "over it; move it away, or use another folder with out=..."
                 )
 
     def run_id(self) -> str:
-        """Which run this is: the same in config.yaml and in each checkpoint.
+        """The run's identifier. It is the same in config.yaml and in each checkpoint.
 
         Raises:
             UserError: config.yaml is missing or damaged.
@@ -121,13 +122,13 @@ class RunFolder:
         return str(read_recorded(self.config).run)
 
     def claim(self, patience: float = _SECONDS_TO_LET_GO) -> None:
-        """Keep other jobs out until `release`, or until this process ends, whatever ends it.
+        """Keep other jobs out until `release`, or until this process ends in whatever way.
 
-        A job that is about to stop, because it was told to or its launcher died, is waited for. A file system without
-        locks keeps nobody out, and a line says so.
+        If another job has the folder, it waits: that job may be about to stop. A file system without locks keeps nobody
+        out, and a line says so.
 
         Raises:
-            UserError: another job has the folder and keeps it for `patience` seconds, or it cannot be written to.
+            UserError: another job keeps the folder for `patience` seconds, or the folder cannot be written to.
         """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
@@ -162,13 +163,13 @@ class RunFolder:
             self._lock = None
 
     def create(self, recipe: Recipe) -> None:
-        """Make the folder and write config.yaml: the recipe, which text it reads, and what it is run with.
+        """Make the folder and write config.yaml: the recipe, the hashes of its text, and the versions of packages.
 
-        What says which run it is stays as it is. Call it while the folder is claimed: only then is nobody else's
-        recipe in between.
+        The identifier of a run that has begun stays. Call this while the folder is claimed, so that no other job writes
+        its recipe in between.
 
         Raises:
-            UserError: the run there is another one, the folder cannot be written to, or the recipe's text is not there.
+            UserError: another run is there, the folder cannot be written to, or the recipe's text is missing.
         """
         self.check(recipe)
         recorded = read_recorded(self.config) if self.exists else None
@@ -200,7 +201,7 @@ def _cannot_write(folder: Path, error: OSError) -> UserError:
 
 
 def _text(text: Text) -> dict[str, tuple[str, str]]:
-    """What tells a text from others, by its key in config.yaml: what it is in words, and its hash."""
+    """The hashes by which a run knows its text. For each key in config.yaml: what it is, in words, and its hash."""
     return {
         "tokenizer": ("its tokenizer", text.vocabulary.tokenizer_hash),
         "train": ("its training text", text.train_hash),
@@ -214,12 +215,12 @@ def _identity(recipe: Recipe, text: dict[str, str]) -> str:
 
 
 def _differing(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
-    """The keys in which two recipes differ that decide a run."""
+    """The keys that decide a run and differ between two recipes."""
     return [k for k in sorted((before.keys() | now.keys()) - Recipe.may_change()) if before.get(k) != now.get(k)]
 
 
 def _difference(before: Any, now: Any, prefix: str = "") -> str:
-    """The first place where two values differ: `.layers [1, 3, 6], not [1, 2, 6]`; or the names of methods."""
+    """The first place where two values differ, such as `.layers [1, 3, 6], not [1, 2, 6]`, or the names of methods."""
     if isinstance(before, dict) and isinstance(now, dict):
         for name in ("name", "family"):
             if before.get(name) != now.get(name):
@@ -257,10 +258,10 @@ def _circumstances() -> dict[str, Any]:
 
 
 def git_diff() -> str | None:
-    """A hash of how the code that runs differs from its commit; None where it does not, or where there is no git.
+    """A hash of how the code that runs differs from its commit. None if it does not differ, or if there is no git.
 
-    It is of what `git diff HEAD` prints, which is the whole repository's, and of the path and content of each file of
-    this package that git does not know. Without such files it is the beginning of `git diff HEAD | sha256sum`.
+    It covers what `git diff HEAD` prints for the whole repository, and the path and content of each file of this
+    package that git does not track. Without such files it is the beginning of `git diff HEAD | sha256sum`.
     """
     changed, unknown = _git("diff", "HEAD"), _git("ls-files", "--others", "--exclude-standard", "-z")
     new = [_PACKAGE / os.fsdecode(name) for name in (unknown or b"").split(b"\0") if name]
@@ -273,9 +274,9 @@ def git_diff() -> str | None:
 
 
 def _git(*words: str) -> bytes | None:
-    """What git prints in this package; None where there is no git, or it does not know the package.
+    """The output of git in this package. None if there is no git, or if git does not track the package.
 
-    An installed package may lie within somebody's repository, whose commit says nothing of it.
+    An installed package may lie inside somebody else's repository, whose commit says nothing about it.
     """
     try:
         for command in (["ls-files", "--error-unmatch", "__init__.py"], words):

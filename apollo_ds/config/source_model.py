@@ -1,4 +1,4 @@
-"""What `hf:` names: a model that `transformers` saved, in a folder or on the hub. Nothing here imports torch."""
+"""Read the model that `hf:` names: one that `transformers` saved, in a folder or on the hub. It never imports torch."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -20,14 +20,14 @@ _OF_THE_HUB = (
     *("config.json", "model.safetensors", "model.safetensors.index.json", "model-*.safetensors"),
     *("tokenizer*", "vocab.*", "merges.txt", "special_tokens_map.json", "added_tokens.json", "*.model"),
 )
-"""What is downloaded of a model; pickles are not."""
+"""The files of a model that are downloaded. Pickles are not among them."""
 
 
 def read_model(name: str) -> SourceModel:
-    """The model that stands after `hf:`.
+    """Read the model whose name stands after `hf:`.
 
     Raises:
-        UserError: there is none, a file of it is missing or damaged, or no family here computes what it does.
+        UserError: there is no such model, a file of it is missing or damaged, or no family here computes the same.
     """
     folder = _folder_of(name)
     shape = read_shape(folder)
@@ -42,10 +42,10 @@ def read_model(name: str) -> SourceModel:
 
 
 def sizes_named(name: str) -> ModelShape:
-    """The sizes that a recipe names: those of a preset, or of the model after `hf:`, which need have no weights.
+    """The sizes that a name stands for: those of a preset, or of the model after `hf:`. The model needs no weights.
 
     Raises:
-        UserError: there is no such preset or model, or no family here computes what the model does.
+        UserError: there is no such preset or model, or no family here computes the same as the model.
     """
     if not name.startswith(HF):
         return preset(name)
@@ -56,13 +56,14 @@ def sizes_named(name: str) -> ModelShape:
 
 
 def sizes_of(model: Any, recorded: Callable[[], Mapping[str, Any] | None] = lambda: None) -> Any:
-    """What `model` of a recipe comes to: its sizes, those of what it names, or both, where its own come after.
+    """The sizes that `model` of a recipe stands for. Sizes of a named model can be replaced by the recipe's own ones.
 
     Args:
-        model: what the recipe gives.
-        recorded: the sizes that the run has recorded if it has begun. They count where a saved model is gone since.
+        model: the value in the recipe.
+        recorded: gives the sizes that the run has recorded, if it has begun. They are used if a saved model is gone.
     Raises:
-        UserError: as `sizes_named`, or no name is given where one has to be.
+        UserError: for the reasons that `sizes_named` names.
+        ValueError: the value is neither a name nor a mapping of sizes.
     """
     if isinstance(model, ModelShape) or (isinstance(model, Mapping) and "from" not in model):
         return model
@@ -84,7 +85,7 @@ def read_shape(folder: Path) -> ModelShape:
     """The shape that a folder's config.json describes.
 
     Raises:
-        UserError: there is none, it is damaged, or no family here computes what it describes.
+        UserError: the file is missing or damaged, or no family here computes what it describes.
     """
     path, config = folder / CONFIG, read_config(folder)
     try:
@@ -102,7 +103,7 @@ def _shape_of(config: Mapping[str, Any]) -> ModelShape:
 
 
 def _folder_of(name: str, wanted: Sequence[str] = _OF_THE_HUB) -> Path:
-    """The folder of a name; these files of it are fetched from the hub if it is not here."""
+    """The folder of a model. If it is not on this machine, the wanted files are downloaded from the hub."""
     path = expanded(name)
     try:
         is_folder, exists = path.is_dir(), path.exists()
@@ -114,7 +115,7 @@ def _folder_of(name: str, wanted: Sequence[str] = _OF_THE_HUB) -> Path:
         _check_is_no_run(path, name)
         return path
     meant = name.startswith((".", "/", "~")) or name.count("/") > 1 or ("/" in name and path.parent.is_dir())
-    if meant:  # as a path: the hub's names have at most one slash
+    if meant:  # it must be a path: names of the hub have at most one slash
         raise UserError(f"{HF}{name}: no such folder; name one that save_pretrained wrote, or a model of the hub")
     return _downloaded(name, wanted)
 
@@ -133,7 +134,7 @@ def _downloaded(name: str, wanted: Sequence[str]) -> Path:
     disable_progress_bars()
     try:
         return Path(snapshot_download(name, allow_patterns=list(wanted)))
-    except Exception as error:  # of many classes: no network, no such model, no access, a full disk
+    except Exception as error:  # many classes: no network, no such model, no access, a full disk
         reason = first_line(error)
         raise UserError(
             f"{HF}{name}: no such folder, and the hub did not give it ({reason}); download it where there is a "
@@ -142,7 +143,10 @@ def _downloaded(name: str, wanted: Sequence[str]) -> Path:
 
 
 def _tokenizer_of(folder: Path) -> str | None:
-    """The hash of its text's tokenizer, if the folder is an export, whose files must have their sizes."""
+    """The hash of the tokenizer of an export's text. None if the folder is not an export.
+
+    The files of an export must have their recorded sizes.
+    """
     try:
         manifest = read_export_manifest(folder)
     except DamagedExport as damage:

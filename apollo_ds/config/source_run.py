@@ -1,4 +1,4 @@
-"""Reading what `method.source`, `init_from` and `branch_from` of a recipe name: a run, a step of it, or a model."""
+"""Read what `method.source`, `init_from` and `branch_from` of a recipe name: a run, a step of it, or a model."""
 
 import os
 from collections.abc import Callable
@@ -20,22 +20,25 @@ from apollo_ds.schedule.source import HF, BranchPoint, Source, SourceModel, Sour
 from apollo_ds.schedule.totals import Totals
 
 Load = Callable[[Path], Recipe]
-"""`config.load.load_resolved`, which reads the recipe of a run's config.yaml, and may have to read its source too."""
+"""The type of `config.load.load_resolved`, which reads the recipe of a run's config.yaml, and its source if needed."""
 BRANCH = "branch_from"
 
 
 class Reader:
-    """Reads what a recipe names. What the run in its folder has recorded counts: the source may be gone or changed."""
+    """Reads the sources that a recipe names.
+
+    If the run in the recipe's folder has begun, what it has recorded counts: the source may be gone or changed.
+    """
 
     def __init__(self, out: Path, load: Load) -> None:
         self._config = out / "config.yaml"
         self._load = load
 
     def read(self, key: str, text: str) -> Source | BranchPoint:
-        """What a key names by a text: `RUN`, `RUN@STEP`, or `hf:MODEL`.
+        """Read the source that a key names as `RUN`, `RUN@STEP`, or `hf:MODEL`.
 
         Raises:
-            UserError: it is not what the key wants; names it and the fix.
+            UserError: the key cannot have this source. The message names the key and the fix.
         """
         if not text.startswith(HF):
             text = os.path.expanduser(text)
@@ -53,7 +56,7 @@ class Reader:
         return read_source(text, self._load, key)
 
     def sizes(self) -> dict[str, Any] | None:
-        """The sizes of the model that the run has recorded; None where it has not begun."""
+        """The sizes of the model that the run has recorded. None if the run has not begun."""
         recipe = self._recipe
         return recipe["model"] if recipe else None
 
@@ -63,7 +66,7 @@ class Reader:
 
 
 def _recorded(key: str, recipe: dict[str, Any]) -> Source | BranchPoint | None:
-    """What a started run has recorded of its source."""
+    """The source that a started run has recorded under a key. None if there is none."""
     method = recipe["method"]
     values = method.get("parts", [method])[0].get("source") if key == "method.source" else recipe.get(key)
     if not values:
@@ -73,7 +76,7 @@ def _recorded(key: str, recipe: dict[str, Any]) -> Source | BranchPoint | None:
 
 
 class _At(NamedTuple):
-    """A sound checkpoint of a run, and what the run's folder says."""
+    """An undamaged checkpoint of a run, and what the run's folder says about it."""
 
     folder: Path
     checkpoint: Path
@@ -81,27 +84,27 @@ class _At(NamedTuple):
     recorded: Recorded
     recipe: Recipe
     schedule: Schedule
-    """That under which it was written."""
+    """The schedule under which the checkpoint was written."""
 
     @property
     def ended(self) -> tuple[int, ...]:
-        """The steps at which stages had ended before they were done."""
+        """The steps at which stages ended early."""
         lengths, planned = self.schedule.stage_steps, self.recipe.schedule().stage_steps
         ends = zip(accumulate(lengths), lengths, planned, strict=True)
         return tuple(end for end, taken, most in ends if taken < most and end <= self.manifest.totals.step)
 
     @property
     def before(self) -> Totals:
-        """What the run's own source has used."""
+        """The totals of the run's own source."""
         source = self.schedule.source
         return source.before if source else Totals()
 
 
 def read_source(text: str, load: Load, key: str = "method.source") -> SourceRun:
-    """The model of a run at its newest sound checkpoint, or at the step that follows an `@`.
+    """Read the model of a run at its newest undamaged checkpoint, or at the step that follows an `@`.
 
     Raises:
-        UserError: it is no run, has no such sound checkpoint, or has not come to its last stage there.
+        UserError: it is not a run, it has no such undamaged checkpoint, or it has not reached its last stage there.
     """
     at = _read(text, load, key)
     stage, last = at.manifest.course.stage, len(at.schedule.stages) - 1
@@ -126,11 +129,11 @@ def read_source(text: str, load: Load, key: str = "method.source") -> SourceRun:
 
 
 def read_branch(text: str, load: Load) -> BranchPoint:
-    """The step of a run that `RUN@STEP` names.
+    """Read the step of a run that `RUN@STEP` names.
 
     Raises:
-        UserError: it names no step, it is no run, has no sound checkpoint of that step, or learns a growth operator
-            there.
+        UserError: no step is named, it is not a run, it has no undamaged checkpoint of that step, or it learns a growth
+            operator there.
     """
     if not text.rpartition("@")[2].isdecimal() or Path(text).is_dir():
         if text.startswith(HF):
@@ -205,7 +208,10 @@ def _folder_and_step(text: str) -> tuple[Path, int | None]:
 
 
 def _reads_files() -> bool:
-    """Other ranks get the first one's recipe, so that a source of terabytes is not read by each of hundreds."""
+    """Whether this process reads and checks the files of a source.
+
+    Only the first rank does. The others get its recipe, so that hundreds of ranks do not each read terabytes.
+    """
     place = RankOf.this_process()
     return place is None or place.rank == 0
 

@@ -1,4 +1,4 @@
-"""Which trackers a recipe may name, and whether they can be used here. `training/trackers/` has what they do."""
+"""Check that the trackers that a recipe names can be used on this machine. `training/trackers/` runs them."""
 
 import os
 from collections.abc import Sequence
@@ -12,10 +12,10 @@ _PACKAGES = {"tensorboard": "tensorboard", "wandb": "'apollo_ds[wandb]'", "mlflo
 
 
 def check_trackers(names: Sequence[TrackerName]) -> None:
-    """Check that each is installed, and knows where to record. It imports none of them.
+    """Check that each tracker is installed, and knows where to record. No tracker is imported.
 
     Raises:
-        UserError: one is not installed, or does not.
+        UserError: a tracker is not installed, or does not know where to record.
     """
     for name in names:
         if not is_installed(name):

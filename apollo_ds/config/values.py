@@ -1,4 +1,4 @@
-"""The kinds of values that a recipe's keys take: how each is read and what it must be."""
+"""The types of the values of a recipe's keys: how each is read and checked."""
 
 import re
 from collections.abc import Mapping
@@ -25,7 +25,7 @@ _MOST_WEIGHT = 2**53
 
 
 def _usable(path: Any) -> Any:
-    """The path with the meaning that a shell gives `~` at its beginning; no shell reads `out=~/runs`."""
+    """A path with `~` at its beginning expanded, which a shell does not do in `out=~/runs`."""
     if not isinstance(path, str | Path):
         return path
     try:
@@ -40,7 +40,7 @@ def _usable(path: Any) -> Any:
 
 
 def _weighted(data: Any) -> Any:
-    """A folder, or folders and weights above 0, whose sum is finite."""
+    """Check the value of `data`: a folder, or a mapping of folders to weights above 0."""
     if isinstance(data, str | Path):
         return _usable(data)
     if not isinstance(data, Mapping):
@@ -70,7 +70,7 @@ def _plain(name: str) -> str:
 
 
 def _named(key: str) -> BeforeValidator:
-    """Reads what a key names by a text, with what `config.load` gives the validation as its context."""
+    """A validator that reads the source that a key names. `config.load` passes the reader as the validation context."""
 
     def read(named: Any, info: ValidationInfo) -> Any:
         return named_by(key, named, info)
@@ -79,7 +79,7 @@ def _named(key: str) -> BeforeValidator:
 
 
 def _sizes(model: Any, info: ValidationInfo) -> Any:
-    """A model's sizes, as `sizes_of` reads them; a run that is loaded again takes those that it has recorded."""
+    """A model's sizes, read by `sizes_of`. A run that is loaded again uses the sizes that it has recorded."""
     reader: Any = info.context
     return sizes_of(model, reader.sizes) if reader else sizes_of(model)
 

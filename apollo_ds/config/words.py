@@ -1,4 +1,4 @@
-"""The words of a command line that trains or plans: the recipe, and the keys to change, written `key=value`."""
+"""Read the words of a command line that trains or plans: a recipe, and keys to change, written `key=value`."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,14 +9,15 @@ from apollo_ds.config.recipe import Recipe
 from apollo_ds.errors import UserError
 
 _BETWEEN = "=:"
-"""What stands between a key and its value, or is taken for it."""
+"""The characters between a key and its value, in the right form or in forms that users may try."""
 
 
 def split_recipe(words: Sequence[str]) -> tuple[Path, list[str]]:
-    """What a command line names: the recipe, the default one if there is none, and the overrides.
+    """Split the words of a command line into the recipe and the overrides. Without a recipe it is the default one.
 
     Raises:
-        UserError: more than one recipe is named, a key is apart from its value, or a `@LIST` has no line for this task.
+        UserError: more than one recipe is named, a space parts a key from its value, or a `@LIST` has no line for this
+            task.
     """
     words = with_lists_read(words)
     _check_joined(words)
@@ -28,12 +29,12 @@ def split_recipe(words: Sequence[str]) -> tuple[Path, list[str]]:
 
 
 def is_key(word: str) -> bool:
-    """Whether a recipe has a key of this name; of a dotted one, the part before the dot decides."""
+    """Whether a recipe has a key of this name. For a dotted name only the part before the dot counts."""
     return "=" not in word and word.partition(".")[0] in Recipe.model_fields and not word.endswith((".yaml", ".yml"))
 
 
 def _check_joined(words: Sequence[str]) -> None:
-    """Look for `steps 10`, `steps: 10`, `steps = 10` and the like."""
+    """Refuse `steps 10`, `steps: 10`, `steps = 10` and the like."""
     for place, word in enumerate(words):
         key, colon, value = word.partition(":")
         if not is_key(key := key.removesuffix("=")) or (not colon and word not in (key, f"{key}=")):

@@ -1,8 +1,8 @@
-"""Training batches from memory-mapped token shards.
+"""Make training batches from memory-mapped shards of tokens.
 
-The data order is a pure function of the token position in the run: an epoch is all documents in a shuffled order,
-cut into blocks of the recipe's `seq_len`, and the blocks shuffled. So the global batch of a step does not depend on
-the number of ranks, on the micro-batch, on how a block is cut into shorter samples, or on restarts.
+The order of the data is a pure function of the token position in the run. In an epoch all documents are shuffled,
+joined, and cut into blocks of the recipe's `seq_len`. Then the blocks are shuffled. So the global batch of a step does
+not depend on the number of ranks, on the micro-batch, on restarts, or on how a block is cut into shorter samples.
 """
 
 from collections.abc import Iterator
@@ -24,32 +24,32 @@ from apollo_ds.models.shape import ModelShape
 from apollo_ds.rng import Stream, random_bits, uniform
 from data_prep.masking import Masking
 
-# Held-out text is masked alike in every run, whatever its seed, so that losses can be compared.
+# Held-out text is masked the same in every run, whatever its seed, so that losses can be compared.
 _VALIDATION_SEED = 0
 _LOOKED_AT = 64
-"""Held-out samples at most that are searched for something to predict."""
+"""At most this many held-out samples are searched for a token to predict."""
 
 
 @dataclass(frozen=True)
 class HeldOutSet:
-    """Held-out text that is measured by itself."""
+    """A held-out text with a loss of its own."""
 
     name: str
     stream: Mixture
     share: float
-    """Its part in the loss of the run; 0 for a set that is only measured."""
+    """The weight of the set in the run's held-out loss. 0 for a set that is only measured."""
     bytes_per_token: float | None
-    """Of text; None where the manifest does not tell."""
+    """Bytes of text per token. None if the manifest does not have them."""
 
 
 class BatchSource:
-    """Batches of a text for one model.
+    """The batches of a text for one model.
 
-    `whole_words` masks words instead of tokens. With `parts_documents`, a batch also has the place of each token in its
-    document's piece of the sample, from 0.
+    With `whole_words` words are masked, not single tokens. With `parts_documents` a batch also has the position of each
+    token within its document's piece of the sample, from 0.
 
     Raises:
-        UserError: a split holds less than one sample, or the tokenizer does not tell where words start.
+        UserError: a split holds less than one sample, or the tokenizer does not show where words start.
     """
 
     def __init__(
@@ -88,8 +88,8 @@ class BatchSource:
     ) -> list[Batch]:
         """One rank's part of the global batch that begins at token `first_token` of the run.
 
-        It has global_batch_size / world_size samples, in micro-batches of `micro_batch`. A sample has `seq_len` tokens,
-        at most the source's own `seq_len`.
+        The part has global_batch_size / world_size samples, in micro-batches of `micro_batch` samples. A sample has
+        `seq_len` tokens, at most as many as the source's own `seq_len`.
         """
         share = global_batch_size // world_size
         first = first_token + rank * share * seq_len
@@ -100,9 +100,10 @@ class BatchSource:
     def validation_batches(
         self, samples: int, micro: int, rank: int, world_size: int, number: int = 0
     ) -> Iterator[Batch]:
-        """One rank's part of the first `samples` samples of a held-out set, or of all there are, in batches of `micro`.
+        """One rank's part of the first `samples` samples of a held-out set, in batches of `micro`.
 
-        Every rank gets the same number of batches. Where samples run out, others without labels take their place.
+        If the set has fewer samples, all are read. Every rank gets the same number of batches. Missing samples are
+        filled up with samples that have no labels.
         """
         stream = self.held_out[number].stream
         samples = min(samples, stream.blocks)
@@ -115,10 +116,10 @@ class BatchSource:
             yield batch
 
     def check_scores(self, samples: int) -> None:
-        """Check that a masked model has something to predict in the held-out samples, of which so many are evaluated.
+        """Check that the first `samples` held-out samples have something to predict for a masked model.
 
         Raises:
-            UserError: there is nothing but special tokens.
+            UserError: there are only special tokens.
         """
         if not self.family.is_masked:
             return
@@ -130,14 +131,14 @@ class BatchSource:
                 key = "data" if held_out.share else f"held_out.{held_out.name}"
                 raise UserError(
                     f"{key}: {folder}: its first {looked_at} held-out samples of {self.seq_len} tokens hold "
-                    "[CLS] and the ends of documents alone, and nothing to predict; raise seq_len, or prepare longer "
-                    "documents"
+                    "only [CLS] and the ends of documents, so there is nothing to predict; raise seq_len, or prepare "
+                    "longer documents"
                 )
 
     def _samples(self, stream: Mixture, positions: NDArray[np.int64], seq_len: int, seed: int) -> Batch:
-        """The samples that start at token positions of the run."""
+        """The batch of samples that start at these token positions of the run."""
         tokens, places = self._read(stream, positions, seq_len + (not self.family.is_masked))
-        # Rows of their own: a pinned copy has the strides of its source, and PyTorch writes into no shared memory.
+        # Each row needs its own memory: a pinned copy keeps the strides, and PyTorch does not write to shared memory.
         parted = [] if places is None else [torch.from_numpy(places)[:, :seq_len].contiguous()]
         if self.family.is_masked:
             tokens[:, 0] = self.vocabulary.cls_token
@@ -145,14 +146,14 @@ class BatchSource:
                 tokens[places == 0] = self.vocabulary.cls_token
             return (*self._masked(tokens, positions, seed), *parted)
         read = torch.from_numpy(tokens)
-        # Clones: of a single row both would be views of the same numbers, and targets are written to.
+        # Clones, because targets are written to: for a single row both would be views of the same numbers.
         inputs, targets = (part.clone(memory_format=torch.contiguous_format) for part in (read[:, :-1], read[:, 1:]))
         return (inputs, torch.arange(seq_len).repeat(len(positions), 1), targets, *parted)
 
     def _read(
         self, mixture: Mixture, positions: NDArray[np.int64], length: int
     ) -> tuple[NDArray[np.int64], NDArray[np.int64] | None]:
-        """Tokens, and their places where documents are parted, both of shape (positions, length)."""
+        """Tokens, and with `parts_documents` their positions in their documents, both of shape (positions, length)."""
         tokens = np.empty((len(positions), length), dtype=np.int64)
         places = np.empty_like(tokens) if self.parts_documents else None
         for stream, here, inside in mixture.by_stream(positions):
@@ -170,7 +171,7 @@ class BatchSource:
         return tokens, places
 
     def _masked(self, tokens: NDArray[np.int64], positions: NDArray[np.int64], seed: int) -> Batch:
-        """BERT's samples, masked by numbers drawn from where they stand."""
+        """Samples for BERT. The random numbers for the masks follow from the positions of the samples."""
         rows = positions[:, None]
         bits = random_bits(seed, Stream.MASKED_POSITIONS, rows, np.arange(tokens.shape[1])[None, :])
         chosen = self.masking.choose(tokens, bits, self.family.scored_positions(tokens.shape[1]))

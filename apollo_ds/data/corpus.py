@@ -1,4 +1,4 @@
-"""A folder of prepared text, as its manifest describes it. Reading a manifest imports no heavy package."""
+"""A folder of prepared text, as its manifest describes it. To read a manifest imports no heavy package."""
 
 import logging
 from collections.abc import Iterator, Sequence
@@ -16,7 +16,7 @@ from data_prep.verify import check_sizes, check_tokenizer, told_of_no_hash, veri
 
 _log = logging.getLogger(__name__)
 _SPARE_ROWS = 512
-"""A model may have fewer than so many rows of embeddings beyond the tokens: published ones have a round number."""
+"""A model must have fewer than this many rows of embeddings beyond its tokens. Published models round the number up."""
 
 
 @dataclass(frozen=True)
@@ -28,10 +28,10 @@ class Corpus:
 
     @classmethod
     def open(cls, folder: Path) -> "Corpus":
-        """Read the manifest.
+        """Read the manifest of a folder.
 
         Raises:
-            UserError: there is none, it is damaged, or a later version made it in another format.
+            UserError: the manifest is missing or damaged, or a later version wrote it in another format.
         """
         with _data_errors():
             try:
@@ -49,7 +49,7 @@ class Corpus:
 
     @property
     def tokenizer_folder(self) -> Path:
-        """A saved `transformers` tokenizer."""
+        """The folder of the text's tokenizer, as `transformers` saved it."""
         return self.folder / self.manifest.tokenizer.path
 
     @property
@@ -68,18 +68,18 @@ class Corpus:
         return self.manifest.splits["validation"].hash
 
     def sizes(self) -> dict[str, int]:
-        """Bytes of each shard, as this machine sees it; without those that it does not see."""
+        """The size in bytes of each file of the shards that this machine can see."""
         places = self.manifest.places(self.folder)
         return {name: path.stat().st_size for name, path in places.items() if path.is_file()}
 
     @property
     def vocab_size(self) -> int:
-        """Number of token ids."""
+        """The number of token ids."""
         return self.manifest.tokenizer.vocab_size
 
     @property
     def cls_token(self) -> int:
-        """Id of [CLS].
+        """The id of [CLS].
 
         Raises:
             UserError: the tokenizer has none.
@@ -88,7 +88,7 @@ class Corpus:
 
     @property
     def mask_token(self) -> int:
-        """Id of [MASK].
+        """The id of [MASK].
 
         Raises:
             UserError: the tokenizer has none.
@@ -97,19 +97,19 @@ class Corpus:
 
     @property
     def special_tokens(self) -> list[int]:
-        """Ids that are not text, which a masked model is not asked to predict."""
+        """The ids of special tokens, which a masked model does not predict."""
         return self.manifest.tokenizer.special
 
     @property
     def unigram_entropy(self) -> float:
-        """Entropy of the training tokens' frequencies, in nats: the loss of the best guess without context."""
+        """The entropy of the training tokens' frequencies, in nats: the loss of the best guess without context."""
         return self.manifest.unigram_entropy
 
     def word_continuations(self) -> list[int]:
-        """Ids of tokens that continue a word.
+        """The ids of tokens that continue a word. WordPiece writes them with `##`.
 
         Raises:
-            UserError: the tokenizer is damaged, or is not a WordPiece one, whose `##` tells.
+            UserError: the tokenizer is damaged, or is not WordPiece.
         """
         path = self.folder / self.manifest.tokenizer_json
         self.check_tokenizer()
@@ -119,31 +119,31 @@ class Corpus:
         return continuations
 
     def check_tokenizer(self) -> None:
-        """Compare the files of the tokenizer with their hashes. Whoever loads it calls this first.
+        """Compare the files of the tokenizer with their hashes. Call this before the tokenizer is loaded.
 
         Raises:
-            UserError: one is missing or damaged; names it.
+            UserError: a file is missing or damaged. The message names it.
         """
         with _data_errors():
             check_tokenizer(self.folder, self.manifest)
 
     def check_sizes(self) -> None:
-        """Check that each file is there with its size; `verify` compares their content.
+        """Check that each file exists and has its recorded size. `verify` compares the content.
 
         Raises:
-            UserError: one is missing or of another size; names it.
+            UserError: a file is missing or has another size. The message names it.
         """
         with _data_errors():
             check_sizes(self.folder, self.manifest)
 
     def verify(self, full: bool = False) -> None:
-        """Compare the files with their hashes, and say where the manifest itself has none.
+        """Compare the files with their hashes. If the manifest has no hash of itself, print a line about it.
 
         Args:
-            full: also the tokens, which are otherwise read only where their size or time of change is not as it was
-                when they were read last.
+            full: compare the tokens too. Otherwise they are compared only if the size or time of a shard has changed
+                since the last check.
         Raises:
-            UserError: a file is missing or damaged; names it.
+            UserError: a file is missing or damaged. The message names it.
         """
         with _data_errors():
             manifest = (verify if full else verify_once)(self.folder)
@@ -153,10 +153,10 @@ class Corpus:
             _log.warning("data: %s", sentence)
 
     def check_fits(self, shape: ModelShape, whole_words: bool = False) -> None:
-        """Compare with the model that is to be trained, and with the masking of whole words if that is wanted.
+        """Check that the tokenizer fits the model, and the masking of whole words if that is wanted.
 
         Raises:
-            UserError: the tokenizer is not the model's, or does not tell where words start.
+            UserError: the tokenizer does not fit the model, or does not show where words start.
         """
         path = self.folder / NAME
         if not 0 <= shape.vocab_size - self.vocab_size < _SPARE_ROWS:
@@ -171,10 +171,10 @@ class Corpus:
             self.word_continuations()
 
     def check_fills(self, seq_len: int, splits: Sequence[str] = ("train", "validation")) -> None:
-        """Check that each split has a sample of so many tokens, and one token more: a causal model's last target.
+        """Check that each split has one sample of `seq_len` tokens, and one more token: a causal model's last target.
 
         Raises:
-            UserError: one has not.
+            UserError: a split has fewer tokens.
         """
         for name in splits:
             split = self.manifest.splits[name]
@@ -195,7 +195,7 @@ class Corpus:
 
 @contextmanager
 def _data_errors() -> Iterator[None]:
-    """An error of the text is one of the recipe's `data`."""
+    """Turn errors of the text into UserErrors that name the recipe's key `data`."""
     try:
         yield
     except DataError as error:

@@ -1,4 +1,4 @@
-"""The default recipe's text: English that every machine has, prepared when it is first needed."""
+"""Prepare the default recipe's text when it is first needed: English that every machine has."""
 
 import os
 import time
@@ -18,17 +18,18 @@ _DEFAULT, _DEFAULT_OF_MASKED = Path("data/docs"), Path("data/docs-wordpiece")
 
 
 def default_text_folder(folder: Path, shape: ModelShape) -> Path:
-    """The folder that a recipe names, or that beside it if it is the default one and the model is masked.
+    """The folder of the text for a model. It is the folder that the recipe names, with one exception.
 
-    A masked model reads another tokenizer's text.
+    If that is the default folder and the model is masked, it is `data/docs-wordpiece`: such a model needs the text of
+    another tokenizer.
     """
     return _DEFAULT_OF_MASKED if folder == _DEFAULT and family_of(shape).is_masked else folder
 
 
 def prepare_default_text(folder: Path, shape: ModelShape) -> None:
-    """Build a folder of English for a model, with a tokenizer of its vocabulary's size, if it is not there.
+    """Build a folder of English for a model if it does not exist. The tokenizer gets the size of its vocabulary.
 
-    The first rank builds. The others wait, and so does a run beside which another one builds.
+    The first rank builds it. The other ranks wait, and other runs that need the same folder wait too.
 
     Raises:
         UserError: the text cannot be built.

@@ -1,4 +1,4 @@
-"""Samples of several texts in fixed shares. What stands at a position is a pure function of (texts, seed, position)."""
+"""Mix samples of several texts in fixed shares. What is at a position depends only on texts, seed and position."""
 
 from collections.abc import Iterator, Sequence
 from typing import Self, TypeAlias
@@ -11,7 +11,7 @@ from apollo_ds.data.token_stream import TokenStream
 from apollo_ds.rng import Stream, random_bits
 
 LONGEST_CYCLE = 10_000
-"""Samples. No share is off by more than one of them."""
+"""The most samples in a cycle. No share is off by more than one of them."""
 
 Integers: TypeAlias = NDArray[np.int64]
 
@@ -19,9 +19,9 @@ Integers: TypeAlias = NDArray[np.int64]
 class Mixture:
     """Streams that take turns, block by block, in cycles that hold each stream's share exactly.
 
-    A cycle is the fewest blocks in which every share is a whole number, at most 10,000: 10 for 0.7 and 0.3, seven of
-    the one and three of the other. The order within a cycle is drawn anew each time. A single stream is served as it
-    is.
+    A cycle has the fewest blocks in which every share is a whole number, and at most 10,000. For the shares 0.7 and 0.3
+    it has 10 blocks: seven of the first stream and three of the second. Their order is drawn anew in each cycle. With a
+    single stream, its blocks come in their own order.
     """
 
     def __init__(self, streams: Sequence[TokenStream], shares: Sequence[float], block: int, seed: int) -> None:
@@ -33,7 +33,7 @@ class Mixture:
 
     @classmethod
     def of(cls, text: Text, block: int, seed: int) -> Self:
-        """What a run trains on.
+        """The training samples of a text.
 
         Raises:
             UserError: a source holds less than one block, or its files do not belong together.
@@ -43,11 +43,11 @@ class Mixture:
 
     @property
     def blocks(self) -> int:
-        """Blocks of all streams in one epoch each."""
+        """The number of blocks of one epoch of each stream, all together."""
         return sum(stream.blocks for stream in self.streams)
 
     def by_stream(self, positions: Integers) -> Iterator[tuple[TokenStream, NDArray[np.bool_], Integers]]:
-        """For each stream: which token positions of the run are its, and where these are in the stream."""
+        """For each stream: marks of the run's token positions that it serves, and these positions in the stream."""
         if len(self.streams) == 1:
             yield self.streams[0], np.ones(len(positions), dtype=bool), positions
             return
@@ -61,7 +61,7 @@ class Mixture:
             yield self.streams[number], here, own * self.block + offset[here]
 
     def _places(self, blocks: Integers) -> tuple[Integers, Integers]:
-        """The cycle of each block, and its drawn place in that: the first places are those of the first stream."""
+        """The cycle of each block, and its drawn place in the cycle. The first places belong to the first stream."""
         size = int(self._ends[-1])
         cycle, inside = np.divmod(blocks, size)
         cycles, which = np.unique(cycle, return_inverse=True)
@@ -70,7 +70,10 @@ class Mixture:
 
 
 def blocks_in_a_cycle(shares: Sequence[float]) -> Integers:
-    """Blocks of each stream in a cycle, shape (streams,), at least one; `shares` sum to 1, each at least 1e-4."""
+    """The number of blocks of each stream in a cycle, at least one, shape (streams,).
+
+    `shares` must sum to 1, and each must be at least 1e-4.
+    """
     sizes = np.arange(1, LONGEST_CYCLE + 1)[:, None]
     wanted = sizes * np.asarray(shares)
     exact = (np.abs(wanted - np.rint(wanted)) < 1e-6).all(axis=1) & (np.rint(wanted) >= 1).all(axis=1)

@@ -1,4 +1,4 @@
-"""What a model in training is asked to continue or to fill in: the user's own words, or held-out documents' beginnings.
+"""Make the prompts for a model in training, from the user's own words or from the beginnings of held-out documents.
 
 Nothing here imports torch.
 """
@@ -17,17 +17,17 @@ from data_prep.plain import without_controls
 from data_prep.shards import Shards
 
 MASK = "[MASK]"
-"""How a prompt spells a word that is to be filled in, whatever the tokenizer calls it."""
+"""The word in a prompt for a word to fill in, whatever the tokenizer calls its mask."""
 _COUNT = 3
 _LONGEST_TO_CONTINUE, _LONGEST_TO_FILL_IN = 16, 32
-"""Tokens of a held-out document."""
+"""How many tokens of a held-out document are used."""
 _MASKED_EVERY = 8
 
 
 def common_beginning(text: str, other: str) -> int:
-    """How many characters two texts begin with alike.
+    """The number of characters at the beginning that two texts have in common.
 
-    A prompt alone may end in other characters than it does before what follows it.
+    The last characters of a prompt can differ between the prompt alone and the prompt with its continuation.
     """
     return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(text, other, strict=False)))
 
@@ -37,22 +37,22 @@ class Prompts:
     """Turns texts into prompts, and tokens into text."""
 
     corpus: Corpus
-    """Whose tokenizer it is."""
+    """The text whose tokenizer is used."""
     is_masked: bool
-    """Whether the model fills in masks; else it continues."""
+    """Whether the model fills in masks. Otherwise it continues text."""
     seq_len: int
-    """Tokens of a sample."""
+    """The number of tokens of a sample."""
 
     def of_texts(self, texts: Sequence[str]) -> list[list[int]]:
         """The token ids of the user's own prompts.
 
         Raises:
-            UserError: one is empty or too long, or has nothing to fill in; or the tokenizer's files are damaged.
+            UserError: a prompt is empty, is too long or has nothing to fill in, or the tokenizer's files are damaged.
         """
         return [self._of_text(text) for text in texts]
 
     def of_documents(self, held_out: Sequence[Shards]) -> list[list[int]]:
-        """The token ids of the beginnings of three held-out documents, in turn from each text.
+        """The token ids of the beginnings of three held-out documents. The texts take turns.
 
         For a masked model every eighth token is masked.
         """
@@ -60,7 +60,7 @@ class Prompts:
         return [prompt for prompt in in_turn if prompt][:_COUNT]
 
     def text_of(self, tokens: Sequence[int]) -> str:
-        """The text of tokens, without special ones other than masks. No terminal obeys any character of it."""
+        """The text of tokens. It has no special tokens but masks, and no control characters for a terminal."""
         known = self.corpus.manifest.tokenizer
         hidden = {*known.special, known.end_of_document} - {known.mask}
         text: str = self._tokenizer.decode([t for t in tokens if t not in hidden], skip_special_tokens=False)
@@ -91,7 +91,7 @@ class Prompts:
         return [self._framed(self._with_masks(self._whole_words(piece.tolist()))) for piece in pieces]
 
     def _whole_words(self, tokens: list[int]) -> list[int]:
-        """Most of the tokens but the last one, up to where a word ends; all of these where none does."""
+        """The tokens without the last one, cut back to where a word ends. If none ends there, nothing is cut back."""
         texts = [self.text_of(tokens[:length]) for length in range(len(tokens) + 1)]
         for length in range(len(tokens) - 1, len(tokens) // 2, -1):
             if texts[length + 1][: len(texts[length]) + 1] == f"{texts[length]} ":
@@ -106,7 +106,7 @@ class Prompts:
         return [self.corpus.mask_token if hide else token for token, hide in zip(tokens, is_masked, strict=True)]
 
     def _framed(self, tokens: list[int]) -> list[int]:
-        """With the special tokens that stand around the text in a masked model's samples."""
+        """The tokens with the special tokens around them that a masked model's samples have."""
         if not self.is_masked:
             return tokens
         return [self.corpus.cls_token, *tokens, self.corpus.manifest.tokenizer.end_of_document]

@@ -1,4 +1,4 @@
-"""Is the tokenizer of a saved model that of a text?"""
+"""Check that a saved model and a text have the same tokenizer."""
 
 import json
 from collections.abc import Iterator
@@ -15,19 +15,20 @@ from data_prep.counted import counted
 
 _JSON = "tokenizer.json"
 _PARTS = ("normalizer", "pre_tokenizer", "added_tokens")
-"""Those that decide a text's ids beside the model. The others pad, cut, add special tokens, or turn ids into text."""
+"""The parts of a tokenizer, beside its model, that decide a text's ids. Other parts pad, cut, add special tokens, or
+turn ids into text."""
 
 
 def check_same_tokenizer(folder: Path, shape: ModelShape, text: Corpus, recorded: str | None = None) -> None:
     """Check that a saved model's tokenizer gives the ids that a text was prepared with.
 
     Args:
-        folder: where the model is, with its tokenizer.
-        shape: the model's.
-        text: what is to be trained on.
-        recorded: the hash of the tokenizer, where the model tells the one that it was trained with.
+        folder: the folder of the model and its tokenizer.
+        shape: the model's shape.
+        text: the text to train on.
+        recorded: the hash of the tokenizer that the model was trained with, if the model says so.
     Raises:
-        UserError: the folder holds no tokenizer or another one, or the text's is damaged.
+        UserError: the folder holds no tokenizer or a different one, or the text's tokenizer is damaged.
     """
     text.check_tokenizer()
     tokenizer = _loaded(folder)
@@ -43,7 +44,7 @@ def check_same_tokenizer(folder: Path, shape: ModelShape, text: Corpus, recorded
 
 
 def _loaded(folder: Path) -> Any:
-    """The tokenizer as `transformers` makes it of the folder."""
+    """The tokenizer that `transformers` makes of a folder."""
     names = (_JSON, "vocab.txt", "vocab.json", "*.model")
     if not any(found.is_file() for name in names for found in folder.glob(name)):
         raise UserError(f"{folder}: holds no tokenizer; save the model's own there, with its {_JSON}")
@@ -54,10 +55,10 @@ def _loaded(folder: Path) -> Any:
 
 
 def _difference(folder: Path, tokenizer: Any, text: Corpus) -> str | None:
-    """What differs, in words that "than" follows; None if nothing does.
+    """The first difference, in words that go before "than". None if there is no difference.
 
-    Text holds a tokenizer as `transformers` made it of what was given, which may write it otherwise than the file says.
-    So one that is the same by either way is the same.
+    A text has its tokenizer as `transformers` saved it, and transformers may change it compared with the given file. So
+    two tokenizers count as the same if they agree either as their files say, or as `transformers` makes them.
     """
     told = None
     for mine in _ways(folder, tokenizer.backend_tokenizer):
@@ -70,7 +71,7 @@ def _difference(folder: Path, tokenizer: Any, text: Corpus) -> str | None:
 
 
 def _ways(folder: Path, made: Any) -> Iterator[Any]:
-    """A folder's tokenizer as `transformers` makes it, which may be known already, and as its file says."""
+    """Yield a folder's tokenizer as `transformers` makes it (`made`, if it is already loaded), and as its file says."""
     from tokenizers import Tokenizer
 
     yield made or load_tokenizer(folder).backend_tokenizer

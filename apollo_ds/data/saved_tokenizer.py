@@ -1,4 +1,4 @@
-"""Tokenizers of `transformers`, loaded only from where one is."""
+"""Load tokenizers with `transformers`. A folder without one is an error."""
 
 from pathlib import Path
 from typing import Any
@@ -9,14 +9,14 @@ from data_prep.given_tokenizer import forget_how_loaded
 
 
 def load_tokenizer(source: str | Path, says: dict[str, Any] | None = None, by: Any = None) -> Any:
-    """A saved tokenizer, or one of the hub.
+    """Load a tokenizer from a folder or from the hub.
 
     Args:
         source: a folder, or a name on the hub.
-        says: what the tokenizer is to say of itself in place of what is saved, such as `model_max_length`.
-        by: the class to load it by; by default the one that the files name.
+        says: settings that replace the saved ones, such as `model_max_length`.
+        by: the class to load it with. By default the files name the class.
     Raises:
-        UserError: it cannot be read, or there is none.
+        UserError: there is no tokenizer, or it cannot be read.
     """
     from transformers import AutoTokenizer
 
@@ -31,12 +31,12 @@ def load_tokenizer(source: str | Path, says: dict[str, Any] | None = None, by: A
 
 
 def greatest_id(tokenizer: Any) -> int:
-    """The greatest id of its tokens. Ids may have gaps, so that there may be more of them than tokens."""
+    """The greatest id of a tokenizer's tokens. If ids have gaps, it can be greater than the number of tokens."""
     return max(tokenizer.get_vocab().values())
 
 
 def _is_saved(tokenizer: Any, folder: Path) -> bool:
-    """Whether it was read from files. Without any, transformers makes one up that knows special tokens alone."""
+    """Whether a tokenizer was read from files. Without files transformers makes one that knows only special tokens."""
     names = type(tokenizer).vocab_files_names.values()
     if folder.is_dir() and names and not any((folder / name).is_file() for name in (*names, "tokenizer.json")):
         return False

@@ -1,4 +1,4 @@
-"""What a run reads: one prepared text, or several in shares, and more held-out sets that are only measured."""
+"""The text of a run: one prepared text, or several with shares, and further held-out sets that are only measured."""
 
 import os
 from collections.abc import Callable, Iterator, Mapping
@@ -16,28 +16,28 @@ from data_prep import files
 Data: TypeAlias = Path | dict[Path, float]
 """A folder of prepared text, or folders and their weights."""
 SMALLEST_SHARE = 1e-4
-"""A sample in 10,000: see `Mixture`."""
+"""One sample in 10,000, the longest cycle of a `Mixture`."""
 _DIGITS = 12
-"""Of a share, so that it is the same whatever the scale of the weights."""
+"""Shares are rounded to this many digits, so that weights of any scale give the same shares."""
 
 
 @dataclass(frozen=True)
 class TextSource:
-    """One of the texts of a mixture, and the share of its tokens in what is trained on; shares sum to 1."""
+    """One of the texts of a mixture, and its share of the training tokens. All shares sum to 1."""
 
     name: str
-    """The last part of its folder's absolute path; the path as it is written where two folders agree in that."""
+    """The last part of the folder's absolute path. If two folders agree in it, the path as it is written."""
     corpus: Corpus
     share: float
 
 
 @dataclass(frozen=True)
 class Text:
-    """The sources of a run, in an order that does not depend on how they are written, and sets that are measured."""
+    """The sources of a run, in an order that does not depend on the recipe's, and further held-out sets to measure."""
 
     sources: tuple[TextSource, ...]
     measured: tuple[tuple[str, Corpus], ...] = ()
-    """Held-out sets beside those of the sources, by name."""
+    """Further held-out sets, with their names."""
 
     @classmethod
     def open(cls, data: Data, held_out: Mapping[str, Path] | None = None) -> "Text":
@@ -63,40 +63,40 @@ class Text:
 
     @classmethod
     def of(cls, corpus: Corpus) -> "Text":
-        """A single text."""
+        """A text with a single source."""
         return cls((TextSource(corpus.folder.name, corpus, 1.0),))
 
     @property
     def vocabulary(self) -> Corpus:
-        """A source to ask for what all of them have in common: the tokenizer."""
+        """Any one of the sources. All have the same tokenizer, which can be asked for here."""
         return self.sources[0].corpus
 
     @property
     def corpora(self) -> tuple[Corpus, ...]:
-        """Everything that is read."""
+        """All folders that are read: those of the sources and of the held-out sets."""
         return (*(source.corpus for source in self.sources), *(corpus for _, corpus in self.measured))
 
     @property
     def train_hash(self) -> str:
-        """The hash of the tokens to train on, and of their shares."""
+        """A hash of the training tokens of the sources and of their shares."""
         return self._hash(lambda corpus: corpus.train_hash)
 
     @property
     def held_out_hash(self) -> str:
-        """The hash of the held-out tokens of the sources, and of their shares."""
+        """A hash of the held-out tokens of the sources and of their shares."""
         return self._hash(lambda corpus: corpus.held_out_hash)
 
     @property
     def unigram_entropy(self) -> float:
-        """Mean of the sources' unigram entropies by their shares, in nats a token.
+        """The mean of the sources' unigram entropies, weighted by their shares, in nats per token.
 
-        It is the loss of the best guess without context, by one who knows the source.
+        It is the loss of the best guess without context, if the source of each token is known.
         """
         return fsum(source.share * source.corpus.unigram_entropy for source in self.sources)
 
     @property
     def bytes_per_token(self) -> float | None:
-        """Bytes of text of a training token, in the mean by shares; None where a manifest does not tell."""
+        """The bytes of text per training token: the mean, weighted by shares. None if a manifest does not have them."""
         splits = [(source.share, source.corpus.manifest.splits["train"]) for source in self.sources]
         if any(split.bytes is None for _, split in splits):
             return None
@@ -104,11 +104,11 @@ class Text:
 
     @property
     def identity(self) -> list[tuple[Any, ...]]:
-        """What every rank must see alike."""
+        """The facts that must be the same for every rank."""
         return [(corpus.tokenizer_hash, corpus.manifest.shards, corpus.sizes()) for corpus in self.corpora]
 
     def verify(self, full: bool = False) -> None:
-        """Compare the files of every text with their hashes, as `Corpus.verify` does."""
+        """Compare the files of all folders with their hashes, as `Corpus.verify` does."""
         for source in self.sources:
             source.corpus.verify(full)
         for name, corpus in self.measured:
@@ -116,10 +116,10 @@ class Text:
                 corpus.verify(full)
 
     def check_fits(self, shape: ModelShape, seq_len: int, whole_words: bool = False) -> None:
-        """Check the files' sizes, that the tokenizer is the model's, and that each split that is read has a sample.
+        """Check that files have their sizes, that the tokenizer fits the model, and that each split has a sample.
 
         Raises:
-            UserError: it is not so.
+            UserError: one of these does not hold.
         """
         for source in self.sources:
             source.corpus.check_sizes()
@@ -175,7 +175,7 @@ def folders_of(data: Data) -> list[Path]:
 
 
 def in_words(data: Data) -> str:
-    """The folders as a sentence names them."""
+    """The folders, for a sentence."""
     return ", ".join(map(str, folders_of(data)))
 
 
@@ -192,7 +192,7 @@ def _opened(name: str, folder: Path) -> Corpus:
 
 @contextmanager
 def _errors_of(name: str) -> Iterator[None]:
-    """An error of text that is only measured is one of its own key."""
+    """Turn errors of a held-out set into errors that name its key, `held_out.NAME`."""
     try:
         yield
     except UserError as error:

@@ -1,6 +1,6 @@
-"""A split as an endless stream of tokens: documents in an order that is shuffled each epoch, cut into shuffled blocks.
+"""Read a split as an endless stream of tokens: each epoch shuffles the documents, and cuts them into shuffled blocks.
 
-What stands at a position is a pure function of (text, seed, position). Whole batches are looked up at once.
+The token at a position is a pure function of text, seed and position. Whole batches are looked up at once.
 """
 
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ from data_prep.errors import DataError
 from data_prep.manifest import read_manifest
 from data_prep.shards import Shards
 
-_CACHED_FROM_DOCUMENTS = 1 << 20  # a million documents are put in order in a fifth of a second
+_CACHED_FROM_DOCUMENTS = 1 << 20  # to shuffle a million documents takes a fifth of a second
 _BLOCKS_AHEAD = 1 << 16
 
 Integers = NDArray[np.int64]
@@ -41,7 +41,7 @@ class TokenStream:
         self.block = block
         self.seed = seed
         tokens = int(self.shards.lengths.sum(dtype=np.int64))
-        # One token beyond the last block is kept: a causal model's last target.
+        # The last block needs one token after it: a causal model's last target.
         self.blocks = (tokens - 1) // block
         if self.blocks < 1:
             raise UserError(
@@ -52,18 +52,21 @@ class TokenStream:
 
     @property
     def tokens_per_epoch(self) -> int:
-        """Tokens that an epoch serves: whole blocks only."""
+        """The tokens that an epoch serves. It serves only whole blocks."""
         return self.blocks * self.block
 
     def read(self, positions: Integers, length: int) -> Integers:
-        """`length` tokens, at most a block and one, from each token position of the run, shape (positions, length)."""
+        """The tokens from each token position of the run on, shape (positions, length).
+
+        `length` is at most one block plus one token.
+        """
         result = np.empty((len(positions), length), dtype=np.int64)
         for epoch, here, starts in self._by_epoch(positions):
             result[here] = self.shards.read(*epoch.pieces(starts, length)).reshape(-1, length)
         return result
 
     def read_in_documents(self, positions: Integers, length: int) -> tuple[Integers, Integers]:
-        """The same, and the place of each token in its document's piece of these tokens, from 0, of the same shape."""
+        """Read as `read` does. Also return each token's place, from 0, in its document's piece, in the same shape."""
         tokens, places = (np.empty((len(positions), length), dtype=np.int64) for _ in range(2))
         for epoch, here, starts in self._by_epoch(positions):
             first_tokens, lengths = epoch.pieces(starts, length)
@@ -73,7 +76,7 @@ class TokenStream:
         return tokens, places
 
     def documents(self, positions: Integers, length: int) -> Integers:
-        """The number, in the shards, of the document that each token of `read` is from, shape (positions, length)."""
+        """For each token that `read` gives, the number of its document in the shards, shape (positions, length)."""
         result = np.empty((len(positions), length), dtype=np.int64)
         for epoch, here, starts in self._by_epoch(positions):
             places, lengths = epoch.pieces(starts, length)
@@ -82,7 +85,7 @@ class TokenStream:
         return result
 
     def _by_epoch(self, positions: Integers) -> Iterator[tuple["_Epoch", NDArray[np.bool_], Integers]]:
-        """For each epoch: which of the positions are in it, and where they are in its shuffled documents."""
+        """For each epoch: marks of the positions that are in it, and their places in its shuffled documents."""
         epochs, inside = np.divmod(positions, self.tokens_per_epoch)
         for number in np.unique(epochs):
             if self._epoch is None or self._epoch.number != number:
@@ -103,7 +106,7 @@ class _Epoch:
         self._ahead: Integers = np.empty(0, dtype=np.int64)
 
     def shuffled(self, blocks: Integers) -> Integers:
-        """The blocks at the given positions of the epoch. The blocks that follow are cached."""
+        """The numbers of the blocks at these positions of the epoch. The blocks that follow are cached."""
         first, last = int(blocks.min()), int(blocks.max())
         if not self._ahead_from <= first <= last < self._ahead_from + len(self._ahead):
             stop = min(max(last + 1, first + _BLOCKS_AHEAD), self._stream.blocks)
@@ -113,13 +116,13 @@ class _Epoch:
         return self._ahead[blocks - self._ahead_from]
 
     def pieces(self, starts: Integers, length: int) -> tuple[Integers, Integers]:
-        """The pieces, each of one document, that windows of the shuffled documents are made of, one after the other.
+        """Cut windows of the shuffled documents into pieces that each lie within one document.
 
         Args:
-            starts: where the windows start.
-            length: tokens a window.
+            starts: the places where the windows start.
+            length: the number of tokens of a window.
         Returns:
-            Where in the shards each piece starts, and its length; those of a window sum up to `length`.
+            The place in the shards where each piece starts, and its length. The lengths of a window sum to `length`.
         """
         first = np.searchsorted(self._ends, starts, side="right")
         last = np.searchsorted(self._ends, starts + length - 1, side="right")
@@ -135,9 +138,9 @@ class _Epoch:
 def _document_order(stream: TokenStream, epoch: int) -> Integers:
     """An epoch's order of documents, shape (2, documents).
 
-    For each document in order: where it ends in the shuffled stream, and how far in the shards its tokens are from
-    their places in that stream. The order of many documents is kept beside them, where the folder can be written
-    to, and mapped into memory, so that the ranks of a node share it.
+    For each document in order it has two numbers: the document's end in the shuffled stream, and the distance from the
+    places of its tokens in that stream to their places in the shards. If there are many documents and the folder can be
+    written to, the order is saved there and mapped into memory, so that the ranks of a node share it.
     """
     documents = len(stream.shards.lengths)
     if documents < _CACHED_FROM_DOCUMENTS:
@@ -145,10 +148,10 @@ def _document_order(stream: TokenStream, epoch: int) -> Integers:
     text = files.key([files.describe(index) for index, _ in stream.pairs])
     own = f"{stream.prefix.name}-seed{stream.seed}-"
     path = stream.prefix.parent / "cache" / f"{own}epoch{epoch}-{text}.order"
-    with suppress(OSError, ValueError):  # absent, or damaged
+    with suppress(OSError, ValueError):  # the file is missing or damaged
         return _load_order(path, documents)
     order = _shuffle_documents(stream, epoch)
-    with suppress(OSError, ValueError):  # a folder that cannot be written to
+    with suppress(OSError, ValueError):  # the folder cannot be written to
         path.parent.mkdir(exist_ok=True)
         with files.replacing(path) as unfinished, unfinished.open("wb") as file:
             file.write(order.data)
@@ -161,11 +164,11 @@ def _document_order(stream: TokenStream, epoch: int) -> Integers:
 
 
 def _load_order(path: Path, documents: int) -> Integers:
-    """Map an order that was kept; the last 8 bytes of its file are the hash of the others.
+    """Map a saved order into memory. The last 8 bytes of its file are a hash of the others.
 
     Raises:
-        OSError: it is not there.
-        ValueError: it is damaged.
+        OSError: the file does not exist.
+        ValueError: the file is damaged.
     """
     content = np.memmap(path, np.int64, "r")
     if len(content) != 2 * documents + 1 or _hash(content[:-1]) != content[-1:].tobytes():

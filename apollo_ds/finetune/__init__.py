@@ -1,1 +1,1 @@
-"""Fine-tuning a pretrained model on GLUE-style tasks and SQuAD, several times, from local files."""
+"""Fine-tune a pretrained model on GLUE-style tasks and SQuAD from local files, several times with different seeds."""

@@ -1,4 +1,4 @@
-"""Tasks of one sentence or two: a label, or a number, for each."""
+"""Tasks that give one sentence or a pair of sentences a label or a number."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -24,20 +24,20 @@ _SUFFIXES = (".tsv", ".jsonl")
 
 @dataclass(frozen=True)
 class Classification:
-    """The examples of a task of the table, of regression too."""
+    """The examples of a task of the table, which may also be a regression."""
 
     task: Task
     files: Sequence[Path]
     train: list[Example]
     dev: dict[str, list[Example]]
-    """Held-out examples by what the names of their metrics end with."""
+    """The sets of held-out examples. The key is the ending of the names of their metrics."""
 
     @classmethod
     def read(cls, name: str, folder: Path, max_train_samples: int | None) -> Self:
-        """Read a task's files, and of the training examples at most so many, chosen at random.
+        """Read a task's files. Keep at most `max_train_samples` training examples, chosen at random.
 
         Raises:
-            UserError: a file is missing, or something in it is not as the task wants it.
+            UserError: a file is missing, or its content does not fit the task.
         """
         task = TASKS[name]
         first, *others = task.dev
@@ -48,17 +48,17 @@ class Classification:
 
     @property
     def metrics(self) -> Sequence[str]:
-        """Each metric of the task, for each set of held-out examples."""
+        """The names of the metrics: each metric of the task, for each set of held-out examples."""
         return [f"{name}{ending}" for ending in self.dev for name in self.task.metrics]
 
     @property
     def sizes(self) -> dict[str, int]:
-        """How many training examples there are, and how many held-out ones in each set."""
+        """The number of training examples, and of held-out examples in each set."""
         return {"train": len(self.train), **{f"dev{ending}": len(dev) for ending, dev in self.dev.items()}}
 
     @property
     def baseline(self) -> Scores:
-        """The metrics of always giving the most frequent label; none without labels."""
+        """The metrics of a guesser that always gives the most frequent label. Empty for a regression."""
         if not self.task.labels:
             return {}
         ((label, _),) = Counter(example.label for example in self.train).most_common(1)
@@ -69,7 +69,7 @@ class Classification:
         }
 
     def problem(self, pretrained: "Pretrained", max_length: int) -> Problem:
-        """The task in the tokens of a model, with at most `max_length` in a feature."""
+        """Encode the task for a model, with at most `max_length` tokens in a feature."""
         labels = self.task.labels
         config = {"num_labels": len(labels), "problem_type": "single_label_classification"}
         if labels:
@@ -97,7 +97,7 @@ def _with_labels(features: list[Feature], examples: Sequence[Example]) -> list[F
 
 
 def _score(task: Task, examples: Sequence[Example], ending: str, rows: "Sequence[Tensor]") -> Scores:
-    """Metrics from logits (labels,), or (1,) of regression."""
+    """The metrics of logits of shape (labels,), or (1,) for a regression."""
     predicted = [int(row.argmax()) if task.labels else float(row) for row in rows]
     return _scored(task, examples, ending, predicted)
 

@@ -1,4 +1,4 @@
-"""`apollo-ds finetune`: read the task, open the model, train what is not done yet, and show what it came to."""
+"""`apollo-ds finetune`: read the task, open the model, do the trainings that are not done yet, and show the results."""
 
 import platform
 import sys
@@ -37,13 +37,12 @@ def finetune(options: Options) -> None:
     """Run the command.
 
     Raises:
-        UserError: the extra is not installed, or a file, the model, an option or the folder of results is not as it
-            must be.
+        UserError: the extra is not installed, or a file, the model, an option or the folder for the results is wrong.
     """
     check_extra("finetune")
     source = read(options.task, options.data, options.max_train_samples)
 
-    from apollo_ds.finetune.pretrained import Pretrained  # only now: mistakes in the files are told at once
+    from apollo_ds.finetune.pretrained import Pretrained  # imports torch; mistakes in the files are reported before
     from apollo_ds.finetune.training import Device, FineTuning
 
     pretrained, device = Pretrained.open(options.model), Device.prepare()
@@ -65,10 +64,10 @@ def finetune(options: Options) -> None:
 
 
 def read(task: str, folder: Path, max_train_samples: int | None) -> Source:
-    """A task's files.
+    """Read a task's files.
 
     Raises:
-        UserError: something in them is not as the task wants it.
+        UserError: a file is missing, or its content does not fit the task.
     """
     if not folder.is_dir():
         raise UserError(f"--data: {folder} is not a folder; name the one that holds the task's files")
@@ -91,7 +90,7 @@ def _settings(options: Options, source: Source, pretrained: "Pretrained", device
 
 
 def _about(options: Options, source: Source, device: "Device") -> dict[str, Any]:
-    """What results.json holds beside settings and results."""
+    """The facts about the model, the data and the machine that results.json holds beside settings and results."""
     versions = {package: installed_version(package) for package in _PACKAGES}
     return {
         "task": options.task,
@@ -126,12 +125,12 @@ def _length(options: Options, pretrained: "Pretrained") -> int:
 
 
 def seeds_of(numbers: Sequence[int]) -> list[int]:
-    """One number counts the seeds from 1; several are the seeds."""
+    """The seeds that numbers stand for: 3 stands for the seeds 1, 2 and 3. Several numbers are the seeds themselves."""
     return list(range(1, numbers[0] + 1)) if len(numbers) == 1 else list(dict.fromkeys(numbers))
 
 
 def _train_missing(options: Options, source: Source, tuning: "FineTuning", results: Results) -> None:
-    """Do every training of the grid that the results do not hold."""
+    """Do every training, of all learning rates and seeds, that is not yet in the results."""
     grid = list(product(dict.fromkeys(options.learning_rate), seeds_of(options.seeds)))
     missing = [cell for cell in grid if results.find(*cell) is None]
     if len(missing) < len(grid):
@@ -155,6 +154,6 @@ def _train_missing(options: Options, source: Source, tuning: "FineTuning", resul
 def _run(rate: float, seed: int, epochs: list[dict[str, Any]], seconds: float) -> dict[str, Any]:
     for epoch in epochs:
         if not isfinite(epoch["loss"]):
-            epoch["loss"] = None  # JSON has no name for it
+            epoch["loss"] = None  # JSON has no NaN and no infinity
     final = epochs[-1]["metrics"]
     return {"learning_rate": rate, "seed": seed, "final": final, "epochs": epochs, "seconds": round(seconds, 1)}

@@ -1,4 +1,4 @@
-"""A task's files as text in UTF-8."""
+"""Open a task's files as text in UTF-8."""
 
 import codecs
 from collections.abc import Iterator
@@ -15,10 +15,10 @@ _BEGINNING = 4096
 
 @contextmanager
 def open_text(path: Path) -> Iterator[TextIO]:
-    """A file of UTF-8, with or without a byte order mark, open while its text is read.
+    """Open a file of UTF-8, with or without a byte order mark. Errors while it is read become UserErrors too.
 
     Raises:
-        UserError: it cannot be read, or is not UTF-8.
+        UserError: the file cannot be read, or is not UTF-8.
     """
     try:
         with path.open("rb") as file:

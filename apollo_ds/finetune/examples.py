@@ -1,4 +1,4 @@
-"""Labelled sentences and pairs from `.tsv` and `.jsonl` files, checked line by line."""
+"""Read labelled sentences and pairs from `.tsv` and `.jsonl` files, and check them line by line."""
 
 import csv
 import json
@@ -15,22 +15,22 @@ from apollo_ds.finetune.tasks import Task
 from data_prep.json_keys import KeyTwice, once_each
 
 Row = tuple[int, dict[str, Any]]
-"""The line's number, counted from 1, and its values by column."""
+"""The number of a line, counted from 1, and its values by column."""
 
 
 @dataclass(frozen=True)
 class Example:
-    """A sentence or a pair of them, and its label's number or the number that is to be predicted."""
+    """A sentence or a pair of sentences, and the number of its label, or for a regression the number to predict."""
 
     texts: tuple[str, ...]
     label: int | float
 
 
 def find(folder: Path, names: Sequence[str], suffixes: Sequence[str]) -> Path | None:
-    """The first file there is of these names with one of these suffixes.
+    """The first file with one of these names and one of these suffixes. None if there is none.
 
     Raises:
-        UserError: there are two of one name.
+        UserError: a name exists with two suffixes.
     """
     for name in names:
         found = [path for suffix in suffixes if (path := folder / f"{name}{suffix}").is_file()]
@@ -42,10 +42,10 @@ def find(folder: Path, names: Sequence[str], suffixes: Sequence[str]) -> Path | 
 
 
 def must_find(folder: Path, names: Sequence[str], suffixes: Sequence[str]) -> Path:
-    """The same where there has to be one.
+    """The first file with one of these names and one of these suffixes.
 
     Raises:
-        UserError: there is none, or two of one name.
+        UserError: there is none, or a name exists with two suffixes.
     """
     path = find(folder, names, suffixes)
     if path is None:
@@ -55,10 +55,10 @@ def must_find(folder: Path, names: Sequence[str], suffixes: Sequence[str]) -> Pa
 
 
 def read_examples(path: Path, task: Task) -> list[Example]:
-    """Every example of a file, in order.
+    """Read every example of a file, in order.
 
     Raises:
-        UserError: the file cannot be read, is empty, lacks a column, or a line is not as its task wants it.
+        UserError: the file cannot be read, is empty or lacks a column, or a line does not fit the task.
     """
     with open_text(path) as file:
         rows = _jsonl(path, file) if path.suffix == ".jsonl" else _tsv(path, file)
@@ -69,7 +69,7 @@ def read_examples(path: Path, task: Task) -> list[Example]:
 
 
 def _tsv(path: Path, file: TextIO) -> Iterator[Row]:
-    """Rows of a file whose first line names the columns. Quotes are text: GLUE's files do not use them otherwise."""
+    """Yield the rows of a file whose first line names the columns. Quotes are plain text, as in GLUE's files."""
     reader = csv.reader(file, delimiter="\t", quoting=csv.QUOTE_NONE)
     try:
         header = next(reader, [])
@@ -92,7 +92,7 @@ def _jsonl(path: Path, file: TextIO) -> Iterator[Row]:
         if not line.strip():
             continue
         try:
-            values = from_json(line)  # stricter than the next, which alone sees keys that come twice
+            values = from_json(line)  # strict JSON; `json.loads` below also finds keys that come twice
             json.loads(line, object_pairs_hook=once_each)
         except KeyTwice as twice:
             raise UserError(f"{path}: line {number} has the key {twice} twice; keep one") from None
@@ -131,7 +131,7 @@ def _text(path: Path, number: int, values: dict[str, Any], names: Sequence[str])
 
 
 def _class(path: Path, number: int, label: Any, task: Task) -> int:
-    """A label's number, from the number or the name."""
+    """The number of a label that is given as a number or by its name."""
     if label in task.labels:
         return task.labels.index(label)
     try:

@@ -1,4 +1,4 @@
-"""What a model takes for one sample."""
+"""The input of a model for one sample."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -8,10 +8,10 @@ if TYPE_CHECKING:
     from transformers import BatchEncoding
 
 Feature = dict[str, Any]
-"""By the name of the model's argument: token ids (tokens,) and the like, and labels."""
+"""The model's arguments by name: token ids, shape (tokens,), others of that shape, and labels."""
 
 
 def feature_of(encoded: "BatchEncoding", row: int) -> Feature:
-    """What the model takes for a row, in little memory. The attention mask is left to padding."""
+    """The model's input for a row, stored in little memory. Padding adds the attention mask later."""
     names = [name for name in ("input_ids", "token_type_ids") if name in encoded]
     return {name: np.array(encoded[name][row], dtype=np.int32) for name in names}

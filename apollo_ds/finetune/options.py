@@ -1,4 +1,4 @@
-"""What the command is told."""
+"""The options of the command."""
 
 from dataclasses import dataclass
 from math import isfinite
@@ -12,10 +12,10 @@ _SHORTEST = 16
 
 @dataclass(frozen=True)
 class Options:
-    """The options of `apollo-ds finetune`, by their names.
+    """The options of `apollo-ds finetune`. The fields have the options' names.
 
     Raises:
-        UserError: a number is out of range; names the option.
+        UserError: a number is out of range. The message names the option.
     """
 
     model: str

@@ -1,4 +1,4 @@
-"""Results as a page, and as lines in a terminal."""
+"""Write results as a page, and print them in a terminal."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from data_prep.counted import counted
 
 
 def show(results: Results, console: Console) -> None:
-    """Print what each learning rate came to, and what always giving the most frequent label does."""
+    """Print the results of each learning rate, and of always giving the most frequent label."""
     console.print(headline(results))
     console.print(rates_table(results))
     for remark in _remarks(results):
@@ -18,12 +18,12 @@ def show(results: Results, console: Console) -> None:
 
 
 def write_page(results: Results) -> Path:
-    """Write results.md beside results.json; returns its path.
+    """Write results.md beside results.json, and return its path.
 
     Raises:
-        UserError: it cannot be written.
+        UserError: the file cannot be written.
     """
-    from apollo_ds.experiments.compare.page import write_markdown  # with all that it draws with
+    from apollo_ds.experiments.compare.page import write_markdown  # imports matplotlib
 
     lines = [headline(results), "", *rates_table(results).markdown()]
     lines += [line for remark in _remarks(results) for line in (remark, "")]
@@ -34,7 +34,7 @@ def write_page(results: Results) -> Path:
 
 
 def headline(results: Results) -> str:
-    """The result in a sentence."""
+    """The result in one sentence."""
     best = results.best(results.rates())
     spread = best.metrics[results.headline]
     count = len(best.seeds)
@@ -43,7 +43,7 @@ def headline(results: Results) -> str:
 
 
 def rates_table(results: Results) -> Table:
-    """A row for each learning rate."""
+    """The table of results, with a row for each learning rate."""
     names = results.values["metrics"]
     rows = [_rate_row(rate, names) for rate in results.rates()]
     baseline = results.values["baseline"]
@@ -63,7 +63,7 @@ def _spread(spread: Spread) -> str:
 
 
 def percent(value: float) -> str:
-    """A metric as GLUE's tables show it: times 100."""
+    """A metric as in GLUE's tables: times 100."""
     return f"{100 * value:.1f}"
 
 
@@ -71,22 +71,23 @@ def _remarks(results: Results) -> list[str]:
     sizes = results.values["sizes"]
     dev = " and ".join(f"{count:,}" for name, count in sizes.items() if name != "train")
     remarks = [
-        f"Median (lowest to highest) over seeds, times 100, of {dev} held-out examples after the last of "
+        f"Median (lowest to highest) over seeds, times 100, on {dev} held-out examples, after "
         f"{counted(results.settings.epochs, 'epoch')} over {sizes['train']:,} training examples."
     ]
     tried = len(results.rates())
     if tried > 1:
         remarks.append(
-            f"The learning rate is the best of {tried} on the same held-out examples, which flatters it a little."
+            f"The learning rate is the best of {tried} on the same held-out examples, so the result is a little too "
+            "good."
         )
     baseline = results.values["baseline"]
     if baseline and results.best(results.rates()).metrics[results.headline].median <= baseline[results.headline]:
-        remarks.append("Not better than always giving the most frequent label: nothing is learned that this shows.")
+        remarks.append("Not better than always giving the most frequent label: this shows no learning.")
     return remarks
 
 
 def _every_training(results: Results) -> Table:
-    """Metrics after each epoch."""
+    """The table of metrics after each epoch."""
     names = results.values["metrics"]
     rows = [
         [

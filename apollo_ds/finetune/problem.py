@@ -1,4 +1,4 @@
-"""What a task is to the training loop: features to train on, features to predict, and how predictions are scored."""
+"""A task as the training loop sees it: features to train on, features to predict, and a score for predictions."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -17,21 +17,21 @@ Scores = dict[str, float]
 
 @dataclass(frozen=True)
 class HeldOut:
-    """Features to predict, without labels."""
+    """Held-out features, without labels, and how their predictions are scored."""
 
     features: list[Feature]
     score: "Callable[[Sequence[Tensor]], Scores]"
-    """Metrics from a row of outputs for each feature, in the order of the features."""
+    """Returns metrics. It is given a row of outputs for each feature, in the order of the features."""
 
 
 @dataclass(frozen=True)
 class Problem:
-    """A task in the tokens of one model."""
+    """A task that is encoded for one model."""
 
     auto_class: str
-    """The class of `transformers` that gives a pretrained model the head that the task needs."""
+    """The class of `transformers` that has the head for the task."""
     outputs: "Callable[[Any], Tensor]"
-    """The outputs that are scored (batch, ...), out of all that the model returns."""
+    """Takes from the model's outputs those that are scored, shape (batch, ...)."""
     train: list[Feature]
     held_out: list[HeldOut]
     config: dict[str, Any] = field(default_factory=dict)
@@ -43,19 +43,19 @@ class Source(Protocol):
 
     @property
     def files(self) -> Sequence[Path]:
-        """Those that were read."""
+        """The paths of the files that were read."""
 
     @property
     def metrics(self) -> Sequence[str]:
-        """Names of the metrics; the first is the one to report."""
+        """The names of the metrics. The first is the one to report."""
 
     @property
     def sizes(self) -> dict[str, int]:
-        """The number of training and of held-out examples."""
+        """The numbers of training examples and of held-out examples."""
 
     @property
     def baseline(self) -> Scores:
-        """Metrics of always giving the most frequent label of the training examples; none without labels."""
+        """The metrics of always giving the most frequent training label. Empty if there are no labels."""
 
     def problem(self, pretrained: "Pretrained", max_length: int) -> Problem:
-        """The task in the tokens of a model, with at most so many in a feature."""
+        """Encode the task for a model, with at most `max_length` tokens in a feature."""

@@ -1,4 +1,4 @@
-"""Questions about a text, as SQuAD 1.1's files hold them."""
+"""Read the files of SQuAD 1.1: questions about a text."""
 
 import json
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from data_prep.json_keys import KeyTwice, once_each
 
 @dataclass(frozen=True)
 class Question:
-    """A question, the text that holds its answer, and the answers that people gave: where they start, what they are."""
+    """A question, the text with its answer, and the answers that people gave: the start and the words of each."""
 
     question: str
     context: str
@@ -21,7 +21,7 @@ class Question:
 
 
 class _Values(BaseModel):
-    """What is read of a file; it may hold more."""
+    """The keys that are read. A file may hold more."""
 
     model_config = ConfigDict(strict=True)
 
@@ -52,16 +52,16 @@ class _Squad(_Values):
 
 
 def read_questions(path: Path) -> list[Question]:
-    """Every question of a file, in order.
+    """Read every question of a file, in order.
 
     Raises:
-        UserError: it cannot be read, is not in SQuAD's format, or has questions without an answer in the text.
+        UserError: the file cannot be read, is not in SQuAD's format, or has a question without an answer in the text.
     """
     try:
         with open_text(path) as file:
             text = file.read()
         articles = _Squad.model_validate_json(text).data
-        json.loads(text, object_pairs_hook=once_each)  # which alone sees keys that come twice
+        json.loads(text, object_pairs_hook=once_each)  # only this finds keys that come twice
     except KeyTwice as twice:
         raise UserError(f"{path}: has the key {twice} twice in one object; keep one") from None
     except ValidationError as error:

@@ -1,4 +1,4 @@
-"""The results of a task: results.json, which grows by one training at a time, and what it comes to."""
+"""The results of a task. They are in results.json, to which each training adds its own."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -18,7 +18,7 @@ from data_prep.files import lock, read_hashed, write_hashed
 
 @dataclass(frozen=True)
 class Spread:
-    """Of one metric over seeds."""
+    """The median, lowest and highest value of one metric over seeds."""
 
     median: float
     min: float
@@ -26,13 +26,13 @@ class Spread:
 
     @classmethod
     def of(cls, values: Sequence[float]) -> Self:
-        """That of at least one value."""
+        """The spread of these values. There must be at least one."""
         return cls(median(values), min(values), max(values))
 
 
 @dataclass(frozen=True)
 class AtRate:
-    """The trainings at one learning rate, after their last epoch."""
+    """The results of the trainings at one learning rate, after their last epoch."""
 
     learning_rate: float
     seeds: list[int]
@@ -40,7 +40,7 @@ class AtRate:
 
 
 class Results:
-    """A folder's results.json. What is there is read again before it is added to."""
+    """A folder's results.json. Before a training is added, the file is read again."""
 
     def __init__(self, path: Path, settings: Settings, values: dict[str, Any]) -> None:
         self.path = path
@@ -49,15 +49,15 @@ class Results:
 
     @classmethod
     def open(cls, folder: Path, settings: Settings, about: dict[str, Any]) -> Self:
-        """Results to go on with, or none yet.
+        """Open the results in a folder, or begin new ones.
 
         Args:
             folder: where results.json is or will be.
-            settings: what must be the same.
-            about: what else is worth knowing of the model, the data and the machine.
+            settings: the settings. Results that exist must have the same.
+            about: other facts about the model, the data and the machine.
         Raises:
-            UserError: there are results of other settings, the file is damaged, the page is another's, or the folder
-                cannot be written to.
+            UserError: the folder has results with other settings, results.json is damaged, results.md is not from this
+                command, or the folder cannot be written to.
         """
         _check_writable(folder)
         path, page = folder / "results.json", folder / "results.md"
@@ -68,23 +68,26 @@ class Results:
 
     @property
     def runs(self) -> list[dict[str, Any]]:
-        """Each training: `learning_rate, seed, seconds, epochs`, an epoch being `epoch, loss, metrics`; and `final`."""
+        """The trainings. Each has the keys `learning_rate`, `seed`, `seconds`, `epochs` and `final`.
+
+        Each of the `epochs` has `epoch`, `loss` and `metrics`.
+        """
         return self.values["runs"]
 
     @property
     def headline(self) -> str:
-        """The metric to report."""
+        """The name of the metric to report."""
         return self.values["metrics"][0]
 
     def find(self, learning_rate: float, seed: int) -> dict[str, Any] | None:
-        """A training that is complete."""
+        """The complete training with this learning rate and seed. None if there is none."""
         return next((run for run in self.runs if _key(run) == (learning_rate, seed)), None)
 
     def add(self, run: dict[str, Any]) -> None:
-        """Add a training, beside what other processes have added, and write the file in one step.
+        """Add a training to those of the file, which other processes may have added to. Write it in one step.
 
         Raises:
-            UserError: it cannot be written, or another process has written one of other settings.
+            UserError: the file cannot be written, or another process has written results with other settings.
         """
         try:
             with _locked(self.path.parent):
@@ -97,12 +100,12 @@ class Results:
             raise UserError(f"{self.path}: cannot be written: {error.strerror}") from None
 
     def rates(self) -> list[AtRate]:
-        """What each learning rate came to."""
+        """The results of each learning rate."""
         rates = sorted({run["learning_rate"] for run in self.runs})
         return [self._at(rate) for rate in rates]
 
     def best(self, rates: Sequence[AtRate]) -> AtRate:
-        """The learning rate with the highest median of the metric to report, of those with the most seeds."""
+        """The learning rate with the highest median of the metric to report. Only those with the most seeds compete."""
         most = max(len(rate.seeds) for rate in rates)
         return max(
             (rate for rate in rates if len(rate.seeds) == most), key=lambda rate: rate.metrics[self.headline].median
@@ -116,7 +119,7 @@ class Results:
 
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    """Wait for other processes that add to what is there, and keep them waiting meanwhile."""
+    """Lock the folder: wait for other processes that add results, and let others wait for this one."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         lock(descriptor, folder, wait=True)
@@ -138,7 +141,7 @@ def _check_writable(folder: Path) -> None:
 
 
 class _Epoch(BaseModel):
-    """What is read of an epoch; it may hold more."""
+    """The keys that are read of an epoch. A file may hold more."""
 
     model_config = ConfigDict(strict=True)
 
@@ -148,7 +151,7 @@ class _Epoch(BaseModel):
 
 
 class _Run(BaseModel):
-    """The same of a training."""
+    """The keys that are read of a training. A file may hold more."""
 
     model_config = ConfigDict(strict=True)
 
@@ -159,7 +162,7 @@ class _Run(BaseModel):
 
 
 class _Recorded(BaseModel):
-    """All that results.json holds. An unknown key may be that of the hash, damaged."""
+    """All keys of results.json. An unknown key is refused: it may be the damaged key of the hash."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
@@ -176,7 +179,7 @@ class _Recorded(BaseModel):
 
 
 def _read(path: Path, settings: Settings) -> list[dict[str, Any]]:
-    """The trainings in a file; none if it is not there. Earlier versions wrote it without a hash."""
+    """Read the trainings of a file. Empty if the file does not exist. Earlier versions wrote it without a hash."""
     if not path.exists():
         return []
     try:
@@ -187,7 +190,7 @@ def _read(path: Path, settings: Settings) -> list[dict[str, Any]]:
             raise ValueError("a metric is missing")
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from None
-    except ValueError:  # a ValidationError is one
+    except ValueError:  # ValidationError is a subclass
         raise UserError(f"{path}: damaged; remove it, or use another folder with --out") from None
     settings.check(recorded.settings, str(path))
     return values["runs"]

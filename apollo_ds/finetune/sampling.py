@@ -1,4 +1,4 @@
-"""A part of the training examples."""
+"""Choose a part of the training examples."""
 
 import random
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ T = TypeVar("T")
 
 
 def sample(examples: Sequence[T], most: int | None) -> list[T]:
-    """At most so many of them, chosen at random, the same ones for every seed of training; all if None."""
+    """At most `most` of the examples, or all if it is None. They are chosen at random, but always the same ones."""
     if most is None or most >= len(examples):
         return list(examples)
     return random.Random(0).sample(examples, most)

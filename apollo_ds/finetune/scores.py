@@ -1,4 +1,4 @@
-"""Metrics, by the libraries that define them. All are parts of 1, correlations -1 to 1."""
+"""Compute metrics with the libraries that define them. Metrics are from 0 to 1, correlations from -1 to 1."""
 
 import warnings
 from collections.abc import Callable, Sequence
@@ -7,9 +7,9 @@ from typing import Any
 
 
 def scores(names: Sequence[str], predicted: Sequence[float], wanted: Sequence[float]) -> dict[str, float]:
-    """Metrics of predicted labels or numbers, by name. A correlation with a constant, which is undefined, is 0."""
+    """The metrics of predicted labels or numbers, by name. An undefined correlation, with a constant, counts as 0."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of undefined correlations and of labels that were never predicted
+        warnings.simplefilter("ignore")  # about undefined correlations, and labels that are never predicted
         values = {name: _METRICS[name](predicted, wanted) for name in names}
     return {name: value if isfinite(value) else 0.0 for name, value in values.items()}
 
@@ -21,7 +21,7 @@ def _accuracy(predicted: Sequence[float], wanted: Sequence[float]) -> float:
 
 
 def _f1(predicted: Sequence[float], wanted: Sequence[float]) -> float:
-    """That of label 1."""
+    """The F1 score of label 1."""
     from sklearn.metrics import f1_score
 
     return float(f1_score(wanted, predicted, zero_division=0.0))
@@ -55,7 +55,7 @@ _METRICS: dict[str, Callable[[Sequence[float], Sequence[float]], float]] = {
 
 
 def answer_scores(predicted: Sequence[str], wanted: Sequence[Sequence[str]]) -> dict[str, float]:
-    """SQuAD's F1 and exact match of predicted answers, each against all the answers that people gave."""
+    """SQuAD's F1 and exact match. Each predicted answer is compared with all answers that people gave."""
     from torchmetrics.functional.text import squad
 
     given: list[Any] = [{"id": str(place), "prediction_text": text} for place, text in enumerate(predicted)]

@@ -1,4 +1,4 @@
-"""What a folder of results was made with, which must not change within it."""
+"""The settings of fine-tuning. All results in a folder have the same ones."""
 
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -8,30 +8,30 @@ from apollo_ds.errors import UserError
 
 @dataclass(frozen=True)
 class Settings:
-    """Everything that changes a result but the learning rate and the seed."""
+    """Everything that changes a result, except the learning rate and the seed."""
 
     task: str
     model: str
-    """A hash of it."""
+    """A hash of the model."""
     data: str
-    """A hash of the files."""
+    """A hash of the task's files."""
     epochs: int
     batch_size: int
     max_length: int
     max_train_samples: int | None
     precision: str
     warmup: float = 0.06
-    """The part of the steps in which the learning rate rises; in the others it falls to 0, both linearly."""
+    """The fraction of the steps in which the learning rate rises linearly. Then it falls linearly to 0."""
     weight_decay: float = 0.01
-    """AdamW's, of matrices; vectors, which are biases and gains, have none."""
+    """AdamW's weight decay of matrices. Vectors, which are biases and gains, have none."""
     clipping: float = 1.0
-    """The greatest norm of the gradient."""
+    """Gradients are clipped to this norm."""
 
     def check(self, before: dict[str, Any], path: str) -> None:
-        """Compare with those of earlier results.
+        """Compare with the settings of earlier results.
 
         Raises:
-            UserError: they differ; names what does, and the ways out.
+            UserError: a setting differs. The message names it and the ways out.
         """
         now = asdict(self)
         for key in now:

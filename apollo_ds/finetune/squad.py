@@ -1,4 +1,4 @@
-"""SQuAD 1.1: questions whose answer is a part of a given text."""
+"""The task SQuAD 1.1: questions whose answer is a part of a given text."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Answering:
-    """The questions to train on and those held out."""
+    """The training questions and the held-out questions."""
 
     files: Sequence[Path]
     train: list[Question]
@@ -27,10 +27,10 @@ class Answering:
 
     @classmethod
     def read(cls, folder: Path, max_train_samples: int | None) -> Self:
-        """Read both files, and of the training questions at most so many, chosen at random.
+        """Read both files. Keep at most `max_train_samples` training questions, chosen at random.
 
         Raises:
-            UserError: a file is missing, or is not SQuAD 1.1's.
+            UserError: a file is missing, or is not a file of SQuAD 1.1.
         """
         files = [must_find(folder, (split, f"{split}-v1.1"), (".json",)) for split in ("train", "dev")]
         train, dev = map(read_questions, files)
@@ -38,21 +38,21 @@ class Answering:
 
     @property
     def metrics(self) -> Sequence[str]:
-        """The overlap of tokens, and exact match; both between 0 and 1."""
+        """The names of the metrics: F1, the overlap of tokens, and exact match. Both are from 0 to 1."""
         return ["f1", "exact_match"]
 
     @property
     def sizes(self) -> dict[str, int]:
-        """How many questions there are to train on, and held out."""
+        """The numbers of training questions and of held-out questions."""
         return {"train": len(self.train), "dev": len(self.dev)}
 
     @property
     def baseline(self) -> Scores:
-        """None: there are no labels to give."""
+        """Empty: the task has no labels."""
         return {}
 
     def problem(self, pretrained: "Pretrained", max_length: int) -> Problem:
-        """The questions in the tokens of a model, each cut into windows of at most `max_length`."""
+        """Encode the questions for a model. Each is cut into windows of at most `max_length` tokens."""
         import torch
 
         from apollo_ds.finetune.windows import Windows

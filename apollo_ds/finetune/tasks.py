@@ -1,30 +1,30 @@
-"""The tasks of sentences and pairs: which columns their files have, what the labels mean, and what is measured.
+"""The tasks of sentences and pairs: the columns of their files, the meaning of the labels, and the metrics.
 
-A new task is one more row of the table below.
+To add a task, add a row to the table below.
 """
 
 from dataclasses import dataclass
 
 SQUAD = "squad"
-"""Questions with an answer in a given text, which `squad.py` reads."""
+"""The task of questions with an answer in a given text. `squad.py` reads it."""
 
 
 @dataclass(frozen=True)
 class Task:
-    """A column is a tuple of the names that it may have; files of the hub's data sets and of GLUE differ in some."""
+    """A task. A column is a tuple of its possible names: GLUE's files and the hub's data sets differ in some names."""
 
     texts: tuple[tuple[str, ...], ...]
-    """The columns of the sentence, or of the two sentences of a pair."""
+    """The column of the sentence, or the two columns of a pair."""
     metrics: tuple[str, ...]
-    """Names in `scores.py`; the first is the one to report."""
+    """The names of metrics in `scores.py`. The first is the one to report."""
     labels: tuple[str, ...] = ()
-    """The names of the labels 0, 1, ...; none if a number is to be predicted."""
+    """The names of the labels 0, 1 and so on. Empty for a regression."""
     label: tuple[str, ...] = ("label",)
     limits: tuple[float, float] = (0.0, 0.0)
-    """The least and the greatest number that is to be predicted."""
+    """For a regression: the least and the greatest number to predict."""
     dev: tuple[tuple[str, tuple[str, ...]], ...] = (("", ("dev",)),)
-    """The held-out files: what their metrics' names end with, and the names that the file may have. All but the first
-    may be absent."""
+    """The held-out files. Each has the ending of its metrics' names, and the names that the file may have. Only the
+    first file is required."""
 
 
 _PAIR = (("sentence1",), ("sentence2",))

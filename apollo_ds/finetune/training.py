@@ -1,4 +1,4 @@
-"""Fine-tuning once: a plain loop on one device, the same for the same seed."""
+"""Fine-tune a model once: a plain loop on one device. The same seed gives the same result."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -22,31 +22,31 @@ from apollo_ds.finetune.settings import Settings
 
 @dataclass(frozen=True)
 class Epoch:
-    """What a pass over the training examples gave."""
+    """The results of one pass over the training examples."""
 
     epoch: int
-    """Counted from 1."""
+    """The number of the pass, counted from 1."""
     loss: float
-    """The mean over its examples while they were trained on."""
+    """The mean training loss over the pass."""
     metrics: Scores
-    """Of the held-out examples after it."""
+    """The metrics of the held-out examples after the pass."""
 
 
 @dataclass(frozen=True)
 class Device:
-    """Where to compute, and in which precision; weights are fp32."""
+    """The device to compute on, and the precision. Weights are in fp32."""
 
     name: str
     bf16: bool
 
     @classmethod
     def prepare(cls) -> "Device":
-        """The first GPU, in bf16 if it can, or else the CPU in fp32; from here on torch repeats itself to the bit."""
+        """Choose the first GPU, in bf16 if it can, or else the CPU in fp32. It also makes torch deterministic."""
         if not torch.cuda.is_available():
             return cls("cpu", bf16=False)
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(True, warn_only=True)
-        # Fused attention adds gradients up in the order in which its blocks happen to end.
+        # Fused attention adds up gradients in an order that differs from run to run.
         torch.backends.cuda.enable_flash_sdp(False)
         torch.backends.cuda.enable_mem_efficient_sdp(False)
         torch.backends.cuda.enable_cudnn_sdp(False)
@@ -63,7 +63,7 @@ class Device:
 
 
 class FineTuning:
-    """A model, and what all its trainings have in common."""
+    """A model, with the settings that all its trainings have in common."""
 
     def __init__(self, pretrained: Pretrained, settings: Settings, device: Device, console: Console) -> None:
         self.pretrained = pretrained
@@ -73,15 +73,17 @@ class FineTuning:
         self._collate = DataCollatorWithPadding(pretrained.tokenizer)
 
     def run(self, problem: Problem, learning_rate: float, seed: int) -> Iterator[Epoch]:
-        """Train with the seed's head, dropout and order of examples; each epoch when it has been evaluated.
+        """Train once, and yield each epoch when it has been evaluated.
+
+        The seed decides the weights of the head, the dropout and the order of the examples.
 
         Raises:
             UserError: the model cannot be loaded.
         """
         model = self.pretrained.build(problem.auto_class, problem.config, seed)
-        model.to(torch.device(self.device.name))  # type: ignore[arg-type]  # its decorator hides the signature
+        model.to(torch.device(self.device.name))  # type: ignore[arg-type]  # a decorator of torch hides the signature
         batches: DataLoader[Feature] = DataLoader(
-            problem.train,  # type: ignore[arg-type]  # a list is all that it needs
+            problem.train,  # type: ignore[arg-type]  # a list is enough
             self.settings.batch_size,
             shuffle=True,
             generator=torch.Generator().manual_seed(seed),
@@ -113,7 +115,7 @@ class FineTuning:
         return float(total) / len(batches.dataset)
 
     def evaluate(self, model: PreTrainedModel, problem: Problem) -> Scores:
-        """Metrics of the held-out examples."""
+        """The metrics of all held-out examples."""
         found: Scores = {}
         for held_out in problem.held_out:
             found |= held_out.score(self.predict(model, problem, held_out.features))
@@ -121,7 +123,7 @@ class FineTuning:
 
     @torch.no_grad()
     def predict(self, model: PreTrainedModel, problem: Problem, features: Sequence[Feature]) -> Sequence[Tensor]:
-        """Outputs of each feature, on the CPU; those of about the same length are computed together."""
+        """The outputs for each feature, on the CPU. Features of similar length are computed together."""
         model.eval()
         by_length = sorted(range(len(features)), key=lambda place: len(features[place]["input_ids"]))
         rows: dict[int, Tensor] = {}

@@ -1,4 +1,4 @@
-"""Questions as what a model reads: overlapping windows of a text behind its question, and answers found in them."""
+"""Turn questions into overlapping windows: the question and then a part of its text. And find answers in windows."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from apollo_ds.finetune.questions import Question
 LONGEST_ANSWER = 30
 """Tokens."""
 _OVERLAP = 3
-"""Windows share a third of `max_length` with the next."""
+"""A window shares a third of `max_length` tokens with the next one."""
 _QUESTION = 4
 """A question keeps at most a quarter of `max_length`."""
 
@@ -25,14 +25,14 @@ class Window:
     """A question and a part of its text."""
 
     owner: int
-    """The question's place among all."""
+    """The number of the question among all questions."""
     feature: Feature
     first: int
-    """The token that the part of the text begins with."""
+    """The place of the first token of the text in the window."""
     offsets: np.ndarray
-    """The characters of the text (tokens, 2) that each of its tokens begins and ends at."""
+    """The characters of the text at which each of its tokens begins and ends, shape (tokens, 2)."""
     answer: tuple[int, int]
-    """The tokens at which the first answer begins and ends; both 0 where it is not wholly in view."""
+    """The tokens at which the first answer begins and ends. Both are 0 if it is not completely in the window."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Windows:
 
     @classmethod
     def of(cls, questions: Sequence[Question], pretrained: Pretrained, max_length: int) -> Self:
-        """Windows of at most so many tokens; long questions are cut."""
+        """Cut questions and their texts into windows of at most `max_length` tokens. Long questions are cut too."""
         asked = _cut([question.question for question in questions], pretrained, max_length // _QUESTION)
         encoded = pretrained.encode_in_parts(
             asked,
@@ -59,11 +59,11 @@ class Windows:
 
     @property
     def features(self) -> list[Feature]:
-        """What the model takes for each window."""
+        """The model's input for each window."""
         return [window.feature for window in self.windows]
 
     def labelled(self) -> list[Feature]:
-        """The same, with where the answer begins and ends."""
+        """The model's input for each window, with the tokens at which the answer begins and ends as labels."""
         return [
             {**window.feature, "start_positions": window.answer[0], "end_positions": window.answer[1]}
             for window in self.windows
@@ -73,7 +73,7 @@ class Windows:
         """The best answer to each question over its windows.
 
         Args:
-            rows: for each window the scores (2, tokens or more) of beginning and of ending at a token.
+            rows: for each window the scores for an answer to begin or end at each token, shape (2, tokens or more).
         """
         best = [(float("-inf"), "")] * len(self.questions)
         for window, row in zip(self.windows, rows, strict=True):
@@ -84,7 +84,7 @@ class Windows:
 
 
 def _windows(questions: Sequence[Question], start: int, encoded: Any) -> Iterator[Window]:
-    """Those of some questions, the first of which has this place."""
+    """Yield the windows of some questions. The first of them has the number `start`."""
     for number, place in enumerate(encoded["overflow_to_sample_mapping"]):
         text = [token for token, sequence in enumerate(encoded.sequence_ids(number)) if sequence == 1]
         first, end = (text[0], text[-1] + 1) if text else (0, 0)
@@ -107,7 +107,7 @@ def _best(window: Window, row: Tensor, context: str) -> tuple[float, str]:
     tokens = len(window.offsets)
     begin, end = row[:, window.first : window.first + tokens]
     pairs = begin.unsqueeze(1) + end
-    # An answer does not end before it begins, nor is it longer than LONGEST_ANSWER.
+    # An answer must not end before it begins, and must not be longer than LONGEST_ANSWER.
     allowed = torch.ones_like(pairs, dtype=torch.bool).triu().tril(LONGEST_ANSWER - 1)
     first, last = divmod(int(pairs.where(allowed, float("-inf")).argmax()), tokens)
     text = context[window.offsets[first, 0] : window.offsets[last, 1]]
@@ -115,7 +115,7 @@ def _best(window: Window, row: Tensor, context: str) -> tuple[float, str]:
 
 
 def _cut(questions: list[str], pretrained: Pretrained, tokens: int) -> list[str]:
-    """The beginnings of questions, of at most so many tokens."""
+    """The questions, each cut to at most `tokens` tokens."""
     encoded = pretrained.encode_in_parts(
         questions, truncation=True, max_length=tokens, add_special_tokens=False, return_offsets_mapping=True
     )

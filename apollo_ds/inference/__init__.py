@@ -1,1 +1,1 @@
-"""Asking a trained model: it continues text, fills in masks, or is evaluated by tasks."""
+"""Use a trained model: let it continue text or fill in masks, or evaluate it on tasks."""

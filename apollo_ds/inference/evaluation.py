@@ -1,6 +1,6 @@
-"""Evaluating a model by tasks of EleutherAI's lm-evaluation-harness, which is an extra of this package.
+"""Evaluate a model on tasks of EleutherAI's lm-evaluation-harness.
 
-Nothing is imported of it before a model is evaluated.
+The harness is an optional extra of this package. It is imported only when a model is evaluated.
 """
 
 import logging
@@ -21,33 +21,35 @@ from data_prep.did_you_mean import nearest
 from data_prep.errors import first_line
 
 _ERROR = "_stderr"
-"""The end of the names that the harness gives to standard errors."""
+"""The ending of the names that the harness gives to standard errors."""
 
 
 @dataclass(frozen=True)
 class Score:
-    """What a task has measured."""
+    """A metric that a task has measured."""
 
     task: str
     metric: str
     value: float
     stderr: float | None
-    """The standard error of the value; None where the metric has none."""
+    """The standard error of the value. None if the metric has none."""
     higher_is_better: bool | None
     examples: int | None
-    """How many the task asked; None for a group of tasks."""
+    """How many examples the task asked. None for a group of tasks."""
 
 
 def prepare() -> None:
-    """Check that the harness is there, and let it be quiet. Call it before transformers is imported.
+    """Check that the harness is installed, and silence it. Call this before transformers is imported.
 
     Raises:
-        UserError: it is not there; says how to install it.
+        UserError: the harness is not installed. The message says how to install it.
     """
     check_extra("eval")
     for name in ("lm_eval", "lm-eval", "datasets"):
         logging.getLogger(name).setLevel(logging.ERROR)
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # else each process that starts another warns of it
+    os.environ.setdefault(
+        "TOKENIZERS_PARALLELISM", "false"
+    )  # otherwise each process that starts another one prints a warning
 
 
 def evaluate(
@@ -58,19 +60,19 @@ def evaluate(
     few_shot: int | None = None,
     batch_size: int = 8,
 ) -> list[Score]:
-    """Let the harness ask the model.
+    """Evaluate a model with the harness.
 
     Args:
         loaded: the model.
-        tasks: names of tasks, as `lm-eval` knows them or the files in `include_path` do.
-        include_path: a folder with files of tasks.
-        limit: examples of each task, at most.
-        few_shot: solved examples before each question; by default as many as the task says.
-        batch_size: examples at a time.
+        tasks: the names of tasks of `lm-eval`, or of tasks that the files in `include_path` describe.
+        include_path: a folder with YAML files that describe tasks.
+        limit: the most examples of each task.
+        few_shot: how many solved examples stand before each question. By default the task decides.
+        batch_size: how many examples to ask at a time.
     Raises:
-        UserError: there is no such task, or its data cannot be read, as of a task of the hub without a network.
+        UserError: there is no such task, or its data cannot be read, for example because there is no network.
     """
-    with redirect_stdout(sys.stderr):  # where the harness tells what it does
+    with redirect_stdout(sys.stderr):  # the harness prints its progress
         from lm_eval.evaluator import simple_evaluate
         from lm_eval.models.huggingface import HFLM
         from lm_eval.tasks import TaskManager
@@ -120,7 +122,7 @@ def _scores(measured: dict[str, Any]) -> Iterator[Score]:
 
 
 def write_scores(scores: Sequence[Score], path: Path, about: dict[str, Any]) -> None:
-    """Write what was measured as JSON, with what it was measured of.
+    """Write scores as JSON, with the facts in `about` on the model and the options.
 
     Raises:
         UserError: the file cannot be written.

@@ -1,4 +1,4 @@
-"""What a model fills in, as people read it and as a pipe does."""
+"""Print the tokens that a model fills in, for people or for a pipe."""
 
 from collections.abc import Sequence
 
@@ -12,7 +12,10 @@ from data_prep.plain import without_controls
 
 
 def print_filled(filled: Sequence[Filled], console: Console) -> None:
-    """A table for each sentence; in a pipe a line for each token, with tabs, and an empty line between sentences."""
+    """Print a table for each sentence.
+
+    In a pipe it prints a line with tabs for each token, and an empty line between sentences.
+    """
     for number, one in enumerate(filled):
         if number:
             console.print()

@@ -1,4 +1,4 @@
-"""Filling in masks: what a masked model makes of a sentence."""
+"""Let a masked model fill in the masks of a sentence."""
 
 from dataclasses import dataclass
 
@@ -11,7 +11,7 @@ from apollo_ds.inference.loaded_model import LoadedModel
 
 @dataclass(frozen=True)
 class Candidate:
-    """A token that could stand for a mask."""
+    """A token that could stand in place of a mask, with its probability."""
 
     token: str
     probability: float
@@ -19,22 +19,22 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Filled:
-    """A sentence, and what a model would write for each of its masks."""
+    """A sentence, and the tokens that a model would write for each of its masks."""
 
     sentence: str
-    """As the user wrote it."""
+    """The sentence as the user wrote it."""
     text: str
-    """With the likeliest token for each mask."""
+    """The sentence with the likeliest token for each mask."""
     masks: list[list[Candidate]]
-    """For each mask in order, the likeliest first. Each is judged with all others unknown."""
+    """The candidates for each mask in order, the likeliest first. For each mask all other masks stay unknown."""
 
 
 @torch.inference_mode()
 def fill(loaded: LoadedModel, sentence: str, top: int) -> Filled:
-    """The `top` likeliest tokens for each mask, which is spelt [MASK] or as the tokenizer spells it.
+    """Find the `top` likeliest tokens for each mask. A mask is written as [MASK], or as the tokenizer writes it.
 
     Raises:
-        UserError: the sentence has no mask or is too long, the tokenizer knows none, or the model has diverged.
+        UserError: the sentence has no mask or is too long, the tokenizer has no mask, or the model has diverged.
     """
     tokenizer = loaded.saved.tokenizer
     ids = torch.tensor([_encoded(loaded, sentence)])

@@ -1,4 +1,4 @@
-"""Continuing text: what a causal model makes of a prompt."""
+"""Let a causal model continue a prompt."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -21,21 +21,23 @@ class Generated:
 
     prompt: str
     text: str
-    """What follows the prompt."""
+    """The text that follows the prompt."""
     tokens: int
-    """How many are new."""
+    """The number of new tokens."""
     ended: Ending
-    """Why there are no more: the model has ended the text, there are as many as asked for, or it takes no more."""
+    """Why the text ends: the model ended it, it has as many tokens as asked for, or the model takes no more tokens."""
 
 
 def generate(loaded: LoadedModel, prompts: Sequence[str], sampling: Sampling) -> Iterator[Generated]:
-    """Continue each prompt; with an empty one the model begins a text of its own.
+    """Continue each prompt. With an empty prompt the model begins a text of its own.
 
     Raises:
-        UserError: a prompt leaves the model no room, or is empty and the tokenizer has no token to begin with; or the
-            model has diverged.
+        UserError: a prompt is so long that no token can follow, a prompt is empty and the tokenizer has no token to
+            begin a text with, or the model has diverged.
     """
-    encoded = [_encoded(loaded, prompt) for prompt in prompts]  # first, so that a mistake ends it before any text
+    encoded = [
+        _encoded(loaded, prompt) for prompt in prompts
+    ]  # all of them first, so that a mistake is reported before any text is written
     torch.manual_seed(sampling.seed)
     for prompt, ids in zip(prompts, encoded, strict=True):
         yield from _continued(loaded, prompt, ids, sampling)
@@ -93,6 +95,6 @@ def _continued(loaded: LoadedModel, prompt: str, ids: list[int], sampling: Sampl
 
 
 def _length(row: list[int], begins: int, ends: int | list[int] | None) -> int:
-    """How many tokens there are before the first that ends a text, from a place on."""
+    """The number of tokens from the place `begins` up to the first token that ends a text."""
     known = {ends} if isinstance(ends, int) else set(ends or ())
     return next((place for place in range(begins, len(row)) if row[place] in known), len(row))

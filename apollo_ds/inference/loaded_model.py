@@ -1,4 +1,4 @@
-"""A model that is ready to be asked: it continues text, or it fills in masks."""
+"""A model in memory, ready to continue text or to fill in masks."""
 
 from dataclasses import dataclass
 from enum import Enum
@@ -13,7 +13,7 @@ from apollo_ds.saved_models.saved_model import SavedModel
 
 
 class Task(Enum):
-    """What a model was trained for, and the class of `transformers` that loads it so."""
+    """The task that a model was trained for. The value is the class of `transformers` that loads it for this task."""
 
     CONTINUE = "AutoModelForCausalLM"
     FILL_IN = "AutoModelForMaskedLM"
@@ -31,19 +31,19 @@ _ANOTHER_WAY = {
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A model on this machine's GPU, if it has one, and its tokenizer."""
+    """A model and its tokenizer. The model is on this machine's GPU, if it has one."""
 
     saved: SavedModel
     model: Any
 
     @classmethod
     def load(cls, name: str, source: str | None, task: Task) -> "LoadedModel":
-        """Read a model and see that it can do the task.
+        """Load a model, and check that it can do the task.
 
         Args:
-            name: as the user wrote it.
-            source: where it is; see `SavedModel.open`.
-            task: what it is wanted for.
+            name: the model as the user named it.
+            source: where the model is, as in `SavedModel.open`.
+            task: the task that it is needed for.
         Raises:
             UserError: there is no such model, it is damaged, or it was trained for something else.
         """
@@ -64,19 +64,19 @@ class LoadedModel:
         return cls(saved, model.to(device).eval())
 
     def check_finite(self, logits: torch.Tensor) -> None:
-        """Check that logits (..., vocab_size) can be made probabilities of.
+        """Check that logits, shape (..., vocab_size), are finite, so that they give probabilities.
 
         Raises:
-            UserError: they cannot, as those of a model whose training has diverged.
+            UserError: they are not finite. This happens if the model's training has diverged.
         """
         if not logits.amax(dim=-1).isfinite().all():
             raise UserError(
-                f"{self.saved.name}: its logits are no finite numbers, as after a training that diverged; choose an "
+                f"{self.saved.name}: its logits are not finite, so its training has probably diverged; choose an "
                 "earlier checkpoint with --step, or another model"
             )
 
 
 def trained_for(config: PretrainedConfig) -> Task | None:
-    """What the class that a configuration names is for; None for neither."""
+    """The task of the class that a configuration names. None if it is for neither task."""
     named = set(config.architectures or ())
     return next((task for task, classes in _CLASSES.items() if named & classes), None)

@@ -1,4 +1,4 @@
-"""Where the model is that a user names: a run's as it is now, or at a step, or any other that `transformers` saved."""
+"""Find the model that a user names: a run's newest model, a run's model at a step, or any other saved model."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,13 +14,13 @@ from apollo_ds.errors import UserError
 
 @contextmanager
 def model_folder(name: str, step: int | None = None) -> Iterator[str | None]:
-    """What `SavedModel.open` takes as the source of a name; of a model that is no run's None.
+    """Give the `source` that `SavedModel.open` needs for a name. None if the name is not a run.
 
-    Of a run it is its `export`, if that is of the step, by default the newest that was saved. Otherwise the checkpoint
-    is exported into a temporary folder, which is gone at the end.
+    For a run it is the folder `export`, if that holds the model of the step. By default this is the newest step that
+    was saved. Otherwise the checkpoint is exported into a temporary folder, which is removed when the context ends.
 
     Raises:
-        UserError: a step is given for what is no run, or the run has no such checkpoint that is sound.
+        UserError: a step is given but the name is not a run, or the run has no undamaged checkpoint of the step.
     """
     run = RunFolder(Path(name))
     if not run.exists or (run.path / "config.json").is_file():
@@ -38,7 +38,7 @@ def model_folder(name: str, step: int | None = None) -> Iterator[str | None]:
 
 
 def _is_exported(run: RunFolder, step: int | None) -> bool:
-    """Whether the run's own export is what is wanted. A damaged one is, so that whoever opens it says so."""
+    """Whether the run's own export is of the step. A damaged export counts, so that opening it reports the damage."""
     saved = [step_of(checkpoint) for checkpoint in checkpoints_in(run.checkpoints)]
     if not saved and step is None:
         return (run.export / "config.json").is_file()

@@ -1,4 +1,4 @@
-"""How a model that continues text chooses its tokens. Nothing here imports torch."""
+"""The options for choosing the tokens of a text. Nothing here imports torch."""
 
 from dataclasses import dataclass
 from math import isfinite
@@ -7,28 +7,28 @@ from typing import Any
 from apollo_ds.errors import UserError
 
 _COLDEST = 0.001
-"""Logits that are divided by less could be infinite."""
+"""The lowest temperature above 0. Logits that are divided by less could become infinite."""
 
 
 @dataclass(frozen=True)
 class Sampling:
-    """How tokens are chosen. Field names are the options of `apollo-ds generate`."""
+    """How tokens are chosen. The fields have the names of the options of `apollo-ds generate`."""
 
     max_new_tokens: int = 100
     temperature: float = 0.8
-    """0: always the likeliest token."""
+    """With 0 the likeliest token is always chosen."""
     top_p: float = 0.95
-    """Tokens are drawn from the likeliest that together have this probability."""
+    """Tokens are drawn only from the likeliest ones that together have this probability."""
     seed: int = 0
     """The same seed gives the same text."""
     count: int = 1
-    """Texts for each prompt."""
+    """How many texts to write for each prompt."""
 
     def __post_init__(self) -> None:
-        """Check that the values make sense.
+        """Check the values.
 
         Raises:
-            UserError: they do not.
+            UserError: a value is out of range, or two options do not fit together.
         """
         if not (isfinite(self.temperature) and (self.temperature == 0 or self.temperature >= _COLDEST)):
             raise UserError(
@@ -41,7 +41,7 @@ class Sampling:
 
     @property
     def options(self) -> dict[str, Any]:
-        """What `transformers` calls it."""
+        """The options under the names that `transformers` gives them."""
         if self.temperature == 0:
             return {"do_sample": False, "temperature": None, "top_p": None, "top_k": None}
         return {"do_sample": True, "temperature": self.temperature, "top_p": self.top_p, "top_k": 0}

@@ -1,4 +1,4 @@
-"""What tasks have measured, as people read it."""
+"""Print the scores of tasks, for people."""
 
 from collections.abc import Sequence
 
@@ -12,7 +12,7 @@ _BETTER = {True: "higher", False: "lower", None: ""}
 
 
 def print_scores(scores: Sequence[Score], console: Console) -> None:
-    """A row for each metric of each task, with its standard error."""
+    """Print a table with a row for each metric of each task, with its standard error."""
     table = Table("task", "metric", "value", "standard error", "better", "examples")
     for column in (2, 3, 5):
         table.columns[column].justify = "right"

@@ -1,1 +1,1 @@
-"""What a recipe costs before it is run: operations, memory, time."""
+"""Compute what a recipe costs before it is trained: operations, memory and time."""

@@ -1,4 +1,4 @@
-"""What a run's cost is measured against: all layers of its model, at full length, from the first token on."""
+"""The cost that a run is compared with: all layers of its model, at full length, from the first token on."""
 
 from dataclasses import dataclass
 from typing import Self
@@ -13,31 +13,31 @@ from apollo_ds.schedule.totals import Totals
 
 @dataclass(frozen=True)
 class AllLayers:
-    """Training all layers of a recipe's model on as many tokens as the run has read, by the closed form."""
+    """The cost of training all layers of a model, computed by the closed form."""
 
     layers: int
     flops_per_token: float
     flops_before: float
-    """What the run starts from has cost, as far as that is known and no part of the run's own totals."""
+    """The operations spent on what the run starts from, if they are known and the run's totals do not count them."""
 
     @classmethod
     def of(cls, recipe: Recipe) -> Self:
-        """That of a recipe."""
+        """The cost for the model of a recipe."""
         source = recipe.schedule().source
         return cls.of_model(recipe.model, recipe.seq_len, source.before.flops if source else 0.0)
 
     @classmethod
     def of_model(cls, shape: ModelShape, seq_len: int, flops_before: float) -> Self:
-        """That of a model of this shape, in samples of so many tokens."""
+        """The cost for a model of this shape, in samples of `seq_len` tokens."""
         return cls(shape.num_layers, training_flops(shape, shape.num_layers, seq_len, 1) / seq_len, flops_before)
 
     def share(self, flops: float, tokens: float) -> float:
-        """The operations of a run and of what it started from, in units of those of all layers. It may be above 1."""
+        """The operations of a run and its source, divided by those of all layers on `tokens` tokens. May exceed 1."""
         return (flops + self.flops_before) / (self.flops_per_token * tokens)
 
 
 def cost_in_words(recipe: Recipe, totals: Totals) -> str:
-    """What a run has cost, as in `22.7 TFLOP, 93.9% of all 12 layers on the same tokens`."""
+    """A run's cost in words, such as `22.7 TFLOP, 93.9% of all 12 layers on the same tokens`."""
     whole, source = AllLayers.of(recipe), recipe.schedule().source
     before = f" (and {flops_in_words(whole.flops_before)} before it)" if whole.flops_before else ""
     unknown = f"; what {source.name} has cost is not known" if isinstance(source, SourceModel) else ""

@@ -1,4 +1,4 @@
-"""What a run may cost, as a user says it: a time, operations or tokens."""
+"""Read a user's budget for a run: a time, a number of operations, or a number of tokens."""
 
 import re
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ _FEWEST_TOKENS, _MOST_TOKENS = 10_000, 10**14
 
 @dataclass(frozen=True)
 class Budget:
-    """Exactly one of a time in seconds, operations, and tokens to read."""
+    """A budget. Exactly one of its fields is set: a time in seconds, a number of operations, or tokens to read."""
 
     seconds: float | None = None
     flops: float | None = None
@@ -26,10 +26,10 @@ class Budget:
 
     @classmethod
     def read(cls, word: str) -> Self:
-        """That of `--budget`: a time such as `90s`, `10m`, `2h` or `3d`, or operations such as `3e18`.
+        """Read `--budget`: a time such as `90s`, `10m`, `2h` or `3d`, or operations such as `3e18`.
 
         Raises:
-            UserError: it is neither, or too small or too large.
+            UserError: the word is neither, or is too small or too large.
         """
         if found := _TIME.fullmatch(word):
             seconds = float(found[1]) * _SECONDS[found[2]]
@@ -50,10 +50,10 @@ class Budget:
 
     @classmethod
     def read_tokens(cls, word: str) -> Self:
-        """That of `--tokens`: a count such as `300M` or `2e9`.
+        """Read `--tokens`: a count such as `300M` or `2e9`.
 
         Raises:
-            UserError: it is no count, or too small or too large.
+            UserError: the word is not a count, or is too small or too large.
         """
         tokens = _count(word)
         if tokens is None or not _FEWEST_TOKENS <= tokens <= _MOST_TOKENS:

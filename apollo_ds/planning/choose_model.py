@@ -1,4 +1,4 @@
-"""Which model a budget pays for. The rules and their sources are in docs/guides/init.md."""
+"""Choose the model for a budget. docs/guides/init.md explains the rules and names their sources."""
 
 from dataclasses import dataclass
 
@@ -7,17 +7,18 @@ from apollo_ds.models.flops import parameters, training_flops
 from apollo_ds.models.shape import ModelShape
 
 TOKENS_A_PARAMETER = 20
-"""Hoffmann et al. 2022."""
+"""The tokens per parameter that Hoffmann et al. 2022 recommend."""
 _HEAD_SIZE, _NARROW_HEAD_SIZE = 64, 32
 _WIDE = 384
-"""Units, from which weights are drawn as narrowly as published models do, and heads have their usual size."""
+"""From this many units on, weights are drawn with the standard deviation of published models, and heads have their
+usual size."""
 _MULTIPLE = 32
-"""What a feed-forward width is rounded to."""
+"""A feed-forward width is rounded to a multiple of this."""
 
 
 @dataclass(frozen=True)
 class Size:
-    """Layers, width and tokens of a sample of a model that may be chosen."""
+    """A model that may be chosen: its layers, its width, and the tokens of a sample."""
 
     num_layers: int
     hidden_size: int
@@ -38,11 +39,12 @@ SIZES = (
     Size(24, 2048, 2048),
     Size(32, 2560, 2048),
 )
-"""From the smallest on; from 768 units on a layer for each 64 of them, as GPT-2 and Llama have, until 24."""
+"""The sizes, the smallest first. From 768 units on there is one layer for each 64 units, as in GPT-2 and Llama, up to
+24 layers."""
 
 
 def shape_of(size: Size, family: str, vocab_size: int) -> ModelShape:
-    """The sizes of a model of a family, with a head that is tied where the family allows both."""
+    """The shape of a model of a family. Its head is tied to the embedding if the family allows both."""
     kind, hidden = FAMILIES[family], size.hidden_size
     width = 8 * hidden // 3 if kind.is_gated else 4 * hidden
     return kind.shape_class(
@@ -58,12 +60,12 @@ def shape_of(size: Size, family: str, vocab_size: int) -> ModelShape:
 
 
 def token_flops(shape: ModelShape, seq_len: int) -> float:
-    """Operations of a token, forward and backward, all layers and the head counted."""
+    """The operations of a token, forward and backward, in all layers and the head."""
     return training_flops(shape, shape.num_layers, seq_len, 1) / seq_len
 
 
 def choose_size(family: str, vocab_size: int, flops: float, most_tokens: float) -> Size:
-    """The largest size that both budgets give 20 tokens a parameter; the smallest where they give none so many."""
+    """The largest size for which both budgets allow 20 tokens a parameter. If there is none, the smallest size."""
     affordable = SIZES[0]
     for size in SIZES:
         shape = shape_of(size, family, vocab_size)

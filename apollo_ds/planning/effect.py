@@ -1,4 +1,4 @@
-"""What a growth does to the function that is evaluated, in words: whether it is exact, or what changes it."""
+"""Say what a growth does to the function that is evaluated: it is unchanged, or something changes it."""
 
 from collections.abc import Sequence
 from math import isclose
@@ -11,14 +11,14 @@ from apollo_ds.schedule.source import BranchPoint
 from apollo_ds.schedule.stage import Stage
 
 _EPSILON_TOLERANCE = 1e-6
-"""How far the epsilon of a normalisation may be from the one that keeps a function, as a part of that: it changes the
-function by less than fp32 rounds."""
+"""How far the epsilon of a normalisation may be, relatively, from the one that keeps the function. Within this, the
+function changes by less than fp32 rounds."""
 _Runs = list[tuple[int, str]]
-"""The old layer that runs at each position, and the kind of its attention there."""
+"""For each position: the old layer that runs there, and the kind of its attention."""
 
 
 def effect_of_growth(stages: Sequence[Stage], number: int) -> str:
-    """What entering a stage does to the function that is evaluated."""
+    """The effect of entering a stage on the function that is evaluated, in words."""
     if number == 0:
         source = stages[0].source
         return "another run's" if isinstance(source, BranchPoint) else "as in the source" if source else "initialised"
@@ -64,7 +64,7 @@ def _effect_of_depth(old: Stage, new: Stage) -> list[str]:
 
 
 def _effect_of_more_positions(old: Stage, new: Stage) -> list[str]:
-    """Where there are no new layers, those that are there may yet run more often."""
+    """The effect of a growth without new layers. The old layers may run more often."""
     before, after = old.evaluation_depth, new.evaluation_depth
     return [] if before == after else [f"changed (depth {before} -> {after})"]
 
@@ -105,15 +105,18 @@ def _averaging_is_exact(before: ModelShape, after: ModelShape) -> bool:
 
 
 def _averaged_epsilon(before: ModelShape, after: ModelShape) -> float:
-    """As much smaller as the part of units that are copies says; see `growth.extra_units`."""
+    """The epsilon that keeps the function. It is smaller by the fraction of copied units; see `growth.extra_units`."""
     return before.norm_epsilon * (1 - after.hidden_size % before.hidden_size / after.hidden_size)
 
 
 def _why_not_exact(before: ModelShape, after: ModelShape) -> str:
-    """What a recipe may do about it, or need not try; empty where it lies in all of the family's normalisations."""
+    """The reason why averaging is not exact, with what a recipe can do about it.
+
+    Empty if the reason is in all of the family's normalisations.
+    """
     family = family_of(after)
     if not family.normalises_sums_only:
         return ""
     if family.shares_epsilon:
         return "; other normalisations share norm_epsilon"
-    return f"; norm_epsilon must be {_averaged_epsilon(before, after):.7g}"  # as many digits as the tolerance needs
+    return f"; norm_epsilon must be {_averaged_epsilon(before, after):.7g}"  # the tolerance needs this many digits

@@ -1,4 +1,4 @@
-"""A recipe's values for a model, a text and a budget. The rules and their sources are in docs/guides/init.md."""
+"""The values of a recipe for a model, a text and a budget. docs/guides/init.md explains the rules and their sources."""
 
 from math import ceil
 from pathlib import Path
@@ -13,9 +13,10 @@ _FEWEST_STEPS = 500
 _WARM_UP_STEPS = 100
 _TOKENS_AT_ONCE = 8192
 EVALUATIONS, SAVES = 10, 5
-"""How often a run evaluates and saves, at most; one save is of the start of the decay."""
+"""The most evaluations and checkpoints of a run. One checkpoint is that of the start of the decay."""
 _MOST_EVALUATED, _EVALUATED_PART = 256, 0.06
-"""Samples of an evaluation, and what all evaluations together may read, as a part of the tokens that are trained on."""
+"""The most samples of an evaluation, and the most tokens that all evaluations may read, as a fraction of the training
+tokens."""
 _HIGHEST_RATE, _HIGHEST_MASKED_RATE = 1e-2, 1e-3
 
 COMMENTS = {
@@ -51,13 +52,13 @@ COMMENTS = {
     "save_every": "steps from one checkpoint to the next",
     "deepspeed": "bf16 where the device has it, ZeRO 1, gradients clipped at 1",
 }
-"""What the recipe's file says of each key."""
+"""The comment for each key in the recipe's file."""
 
 
 def recipe_values(
     shape: ModelShape, seq_len: int, flops: float, ranks: int, method: str | dict[str, Any], data: Path, out: Path
 ) -> dict[str, Any]:
-    """All keys of a recipe but those that follow from its steps; `flops` are the operations of the whole run."""
+    """The values of a recipe, without the keys that depend on its steps. `flops` counts the whole run's operations."""
     tokens = flops / token_flops(shape, seq_len)
     batch = _batch(min(0.2920 * flops**0.3271, tokens / _FEWEST_STEPS), seq_len, ranks)
     highest = _HIGHEST_MASKED_RATE if family_of(shape).is_masked else _HIGHEST_RATE
@@ -82,7 +83,7 @@ def recipe_values(
 
 
 def with_steps(values: dict[str, Any], steps: int) -> dict[str, Any]:
-    """The recipe's values with so many steps, and what follows from them, in the order in which they are written."""
+    """The recipe's values with `steps` and the keys that depend on it, in the order in which they are written."""
     complete = {
         **values,
         "steps": steps,
@@ -94,7 +95,7 @@ def with_steps(values: dict[str, Any], steps: int) -> dict[str, Any]:
 
 
 def _batch(tokens: float, seq_len: int, ranks: int) -> int:
-    """The samples that come nearest below so many tokens, of the numbers that are a power of two for each rank."""
+    """The number of samples of a step: a power of two for each rank, the largest that has at most `tokens` tokens."""
     each = 1
     while 2 * each * ranks * seq_len <= tokens:
         each *= 2

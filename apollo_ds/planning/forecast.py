@@ -1,4 +1,4 @@
-"""What a recipe asks of a machine: memory, bytes sent, and time at a stated peak and stated bandwidths."""
+"""Forecast what a recipe needs on a machine: memory, bytes sent, and time at a stated peak and stated bandwidths."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -12,24 +12,24 @@ from apollo_ds.planning.zero import bucket_bytes, stage_bytes, zero_stages
 
 @dataclass(frozen=True)
 class Machine:
-    """What a forecast is told of the machine."""
+    """The facts about a machine that a forecast needs."""
 
     ranks: int
     ranks_per_node: int = 8
-    """At most; fewer ranks share one node."""
+    """The most ranks of a node. If there are fewer ranks in all, they share one node."""
     network: float = 50e9
-    """Bytes a second that each rank sends, while it receives as many."""
+    """The bytes per second that each rank sends, while it receives as many."""
     storage: float = 10e9
-    """Bytes a second that all ranks together read of checkpoints."""
+    """The bytes per second that all ranks together read from storage."""
     utilisation: float = 0.4
-    """The part of a rank's peak that the model's own operations reach."""
+    """The fraction of a rank's peak that the model's own operations reach."""
 
 
 def forecast(recipe: Recipe, total: dict[str, Any], machine: Machine) -> dict[str, Any]:
-    """Memory, bytes and seconds by ZeRO stage, and with the recipe's `peak_flops` tokens a second and days.
+    """Memory, bytes and seconds for each ZeRO stage. If the recipe has `peak_flops`, also tokens per second and days.
 
-    `total` is that of `plan`. Of a run that grows, each figure is that of the stage, or the growth, with the largest.
-    `bf16: auto` is taken for bf16. Keys end with their unit: `bytes`, `seconds`, `per_second`.
+    `total` comes from `plan`. If a run grows, each figure is of the stage or the growth with the largest value.
+    `bf16: auto` counts as bf16. Keys end with their unit: `bytes`, `seconds`, `per_second`.
 
     Raises:
         UserError: the number of ranks does not divide the global batch.
@@ -58,7 +58,7 @@ def forecast(recipe: Recipe, total: dict[str, Any], machine: Machine) -> dict[st
 
 
 def _under(recipe: Recipe, zero: int, machine: Machine) -> dict[str, Any]:
-    """The figures of a recipe, settled, whose stages all train under one ZeRO stage."""
+    """The figures if all stages train under one ZeRO stage. The recipe must be settled."""
     stages, ranks = recipe.schedule().stages, machine.ranks
     on_node, grown = min(machine.ranks_per_node, ranks), growths(stages)
     memory = max(
@@ -69,7 +69,7 @@ def _under(recipe: Recipe, zero: int, machine: Machine) -> dict[str, Any]:
     )
     sent = max(step_bytes(recipe, stage, zero, ranks) for stage in stages)
     growing = max((growth_bytes(recipe, stages, number, zero, ranks) for number in grown), default=None)
-    # Once for its hash, and once to be used.
+    # A checkpoint is read twice: for its hash, and to load it.
     read = [2 * checkpoint_bytes(recipe, stages, number) for number in range(len(stages))]
     exchanged = [resume_bytes(recipe, stages, number, zero, ranks) for number in range(len(stages))]
     while_growing = max((growing_bytes(recipe, stages, number, zero, ranks) for number in grown), default=None)

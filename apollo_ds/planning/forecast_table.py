@@ -1,4 +1,4 @@
-"""A forecast for people."""
+"""Print a forecast for people."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ _DAY = 86_400
 
 
 def print_forecast(result: dict[str, Any], console: Console) -> None:
-    """Print what `forecast` gives: time in a line, memory and bytes as a table by ZeRO stage, and what they rest on."""
+    """Print a forecast: a line on time, a table of memory and bytes by ZeRO stage, and what the figures mean."""
     ranks, zero = result["ranks"], "-".join(str(stage) for stage in result["zero_stages"])
     if result["days"] is None:
         console.print(f"{counted(ranks, 'rank')}. For tokens a second and time, add peak_flops=9.9e14, a rank's peak.")
@@ -23,14 +23,14 @@ def print_forecast(result: dict[str, Any], console: Console) -> None:
             f"{counted(ranks, 'rank')} at {result['utilisation']:.0%} of {count_in_words(result['peak_flops'])}FLOP/s: "
             f"{count_in_words(result['tokens_per_second'])} tokens/s, {time_in_words(result['days'] * _DAY)}."
         )
-    console.width = max(console.width, _WIDEST)  # a wrapped line is better than a cut number
+    console.width = max(console.width, _WIDEST)  # let the terminal wrap a line rather than cut a number
     console.print("", _table(result), "", sep="\n")
     samples, on_node, sharing = result["micro_batch"], result["ranks_per_node"], result["sequence_parallel"]
     together = f"{counted(on_node, 'rank')} a node"
     at_once = f"{counted(samples, 'sample')} at once{f' by each {sharing} ranks' if sharing > 1 else ''}"
     network, storage = (result[f"{name}_bytes_per_second"] / 1e9 for name in ("network", "storage"))
     console.print(
-        f"[dim]Computed, not measured: {at_once}, {together}. Of a run that\n"
+        f"[dim]Computed, not measured: {at_once}, {together}. If a run\n"
         "grows, each figure is of its largest stage or growth.\n"
         "device: weights, gradients, optimizer, buckets, activations.\n"
         "host: a node's own memory, without Python's, about 1 GB a rank; later: while a\n"
@@ -45,7 +45,7 @@ def print_forecast(result: dict[str, Any], console: Console) -> None:
 
 
 def later_host_bytes(figures: dict[str, Any]) -> float:
-    """A node's own memory while a run saves or grows, whichever takes more; of what a forecast says of a ZeRO stage."""
+    """The host memory of a node while a run saves or grows, whichever takes more. `figures` are of one ZeRO stage."""
     return max(figures["node_host_bytes_saving"], figures["node_host_bytes_growing"] or 0)
 
 

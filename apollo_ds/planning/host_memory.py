@@ -1,7 +1,7 @@
-"""Memory that a rank takes of its node's, beside the device's: while a run starts or is resumed, grows, and saves.
+"""Compute the host memory that a rank takes while a run starts or is resumed, grows, and saves.
 
-Python and its libraries are not counted: about 1 GB a rank, some of which the ranks of a node share. Nor is what the
-system keeps of files that were read, which it gives up where memory is short.
+Python and its libraries are not counted. They take about 1 GB a rank, and the ranks of a node share some of it. The
+system's cache of files is not counted either: the system frees it when memory is short.
 """
 
 from collections.abc import Sequence
@@ -18,26 +18,26 @@ _FP32_BYTES = 4
 
 
 def starting_bytes(recipe: Recipe, stage: Stage, zero: int, ranks: int) -> float:
-    """Of one rank while a stage's weights are drawn or read: a piece at a time, of which it keeps its part.
+    """The bytes of one rank while a stage's weights are drawn or read, piece by piece. A rank keeps its part of each.
 
-    A piece is a layer or the token embedding, whichever is larger, in fp32. What is offloaded comes on top. The
-    recipe's DeepSpeed configuration is settled.
+    A piece is a layer or the token embedding, whichever is larger, in fp32. What is offloaded is added. The recipe's
+    DeepSpeed configuration must be settled.
     """
     return _largest_piece(stage) + _offloaded_bytes(recipe, stage, zero, ranks)
 
 
 def growing_bytes(recipe: Recipe, stages: Sequence[Stage], number: int, zero: int, ranks: int) -> float:
-    """Of one rank while a stage is entered by a growth: its part of the old state, and what a start of the new takes.
+    """The bytes of one rank during a growth: its part of the old state, and the bytes to start the new stage.
 
-    The part is what the rank would write into a checkpoint; at ZeRO 0, too, each copies an equal share. Each tensor is
-    then gathered whole on the device, in turn.
+    The part is what the rank would write into a checkpoint. At ZeRO 0, too, each rank copies an equal share. Then one
+    tensor after the other is gathered whole on the device.
     """
     captured = checkpoint_bytes(recipe, stages, number - 1) / ranks
     return captured + starting_bytes(recipe, stages[number], zero, ranks)
 
 
 def saving_bytes(recipe: Recipe, stages: Sequence[Stage], number: int, zero: int, ranks: int) -> float:
-    """Of one rank while a checkpoint is written: a copy of its part of the state, since training goes on meanwhile."""
+    """The bytes of one rank while a checkpoint is written: a copy of its part of the state, since training goes on."""
     return checkpoint_bytes(recipe, stages, number) / ranks + _offloaded_bytes(recipe, stages[number], zero, ranks)
 
 
@@ -47,9 +47,10 @@ def _largest_piece(stage: Stage) -> int:
 
 
 def _offloaded_bytes(recipe: Recipe, stage: Stage, zero: int, ranks: int) -> float:
-    """A rank's part of what lives in the host's memory for good.
+    """The bytes of a rank that offloading keeps in the host's memory all the time.
 
-    Of a trained parameter its fp32 weight, moments and the gradient for them; at ZeRO 3 weights, where those are too.
+    For a trained parameter these are its fp32 weight, its moments, and their gradient. If weights are offloaded at ZeRO
+    3, they are added.
     """
     parts, number = offloaded(recipe.deepspeed), 4 if precision(recipe.deepspeed) == "fp32" else 2
     trained = trained_of(stage)

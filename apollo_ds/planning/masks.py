@@ -1,4 +1,7 @@
-"""What masks leave of the pairs of tokens that attention is counted for: documents apart, and local windows."""
+"""Compute how many pairs of tokens see each other under masks, which keep documents apart or cut local windows.
+
+Operations are counted for all pairs.
+"""
 
 from typing import Any
 
@@ -15,10 +18,11 @@ _SAMPLES = 256
 
 
 def left_by_masks(recipe: Recipe) -> dict[str, Any]:
-    """What masks leave of the run's first samples, as `plan --json` prints it; empty where there are none.
+    """The share of token pairs that masks leave in the run's first samples, for `plan --json`. Empty without masks.
 
-    `documents` where documents do not see each other and the text can be read: `check_ready` says why it cannot.
-    `windows` where the family has layers that see a part of a sample: their share is of what documents leave.
+    It has the key `documents` if documents do not see each other and the text can be read. If the text cannot be read,
+    `check_ready` says why. It has the key `windows` if the family has layers that see only a part of a sample. Their
+    share is of the pairs that documents leave.
     """
     if recipe.seq_len == 1:
         return {}
@@ -43,7 +47,7 @@ def left_by_masks(recipe: Recipe) -> dict[str, Any]:
 
 
 def in_words(found: dict[str, Any]) -> str:
-    """The same as sentences; empty for nothing."""
+    """What `left_by_masks` found, as sentences. Empty if it found nothing."""
     sentences = []
     if documents := found.get("documents"):
         sentences.append(
@@ -57,7 +61,7 @@ def in_words(found: dict[str, Any]) -> str:
 
 
 def _pieces(recipe: Recipe) -> NDArray[np.int64] | None:
-    """Lengths of the documents' pieces in the run's first samples, one after the other; None where they are unknown."""
+    """The lengths of the documents' pieces in the run's first samples, in order. None if the text cannot be read."""
     if not recipe.document_mask:
         return None
     try:
@@ -73,6 +77,6 @@ def _pieces(recipe: Recipe) -> NDArray[np.int64] | None:
 
 
 def _seen(pieces: NDArray[np.int64], window: int | None) -> float:
-    """Pairs of different tokens of one piece, at most a window apart, each pair counted from both sides."""
+    """The number of pairs of different tokens of one piece that are at most a window apart. A pair counts twice."""
     reach = pieces - 1 if window is None else np.minimum(window, pieces - 1)
     return float((2 * reach * pieces - reach * (reach + 1)).sum())

@@ -1,4 +1,4 @@
-"""How many samples a rank processes at once: the recipe's number at full depth, more where a step needs less memory."""
+"""Compute how many samples a rank processes at once: the recipe's number at full depth, more if memory allows it."""
 
 from dataclasses import replace
 
@@ -8,16 +8,16 @@ from apollo_ds.schedule.schedule import StepPlan
 from apollo_ds.schedule.stage import Stage
 
 _LAYER_BYTES = 34
-"""Bytes an element of a layer's input that its backward needs at 16 bits, its scores not kept (Korthikanti et al. 2022,
-equation 2, without the term that is quadratic in the length); twice as much in fp32."""
+"""The bytes that a layer's backward pass needs for each element of its input at 16 bits, if scores are not kept
+(Korthikanti et al. 2022, equation 2, without the term that is quadratic in the length). In fp32 it is twice as much."""
 _INPUT_BYTES = 2
-"""Of them, the input itself: all that is kept of a layer whose activations are checkpointed."""
+"""The part of these bytes for the input itself. A layer with checkpointed activations keeps only this."""
 
 
 def activation_bytes(recipe: Recipe, stage: Stage, layers: int) -> float:
-    """What one sample's backward through so many layers of a stage needs; embeddings and head count as one layer.
+    """The bytes for one sample's backward pass through `layers` layers of a stage. Embeddings and head count as one.
 
-    Logits are left out: at most some thousand rows of them exist at a time, however many samples there are.
+    Logits do not count: at most a few thousand rows of them exist at a time, however many samples there are.
     """
     checkpointed = recipe.activation_checkpointing and stage.learned_growth is None
     bytes_a_layer = _INPUT_BYTES if checkpointed else _LAYER_BYTES
@@ -27,7 +27,7 @@ def activation_bytes(recipe: Recipe, stage: Stage, layers: int) -> float:
 
 
 def micro_batch_of(recipe: Recipe, stage: Stage, plan: StepPlan, world_size: int) -> int:
-    """Samples a rank processes at once in a step; see `samples_at_once`.
+    """How many samples a rank processes at once in a step. `samples_at_once` explains the rule.
 
     Raises:
         UserError: the number of ranks does not divide the global batch.
@@ -36,10 +36,10 @@ def micro_batch_of(recipe: Recipe, stage: Stage, plan: StepPlan, world_size: int
 
 
 def samples_at_once(recipe: Recipe, stage: Stage, trained_layers: int, world_size: int) -> int:
-    """Samples a rank processes at once in a step of a stage that trains so many layers.
+    """How many samples a rank processes at once in a step that trains `trained_layers` layers of a stage.
 
-    As many as need no more memory than `micro_batch_size` does where all layers of the recipe's model train at its
-    full length. A stage that draws a depth for each micro-batch has equally many of them in every step.
+    They need no more memory than `micro_batch_size` samples need when all layers of the recipe's model train at full
+    length. A stage that draws a depth for each micro-batch has the same number of micro-batches in every step.
 
     Raises:
         UserError: the number of ranks does not divide the global batch.

@@ -1,4 +1,4 @@
-"""What an optimizer remembers of the parameters that it trains."""
+"""Compute the size of an optimizer's state."""
 
 from apollo_ds.config.recipe import Recipe
 from apollo_ds.engine.optimizers import Muon
@@ -10,12 +10,12 @@ _FP32_BYTES = 4
 
 
 def momentum_only(recipe: Recipe, stage: Stage) -> int:
-    """Parameters of which there is one moment: the matrices that Muon trains. Learned growths are AdamW's."""
+    """The number of parameters with only one moment: the matrices that Muon trains. AdamW trains learned growths."""
     if not isinstance(recipe.optimizer, Muon) or stage.learned_growth:
         return 0
     return matrix_parameters(stage.shape, stage.unique_layers - len(stage.frozen.layers), stage.feed_forward_rank)
 
 
 def moment_bytes(recipe: Recipe, stage: Stage) -> int:
-    """Of all moments in a stage, in fp32: 8 bytes a parameter with AdamW, 4 a parameter of a matrix with Muon."""
+    """The bytes of all moments in a stage, in fp32: 8 a parameter with AdamW, 4 a parameter of a matrix with Muon."""
     return _FP32_BYTES * (2 * trained_of(stage) - momentum_only(recipe, stage))

@@ -1,4 +1,4 @@
-"""What `apollo-ds plan` is told of the machine, and of its rate."""
+"""Check the options of `apollo-ds plan` about a machine and its speed."""
 
 from typing import Any
 
@@ -8,16 +8,16 @@ from apollo_ds.planning.outlook import Rate
 
 GIGA = 1e9
 _SLOWEST, _FASTEST = 1e-6, 1e6
-"""Gigabytes a second that a network or storage may be said to have."""
+"""The range of gigabytes per second that may be given for a network or storage."""
 _FEWEST_TOKENS, _MOST_TOKENS = 1e-3, 1e12
-"""Tokens a second that a machine may be said to train on."""
+"""The range of tokens per second that may be given for a machine."""
 
 
 def stated_rate(tokens_per_second: float | None) -> Rate | None:
-    """The rate that `--tokens-per-second` states.
+    """The rate that `--tokens-per-second` gives. None if the option is not given.
 
     Raises:
-        UserError: it is out of range.
+        UserError: the number is out of range.
     """
     if tokens_per_second is None:
         return None
@@ -36,10 +36,11 @@ def machine_of(
     storage: float | None,
     utilisation: float | None,
 ) -> Machine | None:
-    """The machine that the options of these names describe; None where they do not. Speeds are gigabytes a second.
+    """The machine that the options of these names describe. None if --ranks is not given. Speeds are in GB per second.
 
     Raises:
-        UserError: a number is out of range, or says nothing since there is no --ranks; names the option.
+        UserError: a number is out of range, or an option has no effect because --ranks is missing. The message names
+            the option.
     """
     counts = {"--ranks": ranks, "--ranks-per-node": ranks_per_node}
     speeds = {"--network": network, "--storage": storage}

@@ -1,4 +1,4 @@
-"""What a run will come to on its text and at a rate: epochs, tokens a parameter, and time."""
+"""Compute what a run will do with its text, and how long it takes: epochs, tokens a parameter, and time."""
 
 from dataclasses import dataclass
 from math import floor
@@ -14,7 +14,7 @@ from apollo_ds.planning.choose_model import TOKENS_A_PARAMETER
 from apollo_ds.planning.in_words import count_in_words, size_in_words, time_in_words
 
 MOST_EPOCHS = 4
-"""Muennighoff et al. 2023: up to so many, repeated text is nearly as good as new text."""
+"""Up to this many epochs, repeated text is nearly as good as new text (Muennighoff et al. 2023)."""
 _FEWEST_TOKENS_A_PARAMETER = 1
 _DAY = 86_400
 _LONG_SECONDS = 7 * _DAY
@@ -25,29 +25,29 @@ class Rate:
     """How fast a machine runs a recipe. Seconds that are not known are 0."""
 
     tokens_per_second: float
-    """Of all ranks together, in steps at full depth and length."""
+    """The tokens per second of all ranks together, in steps at full depth and length."""
     memory_bytes: int | None = None
-    """The peak of a rank; None where the rate is stated."""
+    """The peak memory of a rank. None if the rate was given and not measured."""
     start_seconds: float = 0.0
-    """Of all that a run does before its first step and after its last."""
+    """The time before the first step and after the last one."""
     evaluation_seconds: float = 0.0
     save_seconds: float = 0.0
 
 
 def epoch_tokens(corpus: Corpus, seq_len: int) -> int:
-    """Tokens that an epoch of a text serves: whole samples, each with a target for its last token."""
+    """The tokens that an epoch of a text serves. It has whole samples, each with a target for its last token."""
     return (corpus.manifest.splits["train"].tokens - 1) // seq_len * seq_len
 
 
 def epochs(tokens: float, corpus: Corpus, seq_len: int) -> float:
-    """How often so many tokens repeat a text."""
+    """How many epochs of a text `tokens` tokens are."""
     return tokens / epoch_tokens(corpus, seq_len)
 
 
 def outlook(recipe: Recipe, planned: dict[str, Any], rate: Rate | None) -> dict[str, Any]:
-    """Figures of the text, where it is there, and of time at a rate, where one is known, with warnings in sentences.
+    """Figures of the text if it exists, figures of time if a rate is known, and warnings in sentences.
 
-    `planned` is what `plan` gives, with a `forecast` if there is one.
+    `planned` is the result of `plan`, with a `forecast` if there is one.
     """
     read = _text_of(recipe)
     text = _of_text(recipe, planned, read) if read else None
@@ -69,7 +69,7 @@ def outlook(recipe: Recipe, planned: dict[str, Any], rate: Rate | None) -> dict[
 
 
 def print_outlook(result: dict[str, Any], console: Console) -> None:
-    """Print what `outlook` gives, a line for the text, one for the time, and one for each warning."""
+    """Print the result of `outlook`: a line on the text, one on the time, and one for each warning."""
     if text := result["text"]:
         console.print(text_in_words(text), markup=False, soft_wrap=True)
     if time := result["time"]:
@@ -79,7 +79,7 @@ def print_outlook(result: dict[str, Any], console: Console) -> None:
 
 
 def text_in_words(text: dict[str, Any]) -> str:
-    """One line on the text of a run: the epochs of each source, and how its tokens compare with the model."""
+    """One line on the text of a run: the epochs of each source, and the tokens a parameter."""
     size = f", {text['bytes_per_token']:.2f} bytes of text a token" if text["bytes_per_token"] else ""
     repeated = " and ".join(
         f"{source['epochs']:.3g} epochs of {count_in_words(source['epoch_tokens'])} tokens"
@@ -90,18 +90,18 @@ def text_in_words(text: dict[str, Any]) -> str:
 
 
 def evaluations(recipe: Recipe) -> int:
-    """How often a run measures its held-out loss: one at the end is among them."""
+    """How often a run measures its held-out loss, with the measurement at the end."""
     return -(-recipe.steps // recipe.eval_every)
 
 
 def saves(recipe: Recipe) -> int:
-    """How many checkpoints a run writes, with those of its end and of the start of a decay."""
+    """How many checkpoints a run writes, with those at its end and at the start of a decay."""
     steps = {*range(recipe.save_every, recipe.steps + 1, recipe.save_every), recipe.steps}
     return len(steps | {recipe.schedule().decays_from} - {None})
 
 
 def _text_of(recipe: Recipe) -> Text | None:
-    """The text, unless it is not there or too short, of which `check_ready` tells."""
+    """The run's text. None if it is missing or too short, which `check_ready` reports."""
     try:
         text = Text.open(recipe.data)
         for source in text.sources:
@@ -112,7 +112,7 @@ def _text_of(recipe: Recipe) -> Text | None:
 
 
 def _of_text(recipe: Recipe, planned: dict[str, Any], text: Text) -> dict[str, Any]:
-    """Figures of all sources together, where the one that is repeated most counts for `epochs`, and of each."""
+    """Figures of each source, and of all together. `epochs` is that of the source which is repeated most."""
     tokens = planned["total"]["tokens"]
     sources: list[dict[str, Any]] = [
         {
@@ -133,7 +133,7 @@ def _of_text(recipe: Recipe, planned: dict[str, Any], text: Text) -> dict[str, A
 
 
 def _of_time(recipe: Recipe, total: dict[str, Any], rate: Rate) -> dict[str, Any]:
-    """Steps of fewer layers or shorter samples count by their operations, at the rate of a full step."""
+    """Figures of time. A step with fewer layers or shorter samples takes less time, in proportion to its operations."""
     full_tokens = total["steps"] * recipe.global_batch_size * recipe.seq_len
     parts = {
         "step_seconds": full_tokens / rate.tokens_per_second * total["flops"] / total["scratch_flops"],

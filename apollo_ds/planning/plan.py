@@ -1,4 +1,4 @@
-"""The schedule before anything is spent: what each stage is, and what it costs."""
+"""Plan a run before it is trained: what each stage is, and what it costs."""
 
 from math import prod
 from typing import Any
@@ -23,7 +23,7 @@ _WIDEST = 100
 
 
 def plan(recipe: Recipe) -> dict[str, Any]:
-    """Stages and totals of a recipe, as `plan --json` prints them. Operations are of forward and backward."""
+    """The stages and totals of a recipe, as `plan --json` prints them. Operations count forward and backward passes."""
     schedule = recipe.schedule()
     costs = [expected_step_flops(schedule, number) for number in range(len(schedule.stages))]
     own_steps = [0 if stage.source else stage.steps for stage in schedule.stages]
@@ -74,7 +74,7 @@ def _trainable_parameters(stage: Stage) -> int:
 
 
 def print_plan(recipe: Recipe, console: Console) -> None:
-    """Print the plan as a table for a person."""
+    """Print the plan of a recipe as a table for people."""
     result = plan(recipe)
     shape, total, schedule = recipe.model, result["total"], recipe.schedule()
     console.print(
@@ -84,13 +84,13 @@ def print_plan(recipe: Recipe, console: Console) -> None:
         f"{''.join(f', {words}' for words in (*_optimizer_in_words(recipe), *scales_in_words(shape)))}"
     )
     width = console.width
-    console.width = max(width, _WIDEST)  # a wrapped line is better than a cut number
+    console.width = max(width, _WIDEST)  # let the terminal wrap a line rather than cut a number
     changing = [key for key in ("hidden", "length") if len({_sizes(stage)[key] for stage in result["stages"]}) > 1]
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     shown = ("#", "from", "steps", "layers", *changing, "trained", "depth", "cost", *(() if changing else ("share",)))
     for heading in shown:
         table.add_column(heading, justify="right", no_wrap=True)
-    table.add_column("function", overflow="fold")  # it may name a value that a recipe needs
+    table.add_column("function", overflow="fold")  # never cut: it may name a value that the recipe needs
     full_step = total["scratch_flops"] / total["steps"]
     for stage in result["stages"]:
         table.add_row(
@@ -118,7 +118,7 @@ def print_plan(recipe: Recipe, console: Console) -> None:
 
 
 def _optimizer_in_words(recipe: Recipe) -> list[str]:
-    """Its name, where it is not the usual one."""
+    """The optimizer's name, unless it is the default one."""
     name = recipe.optimizer.name
     return [] if name == type(recipe).model_fields["optimizer"].default.name else [name]
 
@@ -128,14 +128,14 @@ def _tokens(count: int) -> str:
 
 
 def _spent_before(source: Source | BranchPoint | None) -> float:
-    """Operations of what the run starts from, as far as they are known."""
+    """The operations that were spent on what the run starts from, as far as they are known."""
     if source is None:
         return 0.0
     return source.before.flops + (source.spent.flops if isinstance(source, BranchPoint) else 0.0)
 
 
 def _beside_all_layers(recipe: Recipe, total: dict[str, Any]) -> str:
-    """The run's own cost beside that of all layers at full length, which read more tokens where samples are shorter."""
+    """Compare the run's own cost with that of all layers at full length, in as many steps and on as many tokens."""
     steps = f"{total['flops'] / total['scratch_flops']:.1%}"
     whole = AllLayers.of_model(recipe.model, recipe.seq_len, 0.0)
     tokens = f"{whole.share(total['flops'], total['tokens']):.1%}"
@@ -144,7 +144,7 @@ def _beside_all_layers(recipe: Recipe, total: dict[str, Any]) -> str:
 
 
 def _with_source(source: Source | BranchPoint | None, total: dict[str, Any]) -> str:
-    """The cost again, with what the source has spent, where one is given."""
+    """A line on the cost with that of the source, if the run starts from one."""
     if source is None:
         return ""
     if isinstance(source, SourceModel):
@@ -157,10 +157,10 @@ def _with_source(source: Source | BranchPoint | None, total: dict[str, Any]) -> 
 
 
 def _sizes(stage: dict[str, Any]) -> dict[str, str]:
-    """What the table shows only where it changes: hidden size / feed-forward width, and sequence length.
+    """The cells that the table shows only if they change: hidden size / feed-forward width, and sequence length.
 
-    768/3072 r150 holds feed-forward matrices as factors of rank 150. 128/4 is a length of 128 of which the layers see a
-    quarter, the means of 4 tokens each.
+    768/3072 r150 means that feed-forward matrices are held as factors of rank 150. 128/4 means a length of 128, of
+    which the layers see a quarter: each of their positions is the mean of 4 tokens.
     """
     rank = f" r{stage['feed_forward_rank']}" if stage["feed_forward_rank"] else ""
     length = str(stage["seq_len"]) if stage["pool"] == 1 else f"{stage['seq_len']}/{stage['pool']}"

@@ -1,4 +1,4 @@
-"""Operations of a schedule's steps. A stage that learns a growth operator also pays for making the weights."""
+"""Compute the operations of steps. In a stage that learns a growth operator, making the weights counts too."""
 
 from apollo_ds.models.flops import training_flops
 from apollo_ds.schedule.schedule import Schedule, StepPlan
@@ -6,13 +6,13 @@ from apollo_ds.schedule.stage import Stage
 
 
 def step_flops(schedule: Schedule, plan: StepPlan) -> float:
-    """Operations of one step, forward and backward, of the whole global batch."""
+    """The operations of one step on the whole global batch, forward and backward."""
     stage = schedule.stages[plan.stage]
     return _flops(stage, plan.depth, plan.first_trained, schedule.global_batch_size)
 
 
 def expected_step_flops(schedule: Schedule, number: int) -> float:
-    """Mean operations of a step of a stage, over the depths that it draws."""
+    """The mean operations of a step of a stage, over the depths that it draws."""
     stage = schedule.stages[number]
     return sum(
         chance * _flops(stage, schedule.executed(number, depth), stage.first_trained(depth), schedule.global_batch_size)
@@ -21,7 +21,7 @@ def expected_step_flops(schedule: Schedule, number: int) -> float:
 
 
 def remaining_flops(schedule: Schedule, step: int) -> float:
-    """Mean operations of all steps from this one on."""
+    """The mean operations of all steps from this one on, together."""
     return sum(
         max(0, first + stage.steps - max(first, step)) * expected_step_flops(schedule, number)
         for number, (first, stage) in enumerate(zip(schedule.first_steps, schedule.stages, strict=True))
@@ -30,7 +30,7 @@ def remaining_flops(schedule: Schedule, step: int) -> float:
 
 def _flops(stage: Stage, depth: float, first_trained: int, samples: int) -> float:
     if stage.learned_growth:
-        from apollo_ds.growth.learned import operator_of  # it imports torch, which planning a usual recipe does not
+        from apollo_ds.growth.learned import operator_of  # imports torch, which most recipes do not need
         from apollo_ds.growth.learned.cost import learning_flops
 
         return learning_flops(operator_of(stage.learned_growth, stage), stage.seq_len, samples)

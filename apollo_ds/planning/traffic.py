@@ -1,10 +1,11 @@
-"""Bytes that a rank sends: in a step under each ZeRO stage, in a growth, and as an engine is made.
+"""Compute the bytes that a rank sends: in a step under each ZeRO stage, in a growth, and while an engine is made.
 
-All are what a ring of N ranks takes. Of a tensor of S bytes each of them sends, and receives, S (N - 1) / N where its
-parts are gathered, where sums are scattered, or where each part goes from its owner to all; an all-reduce is a scatter
-and a gather, so twice that (Rajbhandari et al. 2020, ZeRO, section 7.1). Which of them happen is what DeepSpeed 0.19.8
-does, counted in `tests/distributed/test_traffic.py`; at ZeRO 1 and 2 it is more than the paper says. What ranks
-exchange besides, such as the gradient norm, is some bytes.
+The numbers are for a ring of N ranks. For a tensor of S bytes, each rank sends and receives S (N - 1) / N bytes if its
+parts are gathered, if sums are scattered, or if each part goes from its owner to all. An all-reduce is a scatter and a
+gather, so it takes twice that (Rajbhandari et al. 2020, ZeRO, section 7.1).
+
+The operations are those of DeepSpeed 0.19.8, which `tests/distributed/test_traffic.py` counts. At ZeRO 1 and 2 they are
+more than the paper says. Other exchanges, such as the gradient norm, are a few bytes and are not counted.
 """
 
 from collections.abc import Sequence
@@ -23,34 +24,36 @@ from apollo_ds.planning.stage_size import parameters_of, trained_of
 from apollo_ds.schedule.stage import Stage
 
 _WEIGHT_BYTES, _MOMENT_BYTES, _COHORT_BYTES = 4, 4, 1
-"""Of a parameter in a training state, which is in fp32."""
+"""The bytes of a parameter in a training state, which is in fp32."""
 _ALL_REDUCE = 2
-"""How many times a ring passes on what it sums and then gathers."""
+"""A ring passes a tensor on twice for an all-reduce: to sum it, and to gather it."""
 _THERE_AND_BACK = 2
 
 
 def ring(size: float, ranks: int) -> float:
-    """Bytes that each rank sends to gather, or to sum and scatter, a tensor of so many bytes."""
+    """The bytes that each rank sends to gather, or to sum and scatter, a tensor of `size` bytes."""
     return size * (ranks - 1) / ranks
 
 
 def step_bytes(recipe: Recipe, stage: Stage, zero: int, ranks: int) -> float:
-    """Bytes that a rank sends in a step of a stage at its greatest depth, by a settled DeepSpeed configuration.
+    """The bytes that a rank sends in a step of a stage at its greatest depth. The recipe must be settled.
 
-    With P weights, of which T are trained, in numbers of the computation (2 bytes in half precision), and m
-    micro-batches, the ring's (N - 1) / N times:
+    P is the number of weights, T the number of trained ones, and m the number of micro-batches. A number takes as many
+    bytes as in the computation (2 in half precision). The following is multiplied by the ring's (N - 1) / N:
 
     - ZeRO 0: 2 T. Gradients are all-reduced once a step.
-    - ZeRO 1: 3 T. They are all-reduced once, and the new weights are gathered. (The paper's 2 T is a reduce-scatter,
-      which DeepSpeed comes close to with `use_multi_rank_bucket_allreduce: false`: it sends each part to its owner.)
-    - ZeRO 2: (2 m + 1) T. They are all-reduced for each micro-batch.
-    - ZeRO 3: m (2 P + T), see `_gathered`; more where layers run several times or their activations are checkpointed.
+    - ZeRO 1: 3 T. Gradients are all-reduced once, and the new weights are gathered. (The paper's 2 T is a
+      reduce-scatter. DeepSpeed comes close to it with `use_multi_rank_bucket_allreduce: false`, which sends each part
+      to its owner.)
+    - ZeRO 2: (2 m + 1) T. Gradients are all-reduced for each micro-batch.
+    - ZeRO 3: m (2 P + T), as `_gathered` explains. It is more if layers run several times, or if their activations are
+      checkpointed.
 
-    Muon's matrices of M weights in all take 2 M / N at ZeRO 3 on top, in fp32 unless the precision is bf16: the parts
-    of each go to one rank, in turn, and come back. At ZeRO 1 and 2 those do that lie across two shards, of which there
-    are fewer than ranks; they are not counted.
+    Muon's matrices, of M weights in all, add 2 M / N at ZeRO 3, in fp32 unless the precision is bf16: the parts of each
+    matrix go to one rank, in turn, and come back. At ZeRO 1 and 2 only matrices that lie across two shards do so. They
+    are fewer than the ranks, and are not counted.
 
-    Ranks that share samples also exchange tokens for heads, see `_exchanged`.
+    Ranks that share samples also exchange tokens for heads, as `_exchanged` explains.
 
     Raises:
         UserError: the number of ranks does not divide the global batch.
@@ -72,11 +75,11 @@ def step_bytes(recipe: Recipe, stage: Stage, zero: int, ranks: int) -> float:
 
 
 def _exchanged(recipe: Recipe, stage: Stage, depth: int, ranks: int) -> float:
-    """Numbers that a rank exchanges in a step with those that share its samples, its own part included.
+    """How many numbers a rank exchanges in a step with the ranks that share its samples, with its own part.
 
-    Of each of its tokens, queries, keys, values and what attention makes of them: in the forward and the backward of
-    each layer, and once more where activations are checkpointed. A masked model also spreads the hidden states of its
-    scored positions, there and back.
+    For each of its tokens these are queries, keys, values, and the result of attention. They are exchanged in the
+    forward and the backward pass of each layer, and once more if activations are checkpointed. A masked model also
+    exchanges the hidden states of its scored positions, there and back.
     """
     degree, family, hidden = recipe.sequence_parallel, family_of(stage.shape), stage.shape.hidden_size
     if degree == 1:
@@ -85,31 +88,33 @@ def _exchanged(recipe: Recipe, stage: Stage, depth: int, ranks: int) -> float:
     trained = depth - stage.first_trained(depth)
     again = trained if recipe.activation_checkpointing and stage.learned_growth is None else 0
     tokens = samples * stage.pooled_len / degree
-    # Of each sample every rank has as many scored positions, some of them only to fill up.
+    # Every rank has the same number of scored positions in each sample. Some are there only to make the numbers equal.
     scored = samples * degree * -(-family.scored_positions(stage.seq_len) // degree) if family.is_masked else 0
     return _exchanged_a_token(stage.shape, degree) * tokens * (depth + trained + again) + hidden * 2 * scored
 
 
 def _exchanged_a_token(shape: ModelShape, degree: int) -> int:
-    """Numbers of a token's query, key, value and result. Keys and values that ranks cannot share are copied first."""
+    """How many numbers a token's query, key, value and result have. Keys and values for too few heads are copied."""
     copies = degree // gcd(degree, shape.key_value_heads)
     return shape.head_size * 2 * (shape.num_heads + copies * shape.key_value_heads)
 
 
 def _sums_everywhere(recipe: Recipe) -> bool:
-    """Whether each rank gets the sums of all gradients at ZeRO 1 and 2, and not of those only that it owns."""
+    """Whether at ZeRO 1 and 2 each rank gets the sums of all gradients, and not only of those that it owns."""
     zero = recipe.deepspeed.get("zero_optimization", {})
     return bool(zero.get("use_multi_rank_bucket_allreduce", True) or not zero.get("reduce_scatter", True))
 
 
 def _gathered(recipe: Recipe, stage: Stage, depth: int) -> int:
-    """Weights that a rank gathers for a micro-batch at ZeRO 3, in numbers, as often as it does so.
+    """How many weights a rank gathers for a micro-batch at ZeRO 3. A weight that is gathered twice counts twice.
 
-    Once in the forward and once in the backward, each layer for each time it runs. It runs once more where activations
-    are checkpointed; there the last matrix of a pre-norm layer stays until it is needed. Embeddings that no gradient
-    reaches are not gathered in the backward, but for a matrix that is the head's too. It is the most that there can
-    be: a layer that runs several times stays in the backward, and where all steps run the same layers, DeepSpeed keeps
-    what is used again within `stage3_max_reuse_distance` numbers, half a billion weights by default.
+    A layer is gathered once in the forward and once in the backward pass, each time it runs. It runs once more if
+    activations are checkpointed. Then the last matrix of a pre-norm layer stays until it is needed. Embeddings that no
+    gradient reaches are not gathered in the backward pass, unless the matrix is the head's too.
+
+    This is an upper bound. A layer that runs several times stays in the backward pass. If all steps run the same
+    layers, DeepSpeed keeps weights that are used again within `stage3_max_reuse_distance` numbers, by default half a
+    billion.
     """
     family, shape = family_of(stage.shape), stage.shape
     layer, rank = layer_parameters(shape, stage.feed_forward_rank), stage.feed_forward_rank
@@ -129,15 +134,15 @@ def _gathered(recipe: Recipe, stage: Stage, depth: int) -> int:
 
 
 def growths(stages: Sequence[Stage]) -> list[int]:
-    """The numbers of the stages that begin with a growth: a new engine is filled with the state of the one before."""
+    """The numbers of the stages that begin with a growth: a new engine gets the state of the one before."""
     return [number for number in range(1, len(stages)) if not stages[number].continues(stages[number - 1])]
 
 
 def has_cohorts(stages: Sequence[Stage], number: int) -> bool:
-    """Whether the state in a stage holds a byte more a parameter, which says how old its moments are.
+    """Whether the state in a stage has one more byte a parameter, which tells the age of its moments.
 
-    It does so from the first growth on after which a part of what trains is younger than the rest, or has a learning
-    rate of its own. An optimizer that begins anew has one age for all.
+    It has this byte from the first growth on after which some trained parameters are younger than others, or have a
+    learning rate of their own. In an optimizer that begins anew all parameters have one age.
     """
     found = False
     for at in growths(stages):
@@ -154,7 +159,7 @@ def has_cohorts(stages: Sequence[Stage], number: int) -> bool:
 
 
 def _parts_ages(old: Stage, new: Stage) -> bool:
-    """Whether a growth that keeps moments leaves a cohort of its own; see `growth.weights_and_moments.Growth`."""
+    """Whether a growth that keeps moments makes a new cohort, as `growth.weights_and_moments.Growth` explains."""
     rule = new.growth
     without_moments = rule.new_layers != "copy" or rule.moments in ("zero_new", "keep_index") or old.frozen.layers
     has_extra_units = rule.width == "averaged" and new.shape.hidden_size % old.shape.hidden_size
@@ -162,15 +167,16 @@ def _parts_ages(old: Stage, new: Stage) -> bool:
 
 
 def _multiplies_out(old: Stage, new: Stage) -> bool:
-    """Whether products of factors begin without moments beside others that keep theirs."""
+    """Whether factors are multiplied out: the products have no moments yet, while other parameters keep theirs."""
     return old.feed_forward_rank != new.feed_forward_rank
 
 
 def growth_bytes(recipe: Recipe, stages: Sequence[Stage], number: int, zero: int, ranks: int) -> float:
-    """Bytes that a rank sends when a stage is entered by a growth: what it is made of is summed over all ranks.
+    """The bytes that a rank sends in the growth into a stage: the old state is summed over all ranks.
 
-    That is 2 x 4 bytes a parameter of the old model, trained or not. On top of it 2 x 8 for the moments of those that
-    become trained ones (9 with cohorts; 4 fewer for Muon's matrices), and what `spread_bytes` says.
+    This takes 2 x 4 bytes for each parameter of the old model, trained or not. It takes another 2 x 8 bytes for the
+    moments of each one that becomes a trained parameter: 2 x 9 with cohorts, and 2 x 4 fewer for Muon's matrices.
+    `spread_bytes` comes on top.
     """
     old, new = stages[number - 1], stages[number]
     kept = _goes_on(old, new)
@@ -182,7 +188,7 @@ def growth_bytes(recipe: Recipe, stages: Sequence[Stage], number: int, zero: int
 
 
 def _goes_on(old: Stage, new: Stage) -> Stage:
-    """The old stage, with that frozen of which nothing becomes trained."""
+    """The old stage, in which parameters are frozen if nothing of them becomes trained."""
     if not new.frozen.layers or old.learned_growth or new.learned_growth:
         return replace(old, frozen=NOTHING_FROZEN)
     used = {old_layer for layer, old_layer in enumerate(new.grown_from(old)) if layer not in new.frozen.layers}
@@ -191,10 +197,10 @@ def _goes_on(old: Stage, new: Stage) -> Stage:
 
 
 def resume_bytes(recipe: Recipe, stages: Sequence[Stage], number: int, zero: int, ranks: int) -> float:
-    """Bytes that a rank sends when a stage is resumed from a checkpoint, besides what it reads.
+    """The bytes that a rank sends when a stage is resumed from a checkpoint, without those that it reads.
 
-    What every rank holds whole, each reads a share of, and shares are summed over all ranks: of the whole state at ZeRO
-    0, of frozen weights always. `spread_bytes` comes on top.
+    If every rank holds all of something, each reads a share of it, and the shares are summed over all ranks. This is
+    the whole state at ZeRO 0, and always the frozen weights. `spread_bytes` comes on top.
     """
     stage = stages[number]
     frozen = parameters_of(stage) - trained_of(stage)
@@ -203,11 +209,11 @@ def resume_bytes(recipe: Recipe, stages: Sequence[Stage], number: int, zero: int
 
 
 def spread_bytes(recipe: Recipe, stage: Stage, zero: int, ranks: int) -> float:
-    """Bytes that a rank sends while an engine is made and filled, whatever it is filled with.
+    """The bytes that a rank sends while an engine is made and filled, whatever it is filled with.
 
-    As it makes an engine, DeepSpeed sends all weights from the first rank to the others at ZeRO 0, 1 and 2, even those
-    that will be overwritten; at 3 it gathers each trained one once, for a look at it. At 1 and 2 each part of the
-    state's weights then goes from its owner to all.
+    At ZeRO 0, 1 and 2 DeepSpeed sends all weights from the first rank to the others when it makes an engine, even
+    those that will be overwritten. At 3 it gathers each trained weight once to inspect it. At 1 and 2 each part of the
+    state's weights then goes from its owner to all ranks.
     """
     number = 4 if precision(recipe.deepspeed) == "fp32" else 2
     trained, everything = trained_of(stage), parameters_of(stage)
@@ -215,11 +221,9 @@ def spread_bytes(recipe: Recipe, stage: Stage, zero: int, ranks: int) -> float:
 
 
 def checkpoint_bytes(recipe: Recipe, stages: Sequence[Stage], number: int) -> int:
-    """Size of a checkpoint of a stage: 12 bytes a trained parameter (13 with cohorts), 4 a frozen one.
+    """The bytes of a checkpoint of a stage: 12 for a trained parameter (13 with cohorts), 4 for a frozen one.
 
-    A matrix that Muon trains has 4 fewer.
-
-    Manifests and the counters come to some kilobytes more.
+    A parameter of a matrix that Muon trains takes 4 fewer. Manifests and counters add a few kilobytes.
     """
     stage = stages[number]
     frozen = parameters_of(stage) - trained_of(stage)

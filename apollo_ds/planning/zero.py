@@ -1,4 +1,4 @@
-"""What a rank keeps under each ZeRO stage, and which one each of a run's stages trains under."""
+"""Compute what a rank keeps under each ZeRO stage, and choose the ZeRO stage of each stage of a run."""
 
 from collections.abc import Collection, Sequence
 
@@ -10,7 +10,7 @@ from apollo_ds.schedule.stage import Stage
 
 _WEIGHT_BYTES = 4
 _ADAM_BYTES = 8
-"""Of a parameter in fp32, and of Adam's two moments."""
+"""The bytes of a parameter in fp32, and of Adam's two moments for it."""
 
 
 def state_bytes(
@@ -22,14 +22,16 @@ def state_bytes(
     on_host: Collection[str] = (),
     moments: float | None = None,
 ) -> float:
-    """Weights of all parameters, gradients and optimizer of the trained ones, on one rank.
+    """The bytes of a rank for all weights, and for the gradients and the optimizer of the trained ones.
 
-    ZeRO 1 parts the optimizer, 2 gradients too, 3 weights too. `on_host` names what the host's memory holds, by
-    DeepSpeed's keys (`offloaded`): the optimizer from ZeRO 1 on, weights at 3. `moments` is the size of all moments, if
-    it is not that of AdamW's.
+    ZeRO 1 shards the optimizer, 2 also the gradients, 3 also the weights. `on_host` has DeepSpeed's keys (`offloaded`)
+    for what is in the host's memory: the optimizer from ZeRO 1 on, weights at 3. `moments` is the size of all moments
+    in bytes. The default is that of AdamW.
     """
     weights, gradients = bytes_a_number * parameter_count, bytes_a_number * trained
-    trains_in_place = zero_stage == 0 and bytes_a_number == _WEIGHT_BYTES  # else the optimizer has weights of its own
+    trains_in_place = (
+        zero_stage == 0 and bytes_a_number == _WEIGHT_BYTES
+    )  # otherwise the optimizer has its own copy of the weights
     remembered = _ADAM_BYTES * trained if moments is None else moments
     optimizer = remembered + (0 if trains_in_place else _WEIGHT_BYTES * trained)
     if zero_stage >= 1 and "offload_optimizer" in on_host:
@@ -44,9 +46,9 @@ def state_bytes(
 
 
 def stage_bytes(recipe: Recipe, stage: Stage, zero: int, ranks: int) -> float:
-    """`state_bytes` of a stage of a recipe whose DeepSpeed configuration is settled.
+    """`state_bytes` of a stage. The recipe's DeepSpeed configuration must be settled.
 
-    With hpZ (ZeRO++, Wang et al. 2023) a group of ranks also has a copy of all weights, each rank an equal part.
+    With hpZ (ZeRO++, Wang et al. 2023) each group of ranks also has a copy of all weights, an equal part on each rank.
     """
     all_parameters = parameters_of(stage)
     on_host, number = offloaded(recipe.deepspeed), _bytes_a_number(recipe)
@@ -57,7 +59,7 @@ def stage_bytes(recipe: Recipe, stage: Stage, zero: int, ranks: int) -> float:
 
 
 def bucket_bytes(recipe: Recipe, stage: Stage, zero: int, ranks: int) -> int:
-    """What a rank's buffers take in which gradients are averaged; of a recipe as for `stage_bytes`."""
+    """The bytes of a rank's buffers for averaging gradients. The recipe's DeepSpeed configuration must be settled."""
     config = with_zero_stage(recipe.deepspeed, zero)
     return bucket_elements(config, trained_of(stage), ranks) * _bytes_a_number(recipe)
 
@@ -67,12 +69,12 @@ def _bytes_a_number(recipe: Recipe) -> int:
 
 
 def zero_stages(recipe: Recipe, stages: Sequence[Stage], ranks: int) -> list[int]:
-    """The ZeRO stage of each stage: that of `deepspeed`, or with `zero_by_stage` the lowest that fits where that does.
+    """The ZeRO stage of each stage of a run. It is that of `deepspeed`, or with `zero_by_stage` the lowest that fits.
 
-    It fits where a rank's state is no larger than that of the largest stage under `deepspeed`; on a single rank, which
-    shards nothing, all do. What learns a growth operator keeps that of `deepspeed`, since it trains other parameters
-    than its shape has. In half precision none goes below 1: there DeepSpeed 0.19.8 copies each parameter by itself, and
-    makes the host wait for the device in every step.
+    A ZeRO stage fits if a rank's state is not larger than in the largest stage under `deepspeed`. On a single rank,
+    which shards nothing, all of them fit. A stage that learns a growth operator keeps that of `deepspeed`, because it
+    trains other parameters than its shape has. In half precision no stage goes below 1: there DeepSpeed 0.19.8 copies
+    each parameter by itself, and makes the host wait for the device in every step.
     """
     stated = zero_stage(recipe.deepspeed)
     if not recipe.zero_by_stage or offloads(recipe.deepspeed):

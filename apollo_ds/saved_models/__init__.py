@@ -1,1 +1,1 @@
-"""Models that `transformers` saved, a run's export among them: where they are, that they are sound, their tokenizer."""
+"""Models that `transformers` saved, such as a run's export: find them, check them, and load their tokenizer."""

@@ -1,4 +1,4 @@
-"""How many tokens a model takes at once, whatever its family."""
+"""Find out how many tokens a model of any family takes at once."""
 
 import copy
 
@@ -7,10 +7,10 @@ from transformers import AutoModel, PretrainedConfig
 
 
 def counts_positions_from_padding(config: PretrainedConfig) -> bool:
-    """Whether the model's first token has the position after the padding token's id, as in RoBERTa and its kin.
+    """Whether positions are counted from the padding token's id. In RoBERTa the first token has that id plus one.
 
-    Such a model gives its table of positions a row for padding, which says so of any family. The model is built
-    without memory for its weights.
+    In every such family the table of positions has a row for padding, which shows it. To look at the table, the model
+    is built without memory for its weights.
 
     Raises:
         ValueError: `transformers` has no model for the configuration.
@@ -22,6 +22,6 @@ def counts_positions_from_padding(config: PretrainedConfig) -> bool:
 
 
 def most_tokens(config: PretrainedConfig, counts_from_padding: bool) -> int | None:
-    """The most tokens that the model takes at once. None where its positions have no end."""
+    """The most tokens that the model takes at once. None if there is no limit."""
     most = getattr(config, "max_position_embeddings", None)
     return most - config.pad_token_id - 1 if most and counts_from_padding else most

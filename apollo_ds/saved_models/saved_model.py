@@ -1,4 +1,4 @@
-"""A model that `transformers` saved: where it is, that it is sound, its tokenizer, and its weights."""
+"""Open a model that `transformers` saved: find it, check it, and load its tokenizer and its weights."""
 
 import logging
 import os
@@ -23,36 +23,38 @@ from data_prep.errors import first_line
 
 _log = logging.getLogger(__name__)
 _USUAL_PLACE = Path("runs")
-"""Where recipes have their runs."""
+"""The folder in which recipes of the package put their runs."""
 
 
 @dataclass(frozen=True)
 class SavedModel:
-    """A checkpoint of `transformers`, of any family."""
+    """A model that `transformers` saved, of any family."""
 
     name: str
-    """As the user wrote it."""
+    """The name as the user wrote it."""
     source: str
     """A folder, or a name on the hub."""
     config: PretrainedConfig
     tokenizer: Any
-    """A fast one."""
+    """The tokenizer. It is a fast one, from the tokenizers library."""
     counts_from_padding: bool
     """Whether positions are counted from the padding token's id."""
     positions: int | None
-    """The most tokens that the model takes at once. None where its positions have no end."""
+    """The most tokens that the model takes at once. None if there is no limit."""
 
     @classmethod
     def open(cls, name: str, source: str | None = None) -> Self:
         """Read the configuration and the tokenizer of a model.
 
         Args:
-            name: an exported folder, a run's folder, or any other checkpoint, as the user wrote it.
-            source: where the model is, if the name does not say; of a run by default its export.
+            name: an exported folder, a run's folder, or any other saved model, as the user wrote it.
+            source: where the model is, if not under that name. For a run the default is its export.
         Raises:
-            UserError: there is no such model, it is damaged, or its tokenizer is missing or not its own.
+            UserError: there is no such model, it is damaged, or its tokenizer is missing or does not fit it.
         """
-        os.environ.setdefault("DISABLE_SAFETENSORS_CONVERSION", "1")  # a service of the hub, asked without being told
+        os.environ.setdefault(
+            "DISABLE_SAFETENSORS_CONVERSION", "1"
+        )  # transformers would silently ask a service of the hub
         set_verbosity_error()
         disable_progress_bar()
         source = source or _source(name)
@@ -69,21 +71,21 @@ class SavedModel:
         return cls(name, source, config, tokenizer, counts_from_padding, most_tokens(config, counts_from_padding))
 
     def load(self, auto_class: str, **options: Any) -> tuple[PreTrainedModel, list[str]]:
-        """The model, and the names of parameters that it has no saved weights for.
+        """Load the model. Return it with the names of parameters for which it has no saved weights.
 
-        Weights are read from safetensors alone: other formats are pickles.
+        Weights are read only from safetensors: other formats are pickles.
 
         Args:
             auto_class: the class of `transformers` that has the head.
-            options: what `from_pretrained` takes beside that.
+            options: further arguments of `from_pretrained`.
         Raises:
-            UserError: there are no weights, or its family has no such head.
+            UserError: there are no weights, or the model's family has no such head.
         """
         try:
             model, loaded = getattr(transformers, auto_class).from_pretrained(
                 self.source, use_safetensors=True, trust_remote_code=False, output_loading_info=True, **options
             )
-        except Exception as error:  # as above
+        except Exception as error:  # damaged files raise anything in transformers
             reason = first_line(error)
             if "safetensors" in reason:
                 reason = "there is no model.safetensors; load it and save it again with transformers, which writes one"
@@ -92,7 +94,7 @@ class SavedModel:
 
 
 def _source(name: str) -> str:
-    """What `from_pretrained` takes: of a run its export."""
+    """The name or path for `from_pretrained`. For a run it is the run's export."""
     path = Path(name)
     run = RunFolder(path)
     if not path.exists():
@@ -113,7 +115,7 @@ def _source(name: str) -> str:
 
 
 def _may_be_of_hub(name: str) -> bool:
-    """Whether a name may be meant as one of the hub. Asking that in vain takes half a minute."""
+    """Whether a name can be one of the hub. To ask the hub in vain takes half a minute."""
     try:
         validate_repo_id(name)
     except HFValidationError:  # such as "../model", or a sentence
@@ -122,7 +124,7 @@ def _may_be_of_hub(name: str) -> bool:
 
 
 def _verify(name: str, source: str) -> None:
-    """Compare an export's files with its manifest, before anything reads them."""
+    """Compare an export's files with its manifest before anything else reads them."""
     folder = Path(source)
     if not folder.is_dir():
         return

@@ -1,4 +1,4 @@
-"""The commands of `apollo-prep`, one file each: what it takes, and what it prints."""
+"""The commands of `apollo-prep`, one file each: the arguments that a command takes, and what it prints."""
 
 GROUPS = {
     "Commands": {
@@ -7,4 +7,4 @@ GROUPS = {
         "inspect": "Check shards, and show what is in them.",
     }
 }
-"""The commands by the title that the help has above them, and the first sentence of each one's own help."""
+"""The groups of the help by their titles. Each has its commands, with the first sentence of each command's help."""

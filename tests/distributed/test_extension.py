@@ -64,7 +64,7 @@ REFUSED: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
     "growth": (
         {"method": {"name": "sprout", "jump_at": 0.2}, "save_every": 20, "keep_checkpoints": 1},
         {**LONGER, "method": {"name": "sprout", "jump_at": 0.2}},
-        "the two part at step 4, and no checkpoint up to there is left (there are 17, 20)",
+        "the two differ from step 4 on, and no checkpoint up to there is left (there are 17, 20)",
     ),
 }
 
@@ -91,7 +91,7 @@ def test_a_run_from_another_source_is_not_extended(tmp_path: Path) -> None:
     model = {**small[0].model.model_dump(), "num_layers": 12}
     first, second = ({"name": "upscale", "source": str(run.out)} for run in small)
     run = run_of(tiny("gpt2", tmp_path / "run", model=model, **{**WSD, "method": first}))
-    with pytest.raises(UserError, match=r"steps: .* goes on from where it started, and method\.source is another now"):
+    with pytest.raises(UserError, match=r"steps: method\.source is not what the run in .* started from"):
         RunFolder(run.out).check(tiny("gpt2", run.out, model=model, **{**LONGER, "method": second}))
 
 

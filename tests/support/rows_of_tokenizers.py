@@ -73,7 +73,7 @@ def _(bench: Bench) -> Judged:
     folder = bench.empty()
     given = save("byte-level BPE", make_texts(30), folder / "given") / "tokenizer.json"
     edit(given, lambda settings: settings["model"]["vocab"].update(a=70))
-    return _refuses(folder, given, "have one id, 70")
+    return _refuses(folder, given, "have the same id, 70")
 
 
 @case("C1", "a vocab.txt, and a tokenizer.json, with one token twice")

@@ -26,7 +26,7 @@ TRAINING = {
     "--verison": "there is no option --verison; did you mean --version?",
     "-v": "there is no option -v; see apollo-ds --help",
     "train -r 2": "there is no option -r; see apollo-ds train --help",
-    "train --steps 10": "--steps is no option but the key steps of the recipe; write steps=10, without dashes",
+    "train --steps 10": "--steps is not an option: steps is a key of the recipe; write steps=10, without dashes",
     "train --learning-rate=1e-3": "write learning_rate=1e-3, without dashes",
     "train --data=data/docs": "write data=data/docs, without dashes",
     "train --ranks": "--ranks needs a value: --ranks N",
@@ -36,7 +36,7 @@ TRAINING = {
     "plan --utilization 0.3 --ranks 2": "did you mean --utilisation?",
     "train \u2013ranks 2": "\u2013ranks begins with a long dash; write --ranks",
     "train \u201csteps=10\u201d": "\u201csteps=10\u201d has curly quotes; write straight ones (') or none",
-    "train steps=10\u00a0seed=1": "has a space that no shell takes for one",
+    "train steps=10\u00a0seed=1": "has a special space, as text from web pages may have",
     # keys and values
     "train steps 10": "steps: is a key of the recipe; write it and its value as one word, steps=10",
     "train steps: 10": "one word, steps=10",
@@ -76,7 +76,7 @@ TRAINING = {
     "train data=texts": "data: texts holds no prepared text itself; name texts/docs",
     "train data=nothere": "data: nothere holds no prepared text; make it with `apollo-prep build --source TEXT",
     "train data=pdfs": "data: pdfs holds no prepared text; make it with `apollo-prep build --source pdfs",
-    "train data=a.jsonl": "a.jsonl: is a file, not a folder from apollo-prep; make one of it by apollo-prep build",
+    "train data=a.jsonl": "a.jsonl: is a file, not a folder from apollo-prep; make a folder from it by apollo-prep",
     # what stands where a run should
     "export": "RUN is missing, as in: apollo-ds export runs/mine model; see apollo-ds export --help",
     "export runs/mine": "FOLDER is missing, as in: apollo-ds export runs/mine model",
@@ -88,7 +88,7 @@ TRAINING = {
     "export runs/mine/export model": "runs/mine/export: is a part of the run runs/mine; name the run",
     "export runs/mine model --step last": "--step: must be a whole number, not last",
     "compare": "RUN is missing, as in: apollo-ds compare ",
-    "compare runs/nothing-*": "runs/nothing-*: there is no run whose folder is called so",
+    "compare runs/nothing-*": "runs/nothing-*: there is no run with a folder of this name",
     "export runs model": "runs: not a run folder; name one of the runs in it: runs/mine",
     # the other commands
     "generate runs/mien Once": "runs/mien: no such folder; did you mean runs/mine?",
@@ -101,7 +101,7 @@ TRAINING = {
     "list": "there is no command list; did you mean runs?",
     "version": "there is no command version; did you mean --version?",
     "resume runs/mine": "there is no command resume; apollo-ds train trains a recipe, and resumes its run",
-    "keys lerning": "lerning: no key has this in its name, and no method is called so; did you mean learning_rate?",
+    "keys lerning": "lerning: no key has this in its name, and no method has this name; did you mean learning_rate?",
     "keys appolo": "did you mean apollo?",
     "init --data text --out x.yaml": "--budget, --tokens: give one of them, such as --budget 10m",
     "init --data text --out x.yaml --budget 10 minutes": "minutes is one word too many; put quotes around a value",
@@ -131,7 +131,7 @@ PREPARING = {
     "build --source a.jsonl --tokenizer bpe --out": "--out needs a value: --out FOLDER",
     "inspect": "FOLDER is missing, as in: apollo-prep inspect data/docs",
     "inspect texts": "texts/manifest.json: not found: name texts/docs",
-    "inspect a.jsonl": "a.jsonl: is a file, not a folder from apollo-prep; make one of it by apollo-prep build",
+    "inspect a.jsonl": "a.jsonl: is a file, not a folder from apollo-prep; make a folder from it by apollo-prep build",
     "inspect pdfs": "pdfs/manifest.json: not found: make the shards by apollo-prep build --out pdfs",
 }
 

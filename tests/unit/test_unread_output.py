@@ -18,4 +18,4 @@ def test_output_that_nobody_reads_is_told_of(
         monkeypatch.setattr(sys, "stdout", unread)
         main(words)
     assert end.value.code == 2
-    assert capfd.readouterr().err == "apollo-ds: what read the output has ended\n"
+    assert capfd.readouterr().err == "apollo-ds: the program that read the output has ended\n"

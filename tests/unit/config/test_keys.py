@@ -116,6 +116,6 @@ def test_a_bracket_in_a_meaning_is_shown() -> None:
 def test_a_word_that_no_key_has_is_told() -> None:
     with pytest.raises(
         UserError,
-        match=r"jmp: no key has this in its name, and no method is called so; did you mean jump_at",
+        match=r"jmp: no key has this in its name, and no method has this name; did you mean jump_at",
     ):
         print_keys("jmp", Console())

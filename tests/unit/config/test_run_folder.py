@@ -87,7 +87,9 @@ def test_a_new_run_writes_over_nobody_s_files(name: str, recipe_file: str) -> No
     file.parent.mkdir(parents=True)
     (recipe.out / "report").mkdir(exist_ok=True)  # an empty folder is in nobody's way
     file.write_text("precious")
-    with pytest.raises(UserError, match=rf"^out: .*/{name.partition('/')[0]} is there, but no config\.yaml of a run"):
+    with pytest.raises(
+        UserError, match=rf"^out: .*/{name.partition('/')[0]} exists, but no config\.yaml says that a run"
+    ):
         RunFolder(recipe.out).check(recipe)
     file.unlink()
     RunFolder(recipe.out).check(recipe)

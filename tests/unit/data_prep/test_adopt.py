@@ -90,7 +90,7 @@ def test_held_out_shards_are_told_of_where_they_are_trained_on_too(run: Run, sha
 def test_documents_without_their_end_are_counted(run: Run, documents: list[list[int]], tmp_path: Path) -> None:
     write_shard(tmp_path / "shards" / "a", [*documents[:50], *(ids[:-1] for ids in documents[50:])], np.uint16)
     manifest, printed = run(tmp_path / "shards")
-    told = "150 of 200 documents (75.0%) do not end with <|endoftext|> (0), as without --append-eod: no token tells"
+    told = "150 of 200 documents (75.0%) do not end with <|endoftext|> (0), as Megatron writes them"
     assert told in printed
     assert manifest.splits["train"].bytes is not None
 

@@ -23,8 +23,8 @@ def test_a_token_beyond_the_tokenizer_is_named(run: Run, documents: list[list[in
     with pytest.raises(DataError) as told:
         run(tmp_path / "shards")
     assert str(told.value) == (
-        f"{tmp_path}/shards/a.bin: document 7 (from 0, without empty ones) holds the id {id_:,}, and the tokenizer has "
-        "1,000 tokens: it was probably made with another one: give that as --tokenizer"
+        f"{tmp_path}/shards/a.bin: document 7 (from 0, without empty ones) holds the id {id_:,}, but the tokenizer has "
+        "1,000 tokens: give as --tokenizer the one that the shards were made with"
     )
     assert not (tmp_path / "out" / "manifest.json").exists()
 
@@ -93,7 +93,7 @@ def test_a_shard_that_has_changed_is_named_with_the_way_out(
     path = shards / "a_text_document.bin"
     content = path.read_bytes()
     path.unlink() if change == "moved" else path.write_bytes(content[:-2] if change == "cut" else b"\1" + content[1:])
-    sentence = rf"{path}: missing, or not as it was when {tmp_path}/out was made of it: restore it, or remove"
+    sentence = rf"{path}: missing, or changed since {tmp_path}/out was made from it: restore it, or remove"
     for check in (verify, verify_once):
         with pytest.raises(DataError, match=sentence):
             check(tmp_path / "out")

@@ -62,5 +62,5 @@ def test_equal_texts_of_a_source_count_together_and_in_every_source() -> None:
 @pytest.mark.parametrize("count", [1, 3])
 def test_a_single_text_cannot_be_split(count: int) -> None:
     hashes = np.full((count, 2), 5, dtype=np.uint64)
-    with pytest.raises(DataError, match=r"give at least two that differ \(a text file is one, or of a larger one each"):
+    with pytest.raises(DataError, match=r"give at least two that differ \(a text file is one document, and a large"):
         choose(hashes, np.full(count, 9, np.int32), np.zeros(count, np.intp), [1.0], 0.01, count > 1, {})

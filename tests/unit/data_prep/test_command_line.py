@@ -32,8 +32,8 @@ def ends(*arguments: str | Path) -> int:
         (OSError(errno.ENOSPC, "full"), 2, "the disk is full: free some space and run the same command again"),
         (OSError(errno.EROFS, "no", "/data"), 2, "/data: the disk is read-only: make it writable, or name another"),
         (MemoryError(), 2, "the memory is used up: free some, or use a machine with more"),
-        (BrokenPipeError(errno.EPIPE, "no"), 2, "what read the output has ended"),
-        (KeyError("x"), 70, "this is a fault of apollo-prep's own (KeyError: 'x'); the traceback is in "),
+        (BrokenPipeError(errno.EPIPE, "no"), 2, "the program that read the output has ended"),
+        (KeyError("x"), 70, "this is a bug in apollo-prep (KeyError: 'x'); the traceback is in "),
         (KeyboardInterrupt(), 130, "stopped; the same command continues"),
     ],
 )
@@ -129,7 +129,7 @@ def test_output_that_nobody_reads_ends_in_one_line(
     with suppress(BrokenPipeError), os.fdopen(writing, "w") as closed:
         monkeypatch.setattr(sys, "stdout", closed)
         assert ends("inspect", tmp_path) == 2
-    assert capsys.readouterr().err == "apollo-prep: what read the output has ended\n"
+    assert capsys.readouterr().err == "apollo-prep: the program that read the output has ended\n"
 
 
 def test_a_terminal_may_lack_characters(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

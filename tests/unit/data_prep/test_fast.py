@@ -68,7 +68,7 @@ def test_other_ids_end_the_build(installed: type[StandIn], tokenizers: dict[str,
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(StandIn, "spoilt", True)
         with pytest.raises(
-            DataError, match=r"fastokens encodes 'a text' otherwise than tokenizers: give another --out"
+            DataError, match=r"fastokens and tokenizers give different ids for 'a text': give another --out"
         ):
             encoder.encode("a text")
     for _ in range(fast.COMPARED):

@@ -129,7 +129,7 @@ def test_inspect_draws_over_no_picture_but_its_own(make: Make, source: Path, tmp
         picture.write_bytes(content)
         with (console := Console(width=200)).capture() as said:
             inspect(tmp_path / "out", console)
-        assert f"no picture: {picture} is there already and is not from here" in said.get()
+        assert f"no picture: {picture} exists and is not from apollo-prep" in said.get()
         assert picture.read_bytes() == content
     picture.unlink()
     for _ in range(2):

@@ -32,7 +32,7 @@ REFUSED: dict[str, tuple[Callable[[bytes], bytes], str]] = {
     ),
     "an empty file": (lambda index: b"", "is not an index of Megatron's"),
     "half a header": (lambda index: index[:20], "is cut short: restore it"),
-    "another version": (lambda index: index[:9] + b"\x02" + index[10:], "is of version 2 of Megatron's index"),
+    "another version": (lambda index: index[:9] + b"\x02" + index[10:], "is version 2 of Megatron's index"),
     "float32": (lambda index: index[:17] + b"\x07" + index[18:], "holds floating-point numbers, not tokens"),
     "float64": (lambda index: index[:17] + b"\x06" + index[18:], "holds floating-point numbers, not tokens"),
     "an unknown type": (lambda index: index[:17] + b"\x63" + index[18:], "of a type 99 that Megatron's index"),

@@ -62,8 +62,7 @@ def test_a_fault_of_our_own_is_one_line_that_names_the_file_with_the_traceback(t
     line = tell_own_fault("apollo-prep", error, tmp_path)
     (path,) = tmp_path.iterdir()
     assert line == (
-        f"apollo-prep: this is a fault of apollo-prep's own (KeyError: 'x'); the traceback is in {path}; "
-        "please report it"
+        f"apollo-prep: this is a bug in apollo-prep (KeyError: 'x'); the traceback is in {path}; please report it"
     )
     assert "in raised\n" in path.read_text() and path.read_text().endswith("KeyError: 'x'\n")
 

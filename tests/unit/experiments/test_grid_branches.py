@@ -89,7 +89,7 @@ def test_branches_are_listed_and_done_by_number_once_their_run_has_come_there(
     main(["sweep", str(path), "--list"])
     listed, told = capsys.readouterr()
     assert [line.split()[-1] for line in listed.splitlines()] == [f"out={tmp_path}/sweep/steps=20"]
-    assert told == "branches: 1 not listed, until the runs that they branch off have come there\n"
+    assert told == "branches: 1 not listed; each is listed once its source run has reached the step\n"
     with pytest.raises(UserError) as caught:
         Sweep(Grid.read(path)).run(2)
     assert (

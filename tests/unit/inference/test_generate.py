@@ -71,7 +71,7 @@ def test_an_empty_prompt_begins_a_text(model: str, capsys: Capture) -> None:
     ("words", "said"),
     [
         (("the cat " * 40,), f"takes at most {POSITIONS} with those that follow; shorten it by"),
-        (("\udce4",), "PROMPT: is no text in UTF-8"),
+        (("\udce4",), "PROMPT: is not UTF-8"),
         ((PROMPT, "--temperature", "-1"), "--temperature -1: give 0"),
         ((PROMPT, "--temperature", "nan"), "--temperature nan: give 0"),
         ((PROMPT, "--temperature", "1e-40"), "--temperature 1e-40: give 0, for the likeliest token, or 0.001 or more"),

@@ -48,7 +48,7 @@ def rank_1(monkeypatch: pytest.MonkeyPatch) -> dist.Store:
         (dist.DistBackendError(_NCCL), EXIT_USER_ERROR, "apollo-ds: LOCAL_RANK: two ranks have the same GPU; let"),
         (RuntimeError(_GLOO), EXIT_LOST_RANK, "apollo-ds: another rank is gone"),
         (dist.DistNetworkError("Broken pipe"), EXIT_LOST_RANK, "apollo-ds: another rank is gone"),
-        (ZeroDivisionError("by zero"), EXIT_OWN_FAULT, "apollo-ds: this is a fault of apollo-ds's own (ZeroDivision"),
+        (ZeroDivisionError("by zero"), EXIT_OWN_FAULT, "apollo-ds: this is a bug in apollo-ds (ZeroDivision"),
     ],
 )
 def test_a_failed_rank_says_one_line_if_none_has_and_does_not_wait(
