@@ -24,6 +24,7 @@ IMPORTED := apollo_ds.engine.engine apollo_ds.training.trainer apollo_ds.experim
 environment: .venv/installed
 
 .venv/installed: constraints.txt setup.py
+	@$(or $(PYTHON),python3) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make $(MAKECMDGOALS) PYTHON=...")'
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --no-compile --constraint constraints.txt --editable '.[docs,test]'
 	$(BIN)/python -c 'import sys, importlib; [importlib.import_module(name) for name in sys.argv[1:]]' $(IMPORTED)

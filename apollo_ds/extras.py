@@ -25,5 +25,6 @@ def check_extra(name: str) -> None:
     """
     missing = [package for module, package in EXTRAS[name].items() if not is_installed(module)]
     if missing:
-        what = f"{' and '.join(missing)}, which {'is' if len(missing) == 1 else 'are'} not installed"
-        raise UserError(f"{name}: needs {what}; run `pip install 'apollo_ds[{name}]'`")
+        *first, last = missing
+        names, be = (f"{', '.join(first)} and {last}", "are") if first else (last, "is")
+        raise UserError(f"{name}: needs {names}, which {be} not installed; run `pip install 'apollo_ds[{name}]'`")

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tarfile
 import zipfile
+from email import message_from_bytes
 from pathlib import Path
 
 import pytest
@@ -60,6 +61,16 @@ def test_the_wheel_holds_the_code_and_the_files_that_it_names(wheel: Path) -> No
     assert held - described == code | files | typed
     for needed in ("entry_points.txt", "LICENSE"):
         assert any(name.endswith(needed) for name in described)
+
+
+def test_the_wheel_tells_an_index_what_it_is(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        (name,) = (name for name in archive.namelist() if name.endswith("/METADATA"))
+        told = message_from_bytes(archive.read(name))
+    assert {"finetune", "eval", "wandb", "mlflow", "docs", "test"} <= set(told.get_all("Provides-Extra", []))
+    assert told["Description-Content-Type"] == "text/markdown"
+    assert told["License-Expression"] == "Apache-2.0" or told["License"] == "Apache-2.0"
+    assert str(told.get_payload()).startswith("# apollo_ds")
 
 
 def test_the_sdist_holds_what_a_reader_looks_for(sdist: Path) -> None:
