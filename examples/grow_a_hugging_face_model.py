@@ -89,7 +89,8 @@ def main(*words: str) -> None:
     print(f"\n{type(grown).__name__} of {grown.config.num_hidden_layers} layers: {export}")
     print(
         f"""
-Was the growth worth it? Train the model on as it was, and compare at the same cost:
+Was the growth worth it? Train the model on as it was, and compare. Its steps cost
+less, so give it more of them, until both runs have the same cost:
   cd {Path.cwd()}
   apollo-ds train deeper.yaml out=runs/continued model=hf:{model} method=scratch init_from=hf:{model}
   apollo-ds compare runs/continued runs/deeper"""
