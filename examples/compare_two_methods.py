@@ -158,9 +158,8 @@ def print_answer(methods: list[str], losses: list[list[float]], unigram_entropy:
     if mean(losses[0]) >= unigram_entropy:
         print(f"\nAnswer: none, because {baseline} learned nothing. A guess without context is as good; train longer.")
     elif low < 0 < high:
-        print(
-            f"\nAnswer: {len(differences)} seeds cannot tell {method} from {baseline}. More may: --seeds {len(differences) + 2}"
-        )
+        print(f"\nAnswer: {len(differences)} seeds cannot tell {method} from {baseline}.")
+        print("More seeds may, such as --seeds 6. Decide on their number before you look again.")
     else:
         print(f"\nAnswer: {method} ends {'lower' if high < 0 else 'higher'} than {baseline} here, for the same cost.")
 

@@ -89,10 +89,11 @@ def main(*words: str) -> None:
     print(f"\n{type(grown).__name__} of {grown.config.num_hidden_layers} layers: {export}")
     print(
         f"""
-Was the growth worth it? Train the model on as it was, and compare at the same cost:
+Was the growth worth it? Train the model on as it was. Its steps cost less, so raise
+`steps` until both runs cost the same. Then look at both losses:
   cd {Path.cwd()}
   apollo-ds train deeper.yaml out=runs/continued model=hf:{model} method=scratch init_from=hf:{model}
-  apollo-ds compare runs/continued runs/deeper"""
+  apollo-ds runs"""
     )
 
 
