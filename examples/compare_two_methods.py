@@ -39,10 +39,10 @@ model: {family: llama, num_layers: 6, hidden_size: 64, num_heads: 2, intermediat
 method: scratch
 data: data/docs-1024
 out: runs/base
-steps: 250
+steps: 500
 seq_len: 128
-global_batch_size: 16
-micro_batch_size: 16
+global_batch_size: 8
+micro_batch_size: 8
 learning_rate: 4.0e-3
 weight_decay: 0.1
 adam_betas: [0.9, 0.95]
@@ -105,12 +105,12 @@ def compare(recipe: Path, methods: list[str], options: argparse.Namespace) -> No
     # 3. The answer.
     losses = [losses_of(recipe, method) for method in methods]
     names = [name_of(method) for method in methods]
-    print(f"\nLast held-out loss in nats per token, for {costs[0]:.3g} FLOPs and at the best learning rate of each:")
+    print("\nLast held-out loss in nats per token, each method at its best learning rate:")
     for name, (rate, by_seed) in zip(names, losses, strict=True):
         shown = "  ".join(f"{loss:.4f}" for loss in by_seed.values())
         print(f"  {name}, learning rate {rate:g}: {shown}")
     print_answer(names, [list(by_seed.values()) for _, by_seed in losses], unigram_entropy())
-    print_limits(names, [rate for rate, _ in losses], rates)
+    print_limits(names, [rate for rate, _ in losses], rates, lengths)
 
 
 def cost_of(recipe: Path, method: str, steps: int) -> float:
@@ -132,12 +132,13 @@ def name_of(method: str) -> str:
 
 def losses_of(recipe: Path, method: str) -> tuple[float, dict[int, float]]:
     """The learning rate that a method has run most seeds at, and its last held-out loss by each seed."""
-    wanted = apollo_ds.load_recipe(recipe, [f"method={method}"]).method
+    wanted = apollo_ds.load_recipe(recipe, [f"method={method}"]).model_dump(mode="json")["method"]
     found: dict[float, dict[int, float]] = {}
-    for config in sorted(Path("runs").glob("*/config.yaml")):
-        run_of = apollo_ds.load_recipe(config)
-        if run_of.method == wanted:
-            found.setdefault(run_of.learning_rate, {})[run_of.seed] = apollo_ds.Outcome.read(config.parent).loss
+    for config in Path("runs").glob("*/config.yaml"):
+        settings = yaml.safe_load(config.read_text())["recipe"]
+        if settings["method"] == wanted:
+            loss = apollo_ds.Outcome.read(config.parent).loss
+            found.setdefault(settings["learning_rate"], {})[settings["seed"]] = loss
     rate = max(found, key=lambda rate: len(found[rate]))
     return rate, dict(sorted(found[rate].items()))
 
@@ -153,27 +154,33 @@ def print_answer(methods: list[str], losses: list[list[float]], unigram_entropy:
     differences = [ours - theirs for theirs, ours in zip(*losses, strict=True)]
     low, high = ttest_1samp(differences, 0).confidence_interval(0.95)
     baseline, method = methods
-    print(f"  difference: {mean(differences):+.4f} ± {stdev(differences):.4f}, {low:+.4f} to {high:+.4f} with 95%")
+    print(f"  difference: {mean(differences):+.4f} ± {stdev(differences):.4f}, with 95% from {low:+.4f} to {high:+.4f}")
     if mean(losses[0]) >= unigram_entropy:
         print(f"\nAnswer: none, because {baseline} learned nothing. A guess without context is as good; train longer.")
     elif low < 0 < high:
-        print(f"\nAnswer: {len(differences)} seeds cannot tell {method} from {baseline}.")
+        print(
+            f"\nAnswer: {len(differences)} seeds cannot tell {method} from {baseline}. More may: --seeds {len(differences) + 2}"
+        )
     else:
         print(f"\nAnswer: {method} ends {'lower' if high < 0 else 'higher'} than {baseline} here, for the same cost.")
 
 
-def print_limits(methods: list[str], best: list[float], rates: list[float]) -> None:
+def print_limits(methods: list[str], best: list[float], rates: list[float], lengths: list[int]) -> None:
     """What the answer does not say."""
     print("\nWhat you must not conclude from it:")
     for method, rate in zip(methods, best, strict=True):
         if rate in (rates[0], rates[-1]):
             end = "lowest" if rate == rates[0] else "highest"
             print(f"- {method} at its best: its best rate is the {end} that was tried. Try further ones.")
-    print("- Other models, texts, batches, optimizers or budgets: a short run of a small model was compared.")
-    print("- Time: the cost is counted in operations, and the runs shared the machine's cores.")
-    print("- That either is the best for its cost: a model of fewer layers, trained for longer, may be better.")
-    print("  `apollo-ds compare --frontier` compares with such models.")
-    print("- More than the first seed allows: it chose the learning rates, so it flatters both a little.")
+    if lengths[0] != lengths[1]:
+        print(f"- That {methods[1]} itself is why: it took {lengths[1]:,} steps, and {methods[0]} {lengths[0]:,}.")
+        print(f"  More and smaller steps may be all of it. Try {methods[0]} with a smaller batch, too.")
+    print("- Anything of other models, texts, batches, optimizers or budgets.")
+    print("- Anything of time: the cost is in operations, and the runs shared the cores.")
+    print("- That either is the best for its cost: fewer layers, trained for longer, may be")
+    print("  better. `apollo-ds compare --frontier` compares with such models.")
+    print("- That the losses are fair to the last digit: seed 1 chose the learning rates,")
+    print("  so it flatters both methods a little.")
     print(f"\nThe page with all numbers: {Path('comparison/compare.md').resolve()}")
 
 

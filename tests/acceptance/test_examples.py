@@ -1,10 +1,12 @@
-"""The README's example as a newcomer runs it: every family by its name over the default recipe, on its default text."""
+"""What a newcomer runs: every family over the default recipe and its default text, and the scripts in examples/."""
 
+import sys
 from pathlib import Path
 
 import pytest
 import torch
 from launching import SCRIPT, finish, start
+from project import PROJECT
 from transformers import AutoConfig, AutoTokenizer, pipeline
 
 from apollo_ds.experiments.events import read_metrics
@@ -39,3 +41,24 @@ def test_the_default_recipe_learns_its_text_and_leaves_a_model(
     else:
         written = pipeline("text-generation", model=str(out / "export"))("The function returns", max_new_tokens=20)
         assert len(written[0]["generated_text"]) > len("The function returns") + 20
+
+
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize(
+    ("script", "told", "left"),
+    [
+        ("pretrain_on_your_text", "\nThe function returns", "runs/my/export/model.safetensors"),
+        ("compare_two_methods", "\nAnswer: ", "comparison/compare.md"),
+        ("grow_a_hugging_face_model", "\nLlamaModel of 6 layers", "runs/deeper/export/model.safetensors"),
+    ],
+)
+def test_a_script_runs_as_a_newcomer_starts_it(
+    script: str, told: str, left: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("launching.TIMEOUT_SECONDS", 1500)
+    path = PROJECT / "examples" / f"{script}.py"
+    code, output = finish(start(sys.executable, str(path), "--out", str(tmp_path / "here")))
+    assert code == 0, output
+    assert told in output
+    assert "Traceback" not in output
+    assert (tmp_path / "here" / left).is_file()
