@@ -20,12 +20,13 @@ class Generated:
     """A text that a model has written."""
 
     prompt: str
+    """As the caller gave it."""
     text: str
     """What follows the prompt."""
     tokens: int
     """How many are new."""
     ended: Ending
-    """Why there are no more: the model has ended the text, there are as many as asked for, or it takes no more."""
+    """Why the text ends: the model ended it, it has as many new tokens as asked for, or the model takes no more."""
 
 
 def generate(loaded: LoadedModel, prompts: Sequence[str], sampling: Sampling) -> Iterator[Generated]:

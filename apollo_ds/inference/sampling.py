@@ -15,6 +15,7 @@ class Sampling:
     """How tokens are chosen. Field names are the options of `apollo-ds generate`."""
 
     max_new_tokens: int = 100
+    """The most tokens that follow a prompt."""
     temperature: float = 0.8
     """0: always the likeliest token."""
     top_p: float = 0.95
