@@ -20,6 +20,7 @@ class Generated:
     """A text that a model has written."""
 
     prompt: str
+    """As the caller gave it."""
     text: str
     """The text that follows the prompt."""
     tokens: int

@@ -15,6 +15,7 @@ class Sampling:
     """How tokens are chosen. The fields have the names of the options of `apollo-ds generate`."""
 
     max_new_tokens: int = 100
+    """The most tokens that follow a prompt."""
     temperature: float = 0.8
     """With 0 the likeliest token is always chosen."""
     top_p: float = 0.95

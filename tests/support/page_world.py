@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
 from tempfile import mkdtemp
+from typing import Any
 
 import pytest
 from corpora import corpus, write_real_text
@@ -18,11 +19,13 @@ from saved_models import saved
 
 from apollo_ds.__main__ import main as apollo_ds
 from apollo_ds.config.load import load_recipe, resolve
+from apollo_ds.config.ready import is_there
 from apollo_ds.config.recipe import Recipe
 from apollo_ds.config.run_folder import RunFolder
 from apollo_ds.config.words import split_recipe
 from apollo_ds.engine.processes import Processes
 from apollo_ds.errors import UserError
+from apollo_ds.models.families import FAMILIES
 from apollo_ds.training import run as training
 from apollo_ds.training.export_run import export_run
 from apollo_ds.training.run import Outcome
@@ -61,16 +64,24 @@ def train_in_short(*words: str | Path, ranks: int | None = None) -> Outcome:
 
 
 def in_short(recipe: Recipe) -> Recipe:
-    """A recipe's method on a small model and a made-up text for its family."""
+    """A recipe's method on a small model, and on its own text if a page has made it, else on a made-up one."""
     values = recipe.plain()
     family = recipe.model.family
-    small = tiny(family, recipe.out).plain()
+    small = _small(family, recipe.out).plain()
     model = {**small["model"], "num_layers": values["model"]["num_layers"]}
+    if is_there(recipe.data) and not FAMILIES[family].is_masked:
+        small["data"] = values["data"]
     taken = ("data", "seq_len", "global_batch_size", "micro_batch_size", "eval_samples")
     every = dict.fromkeys(("eval_every", "save_every"), STEPS // 2)
     kept = {**values, **{key: small[key] for key in taken}, **every, "keep_every": 0, "peak_flops": 1e9}
     changes = {"model": model, "steps": STEPS, "deepspeed": zero(1), "sequence_parallel": 1, "trackers": []}
     return resolve({**kept, **changes, "compile_blocks": False, "sample_prompts": []}, "page")
+
+
+def _small(family: str, out: Path | str, **changes: Any) -> Recipe:
+    """As `tiny`, with room for some words more than it is trained on."""
+    model = {**tiny(family, out).plain()["model"], "max_position_embeddings": 96}
+    return tiny(family, out, model=model, **changes)
 
 
 @cache
@@ -84,8 +95,8 @@ def _made() -> Path:
     for path in corpus("llama").tokenizer_folder.iterdir():
         shutil.copy(path, mine)
     with contextlib.chdir(folder):
-        write(tiny("gpt2", "runs/my", data="data/mine", peak_flops=1e9), Path("my.yaml"))
-        recipe = tiny("gpt2", "runs/mine", peak_flops=1e9, steps=STEPS, keep_every=10)
+        write(in_short(tiny("gpt2", "runs/my", data="data/mine")), Path("my.yaml"))
+        recipe = _small("gpt2", "runs/mine", peak_flops=1e9, steps=STEPS, keep_every=10)
         assert pool(2).run(train_in, folder, recipe) == [None, None]
     (folder / "runs" / "mine" / MADE).touch()
     shutil.copytree(folder / "runs" / "mine", folder / "runs" / "demo")
@@ -117,9 +128,9 @@ def run(words: Sequence[str]) -> None:
         train_in_short(*_without_options(words[2:]))
     elif words[1:2] and words[1] in NOT_HERE:
         _stand_in(words)
-    else:
-        if words[1:2] == ["plan"]:
-            _give_text(words[2:])
+    elif words[1:2] == ["plan"]:
+        _plan(words[2:])
+    elif "--push" not in words:  # a hub
         apollo_ds(_of_this_run(words[1:]))
 
 
@@ -147,15 +158,16 @@ def _of_this_run(words: Sequence[str]) -> list[str]:
     return [str(STEPS // 2) if before == "--step" else word for before, word in zip(("", *words), words, strict=False)]
 
 
-def _give_text(words: Sequence[str]) -> None:
-    """Have some at the place that a recipe of the package names, for a plan that is shown without any."""
-    if any(word.startswith("-") for word in words):
-        return
-    name, overrides = split_recipe(words)
-    recipe = load_recipe(name, overrides)
-    is_named = any(word.startswith("data=") for word in words)
-    if isinstance(recipe.data, Path) and not is_named and not recipe.data.exists():
-        shutil.copytree(corpus(recipe.model.family).folder, recipe.data)
+def _plan(words: Sequence[str]) -> None:
+    """Show a plan. That a recipe of the package names a text which is not there is no mistake of the page."""
+    try:
+        apollo_ds(["plan", *words])
+    except SystemExit as end:
+        options = [number for number, word in enumerate(words) if word.startswith("-")]
+        name, overrides = split_recipe(words[: options[0]] if options else words)
+        recipe = load_recipe(name, overrides)
+        if end.code and ("data=" in " ".join(words) or is_there(recipe.data)):
+            raise
 
 
 def _stand_in(words: Sequence[str]) -> None:
