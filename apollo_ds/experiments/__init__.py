@@ -1,1 +1,1 @@
-"""Finished runs: their history, reports, comparisons, and sweeps over recipes."""
+"""Read finished runs, write reports and comparisons of them, and run sweeps over recipes."""

@@ -1,4 +1,4 @@
-"""What the axes of a figure of runs show: units, and the part of a curve that is worth looking at."""
+"""Set up the axes of a figure of runs: units, and the part of the curves that is shown."""
 
 from collections.abc import Iterable, Sequence
 from itertools import chain
@@ -11,19 +11,19 @@ from matplotlib.ticker import FuncFormatter
 _DURATIONS = (("days", 86400.0), ("hours", 3600.0), ("minutes", 60.0), ("seconds", 1.0))
 _PREFIXES = (("E", 1e18), ("P", 1e15), ("T", 1e12), ("G", 1e9), ("M", 1e6), ("k", 1e3), ("", 1.0))
 _BEGINNING = 0.05
-"""Part of the lower axis after which a curve has to be seen whole."""
+"""After this fraction of the lower axis, all of a curve must be visible."""
 _FEW = 12
-"""Points of a curve up to which all of it has to be seen: what its beginning is cannot be told from so few."""
+"""All of a curve with at most this many points must be visible: so few points do not show where its beginning ends."""
 _WORTH = 1.5
-"""What lies above is shown too where the axis need not span more than so many times as much for it."""
+"""Points above are shown too if this makes the axis at most this many times as long."""
 _ROOM = 0.05
-"""Above and below what is shown, as a part of it."""
+"""The space above and below the curves, as a fraction of their height."""
 _AROUND_ONE = 0.1
-"""Nats above and below a single loss."""
+"""The space above and below a single loss, in nats."""
 
 
 def axis_of(currency: str, largest: float) -> tuple[str, float]:
-    """The label of an axis of `flops`, `tokens` or `seconds`, and the unit that its numbers are to be divided by."""
+    """The label of an axis of `flops`, `tokens` or `seconds`, and the unit by which to divide its numbers."""
     units = _DURATIONS if currency == "seconds" else _PREFIXES
     name, unit = next(((name, unit) for name, unit in units if largest >= 2 * unit), units[-1])
     if currency == "seconds":
@@ -34,7 +34,7 @@ def axis_of(currency: str, largest: float) -> tuple[str, float]:
 
 
 def show_costs(axes: Axes, largest: float) -> None:
-    """A lower axis from 0 to the largest number, with separators from a thousand on."""
+    """Let the lower axis go from 0 to the largest number, and show numbers such as 1,000."""
     axes.set_xlim(0, 1.01 * largest or 1)
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))
 
@@ -44,8 +44,8 @@ def show_curves(
 ) -> tuple[float, float]:
     """Choose the left axis so that curves through these points can be read, and return its limits.
 
-    Losses fall steeply in the first steps, and may jump at growths (`spikes`). What of this would press the rest
-    together is above the axes.
+    Losses fall steeply in the first steps, and may jump at growths (`spikes`). Such points may lie above the axes, so
+    that the rest is not pressed together.
     """
     known, above = (_finite(points) for points in (chain(*curves), spikes))
     if not len(known):
@@ -61,6 +61,6 @@ def show_curves(
 
 
 def _finite(points: Iterable[tuple[float, float]]) -> npt.NDArray[np.float64]:
-    """Shape (points, 2)."""
+    """The finite ones of these points, shape (points, 2)."""
     found = np.array(list(points), dtype=float).reshape(-1, 2)
     return found[np.isfinite(found).all(axis=1)]

@@ -1,4 +1,4 @@
-"""Reading what a run has recorded. Nothing here imports torch."""
+"""Read the events that a run has recorded. Nothing here imports torch."""
 
 import json
 import os
@@ -26,23 +26,25 @@ Event = dict[str, Any]
 _KIND = re.compile(rb'\{"event": *"(\w+)"')
 _BLOCK_BYTES = 1 << 16
 _ROUNDED = 1 - 1e-6
-"""Numbers are recorded with nine digits."""
+"""The tolerance for comparing numbers, which are recorded with nine digits."""
 
 
 def read_metrics(path: Path) -> list[Event]:
-    """All events of a run, in order; a last line that a crash cut short is left out.
+    """Read all events of a run, in order. A last line that a crash cut short is left out.
 
     Raises:
-        UserError: it cannot be read, or a line is no event.
+        UserError: the file cannot be read, or a line is not an event.
     """
     return [event for _, event in _numbered(path)]
 
 
 def read_history(path: Path) -> list[Event]:
-    """The same, each with what tables and figures need of it, and in an order in which a run can record them.
+    """Read all events of a run as `read_metrics` does, and check each of them.
+
+    Each must have the values that tables and figures need, and must be able to follow the one before.
 
     Raises:
-        UserError: it cannot be read, or a line is no event, lacks something, or cannot follow the one before.
+        UserError: the file cannot be read, or a line is not an event, lacks a value, or cannot follow the one before.
     """
     events = []
     last: Event = {"step": 0, "tokens": 0, "flops": 0, "seconds": 0}
@@ -51,7 +53,7 @@ def read_history(path: Path) -> list[Event]:
             if event["event"] in _KINDS:
                 _KINDS[event["event"]].model_validate(event)
             _check_follows(last, event)
-        except ValueError:  # a ValidationError is one
+        except ValueError:  # ValidationError is a subclass
             raise _damaged(path, number) from None
         if event["event"] in ("step", "eval"):
             last = {**last, **event}
@@ -60,12 +62,12 @@ def read_history(path: Path) -> list[Event]:
 
 
 def events_from_the_end(path: Path, kinds: Container[str]) -> Iterator[Event]:
-    """The events of these kinds, the last one first. No more of the file is read than the caller asks for.
+    """Yield the events of these kinds, the last one first. The file is read only as far as the caller asks for events.
 
-    The caller may take a kind out of `kinds` meanwhile.
+    While it reads, the caller may remove a kind from `kinds`.
 
     Raises:
-        UserError: it cannot be read, or a line on the way is no event or lacks something.
+        UserError: the file cannot be read, or a line that is read is not an event or lacks a value.
     """
     try:
         for line in _lines_from_the_end(path):
@@ -85,14 +87,14 @@ def events_from_the_end(path: Path, kinds: Container[str]) -> Iterator[Event]:
 
 
 def _lines_from_the_end(path: Path) -> Iterator[bytes]:
-    """The last line first; one that a crash cut short is left out."""
+    """Yield the lines, the last one first. A last line that a crash cut short is left out."""
     parts = _parts_from_the_end(path)
     next(parts, None)
     yield from parts
 
 
 def _parts_from_the_end(path: Path) -> Iterator[bytes]:
-    """What stands between line ends, from the last one on."""
+    """Yield the parts between line ends, the last one first."""
     rest = b""
     with path.open("rb") as file:
         start = file.seek(0, os.SEEK_END)
@@ -105,14 +107,14 @@ def _parts_from_the_end(path: Path) -> Iterator[bytes]:
 
 
 def is_as_recorded(path: Path, size: int, expected: str | None) -> bool:
-    """Whether metrics.jsonl still begins with what a run had recorded when it saved.
+    """Whether metrics.jsonl still begins with what the run had recorded when it saved a checkpoint.
 
     Args:
         path: the file.
-        size: how many bytes it had then.
-        expected: their 128-bit XXH3 hash; None where an earlier version did not record it.
+        size: the number of its bytes at that time.
+        expected: the 128-bit XXH3 hash of these bytes. None if an earlier version did not record it.
     Raises:
-        OSError: it cannot be read.
+        OSError: the file cannot be read.
     """
     with path.open("rb") as file:
         kept = file.read(size)
@@ -123,7 +125,7 @@ def _check_follows(last: Event, event: Event) -> None:
     """Compare an event with the step before it.
 
     Raises:
-        ValueError: it cannot follow it.
+        ValueError: the event cannot follow that step.
     """
     match event["event"]:
         case "step":
@@ -162,7 +164,7 @@ def _damaged(path: Path, number: int) -> UserError:
 
 
 class _Event(BaseModel):
-    """What is read of an event; it may hold more."""
+    """The keys that are read of an event. It may have more."""
 
     model_config = ConfigDict(strict=True, allow_inf_nan=False)
 
@@ -193,7 +195,7 @@ class _Evaluation(_Event):
 
 class _Growth(_Event):
     step: NonNegativeInt
-    """0 where a source's model grows before the first step."""
+    """The step. 0 if the model of a source grows before the first step."""
     before: NonNegativeInt = Field(alias="from")
     to: PositiveInt
     loss_before: float | None
@@ -234,5 +236,5 @@ _KINDS: dict[str, type[_Event]] = {
     "growth": _Growth,
     "samples": _Samples,
     "rollback": _Rollback,
-    "detour": _Rollback,  # what earlier versions called it
+    "detour": _Rollback,  # its name in earlier versions
 }

@@ -1,4 +1,4 @@
-"""What a run recorded, read from its folder alone."""
+"""Read the history of a run from its folder."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -20,7 +20,7 @@ from apollo_ds.experiments.events import Event, is_as_recorded, read_history
 
 @dataclass(frozen=True)
 class Cost:
-    """What training has used up so far."""
+    """What training has cost so far."""
 
     flops: float
     tokens: float
@@ -30,56 +30,56 @@ class Cost:
         return Cost(self.flops + other.flops, self.tokens + other.tokens, self.seconds + other.seconds)
 
     def part_of_way(self, to: "Cost", part: float) -> "Cost":
-        """The cost at a part of the way, 0 to 1, from this one to another."""
+        """The cost at a fraction `part`, from 0 to 1, of the way from this cost to another."""
         ways = ((getattr(self, key), getattr(to, key)) for key in ("flops", "tokens", "seconds"))
         return Cost(*(start + part * (end - start) for start, end in ways))
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The held-out loss at a step, and what had been spent by then."""
+    """The held-out loss at a step, and the cost until then."""
 
     step: int
     cost: Cost
     loss: float
-    """In nats per token; infinite where it was not a finite number."""
+    """The loss in nats per token. It is infinite if it was recorded as not finite."""
 
 
 class NotYetEvaluated(UserError):
-    """A run that has no held-out loss to compare yet."""
+    """The run has no held-out loss yet, so that it cannot be compared."""
 
 
 Curve = Sequence[Evaluation]
-"""A run's evaluations in order."""
+"""The evaluations of a run, in order."""
 
 
 @dataclass(frozen=True)
 class RunHistory:
-    """A run's recipe and its recorded events by kind."""
+    """A run's recipe, and its recorded events by kind."""
 
     folder: Path
     config: dict[str, Any]
-    """All of config.yaml."""
+    """The content of config.yaml."""
     steps: list[Event]
     evals: list[Event]
     growths: list[Event]
     rollbacks: list[Event]
-    """Where training went wrong and went back; what it had spent since then is in no other event."""
+    """The points at which training went wrong and went back. The cost that was lost is in no other event."""
     start: Event
-    """What the run recorded when it began, and where it last branched off; empty where it did not."""
+    """The record of the run's source from its beginning, and of its last branching off. Empty if it has none."""
     finished: bool
     branches: list[Event] = field(default_factory=list)
-    """Where it goes on from other runs, the first one first. Its record begins with theirs."""
+    """The points at which the run goes on from other runs, the first one first. Its record begins with theirs."""
     samples: Event = field(default_factory=dict)
-    """What its model wrote last, under `samples`, and at which step; empty where it was not asked to."""
+    """The texts that the model wrote last, under `samples`, and the step. Empty if the run took no samples."""
 
     @classmethod
     def read(cls, folder: Path) -> "RunHistory":
-        """Read a run folder.
+        """Read the folder of a run.
 
         Raises:
-            UserError: it is not one, or is damaged.
-            NotYetEvaluated: it holds no held-out loss yet.
+            UserError: it is not the folder of a run, or it is damaged.
+            NotYetEvaluated: the run has no held-out loss yet.
         """
         if not (folder / "metrics.jsonl").is_file():
             raise UserError(not_a_run(folder, "metrics.jsonl"))
@@ -87,7 +87,7 @@ class RunHistory:
         events = _stages_counted_on(read_history(folder / "metrics.jsonl"))
         kinds = ("step", "eval", "growth")
         steps, evals, growths = ([e for e in events if e["event"] == kind] for kind in kinds)
-        # "detour" is what earlier versions called it.
+        # Earlier versions called a rollback "detour".
         rollbacks = [e for e in events if e["event"] in ("rollback", "detour")]
         if not evals:
             raise NotYetEvaluated(f"{folder}/metrics.jsonl: no held-out loss is recorded yet")
@@ -100,26 +100,24 @@ class RunHistory:
 
     @property
     def recipe(self) -> dict[str, Any]:
-        """The recipe as resolved."""
+        """The resolved recipe, with all defaults."""
         return self.config["recipe"]
 
     @property
     def seed(self) -> int:
-        """The recipe's seed."""
+        """The seed of the recipe."""
         return self.recipe["seed"]
 
     @property
     def state(self) -> str:
-        """`finished`, or how far it has come."""
+        """`finished`, or how far the run has come."""
         if self.finished:
             return "finished"
         return f"unfinished (step {self.steps[-1]['step']:,} of {self.recipe['steps']:,})"
 
     @property
     def source(self) -> Cost | None:
-        """What had been spent on the model that the run started from; None where it started from none, or from one
-        whose cost nobody knows.
-        """
+        """The cost of the model that the run started from. None if there is none, or if its cost is not known."""
         if not {"source", "source_flops"} <= self.start.keys():
             return None
         return Cost(*(self.start.get(f"source_{key}", 0) for key in ("flops", "tokens", "seconds")))
@@ -140,7 +138,7 @@ class RunHistory:
         return min(point.loss for point in self.curve)
 
     def cost_at(self, step: int) -> Cost:
-        """What the run had used up after so many steps; after none, nothing."""
+        """The cost of the run after `step` steps. After 0 steps it is zero."""
         if step == 0:
             return Cost(0.0, 0, 0.0)
         event = self._steps_by_number[step]
@@ -156,7 +154,7 @@ class RunHistory:
 
 
 def _stages_counted_on(events: list[Event]) -> list[Event]:
-    """The events with the stages of a branch counted on from those of the run before it, which are its first stage."""
+    """Renumber the stages of branches. The numbers of a branch go on from those of the run before it."""
     ended = last = 0
     counted = []
     for event in events:
@@ -170,7 +168,7 @@ def _stages_counted_on(events: list[Event]) -> list[Event]:
 
 
 class _Model(BaseModel):
-    """What is read of a model's shape; it may hold more."""
+    """The keys that are read of a model's shape. It may have more."""
 
     model_config = ConfigDict(strict=True)
 
@@ -178,7 +176,7 @@ class _Model(BaseModel):
 
 
 class _Method(BaseModel):
-    """The same of a method."""
+    """The keys that are read of a method. It may have more."""
 
     model_config = ConfigDict(strict=True)
 
@@ -186,7 +184,7 @@ class _Method(BaseModel):
 
 
 class _Recipe(BaseModel):
-    """The same of a recipe."""
+    """The keys that are read of a recipe. It may have more."""
 
     model_config = ConfigDict(strict=True, allow_inf_nan=False)
 
@@ -199,7 +197,7 @@ class _Recipe(BaseModel):
 
 
 def _check_recorded(folder: Path) -> None:
-    """Compare the metrics with what the newest checkpoint says of them, where there is one."""
+    """Compare the metrics with the hash in the newest checkpoint, if there is one."""
     for checkpoint in checkpoints_in(folder / "checkpoints"):
         try:
             manifest = read_manifest(checkpoint)
@@ -221,16 +219,16 @@ def _read_config(path: Path) -> dict[str, Any]:
 
 
 def recorded_loss(recorded: float | None) -> float:
-    """A loss as it was recorded; infinite for None, which stands for what was not a finite number."""
+    """A loss from its record. A loss that was not finite is recorded as None, and becomes infinite."""
     return inf if recorded is None else recorded
 
 
 def cost_to_reach(curve: Curve, loss: float) -> Cost | None:
-    """What it took to reach a held-out loss; None if no evaluation is at or below it.
+    """The cost to reach a held-out loss. None if no evaluation is at or below it.
 
-    It is reached between the first evaluation at or below it and the one before, where a straight line between their
-    losses meets it; FLOPs, tokens and seconds are taken at the same part of the way. If the first evaluation of all
-    is at or below it, that one's cost is the answer.
+    The loss is reached between the first evaluation at or below it and the one before, at the point where a straight
+    line between their losses meets it. FLOPs, tokens and seconds are interpolated to this point. If the run's first
+    evaluation is at or below the loss, it is the cost of that evaluation.
     """
     number = next((i for i, point in enumerate(curve) if point.loss <= loss), None)
     if number is None:
@@ -243,9 +241,9 @@ def cost_to_reach(curve: Curve, loss: float) -> Cost | None:
 
 
 def loss_at(curve: Curve, flops: float) -> float | None:
-    """The held-out loss after so many FLOPs, on a straight line between the evaluations before and after.
+    """The held-out loss after `flops` FLOPs, on a straight line between the evaluations before and after.
 
-    None before the first evaluation and after the last.
+    None before the first evaluation and after the last one.
     """
     if flops == curve[-1].cost.flops:
         return curve[-1].loss

@@ -1,4 +1,4 @@
-"""Names beside what they name: at the ends of lines, beside points, above growths. None covers another."""
+"""Place names in a figure: at the ends of lines, beside points, and above growths. No name covers another."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,39 +16,39 @@ from matplotlib.transforms import Bbox
 from data_prep.figure_style import GREY, INK, SMALL, broken, darker, legend_below
 
 _LETTERS = 32
-"""Of a line of a name at the right."""
+"""The most characters of a line of a name at the right."""
 _MOST_LINES = 30
-"""Of all names at the right of one pair of axes; of more, a legend is easier to read."""
+"""The most lines of all names at the right of one pair of axes. With more, a legend is easier to read."""
 _APART = 2.0
-"""Pixels between two names at least."""
+"""Two names are at least this many pixels apart."""
 _RIGHT = 1.03
-"""Where names stand at the right, in widths of the axes."""
+"""The place where names at the right begin, in widths of the axes."""
 _ASIDE = (8, 24, 48, 80)
-"""Points to the right or the left of a point where its name may begin."""
+"""A name may begin this many points to the right or left of its point."""
 _DISTANCES = range(-4, 120, 8)
-"""Points from it up to the foot of a name, or down to its head; by the first, a name is at the point's own height."""
+"""The foot of a name may be this many points above its point, or its top as many below. At -4 both are level."""
 _SIDES = ((1, 1), (-1, -1), (1, -1), (-1, 1))
-"""Of places that are equally near, the one above at the right first, where a falling curve leaves most room."""
+"""The order of equally near places. Above and to the right comes first, where a falling curve leaves most room."""
 _Place = tuple[tuple[int, int], int, int]
 _PLACES: list[_Place] = sorted(product(_SIDES, _ASIDE, _DISTANCES), key=lambda place: hypot(*place[1:]))
 _FAR = 14
-"""Points from which on a name needs a line to its point."""
+"""A name that is at least this many points away gets a line to its point."""
 _PALE_GROUND = {"boxstyle": "square,pad=0", "facecolor": "white", "edgecolor": "none", "alpha": 0.75}
 _DENSE = 4.0
-"""Pixels between two places of a line that a name should not cover."""
+"""The distance in pixels between two places of a line. A name should cover none of them."""
 _MOST_PLACES = 500
 _BEHIND = 0
-"""Where the thin lines of growths are drawn."""
+"""The drawing order of the thin lines of growths: behind everything else."""
 _ROW = 10
-"""Points between two rows of names above the axes."""
+"""The distance between two rows of names above the axes, in points."""
 
 Pixels = npt.NDArray[np.float64]
-"""Places on the canvas, shape (places, 2)."""
+"""Places on the canvas in pixels, shape (places, 2)."""
 
 
 @dataclass(frozen=True)
 class Label:
-    """A name, and the point in the axes' own numbers that it belongs to."""
+    """A name, and the point that it belongs to, in the axes' own units."""
 
     x: float
     y: float
@@ -57,12 +57,12 @@ class Label:
 
 
 def fit_beside(labels: Sequence[Label]) -> bool:
-    """Whether there is room for these names at the right of one pair of axes."""
+    """Whether these names fit at the right of one pair of axes."""
     return sum(broken(label.text, _LETTERS).count("\n") + 1 for label in labels) <= _MOST_LINES
 
 
 def name_lines(figure: Figure, axes: Axes, labels: Sequence[Label]) -> None:
-    """At their ends; in a legend of what was drawn, where names are too long for that."""
+    """Name lines at their ends. If the names do not fit there, draw a legend."""
     if fit_beside(labels):
         label_ends(figure, {axes: labels})
     else:
@@ -71,9 +71,9 @@ def name_lines(figure: Figure, axes: Axes, labels: Sequence[Label]) -> None:
 
 
 def label_ends(figure: Figure, labels: Mapping[Axes, Sequence[Label]]) -> None:
-    """Write names at the right of axes in the order of their lines' ends, each joined to its own.
+    """Write names at the right of axes, in the order of their lines' ends. Each name is joined to its line.
 
-    The limits of the axes are set before. The figure becomes higher where names need it.
+    The limits of the axes must be set before. If the names need it, the figure becomes higher.
     """
     written = {axes: [_at_the_right(axes, label) for label in of_axes] for axes, of_axes in labels.items()}
     figure.draw_without_rendering()
@@ -108,13 +108,13 @@ def _height(name: Text) -> float:
 
 
 def _box(name: Text) -> Bbox:
-    """Of the letters alone, without the line to a point."""
-    name.get_window_extent()  # puts an annotation where it belongs
+    """The box around a name, without the line to its point."""
+    name.get_window_extent()  # moves the annotation to its place
     return Text.get_window_extent(name)
 
 
 def _spread(axes: Axes, names: Sequence[Annotation]) -> None:
-    """Put each as near to its line's end as the others let it: least squares, in the order of the ends."""
+    """Move each name as near to its line's end as the others allow: by least squares, in the order of the ends."""
     if not names:
         return
     ends = {name: axes.transData.transform(name.xy)[1] for name in names}
@@ -134,7 +134,7 @@ def _spread(axes: Axes, names: Sequence[Annotation]) -> None:
 
 
 def label_points(figure: Figure, axes: Axes, labels: Sequence[Label]) -> None:
-    """Write names beside points within the axes, as near as they cover no other name and, if there is room, no line."""
+    """Write names near their points within the axes. A name covers no other name and, if there is room, no line."""
     figure.draw_without_rendering()
     lines = _places_of_lines(axes)
     taken = [_box(text) for text in axes.texts]
@@ -145,7 +145,7 @@ def label_points(figure: Figure, axes: Axes, labels: Sequence[Label]) -> None:
 
 
 def _boxes(figure: Figure, axes: Axes, label: Label) -> Iterator[tuple[_Place, Bbox]]:
-    """Where the name would stand in each place, the nearest first."""
+    """Yield the box of a name at each possible place, the nearest place first."""
     x, y = axes.transData.transform((label.x, label.y))
     name = _beside(axes, label, _PLACES[0])
     width, height = _box(name).size
@@ -160,7 +160,10 @@ def _boxes(figure: Figure, axes: Axes, label: Label) -> Iterator[tuple[_Place, B
 def _beside(axes: Axes, label: Label, place: _Place) -> Annotation:
     (right, above), aside, far = place
     line = {"arrowstyle": "-", "color": label.colour, "linewidth": 0.6, "alpha": 0.6, "shrinkA": 0, "shrinkB": 3}
-    line["relpos"] = (right < 0, 0.5 if far < 0 else above < 0)  # from the part that is nearest to the point
+    line["relpos"] = (
+        right < 0,
+        0.5 if far < 0 else above < 0,
+    )  # the line begins at the part of the name that is nearest to the point
     return axes.annotate(
         label.text,
         (label.x, label.y),
@@ -186,7 +189,7 @@ def _covers(box: Bbox, places: Pixels) -> bool:
 
 
 def _places_of_lines(axes: Axes) -> Pixels:
-    """Places of all lines in the axes, near to each other; single points may be covered, and what lies behind all."""
+    """Dense places on all lines in the axes. Single points, and lines behind everything, may be covered."""
     found = [np.empty((0, 2))]
     for line in axes.lines:
         if line.get_linestyle() == "None" or line.get_zorder() == _BEHIND:
@@ -199,7 +202,7 @@ def _places_of_lines(axes: Axes) -> Pixels:
 
 
 def mark_growths(figure: Figure, axes: Axes, growths: Sequence[tuple[float, str]]) -> None:
-    """A thin line at each growth's place on the lower axis, and its name above the axes, in as many rows as needed."""
+    """Draw a thin line at each growth, with its name above the axes. The names are in as many rows as they need."""
     names = []
     for x, text in growths:
         axes.axvline(x, color=GREY, linewidth=0.7, linestyle=(0, (4, 3)), zorder=_BEHIND)

@@ -1,4 +1,4 @@
-"""The model card of an export, its README.md: what the model is, how to use it, and what it was trained on."""
+"""Write the model card of an export, its README.md: what the model is, how to use it, and how it was trained."""
 
 import re
 from collections.abc import Sequence
@@ -35,14 +35,14 @@ print(fill(f"The {{fill.tokenizer.mask_token}} is here.")[0]["sequence"])"""
 
 
 def model_card(model: TrainedModel, license: str | None = None, name: str | None = None) -> str:
-    """The card's text. It holds no path of this machine and no time but those that the run has recorded.
+    """The text of the card. It has no paths of this machine, and no times but those that the run has recorded.
 
     Args:
-        model: what it is about.
-        license: as the hub writes it, such as `apache-2.0`; None leaves the field out.
-        name: what the hub calls the model; None for one that is used from its folder.
+        model: the model.
+        license: the license as the hub writes it, such as `apache-2.0`. With None the field is left out.
+        name: the model's name on the hub. None if it is used from its folder.
     Raises:
-        UserError: the license is not written as the hub writes one.
+        UserError: the license is not written as the hub writes it.
     """
     if license is not None and not _LICENSE.fullmatch(license):
         raise UserError(f"--license {shown(license)}: write it as the hub does, such as apache-2.0, mit or cc-by-4.0")
@@ -63,7 +63,7 @@ def model_card(model: TrainedModel, license: str | None = None, name: str | None
 
 
 def _metadata(title: str, model: TrainedModel, license: str | None) -> str:
-    """What the hub reads, as YAML."""
+    """The metadata for the hub, as YAML."""
     names = model.text_names
     results = [
         EvalResult(
@@ -114,11 +114,11 @@ def _use(model: TrainedModel, name: str | None) -> list[str]:
     code = (_USE_OF_MASKED if masked else _USE_OF_CAUSAL).format(name=name or ".")
     most = f"{model.recipe.model.max_position_embeddings:,} tokens"
     longer = (
-        f"The model takes at most {most}. Of a longer text, "
-        '`tokenizer_kwargs={"truncation": True}` keeps the beginning.'
+        f"The model takes at most {most}. If a text is longer, "
+        '`tokenizer_kwargs={"truncation": True}` keeps its beginning.'
         if masked
-        else f"The model takes at most {most}, those that it writes included. Of a longer prompt, "
-        '`handle_long_generation="hole", max_new_tokens=20` keeps the end.'
+        else f"The model takes at most {most}, with those that it writes. If a prompt is longer, "
+        '`handle_long_generation="hole", max_new_tokens=20` keeps its end.'
     )
     where = [] if name else ["`.` is the folder that this page is in.", ""]
     return [
@@ -131,7 +131,7 @@ def _use(model: TrainedModel, name: str | None) -> list[str]:
         *where,
         longer,
         "",
-        "The model has learned from text alone. It follows no instructions. It may repeat what is wrong or offensive "
+        "The model has learned only from text. It follows no instructions. It may repeat what is wrong or offensive "
         "in that text.",
         "",
     ]

@@ -1,4 +1,4 @@
-"""What came out of a run, in one sentence."""
+"""Say the result of a run in one sentence."""
 
 from math import isfinite
 
@@ -11,7 +11,7 @@ from data_prep.counted import counted
 
 
 def outcome(run: RunHistory) -> str:
-    """The last held-out loss, what it took, and how much that is of what all layers would have taken.
+    """The last held-out loss, the cost, and this cost compared with that of all layers. For example:
 
     `This run came to a held-out loss of 5.224 nats per token (perplexity 185.7) after 600 steps for 22.7 TFLOP, 93.9%
     of what all 12 layers would have taken on the same tokens.`

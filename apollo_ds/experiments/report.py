@@ -1,4 +1,4 @@
-"""What a run gave: a sentence, what its model writes, figures and tables, made from its folder alone."""
+"""Write the report of a run from its folder: the result, texts that its model writes, figures and tables."""
 
 import textwrap
 from itertools import chain
@@ -14,20 +14,20 @@ from apollo_ds.experiments.training_figure import draw_training
 from data_prep import files
 
 _FIRST = ("loss_against_flops.png", "depth_and_loss.png", "loss_around_growth.png")
-"""The figures at the top, as far as there are any."""
+"""The figures at the top of the report, if they exist."""
 _MOST_SAMPLES = 3
 _ENDED = "(it ends the text here)"
 _LINE = 90
-"""Letters of a line of a sample."""
+"""The most characters of a line of a sample."""
 
 
 def write_report(folder: Path, out: Path) -> Path:
-    """Write report.md and its figures for one run, whose folder is claimed; returns the page's path.
+    """Write report.md and its figures for one run, and return the page's path. The run's folder must be claimed.
 
-    What an earlier process left of them when it was killed goes.
+    Unfinished files of an earlier process that was killed are removed.
 
     Raises:
-        UserError: the folder is not a run's, or `out` cannot be written to.
+        UserError: the folder is not a run, or `out` cannot be written to.
     """
     for left in out.glob(f"*{files.UNFINISHED}"):
         left.unlink(missing_ok=True)
@@ -42,7 +42,7 @@ def write_report(folder: Path, out: Path) -> Path:
 
 
 def _samples(run: RunHistory) -> list[str]:
-    """What the model wrote last, under a heading; nothing where it was not asked to."""
+    """The lines with the texts that the model wrote last, under a heading. Empty if it wrote none."""
     samples = run.samples.get("samples", [])[:_MOST_SAMPLES]
     if not samples:
         return []
@@ -52,7 +52,7 @@ def _samples(run: RunHistory) -> list[str]:
 
 
 def _quoted(*passages: str) -> list[str]:
-    """As a block in which no letter is markup, in lines that fit a page and a terminal."""
+    """Texts as a block of Markdown in which nothing is markup, with lines that fit a page and a terminal."""
     lines = [line for passage in passages for line in passage.splitlines()]
     wrapped = [part for line in lines for part in textwrap.wrap(line, _LINE) or [""]]
     fence = "```"

@@ -1,4 +1,4 @@
-"""Which runs there are below a folder, and how far each has come. Of a record only the end is read; no torch."""
+"""List the runs below a folder, and how far each has come. Only the end of each record is read. It imports no torch."""
 
 import os
 from collections.abc import Iterator
@@ -21,9 +21,9 @@ from apollo_ds.experiments.history import recorded_loss
 from apollo_ds.planning.in_words import flops_in_words, time_in_words
 
 State = Literal["running", "finished", "stopped", "unfinished", "damaged"]
-"""`stopped` has saved its last step; `unfinished` has not, or has not begun. The same command goes on with both."""
+"""`stopped`: the run has saved its last step. `unfinished`: it has not, or has not begun. Both can be resumed."""
 _TELLING = ("step", "eval", "checkpoint", "end")
-"""Events that tell how far a run has come."""
+"""The kinds of events that show how far a run has come."""
 
 
 _UNITS = (("days", 86_400), ("h", 3600), ("min", 60), ("s", 1))
@@ -31,25 +31,25 @@ _UNITS = (("days", 86_400), ("h", 3600), ("min", 60), ("s", 1))
 
 @dataclass(frozen=True)
 class RunSummary:
-    """A run's state and what it has come to."""
+    """A run's state, and its last loss and cost."""
 
     folder: Path
     state: State
     written: float
-    """When its record was last written to, in seconds since 1970."""
+    """The time when the run's record was last written to, in seconds since 1970."""
     step: int = 0
     steps: int | None = None
-    """Of the whole run; None where its config.yaml does not tell."""
+    """The steps of the whole run. None if its config.yaml cannot be read."""
     loss: float | None = None
-    """The last held-out loss, in nats a token; None where there is none yet, infinite where it was not a number."""
+    """The last held-out loss in nats per token. None if there is none yet, and infinite if it was not finite."""
     flops: float = 0.0
     seconds: float = 0.0
     damage: str = ""
-    """What is wrong with a damaged run, in a sentence that names the file."""
+    """For a damaged run: a sentence that names the damaged file."""
 
     @classmethod
     def read(cls, path: Path) -> "RunSummary":
-        """That of a run's folder. Damage is told in it, and raises nothing."""
+        """The summary of a run's folder. Damage is recorded in it, and raises no error."""
         folder = RunFolder(path)
         written = max(file.stat().st_mtime for file in (folder.config, folder.metrics) if file.is_file())
         try:
@@ -61,14 +61,14 @@ class RunSummary:
             return cls(path, "damaged", written, damage=damage)
 
     def plain(self) -> dict[str, Any]:
-        """As JSON holds it. A loss that was no finite number is null."""
+        """The summary as values for JSON. A loss that was not finite is null."""
         finite = None if self.loss is None or not isfinite(self.loss) else self.loss
         time = datetime.fromtimestamp(self.written, UTC).isoformat(timespec="seconds")
         return {**asdict(self), "folder": str(self.folder), "loss": finite, "written": time}
 
 
 def find_runs(folder: Path) -> list[RunSummary]:
-    """The runs in a folder and in those below it, the one that was written to last first.
+    """The runs in a folder and in all folders below it. The run that was written to last comes first.
 
     Raises:
         UserError: there is no such folder.
@@ -80,7 +80,7 @@ def find_runs(folder: Path) -> list[RunSummary]:
 
 
 def table_of(runs: list[RunSummary], below: Path, now: float) -> Table:
-    """The runs for a terminal, each named by its path below a folder. `now` is in seconds since 1970."""
+    """The table of runs for a terminal. A run's name is its path below a folder. `now` is in seconds since 1970."""
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     table.add_column("run", overflow="fold")
     table.add_column("state", no_wrap=True)
@@ -105,13 +105,13 @@ def _figures(run: RunSummary) -> tuple[str, ...]:
 
 
 def _ago(seconds: float) -> str:
-    """The unit is that of which there are at least two."""
+    """A time in the largest unit of which there are at least two."""
     unit, size = next(((unit, size) for unit, size in _UNITS if seconds >= 2 * size), ("", 1))
     return f"{seconds // size:.0f} {unit} ago" if unit else "now"
 
 
 def _run_folders(folder: Path) -> Iterator[Path]:
-    """Links are followed, but no folder is looked at twice. What is within a run's folder is that run's."""
+    """Yield the folders of runs. Links are followed, but no folder comes twice. Runs inside a run do not count."""
     seen: set[str] = set()
     for place, names, _ in os.walk(folder, followlinks=True):
         real = os.path.realpath(place)
@@ -131,12 +131,12 @@ def _is_run(path: Path) -> bool:
 
 
 def _last_events(path: Path) -> dict[str, Event]:
-    """The last event of each kind; an `end` only where nothing follows it: a run may have been given more steps."""
+    """The last event of each kind. An `end` counts only if nothing follows it: a run may have been given more steps."""
     last: dict[str, Event] = {}
     sought = {*_TELLING}
     for event in events_from_the_end(path, sought):
         last[event["event"]] = event
-        sought -= {event["event"], "end"}  # which comes last of all
+        sought -= {event["event"], "end"}  # an end that is not the last event does not count
         if not sought:
             break
     return last
@@ -152,7 +152,7 @@ def _state(folder: RunFolder, last: dict[str, Event]) -> State:
 
 
 def _reached(last: dict[str, Event]) -> dict[str, Any]:
-    """What a run has come to, by its last events."""
+    """The step, loss and cost that a run has reached, from its last events."""
     reached: dict[str, Any] = {}
     if spent := [last[kind] for kind in ("step", "eval", "end") if kind in last]:
         reached = {key: max(event.get(key, 0) for event in spent) for key in ("step", "flops", "seconds")}

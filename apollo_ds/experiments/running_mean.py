@@ -1,4 +1,4 @@
-"""A line through noisy losses."""
+"""Smooth noisy losses."""
 
 from collections.abc import Sequence
 
@@ -9,8 +9,8 @@ import numpy.typing as npt
 def running_mean(values: Sequence[float], width: int) -> npt.NDArray[np.float64]:
     """The mean of each value and its neighbours, `width` in all.
 
-    At the beginning, where losses fall steeply, of as many to either side as there are before it; at the end of those
-    that there are.
+    At the beginning, where losses fall steeply, it takes as many neighbours after a value as there are before it. At
+    the end it takes the neighbours that exist.
     """
     whole = np.concatenate([[0.0], np.cumsum(values, dtype=float)])
     places = np.arange(len(values))

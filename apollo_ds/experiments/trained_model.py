@@ -1,4 +1,4 @@
-"""A run's model at a checkpoint, as its model card tells of it."""
+"""The facts about a run's model at a checkpoint that its model card needs."""
 
 import logging
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class TrainedModel:
-    """A run's model at a checkpoint, and what the run has recorded of it."""
+    """A run's model at a checkpoint, and the run's records about it."""
 
     run: Path
     """The run's folder."""
@@ -31,13 +31,13 @@ class TrainedModel:
     recipe: Recipe
     text: Text
     schedule: Schedule
-    """As it went: stages that ended early have the steps that they took."""
+    """The schedule as it was trained. A stage that ended early has the steps that it took."""
     totals: Totals
-    """What training up to the checkpoint has used."""
+    """The totals of training up to the checkpoint."""
     metrics_bytes: int
-    """How many bytes of metrics.jsonl are up to the checkpoint, by its manifest."""
+    """The number of bytes of metrics.jsonl up to the checkpoint, from its manifest."""
     metrics_hash: str | None
-    """Their hash; None where an earlier version wrote the checkpoint."""
+    """The hash of these bytes. None if an earlier version wrote the checkpoint."""
 
     @property
     def family(self) -> Family:
@@ -46,9 +46,9 @@ class TrainedModel:
 
     @cached_property
     def evaluation(self) -> Event | None:
-        """The last one up to the checkpoint; None where there is none.
+        """The last evaluation up to the checkpoint. None if there is none.
 
-        Where metrics.jsonl is not what the checkpoint says, it is None too, and a line tells of it.
+        If metrics.jsonl does not fit the checkpoint, it is None too, and a line is logged.
         """
         path = self.run / "metrics.jsonl"
         try:
@@ -63,7 +63,7 @@ class TrainedModel:
 
     @property
     def measured(self) -> dict[str, float]:
-        """What is known of the held-out text, by the hub's names; of a masked model it is that of the masked tokens."""
+        """The measures on the held-out text, by the hub's names. For a masked model they are of the masked tokens."""
         loss = recorded_loss(self.evaluation["loss"]) if self.evaluation else float("inf")
         if not self.evaluation or not isfinite(loss):
             return {}
@@ -76,17 +76,17 @@ class TrainedModel:
 
     @property
     def task(self) -> str:
-        """What the hub calls what the model does."""
+        """The hub's name for the model's task."""
         return "fill-mask" if self.family.is_masked else "text-generation"
 
     @property
     def text_names(self) -> list[str]:
-        """Those of the folders of its texts, without the folders above them."""
+        """The names of the folders of its texts, without the folders above them."""
         return [Path(source.name).name for source in self.text.sources]
 
     @property
     def base_model(self) -> str | None:
-        """What the hub calls the model that the run started from, whose files then are in the hub's cache."""
+        """The hub's name of the model that the run started from. None if its files are not in the hub's cache."""
         source = self.schedule.source
         is_of_hub = isinstance(source, SourceModel) and "snapshots" in source.folder.parts
         return source.hf if isinstance(source, SourceModel) and is_of_hub else None

@@ -1,4 +1,4 @@
-"""The figure of a run's training loss: a point a step in the colour of its depth, and its running mean."""
+"""Draw a run's training loss: a point for each step, in the colour of its depth, and the running mean."""
 
 from collections.abc import Sequence
 from itertools import groupby
@@ -21,17 +21,17 @@ from apollo_ds.experiments.running_mean import running_mean
 from data_prep.figure_style import COLOURS, INK, SMALL, count_steps, new_figure, set_title
 
 _FEW = 5
-"""Depths that have a colour and a name each; more are shades of one scale."""
+"""Up to this many depths have a colour and a name each. More depths are shades of one scale."""
 _SMOOTHED = 0.02
-"""Over which part of the steps the running mean goes, but over some steps at least."""
+"""The running mean is over this fraction of the steps, but over at least `_LEAST_WIDTH` steps."""
 _LEAST_WIDTH = 5
 _PALE = 0.45
 _PALEST = 0.85
-"""Of the scale of shades: beyond, it is too near to white."""
+"""The end of the scale of shades that is used. Beyond it, shades are too near to white."""
 
 
 def draw_training(run: RunHistory, name: str) -> Figure:
-    """Training loss of each step: deeper passes of shared layers are harder."""
+    """Draw the training loss of each step. Deeper passes through shared layers are harder, so depths are told apart."""
     figure, axes = new_figure()
     steps = [event for event in run.steps if event["loss"] is not None]
     depths = sorted({event["depth"] for event in steps})
@@ -56,7 +56,7 @@ def draw_training(run: RunHistory, name: str) -> Figure:
 
 
 def _draw_mean(axes: Axes, steps: Sequence[Event]) -> dict[int, float]:
-    """A line for each stage, since a growth may change the loss at once. Returns the mean at each step."""
+    """Draw a line for each stage, because a growth may change the loss at once. Return the mean at each step."""
     found: dict[int, float] = {}
     width = max(_LEAST_WIDTH, round(_SMOOTHED * len(steps)))
     for _, of_stage in groupby(steps, key=itemgetter("stage")):
@@ -68,7 +68,7 @@ def _draw_mean(axes: Axes, steps: Sequence[Event]) -> dict[int, float]:
 
 
 def _draw_shades(figure: Figure, axes: Axes, steps: Sequence[Event]) -> None:
-    """The deeper, the darker."""
+    """Draw deeper steps in darker shades."""
     depths = [event["depth"] for event in steps]
     edges = np.arange(floor(min(depths)), ceil(max(depths)) + 2) - 0.5
     shades = ListedColormap(colormaps["viridis"](np.linspace(_PALEST, 0, len(edges) - 1)))

@@ -1,1 +1,1 @@
-"""Runs side by side, from their folders alone: at equal loss, at equal FLOPs, by seed, by stage, around growths."""
+"""Compare runs from their folders: at equal loss, at equal FLOPs, by seed, by stage, and around growths."""

@@ -1,4 +1,4 @@
-"""What a comparison comes to, in the sentences that stand before its tables."""
+"""Write the answer of a comparison: the sentences before its tables."""
 
 from collections.abc import Sequence
 from math import isfinite
@@ -28,13 +28,13 @@ from data_prep.counted import counted
 
 _ONE_SEED = "One seed cannot tell this from chance."
 _HARDLY = 0.05
-"""A loss less than this part below the unigram entropy tells of hardly any learning."""
+"""If a loss is less than this fraction below the unigram entropy, hardly anything was learned."""
 
 
 def opening(comparison: Comparison) -> list[str]:
-    """The answer, which recipes learned nothing or hardly anything, and which runs are left out.
+    """The answer, the recipes that learned nothing or hardly anything, and the runs that are left out.
 
-    That the baseline learned nothing comes before the answer, which then is that there is none.
+    If the baseline learned nothing, this comes first, and the answer says that there is no saving.
     """
     groups, answer = comparison.groups, [_answer(comparison)]
     nothing, hardly = _nothing_learned(groups), _hardly_learned(groups)
@@ -74,7 +74,7 @@ def _without_target(groups: Sequence[Group], baseline: Group) -> str:
 
 
 def _at_equal_loss(groups: Sequence[Group], baseline: Group, target: Target) -> str:
-    """Who comes to the baseline's loss for the fewest FLOPs, whether seeds can tell, and who is lowest."""
+    """Say which recipe reaches the baseline's loss for the fewest FLOPs, if seeds can tell, and which ends lowest."""
     loss = f"{loss_text(target.loss)} nats per token, the final loss of {baseline.name},"
     others = [group for group in groups if group is not baseline]
     reached = [(group, costs) for group in others if (costs := _flops_to_reach(group, target))]
@@ -104,7 +104,10 @@ def _at_equal_loss(groups: Sequence[Group], baseline: Group, target: Target) -> 
 
 
 def _flops_to_reach(group: Group, target: Target) -> list[float] | None:
-    """What each shown run took to come to the target's loss, with the model that it starts from, if that is known."""
+    """The FLOPs of each shown run to reach the target's loss. The cost of a source is added if it is known.
+
+    None if a run does not reach the loss.
+    """
     costs = costs_to_reach(group, target)
     if costs is None:
         return None
@@ -112,7 +115,7 @@ def _flops_to_reach(group: Group, target: Target) -> list[float] | None:
 
 
 def _with_source(group: Group) -> str:
-    """Whether the cost of the model that a recipe's runs start from counts, where they start from one."""
+    """Say whether the cost of the source counts, if a recipe's runs start from one."""
     if any(run.source for run in group.shown):
         return ", counting the model that it starts from"
     if any("source" in run.start for run in group.shown):
@@ -121,7 +124,7 @@ def _with_source(group: Group) -> str:
 
 
 def _against_fixed(found: Sequence[RecipeDistance]) -> str:
-    """Which recipe is best against the best fixed model for its cost, and whether seeds can tell."""
+    """Say which recipe is best against the best fixed model of its cost, and whether seeds can tell."""
     placed = [(one, one.loss) for one in found if one.loss and has_learned(one.group)]
     if not placed:
         return (
@@ -144,7 +147,7 @@ def _against_fixed(found: Sequence[RecipeDistance]) -> str:
 
 
 def _of_chance(found: Spread | None, seeds: int) -> list[str]:
-    """Whether seeds can tell what was found from nothing, where they cannot."""
+    """A sentence if seeds cannot tell the finding from chance. Empty if they can."""
     if seeds == 1:
         return [_ONE_SEED]
     if found and found.deviation is not None and abs(found.mean) <= found.deviation:
@@ -153,7 +156,7 @@ def _of_chance(found: Spread | None, seeds: int) -> list[str]:
 
 
 def _nothing_learned(groups: Sequence[Group]) -> list[str]:
-    """Which recipes learned nothing, in a sentence."""
+    """A sentence that names the recipes that learned nothing. Empty if there are none."""
     names = [_with_loss(group) for group in groups if isfinite(end(group)) and not has_learned(group)]
     entropy = loss_text(unigram_entropy(groups[0].runs[0]))
     guess = f"the unigram entropy of the text, which a guess without context comes to, is {entropy} nats per token"
@@ -161,7 +164,7 @@ def _nothing_learned(groups: Sequence[Group]) -> list[str]:
 
 
 def _hardly_learned(groups: Sequence[Group]) -> list[str]:
-    """Which recipes learned hardly anything, in a sentence."""
+    """A sentence that names the recipes that learned hardly anything. Empty if there are none."""
     entropy = unigram_entropy(groups[0].runs[0])
     names = [_with_loss(group) for group in groups if entropy and (1 - _HARDLY) * entropy <= end(group) < entropy]
     little = f"less than {_HARDLY:.0%} below the unigram entropy of the text, {loss_text(entropy)} nats per token"

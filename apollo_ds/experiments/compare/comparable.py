@@ -1,4 +1,4 @@
-"""Which runs may stand side by side: those whose held-out losses are of the same thing, and mostly of one model."""
+"""Check that runs can be compared: their held-out losses must measure the same, and usually of the same model."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -8,22 +8,22 @@ from apollo_ds.experiments.compare.recipes import text_in_words
 from apollo_ds.experiments.history import RunHistory
 
 _MAY_DIFFER = ("dropout", "initializer_range")
-"""Of a model's shape: how it is trained and where it begins, not what it is."""
+"""Keys of a model that say how it is trained or initialised. They may differ."""
 _OF_ANY_SIZE = ("model.family", "model.vocab_size")
-"""Of a model's shape: what the losses of models of different sizes must have in common."""
+"""Keys of a model that must agree even if models have different sizes."""
 _OF_THE_LOSS = ("seq_len", "eval_samples", "masking", "document_mask")
-"""Keys of a recipe that say what is measured."""
+"""Keys of a recipe that decide what the held-out loss measures."""
 _OF_THE_TEXT = {"tokenizer": "the tokenizer", "held_out": "the held-out text"}
-"""What must be of one text: its hash in config.yaml, and what it is in words."""
+"""The hashes in config.yaml that must agree, and what each is of, in words."""
 
 
 def check_comparable(runs: Sequence[RunHistory], of_one_model: bool = True) -> None:
-    """Refuse runs whose held-out losses are of different things.
+    """Check that the held-out losses of runs measure the same.
 
     Raises:
-        UserError: some differ from the first in the held-out text, the tokenizer, the model that they train, or in the
-            length, number, masking or document mask of the held-out samples; names these and the first difference.
-            Unless they are to be `of_one_model`, of the model only family and vocabulary must be the same.
+        UserError: a run differs from the first one in the held-out text, the tokenizer, the model, or in the length,
+            number, masking or document mask of the held-out samples. The message names such runs and the first
+            difference. With `of_one_model` false, only the family and the vocabulary of the models must agree.
     """
     first, *others = runs
     unlike = [(run, why) for run in others if (why := difference(first, run, of_one_model))]
@@ -32,7 +32,7 @@ def check_comparable(runs: Sequence[RunHistory], of_one_model: bool = True) -> N
 
 
 def unlike_in_words(unlike: Sequence[tuple[RunHistory, str]], first: RunHistory) -> list[str]:
-    """For each `difference` from the first run, the folders of the runs that have it, without a full stop."""
+    """A sentence for each `difference` from the first run. It names the runs that have it, and has no full stop."""
     by_reason: dict[str, list[str]] = {}
     for run, why in unlike:
         by_reason.setdefault(why, []).append(str(run.folder))
@@ -42,7 +42,7 @@ def unlike_in_words(unlike: Sequence[tuple[RunHistory, str]], first: RunHistory)
 
 
 def difference(first: RunHistory, other: RunHistory, of_one_model: bool = True) -> str | None:
-    """Why a run cannot be compared with the first, in words; None if it can."""
+    """Why a run cannot be compared with the first one, in words. None if it can."""
     texts = [words for key, words in _OF_THE_TEXT.items() if _is_unlike(key, first, other)]
     if texts:
         return f"{' and '.join(texts)} {'are' if len(texts) > 1 else 'is'} {_of_texts(first, other)}"
@@ -57,12 +57,12 @@ def difference(first: RunHistory, other: RunHistory, of_one_model: bool = True) 
 
 
 def share_model(runs: Sequence[RunHistory]) -> bool:
-    """Whether all of them train one model."""
+    """Whether all runs train the same model."""
     return all(here == there for run in runs for _, here, there in _of_the_model(runs[0], run, all_of_it=True))
 
 
 def _is_unlike(key: str, first: RunHistory, other: RunHistory) -> bool:
-    """By the hashes in both folders; by the folder of the text where an earlier version wrote one of them."""
+    """Whether two runs differ in a hash. If an earlier version recorded none, the folders of the text are compared."""
     if key in first.config and key in other.config:
         return bool(first.config[key] != other.config[key])
     return bool(first.recipe["data"] != other.recipe["data"])
@@ -76,7 +76,7 @@ def _of_texts(first: RunHistory, other: RunHistory) -> str:
 
 
 def _of_the_model(first: RunHistory, other: RunHistory, all_of_it: bool) -> list[tuple[str, Any, Any]]:
-    """What of the models must agree: the key, and its value in either run."""
+    """The keys of the models that must agree, with their values in both runs."""
     here, there = first.recipe["model"], other.recipe["model"]
     pairs = [(f"model.{key}", here[key], there.get(key)) for key in here if key not in _MAY_DIFFER]
     return [pair for pair in pairs if all_of_it or pair[0] in _OF_ANY_SIZE]

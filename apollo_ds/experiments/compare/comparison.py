@@ -1,4 +1,4 @@
-"""Runs side by side, from their folders alone: against fixed models, at equal loss, at equal FLOPs, by stage."""
+"""Compare runs, read from their folders: with fixed models, at equal loss, at equal FLOPs, and by stage."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,22 +19,22 @@ from apollo_ds.experiments.history import NotYetEvaluated, RunHistory
 
 @dataclass(frozen=True)
 class Comparison:
-    """Runs by recipe, and what the baseline among them came to."""
+    """Runs, grouped by recipe, and the result of the baseline."""
 
     groups: list[Group]
     baseline: Group
     target: Target | None
-    """None while no run of the baseline has finished, and where recipes train models of different sizes."""
+    """The loss to reach. None if no run of the baseline has finished, or if recipes train models of different sizes."""
     tried: Sequence[Group] = ()
-    """Where only the best rate of each recipe is shown: the groups of all rates."""
+    """The groups of all learning rates, if only the best rate of each recipe is shown."""
     left_out: Sequence[str] = ()
-    """Why runs that were named are not in any group, in words."""
+    """Sentences that say why some of the named runs are in no group."""
     frontier: Frontier | None = None
-    """What fixed models of any size come to, where such runs were named; they are in no group for that."""
+    """The results of fixed models, if the user named such runs. They belong to no group because of this."""
 
     @property
     def is_of_one_model(self) -> bool:
-        """Whether all recipes train one model, so that one of them can be the baseline for the others."""
+        """Whether all recipes train the same model, so that one of them can be the baseline for the others."""
         return share_model([run for group in self.groups for run in group.runs])
 
     @classmethod
@@ -45,18 +45,19 @@ class Comparison:
         tuned: bool = False,
         frontier: Sequence[Path] = (),
     ) -> Self:
-        """Read run folders; if `tuned`, keep of each recipe the learning rate at which it ends lowest.
+        """Read run folders and compare their runs.
 
-        A folder may also be one that holds run folders. The baseline is a run's folder, which need not be among the
-        others, or the name of a group (its method, and what tells it from others of that method); by default the group
-        of the first run, or of the first one from scratch that a folder holds. Runs that cannot be compared with it are
-        left out, unless none is left. `frontier` has the folders of fixed models' runs. Where there are any, models may
-        differ in size.
-
+        Args:
+            folders: folders of runs, or folders that hold some.
+            baseline: the folder of a run, which need not be among the others, or the name of a group (its method, and
+                what tells it from other groups of that method). The default is the group of the first run, or of the
+                first run from scratch that a folder holds. Runs that cannot be compared with it are left out.
+            tuned: keep for each recipe only the learning rate at which it ends lowest.
+            frontier: folders of the runs of fixed models. If there are any, models may differ in size.
         Raises:
-            UserError: a folder is not a run's and holds none, the baseline has no held-out loss yet, no other run can
-                be compared with it, two have the same recipe and seed, there is no such baseline, or a run of the
-                frontier is none of a fixed model (`Frontier.of`) or cannot be compared.
+            UserError: a folder is not a run and holds none, the baseline does not exist or has no held-out loss yet, no
+                other run can be compared with it, two runs have the same recipe and seed, or a run of the frontier is
+                not of a fixed model (`Frontier.of`) or cannot be compared.
         """
         runs, first, left_out = _read(folders, baseline)
         fixed = read_fixed(frontier)
@@ -73,7 +74,7 @@ class Comparison:
 
 
 def _read(folders: Sequence[Path], baseline: str | None) -> tuple[list[RunHistory], RunHistory, list[str]]:
-    """The runs, the one that all must be like, and why some that were named are not among them, in words."""
+    """The runs, the run with which all must be comparable, and sentences on named runs that are left out."""
     known = {folder.resolve(): folder for folder in named_runs(folders)}
     needed = folders[0].resolve()
     if baseline is not None and is_run(Path(baseline)):
@@ -98,10 +99,10 @@ def _read(folders: Sequence[Path], baseline: str | None) -> tuple[list[RunHistor
 def _comparable(
     runs: Sequence[RunHistory], first: RunHistory, of_one_model: bool
 ) -> tuple[list[RunHistory], list[str]]:
-    """Those that can be compared with one of them, and why the others are left out, in words.
+    """The runs that can be compared with the run `first`, and sentences that say why the others are left out.
 
     Raises:
-        UserError: all others would be left out, and models of other sizes are not what is wanted.
+        UserError: all other runs would be left out, with `of_one_model`.
     """
     found = [(run, difference(first, run, of_one_model)) for run in runs]
     alike = [run for run, why in found if why is None]

@@ -1,4 +1,4 @@
-"""How far recipes are from the best fixed model for their cost: in loss, and in what that one takes for their loss."""
+"""Measure how far recipes are from the best fixed model: in loss at equal cost, and in cost at equal loss."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,39 +10,39 @@ from apollo_ds.experiments.compare.measures import Spread, is_learned, saving, u
 from apollo_ds.experiments.history import Cost, RunHistory
 
 _EQUAL = 1e-6
-"""Nats per token below which a distance is one of rounding."""
+"""A distance below this many nats per token counts as a rounding error."""
 
 
 @dataclass(frozen=True)
 class Saved:
-    """The part of the frontier's cost for a loss that a run did without."""
+    """The fraction of the frontier's cost for a loss that a run saved."""
 
     part: float
     is_bound: bool
-    """Whether it is more than that, because no fixed model comes to the loss."""
+    """Whether the run saved more than `part`, because no fixed model reaches the loss."""
     is_flattered: bool = False
-    """Whether the best model there has no length that comes to just the loss, so that another's cost stands for it."""
+    """Whether `part` is too high, because the best model there was not trained to just this loss."""
 
 
 @dataclass(frozen=True)
 class Distance:
-    """Where one run lies."""
+    """The distance of one run from the frontier."""
 
     loss: float
-    """Its final held-out loss less the frontier's at its cost, in nats per token; below 0 it is better."""
+    """The run's final held-out loss minus the frontier's at its cost, in nats per token. Below 0 the run is better."""
     saved: Saved | None
-    """None where its loss is higher than where the frontier begins or says that nothing was learned, or no bound above
-    0 is known."""
+    """The saving. None if the loss is higher than the beginning of the frontier, if nothing was learned, or if no bound
+    above 0 is known."""
 
     @property
     def is_below(self) -> bool:
-        """Whether its loss is lower than the frontier's."""
+        """Whether the run's loss is lower than the frontier's."""
         return self.loss < -_EQUAL
 
 
 @dataclass(frozen=True)
 class RecipeDistance:
-    """Where the finished runs of a recipe lie, each at its own cost."""
+    """The distances of a recipe's finished runs, each at its own cost."""
 
     group: Group
     currency: Currency
@@ -58,12 +58,12 @@ class RecipeDistance:
 
     @property
     def loss(self) -> Spread | None:
-        """Mean and spread of the distances in loss; None where there are none."""
+        """The mean and spread of the distances in loss. None if there are none."""
         return Spread.of(run.loss for run in self.runs) if self.runs else None
 
     @property
     def saved(self) -> Saved | None:
-        """The mean over seeds, a bound where one of them is; None where that of one is not known."""
+        """The mean saving over seeds. It is a bound if that of one seed is, and None if that of one is not known."""
         known = [run.saved for run in self.runs if run.saved]
         if not known or len(known) < len(self.runs):
             return None
@@ -72,7 +72,7 @@ class RecipeDistance:
 
 
 def cost_with_source(run: RunHistory) -> Cost | None:
-    """What a run and the model that it started from have cost; None where nobody knows the model's."""
+    """The cost of a run together with that of the model that it started from. None if the latter is not known."""
     if run.source:
         return run.final.cost + run.source
     return None if "source" in run.start else run.final.cost
@@ -84,11 +84,11 @@ def has_finite_loss(group: Group) -> bool:
 
 
 def distances(groups: Sequence[Group], frontier: Frontier, currency: Currency = "flops") -> list[RecipeDistance]:
-    """How far the finished runs of each recipe are from the frontier.
+    """The distances of the finished runs of each recipe from the frontier.
 
-    A run is compared with the frontier of its own seed, which takes out what a seed has in common, if for each seed of
-    the recipe that one has the model which is best at its cost, at the lengths between which the cost lies. Else all
-    are compared with the frontier of the means.
+    If possible, a run is compared with the frontier of its own seed, so that the influence of the seed cancels. For
+    this, each seed of the recipe must have runs of the model that is best at its cost, at the lengths just below and
+    above the cost. Otherwise all runs are compared with the frontier of the means.
     """
     return [_of_recipe(group, frontier, currency) for group in groups]
 
@@ -107,7 +107,7 @@ def _of_recipe(group: Group, frontier: Frontier, currency: Currency) -> RecipeDi
 
 
 def _has_best(frontier: Frontier, seed: int, cost: float, currency: Currency) -> bool:
-    """Whether the runs of a seed have the model that is best at a cost, at the lengths between which the cost lies."""
+    """Whether a seed has runs of the model that is best at a cost, at the lengths just below and above the cost."""
     best = frontier.best_at(cost, currency)
     own = next((model for model in frontier.of_seed(seed).models if best and model.name == best.name), None)
     if best is None or own is None or own.loss_at(cost, currency) is None:

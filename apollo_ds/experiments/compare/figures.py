@@ -1,6 +1,6 @@
-"""The figures of a comparison: the mean over seeds as a line, one standard deviation to either side as a band.
+"""Draw the figures of a comparison. A line is the mean over seeds, and a band one standard deviation to either side.
 
-Costs and losses are averaged at each evaluation, so that a band is the spread of the losses there.
+Costs and losses are averaged at each evaluation, so a band is the spread of the losses there.
 """
 
 from collections.abc import Sequence
@@ -26,15 +26,15 @@ from data_prep.figure_style import GREY, SMALL, line_style, new_figure, set_titl
 
 _LOSS = "held-out loss (nats per token)"
 _MOST_BANDS = 4
-"""Of more lines the bands would hide each other: each has a bar at its end."""
+"""With more lines than this, bands would hide each other. Then each line has a bar at its end."""
 _TARGET_LOSSES = 80
 _MOST_MARKERS = 12
 _LEAST_SAVING = -200.0
-"""Percent below which a saving is not shown: where a curve has hardly begun, it may be very low."""
+"""Savings below this percentage are not shown: at the beginning of a curve they can be very low."""
 
 
 def draw(groups: Sequence[Group], baseline: Group, target: Target | None) -> dict[str, Figure]:
-    """The figures by the name of their file."""
+    """Draw the figures. They are returned by the names of their files."""
     compares = len(groups) > 1
     figures = {
         f"loss_against_{name}.png": draw_losses(groups, currency, target if compares else None)
@@ -57,7 +57,7 @@ class _Point:
     deviation: float
     step: float = 0
     marked: bool = True
-    """Whether it has a marker; what was measured at a growth has none."""
+    """Whether the point has a marker. A measurement at a growth has none."""
 
 
 def _point(x: float, values: Sequence[float], step: float = 0, marked: bool = True) -> _Point:
@@ -66,7 +66,7 @@ def _point(x: float, values: Sequence[float], step: float = 0, marked: bool = Tr
 
 
 def _draw_means(axes: Axes, points: Sequence[_Point], look: dict[str, Any], label: str, among: int) -> None:
-    """One line of so many, with its spread."""
+    """Draw one line, with its spread. `among` is the number of all lines."""
     marked = [number for number, point in enumerate(points) if point.marked]
     x, mean, deviation = (np.array([getattr(p, key) for p in points]) for key in ("x", "mean", "deviation"))
     axes.plot(x, mean, label=label, markevery=marked[:: max(1, -(-len(marked) // _MOST_MARKERS))], **look)
@@ -84,7 +84,7 @@ def _about_seeds(groups: Sequence[Group]) -> list[str]:
 
 
 def draw_losses(groups: Sequence[Group], currency: str, target: Target | None) -> Figure:
-    """Held-out loss over what was spent; a growth is an open circle."""
+    """Draw the held-out loss over the cost. A growth is an open circle."""
     figure, axes = new_figure()
     names = Names.of(groups)
     largest = max(getattr(run.final.cost, currency) for group in groups for run in group.shown)
@@ -117,13 +117,13 @@ def draw_losses(groups: Sequence[Group], currency: str, target: Target | None) -
 
 
 def _to_be_seen(curve: Sequence[_Point], pairs: Sequence[tuple[_Point, _Point]]) -> list[tuple[float, float]]:
-    """Of one line: what was measured before growths is as much of its curve as its evaluations; its last bar, too."""
+    """The points of a line that must be visible: evaluations, losses before growths, and the ends of the last bar."""
     ends = [(point.x, point.mean - point.deviation) for point in curve[-1:]]
     return [(point.x, point.mean) for point in (*curve, *(before for before, _ in pairs))] + ends
 
 
 def _curve(group: Group, currency: str, unit: float) -> list[_Point]:
-    """Mean cost and mean loss at each evaluation of a group, where all of them are finite."""
+    """The mean cost and mean loss at each evaluation of a group at which all of them are finite."""
     points = (
         _point(
             fmean(getattr(at.cost, currency) for at in evaluations) / unit,
@@ -136,12 +136,12 @@ def _curve(group: Group, currency: str, unit: float) -> list[_Point]:
 
 
 def _end(group: Group, curve: Sequence[_Point]) -> str:
-    """The last loss that is drawn, and whether later ones cannot be."""
+    """The last loss that is drawn, in words, and whether later ones are not finite."""
     return loss_in_words(curve[-1].mean, 3) + ("" if isfinite(group.mean_curve()[-1].loss) else ", then not finite")
 
 
 def _losses_at_growth(group: Group, number: int, currency: str, unit: float) -> tuple[_Point, _Point]:
-    """Before and after."""
+    """The mean losses before and after a growth."""
     growths = [run.growths[number] for run in group.shown]
     costs = [run.cost_at(growth["step"]) for run, growth in zip(group.shown, growths, strict=True)]
     x = fmean(getattr(cost, currency) for cost in costs) / unit
@@ -156,7 +156,7 @@ def _losses_at_growth(group: Group, number: int, currency: str, unit: float) -> 
 def _draw_growths(
     axes: Axes, group: Group, pairs: Sequence[tuple[_Point, _Point]], colour: str, high: float
 ) -> list[Label]:
-    """An open circle at the loss after each growth, and what it is called; an arrow where it is above the axes."""
+    """Draw an open circle at the loss after each growth, or an arrow if it is above the axes. Return the labels."""
     labels = []
     for growth, (_, after) in zip(group.shown[0].growths, pairs, strict=False):
         if not np.isfinite(after.mean):
@@ -173,7 +173,7 @@ def _layers(growth: Event) -> str:
 
 
 def _references(axes: Axes, groups: Sequence[Group], target: Target | None, view: tuple[float, float]) -> list[str]:
-    """Lines of losses to compare with; returns what is to be said of them at the foot of the figure."""
+    """Draw lines of losses to compare with. Return the notes on them for the foot of the figure."""
     look: dict[str, Any] = {"color": GREY, "linewidth": 0.9}
     if target:
         axes.axhline(target.loss, linestyle=":", **look)
@@ -189,14 +189,14 @@ def _references(axes: Axes, groups: Sequence[Group], target: Target | None, view
 
 
 def _name_at_the_right(axes: Axes, y: float, text: str) -> None:
-    """Above a line that goes through all of the axes."""
+    """Write a text above a line that goes through all of the axes."""
     where = (1, y), (-4, 2), axes.get_yaxis_transform()
     look: dict[str, Any] = {"fontsize": SMALL, "color": GREY, "horizontalalignment": "right"}
     axes.annotate(text, *where, textcoords="offset points", verticalalignment="bottom", **look)
 
 
 def _savings(groups: Sequence[Group], baseline: Group, target: Target) -> Figure:
-    """Saving in FLOPs at every loss that the baseline came to by learning, not at its last alone."""
+    """Draw the saving in FLOPs at every loss that the baseline reached by learning, not only at its last one."""
     figure, axes = new_figure()
     names = Names.of(groups)
     highest = min(baseline.mean_curve()[0].loss, np.inf if target.unigram_entropy is None else target.unigram_entropy)
@@ -222,7 +222,7 @@ def _savings(groups: Sequence[Group], baseline: Group, target: Target) -> Figure
 
 
 def _savings_at(group: Group, baseline: Group, loss: float) -> list[float] | None:
-    """Each seed's saving in percent; None if one does not come to the loss."""
+    """The saving of each seed in percent. None if a seed does not reach the loss."""
     own = cost_to_reach(baseline.mean_curve(), loss)
     costs = [cost_to_reach(run.curve, loss) for run in group.shown]
     if own is None:

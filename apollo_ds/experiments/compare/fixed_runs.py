@@ -1,4 +1,4 @@
-"""Which runs may stand for a fixed model: one that trained at its full size from its first step to a decayed end."""
+"""Read the runs of fixed models. Such a run trains at full size from its first step, to the end of its decay."""
 
 from collections.abc import Sequence
 from math import isfinite
@@ -13,25 +13,25 @@ from apollo_ds.schedule.learning_rate import Policy
 
 
 def read_fixed(folders: Sequence[Path]) -> list[RunHistory]:
-    """The runs that these folders are or hold, each once, however often it is named.
+    """Read the runs in these folders. A run that is named several times comes once.
 
     Raises:
-        UserError: a folder holds no run, or one that has no held-out loss yet.
+        UserError: a folder holds no run, or a run has no held-out loss yet.
     """
     return [RunHistory.read(folder) for folder in {folder.resolve(): folder for folder in named_runs(folders)}.values()]
 
 
 def policy_of(run: RunHistory) -> Policy:
-    """How the learning rate of a run from scratch falls."""
+    """The policy by which the learning rate of a run from scratch falls."""
     return run.recipe.get("lr_schedule") or Scratch().lr_schedule
 
 
 def check_fixed(run: RunHistory) -> None:
-    """Refuse a run that is no fixed model trained to its end.
+    """Check that a run is of a fixed model that was trained to its end.
 
     Raises:
-        UserError: it grew, or began with what another run had learned; or it has not finished, its learning rate never
-            falls, or its last loss is not that of its end; names the folder, why, and the fix.
+        UserError: the run grew, started from what another run had learned, has not finished, has a learning rate that
+            never falls, or has no loss at its last step. The message names the folder, the reason and the fix.
     """
     reason = _of_its_model(run) or _of_its_end(run)
     if reason:
@@ -42,7 +42,7 @@ def _of_its_model(run: RunHistory) -> str | None:
     method = method_in_words(run.recipe)
     if method != "scratch":
         return f"a frontier is of fixed models, and its method is {method}; name it as a RUN, or train with scratch"
-    # A run that is read from a record of evidence has no depths.
+    # A run that is read from a record of evidence has no depths in its steps.
     if run.growths or len({(step.get("unique_layers"), step.get("depth")) for step in run.steps}) > 1:
         return "the run that it goes on from did not run all layers in each step; branch off a run of scratch"
     if "source" in run.start:

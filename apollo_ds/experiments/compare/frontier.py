@@ -1,4 +1,4 @@
-"""The best fixed model for the same cost: the lowest loss that any model of one size, trained to its end, comes to."""
+"""The frontier: at each cost the lowest loss that any fixed model, trained to its end, reaches."""
 
 import json
 from collections.abc import Iterable, Sequence
@@ -18,61 +18,62 @@ from data_prep.counted import counted
 
 Currency = Literal["flops", "tokens", "seconds"]
 NEAR = 0.01
-"""A length stands for costs that are at most this part away from its own."""
+"""A length also stands for costs that differ from its own by at most this fraction."""
 _OF_LENGTH = {"steps", "warmup_fraction", "decay_fraction", "branch_from", "init_from", "seed"}
-"""Keys that say how long a model trains, or by which way; those with which a run may go on do not tell models apart."""
+"""Keys that say how long a model trains, or from where. Together with keys that may change on resume, they do not tell
+models apart."""
 
 
 @dataclass(frozen=True)
 class FixedPoint:
-    """One length of a fixed model: the means over its seeds."""
+    """One length of a fixed model, with the means over its seeds."""
 
     group: Group
     loss: float
-    """Final held-out loss, in nats per token."""
+    """The final held-out loss, in nats per token."""
     cost: Cost
 
     @classmethod
     def of(cls, group: Group) -> Self:
-        """That of finished runs of one recipe."""
+        """The point of the finished runs of one recipe."""
         finals = [run.final for run in group.runs]
         return cls(group, fmean(final.loss for final in finals), mean_cost([final.cost for final in finals]))
 
     @property
     def steps(self) -> int:
-        """How many it trained."""
+        """The number of steps of the length."""
         return self.group.runs[0].recipe["steps"]
 
     def of_seed(self, seed: int) -> Self | None:
-        """The same of one seed; None if there is no such run."""
+        """The point of one seed. None if it has no run."""
         runs = tuple(run for run in self.group.runs if run.seed == seed)
         return type(self).of(replace(self.group, runs=runs)) if runs else None
 
 
 @dataclass(frozen=True)
 class FixedModel:
-    """A model at its lengths, and its line: the loss over the logarithm of the cost, straight between two lengths.
+    """A model at its lengths. Its line is the loss over the logarithm of the cost, straight between two lengths.
 
-    The line ends with its shortest and its longest length. Within `NEAR` beyond one of them, that one's loss holds.
+    The line ends at its shortest and its longest length. Up to `NEAR` beyond an end, the loss of the end holds.
     """
 
     name: str
     points: tuple[FixedPoint, ...]
 
     def line(self, currency: Currency) -> list[tuple[float, float]]:
-        """Cost and loss, by rising cost; of points with one number of steps, or one cost, the lowest."""
+        """Pairs of cost and loss, by rising cost. Of points with the same steps or the same cost, it has the lowest."""
         falling = sorted(self.points, key=lambda point: -point.loss)
         by_steps = {point.steps: point for point in falling}
         by_cost = {getattr(point.cost, currency): point.loss for point in falling if by_steps[point.steps] is point}
         return sorted(by_cost.items())
 
     def span(self, currency: Currency) -> tuple[float, float]:
-        """The costs of its shortest and its longest length."""
+        """The costs of the shortest and the longest length."""
         line = self.line(currency)
         return line[0][0], line[-1][0]
 
     def loss_at(self, cost: float, currency: Currency) -> float | None:
-        """The loss on its line; None beyond its ends."""
+        """The loss on the line at a cost. None beyond the line's ends."""
         line = self.line(currency)
         (first, first_loss), (last, last_loss) = line[0], line[-1]
         if (exact := dict(line).get(cost)) is not None:
@@ -87,14 +88,14 @@ class FixedModel:
         return None
 
     def lengths_around(self, cost: float, currency: Currency) -> set[int]:
-        """The steps of the longest length that costs no more, and of the shortest that costs no less."""
+        """The steps of the two lengths around a cost: the longest up to it, and the shortest from it on."""
         at = {point.steps: getattr(point.cost, currency) for point in self.points}
         shorter = [steps for steps, spent in at.items() if spent <= cost * (1 + NEAR)]
         longer = [steps for steps, spent in at.items() if spent >= cost * (1 - NEAR)]
         return {*sorted(shorter)[-1:], *sorted(longer)[:1]}
 
     def cost_of(self, loss: float, currency: Currency) -> float | None:
-        """The least cost at which its line is at or below a loss; None if it never is."""
+        """The least cost at which the line is at or below a loss. None if it never is."""
         line = self.line(currency)
         if line[0][1] <= loss:
             return line[0][0]
@@ -106,19 +107,19 @@ class FixedModel:
 
 @dataclass(frozen=True)
 class Frontier:
-    """The lowest of the lines of fixed models, at every cost to which one of them comes."""
+    """The lowest line of any fixed model, at every cost that a line reaches."""
 
     models: tuple[FixedModel, ...]
 
     @classmethod
     def of(cls, runs: Sequence[RunHistory]) -> Self:
-        """That of runs whose losses can be compared (`groups.check_comparable`), in any order.
+        """The frontier of runs, in any order. Their losses must be comparable (`comparable.check_comparable`).
 
-        Runs that differ in the seed alone are one point. Points that differ in how long they trained are one model.
+        Runs that differ only in the seed are one point. Points that differ only in how long they trained are one model.
 
         Raises:
-            UserError: there is no run, one is none of a fixed model that has trained to its end (`check_fixed`), or
-                two have the same recipe and seed.
+            UserError: there is no run, a run is not of a fixed model that was trained to its end (`check_fixed`), or
+                two runs have the same recipe and seed.
         """
         if not runs:
             raise UserError("--frontier: names no run; give the folders of finished runs of scratch")
@@ -131,32 +132,32 @@ class Frontier:
 
     @property
     def runs(self) -> list[RunHistory]:
-        """All of them."""
+        """All runs of all fixed models."""
         return [run for model in self.models for point in model.points for run in point.group.runs]
 
     @property
     def lowest(self) -> float:
-        """The lowest loss."""
+        """The lowest loss of any fixed model."""
         return min(point.loss for model in self.models for point in model.points)
 
     def of_seed(self, seed: int) -> Self:
-        """That of the runs with one seed; without any, it comes to no cost."""
+        """The frontier of the runs with one seed. If there are none, it reaches no cost."""
         return replace(self, models=tuple(_with_seed(self.models, seed)))
 
     def best_at(self, cost: float, currency: Currency = "flops") -> FixedModel | None:
-        """The model whose line is lowest at a cost; None where none comes to it."""
+        """The model whose line is lowest at a cost. None if no line reaches the cost."""
         losses = [(loss, model) for model in self.models if (loss := model.loss_at(cost, currency)) is not None]
         return min(losses, key=lambda found: found[0])[1] if losses else None
 
     def loss_at(self, cost: float, currency: Currency = "flops") -> float | None:
-        """The lowest loss of a fixed model at a cost, in nats per token; None where no line comes to it."""
+        """The lowest loss of a fixed model at a cost, in nats per token. None if no line reaches the cost."""
         best = self.best_at(cost, currency)
         return best.loss_at(cost, currency) if best else None
 
     def cost_of(self, loss: float, currency: Currency = "flops") -> float | None:
-        """The least cost at which a fixed model comes to a loss; None outside of the frontier's own losses.
+        """The least cost at which a fixed model reaches a loss. None outside of the frontier's own losses.
 
-        Those end with its lowest, and begin with the loss at its least cost: what a higher one takes is not known.
+        These go from its lowest loss to the loss at its least cost. The cost of a higher loss is not known.
         """
         costs = [cost for model in self.models if (cost := model.cost_of(loss, currency)) is not None]
         if not costs:
@@ -171,10 +172,11 @@ class Frontier:
         return there is not None and any(spent < cost and loss < there for spent, loss in points)
 
     def holds_to(self, cost: float, currency: Currency = "flops") -> float | None:
-        """The cost to which the best models from a cost on were trained; None where no line comes to that one.
+        """The cost up to which the best models from a cost on were trained. None if no line reaches that cost.
 
-        It is the end of the line that is lowest there, or of one that is lower at that end, and so on; the cost itself
-        where a better line has ended before. What worse models come to for more says nothing of the best ones.
+        It is the end of the line that is lowest at the cost. If another line is lower at that end, it is the end of
+        that line, and so on. If a better line ended before, it is the cost itself. Beyond it there are only worse
+        models, which say nothing about the best ones.
         """
         best = self.best_at(cost, currency)
         if best is None:
@@ -186,7 +188,7 @@ class Frontier:
         return _end(best, currency)
 
     def spans(self, currency: Currency = "flops") -> list[tuple[float, float]]:
-        """The costs to which lines come: from the least to the most, with what lies between two of them left out."""
+        """The ranges of costs that lines reach, in order. Between two ranges are costs that no line reaches."""
         found: list[tuple[float, float]] = []
         for low, high in sorted(model.span(currency) for model in self.models):
             if found and low <= found[-1][1]:
@@ -215,7 +217,7 @@ def _layers(point: FixedPoint) -> int:
 
 
 def _recipe(point: FixedPoint) -> dict[str, Any]:
-    """What tells a model and its training from another, at whatever length."""
+    """The keys that tell a model and its training from others, without the length."""
     run = point.group.runs[0]
     left_out = _OF_LENGTH | Recipe.may_change()
     return {key: run.recipe[key] for key in sorted(run.recipe.keys() - left_out)} | {"lr_schedule": policy_of(run)}
@@ -226,7 +228,7 @@ def _model_of(point: FixedPoint) -> str:
 
 
 def _names(points: Sequence[FixedPoint]) -> list[str]:
-    """`6 layers`, or `6 layers, hidden_size=64` where the width tells it from another of six."""
+    """The names of models: `6 layers`, or `6 layers, hidden_size=64` if there is another model with 6 layers."""
     flats = [flat_values(_recipe(point)) for point in points]
     names = []
     for point, flat in zip(points, flats, strict=True):

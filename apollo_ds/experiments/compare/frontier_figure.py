@@ -1,6 +1,7 @@
-"""The figure of a frontier: fixed models as thin lines, the lowest of them as a thick one, recipes as points.
+"""Draw a frontier: fixed models as thin lines, the frontier as a thick one, and recipes as points.
 
-Above is the loss over the cost; below is its distance from the frontier, where a hundredth of a nat can be seen.
+The upper panel has the loss over the cost. The lower one has the distance from the frontier, where a hundredth of a nat
+can be seen.
 """
 
 from collections.abc import Sequence
@@ -35,19 +36,19 @@ from data_prep.figure_style import (
 
 _PALE = "#bbbbbb"
 _COSTS = 400
-"""At which a line is drawn between its ends."""
+"""The number of costs at which a line is drawn."""
 _TICKS = 99
-"""More than an axis has: none is to be left out."""
+"""More ticks than an axis has, so that matplotlib leaves none out."""
 _WIDER = 1.6
-"""How many times more and less than the recipes' costs the axis shows."""
+"""The axis goes from the lowest cost of a recipe, divided by this, to the highest one times this."""
 _ROOM = 0.12
-"""Beyond the outermost losses, as a part of what is between them."""
+"""The space beyond the outermost losses, as a fraction of their range."""
 _LEAST_DISTANCE = 0.01
-"""Nats per token that the lower panel shows to either side at least."""
+"""The lower panel shows at least this many nats per token to either side."""
 
 
 def draw_frontier(frontier: Frontier, groups: Sequence[Group]) -> Figure:
-    """Final held-out loss over FLOPs, with the finished runs of a recipe as one point, and its distance below."""
+    """Draw the final held-out loss over FLOPs, and the distance below. A recipe's finished runs are one point."""
     figure = empty_figure(WIDTH, 6.4)
     panels = figure.subplots(2, 1, sharex=True)
     losses, below = (style_axes(axes) for axes in panels)
@@ -78,7 +79,7 @@ def draw_frontier(frontier: Frontier, groups: Sequence[Group]) -> Figure:
 
 
 def _ends_of_models(axes: Axes, frontier: Frontier, names: Sequence[str], unit: float) -> list[Label]:
-    """Where the line of each fixed model leaves the axes, or ends in them; nothing of those that are not in view."""
+    """Labels at the places where the line of a fixed model leaves the axes or ends. Lines out of view have none."""
     (left, right), (low, high) = axes.get_xlim(), axes.get_ylim()
     ends = []
     for model, name in zip(frontier.models, names, strict=True):
@@ -93,7 +94,7 @@ def _ends_of_models(axes: Axes, frontier: Frontier, names: Sequence[str], unit: 
 
 
 def _end_of_recipe(one: RecipeDistance, name: str, unit: float, number: int) -> Label:
-    """With its distance; with its loss, at which it is above, where no fixed model comes to its cost."""
+    """The label of a recipe with its distance, or with its loss if no fixed model reaches its cost."""
     x = (_mean_flops(one.group) or 0.0) / unit
     if one.loss:
         return Label(x, one.loss.mean, f"{name}  {signed(one.loss.mean)}", _colour(number))
@@ -102,18 +103,18 @@ def _end_of_recipe(one: RecipeDistance, name: str, unit: float, number: int) -> 
 
 
 def _colour(number: int) -> str:
-    """That of a recipe: fixed models are grey and black."""
+    """The colour of a recipe. Fixed models are grey and black."""
     return COLOURS[1:][number % (len(COLOURS) - 1)]
 
 
 def _mean_flops(group: Group) -> float | None:
-    """What its finished runs cost in the mean; None without any, or where that is not known."""
+    """The mean FLOPs of a recipe's finished runs. None if there are none, or if the cost of one is not known."""
     costs = [cost.flops for run in group.finished if (cost := cost_with_source(run))]
     return fmean(costs) if costs and len(costs) == len(group.finished) else None
 
 
 def _draw_envelope(panels: tuple[Axes, Axes], frontier: Frontier, unit: float) -> None:
-    """The lowest line, with gaps where no model comes to a cost."""
+    """Draw the lowest line, with gaps at costs that no model reaches."""
     label = "best fixed model"
     for low, high in frontier.spans():
         ends = [cost for model in frontier.models for cost, _ in model.line("flops") if low <= cost <= high]
@@ -126,7 +127,7 @@ def _draw_envelope(panels: tuple[Axes, Axes], frontier: Frontier, unit: float) -
 
 
 def _draw_model(panels: tuple[Axes, Axes], model: FixedModel, frontier: Frontier, unit: float, number: int) -> None:
-    """Its line, and its distance from the lowest one, with a marker at each length."""
+    """Draw the line of a model and its distance from the lowest one, with a marker at each length."""
     line = model.line("flops")
     look: dict[str, Any] = {"linestyle": DASHES[number % len(DASHES)], "linewidth": 0.9, "color": GREY}
     look |= {"marker": MARKERS[number % len(MARKERS)], "markersize": 3.5}
@@ -160,7 +161,7 @@ def _draw_recipe(panels: tuple[Axes, Axes], one: RecipeDistance, name: str, unit
 
 
 def _zoom(losses: Axes, below: Axes, frontier: Frontier, found: Sequence[RecipeDistance], unit: float) -> None:
-    """Show what is near the recipes, or without any of them all of the frontier; plain numbers on the axis of costs."""
+    """Show the part near the recipes, or all of the frontier if there are none. The axis of costs has plain numbers."""
     spent = [cost for one in found if (cost := _mean_flops(one.group))]
     spent = spent or [frontier.spans()[0][0], frontier.spans()[-1][1]]
     low, high = min(spent) / _WIDER, max(spent) * _WIDER

@@ -1,4 +1,4 @@
-"""Recipes against the best fixed model, as tables and what a reader should know of them."""
+"""Write recipes against the best fixed model as tables, with remarks for the reader."""
 
 from collections.abc import Callable, Iterable, Sequence
 
@@ -53,15 +53,15 @@ _HEADINGS = (
 )
 _DISTANCES = ("best fixed model there", "distance in loss", "operations saved", "time saved")
 _LENGTHS = ("steps", "seeds", "final held-out loss", "FLOPs", "on the frontier")
-"""What a terminal shows of the tables; the page has all."""
+"""The columns that a terminal shows. The page has all columns."""
 _FEW_SEEDS = 3
 _FEW_SECONDS = 100
 _MANY = 4
-"""So many recipes are not named one by one where something holds for all."""
+"""If a remark holds for all of at least this many recipes, they are not named one by one."""
 
 
 def frontier_table(groups: Sequence[Group], frontier: Frontier) -> Table:
-    """How far each recipe is from the frontier, over FLOPs and over seconds."""
+    """The table of distances from the frontier, over FLOPs and over seconds."""
     found = zip(distances(groups, frontier), distances(groups, frontier, "seconds"), strict=True)
     return Table(_HEADINGS, [_row(of_flops, of_time, frontier) for of_flops, of_time in found])
 
@@ -113,7 +113,7 @@ def _spans(frontier: Frontier, currency: Currency) -> str:
 
 
 def points_table(frontier: Frontier) -> Table:
-    """What the fixed models came to, at each of their lengths."""
+    """The table of the fixed models' results, at each of their lengths."""
     headings = ("fixed model", "steps", "seeds", "final held-out loss", "FLOPs", "tokens", "tokens a parameter")
     rows = [
         _point_row(model.name, point, is_best=frontier.loss_at(point.cost.flops) == point.loss)
@@ -142,7 +142,7 @@ def _point_row(name: str, point: FixedPoint, is_best: bool) -> list[str]:
 
 
 def frontier_remarks(groups: Sequence[Group], frontier: Frontier) -> list[str]:
-    """What a reader should know of the distances, in sentences."""
+    """Sentences that the reader should know before using the distances."""
     found = distances(groups, frontier)
     remarks = _named(
         "Of fewer than three seeds, so that a distance may be chance",
@@ -162,14 +162,14 @@ def frontier_remarks(groups: Sequence[Group], frontier: Frontier) -> list[str]:
         lambda one: not one.is_paired,
     )
     remarks += _named_in_both(
-        "A fixed model that cost less came lower than the best one there, so the distance in loss flatters; train that "
-        "model for longer",
+        "A fixed model that cost less came lower than the best one there, so the distance in loss looks better than it "
+        "is; train that model for longer",
         both,
         lambda one: one.is_dominated,
     )
     remarks += _named_in_both(
-        "The best fixed model there has no length that comes to just the recipe's loss, so what is saved is against "
-        "another one and flatters; train it for longer, or for shorter if the distance is above 0",
+        "The best fixed model there has no length that comes to just the recipe's loss, so the saving is against "
+        "another one and looks better than it is; train it for longer, or for shorter if the distance is above 0",
         both,
         lambda one: bool(one.saved and one.saved.is_flattered),
     )
@@ -189,7 +189,7 @@ def frontier_remarks(groups: Sequence[Group], frontier: Frontier) -> list[str]:
 def _named_in_both(
     what: str, both: Sequence[tuple[RecipeDistance, RecipeDistance]], holds: Callable[[RecipeDistance], bool]
 ) -> list[str]:
-    """The recipes of which it holds over FLOPs, then those of which it holds over time alone."""
+    """Sentences that name the recipes for which something holds over FLOPs, then those for which only over time."""
     of_flops = [bool(one.runs) and holds(one) for one, _ in both]
     over_flops = [one.group.name for (one, _), told in zip(both, of_flops, strict=True) if told]
     alone = [
@@ -202,12 +202,12 @@ def _named_in_both(
 
 
 def _has_learned_nothing(group: Group) -> bool:
-    """Whether that is so of one of its runs, so that there is no mean of what all saved."""
+    """Whether one of a recipe's runs learned nothing, so that there is no mean saving."""
     return not all(is_learned(run.final.loss, unigram_entropy(run)) for run in group.finished)
 
 
 def _named(what: str, names: Iterable[str], of: int) -> list[str]:
-    """A sentence with the names of recipes, or that it is all of so many, where that says it sooner."""
+    """A sentence with the names of recipes, or with "all" if that is shorter."""
     told = list(names)
     if not told:
         return []
@@ -216,7 +216,7 @@ def _named(what: str, names: Iterable[str], of: int) -> list[str]:
 
 
 def print_frontier(groups: Sequence[Group], frontier: Frontier, console: Console) -> None:
-    """Print the same for a terminal."""
+    """Print the table and the remarks in a terminal."""
     say(console, f"{_HEADING}:")
     console.print(frontier_table(groups, frontier).only(*_DISTANCES))
     for told in (_IN_SHORT, *frontier_remarks(groups, frontier)):
@@ -225,7 +225,7 @@ def print_frontier(groups: Sequence[Group], frontier: Frontier, console: Console
 
 
 def frontier_lines(groups: Sequence[Group], frontier: Frontier) -> list[str]:
-    """The lines of a page from this measure's heading on."""
+    """The lines of this section of the page, with its heading."""
     lines = [f"## {_HEADING}", "", *frontier_table(groups, frontier).markdown()]
     lines += [line for told in frontier_remarks(groups, frontier) for line in (told, "")]
     lines += [_EXPLAINED, "", "The fixed models, at each of their lengths:", ""]

@@ -1,4 +1,4 @@
-"""Which runs are one recipe under several seeds."""
+"""Group runs of one recipe that differ only in the seed."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,35 +15,35 @@ from data_prep.did_you_mean import choice
 
 @dataclass(frozen=True)
 class Group:
-    """Runs of one recipe that differ in the seed alone, in its order."""
+    """Runs of one recipe that differ only in the seed, in the order of their seeds."""
 
     name: str
     runs: tuple[RunHistory, ...]
 
     @property
     def finished(self) -> tuple[RunHistory, ...]:
-        """Those that came to their end."""
+        """The runs that have finished."""
         return tuple(run for run in self.runs if run.finished)
 
     @property
     def shown(self) -> tuple[RunHistory, ...]:
-        """Those whose means and curves are shown: the finished ones, or all if none is."""
+        """The runs in means and curves: the finished ones, or all if none has finished."""
         return self.finished or self.runs
 
     @property
     def flat(self) -> Flat:
-        """The recipe that the runs have in common."""
+        """The recipe that the runs have in common, with dotted keys."""
         return flat_recipe(self.runs[0])
 
     def evaluations(self) -> list[list[Evaluation]]:
-        """Those of all shown runs, at each step at which all of them have one."""
+        """The evaluations of all shown runs, for each step at which all of them have one."""
         by_step = [{point.step: point for point in run.curve} for run in self.shown]
         return [
             [points[step] for points in by_step] for step in by_step[0] if all(step in points for points in by_step)
         ]
 
     def mean_curve(self) -> Curve:
-        """The mean, at each of `evaluations`, of what the runs had spent and of their losses."""
+        """The mean cost and the mean loss of the runs at each of `evaluations`."""
         return [
             Evaluation(points[0].step, mean_cost([point.cost for point in points]), fmean(p.loss for p in points))
             for points in self.evaluations()
@@ -51,14 +51,14 @@ class Group:
 
 
 def mean_cost(costs: Sequence[Cost]) -> Cost:
-    """The mean of each currency."""
+    """The mean of costs, in each currency."""
     return Cost(*(fmean(getattr(cost, key) for cost in costs) for key in ("flops", "tokens", "seconds")))
 
 
 def group_runs(runs: Sequence[RunHistory]) -> list[Group]:
-    """The runs by recipe, without regard to their seeds, in the order in which each recipe first appears.
+    """Group runs by recipe, whatever their seeds. The order is that in which each recipe first appears.
 
-    A group is named after its method, and after what tells it from others of that method (`recipes.names`).
+    The name of a group is its method, with what tells it from other groups of that method (`recipes.names`).
 
     Raises:
         UserError: two runs have the same recipe and the same seed.
@@ -80,14 +80,14 @@ def group_runs(runs: Sequence[RunHistory]) -> list[Group]:
 
 
 def differing(groups: Sequence[Group]) -> dict[str, list[Any]]:
-    """The keys of the recipe in which groups differ, other than the method's own, with each group's value."""
+    """The keys of the recipe in which groups differ, without the method's own keys, and the value of each group."""
     recipes = [group.flat for group in groups]
     keys = [key for key in differing_keys(recipes) if not key.startswith("method.")]
     return {key: [recipe.get(key) for recipe in recipes] for key in keys}
 
 
 def find_group(groups: Sequence[Group], wanted: str) -> Group:
-    """The group that a run's folder or a group's name stands for.
+    """Find the group of a run's folder, or the group with this name.
 
     Raises:
         UserError: there is no such group.

@@ -1,4 +1,4 @@
-"""The figure of what growths do to the loss: a row of panels a recipe, a panel a growth."""
+"""Draw what growths do to the loss. Each recipe has a row of panels, and each growth a panel."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -33,27 +33,27 @@ Numbers = npt.NDArray[np.float64]
 
 _HELD_OUT = COLOURS[2]
 _ROW_HEIGHT = 2.4
-"""Inches of a row of panels, with a title of one line."""
+"""The height of a row of panels with a title of one line, in inches."""
 _PANEL_WIDTH = 2.4
 _LEAST_WIDTH = 4.8
 _WINDOW = 0.04
-"""What is drawn of a run to either side of a growth, as a part of its steps."""
+"""The part of a run that is drawn to either side of a growth, as a fraction of its steps."""
 _LEAST_WINDOW = 10
 _SMOOTHED = 0.1
-"""Of the window, over how many steps the training loss is averaged."""
+"""The training loss is averaged over this fraction of the window's steps."""
 _LEAST_CHANGE = 0.0005
-"""Nats that three digits show."""
+"""The smallest change in nats that three digits show."""
 _ASIDE = 5
-"""Points to the left and to the right of the growth, so that neither loss hides the other."""
+"""The losses before and after are shifted by this many points, so that neither hides the other."""
 
 
 def growths_of_all(group: Group) -> int:
-    """How many growths all shown runs of a group have come to."""
+    """The number of growths that all shown runs of a group have reached."""
     return min(len(run.growths) for run in group.shown)
 
 
 def draw_growths(groups: Sequence[Group]) -> Figure:
-    """Training loss of each step, held-out loss where it was measured, of groups that all have grown."""
+    """Draw the training loss of each step, and the held-out losses. All groups must have grown."""
     columns = max(growths_of_all(group) for group in groups)
     figure = empty_figure(max(_LEAST_WIDTH, _PANEL_WIDTH * columns), 1)
     names = Names.of(groups)
@@ -81,11 +81,11 @@ def _growth(axes: Axes, runs: Sequence[RunHistory], number: int) -> None:
     growths = [run.growths[number] for run in runs]
     steps, losses = _by_offset(runs, number, window, lambda run: [(e["step"], e["loss"]) for e in run.steps])
     axes.plot(steps, losses, "o", color=GREY, markersize=2.5, alpha=0.5, markeredgewidth=0, label="training")
-    for side in (steps <= 0, steps > 0):  # the step of a growth is the last before it
+    for side in (steps <= 0, steps > 0):  # the step of a growth is the last one before it
         mean = running_mean(losses[side].tolist(), max(5, round(_SMOOTHED * window)))
         axes.plot(steps[side], mean, color=GREY, linewidth=1.2, label="its running mean")
     held_out = _by_offset(runs, number, window, lambda run: [(p.step, p.loss) for p in run.curve])
-    beside = held_out[0] != 0  # there the losses before and after are
+    beside = held_out[0] != 0  # at 0 there are the losses before and after the growth
     if beside.any():
         axes.plot(held_out[0][beside], held_out[1][beside], "D", color=_HELD_OUT, markersize=4, label="held-out")
     pair = [_mean([growth[key] for growth in growths]) for key in ("loss_before", "loss_after")]
@@ -95,7 +95,7 @@ def _growth(axes: Axes, runs: Sequence[RunHistory], number: int) -> None:
             look: dict[str, Any] = {"color": _HELD_OUT, "markerfacecolor": face, "markersize": 7, "label": label}
             shifted = ScaledTranslation(aside / 72, 0, axes.figure.dpi_scale_trans)
             axes.plot([0], [loss], "o", transform=axes.transData + shifted, zorder=3, **look)
-            axes.update_datalim([(0, loss)])  # what is shifted does not count for the axes' limits
+            axes.update_datalim([(0, loss)])  # matplotlib leaves shifted points out of the axes' limits
     axes.axvline(0, color=GREY, linewidth=0.7, linestyle=(0, (4, 3)), zorder=0)
     grown = f"{growths[0]['from']} \u2192 {growths[0]['to']} layers"
     axes.set_title(f"{grown}\n{_change(*pair)}", fontsize=SMALL, color=INK)
@@ -105,7 +105,7 @@ def _growth(axes: Axes, runs: Sequence[RunHistory], number: int) -> None:
 
 
 def _mean(losses: Sequence[float | None]) -> float | None:
-    """None where one was not measured, or was not finite."""
+    """The mean of losses. None if one was not measured, or was not finite."""
     known = [loss for loss in losses if loss is not None]
     return float(np.mean(known)) if len(known) == len(losses) else None
 
@@ -119,7 +119,7 @@ def _change(before: float | None, after: float | None) -> str:
 
 
 def _legend(panels: Sequence[Axes]) -> tuple[list[Artist], list[str]]:
-    """What any of the panels shows, each once."""
+    """The entries of the legend: everything that a panel shows, once."""
     found = [pair for axes in panels for pair in zip(*axes.get_legend_handles_labels(), strict=True)]
     shown = {label: handle for handle, label in reversed(found)}
     names = sorted(shown, key=[label for _, label in found].index)
@@ -129,7 +129,7 @@ def _legend(panels: Sequence[Axes]) -> tuple[list[Artist], list[str]]:
 def _by_offset(
     runs: Sequence[RunHistory], number: int, window: int, series: Callable[[RunHistory], list[tuple[int, float | None]]]
 ) -> tuple[Numbers, Numbers]:
-    """The mean over runs of what they have at each step's distance to their growth."""
+    """The mean of a series over runs, at each distance in steps from their growth."""
     found: dict[int, list[float]] = {}
     for run in runs:
         grown = run.growths[number]["step"]

@@ -1,4 +1,4 @@
-"""What a figure calls groups: what their names have in common is said once."""
+"""Name groups in a figure. What all names have in common is said once, in the title."""
 
 import re
 from collections.abc import Sequence
@@ -10,11 +10,11 @@ from apollo_ds.experiments.compare.comparable import share_model
 from apollo_ds.experiments.compare.groups import Group
 
 _BETWEEN = re.compile(r",(?! )")
-"""Between two parts of a name; a comma within a value has a space behind it."""
+"""The separator of two parts of a name. A comma within a value has a space behind it."""
 
 
 def factored(names: Sequence[str]) -> tuple[str, list[str]]:
-    """The parts that all names have, and what is left of each: a method's name, or what tells it from the others.
+    """The parts that all names have in common, and what is left of each: its method, or what tells it from the others.
 
     `scratch,lr_schedule=wsd` and `sprout,lr_schedule=wsd` have `lr_schedule=wsd` in common.
     """
@@ -24,14 +24,14 @@ def factored(names: Sequence[str]) -> tuple[str, list[str]]:
     common = [part for part in parts[0] if all(part in others for others in parts)]
     rest = [[part for part in of_one if part not in common] for of_one in parts]
     method = parts[0][0]
-    if method in common and not all(rest):  # one of them has nothing but its method
+    if method in common and not all(rest):  # one of them consists only of its method
         common.remove(method)
         rest = [[method, *of_one] for of_one in rest]
     return ", ".join(common), [", ".join(of_one) for of_one in rest]
 
 
 def but_for_the_usual(names: Sequence[str]) -> tuple[str, list[str]]:
-    """The values that most names have, and each name without these: of `6 layers, decay=0.1` the number of layers."""
+    """The values that most names have, and each name without them: `6 layers` for `6 layers, decay=0.1`."""
     parts = [name.split(", ") for name in names]
     usual = [part for part in dict.fromkeys(chain(*parts)) if 2 * sum(part in of_one for of_one in parts) > len(names)]
     told = [part for part in usual if "=" in part]
@@ -40,14 +40,14 @@ def but_for_the_usual(names: Sequence[str]) -> tuple[str, list[str]]:
 
 @dataclass(frozen=True)
 class Names:
-    """What a figure calls its groups: a title for what they have in common, and a label for each."""
+    """The names of groups in a figure: a title for what they have in common, and a label for each."""
 
     title: str
     labels: tuple[str, ...]
 
     @classmethod
     def of(cls, groups: Sequence[Group]) -> Self:
-        """The model and the number of seeds are in the title where they are the same for all."""
+        """Make the names. The model and the number of seeds are in the title if they are the same for all groups."""
         runs = [run for group in groups for run in group.shown]
         common, rest = factored([group.name for group in groups])
         seeds = [_seeds(group) for group in groups]

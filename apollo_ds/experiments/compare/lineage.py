@@ -1,4 +1,4 @@
-"""Which runs go on from which, and what they cost together, the steps that they share counted once."""
+"""Find which runs go on from which, and what they cost together. Steps that they share count once."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -7,7 +7,7 @@ from apollo_ds.experiments.history import Cost, RunHistory
 
 
 def lineage_remarks(runs: Sequence[RunHistory]) -> list[str]:
-    """What a reader should know of branches, in sentences; none where no run is one."""
+    """Sentences on runs that are branches. Empty if there are none."""
     told = [
         f"{run.folder} goes on from {branch['parent']}, step {branch['step']:,}: {branch['shared_flops']:.4g} of its "
         "FLOPs are those of that run."
@@ -25,7 +25,7 @@ def lineage_remarks(runs: Sequence[RunHistory]) -> list[str]:
 
 
 def spent_together(runs: Sequence[RunHistory]) -> Cost:
-    """What it took to train all of these runs, and those that they go on from up to there."""
+    """The cost of all these runs, with the parts of other runs that they go on from."""
     parts: dict[str, tuple[Cost, Cost]] = {}
     for run in runs:
         for trained_by, begin, end in _parts(run):
@@ -38,9 +38,9 @@ def spent_together(runs: Sequence[RunHistory]) -> Cost:
 
 
 def _parts(run: RunHistory) -> Iterator[tuple[str, Cost, Cost]]:
-    """The folder of the run that has trained each part of the way, and what had been spent before and after.
+    """For each part of a run's way: the folder of the run that trained it, and the costs before and after it.
 
-    Two runs of one recipe have one identity, so that it tells nothing here.
+    A run's identifier cannot be used here, because two runs of one recipe have the same one.
     """
     begin = Cost(0.0, 0, 0.0)
     for branch in run.branches:

@@ -1,4 +1,4 @@
-"""What a comparison measures: costs at equal loss, losses at equal cost, and their spread over seeds."""
+"""Compute the measures of a comparison: costs at equal loss, losses at equal cost, and their spread over seeds."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -10,33 +10,33 @@ from apollo_ds.experiments.compare.groups import Group, mean_cost
 from apollo_ds.experiments.history import Cost, RunHistory, cost_to_reach, loss_at
 
 BUDGETS = (0.25, 0.5, 0.75, 1.0)
-"""Parts of the baseline's FLOPs at which losses are compared."""
+"""The fractions of the baseline's FLOPs at which losses are compared."""
 _AT_BUDGET = 0.99
-"""A run that ends this near to a budget counts there with its last loss."""
+"""If a run ends after at least this fraction of a budget, its last loss counts there."""
 
 
 @dataclass(frozen=True)
 class Spread:
-    """A mean over seeds, and their sample standard deviation; None for a single one."""
+    """A mean over seeds, and their sample standard deviation, which is None for a single seed."""
 
     mean: float
     deviation: float | None
 
     @classmethod
     def of(cls, values: Iterable[float]) -> Self:
-        """That of at least one value."""
+        """The spread of these values. There must be at least one."""
         values = list(values)
         known = len(values) > 1 and all(isfinite(value) for value in values)
         return cls(fmean(values), stdev(values) if known else None)
 
 
 def source_cost(run: RunHistory) -> Cost:
-    """What had been spent on the model that a run started from; nothing where it started from none, or nobody knows."""
+    """The cost of the model that a run started from. It is zero if there is none, or if its cost is not known."""
     return run.source or Cost(0.0, 0, 0.0)
 
 
 def unigram_entropy(run: RunHistory) -> float | None:
-    """The loss of the best guess without context, in nats per token; None where an earlier version did not record it.
+    """The loss of the best guess without context, in nats per token. None if an earlier version did not record it.
 
     It is the same for all runs that can be compared.
     """
@@ -44,36 +44,36 @@ def unigram_entropy(run: RunHistory) -> float | None:
 
 
 def is_learned(loss: float, entropy: float | None) -> bool:
-    """Whether a held-out loss says that anything was learned, so that reaching it for less is a saving."""
+    """Whether a held-out loss shows any learning. Only then is it a saving to reach it for less."""
     return entropy is None or loss < entropy
 
 
 def has_learned(group: Group) -> bool:
-    """The same of the last losses of a recipe's shown runs, in the mean."""
+    """Whether the mean of the last losses of a recipe's shown runs shows any learning."""
     return is_learned(fmean(run.final.loss for run in group.shown), unigram_entropy(group.runs[0]))
 
 
 @dataclass(frozen=True)
 class Target:
-    """The baseline's final held-out loss, and what the baseline spent on it."""
+    """The baseline's final held-out loss, and its cost."""
 
     loss: float
     """The mean over the baseline's finished runs, in nats per token."""
     cost: Cost
-    """Where the mean of their curves first reaches that loss: their end, unless the loss rose towards it."""
+    """The cost at which the mean curve first reaches that loss. It is the end, unless the loss rose before the end."""
     source: Cost
-    """What had been spent on the models that the baseline's runs started from, in the mean, as far as it is known."""
+    """The mean cost of the models that the baseline's runs started from, as far as it is known."""
     unigram_entropy: float | None
-    """The loss of the best guess without context; None where an earlier version did not record it."""
+    """The loss of the best guess without context. None if an earlier version did not record it."""
 
     @property
     def is_learned(self) -> bool:
-        """Whether the loss is below the unigram entropy, as far as that is known."""
+        """Whether the loss is below the unigram entropy. True if that is not known."""
         return is_learned(self.loss, self.unigram_entropy)
 
     @classmethod
     def of(cls, baseline: Group) -> Self | None:
-        """The target that a baseline sets; None while none of its runs has finished, or if its loss is not finite."""
+        """The target that a baseline sets. None if none of its runs has finished, or if its loss is not finite."""
         finals = [run.final for run in baseline.finished]
         if not finals or not all(isfinite(final.loss) for final in finals):
             return None
@@ -85,23 +85,23 @@ class Target:
 
 @dataclass(frozen=True)
 class Reach:
-    """How a run came to the target loss."""
+    """How a run reached the target loss."""
 
     run: RunHistory
     cost: Cost | None
-    """What it had spent by then; None if it never came to it."""
+    """The run's cost when it reached the loss. None if it never did."""
     ends_above: bool
-    """Whether it came to it, but its last loss is above it again."""
+    """Whether the run reached the loss, but its last loss is above it again."""
 
     @classmethod
     def of(cls, run: RunHistory, loss: float) -> Self:
-        """How a run came to a loss, by its curve of held-out losses."""
+        """Find how a run reached a loss, from its curve of held-out losses."""
         cost = cost_to_reach(run.curve, loss)
         return cls(run, cost, cost is not None and run.final.loss > loss)
 
 
 def costs_to_reach(group: Group, target: Target) -> list[Cost] | None:
-    """What each shown run of a recipe took to come to the target's loss; None where one does not come to it."""
+    """The cost of each shown run of a recipe to reach the target's loss. None if one of them does not reach it."""
     reached = [Reach.of(run, target.loss).cost for run in group.shown]
     costs = [cost for cost in reached if cost is not None]
     return costs if len(costs) == len(reached) else None
@@ -122,13 +122,13 @@ class AtBudget:
     """A run's held-out loss after a number of FLOPs."""
 
     loss: float | None
-    """None where nothing is known: before the first evaluation, or not yet."""
+    """The loss. None before the first evaluation, or if the run has not come so far."""
     spent: float
-    """The part of the budget that the loss took: below 1 for a run that ended before."""
+    """The fraction of the budget that was spent. It is below 1 for a run that ended before."""
 
 
 def at_budget(run: RunHistory, flops: float) -> AtBudget:
-    """The loss after so many FLOPs; of a run that finished with fewer, its last loss."""
+    """The loss of a run after `flops` FLOPs. If it finished with fewer, its last loss."""
     last = run.final.cost.flops
     if last >= flops:
         return AtBudget(loss_at(run.curve, flops), 1.0)

@@ -1,4 +1,4 @@
-"""Which run folders a command line names: each one, or a folder that holds some."""
+"""Find the run folders that a command line names. A folder that holds runs stands for all of them."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,19 +7,19 @@ from apollo_ds.config.not_a_run import not_a_run
 from apollo_ds.errors import UserError
 
 _SUGGESTED = 3
-"""Folders, at most."""
+"""The most folders that a message suggests."""
 
 
 def is_run(folder: Path) -> bool:
-    """Whether a run has recorded anything there."""
+    """Whether a run has recorded anything in the folder."""
     return (folder / "metrics.jsonl").is_file()
 
 
 def named_runs(folders: Sequence[Path]) -> list[Path]:
-    """The run folders that these are or hold, in this order; those that a folder holds, by name.
+    """The run folders that these folders are or hold, in this order. The runs in one folder are ordered by name.
 
     Raises:
-        UserError: one is no run's and holds none; says what it is.
+        UserError: a folder is not a run and holds none. The message says what it is.
     """
     return [run for folder in folders for run in _runs_of(folder)]
 

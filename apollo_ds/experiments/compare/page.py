@@ -1,4 +1,4 @@
-"""A comparison as a page and as lines in a terminal."""
+"""Write a comparison as a page, and print it in a terminal."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from math import nan
@@ -29,7 +29,7 @@ from data_prep.files import write_text
 _TITLE = "Comparison"
 _RUNS = ("seeds", "state", "steps", "final held-out loss", "FLOPs", "seconds")
 _REACH = ("reached by", "FLOPs", "saving S", "S of time")
-"""What a terminal shows of the tables; the page has all."""
+"""The columns that a terminal shows. The page has all columns."""
 _CAPTIONS = {
     "frontier": "Final held-out loss against training cost, and below its distance from the best fixed model. Bars are "
     "one standard deviation over seeds to either side.",
@@ -42,7 +42,7 @@ _CAPTIONS = {
     "held-out loss is at the greatest depth that the stage trains.",
     "depth_and_loss": "Training loss of each step, by the layers that it ran.",
 }
-"""What each figure shows; its first sentence stands for it where it cannot be seen."""
+"""The caption of each figure. Its first sentence is the text for readers who cannot see the figure."""
 _OF_EQUAL_LOSS = """\
 - Saving S = 1 - C_method / C_scratch; speed-up U = C_scratch / C_method - 1. C_method is the mean cost of a recipe's
   seeds; ± is the standard deviation of the seeds' own S and U, with the baseline's cost and loss taken as exact.
@@ -64,7 +64,7 @@ time. A stage's time includes the growth into it and its evaluations."""
 
 
 def write_page(comparison: Comparison, out: Path) -> Path:
-    """Write compare.md, its figures as .png, and as .pdf for papers; returns the page's path.
+    """Write compare.md and its figures, as .png and as .pdf for papers. Return the page's path.
 
     Raises:
         UserError: the folder cannot be written to, or holds files of these names that no comparison wrote.
@@ -75,13 +75,13 @@ def write_page(comparison: Comparison, out: Path) -> Path:
     there = [name for name in names if (out / name).exists()]
     if there and not _is_comparison(page):
         raise UserError(f"{out}: holds {there[0]}, which no comparison wrote; move it, or name another folder")
-    write_markdown(page, _TITLE, [], {})  # before the figures, which are known by it if this is interrupted
+    write_markdown(page, _TITLE, [], {})  # before the figures: if this is interrupted, it shows that they are ours
     lines = [*lines_of(comparison), *figure_lines(figures)]
     return write_markdown(page, _TITLE, lines, figures)
 
 
 def figure_lines(names: Iterable[str]) -> list[str]:
-    """The lines of a page that show figures, each with what it shows below it."""
+    """The lines of a page that show figures, each with its caption below it."""
     lines = []
     for name in names:
         caption = _CAPTIONS[name.removesuffix(".png")]
@@ -101,10 +101,10 @@ def _is_comparison(page: Path) -> bool:
 
 
 def write_markdown(page: Path, title: str, lines: list[str], figures: Mapping[str, Figure]) -> Path:
-    """Write a page of these lines and the figures that they show, each file in one step and the page last.
+    """Write a page of these lines and its figures. Each file is written in one step, and the page last.
 
     Raises:
-        UserError: its folder cannot be written to.
+        UserError: the page's folder cannot be written to.
     """
     try:
         page.parent.mkdir(parents=True, exist_ok=True)
@@ -118,7 +118,7 @@ def write_markdown(page: Path, title: str, lines: list[str], figures: Mapping[st
 
 
 def print_comparison(comparison: Comparison, console: Console) -> None:
-    """Print the answer, the runs, and what they took to come to the baseline's loss: what fits into 80 columns."""
+    """Print the answer, the runs, and their costs to reach the baseline's loss, within 80 columns."""
     groups, baseline, target = comparison.groups, comparison.baseline, comparison.target
     for sentence in opening(comparison):
         say(console, sentence)
@@ -149,7 +149,7 @@ def lines_of(comparison: Comparison) -> list[str]:
 
 
 def sections(comparison: Comparison) -> list[str]:
-    """All of them but the sentences before the first table, which a report of one run has of its own."""
+    """The lines of the page from the first table on. A report of one run has its own sentences before them."""
     groups, target = comparison.groups, comparison.target
     lines = tables.runs_table(groups).markdown()
     if len(groups) > 1:
@@ -175,7 +175,7 @@ def _target_in_words(comparison: Comparison) -> str:
 
 
 def _of_one_seed(groups: Sequence[Group]) -> list[str]:
-    """Whose numbers rest on one seed, where there are any such, in a sentence."""
+    """A sentence that names the recipes with only one seed. Empty if there are none."""
     names = [group.name for group in groups if len(group.shown) == 1]
     if not names:
         return []
@@ -183,7 +183,7 @@ def _of_one_seed(groups: Sequence[Group]) -> list[str]:
 
 
 def _remarks(comparison: Comparison) -> list[str]:
-    """What a reader should know before the numbers."""
+    """Sentences that the reader should know before the numbers."""
     groups = comparison.groups
     remarks = []
     if not comparison.is_of_one_model:
@@ -225,7 +225,7 @@ def _remarks(comparison: Comparison) -> list[str]:
 
 
 def _better_than_the_baseline(comparison: Comparison) -> list[str]:
-    """Other settings of the baseline's method that end lower."""
+    """The names of other settings of the baseline's method that end lower."""
     if comparison.target is None:
         return []
     method = comparison.baseline.runs[0].recipe["method"]
@@ -275,7 +275,7 @@ def _at_equal_flops(comparison: Comparison) -> list[str]:
 
 
 def _stages(comparison: Comparison) -> list[str]:
-    """Stage by stage, of each recipe; one alone is compared with its own steps at full depth."""
+    """The stages of each recipe. If there is only one recipe, it is compared with its own steps at full depth."""
     lines = ["## Stage by stage", ""]
     if len(comparison.groups) == 1:
         (group,) = comparison.groups

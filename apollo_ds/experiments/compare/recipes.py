@@ -1,4 +1,4 @@
-"""What makes two runs one recipe, and what recipes are called: by what tells them apart."""
+"""Decide which runs have the same recipe, and name recipes by what tells them apart."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -9,23 +9,23 @@ from apollo_ds.config.recipe import Recipe
 from apollo_ds.experiments.history import RunHistory
 
 Flat = dict[str, Any]
-"""A recipe with dotted keys, as they stand on the command line."""
+"""A recipe as a flat mapping with dotted keys, as on the command line."""
 _LONGEST_NAME = 64
-"""Characters. Where more would be needed to tell a recipe from others, a folder does."""
+"""The most characters of a name. If a name needs more, a run's folder is named instead."""
 _TRUNK = ("step", "layers", "shape", "seq_len", "depths", "position", "learning_rate")
-"""What trunks of one recipe have in common at the step that branches go on from."""
+"""The facts that trunks of one recipe have in common at the step from which branches go on."""
 _OF_FOLDERS = ("data", "held_out")
-"""Keys whose mappings are of folders, so that these are no keys of a recipe."""
+"""Keys whose values are mappings of folders. Such a mapping is not flattened."""
 
 
 def identity(run: RunHistory, beside: frozenset[str] = frozenset()) -> str:
-    """What runs of one recipe have in common: all that decides their training but the seed.
+    """A text that is equal for runs of one recipe. It has everything that decides their training, but the seed.
 
-    The text is known by its hash, wherever it lies. Where an earlier version did not record it, its folder is.
+    The text is identified by its hash, wherever it lies. If an earlier version did not record the hash, by its folder.
 
     Args:
         run: the run.
-        beside: further keys that are to make no difference.
+        beside: further keys that are ignored.
     """
     recipe = _of_any_seed(run)
     if "train" in run.config:
@@ -37,15 +37,15 @@ def _of_any_seed(run: RunHistory) -> dict[str, Any]:
     left_out = {"seed", *Recipe.beside_training()}
     recipe = {key: value for key, value in run.recipe.items() if key not in left_out}
     point = recipe.get("branch_from")
-    if point:  # seeds branch off runs of their own
+    if point:  # each seed branches off a run of its own
         recipe["branch_from"] = {key: point[key] for key in _TRUNK if key in point}
     return recipe
 
 
 def flat_recipe(run: RunHistory) -> Flat:
-    """What `identity` is of, by dotted keys, each as a user would write it.
+    """The values that `identity` covers, by dotted keys, each as a user would write it.
 
-    Where a run starts from is left out if it starts from nothing: no name tells that.
+    If a run starts from random weights, the keys of its source are left out, so that they are in no name.
     """
     recipe, point = _of_any_seed(run), run.recipe.get("branch_from")
     if point:
@@ -56,23 +56,23 @@ def flat_recipe(run: RunHistory) -> Flat:
 
 
 def text_in_words(data: str | Mapping[str, float]) -> str:
-    """`data/docs`, or `0.7 data/wiki + 0.3 data/books` for a mixture, the greatest share first."""
+    """The text in words: `data/docs`, or `0.7 data/wiki + 0.3 data/books` for a mixture, the greatest share first."""
     if isinstance(data, str):
         return data
     return " + ".join(f"{weight:g} {folder}" for folder, weight in sorted(data.items(), key=lambda part: -part[1]))
 
 
 def method_in_words(recipe: Mapping[str, Any]) -> str:
-    """`apollo`, or `deep_jump+pld` for a combination."""
+    """The method in words: `apollo`, or `deep_jump+pld` for a combination."""
     method = recipe["method"]
     return "+".join(part["name"] for part in method["parts"]) if "parts" in method else method["name"]
 
 
 def flat_values(value: Any, prefix: str = "") -> Flat:
-    """A recipe's values by dotted keys; what a source is called stands for it."""
+    """A recipe's values by dotted keys. A source is given by its name."""
     if prefix in _OF_FOLDERS:
         return {prefix: value}
-    if isinstance(value, Mapping) and "folder" in value:  # a source, which its name stands for
+    if isinstance(value, Mapping) and "folder" in value:  # a source
         value = f"hf:{value['hf']}" if "hf" in value else value["folder"]
     if isinstance(value, list) and any(isinstance(part, Mapping) for part in value):
         value = {str(number): part for number, part in enumerate(value)}
@@ -86,17 +86,17 @@ def flat_values(value: Any, prefix: str = "") -> Flat:
 
 
 def differing_keys(recipes: Sequence[Flat]) -> list[str]:
-    """The keys in which they differ, in the order in which they appear."""
+    """The keys in which recipes differ, in the order in which they appear."""
     keys = dict.fromkeys(key for recipe in recipes for key in recipe)
     return [key for key in keys if any(recipe.get(key) != recipes[0].get(key) for recipe in recipes)]
 
 
 def names(recipes: Sequence[tuple[Flat, Path]]) -> list[str]:
-    """`apollo`, or `apollo,learning_rate=0.002` where the rate tells it from another apollo.
+    """Name recipes: `apollo`, or `apollo,learning_rate=0.002` if the rate tells it from another apollo.
 
-    A key with whose other value a run may go on, such as `micro_batch_size`, and a seventh digit are told only where
-    nothing else differs. Where that would be long, or recipes differ in nothing that can be typed, such as what a
-    folder of text held, a run's folder is named: `apollo (runs/a)`.
+    A key that may change on resume, such as `micro_batch_size`, and a seventh digit are named only if nothing else
+    differs. If the name would be long, or if no key differs (for example if only the content of a text folder does), a
+    run's folder is named: `apollo (runs/a)`.
 
     Args:
         recipes: each recipe, and the folder of one of its runs.
@@ -122,5 +122,5 @@ def _name(recipe: Flat, recipes: Sequence[Flat], in_full: bool) -> str:
 
 
 def _shown(value: Any) -> str:
-    """A value as it may be typed; of a fraction such as 200 / 5,060 its first six digits."""
+    """A value as a user may type it. A fraction such as 200 / 5,060 has six digits."""
     return str(float(f"{value:.6g}") if isinstance(value, float) else value)

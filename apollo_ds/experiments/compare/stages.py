@@ -1,4 +1,4 @@
-"""Where a run's cost went, stage by stage."""
+"""Compute the cost of a run stage by stage."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,24 +10,24 @@ from apollo_ds.experiments.history import Cost, RunHistory, loss_at
 
 @dataclass(frozen=True)
 class StagePart:
-    """One stage of a recipe: means over its shown runs of what they spent in it."""
+    """One stage of a recipe, with the mean costs of its shown runs in it."""
 
     number: int
     layers: int
     depth: float
-    """Layers that a step ran, on average."""
+    """The layers that a step ran, on average."""
     steps: float
     cost: Cost
     loss: float | None
-    """The held-out loss at its end; None where it is not known."""
+    """The held-out loss at the end of the stage. None if it is not known."""
     flops_share: float
     time_share: float
 
 
 def savings_ratio(cost: Cost, baseline: Cost) -> float | None:
-    """wall_saving / flops_saving: how much of the FLOPs that a token saves is also saved in time.
+    """wall_saving / flops_saving: the part of a token's saving in FLOPs that is also saved in time.
 
-    Both are 1 - (cost of a token) / (cost of a token of the baseline). None where less than 1% of the FLOPs is saved.
+    Both are 1 - (cost of a token) / (cost of a token of the baseline). None if less than 1% of the FLOPs is saved.
     """
     flops, wall = (
         1 - (getattr(cost, key) / cost.tokens) / (getattr(baseline, key) / baseline.tokens)
@@ -44,7 +44,7 @@ def full_depth_cost(group: Group) -> Cost | None:
 
 
 def stage_parts(group: Group) -> list[StagePart]:
-    """The stages that all shown runs of a group have entered."""
+    """The stages that all shown runs of a group have reached."""
     by_run = [_parts_of(run) for run in group.shown]
     return [
         StagePart(
@@ -86,7 +86,7 @@ def _parts_of(run: RunHistory) -> list[StagePart]:
 
 
 def _loss_at_end(run: RunHistory, step: int, flops: float) -> float | None:
-    """A growth measures the loss before it; elsewhere it is interpolated."""
+    """The loss at the end of a stage. A growth measures it. Otherwise it is interpolated."""
     growth = next((event for event in run.growths if event["step"] == step), None)
     return growth["loss_before"] if growth else loss_at(run.curve, flops)
 

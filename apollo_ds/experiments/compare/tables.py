@@ -1,4 +1,4 @@
-"""The tables of a comparison."""
+"""Make the tables of a comparison."""
 
 from collections.abc import Sequence
 from statistics import fmean
@@ -30,7 +30,7 @@ from apollo_ds.experiments.history import Cost, RunHistory
 
 
 def runs_table(groups: Sequence[Group]) -> Table:
-    """What each recipe came to, and what it used up."""
+    """The table of recipes with their results and costs."""
     headings = ("recipe", "seeds", "state", "steps", "final held-out loss", "FLOPs", "tokens", "seconds")
     return Table(headings, [_runs_row(group) for group in groups])
 
@@ -58,7 +58,7 @@ def _state(group: Group) -> str:
 
 
 def differences_table(groups: Sequence[Group]) -> Table | None:
-    """The keys in which the recipes differ beside the method; None if there are none."""
+    """The table of keys, beside the method, in which the recipes differ. None if there are none."""
     keys = differing(groups)
     if not keys:
         return None
@@ -70,7 +70,7 @@ _REACH = ("FLOPs", "saving S", "speed-up U", "tokens", "seconds", "S of time", "
 
 
 def reach_table(groups: Sequence[Group], baseline: Group, target: Target) -> Table:
-    """What each recipe took to come to the baseline's final loss."""
+    """The table of each recipe's cost to reach the baseline's final loss."""
     rows = []
     for group in groups:
         if group is baseline:
@@ -123,7 +123,7 @@ def _savings(costs: Sequence[Cost], baseline: Cost) -> list[str]:
 
 
 def every_run_table(groups: Sequence[Group], target: Target | None) -> Table:
-    """Each run by itself, so that no mean hides one."""
+    """The table of all runs, so that no mean hides one."""
     headings = ("run", "recipe", "seed", "state", "last held-out loss", "FLOPs", "seconds")
     reach_headings = ("FLOPs to the loss", "saving S", "speed-up U") if target else ()
     rows = []
@@ -146,7 +146,7 @@ def _reach_of_run(run: RunHistory, target: Target) -> list[str]:
 
 
 def budget_table(groups: Sequence[Group], target: Target) -> Table:
-    """Losses at equal FLOPs."""
+    """The table of losses at equal FLOPs."""
     budgets = [part * target.cost.flops for part in BUDGETS]
     headings = [f"{part:.0%}: {flops:.3g} FLOPs" for part, flops in zip(BUDGETS, budgets, strict=True)]
     rows = [
@@ -165,7 +165,7 @@ def _at_budget(found: Sequence[AtBudget]) -> str:
 
 
 def stage_table(group: Group, baseline: Cost | None) -> Table:
-    """Where a recipe's cost went, and how much of the FLOPs that it saved against a baseline it saved in time."""
+    """The table of a recipe's cost by stage, with the part of its saving in FLOPs that is also saved in time."""
     headings = ["stage", "layers", "steps", "mean depth", "FLOPs", "seconds", "loss at its end"]
     headings += ["share of FLOPs", "share of time"]
     rows = []
@@ -187,7 +187,7 @@ def _ratio(cost: Cost, baseline: Cost) -> str:
 
 
 def growth_table(groups: Sequence[Group]) -> Table | None:
-    """The held-out loss around each growth; None if nothing grew."""
+    """The table of held-out losses around each growth. None if nothing grew."""
     headings = ("recipe", "layers", "at step", "loss before", "loss after", "change", "next evaluation", "seconds")
     rows = []
     for group in groups:

@@ -1,4 +1,4 @@
-"""Of each recipe, the learning rate at which it ends lowest."""
+"""Find the learning rate at which each recipe ends lowest."""
 
 from collections.abc import Sequence
 from statistics import fmean
@@ -8,22 +8,22 @@ from apollo_ds.experiments.compare.recipes import identity
 
 
 def rate(group: Group) -> float:
-    """Its peak learning rate."""
+    """The peak learning rate of a group."""
     return float(group.runs[0].recipe["learning_rate"])
 
 
 def end(group: Group) -> float:
-    """Its final held-out loss, the mean over the shown seeds."""
+    """The final held-out loss of a group: the mean over the shown seeds."""
     return fmean(run.final.loss for run in group.shown)
 
 
 def without_rate(group: Group) -> str:
-    """What the groups of one recipe at several learning rates have in common."""
+    """A text that is equal for the groups of one recipe at several learning rates."""
     return identity(group.runs[0], beside=frozenset({"learning_rate"}))
 
 
 def best_rates(groups: Sequence[Group]) -> list[Group]:
-    """Of the groups of each recipe, that with the learning rate that ends lowest, in the order of the recipes.
+    """For each recipe, in order, the group with the learning rate that ends lowest.
 
     Only rates with the most finished seeds can be chosen, so that a single lucky run does not decide.
     """
@@ -36,7 +36,7 @@ def best_rates(groups: Sequence[Group]) -> list[Group]:
 
 
 def at_the_edge(group: Group, groups: Sequence[Group]) -> str | None:
-    """`highest` or `lowest` where none of several rates beyond this one was tried for the recipe; else None."""
+    """`highest` or `lowest` if the group has the highest or lowest of several rates tried for the recipe. Else None."""
     rates = {rate(other) for other in groups if without_rate(other) == without_rate(group)}
     ends = {max(rates): "highest", min(rates): "lowest"} if len(rates) > 1 else {}
     return ends.get(rate(group))

@@ -1,1 +1,1 @@
-"""Many runs from one file: every combination of some of a recipe's keys, one run after another."""
+"""Train many runs from one file: one for every combination of values of some of a recipe's keys."""

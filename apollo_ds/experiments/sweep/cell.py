@@ -1,4 +1,4 @@
-"""One run of a sweep, and the run of the same sweep that it branches off."""
+"""A run of a sweep, and the run of the same sweep that it branches off."""
 
 import os
 from collections.abc import Iterable
@@ -16,14 +16,14 @@ class Cell:
     """One run of a sweep."""
 
     name: str
-    """The last part of its folder's path, from the grid's values."""
+    """The last part of the path of the run's folder. It is made of the grid's values."""
     folder: Path
     words: tuple[str, ...]
-    """The overrides of the recipe, `out` among them, none with white space in it unless a text has some."""
+    """The overrides of the recipe, with `out`. A word has white space in it only if a text has."""
 
     @property
     def is_complete(self) -> bool:
-        """Whether the run came to its end, with its model and its report."""
+        """Whether the run has finished, with its exported model and its report."""
         folder = RunFolder(self.folder)
         if not (folder.exists and folder.metrics.is_file() and (folder.report / "report.md").is_file()):
             return False
@@ -31,7 +31,7 @@ class Cell:
 
     @property
     def unbranched_words(self) -> tuple[str, ...]:
-        """Its words as those of a run that takes all of its steps itself."""
+        """The words of the same run if it did not branch off, but took all of its steps itself."""
         return tuple(word for word in self.words if not word.startswith(_BRANCH))
 
 
@@ -44,7 +44,7 @@ class Trunk:
 
     @classmethod
     def of(cls, branch: Cell, cells: Iterable[Cell]) -> "Trunk | None":
-        """The one among these runs that a run names in `branch_from`; None where it names none of them."""
+        """The trunk that a run names in `branch_from`, among these runs. None if it names none of them."""
         named = [word.removeprefix(_BRANCH) for word in branch.words if word.startswith(_BRANCH)]
         for text in named:
             folder, _, step = text.rpartition("@")
@@ -55,7 +55,7 @@ class Trunk:
         return None
 
     def is_awaited_by(self, branch: Cell) -> bool:
-        """Whether the run has yet to come to this step, which a branch that has not begun needs."""
+        """Whether a branch must wait: it has not begun, and the trunk has not reached the step."""
         if RunFolder(branch.folder).exists or self.cell.is_complete:
             return False
         return not (RunFolder(self.cell.folder).checkpoints / f"step-{self.step}").is_dir()

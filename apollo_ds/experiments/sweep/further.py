@@ -1,4 +1,4 @@
-"""The runs of a sweep that follow from its others: more seeds at the best learning rate of each recipe."""
+"""Find the further runs of a sweep: more seeds at the best learning rate of each recipe."""
 
 from apollo_ds.experiments.compare.groups import group_runs
 from apollo_ds.experiments.compare.tuning import best_rates
@@ -8,17 +8,20 @@ from apollo_ds.experiments.sweep.grid import Grid, Part
 
 
 def known_cells(grid: Grid) -> list[Cell]:
-    """A grid's own runs, and behind them those that follow once all of these are complete: a number stays a run's."""
+    """A grid's own runs, and behind them the further runs, which are known once all of these are complete.
+
+    So the number of a run never changes.
+    """
     return [*grid.cells, *([] if awaits_others(grid) else further_cells(grid))]
 
 
 def awaits_others(grid: Grid) -> bool:
-    """Whether runs will follow that cannot be told yet, because some of the grid's are not complete."""
+    """Whether there will be further runs that are not known yet, because some of the grid's runs are not complete."""
     return not all(cell.is_complete for part in grid.parts if part.further_seeds for cell in part.cells)
 
 
 def further_cells(grid: Grid) -> list[Cell]:
-    """Each recipe's runs with the further seeds, chosen by its runs that are complete; a recipe with none has none."""
+    """The runs with further seeds for each recipe. Its complete runs decide the rate. If it has none, there are none."""
     known = {cell.folder for cell in grid.cells}
     found = {cell.folder: cell for part in grid.parts if part.further_seeds for cell in _of_part(part)}
     return [cell for folder, cell in found.items() if folder not in known]

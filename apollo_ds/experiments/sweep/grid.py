@@ -1,4 +1,4 @@
-"""The file that describes a sweep, and the runs that follow from it."""
+"""Read the file that describes a sweep, and derive its runs."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,12 +22,12 @@ from data_prep.did_you_mean import choice
 _KEYS = ("recipe", "set", "grid", "further_seeds", "branches", "out")
 _OF_EACH_PART = ("set", "grid", "further_seeds", "branches")
 _NEEDED = ("learning_rate", "seed")
-"""What must be among a grid's keys for further seeds at the best learning rate."""
+"""The keys that a grid must have to run further seeds at the best learning rate."""
 
 
 @dataclass(frozen=True)
 class Part:
-    """A document of a sweep's file: all combinations of its grid's values."""
+    """A document of a sweep's file, for all combinations of its grid's values."""
 
     fixed: Mapping[str, Any]
     combinations: tuple[Mapping[str, Any], ...]
@@ -38,16 +38,19 @@ class Part:
 
     @property
     def cells(self) -> list[Cell]:
-        """Its runs, the last key's values changing fastest, and behind all of them their branches."""
+        """The runs of the document. The values of the last key change fastest. Branches come behind all other runs."""
         own = [self.cell(combination) for combination in self.combinations]
         return own + [self._branch(combination, steps) for combination in self.combinations for steps in self.branches]
 
     def cell(self, combination: Mapping[str, Any]) -> Cell:
-        """The run of some values of the grid's keys."""
+        """The run for one combination of values of the grid's keys."""
         return self._cell(combination, {})
 
     def _branch(self, combination: Mapping[str, Any], steps: int) -> Cell:
-        """The run that goes on from that of some values where its own decay is to begin, with as long a warm-up."""
+        """The branch of a combination's run that ends at `steps`.
+
+        It branches off where its own decay begins. Its warm-up is as long as that of the run.
+        """
         decay = ceil(round(self.fixed["decay_fraction"] * steps, 6))
         start = {
             "branch_from": f"{self.cell(combination).folder}@{steps - decay}",
@@ -58,7 +61,7 @@ class Part:
     def _cell(self, named: Mapping[str, Any], unnamed: Mapping[str, Any]) -> Cell:
         name = ",".join(label(key, value) for key, value in named.items())
         folder = self.out / name
-        # A dotted key reaches into what a shorter one sets.
+        # A dotted key changes a value inside what a shorter key sets, so it comes later.
         settings = sorted({**self.fixed, **named, **unnamed}.items(), key=lambda setting: setting[0].count("."))
         words = [word(key, value) for key, value in settings]
         return Cell(name, folder, (*words, f"out={folder}"))
@@ -66,22 +69,22 @@ class Part:
 
 @dataclass(frozen=True)
 class Grid:
-    """A sweep: a recipe, and its runs in the order in which they are to be done."""
+    """A sweep: a recipe, and its runs in the order in which they are trained."""
 
     recipe: Path
     out: Path
-    """The folder of all runs' folders."""
+    """The folder in which each run has its folder."""
     parts: tuple[Part, ...]
 
     @classmethod
     def read(cls, path: Path) -> Self:
-        """Read a sweep's file, and check every recipe that follows from it, and every folder that is there already.
+        """Read a sweep's file. Check every recipe that follows from it, and every folder that exists already.
 
-        Of a branch off another run of the file, which has yet to come to that step, all but the branch is checked.
+        If a branch's run has not reached its step yet, everything but the branch point is checked.
 
         Raises:
-            UserError: the file is wrong (`parse`), a recipe is, a folder holds another recipe's run, or a run will not
-                keep the checkpoint that a branch of it needs.
+            UserError: the file is wrong (`parse`), a recipe is wrong, a folder holds the run of another recipe, or a
+                run will not keep the checkpoint that a branch of it needs.
         """
         grid = cls.parse(path)
         recipes: dict[Path, Recipe] = {}
@@ -100,13 +103,14 @@ class Grid:
 
     @classmethod
     def parse(cls, path: Path) -> Self:
-        """Read a sweep's file and nothing that it names.
+        """Read a sweep's file, but no file that it names.
 
-        It has one YAML document or more. Each has runs of its own. What the first sets holds for the others too, but
-        for the keys that they set, or list in their grid.
+        It has one or more YAML documents, and each has its own runs. What the first document sets holds for the others
+        too, unless they set the same key, or list it in their grid.
 
         Raises:
-            UserError: it cannot be read or has an unknown key, a grid is empty, or two runs would have the same folder.
+            UserError: the file cannot be read or has an unknown key, a grid is empty, or two runs would have the same
+                folder.
         """
         documents = read_mappings(path, "sweep")
         first = documents[0]
@@ -125,18 +129,18 @@ class Grid:
 
     @cached_property
     def cells(self) -> list[Cell]:
-        """The runs of all parts, without those whose learning rate follows from the others."""
+        """The runs of all parts, without the further runs, whose learning rate follows from these."""
         return [cell for part in self.parts for cell in part.cells]
 
     def trunk(self, cell: Cell) -> Trunk | None:
-        """What a run branches off, if that is another run of this sweep."""
+        """The trunk of a run. None if it does not branch off another run of this sweep."""
         return Trunk.of(cell, self.cells)
 
     def lines(self, cells: Sequence[Cell]) -> list[str]:
-        """The recipe and the overrides of some runs, a line each, which launch/pretrain.sbatch takes as @LIST.
+        """A line with the recipe and the overrides of each run. launch/pretrain.sbatch takes them as @LIST.
 
         Raises:
-            UserError: a value has white space, at which the line would be cut.
+            UserError: a value has white space, at which the line would be split.
         """
         lines = [(str(self.recipe), *cell.words) for cell in cells]
         for part in chain.from_iterable(lines):
@@ -213,7 +217,7 @@ def _check_branches(where: str, branches: Sequence[Any], fixed: Mapping[str, Any
 
 
 def _check_kept(trunk: Trunk, recipes: Mapping[Path, Recipe]) -> None:
-    """Check that a run comes before its branch, and that the checkpoint that this needs will be there at its end."""
+    """Check that a run comes before its branch, and that it will keep the checkpoint that the branch needs."""
     recipe, step = recipes.get(trunk.cell.folder), trunk.step
     if recipe is None:
         raise UserError(f"branch_from: {trunk.cell.name} comes later in this file; put it before its branches")

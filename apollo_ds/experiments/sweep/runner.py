@@ -1,4 +1,4 @@
-"""Running a sweep: so many runs at a time through the launcher, past what fails, until told to stop."""
+"""Run a sweep: several runs at a time, through the launcher. If a run fails, the others go on."""
 
 import os
 import signal
@@ -34,23 +34,23 @@ class Sweep:
         self.command = command
         self.console = Output(highlight=False)
         self._environments: SimpleQueue[dict[str, str]] = SimpleQueue()
-        """What each job that is free adds to the environment of the run that it starts."""
+        """The environment variables of the jobs that are free. A job adds its own to the run that it starts."""
         self._lock = RLock()
         self._stopping = False
         self._running: set[subprocess.Popen[bytes]] = set()
         self._failed: dict[str, str] = {}
 
     def run(self, number: int | None = None) -> int:
-        """Do all runs that are not complete, or only the `number`-th, counted from 1; returns the exit code.
+        """Train all runs that are not complete, or only the `number`-th, counted from 1. Return the exit code.
 
         A run that branches off another waits until that one has ended.
 
-        At SIGINT, SIGTERM, SIGUSR1 or SIGHUP the runs are told to save and end, and no other is started. The exit code
-        is 0 if all went well, 1 if a run failed, and `errors.EXIT_STOPPED` if the sweep or a run was stopped.
+        At SIGINT, SIGTERM, SIGUSR1 or SIGHUP the runs are told to save and end, and no other run is started. The exit
+        code is 0 if all went well, 1 if a run failed, and `errors.EXIT_STOPPED` if the sweep or a run was stopped.
 
         Raises:
-            UserError: there is no such number, it branches off a run that has yet to come there, or there is no GPU for
-                each job.
+            UserError: there is no run of this number, it branches off a run that has not reached the step, or there are
+                fewer GPUs than jobs.
         """
         chosen = self._chosen(number) if number is not None else []
         self._failed.clear()
@@ -92,20 +92,20 @@ class Sweep:
         with ThreadPoolExecutor(self.jobs) as pool:
             for number, cell in cells:
                 trunk = self.grid.trunk(cell)
-                # Jobs are begun in this order and a trunk comes before its branches, so no two wait for each other.
+                # Jobs begin in this order, and a trunk comes before its branches. So no two runs wait for each other.
                 first = ends.get(trunk.cell.folder) if trunk else None
                 ends[cell.folder] = pool.submit(self._run, cell, f"{number}  {cell.name}", trunk, first)
             for end in ends.values():
                 end.result()
 
     def _run(self, cell: Cell, name: str, trunk: Trunk | None, first: Future[None] | None) -> None:
-        """Start or resume a run, wait for its end, and say what came of it; nothing if the sweep is to stop.
+        """Start or resume a run, wait for its end, and print how it ended. If the sweep is stopping, do nothing.
 
         Args:
             cell: the run.
-            name: what it is called in lines that are printed.
-            trunk: what it branches off.
-            first: the end of that run, to be waited for.
+            name: its name in printed lines.
+            trunk: the run and step that it branches off.
+            first: the future that ends with that run. It is waited for.
         """
         if first:
             first.result()
@@ -122,7 +122,7 @@ class Sweep:
         if code == EXIT_STOPPED:
             self._say(f"{name}: stopped")
             with self._lock:
-                if not self._stopping:  # a second SIGTERM would keep the others from saving
+                if not self._stopping:  # a second SIGTERM would prevent the others from saving
                     self._stop()
         elif code:
             self._fail(cell, name, f"with exit code {code}" + (f"; see {_log(cell)}" if self.jobs > 1 else ""))
@@ -141,7 +141,7 @@ class Sweep:
                 with self._lock:
                     if self._stopping:
                         return EXIT_STOPPED
-                    # A session of its own: what a terminal sends to all processes reaches it once, through this one.
+                    # In a session of its own, a signal from the terminal reaches it only once, through this process.
                     started = subprocess.Popen(
                         self._command(cell),
                         start_new_session=True,
@@ -174,14 +174,14 @@ class Sweep:
                 signal.signal(number, before[number])
 
     def _stop(self, _number: int | None = None, _frame: FrameType | None = None) -> None:
-        """Start no other run, and tell those that go on to save and end."""
+        """Start no other run, and tell the running ones to save and end."""
         with self._lock:
             self._stopping = True
             for started in self._running:
                 started.terminate()
 
     def _compare(self) -> None:
-        """Print what the complete runs came to at each recipe's best rate; the first one's recipe is the baseline."""
+        """Print the results of the complete runs at each recipe's best rate. The first run's recipe is the baseline."""
         from apollo_ds.experiments.compare.comparison import Comparison
         from apollo_ds.experiments.compare.page import print_comparison
 
@@ -203,7 +203,7 @@ def _numbered(cells: Sequence[Cell]) -> list[tuple[str, Cell]]:
 
 
 def _log(cell: Cell) -> Path:
-    """Where a run's output goes that would mix with others' in a terminal."""
+    """The file for a run's output, which in a terminal would mix with that of others."""
     return cell.folder / "log"
 
 

@@ -134,7 +134,10 @@ def test_what_deepspeed_fails_with_is_refused_before(config: dict[str, Any], nam
 
 @pytest.mark.parametrize("key", ["weights", "nontrainable_weights", "gradients"])
 def test_what_rounds_between_ranks_is_refused(key: str) -> None:
-    with pytest.raises(UserError, match=rf"^deepspeed\.zero_optimization\.zero_quantized_{key} rounds .*; remove it$"):
+    with pytest.raises(
+        UserError,
+        match=rf"^deepspeed\.zero_optimization\.zero_quantized_{key} is not supported: it rounds .*; remove it$",
+    ):
         check_deepspeed({"zero_optimization": {"stage": 3, f"zero_quantized_{key}": True}})
 
 

@@ -197,7 +197,7 @@ def test_a_recorded_method_without_an_option_has_what_it_did_then(
         ("deepspeed.scheduler.type=WarmupLR", "deepspeed.scheduler is set by the recipe's lr_schedule; remove it"),
         (
             "deepspeed.zero_optimization.round_robin_gradients=true",
-            "round_robin_gradients changes which rank owns what",
+            "round_robin_gradients is not supported: it changes which rank owns what",
         ),
         ("deepspeed.torch_autocast.enabled=true", "deepspeed.torch_autocast is not supported; use bf16 or fp16"),
         ("deepspeed.zero_optimization=3", "deepspeed.zero_optimization"),

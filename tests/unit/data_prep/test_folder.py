@@ -115,7 +115,7 @@ def test_a_user_s_folder_named_work_stays(make: Make, source: Path, tmp_path: Pa
 def test_shards_without_manifest_are_not_said_to_be_ours(tmp_path: Path) -> None:
     for name in ("my_text_document.bin", "my_text_document.idx"):
         (tmp_path / name).touch()
-    sentence = "has shards but no manifest.json, so they are not from apollo-prep.* stay.* into another folder"
+    sentence = "has shards but no manifest.json, so apollo-prep did not make them.* stay.* into another folder"
     with pytest.raises(DataError, match=sentence):
         inspect(tmp_path, Console(quiet=True))
     with pytest.raises(UserError, match=f"data: .*{sentence}"):

@@ -170,7 +170,7 @@ def test_a_line_that_ends_too_early_is_said_to(tmp_path: Path) -> None:
     fixed = write_frontier(tmp_path) + [
         write_fixed(tmp_path / f"w{cost}", cost, loss, 12) for cost, loss in ((30, 3.9), (60, 3.2))
     ]
-    flattering = "so the distance in loss flatters; train that model for longer: apollo."
+    flattering = "so the distance in loss looks better than it is; train that model for longer: apollo."
     assert flattering in text_of(fixed, write_recipe(tmp_path / "late", 45, 3.4))
     assert flattering not in text_of(fixed, write_recipe(tmp_path / "early", 35, 3.4))
 

@@ -75,4 +75,4 @@ def test_a_causal_model_names_the_other_command(capsys: Capture) -> None:
 
 def test_a_model_that_has_diverged_is_refused(tmp_path: Path, capsys: Capture) -> None:
     folder = diverged("bert", tmp_path)
-    assert refusal(capsys, "fill", str(folder), SENTENCE).startswith(f"{folder}: its logits are no finite numbers")
+    assert refusal(capsys, "fill", str(folder), SENTENCE).startswith(f"{folder}: its logits are not finite")

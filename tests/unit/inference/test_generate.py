@@ -108,7 +108,7 @@ def test_a_model_of_another_kind_is_refused(tmp_path: Path, model: str, capsys: 
 def test_a_model_that_has_diverged_is_refused(temperature: str, tmp_path: Path, model: str, capsys: Capture) -> None:
     folder = diverged("gpt2", tmp_path)
     said = refusal(capsys, "generate", str(folder), PROMPT, "--temperature", temperature)
-    assert said.startswith(f"{folder}: its logits are no finite numbers")
+    assert said.startswith(f"{folder}: its logits are not finite")
 
 
 @pytest.mark.parametrize(("is_terminal", "shown"), [(True, "a\ufffdc"), (False, "a\x1bc")])
