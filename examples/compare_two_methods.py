@@ -7,7 +7,7 @@
 
 What it shows: how `apollo-ds plan` gives both methods the same number of operations, how `apollo-ds sweep` trains each
 at three learning rates and then, at its best one, with more seeds, and how to read what comes out.
-How long it takes: four minutes on two CPU cores, where it trains ten small models, two at a time. Your own recipe
+How long it takes: about four minutes on two CPU cores, where it trains ten small models, two at a time. Your own recipe
 takes ten times as long as it takes now. On a machine with one GPU say `--jobs 1`.
 What comes out: the answer with its spread, and what must not be concluded from it. `compared/comparison/compare.md` is
 the page with all numbers and figures.

@@ -51,6 +51,7 @@ def test_the_default_recipe_learns_its_text_and_leaves_a_model(
         ("compare_two_methods", "\nAnswer: ", "comparison/compare.md"),
         ("grow_a_hugging_face_model", "\nLlamaModel of 6 layers", "runs/deeper/export/model.safetensors"),
     ],
+    ids=["pretrain", "compare", "grow"],
 )
 def test_a_script_runs_as_a_newcomer_starts_it(
     script: str, told: str, left: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
