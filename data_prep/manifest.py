@@ -214,7 +214,7 @@ def read_manifest(folder: Path) -> Manifest:
         if Path(f"{folder}.idx").exists():
             raise _foreign(folder, "is the prefix of a shard, not a folder from apollo-prep") from None
         inside = prepared_in(folder)
-        fix = f"name {' or '.join(inside)}" if inside else f"make the shards by apollo-prep build --out {folder}"
+        fix = f"name {' or '.join(inside)}" if inside else _how_to_make(folder)
         raise Missing(f"{path}: not found: {fix}") from None
     except (ValueError, IsADirectoryError):
         raise damaged from None
@@ -236,6 +236,13 @@ def read_manifest(folder: Path) -> Manifest:
     if is_hashed != (manifest.format != UNHASHED):
         raise damaged
     return manifest
+
+
+def _how_to_make(folder: Path) -> str:
+    """The advice for a folder without a manifest. If it has files, and not those of a build, they may be the text."""
+    if any(folder.glob("*")) and not (folder / "work").exists():
+        return f"make shards from it by apollo-prep build --source {folder} --tokenizer TOKENIZER --out FOLDER"
+    return f"make the shards by apollo-prep build --out {folder}"
 
 
 def prepared_in(folder: Path) -> list[str]:

@@ -60,7 +60,7 @@ class Options:
         names = [source.name for source in self.sources]
         for name, weight in self.weights.items():
             if name not in names:
-                raise DataError(f"--weight {name}: no source has that name: there are {', '.join(names)}")
+                raise DataError(f"--weight {name}: there is no source of this name: the sources are {', '.join(names)}")
             if not 0 < weight < 1000:
                 raise DataError(f"--weight {name}={weight}: must be above 0 and below 1000")
 

@@ -19,6 +19,8 @@ _MEANT = {
     "version": "--version",
 }
 """Other commands of other programs, and the words of `apollo-ds` that they stand for."""
+_RANKS = ("--gpus", "--nproc-per-node", "--nproc_per_node", "--num-gpus", "--num_gpus", "--num-processes")
+"""The options of other launchers that stand for `--ranks`."""
 
 
 def explain(word: str, context: Any) -> str | None:
@@ -40,6 +42,8 @@ def explain(word: str, context: Any) -> str | None:
         if "=" in word or word in recipe_names() or Path(word).suffix in (".yaml", ".yml"):
             return f"{word} is no command; to train, write apollo-ds train {' '.join(typed)}"
         return None
+    if word in _RANKS and any("--ranks" in param.opts for param in context.command.params):
+        return f"there is no option {word}; did you mean --ranks?"
     option, _, value = next((given for given in typed if given.partition("=")[0] == word), word).partition("=")
     key = option.lstrip("-").replace("-", "_")
     if not is_key(key) or not any(param.name == KEYS for param in context.command.params):

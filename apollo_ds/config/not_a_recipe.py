@@ -33,7 +33,8 @@ def not_a_recipe(name: Path | str) -> str:
         return f"{name}: there is no such recipe; did you mean {near}?"
     if path.suffix or len(path.parts) > 1:
         return f"{name}: there is no such recipe; `apollo-ds init` writes one"
-    return f"{name}: there is no such recipe; name a YAML file, or {choice(recipe_names(), name)}"
+    fix = choice(recipe_names(), name)
+    return f"{name}: there is no such recipe; {fix if fix.endswith('?') else f'name a YAML file, or {fix}'}"
 
 
 def _beside(path: Path) -> str:

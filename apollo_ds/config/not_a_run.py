@@ -18,7 +18,7 @@ def not_a_run(folder: Path, lacks: str = "config.yaml") -> str:
     if within and folder.exists():
         return f"{folder}: is a part of the run {within}; name the run"
     if is_model(folder):
-        return f"{folder}: is a saved model, not a run; name the folder that the key out of its recipe names"
+        return f"{folder}: is a saved model, not a run; name the run's folder, which is `out` in its recipe"
     if (folder / MANIFEST).is_file():
         return f"{folder}: is a folder of prepared text, not of a run"
     if folder.is_dir():
@@ -32,9 +32,9 @@ def not_a_run(folder: Path, lacks: str = "config.yaml") -> str:
     known = runs_beside(folder)
     meant = next((run for run in known if Path(run).name == folder.name), None)
     if meant is None and (str(folder) in recipe_names() or folder.suffix in (".yaml", ".yml")):
-        return f"{folder}: is a recipe, not a run; train it, and name the folder that its key out names"
+        return f"{folder}: is a recipe, not a run; train it, and name the run's folder, which is its `out`"
     if not known:
-        return f"{folder}: there is no such run; name the folder that the key out of its recipe names"
+        return f"{folder}: there is no such run; name the run's folder, which is `out` in its recipe"
     fix = f"did you mean {meant}?" if meant else choice(known[:_MOST], folder)
     return f"{folder}: there is no such run; {fix}"
 

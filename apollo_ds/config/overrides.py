@@ -60,7 +60,7 @@ def _parsed(path: Path, what: str, parse: Callable[[str], Any]) -> Any:
     try:
         return parse(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
-        raise UserError(f"{path}: there is no such file; name that of a {what}") from None
+        raise UserError(f"{path}: there is no such file; name the file of a {what}") from None
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from None
     except UnicodeDecodeError as error:

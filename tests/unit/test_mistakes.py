@@ -29,6 +29,7 @@ TRAINING = {
     "train --steps 10": "--steps is not an option: steps is a key of the recipe; write steps=10, without dashes",
     "train --learning-rate=1e-3": "write learning_rate=1e-3, without dashes",
     "train --data=data/docs": "write data=data/docs, without dashes",
+    "train --gpus 4": "there is no option --gpus; did you mean --ranks? See apollo-ds train --help",
     "train --ranks": "--ranks needs a value: --ranks N",
     "train --ranks two": "--ranks: must be a whole number, not two",
     "train --ranks 0": "ranks: must be a whole number of at least 1, not 0",
@@ -63,7 +64,7 @@ TRAINING = {
     "train deepspeed.zero_optimisation.stage=1": "did you mean deepspeed.zero_optimization?",
     # what stands where a recipe should
     "train apollo": "apollo: is a method, not a recipe; write method=apollo",
-    "train bertbase": "bertbase: there is no such recipe; name a YAML file, or did you mean bert-base?",
+    "train bertbase": "bertbase: there is no such recipe; did you mean bert-base?",
     "train runs/mine": "runs/mine: is the folder of a run, not a recipe; the command that started the run resumes it",
     "train text": "text: is a folder of prepared text, not a recipe; write data=text",
     "train runs": "runs: is a folder, not a recipe; name a YAML file",
@@ -82,9 +83,9 @@ TRAINING = {
     "export runs/mine": "FOLDER is missing, as in: apollo-ds export runs/mine model",
     "export runs/mine model more": "more is one word too many",
     "export mine model": "mine: there is no such run; did you mean runs/mine?",
-    "export bert-base model": "bert-base: is a recipe, not a run; train it, and name the folder that its key out names",
+    "export bert-base model": "bert-base: is a recipe, not a run; train it, and name the run's folder",
     "export text model": "text: is a folder of prepared text, not of a run",
-    "export exported model": "exported: is a saved model, not a run; name the folder that the key out of its recipe",
+    "export exported model": "exported: is a saved model, not a run; name the run's folder",
     "export runs/mine/export model": "runs/mine/export: is a part of the run runs/mine; name the run",
     "export runs/mine model --step last": "--step: must be a whole number, not last",
     "compare": "RUN is missing, as in: apollo-ds compare ",
@@ -110,7 +111,7 @@ TRAINING = {
     "init --data text --out x.yaml --budget 1m --family Llama": "--family: there is no Llama; did you mean llama?",
     "init --data text --out empty.yaml --budget 1m": "empty.yaml: is there already; name another file with --out",
     "sweep windows.yaml": "windows.yaml: is a recipe, not the grid of a sweep, which has the keys recipe, set, grid",
-    "sweep nothing.yaml": "nothing.yaml: there is no such file; name that of a sweep",
+    "sweep nothing.yaml": "nothing.yaml: there is no such file; name the file of a sweep",
     "finetune runs/mine --task sst-2 --data glue": "--task: there is no sst-2; did you mean sst2?",
     "finetune runs/mine --task sst2": "--data is missing, as in: apollo-ds finetune runs/mine --task rte",
 }
@@ -132,7 +133,8 @@ PREPARING = {
     "inspect": "FOLDER is missing, as in: apollo-prep inspect data/docs",
     "inspect texts": "texts/manifest.json: not found: name texts/docs",
     "inspect a.jsonl": "a.jsonl: is a file, not a folder from apollo-prep; make a folder from it by apollo-prep build",
-    "inspect pdfs": "pdfs/manifest.json: not found: make the shards by apollo-prep build --out pdfs",
+    "inspect pdfs": "pdfs/manifest.json: not found: make shards from it by apollo-prep build --source pdfs --tokenizer",
+    "inspect nothere": "nothere/manifest.json: not found: make the shards by apollo-prep build --out nothere",
 }
 
 

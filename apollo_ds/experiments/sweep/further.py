@@ -21,7 +21,7 @@ def awaits_others(grid: Grid) -> bool:
 
 
 def further_cells(grid: Grid) -> list[Cell]:
-    """The runs with further seeds for each recipe. Its complete runs decide the rate. If it has none, there are none."""
+    """The runs with further seeds for each recipe. Its complete runs decide the rate, so without any it has none."""
     known = {cell.folder for cell in grid.cells}
     found = {cell.folder: cell for part in grid.parts if part.further_seeds for cell in _of_part(part)}
     return [cell for folder, cell in found.items() if folder not in known]

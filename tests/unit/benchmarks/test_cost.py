@@ -77,7 +77,7 @@ def test_the_whole_grid_counts_shared_steps_once(grid: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (["none.yaml"], "cost.py: none.yaml: there is no such file; name that of a sweep"),
+        (["none.yaml"], "cost.py: none.yaml: there is no such file; name the file of a sweep"),
         (["none.yaml", "--flops-per-second", "fast"], "must be a number above 0, such as 3e+14, not fast"),
         (["none.yaml", "--flops-per-second", "0"], "must be a number above 0, such as 3e+14, not 0"),
     ],

@@ -253,7 +253,7 @@ def test_equal_texts_are_on_the_same_side() -> None:
     [
         ({"vocab_size": 100}, "--vocab-size 100: must be at least 300"),
         ({"validation_fraction": 1.0}, "--validation-fraction 1.0: must be at least 0 and below 1"),
-        ({"weights": {"b": 2}}, "--weight b: no source has that name: there are a"),
+        ({"weights": {"b": 2}}, "--weight b: there is no source of this name: the sources are a"),
         ({"weights": {"a": 0}}, "--weight a=0: must be above 0 and below 1000"),
         ({"text_column": "body"}, "line 1 has no 'body': choose --text-column among text"),
         ({"tokenizer": "none"}, "--tokenizer none: there is no such file or folder; give wordpiece or bpe"),
