@@ -34,7 +34,7 @@ from data_prep.__main__ import main as apollo_prep
 STEPS = 40
 """Enough for stages of a twentieth of a run."""
 MADE = "made"
-"""A file in the runs that the world has at first. One that a page trains takes their place."""
+"""A file in the runs and models that the world has at first. What a page makes itself takes their place."""
 NOT_HERE = {"init", "sweep", "eval", "finetune"}
 """Commands that start processes or measure the machine; tests of their own run them."""
 
@@ -98,7 +98,8 @@ def _made() -> Path:
         write(in_short(tiny("gpt2", "runs/my", data="data/mine")), Path("my.yaml"))
         recipe = _small("gpt2", "runs/mine", peak_flops=1e9, steps=STEPS, keep_every=10)
         assert pool(2).run(train_in, folder, recipe) == [None, None]
-    (folder / "runs" / "mine" / MADE).touch()
+    for made in (folder / "runs" / "mine", mine):
+        (made / MADE).touch()
     shutil.copytree(folder / "runs" / "mine", folder / "runs" / "demo")
     for name in ("launch", "ds_configs"):
         (folder / name).symlink_to(PROJECT / name)
@@ -131,6 +132,8 @@ def run(words: Sequence[str]) -> None:
     elif words[1:2] == ["plan"]:
         _plan(words[2:])
     elif "--push" not in words:  # a hub
+        if words[1:2] == ["export"] and Path(words[3], MADE).exists():
+            shutil.rmtree(words[3])
         apollo_ds(_of_this_run(words[1:]))
 
 
@@ -141,11 +144,12 @@ def _expanded(words: Sequence[str]) -> Iterator[str]:
 
 
 def _prepared(words: Sequence[str]) -> Iterator[str]:
-    """A build with a vocabulary that the small text has, in a folder that is free."""
+    """A build of the small text, with a vocabulary that it has, in a folder that is free."""
     for before, word in zip(("", *words), words, strict=False):
         if before == "--out":
             shutil.rmtree(word, ignore_errors=True)
-        yield {"--vocab-size": "300", "--workers": "1"}.get(before, word)
+        short = {"--vocab-size": "300", "--workers": "1"}.get(before, word)
+        yield "books" if (before, word) == ("--source", "docs") else short
 
 
 def _without_options(words: Sequence[str]) -> list[str]:
