@@ -26,7 +26,7 @@ _RIGHT = 1.03
 _ASIDE = (8, 24, 48, 80)
 """A name may begin this many points to the right or left of its point."""
 _DISTANCES = range(-4, 120, 8)
-"""The foot of a name may be this many points above its point, or its top as many below. At -4 both are level."""
+"""The foot of a name may be so many points above its point, or its top so many below. At -4 it is beside it."""
 _SIDES = ((1, 1), (-1, -1), (1, -1), (-1, 1))
 """The order of equally near places. Above and to the right comes first, where a falling curve leaves most room."""
 _Place = tuple[tuple[int, int], int, int]
