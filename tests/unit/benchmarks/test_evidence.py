@@ -29,10 +29,10 @@ PROTOCOLS = {
     "one rate": ("one rate", "wsd"),
     "paper's": ("paper's rate", "cosine"),
 }
-"""Of each name in README's table, what the page's heading has, and the schedule."""
+"""Of each name in the table of savings, what the page's heading has, and the schedule."""
 
 
-HEADLINE = rows((PROJECT / "README.md").read_text(), "cost of the run")
+HEADLINE = rows((PROJECT / "docs" / "results" / "savings.md").read_text(), "cost of the run")
 
 
 BEFORE_SPROUT = ("gpt2-long", "gpt2-bytes", "gpt2-wide", "bert-chars")

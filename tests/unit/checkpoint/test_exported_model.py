@@ -174,7 +174,8 @@ def test_the_page_s_example_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     text = text_of(bpe(), tmp_path / "text")
-    write_export(trained("gpt2", text.vocab_size, max_position_embeddings=64), text, tmp_path)
+    write_export(trained("gpt2", text.vocab_size, max_position_embeddings=64), text, tmp_path / "models")
+    (tmp_path / "models" / "model").rename(tmp_path / "models" / "mine")
     (example,) = re.findall(r"```python\n(.*?)```", (PROJECT / "docs/guides/export.md").read_text(), re.DOTALL)
     monkeypatch.chdir(tmp_path)
     exec(example, {})

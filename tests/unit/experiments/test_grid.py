@@ -214,7 +214,7 @@ def test_a_list_cannot_hold_white_space(tmp_path: Path) -> None:
 
 def test_the_sweeps_of_the_documentation_are_sound(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(PROJECT)
-    page = (PROJECT / "docs" / "guides" / "compare.md").read_text()
+    page = (PROJECT / "docs" / "guides" / "sweep.md").read_text()
     example, seeds, parts, branches = (block.split("```")[0] for block in page.split("```yaml\n")[1:])
     assert yaml.safe_load(example) == yaml.safe_load((PROJECT / "launch" / "sweeps" / "demo.yaml").read_text())
     grid = Grid.read(Path("launch/sweeps/demo.yaml"))
