@@ -220,7 +220,7 @@ def test_the_sweeps_of_the_documentation_are_sound(tmp_path: Path, monkeypatch: 
     grid = Grid.read(Path("launch/sweeps/demo.yaml"))
     assert len(grid.cells) == len(grid.lines(grid.cells)) == 18
     assert grid.cells[6].folder == Path("runs/sweep/apollo,learning_rate=0.0007,seed=1")
-    for text, runs in ((f"{seeds}out: {tmp_path}", 6), (parts, 8), (branches, 6)):
+    for text, runs in ((seeds, 6), (parts, 8), (branches, 6)):
         (tmp_path / "grid.yaml").write_text(text)
         assert len(Grid.read(tmp_path / "grid.yaml").cells) == runs
 
