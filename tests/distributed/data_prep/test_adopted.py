@@ -36,7 +36,7 @@ def test_a_run_on_adopted_shards_is_that_on_the_build_of_the_same_documents(tmp_
     (tmp_path / "shards" / "b_text_document.bin").unlink()
     done = run("inspect", tmp_path / "text")
     assert done.returncode == 2
-    assert re.fullmatch(r"apollo-prep: .*b_text_document\.bin: missing, or not as it was when .*\n", done.stderr)
+    assert re.fullmatch(r"apollo-prep: .*b_text_document\.bin: missing, or changed since .*\n", done.stderr)
 
 
 def test_killed_while_it_wrote_and_run_again(tmp_path: Path) -> None:
