@@ -179,11 +179,11 @@ class GrowingMethod(Sourced):
     growth_map: MapName = "interpolate"
     """Which of the old layers each new layer is made from."""
     new_layers: NewLayers = "copy"
-    """What a new layer is: a copy of an old one, or another kind that `growth.depth_map` explains."""
+    """What a new layer is: a copy of an old one, or another kind that `docs/methods/options.md` explains."""
     width: WidthRule = "tiled"
-    """What a new unit is when the model becomes wider. `growth.width_map` explains the rules."""
+    """What a new unit is when the model becomes wider. `docs/methods/options.md` explains the rules."""
     moments: MomentRule = "map"
-    """What becomes of Adam's moments at a growth. `growth.weights_and_moments` explains the rules."""
+    """What becomes of Adam's moments at a growth. `docs/methods/options.md` explains the rules."""
     noise: float = Field(default=0.0, ge=0, le=100)
     """Noise that is added to the matrices of copied layers, so that copies differ. The unit is each matrix's own
     standard deviation."""

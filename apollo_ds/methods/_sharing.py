@@ -16,7 +16,7 @@ class SharingMethod(GrowingMethod):
     """Stages of increasing layer counts, each run at depths drawn up to the target."""
 
     sampler: SamplerName = "lvps"
-    """The distribution that the depth of each step is drawn from. `schedule.depth` explains them."""
+    """The distribution that the depth of each step is drawn from: `docs/methods/apollo.md` explains them."""
     deep_end: float = Field(default=0.0, ge=0, lt=1)
     """The last part of each stage with shared layers, in which every step runs at full depth, as the grown model
     will."""

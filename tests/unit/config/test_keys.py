@@ -104,7 +104,7 @@ def test_a_terminal_of_80_columns_shows_all_of_a_key() -> None:
     print_keys("moments", console)
     printed = " ".join(console.export_text().split())
     assert "method.moments map, map_scaled, zero_new, reset, keep_index; default map" in printed
-    assert "`growth.weights_and_moments` explains the rules." in printed
+    assert "`docs/methods/options.md` explains the rules." in printed
 
 
 def test_a_bracket_in_a_meaning_is_shown() -> None:
