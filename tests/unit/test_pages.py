@@ -75,6 +75,12 @@ def test_the_page_of_commands_is_what_its_script_prints() -> None:
     assert page.read_text() == commands.page(), "python docs/site/commands.py > docs/reference/commands.md"
 
 
+@pytest.mark.parametrize("page", PAGES)
+def test_no_page_has_a_gap_that_was_to_be_filled(page: str) -> None:
+    gaps = re.findall(r"^[A-Z][A-Z_]{3,}$|\b(?:TODO|FIXME|TBD)\b", (PROJECT / page).read_text(), re.MULTILINE)
+    assert not gaps, f"{page}: {gaps}"
+
+
 def test_the_readme_is_short() -> None:
     assert len((PROJECT / "README.md").read_text().splitlines()) <= 150
 
