@@ -16,11 +16,13 @@ from data_prep.__main__ import app as apollo_prep
 
 PROGRAMS = {"apollo-ds": apollo_ds, "apollo-prep": apollo_prep}
 LANGUAGES = {"", "text", "console", "python", "pycon", "yaml", "json", "bash", "makefile", "ini"}
+OURS = ("benchmarks/", "containers/", "examples/", "launch/", "tests/")
+"""Folders of the repository; what a command reads in them is there."""
 TARGETS = set(re.findall(r"^([a-z-]+):", (PROJECT / "Makefile").read_text(), re.MULTILINE))
 
 
 def check(words: list[str], place: str) -> None:
-    """Check one command: that the program takes its words, or that the file or target which it names is there."""
+    """Check one command: that the program takes its words, and that files and targets which it names are there."""
     if words[0] in PROGRAMS:
         group: Any = typer.main.get_command(PROGRAMS[words[0]])
         above = typer.Context(group, info_name=words[0])
@@ -35,8 +37,9 @@ def check(words: list[str], place: str) -> None:
                 pytest.fail(f"{place}: {shlex.join(words)}: {mistake}")
     elif words[0] == "make":
         assert set(words[1:]) <= TARGETS, f"{place}: {shlex.join(words)}: there is no such target"
-    elif words[0] in ("python", "bash") and not words[1].startswith("-"):
-        assert (PROJECT / words[1]).is_file(), f"{place}: {shlex.join(words)}: there is no such file"
+    for before, word in zip(("", *words), words, strict=False):
+        if word.startswith(OURS) and before != "--out":
+            assert (PROJECT / word).exists(), f"{place}: {shlex.join(words)}: there is no {word}"
 
 
 @pytest.mark.parametrize("page", PAGES)
