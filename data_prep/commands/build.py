@@ -20,7 +20,7 @@ from data_prep.summary import summarize
 from data_prep.tasks import Task, encode_share, merge_shares
 
 EXAMPLES = """
-apollo-prep build --source docs --tokenizer wordpiece --out data/docs
+apollo-prep build --source docs --tokenizer wordpiece --out data/wordpiece
 apollo-prep build --source books/ --tokenizer bpe --out data/books
 apollo-prep build --source wiki=wikimedia/wikipedia:20231101.en \\
     --source books=books/ --tokenizer vocab.txt --out data/wiki-books

@@ -70,8 +70,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A working directory with the model and the text that the page speaks of."""
     sizes = {"hidden_size": 64, "num_attention_heads": 4, "num_key_value_heads": 2, "intermediate_size": 128}
     more: dict[str, Any] = {"num_hidden_layers": 12, "max_position_embeddings": 512, "rms_norm_eps": 1e-5}
-    (tmp_path / "text").mkdir()
-    write_text(tmp_path / "text" / "some.jsonl")
+    (tmp_path / "books").mkdir()
+    write_text(tmp_path / "books" / "some.jsonl")
     mine = saved(tmp_path / "models" / "mine", "llama", vocab_size=corpus("llama").vocab_size, **sizes, **more)
     for path in corpus("llama").tokenizer_folder.iterdir():
         (mine / path.name).write_bytes(path.read_bytes())

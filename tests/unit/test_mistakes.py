@@ -118,7 +118,7 @@ TRAINING = {
 PREPARING = {
     "biuld": "there is no command biuld; did you mean build?",
     "--version": "there is no option --version; see apollo-prep --help",
-    "build": "--source is missing, as in: apollo-prep build --source docs --tokenizer wordpiece --out data/docs",
+    "build": "--source is missing, as in: apollo-prep build --source docs --tokenizer wordpiece --out data/wordpiece",
     "build --sourse a.jsonl": "there is no option --sourse; did you mean --source?",
     "build --source pdfs --tokenizer bpe --out out": "is there; 1 file was left out: pdfs/a.pdf",
     "build --source doc --tokenizer bpe --out out": "doc: there is no such file or folder; did you mean docs?",
