@@ -14,7 +14,7 @@ FINETUNE = ["scikit-learn", "scipy", "torchmetrics"]
 setup(
     name="apollo_ds",
     version=re.findall(r'^__version__ = "(.+)"$', Path("apollo_ds/version.py").read_text(), re.MULTILINE)[0],
-    description="Pretrain Transformers for a fraction of the compute by growing them while they train",
+    description="Pretrain Transformers by growing them while they train",
     long_description=Path("README.md").read_text(),
     long_description_content_type="text/markdown",
     license="Apache-2.0",

@@ -1,4 +1,4 @@
-"""Pretrain Transformers for a fraction of the compute by growing them while they train.
+"""Pretrain Transformers by growing them while they train.
 
     import apollo_ds
 

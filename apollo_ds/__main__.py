@@ -29,8 +29,7 @@ class _Commands(Commands):
 
 
 app = new_app(
-    "Pretrain Transformers for a fraction of the compute, by growing them while they train. apollo-prep prepares the "
-    "text for it.",
+    "Pretrain Transformers by growing them while they train. apollo-prep prepares the text for it.",
     _Commands,
 )
 

@@ -46,15 +46,16 @@ _NOTES = """## What the columns say
   on top; at ZeRO 3 so do the weights that are gathered at the time, up to 2 GB (`stage3_max_live_parameters`). So
   {rest:.0f} of the {room:.0f} GB are left for them, and what needs more than the others is bold.
 - host: a node's own memory, of its 8 ranks. Python and its libraries take about 1 GB a rank more. While a run starts, a
-  rank holds one layer or one embedding in fp32. Later, while a checkpoint is written, it holds a copy of its part of
-  the state; while the model grows, one of its part of the old state and such a piece. The column has whichever is more.
+  rank holds one layer or one embedding in fp32. Later it holds more: a copy of its part of the state while a checkpoint
+  is written; a copy of its part of the old state, and one layer or embedding, while the model grows. The column has
+  whichever is more.
   At the run's end the first node also holds the whole model in fp32, which is exported.
 - sent: by each rank in a step, of a ring of all ranks. ZeRO 0, 1, 2 and 3 send 2, 3, 2 m + 1 and up to 4 m numbers a
   parameter, where m is the number of micro-batches: 32, 4 and 1 on 8, 64 and 512 ranks. DeepSpeed 0.19.8 sums all
   gradients on all ranks at ZeRO 1 and 2. `use_multi_rank_bucket_allreduce: false` makes it send each sum to its owner
   alone, which is a number a parameter less.
 - sending, computing: how long each takes at least in a step of all layers. A part of the sending goes on while the rank
-  computes. What checkpointed activations are computed again for is not counted.
+  computes. The second forward pass of `activation_checkpointing` is not counted.
 - growth, resume: the least that moving the state takes. A growth sums the old state over all ranks, 24 bytes a
   parameter of the old model. A resume reads the checkpoint twice: all of it for its hashes, and each rank its slice.
 

@@ -6,7 +6,7 @@
 
 What it shows: a model gets half as many layers again. The new layers begin as copies that write nothing yet, so the
 held-out loss before and after the growth is the same number. Then all layers train on.
-How long it takes: about two minutes on two CPU cores with the small Llama. A model of 100 million parameters or
+How long it takes: two to three minutes on two CPU cores with the small Llama. A model of 100 million parameters or
 more needs a GPU.
 What comes out: in the folder `grown/` a recipe, a run with its report, and the deeper model in `runs/deeper/export`,
 which AutoModel loads. A falling loss does not show that the growth was worth it. The last lines say how to find out.

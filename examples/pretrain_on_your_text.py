@@ -5,8 +5,8 @@
     python pretrain_on_your_text.py books/ --minutes 60
 
 What it shows: the five commands that lead from text to a model, each printed before it runs.
-How long it takes: about four minutes on two CPU cores with the default text, two of them for training. More text takes
-longer to prepare, and `--minutes` says how long training may take.
+How long it takes: four to five minutes on two CPU cores with the default text, two of them for training. More text
+takes longer to prepare, and `--minutes` says how long training may take.
 What comes out: in the folder `pretrained/` the prepared text, a recipe with a comment on each key, and a run with its
 checkpoints, its report and a model that `transformers` loads. The model is tiny: it writes words, and little sense.
 

@@ -1,1 +1,1 @@
-"""Growth: what each parameter of a new model is made from, and what becomes of its Adam moments."""
+"""Growth: says from which old parameters each new parameter is made, and what its Adam moments become."""

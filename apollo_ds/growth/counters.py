@@ -3,7 +3,9 @@
 from dataclasses import dataclass, field
 
 WEIGHT, MOMENTS, COHORT = "weight", ("exp_avg", "exp_avg_sq"), "cohort"
-"""Muon's momentum is a mean of gradients, as `exp_avg` is; of a matrix that it trains there is no `exp_avg_sq`."""
+"""Names of the tensors of a state. For a matrix that Muon trains, `exp_avg` is Muon's momentum (a mean of gradients,
+too), and there is no `exp_avg_sq`.
+"""
 
 
 @dataclass(frozen=True)
@@ -13,12 +15,12 @@ class Counters:
     adam_step: int = 0
     """Adam's step counter, which its bias correction uses."""
     births: tuple[int, ...] = (0,)
-    """The counter at which each cohort of coordinates began, so that their age is `adam_step - birth`.
+    """Adam's step counter when each cohort of coordinates began. The age of a cohort is `adam_step - birth`.
 
-    Where there are several cohorts, the state holds for each coordinate which one it belongs to."""
+    Where there are several cohorts, the tensor `COHORT` says to which one each coordinate belongs."""
     loss_scaler: dict[str, float] = field(default_factory=dict)
     optimizer: str | None = "adamw"
-    """Whose moments the state has; None where nothing has trained. Earlier versions knew AdamW alone."""
+    """The optimizer that made the moments; None where nothing has trained. Earlier versions had AdamW only."""
 
     @property
     def tensors(self) -> tuple[str, ...]:

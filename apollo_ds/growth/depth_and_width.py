@@ -1,4 +1,4 @@
-"""The growth from one stage of a schedule to the next."""
+"""Makes the growth from one stage of a schedule to the next."""
 
 from collections.abc import Callable
 from functools import partial
@@ -20,10 +20,12 @@ from apollo_ds.schedule.stage import Stage, WidthRule
 
 
 def growth_between(old: Stage, new: Stage, blocks: str, seed: int) -> Growth:
-    """How the new stage's training state follows from the old one's.
+    """Return the map from the old stage's training state to the new stage's.
+
+    `blocks` is the path of the block list in the model, and `seed` decides every random choice.
 
     Raises:
-        UserError: one cannot be made from the other; see `schedule.growable`.
+        UserError: the new stage's model cannot be made from the old one's; `schedule.growable` has the reasons.
     """
     check_growth(old, new)
     rule = new.growth
@@ -41,12 +43,15 @@ def growth_between(old: Stage, new: Stage, blocks: str, seed: int) -> Growth:
 
 
 def _has_no_moments(family: Family, was_frozen: Callable[[str], bool] | None, name: str) -> bool:
-    """Whether a parameter was frozen, or is a product whose factors had moments of their own."""
+    """Whether a parameter has no old moments: it was frozen, or only its two factors had moments."""
     return family.is_feed_forward_matrix(name) or (was_frozen is not None and was_frozen(name))
 
 
 def _positions_a_layer(stage: Stage) -> float:
-    """At how many positions a layer runs in the mean, where its gradient is their sum; 1 where it is their mean."""
+    """Return the mean number of positions whose gradients a layer adds up; 1 where it takes their mean.
+
+    12 positions that share 4 layers give 3.
+    """
     if stage.tied_gradients == "mean":
         return 1.0
     unlike = family_of(stage.shape).first_layer_is_unlike  # it runs once
@@ -55,10 +60,12 @@ def _positions_a_layer(stage: Stage) -> float:
 
 
 def width_between(old: ModelShape, new: ModelShape, how: WidthRule, seed: int) -> WidthMap | None:
-    """The maps of the axes in which two shapes differ: hidden size, whole heads, and feed-forward width.
+    """Return the maps of the axes in which two shapes differ: hidden size, whole heads and feed-forward width.
+
+    The result is None where the shapes have the same width.
 
     Raises:
-        UserError: one model cannot grow into the other.
+        UserError: the old model cannot grow into the new one.
     """
     obstacle = why_not_grown(old, new)
     if obstacle:

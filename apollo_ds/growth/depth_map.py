@@ -1,4 +1,4 @@
-"""More layers: which old layer each new one is, or what stands in its place."""
+"""More layers: says which old layer each new layer is made from, and with which weights new layers begin."""
 
 from dataclasses import dataclass
 from zlib import crc32
@@ -18,25 +18,29 @@ from apollo_ds.schedule.stage import FRESH, NewLayers
 class DepthMap:
     """New layer i is made from the old layer `layer_map[i]`.
 
-    The first layer made from an old one is that old layer itself. With the map 0 0 1, positions 0 and 2 are old layers
-    and position 1 is new. With `NO_LAYER` in its place a layer is made from nothing: it is new, and silent or random.
-    `new_layers` says how new layers begin:
-    - copy: the same weights;
-    - zero: the same, but what writes into the residual stream is zero: a pre-LN model's function does not change;
-    - silent: as freshly initialised, but what writes into the residual stream is zero: the same for pre-LN;
-    - identity: normalisations and biases are zero, matrices identities (Shen et al. 2022), each of query, key and value
-      by itself: the same for pre-LN, and nothing for post-LN, whose function it would destroy. What a matrix has beyond
-      its square part is as in a copy: zeros on both sides of a feed-forward unit would stay zeros for ever. So would
-      those of a gated one, a product of two zeros: `schedule.growable` refuses it;
+    The first layer that is made from an old layer is that old layer itself. With the map 0 0 1, positions 0 and 2 are
+    old layers and position 1 is new. Where the map holds `NO_LAYER`, the layer is made from nothing: it is new, and
+    silent or random. `new_layers` says with which weights new layers begin:
+    - copy: the weights of the old layer;
+    - zero: the same, but the matrices that write into the residual stream are zero. The function of a pre-LN model
+      does not change;
+    - silent: as freshly initialised, but the matrices that write into the residual stream are zero. The function of a
+      pre-LN model does not change;
+    - identity: normalisations and biases are zero and matrices are identities (Shen et al. 2022); query, key and value
+      get an identity each. The function of a pre-LN model does not change. A post-LN model would lose its function, so
+      `schedule.growable` refuses it. Outside of its square part a matrix is as in a copy, since zeros on both sides of
+      a feed-forward unit would stay zeros for ever. A gated unit would stay zero as well, since it is a product of two
+      zeros; `schedule.growable` refuses this, too;
     - random: as freshly initialised.
 
     `noise` is added to the matrices of copies: normal numbers, whose standard deviation is `noise` times the matrix's
     own. They are the same on every rank for the same seed, and differ from growth to growth.
 
-    `gradient_share` is the gradient of a layer after the growth, as a part of what the layer that it is made from had
-    before: 1/3 where that one ran at three positions, whose gradients were added up, and this one runs at one.
+    `gradient_share` is a layer's gradient after the growth, divided by that of its old layer before. It is 1/3 where the
+    old layer added up the gradients of three positions and the new one runs at one.
 
-    `heads` is their number, which an identity needs where query, key and value of each lie together.
+    `heads` is the number of attention heads. An identity needs it where the query, key and value of each head lie
+    together in one matrix.
 
     `blocks` is the path of the block list: layer i's parameters are named `{blocks}.{i}.{rest}`.
     """
@@ -51,7 +55,10 @@ class DepthMap:
     heads: int = 0
 
     def source(self, name: str) -> str:
-        """The old parameter that a new one is made from, where it is not made from nothing."""
+        """Return the name of the old parameter that a new one is made from.
+
+        Do not ask for a parameter of a layer that is made from nothing.
+        """
         index = self.layer_index(name)
         return name if index is None else self.renamed(name, self.layer_map[index])
 
@@ -78,13 +85,14 @@ class DepthMap:
         return index is not None and index in added(self.layer_map)
 
     def is_from_nothing(self, name: str) -> bool:
-        """Whether the parameter belongs to a new layer that no old one is the source of."""
+        """Whether the parameter belongs to a new layer that is made from no old layer."""
         index = self.layer_index(name)
         return index is not None and self.layer_map[index] == NO_LAYER
 
     def weight_from_nothing(self, name: str) -> Tensor | None:
-        """The weight of a layer that is made from nothing: None to leave it as it was initialised, or one zero for all
-        of its elements, without dimensions.
+        """Return the weight of a parameter whose layer is made from nothing.
+
+        None leaves it as it was initialised. A zero without dimensions stands for zeros in all of its elements.
         """
         is_silent = self.new_layers == "silent" and FAMILIES[self.family].is_residual_output(name)
         return torch.zeros(()) if is_silent else None
@@ -107,14 +115,14 @@ class DepthMap:
         return _with_identities(source, family.dimensions(name), self.heads)
 
     def _noise(self, name: str, like: Tensor) -> Tensor:
-        """Numbers of the spread of a matrix, drawn on the CPU so that they do not depend on the device."""
+        """Draw normal numbers with a matrix's standard deviation; on the CPU, so that every device gets the same."""
         bits = random_bits(self.seed, Stream.GROWTH, len(self.layer_map), crc32(name.encode()))
         drawn = torch.randn(like.shape, generator=torch.Generator().manual_seed(int(bits) >> 1), dtype=like.dtype)
         return drawn.to(like.device) * like.std()
 
 
 def _with_identities(source: Tensor, dimensions: Dimensions, heads: int) -> Tensor:
-    """A matrix whose square part is the identity, or each of whose parts has one if it is fused."""
+    """Return the matrix with the identity in its square part; a fused matrix gets one in each of its parts."""
     parts = [part.clone() for part in split(source, dimensions, heads)]
     for part in parts:
         side = min(part.shape)

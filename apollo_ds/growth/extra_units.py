@@ -1,17 +1,19 @@
-"""Units of a wider residual stream that are no copies: what is left over where the old width does not divide the new.
+"""Extra units: units of a wider residual stream that are no copies. They are left if the old width does not divide it.
 
-LEMON (Wang et al., ICLR 2024, arXiv 2310.07999) widens from D to kD + m units, m < D: k copies of each old unit, and m
-extra ones. Under LayerNorm each of these holds the mean of the old units, under RMSNorm zero. The mean stays, and the
-variance (under RMSNorm the mean square) becomes r = kD / (kD + m) of the old one. Copies come out of a normalisation
-larger by r^-1/2, which its weight takes back, and extra units come out as its bias, which is zero. All of that is exact
-if the normalisation's epsilon is r times the old one too.
+LEMON (Wang et al., ICLR 2024, arXiv 2310.07999) widens from D to kD + m units with m < D: k copies of each old unit,
+and m extra units. From 100 to 250 units, k is 2 and m is 50. An extra unit holds the mean of the old units under
+LayerNorm, and zero under RMSNorm. So the mean stays, and the variance (under RMSNorm the mean square) becomes r times
+the old one, with r = kD / (kD + m). A normalisation makes the copies larger by r^-1/2, so its weight is multiplied by
+r^1/2. It gives its bias for the extra units, which is set to zero. All of that is exact if the epsilon of the
+normalisation is r times the old one, too.
 
-What reads an extra unit is free, since it reads zeros at first. It is what the tiled map gives: as much as the copies
-of one old unit or another are read. So extra units get gradients from the first step on, and different ones.
+The weights that read an extra unit can have any values, since they read zeros at first. They are as in the tiled map:
+copies of the weights that read an old unit. So extra units get gradients from the first step on, and different ones.
 
-A masked model's head normalises what has passed an activation. No linear layer in front of one can make the mean of
-what comes out behind it. There extra units are copies, as in the tiled map, which the normalisation's weight and bias
-of zero keep from the head: the mean and the variance are nearly the old ones, as far as the copied units stand for all.
+The head of a masked model normalises the output of an activation. A linear layer in front of the activation cannot make
+the mean of the units behind it. So here the extra units are copies, as in the tiled map. The head does not see them,
+since the weight and bias of the normalisation are zero for them. They change the mean and the variance a little, since
+they are copies of some units and not of all.
 """
 
 from math import sqrt
@@ -24,7 +26,10 @@ from apollo_ds.models.family import Family
 
 
 def with_extra_units(family: Family, name: str, grown: Tensor, position: int, old_size: int, extra: int) -> Tensor:
-    """A parameter that grew along the dimension at `position` as if its last `extra` units were copies, put right."""
+    """Return a grown parameter with the right values for its extra units and, in a normalisation, for its copies.
+
+    `grown` has grown along the dimension at `position` as if its last `extra` units were copies.
+    """
     size = grown.shape[position]
     dimension = family.dimensions(name)[position]
     copies, last = grown.split([size - extra, extra], position)
@@ -39,9 +44,10 @@ def with_extra_units(family: Family, name: str, grown: Tensor, position: int, ol
 
 
 def gradient_scale(family: Family, name: str, position: int, part: float) -> float:
-    """c in g_new = c g_old, beside the share, of a parameter whose units are copies to this part; 1 for all else.
+    """Return a further factor c of the gradient, g_new = c g_old, beside the shares of the copies.
 
-    What a normalisation's weight multiplies is r^-1/2 of what it was.
+    `part` is r, the fraction of the new units that are copies. The weight of a normalisation has c = r^-1/2, since the
+    numbers that it multiplies grow by that. All other parameters have c = 1.
     """
     return 1 / sqrt(part) if _is_scaled(family, name, family.dimensions(name)[position]) else 1.0
 
@@ -53,6 +59,6 @@ def _is_scaled(family: Family, name: str, dimension: Dimension | None) -> bool:
 
 
 def _writes_the_stream(family: Family, name: str, dimension: Dimension | None) -> bool:
-    """Whether a parameter that is no normalisation's makes units of the stream; a head that is not tied reads them."""
+    """Whether a parameter (other than a normalisation's) writes units of the stream; an untied head only reads them."""
     is_head = name.endswith(f"{family.decoder}.weight")
     return dimension is not None and dimension.axis == "embedding" and dimension.side == "out" and not is_head

@@ -1,4 +1,4 @@
-"""The end of factors: each feed-forward matrix of the new model is the product of two of the old one's."""
+"""Multiplies low-rank factors out: each feed-forward matrix of the new model is the product of two old factors."""
 
 from dataclasses import dataclass
 
@@ -13,14 +13,14 @@ from apollo_ds.models.families import FAMILIES
 
 @dataclass(frozen=True)
 class MultipliedOut(Growth):
-    """A growth out of a stage with factors: they are multiplied, which changes no function, and then grown as usual.
+    """A growth out of a stage with factors. It multiplies them, which keeps the function, and then grows as usual.
 
-    The moments of a product do not follow from those of its factors. So it starts from zero, at age 0, whatever the
-    rule: the caller says of such a matrix that it `was_frozen`, which comes to the same.
+    The moments of a product do not follow from those of its factors. So the moments of these matrices start from zero,
+    at age 0, under every rule. The caller's `was_frozen` must be true for them, which has this effect.
     """
 
     def sources(self, name: str, exists: set[str]) -> tuple[str, ...]:
-        """The old parameters that a new one is made from: both factors in the place of a matrix."""
+        """Name the old parameters that a new one is made from; for a feed-forward matrix, its two factors."""
         matrices = super().sources(name, set(map(whole_name, exists)))
         return tuple(part for matrix in matrices for part in self._parts(matrix))
 
@@ -37,7 +37,7 @@ class MultipliedOut(Growth):
 
 
 def _product(tensor: str, left: Tensor, right: Tensor) -> Tensor:
-    """The matrix, or zeros of its size for what it does not have."""
+    """Return the product for a weight, and zeros of its shape for all other tensors."""
     if tensor == WEIGHT:
         return left @ right
     return torch.zeros(len(left), right.shape[1], dtype=left.dtype, device=left.device)

@@ -1,4 +1,4 @@
-"""The model that a stage trains."""
+"""Builds the model that a stage trains."""
 
 from apollo_ds.growth.learned import operator_of
 from apollo_ds.growth.learned.model import LearnedGrowthModel
@@ -11,11 +11,12 @@ TrainableModel = PretrainingModel | LearnedGrowthModel
 def build_for(
     stage: Stage, *, rises: bool = False, activation_checkpointing: bool = False, compile_blocks: bool = False
 ) -> TrainableModel:
-    """The model that a stage trains, as a skeleton: its parameters take no memory, and an engine gives them weights.
+    """Build the model that a stage trains, without memory for its parameters: an engine gives them weights.
 
-    `rises` says whether branches rise in it, which a schedule knows (`Schedule.rises`).
+    `rises` says whether branches rise in the stage (`Schedule.rises`).
 
-    One that learns a growth operator is neither checkpointed nor compiled: its weights exist only in its forward.
+    A model that learns a growth operator ignores activation checkpointing and compilation, since its weights exist only
+    during the forward pass.
     """
     if stage.learned_growth:
         return LearnedGrowthModel(operator_of(stage.learned_growth, stage))

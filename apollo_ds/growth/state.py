@@ -1,6 +1,6 @@
-"""Training state by name: what growth transforms, what a checkpoint holds, what export reads.
+"""The training state: growth changes it, a checkpoint stores it, and export reads it.
 
-A state is a set of named parameters, each with its fp32 weight and Adam moments, of which a rank holds a slice.
+A state is a set of named parameters, each with its fp32 weight and Adam moments. Each rank holds a slice of each.
 """
 
 from collections.abc import Iterator
@@ -23,7 +23,7 @@ def dtype_of(tensor: str) -> torch.dtype:
 
 
 class State(Protocol):
-    """Any place that whole parameters can be read from, one at a time."""
+    """A source of whole parameters, which are read one at a time."""
 
     counters: Counters
 
@@ -34,22 +34,23 @@ class State(Protocol):
         """The full shape of a parameter."""
 
     def gather(self, name: str, tensor: str, device: torch.device) -> Tensor:
-        """One of the tensors that `counters.tensors` names of one parameter, in the parameter's full shape.
+        """Return one tensor of a parameter, in the parameter's full shape; `counters.tensors` lists the tensors.
 
         All ranks must call it for the same tensors in the same order.
         """
 
     def release(self, name: str, tensor: str) -> None:
-        """This tensor of this parameter will not be read again: its memory may go."""
+        """Allow the state to free the memory of a parameter's tensor, since nobody will read it again."""
 
 
 class StoredState(State, Protocol):
-    """A state on disk, of which a rank can read a part without the others."""
+    """A state on disk. A rank can read a part of it without the other ranks."""
 
     def read_into(self, name: str, tensor: str, start: int, target: Tensor) -> None:
-        """Read elements `start` to `start + len(target)` of a flattened parameter's tensor; zeros where it has none.
+        """Read elements `start` to `start + len(target)` of a flattened parameter's tensor into `target`.
 
-        `target` is contiguous, of the dtype that `dtype_of` says, on any device.
+        `target` gets zeros where the parameter has no such tensor. It is contiguous, of the dtype that `dtype_of`
+        gives, on any device.
         """
 
     def close(self) -> None:
@@ -58,9 +59,9 @@ class StoredState(State, Protocol):
 
 @dataclass(frozen=True)
 class Slice:
-    """Elements start to start + length of a flattened parameter: CPU tensors of shape (length,).
+    """Elements `start` to `start` + length of a flattened parameter: CPU tensors of shape (length,).
 
-    A parameter that does not train has its weight only; its moments are zero.
+    A parameter that does not train has a weight only; its moments count as zero.
     """
 
     shape: Shape
@@ -69,7 +70,7 @@ class Slice:
 
 
 class ShardedState:
-    """A state of which every rank holds its own slices in memory; each element is held by exactly one rank."""
+    """A state in the memory of all ranks: each rank holds its slices, and exactly one rank holds each element."""
 
     def __init__(self, slices: dict[str, Slice], counters: Counters) -> None:
         self.slices = slices
@@ -85,10 +86,10 @@ class ShardedState:
         return self.slices[name].shape
 
     def gather(self, name: str, tensor: str, device: torch.device) -> Tensor:
-        """The whole of a parameter's tensor, joined from the parts of all ranks. All ranks together.
+        """Join a parameter's tensor from the parts of all ranks, in the parameter's full shape. All ranks must call it.
 
         Raises:
-            KeyError: it has been released.
+            KeyError: the tensor has been released.
         """
         if (name, tensor) in self._released:
             raise KeyError(f"{name}: its {tensor} has been released")
@@ -104,10 +105,10 @@ class ShardedState:
 
 
 def joined(part: Tensor, start: int, elements: int, device: torch.device) -> Tensor:
-    """So many elements on a device, of which each rank gives those from its own `start` on. All ranks together.
+    """Join the ranks' parts into a vector of `elements` elements on a device. All ranks must call it.
 
-    Each element comes from one rank at most, and is 0 where it comes from none. Ranks add up what they have as whole
-    numbers, which keeps every bit.
+    A rank's `part` begins at its `start`. At most one rank gives each element; elements that no rank gives are 0. The
+    bits are added up as whole numbers, so that every bit is kept.
     """
     whole = torch.zeros(elements, dtype=part.dtype, device=device)
     whole.narrow(0, start, len(part)).copy_(part)

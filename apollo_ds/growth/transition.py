@@ -1,4 +1,4 @@
-"""How the training state of a stage follows from that of the stage before it."""
+"""Makes the map from the training state of one stage to that of the next stage."""
 
 from apollo_ds.growth.depth_and_width import growth_between
 from apollo_ds.growth.learned import operator_of
@@ -14,10 +14,10 @@ def needs_initial_values(stage: Stage) -> bool:
 
 
 def growth_into(new: Stage, old: Stage, seed: int) -> StateMap:
-    """How the training state of a stage follows from that of the one before it.
+    """Return the map from the training state of stage `old` to that of the stage `new` that follows it.
 
     Raises:
-        UserError: the shapes differ in what cannot grow.
+        UserError: the shapes differ in something that cannot grow.
     """
     if new.learned_growth:
         return IntoLearning(operator_of(new.learned_growth, new))

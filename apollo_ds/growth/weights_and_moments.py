@@ -1,4 +1,4 @@
-"""One growth of the training state: weights by the maps of depth and width, moments by the rule chosen."""
+"""One growth of the training state: weights grow by the maps of depth and width, moments by a chosen rule."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -17,45 +17,43 @@ from apollo_ds.schedule.stage import MomentRule
 
 
 class StateMap(Protocol):
-    """How each parameter of a new model, with its moments, follows from an old training state."""
+    """Makes each parameter of a new model, and its moments, from an old training state."""
 
     def sources(self, name: str, exists: set[str]) -> tuple[str, ...]:
-        """The old parameters that a new one is made from."""
+        """Name the old parameters that a new one is made from; `exists` holds the names of all old ones."""
 
     def apply(self, name: str, tensor: str, old: dict[str, Tensor], counters: Counters) -> Tensor | None:
-        """One tensor of a new parameter from that of each of its `sources`; None to leave it as it was initialised.
+        """Make one tensor of a new parameter from the same tensor of its `sources`, which `old` holds by name.
 
-        A tensor without dimensions stands for one with that value in each element.
+        None leaves it as it was initialised. A result without dimensions stands for that value in each element.
         """
 
     def counters(self, old: Counters) -> Counters:
-        """What Adam's counters become."""
+        """Return Adam's counters after the growth."""
 
 
 @dataclass(frozen=True)
 class Growth:
-    """How every parameter of the new model follows from the old training state.
+    """Makes every parameter of the new model from the old training state by a map of depth and one of width.
 
-    The moments follow one of
-    - map: copied like the weights, with their age;
-    - map_scaled: scaled as the gradients will be. With g_new = c g_old, m_new = c m_old and v_new = c^2 v_old.
-      For width c is the share of each unit produced (`WidthMap.gradient_scale`): exact for equal copies that keep the
-      function, and nearly so for uneven ones, whose gradients a normalisation mixes.
-      For depth c is `DepthMap.gradient_share`: exact for layers that ran once beside silent new ones. The copies of a
-      layer that ran at the positions of all of them share its gradient; they are taken to have equal shares.
+    `moments` is the rule for Adam's moments, one of
+    - map: they are copied like the weights, with their age;
+    - map_scaled: they are scaled like the gradients. With g_new = c g_old, m_new = c m_old and v_new = c^2 v_old.
+      For width, c is the share of the unit that the element produces (`WidthMap.gradient_scale`). That is exact for
+      equal copies that keep the function, and nearly exact for uneven ones, whose gradients a normalisation mixes.
+      For depth, c is `DepthMap.gradient_share`. That is exact for layers that ran once beside silent new ones. Where an
+      old layer ran at several positions, its copies share its gradient, and equal shares are assumed.
       A weight that `scales` multiplies by f has 1 / f of its gradient;
-    - zero_new: old coordinates keep theirs; new ones start from zero, at age 0;
-    - reset: all start from zero, at age 0;
-    - keep_index: by the parameter's own name, whatever its weight has become, as the published Apollo code does;
-      names that did not exist start from zero, at age 0.
+    - zero_new: old coordinates keep their moments; those of new ones start from zero, at age 0;
+    - reset: all moments start from zero, at age 0;
+    - keep_index: a parameter takes the moments of the old parameter of the same name, whatever its weight is made from,
+      as the published Apollo code does. Those of names that did not exist start from zero, at age 0.
 
-    Units that are no copies (`growth.extra_units`) have no moments to take over: they start from zero, at age 0,
-    whatever the rule.
+    Under every rule, the moments of extra units (`growth.extra_units`), and of parameters that were frozen in the old
+    stage, start from zero, at age 0: there are no moments to take over.
 
-    What was frozen in the old stage has no moments: it starts from zero, at age 0, whatever the rule.
-
-    With `marks_new` the new coordinates form a cohort of their own also where the rule alone would not need it, so
-    that their learning rate can be warmed up separately. Where some start without moments, these alone form it.
+    With `marks_new` the new coordinates form a cohort of their own under every rule, so that their learning rate can be
+    warmed up separately. Where some coordinates start without moments, the cohort holds only these.
     """
 
     depth: DepthMap
@@ -63,14 +61,14 @@ class Growth:
     moments: MomentRule = "map"
     marks_new: bool = False
     was_frozen: Callable[[str], bool] | None = None
-    """Whether an old parameter had no moments; None where all had."""
+    """Says by name whether an old parameter had no moments; None if all had moments."""
     scales: ScaleChange | None = None
-    """What weights are multiplied by where the scales that know the depth change; None where none do."""
+    """The factors of weights that make up for scales that depend on the depth; None if there are no such scales."""
 
     def sources(self, name: str, exists: set[str]) -> tuple[str, ...]:
-        """The old parameters that a new one is made from: its source, then the layer above, then its own name.
+        """Name the old parameters that a new one is made from: its source, then the layer above, then its own name.
 
-        There are none where its layer is made from nothing.
+        The result is empty where the layer is made from nothing.
         """
         if self.depth.is_from_nothing(name):
             return ()
@@ -84,9 +82,9 @@ class Growth:
         return tuple(found)
 
     def apply(self, name: str, tensor: str, old: dict[str, Tensor], counters: Counters) -> Tensor | None:
-        """One tensor (weight, exp_avg, exp_avg_sq or cohort) of a new parameter from that of each of its `sources`.
+        """Make one tensor (weight, exp_avg, exp_avg_sq or cohort) of a new parameter from that of its `sources`.
 
-        A result of None is left as the model was initialised. One without dimensions stands for all elements.
+        None leaves it as it was initialised. A result without dimensions stands for that value in each element.
         """
         if self.depth.is_from_nothing(name):
             return self._from_nothing(name, tensor, counters)
@@ -97,7 +95,7 @@ class Growth:
         return self._moment(name, old, power=1 if tensor == "exp_avg" else 2)
 
     def counters(self, old: Counters) -> Counters:
-        """What Adam's counters become."""
+        """Return Adam's counters after the growth."""
         if self.moments == "reset":
             births: tuple[int, ...] = (0, 0) if self.marks_new else (0,)
             return replace(old, adam_step=0, births=births)
@@ -122,7 +120,7 @@ class Growth:
         return self.depth.renamed(source, index + 1)
 
     def _from_nothing(self, name: str, tensor: str, counters: Counters) -> Tensor | None:
-        """A tensor of a layer that no old one is the source of: without moments, and of the last cohort."""
+        """Return a tensor of a layer that is made from nothing: its moments are zero, its cohort is the last."""
         if tensor == WEIGHT:
             return self.depth.weight_from_nothing(name)
         if tensor == COHORT:
@@ -155,7 +153,7 @@ class Growth:
         return moment if blank is None else torch.where(blank, 0.0, moment)
 
     def _cohort(self, name: str, old: dict[str, Tensor], counters: Counters) -> Tensor:
-        """The number of each coordinate's cohort; new ones form the last."""
+        """Return the number of each coordinate's cohort; new coordinates belong to the last."""
         origin = self._origin(name, old)
         before = self._selected(origin, old)
         if self.moments == "reset":
@@ -166,7 +164,7 @@ class Growth:
         return torch.where(youngest, len(self.counters(counters).births) - 1, before).to(before.dtype)
 
     def _origin(self, name: str, old: dict[str, Tensor]) -> str:
-        """The old parameter whose moments the new one takes."""
+        """Name the old parameter whose moments the new one takes."""
         return name if self.moments == "keep_index" and name in old else self.depth.source(name)
 
     def _selected(self, origin: str, old: dict[str, Tensor]) -> Tensor:
@@ -175,13 +173,13 @@ class Growth:
         return self.width.select(origin, old[origin], old.get(self._above(origin) or ""))
 
     def _is_new(self, name: str, origin: str, like: Tensor) -> Tensor | None:
-        """Which coordinates did not exist before; bool, of the shape of `like`, None for none."""
+        """Return which coordinates did not exist before; bool, of the shape of `like`, or None if all did."""
         if self.depth.is_new(name):
             return torch.ones_like(like, dtype=torch.bool)
         return None if self.width is None else self.width.is_new(origin, like)
 
     def _blank(self, name: str, origin: str, like: Tensor, old: dict[str, Tensor]) -> Tensor | None:
-        """Which coordinates start without moments; bool, of the shape of `like`, None for none."""
+        """Return which coordinates start without moments; bool, of the shape of `like`, or None if none do."""
         not_copied = self.depth.new_layers != "copy" and self.depth.is_new(name)
         without_origin = self.moments == "keep_index" and name not in old
         thawed = self.was_frozen is not None and self.was_frozen(origin)
@@ -195,5 +193,5 @@ class Growth:
 
 
 def no_growth(layers: int, blocks: str, family: str) -> Growth:
-    """The state as it is."""
+    """Return a growth that changes nothing: it keeps the state of a model of `layers` layers."""
     return Growth(DepthMap(tuple(range(layers)), blocks, family))

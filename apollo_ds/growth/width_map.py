@@ -1,4 +1,4 @@
-"""Wider layers: which old unit each new one copies, along each named axis.
+"""Wider layers: says which old unit each new unit copies, along each named axis.
 
 Net2Net (Chen et al. 2016), function-preserving initialisation and advanced knowledge initialisation (bert2BERT, Chen
 et al. 2022), tiling (CompoundGrow, Gu et al. 2021), block-diagonal doubling (Shen et al. 2022) and uneven shares
@@ -27,7 +27,8 @@ class AxisMap:
     two equal copies have 1/2 each. Without `uneven_shares` they are equal. Copies with equal shares get equal gradients
     for ever; uneven shares let them become different.
 
-    The last `extra` units are no copies, but are read as the units of their `index` are; see `growth.extra_units`.
+    The last `extra` units are no copies, but the weights that read them are copied by `index` like all others;
+    `growth.extra_units` says what they hold.
     """
 
     index: tuple[int, ...]
@@ -37,7 +38,7 @@ class AxisMap:
 
     @classmethod
     def tiled(cls, old_size: int, new_size: int) -> "AxisMap":
-        """All old units again and again: each equally often where the old size divides the new."""
+        """Repeat the old units in order: 0 1 2 0 1. Each has as many copies if the old size divides the new."""
         return cls(tuple(j % old_size for j in range(new_size)), old_size)
 
     @classmethod
@@ -50,7 +51,7 @@ class AxisMap:
 
     @classmethod
     def averaged(cls, old_size: int, new_size: int) -> "AxisMap":
-        """All old units as often as they fit in whole; what is left over are extra units."""
+        """Repeat the old units as often as all of them fit; the units that are left over are extra units."""
         return cls(cls.tiled(old_size, new_size).index, old_size, extra=new_size % old_size)
 
     @classmethod
@@ -60,13 +61,13 @@ class AxisMap:
         return cls((*range(old_size), *(int(j) for j in new)), old_size)
 
     def of_groups(self, size: int) -> "AxisMap":
-        """The map of elements when each unit is a group of `size` of them: whole attention heads."""
+        """Return the map of single elements, where each unit is a group of `size` elements, such as a head."""
         index = tuple(unit * size + i for unit in self.index for i in range(size))
         shares = self.uneven_shares and tuple(share for share in self.uneven_shares for _ in range(size))
         return AxisMap(index, self.old_size * size, shares)
 
     def repeated(self, times: int) -> "AxisMap":
-        """The map of `times` such axes end to end: a fused query, key and value, or units and their gates."""
+        """Return the map of `times` such axes end to end, as in a fused query, key and value, or units and gates."""
         index = tuple(part * self.old_size + unit for part in range(times) for unit in self.index)
         return AxisMap(index, self.old_size * times, self.uneven_shares and self.uneven_shares * times)
 
@@ -77,7 +78,7 @@ class AxisMap:
 
     @property
     def shares(self) -> Tensor:
-        """Which part of the old unit's consumption each copy has, and each extra unit; fp32, (new size,)."""
+        """The factor of the weights that read each new unit: 1/2 for each of two equal copies; fp32, (new size,)."""
         if self.uneven_shares is not None:
             return torch.tensor(self.uneven_shares)
         counts = torch.bincount(torch.tensor(self.copies), minlength=self.old_size)
@@ -85,11 +86,11 @@ class AxisMap:
 
     @property
     def is_uniform(self) -> bool:
-        """Whether every old unit has as many copies, which normalisation needs to give the same result."""
+        """Whether all old units have equally many copies. Only then does a normalisation give the same result."""
         return len(set(Counter(self.copies).values())) == 1
 
     def occurrence(self) -> Tensor:
-        """Which copy of its unit each new one is, from 0; int64, (new size,)."""
+        """Number the copies of each old unit, from 0: the index 0 1 0 gives 0 0 1; int64, (new size,)."""
         seen: Counter[int] = Counter()
         result = []
         for unit in self.index:
@@ -123,7 +124,7 @@ class WidthMap:
     def is_exact(self) -> bool:
         """Whether the wider model computes the same function, up to rounding.
 
-        With extra units it has to have the epsilon that `growth.extra_units` tells, too.
+        With extra units this also needs the epsilon that `growth.extra_units` gives.
         """
         embedding, family = self.axes.get("embedding"), FAMILIES[self.family]
         if self.has_extra_units and (not family.normalises_sums_only or family.shares_epsilon):
@@ -141,14 +142,17 @@ class WidthMap:
         return self.advanced and any(d.axis in INNER and d.side == "out" for d in growing)
 
     def select(self, name: str, old: Tensor, above: Tensor | None = None) -> Tensor:
-        """The old elements that the new ones stand for, in the new shape, not scaled."""
+        """Copy the old elements into the new shape, without scaling them.
+
+        `above` is the same parameter of the layer above, from which new output units come where it is given.
+        """
         grown = self._selected(name, old)
         if above is None:
             return grown
         return torch.where(self._new_units(name, grown, sides=("out",)), self._selected(name, above), grown)
 
     def weight(self, name: str, old: Tensor, above: Tensor | None = None) -> Tensor:
-        """The new weight: consumers of a copied unit share what the one consumer had."""
+        """Return the new weight: the weights that read the copies of a unit are its old weights, times their shares."""
         grown = self.select(name, old, above)
         growing = {position: d for position, d in enumerate(self._growing(name)) if d is not None}
         if self.diagonal and len(growing) == 2:
@@ -166,12 +170,12 @@ class WidthMap:
         return grown
 
     def gradient_scale(self, name: str, new: Tensor) -> Tensor:
-        """c in g_new = c g_old of the copied element, of the shape of `new`: the share of each unit produced.
+        """Return c in g_new = c g_old for each element, in the shape of `new`: the share of the unit that it produces.
 
-        Beside extra units the weights of normalisations have a factor of their own, which is exact. So is the share
-        of all else under RMSNorm. LayerNorm takes the mean of the gradients of all units out of each, and the extra
-        units have a part in that mean: what the embeddings and a block's outputs get is off by one number for all
-        units. It is small where the extra units are read as the others are in the mean.
+        With extra units, the weights of normalisations have a further factor, which is exact. Under RMSNorm c is exact
+        for all other parameters, too. LayerNorm subtracts the mean of the gradients of all units from each, and the
+        extra units change that mean. So under LayerNorm the gradients of the embeddings and of the blocks' outputs are
+        off by one number, the same for all units. It is small if extra units are read like the mean of the others.
         """
         scale = torch.ones_like(new)
         for position, dimension in enumerate(self._growing(name)):
@@ -188,7 +192,7 @@ class WidthMap:
         return self._new_units(name, new, sides=("out", "in", "final"))
 
     def is_extra(self, name: str, new: Tensor) -> Tensor | None:
-        """Which elements make or read an extra unit, and copy none; bool, of the shape of `new`. None for none."""
+        """Return which elements make or read an extra unit; bool, of the shape of `new`. None if no elements do."""
         found = [
             _along(self.axes[d.axis].is_extra(), position, new)
             for position, d in enumerate(self._growing(name))
@@ -217,7 +221,7 @@ class WidthMap:
 
 
 def _along(vector: Tensor, position: int, like: Tensor) -> Tensor:
-    """A vector laid along one dimension of a tensor, ready to broadcast."""
+    """Reshape a vector so that it lies along the dimension `position` of `like` and broadcasts with it."""
     shape = [1] * like.dim()
     shape[position] = -1
     return vector.to(like.device).view(shape)

@@ -1,4 +1,4 @@
-"""Growth methods, one file each: a new file with a `Method` in it is all that a new method takes."""
+"""Growth methods, one file each. To add a method, add a file with a subclass of `Method`; nothing else is needed."""
 
 from collections.abc import Mapping
 from importlib import import_module
@@ -25,7 +25,7 @@ from apollo_ds.schedule.stage import Stage
 
 
 def find_methods() -> dict[str, type[Method]]:
-    """The methods in this package's files, by name: each class that fixes its `name`."""
+    """Return the methods in this package's files, by name: all classes whose `name` has a fixed value."""
     found: dict[str, type[Method]] = {}
     for module in iter_modules(__path__):
         for _, kind in getmembers(import_module(f"{__name__}.{module.name}"), isclass):
@@ -41,7 +41,7 @@ _COMBINATION = "_combination"
 
 
 def _options(given: Any) -> Any:
-    """A method's options, where a recipe gives its name alone; a combination's, where it gives a list of methods."""
+    """Turn a recipe's `method` into a mapping of options; a list of methods becomes a combination."""
     if isinstance(given, str):
         return {"name": given}
     if isinstance(given, Mapping) and "parts" in given:  # as a resolved recipe has it
@@ -57,10 +57,10 @@ _Part = Annotated[Method, ByName("name", lambda: METHODS), BeforeValidator(_opti
 
 
 class Combination(Method):
-    """A method, and what is laid over its stages: a list in the recipe."""
+    """A list of methods in a recipe: the first makes the stages, and each of the others changes them."""
 
     parts: tuple[_Part, ...]
-    """The first makes the stages. Each of the others changes them."""
+    """The methods, in order."""
 
     @model_validator(mode="before")
     @classmethod
@@ -78,7 +78,7 @@ class Combination(Method):
 
     @property
     def lr_schedule(self) -> Policy:
-        """That of the first."""
+        """The learning-rate schedule of the first method, where the recipe names none."""
         return self.parts[0].lr_schedule
 
     def stages(self, run: Run) -> list[Stage]:

@@ -1,4 +1,4 @@
-"""What a growth method is: options, and the stages that follow from them."""
+"""The base classes of growth methods. A method has options and makes a run's stages from them."""
 
 from abc import abstractmethod
 from collections.abc import Collection, Mapping, Sequence
@@ -32,22 +32,22 @@ from data_prep.did_you_mean import choice
 
 @dataclass(frozen=True)
 class Run:
-    """What a method may know of the run it plans."""
+    """What a method knows about the run that it plans."""
 
     shape: ModelShape
     steps: int
     seq_len: int
     global_batch_size: int
-    """Samples of a step."""
+    """Samples in a step."""
 
     @property
     def tokens_per_step(self) -> int:
-        """Tokens of a step at full length."""
+        """Tokens in a step with samples of full length."""
         return self.global_batch_size * self.seq_len
 
 
 class Method(Checked):
-    """Options of a method (its fields, which a recipe may set) and the stages they lead to."""
+    """A growth method: its fields are options that a recipe may set, and `stages` makes the run's stages from them."""
 
     name: str
 
@@ -55,10 +55,11 @@ class Method(Checked):
     """Values of options that an older version did not record, where they differ from today's defaults."""
 
     fitted: ClassVar[Collection[str]] = ()
-    """Options whose default gives way to the nearest value that fits the run; `check_fits` judges any other."""
+    """Options whose default is replaced by the nearest value that fits the run. `check_fits` checks a value that the
+    recipe sets."""
 
     stated: ClassVar[Collection[str]] = ()
-    """Options that a recipe may give whatever they come to: they say in words what the method is used for."""
+    """Options that a recipe may give even if they change nothing, since they tell the reader how the method is used."""
 
     @property
     def lr_schedule(self) -> Policy:
@@ -67,48 +68,48 @@ class Method(Checked):
 
     @abstractmethod
     def stages(self, run: Run) -> list[Stage]:
-        """The stages of a run, in order; their steps add up to `run.steps`.
+        """Return the stages of a run, in order; their steps add up to `run.steps`.
 
         Raises:
             UserError: the options do not fit the model or the number of steps.
         """
 
     def check_fits(self, run: Run) -> None:
-        """Refuse values that a recipe sets and that `stages` would have to replace by others.
+        """Refuse values that the recipe sets and that do not fit the run, so that `stages` would replace them.
 
         Raises:
-            UserError: there is one.
+            UserError: there is such a value.
         """
 
     def sets(self, name: str) -> bool:
-        """Whether a recipe gives an option another value than its default."""
+        """Whether the recipe gives an option a value that is not its default."""
         return name in self.model_fields_set and getattr(self, name) != type(self).model_fields[name].default
 
     def stage(self, run: Run, steps: int, layers: int, **changes: Any) -> Stage:
-        """A stage of so many layers, each run once, with `changes` to the fields of `Stage`."""
+        """Make a stage of `layers` layers that run once each; `changes` sets other fields of `Stage`."""
         plain = {"shape": run.shape, "seq_len": run.seq_len}
         return Stage(method=self.name, steps=steps, unique_layers=layers, **{**plain, **changes})
 
 
 class Modifier(Method):
-    """A method that changes another's stages; alone it changes those of training from scratch."""
+    """A method that changes the stages of another method. Alone, it changes those of training from scratch."""
 
     @abstractmethod
     def modify(self, stages: list[Stage], run: Run) -> list[Stage]:
-        """The changed stages.
+        """Return the changed stages.
 
         Raises:
-            UserError: they cannot be changed so.
+            UserError: the method cannot change such stages.
         """
 
     def stages(self, run: Run) -> list[Stage]:
-        """Training from scratch, changed by this modifier."""
+        """Return the one stage of training from scratch, changed by this method."""
         return self.modify([self.stage(run, run.steps, run.shape.num_layers)], run)
 
 
 @dataclass(frozen=True)
 class OneOf:
-    """Checks that a text is one of the known names, however many there will be."""
+    """Checks that a text is one of the known names. `known` may get more names later."""
 
     known: Collection[str]
 
@@ -129,10 +130,10 @@ SamplerName = Annotated[str, OneOf(SAMPLERS)]
 
 
 def named_by(key: str, named: Any, info: ValidationInfo) -> Any:
-    """What a key names by a text, read by what `config.load` gives the validation as its context.
+    """Read the source that a recipe's key names, with the reader that `config.load` passes as validation context.
 
     Raises:
-        ValueError: it is no text.
+        ValueError: the value is no text.
     """
     if not isinstance(named, str | Mapping | BaseModel | None):
         raise ValueError(f"must be text, such as RUN, RUN@STEP or hf:MODEL, not {shown(named)}")
@@ -144,7 +145,7 @@ def _read(source: Any, info: ValidationInfo) -> Any:
 
 
 NAMED = {"anyOf": [{"type": "string"}, {"type": "null"}], "default": None}
-"""What a recipe gives for a source."""
+"""The JSON schema of a source in a recipe."""
 
 
 class Sourced(Method):
@@ -155,10 +156,10 @@ class Sourced(Method):
     checkpoints. `hf:MODEL` is a model that `transformers` saved: a folder, or a name on the hub."""
 
     def stage_of_source(self, run: Run) -> Stage:
-        """The given source as a stage of no steps.
+        """Return the given source as a stage of zero steps.
 
         Raises:
-            UserError: it cannot grow into the full model.
+            UserError: the source cannot grow into the full model.
         """
         assert self.source is not None
         small = self.source.shape
@@ -170,10 +171,10 @@ class Sourced(Method):
 
 
 class GrowingMethod(Sourced):
-    """A method whose growth can be varied: what all of them have in common.
+    """A method with the options of a growth.
 
-    A given source takes the place of the smaller stages: those that it cannot grow into are left out, and the first
-    that is left has their steps.
+    A given source takes the place of the small stages. Stages that it cannot grow into are left out, and the first
+    stage that remains gets their steps.
     """
 
     growth_map: MapName = "interpolate"
@@ -200,10 +201,10 @@ class GrowingMethod(Sourced):
 
     @abstractmethod
     def own_stages(self, run: Run) -> list[Stage]:
-        """The stages of a run that begins with the method's own first model; see `Method.stages`."""
+        """Return the stages of a run without a given source: it begins with the method's own first model."""
 
     def stages(self, run: Run) -> list[Stage]:
-        """The method's own stages, with a given source in the place of those that it is larger than."""
+        """Return the method's own stages; a given source replaces the stages that it cannot grow into."""
         stages = self.own_stages(run)
         if self.source is None or stages[0].source:
             return stages
@@ -213,7 +214,7 @@ class GrowingMethod(Sourced):
         return [first, replace(stages[number], steps=steps), *stages[number + 1 :]]
 
     def growth_rule(self, run: Run, **changes: Any) -> GrowthRule:
-        """The rule that these options describe, with `changes` to it."""
+        """Return the growth rule that these options describe, with `changes` to its fields."""
         options: dict[str, Any] = {
             "layer_map": self.growth_map,
             "new_layers": self.new_layers,
@@ -233,7 +234,7 @@ def _model_of(stage: Stage) -> ModelShape:
 
 
 def silent_start(shape: ModelShape, new_layers: NewLayers) -> NewLayers:
-    """How new layers begin that are to be identities: copies in a post-LN model, `zero` in one with gates."""
+    """Return `new_layers`, or its replacement where identities do not work: copies in post-LN, `zero` with gates."""
     family = family_of(shape)
     if new_layers != "identity":
         return new_layers
@@ -241,10 +242,10 @@ def silent_start(shape: ModelShape, new_layers: NewLayers) -> NewLayers:
 
 
 def check_identity(method: Method, shape: ModelShape, new_layers: NewLayers) -> None:
-    """Refuse identities that a recipe asks for where others take their place; see `silent_start`.
+    """Refuse identities that the recipe asks for, if they do not work in the model's family; see `silent_start`.
 
     Raises:
-        UserError: it does.
+        UserError: the recipe asks for them.
     """
     other = silent_start(shape, new_layers)
     if "new_layers" in method.model_fields_set and other != new_layers:
@@ -255,10 +256,10 @@ def check_identity(method: Method, shape: ModelShape, new_layers: NewLayers) -> 
 
 
 def divided(shape: ModelShape, hidden: int = 1, inner: int = 1) -> ModelShape:
-    """A narrower shape: its hidden size, heads and feed-forward width divided by `hidden`, the last by `inner` too.
+    """Return a narrower shape: its widths are divided by `hidden`, and the feed-forward width by `inner` as well.
 
     Raises:
-        UserError: they cannot be divided so.
+        UserError: a size is no multiple of its divisor.
     """
     divisors = {**dict.fromkeys(shape.widths, hidden), "intermediate_size": hidden * inner}
     sizes = {key: getattr(shape, key) for key in divisors}
@@ -272,16 +273,16 @@ def divided(shape: ModelShape, hidden: int = 1, inner: int = 1) -> ModelShape:
 
 
 def check_fractions(key: str, fractions: Sequence[float]) -> None:
-    """Check that fractions of the run, at which something changes, follow each other.
+    """Check that fractions of the run increase between 0 and 1.
 
     Raises:
-        UserError: they do not increase between 0 and 1; names the key.
+        UserError: they do not; the message names the key.
     """
     if sorted(set(fractions)) != list(fractions) or not all(0 < fraction < 1 for fraction in fractions):
         raise UserError(f"{key}: fractions must increase between 0 and 1, not {shown(list(fractions))}")
 
 
 def split_steps(steps: int, boundaries: Sequence[float]) -> list[int]:
-    """Steps of each stage when the run is cut at these fractions of it."""
+    """Return the steps of each stage when the run is cut at these fractions: 100 steps at 0.25 give 25 and 75."""
     cuts = [0, *(round(fraction * steps) for fraction in boundaries), steps]
     return [after - before for before, after in pairwise(cuts)]

@@ -1,4 +1,4 @@
-"""Skipping blocks at random over a model of full depth: what PLD, RaPTr and decreasing block drop have in common."""
+"""The base class of PLD, RaPTr and decreasing block drop, which skip blocks of a full model at random."""
 
 from abc import abstractmethod
 from dataclasses import replace
@@ -11,17 +11,21 @@ from apollo_ds.schedule.stage import Stage
 
 
 class BlockDropping(Modifier):
-    """Lays a probability of being skipped over the blocks of every stage that has all the layers."""
+    """Skips blocks at random in every stage that has all the layers."""
 
     rescale: bool | None = None
     """Whether a block that runs is divided by the probability that it runs. By default it is in pre-LN models."""
 
     @abstractmethod
     def layer_drop(self, first_progress: float, rescaled: bool) -> LayerDrop:
-        """The probabilities, given the fraction of the run at which the dropping begins."""
+        """Return the blocks' probabilities to run; `first_progress` is the fraction of the run where skipping begins."""
 
     def modify(self, stages: list[Stage], run: Run) -> list[Stage]:
-        """Skip blocks in the stages that have all layers."""
+        """Skip blocks in the stages that have all layers.
+
+        Raises:
+            UserError: a part of such a stage is frozen.
+        """
         full = [number for number, stage in enumerate(stages) if stage.unique_layers == run.shape.num_layers]
         if any(stages[number].frozen.layers or stages[number].trained_top for number in full):
             raise UserError(f"method: {self.name} cannot skip blocks of stages in which a part of them is frozen")

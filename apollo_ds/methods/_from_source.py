@@ -1,4 +1,4 @@
-"""Methods that start from a smaller model: one that they train first, or one that is trained already."""
+"""The base class of methods that start from a smaller model, which they train first or which is given."""
 
 from pydantic import Field, ValidationInfo, field_validator
 
@@ -7,7 +7,7 @@ from apollo_ds.schedule.stage import Stage
 
 
 class FromSource(Sourced):
-    """What such methods have in common."""
+    """A method that starts from a smaller model: it trains the model first, unless `source` gives a trained one."""
 
     source_fraction: float = Field(default_factory=lambda given: 0.0 if given["source"] else 0.25, ge=0, lt=1)
     """The part of the run's steps that trains the small model. By default a quarter, or none if `source` is given."""
@@ -22,10 +22,12 @@ class FromSource(Sourced):
         return fraction
 
     def source_stage(self, run: Run, steps: int, layers: int, hidden_divisor: int) -> Stage:
-        """The first stage: of so many steps, layers and that part of the width; or the given source, of no steps.
+        """Return the first stage: a model of `layers` layers and a part of the width, or the given source.
+
+        The stage of a given source has zero steps.
 
         Raises:
-            UserError: the model's width cannot be divided so, or the given source cannot grow into the model.
+            UserError: `hidden_divisor` does not divide the width, or the given source cannot grow into the model.
         """
         if self.source is None:
             return self.stage(run, steps, layers, shape=divided(run.shape, hidden=hidden_divisor))

@@ -1,4 +1,4 @@
-"""How many layers stages may have: counts that divide each other, beside a first layer that is unlike the others."""
+"""Chooses how many layers stages have: divisors of the full number, without a first layer that is unlike the others."""
 
 from collections.abc import Sequence
 
@@ -9,15 +9,15 @@ from data_prep.counted import counted
 
 
 def fewest_layers(shape: ModelShape) -> int:
-    """Layers that others can be copied from: one, or two where the first is unlike the others and stands for itself."""
+    """Return the fewest layers that can grow: 1, or 2 in a family whose first layer is unlike the others."""
     return 2 if family_of(shape).first_layer_is_unlike else 1
 
 
 def layers_alike(shape: ModelShape) -> int:
-    """Layers of the full model that can be copies of each other.
+    """Return how many layers of the full model can be copies of each other: all, or all but an unlike first layer.
 
     Raises:
-        UserError: there is none besides a first one that is unlike the others.
+        UserError: the model has no layer besides an unlike first one.
     """
     if shape.num_layers < fewest_layers(shape):
         raise UserError(
@@ -28,12 +28,13 @@ def layers_alike(shape: ModelShape) -> int:
 
 
 def counts_near(shape: ModelShape, fractions: Sequence[float]) -> list[int]:
-    """Layer counts near these fractions of a model's layers, increasing, ending with all of them.
+    """Return layer counts near these fractions of a model's layers. They increase and end with all layers.
 
-    They are divisors; where the first layer is unlike the others, those of the others', and one more.
+    They divide the number of layers. In a family whose first layer is unlike the others, they are that layer plus
+    divisors of the number of others.
 
     Raises:
-        UserError: there is no layer besides such a first one.
+        UserError: the model has no layer besides an unlike first one.
     """
     first = shape.num_layers - layers_alike(shape)
     wanted = [(fraction * shape.num_layers - first) / layers_alike(shape) for fraction in fractions]
@@ -41,9 +42,10 @@ def counts_near(shape: ModelShape, fractions: Sequence[float]) -> list[int]:
 
 
 def divisors_near(target: int, fractions: Sequence[float]) -> list[int]:
-    """Layer counts near these fractions of `target`, as divisors of it, increasing, ending with `target` itself.
+    """Return the divisors of `target` that are nearest to these fractions of it. They increase and end with `target`.
 
-    Growth between divisors that divide each other is exact, which is why a divisor is preferred to the nearest count.
+    Growth is exact between counts that divide each other, so a divisor is better than the nearest count. For 12 layers
+    and the fractions 0.3 and 0.5 the result is 4, 6 and 12.
     """
     counts = {target}
     for fraction in fractions:
@@ -53,16 +55,16 @@ def divisors_near(target: int, fractions: Sequence[float]) -> list[int]:
 
 
 def named_layers(shape: ModelShape) -> str:
-    """The layers that can be copies of each other, in words."""
+    """Name in words, for messages, the layers that can be copies of each other."""
     alike = layers_alike(shape)
     return f"the model's {counted(alike, 'layer')}{'' if alike == shape.num_layers else ', without the first,'}"
 
 
 def check_divides(option: str, parts: int, shape: ModelShape) -> None:
-    """Check that a model's layers can be cut into so many equal parts, as an option says.
+    """Check that a model's layers can be cut into `parts` equal parts, as `option` asks.
 
     Raises:
-        UserError: they cannot.
+        UserError: they cannot; the message lists the numbers that fit.
     """
     layers = layers_alike(shape)
     if layers % parts:

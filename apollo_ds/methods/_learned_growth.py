@@ -1,4 +1,4 @@
-"""A small model, an operator learned on top of it, and the large model that it makes: LiGO and Mango."""
+"""The base class of LiGO and Mango: a small model trains, then an operator is learned that makes the large model."""
 
 from collections.abc import Collection
 from typing import ClassVar
@@ -13,10 +13,10 @@ from apollo_ds.schedule.stage import LearnedGrowth, Stage
 
 
 class LearnedGrowthMethod(FromSource):
-    """A model of half the width and half the layers trains first; then the operator; then the large model.
+    """Trains a model of half the width and half the layers, then the operator, then the large model.
 
-    The first has no steps where a source is given, whose sizes then stand for the divisors. The optimizer and the
-    learning rate begin anew at each. All of it is the run's cost.
+    If a source is given, the small model is not trained, and the source's sizes replace those by the divisors. The
+    optimizer and the learning rate begin anew in each part. All three parts count as the run's cost.
     """
 
     source_hidden_divisor: int = Field(default=2, ge=1)
@@ -41,7 +41,7 @@ class LearnedGrowthMethod(FromSource):
             check_divides("source_layers_divisor", self.source_layers_divisor, run.shape)
 
     def stages(self, run: Run) -> list[Stage]:
-        """The source, the operator, the model."""
+        """Return three stages: the small model, the learning of the operator, and the large model."""
         target = run.shape.num_layers
         layers = counts_near(run.shape, [1 / self.source_layers_divisor])[0]
         source_steps, rest = split_steps(run.steps, [self.source_fraction])

@@ -1,4 +1,4 @@
-"""What methods have in common that share few layers over a sampled depth, and then grow."""
+"""The base class of methods that run few shared layers at a sampled depth, and then grow."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -13,7 +13,7 @@ from apollo_ds.schedule.stage import GrowthRule, Stage
 
 
 class SharingMethod(GrowingMethod):
-    """Stages of increasing layer counts, each run at depths drawn up to the target."""
+    """Makes stages of increasing layer counts; each stage runs its layers at random depths up to the full depth."""
 
     sampler: SamplerName = "lvps"
     """The distribution that the depth of each step is drawn from: `docs/methods/apollo.md` explains them."""
@@ -25,10 +25,10 @@ class SharingMethod(GrowingMethod):
     all of them. The rate is multiplied by (layers of the stage / mean depth) to this power. 0 keeps one rate."""
 
     def sharing_stages(self, run: Run, layers: Sequence[int], steps: Sequence[int], **changes: Any) -> list[Stage]:
-        """One stage for each layer count, or two where it has a deep end; `changes` to the fields of `Stage`.
+        """Make a stage for each layer count, or two if it has a deep end; `changes` sets other fields of `Stage`.
 
         Raises:
-            UserError: the stages have deep ends and re-warm.
+            UserError: the method has both `deep_end` and `rewarm`.
         """
         if self.deep_end and self.rewarm != "none":
             raise UserError(

@@ -1,4 +1,4 @@
-"""A list of stages as a recipe writes it: the sizes of each, and which mistakes there can be."""
+"""Reads and checks a list of stages in a recipe."""
 
 from collections.abc import Sequence
 from math import isclose
@@ -12,11 +12,11 @@ from apollo_ds.methods._layer_counts import fewest_layers
 from apollo_ds.models.families import family_of
 
 _SUM_TOLERANCE = 1e-6
-"""By how much the fractions of a list may miss 1, as three of 0.333333 do."""
+"""The largest difference from 1 that the sum of a list's fractions may have; three of 0.333333 must pass."""
 
 
 class StageSizes(Checked):
-    """What one stage of a list has. A size that is not given is the model's."""
+    """One stage of a list. If a size is not given, it is the full model's."""
 
     fraction: float = Field(gt=0, le=1)
     """The part of the run's steps that the stage takes. Those of a list add up to 1."""
@@ -37,7 +37,7 @@ class StageSizes(Checked):
 
 
 def sizes_of(key: str, stages: Sequence[StageSizes], run: Run) -> list[dict[str, int]]:
-    """The layers, intermediate_size and seq_len of each stage of a list, which stands at this key of a recipe.
+    """Return the layers, intermediate_size and seq_len of each stage of the list at `key` of a recipe.
 
     Raises:
         UserError: a size does not fit the model or becomes smaller, the last stage is not the whole model, or the

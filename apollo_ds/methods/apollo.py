@@ -1,4 +1,4 @@
-"""Apollo (AAAI 2024, arXiv 2401.09192): few layers, shared over a sampled depth, then more by interpolation."""
+"""Apollo (AAAI 2024, arXiv 2401.09192): few layers run at a random depth up to the full one, then more are added."""
 
 from itertools import pairwise
 from typing import Literal
@@ -12,7 +12,8 @@ from data_prep.counted import counted
 
 
 class Apollo(SharingMethod):
-    """The published schedule for 12 layers is 1, 3, 6, 12: BERT grows after 2, 4 and 10 of 40 epochs, GPT of 35."""
+    """The published schedule for 12 layers has stages of 1, 3, 6 and 12 layers. BERT grows after 2, 4 and 10 of 40
+    epochs, GPT after as many of 35."""
 
     name: Literal["apollo"] = "apollo"
     layers: list[int] | None = None
@@ -28,7 +29,7 @@ class Apollo(SharingMethod):
     """Whether all micro-batches of a step have the same depth, or each has its own, as in the published code."""
 
     def own_stages(self, run: Run) -> list[Stage]:
-        """One stage for each layer count."""
+        """Return a stage for each layer count."""
         target = run.shape.num_layers
         layers = self.layers if self.layers is not None else counts_near(run.shape, (1 / 12, 1 / 4, 1 / 2))
         published = [2 / 40, 4 / 40, 10 / 40]

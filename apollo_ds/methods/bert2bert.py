@@ -12,9 +12,9 @@ from apollo_ds.schedule.stage import GrowthRule, MomentRule, Stage, WidthRule
 
 
 class Bert2Bert(FromSource, GrowingMethod):
-    """A model of half the width and all the layers is the source, unless another is given. It is widened by advanced
-    knowledge initialisation; then, for an eighth of the rest, each step runs the lowest 3, 6, ... or all 12 layers and
-    trains the highest 3 of them; then all train.
+    """A model of half the width and all the layers trains first, unless a source is given. Advanced knowledge
+    initialisation widens it. For an eighth of the remaining steps, each step runs only the lowest 3, 6, ... or all 12
+    layers, and trains the highest 3 of these. Then all layers train.
     """
 
     name: Literal["bert2bert"] = "bert2bert"
@@ -28,7 +28,7 @@ class Bert2Bert(FromSource, GrowingMethod):
     was: ClassVar[Mapping[str, Any]] = {"growth_map": "interpolate"}
 
     def own_stages(self, run: Run) -> list[Stage]:
-        """The source, the prefixes, everything."""
+        """Return the stages: the source, the training of prefixes, and the training of all layers."""
         target = run.shape.num_layers
         block = divisors_near(target, [1 / 4])[0]
         sampled_until = self.source_fraction + (1 - self.source_fraction) * self.prefix_fraction

@@ -15,11 +15,12 @@ _PARTS = (50, 70, 280)
 
 
 class CompoundGrow(GrowingMethod):
-    """A quarter, a half, then all of the depth, the feed-forward width and the sequence length; or any list of stages.
+    """The stages have a quarter, a half, then all of the depth, the feed-forward width and the sequence length. A list
+    in the recipe can replace them.
 
-    The paper's table of stages is not at hand; the steps are StackBERT's 50, 70 and 280 of 400. Widening leaves the
-    function as it is, stacking does not. By default the copies of a feed-forward unit are weighed unevenly, because
-    equal ones would stay equal without dropout.
+    The paper's table of stages was not available; the steps are StackBERT's 50, 70 and 280 of 400. Widening keeps the
+    function, stacking does not. By default the copies of a feed-forward unit have uneven weights, because equal copies
+    would stay equal without dropout.
     """
 
     name: Literal["compound_grow"] = "compound_grow"
@@ -42,7 +43,7 @@ class CompoundGrow(GrowingMethod):
         return counts_near(run.shape, (1 / 4, 1 / 2))
 
     def own_stages(self, run: Run) -> list[Stage]:
-        """Those of the list; else three, or fewer where the depth has no such divisors."""
+        """Return the stages of the list; without one, three stages, or fewer if the depth lacks such divisors."""
         if self.stage_list is not None:
             return self._listed_stages(self.stage_list, run)
         layers = self._layers(run)

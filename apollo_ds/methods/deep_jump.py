@@ -1,7 +1,7 @@
-"""One late jump from few shared layers to full depth, under a learning rate that is level until after it.
+"""One late jump from few shared layers to full depth. The learning rate stays level until after the jump.
 
-Unites Apollo's sampled depth with a single late growth (Bu 2025, arXiv 2511.04981): the layers have been run at every
-depth, so that the jump leaves the loss as it is.
+The method joins Apollo's sampled depth and a single late growth (Bu 2025, arXiv 2511.04981). The layers have run at
+every depth before, so the jump leaves the loss as it is.
 """
 
 from typing import Literal
@@ -17,7 +17,7 @@ from apollo_ds.schedule.stage import Stage
 
 
 class DeepJump(SharingMethod):
-    """One layer for four fifths of the steps, then all."""
+    """One layer trains for four fifths of the steps, then all layers."""
 
     name: Literal["deep_jump"] = "deep_jump"
     first_layers: int = Field(default=1, ge=1)
@@ -45,7 +45,7 @@ class DeepJump(SharingMethod):
             )
 
     def own_stages(self, run: Run) -> list[Stage]:
-        """Before and after the jump."""
+        """Return the stages before and after the jump."""
         target = run.shape.num_layers
         first = max(self.first_layers, fewest_layers(run.shape))
         counts = [first, target] if target > first else [target]

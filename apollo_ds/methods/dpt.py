@@ -1,4 +1,4 @@
-"""Deep progressive training (Bu 2025, arXiv 2511.04981): no layer or one for most of the run, then all at once."""
+"""Deep progressive training (Bu 2025, arXiv 2511.04981): zero layers or one for most of the run, then all at once."""
 
 from collections.abc import Collection
 from typing import ClassVar, Literal
@@ -14,13 +14,14 @@ from apollo_ds.schedule.stage import FRESH, NewLayers, Stage
 
 
 class Dpt(GrowingMethod):
-    """A model of embeddings and a head alone, or of one layer besides, grows to its full depth at four fifths of the
-    run, while the learning rate is level.
+    """The model begins with embeddings and a head only, or with one layer as well. It grows to its full depth at four
+    fifths of the run, while the learning rate is level.
 
-    From zero layers the new ones are random, as freshly initialised at full depth. From one they are copies of it, so
-    that stacking and interpolating are the same. What the paper does with the moments is not known here (its text was
-    read in others' notes only): what stays keeps its own, copies take those of their layer over, and random layers
-    start from zero, at age 0. The learning rate is not warmed up again, as published.
+    If it grows from zero layers, the new ones are random, as freshly initialised at full depth. If it grows from one
+    layer, they are copies of it, so stacking and interpolating are the same. The paper's text was not read here, only
+    others' notes on it, so its treatment of the moments is not known. Here old parameters keep their moments, copies
+    take over those of their layer, and random layers start from zero, at age 0. The learning rate is not warmed up
+    again, as published.
     """
 
     name: Literal["dpt"] = "dpt"
@@ -57,7 +58,7 @@ class Dpt(GrowingMethod):
         return max(self.first_layers, int(family_of(run.shape).is_masked))
 
     def own_stages(self, run: Run) -> list[Stage]:
-        """Before and after the growth."""
+        """Return the stages before and after the growth."""
         target, alike = run.shape.num_layers, self._layers_alike_at_first(run)
         first = min(target, fewest_layers(run.shape) - 1 + alike) if alike else 0
         counts = sorted({first, target})

@@ -1,7 +1,8 @@
-"""Early doubling: a quarter of the layers, then half, then all, each layer copied beside itself while it is young.
+"""Early doubling: a quarter of the layers train, then half, then all. Each growth puts a copy beside each layer.
 
-This project's own recipe, of known parts: copies that write at once (progressive stacking, Gong et al., ICML 2019), and
-few tokens before the growth, since later ones bring the less the longer the small model was trained (arXiv 2510.06548).
+This project's own recipe joins two known parts. New layers are copies that take effect at once (progressive stacking,
+Gong et al., ICML 2019). The growths come early, because the tokens after a growth help less if the small model was
+trained for longer (arXiv 2510.06548).
 """
 
 from typing import Literal
@@ -16,7 +17,8 @@ from apollo_ds.schedule.stage import Stage
 
 
 class EarlyDoubling(GrowingMethod):
-    """A quarter of the layers for 5% of the steps, half of them until 12%, then all, under a level learning rate."""
+    """A quarter of the layers train for the first 5% of the steps, half of them until 12%, and then all. The learning
+    rate is level."""
 
     name: Literal["early_doubling"] = "early_doubling"
     grow_at: tuple[float, ...] = Field(default=(0.05, 0.12), min_length=1)
@@ -38,7 +40,7 @@ class EarlyDoubling(GrowingMethod):
             )
 
     def own_stages(self, run: Run) -> list[Stage]:
-        """One stage for each layer count."""
+        """Return a stage for each layer count."""
         check_fractions("method.grow_at", self.grow_at)
         counts = self._counts(run)
         grow_at = self.grow_at[len(self.grow_at) + 1 - len(counts) :]

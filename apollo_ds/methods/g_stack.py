@@ -1,4 +1,4 @@
-"""G_stack (Du et al., NeurIPS 2024, arXiv 2405.15319): a quarter of the layers for a while, then four of it stacked."""
+"""G_stack (Du et al., NeurIPS 2024, arXiv 2405.15319): a quarter of the layers trains, then is stacked four times."""
 
 from collections.abc import Collection
 from math import log10
@@ -14,16 +14,16 @@ from apollo_ds.schedule.stage import MomentRule, Stage
 
 
 def law_tokens(parameters: float, operations: float) -> float:
-    """Tokens that the small model trains on: log10 d = 0.88 log10 N + 163.27 / log10 C - 5.74 (arXiv 2405.15319).
+    """Return the tokens d for the small model: log10 d = 0.88 log10 N + 163.27 / log10 C - 5.74 (arXiv 2405.15319).
 
-    N is the number of the large model's parameters without embeddings, C = 6 N D the operations of training it on the
-    run's D tokens. For 8 billion parameters and 15 trillion tokens, as of Llama 3, d is 6.58 billion.
+    N is the number of the large model's parameters without embeddings. C = 6 N D is the number of operations that train
+    it on the run's D tokens. For 8 billion parameters and 15 trillion tokens, as of Llama 3, d is 6.58 billion.
     """
     return 10 ** (0.88 * log10(parameters) + 163.27 / log10(operations) - 5.74)
 
 
 def _moment(given: Any) -> float | str:
-    """A fraction of the run, or the word for the law."""
+    """Read a fraction of the run, or the word `law`."""
     if given == "law":
         return str(given)
     try:
@@ -44,7 +44,7 @@ Moment = Annotated[
 
 
 class GStack(GrowingMethod):
-    """One hop by a factor of four; the optimizer and the learning rate begin anew, as published."""
+    """The model grows once, by a factor of four. The optimizer and the learning rate begin anew, as published."""
 
     name: Literal["g_stack"] = "g_stack"
     factor: int = Field(default=4, ge=2)
@@ -64,7 +64,7 @@ class GStack(GrowingMethod):
             check_divides("factor", self.factor, run.shape)
 
     def own_stages(self, run: Run) -> list[Stage]:
-        """The small model and the large one."""
+        """Return the stages of the small model and of the large one."""
         counts = counts_near(run.shape, [1 / self.factor])
         grow_at = [self._fraction(run)] if len(counts) > 1 else []
         return [

@@ -6,6 +6,6 @@ from apollo_ds.methods._learned_growth import LearnedGrowthMethod
 
 
 class Mango(LearnedGrowthMethod):
-    """A small model trains first; the map makes the large one of it. `growth.learned.mango` has the mathematics."""
+    """A small model trains first; the map makes the large model from it. `growth.learned.mango` has the formulas."""
 
     name: Literal["mango"] = "mango"

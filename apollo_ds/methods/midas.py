@@ -1,4 +1,4 @@
-"""MIDAS (Saunshi et al., NeurIPS 2024, arXiv 2409.19044): blocks of layers, the middle one repeated at each growth."""
+"""MIDAS (Saunshi et al., NeurIPS 2024, arXiv 2409.19044): each growth repeats the middle one of the layers' blocks."""
 
 from typing import Literal
 
@@ -13,10 +13,10 @@ _MOST_STAGES = 4
 
 
 class Midas(GrowingMethod):
-    """Stages of 1, 2, ... blocks, each grown from the one before by a copy of its middle block right after itself.
+    """The stages have 1, 2, ... blocks. Each growth puts a copy of the middle block right after it.
 
-    Stage i has the part i^alpha / sum_j j^alpha of the steps (PROP-alpha): a tenth, two, three and four for four
-    stages and alpha 1. The copies take Adam's moments over, and the learning rate goes on.
+    Stage i has the part i^alpha / sum_j j^alpha of the steps (PROP-alpha). With four stages and alpha 1, the parts are
+    0.1, 0.2, 0.3 and 0.4. The copies take over Adam's moments, and the learning rate goes on.
     """
 
     name: Literal["midas"] = "midas"
@@ -29,7 +29,7 @@ class Midas(GrowingMethod):
     growth_map: MapName = "middle_block"
 
     def own_stages(self, run: Run) -> list[Stage]:
-        """One stage for each number of blocks."""
+        """Return a stage for each number of blocks."""
         alike, size = layers_alike(run.shape), self._block_size(run)
         weights = [number**self.alpha for number in range(1, alike // size + 1)]
         ends = [sum(weights[:number]) / sum(weights) for number in range(1, len(weights))]

@@ -13,7 +13,8 @@ from apollo_ds.schedule.stage import MomentRule, Stage
 
 
 class Mslt(GrowingMethod):
-    """A block of layers is copied on top at each growth and trains alone with the head; at the end everything does.
+    """Each growth copies the top block of layers onto the top. Only the new block and the head train, and at the end
+    everything.
 
     The embeddings, and with them the head's matrix, are frozen together with the layers below the newest block.
     """
@@ -34,7 +35,7 @@ class Mslt(GrowingMethod):
             check_divides("blocks", self.blocks, run.shape)
 
     def own_stages(self, run: Run) -> list[Stage]:
-        """Equal stages of 1, 2, ... blocks, and the joint one."""
+        """Return equal stages of 1, 2, ... blocks, and a last one in which everything trains."""
         target, alike = run.shape.num_layers, layers_alike(run.shape)
         blocks = max(count for count in range(1, self.blocks + 1) if alike % count == 0)
         counts = [target - alike + alike // blocks * (number + 1) for number in range(blocks)]

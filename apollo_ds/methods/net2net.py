@@ -11,10 +11,11 @@ from apollo_ds.schedule.stage import MomentRule, NewLayers, Stage, WidthRule
 
 
 class Net2Net(FromSource, GrowingMethod):
-    """A model of half the width trains first, unless a source is given. A pre-LN one has half the layers too: there
-    an identity layer is exact.
+    """A model of half the width trains first, unless a source is given. A pre-LN model has half the layers as well,
+    because identity layers keep its function.
 
-    Random copies change what a layer normalisation sees, so that widening is exact only for feed-forward units.
+    Random copies of units change the mean and variance in a layer normalisation. So only the widening of feed-forward
+    units keeps the function.
     """
 
     name: Literal["net2net"] = "net2net"
@@ -29,7 +30,7 @@ class Net2Net(FromSource, GrowingMethod):
         check_identity(self, run.shape, self.new_layers)
 
     def own_stages(self, run: Run) -> list[Stage]:
-        """The source and the grown model."""
+        """Return the stages of the source and of the grown model."""
         target = run.shape.num_layers
         layers = counts_near(run.shape, [1 / 2])[0] if family_of(run.shape).is_pre_norm else target
         small, large = split_steps(run.steps, [self.source_fraction])

@@ -1,4 +1,4 @@
-"""Progressive residual warm-up (Chen et al. 2026, arXiv 2603.05369): new layers rise from nothing, the lowest first."""
+"""Progressive residual warm-up (Chen et al. 2026, arXiv 2603.05369): the outputs of new layers rise from 0 to 1."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -13,7 +13,8 @@ from apollo_ds.schedule.stage import Stage
 
 
 class ProgressiveResidual(Modifier):
-    """The schedule is linear, as in the paper. After a growth only the new layers rise."""
+    """Each layer's factor rises linearly, the lowest layer's first, as in the paper. After a growth only those of the
+    new layers rise."""
 
     name: Literal["progressive_residual"] = "progressive_residual"
     fraction: float = Field(default=0.1, gt=0, le=1)
@@ -21,7 +22,11 @@ class ProgressiveResidual(Modifier):
     and 100,000 steps."""
 
     def modify(self, stages: list[Stage], run: Run) -> list[Stage]:
-        """Let what is new in each stage rise; `schedule.rise` explains how."""
+        """Let the new layers of each stage rise; `schedule.rise` has the formula.
+
+        Raises:
+            UserError: there is no step to rise in, the run ends before layers have risen, or they rise already.
+        """
         steps = round(self.fraction * run.steps)
         if steps < 1:
             raise UserError(
@@ -35,7 +40,7 @@ class ProgressiveResidual(Modifier):
 
 
 def _check_time(stages: Sequence[Stage], steps: int, all_steps: int) -> None:
-    """Look for layers that would still rise when the run ends."""
+    """Refuse layers that would still rise when the run ends."""
     begins = 0
     for old, new in zip([None, *stages], stages, strict=False):
         brings = new.source is None if old is None else new_layers_rise(old, new) and not new.learned_growth

@@ -1,4 +1,4 @@
-"""RaPTr, progressive subnetworks (Panigrahi et al., ICLR 2025, arXiv 2402.05913): ever longer random sub-networks."""
+"""RaPTr, progressive subnetworks (Panigrahi et al., ICLR 2025, arXiv 2402.05913): more and more random blocks run."""
 
 from dataclasses import dataclass
 from typing import Annotated, Literal
@@ -13,13 +13,13 @@ from apollo_ds.schedule.layer_drop import LayerDrop
 
 @dataclass(frozen=True)
 class _RandomPath(LayerDrop):
-    """The first and the last block always run, the others with the probability that gives the mean length wanted."""
+    """The first and last block always run. The others run with the probability that gives the wanted mean length."""
 
     lengths: tuple[float, ...]
     first_progress: float
 
     def keep(self, position: int, depth: int, progress: float) -> float:
-        """The chance that a block runs; the first and the last always do."""
+        """Return the probability that a block runs; it is 1 for the first and the last."""
         if position in (0, depth - 1):
             return 1.0
         part = (progress - self.first_progress) / (1 - self.first_progress)
@@ -28,7 +28,7 @@ class _RandomPath(LayerDrop):
 
 
 class Raptr(BlockDropping):
-    """The published lengths for 12 layers are 6, 8, 10 and 12 on average, each for a quarter of the steps."""
+    """On average 6, 8, 10 and 12 of 12 blocks run, as published, each number for a quarter of the steps."""
 
     name: Literal["raptr"] = "raptr"
     lengths: tuple[Annotated[float, Field(gt=0, le=1)], ...] = Field((6 / 12, 8 / 12, 10 / 12, 1.0), min_length=1)
@@ -44,5 +44,5 @@ class Raptr(BlockDropping):
             )
 
     def layer_drop(self, first_progress: float, rescaled: bool) -> LayerDrop:
-        """Random paths, whose mean length grows in equal parts of what is left of the run."""
+        """Return random paths. Their mean length grows in equal parts of the time that is left when skipping begins."""
         return _RandomPath(rescaled, self.lengths, first_progress)

@@ -1,4 +1,4 @@
-"""Training the full model from the first step: the baseline, as a schedule of one stage."""
+"""Training from scratch, the baseline: the full model trains from the first step, in one stage."""
 
 from typing import Literal
 
@@ -7,10 +7,10 @@ from apollo_ds.schedule.stage import Stage
 
 
 class Scratch(Method):
-    """It does not grow."""
+    """The model does not grow."""
 
     name: Literal["scratch"] = "scratch"
 
     def stages(self, run: Run) -> list[Stage]:
-        """One stage with every layer."""
+        """Return one stage with all layers."""
         return [self.stage(run, run.steps, run.shape.num_layers)]

@@ -1,4 +1,4 @@
-"""Short sequences first (Devlin et al. 2019; Li et al. 2021, arXiv 2108.06084), with the same shards."""
+"""Short sequences first (Devlin et al. 2019; Li et al. 2021, arXiv 2108.06084). The shards stay the same."""
 
 from dataclasses import replace
 from typing import Literal
@@ -9,7 +9,7 @@ from apollo_ds.schedule.stage import GrowthRule, Stage
 
 
 class ShortToLong(Modifier):
-    """BERT's schedule: a quarter of the length for nine tenths of the steps, then all of it."""
+    """Samples have a quarter of their length for nine tenths of the steps, then all of it, as BERT's had."""
 
     name: Literal["short_to_long"] = "short_to_long"
     divisors: tuple[int, ...] = (4, 1)

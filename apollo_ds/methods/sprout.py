@@ -1,8 +1,8 @@
-"""Two layers for most of the run, then all, the new ones silent until they learn: this project's own recipe.
+"""Two layers train for most of the run, then all. New layers add nothing until they learn. This project's own recipe.
 
-A single late growth under a level learning rate is Bu's (2025, arXiv 2511.04981). Apollo's part of `deep_jump`, a depth
-drawn at random while layers are shared, is left away, because runs without it ended lower. Two layers end far lower
-than one (docs/methods/sprout.md) and cost little more beside the head.
+The single late growth under a level learning rate comes from Bu (2025, arXiv 2511.04981). `deep_jump` also runs shared
+layers at a random depth, as Apollo does. That is left out, because runs without it ended with a lower loss. Two layers
+end with a far lower loss than one (docs/methods/sprout.md), and the second costs little compared with the head.
 """
 
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ from apollo_ds.schedule.stage import NewLayers
 
 
 class Sprout(DeepJump):
-    """`deep_jump` from two layers, which run once each, to all layers, which begin silent."""
+    """`deep_jump` from two layers that run once each to all layers. The new layers add nothing at first."""
 
     name: Literal["sprout"] = "sprout"  # type: ignore[assignment]
     first_layers: int = Field(default=2, ge=1)

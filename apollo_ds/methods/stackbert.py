@@ -10,14 +10,14 @@ _PUBLISHED_STEPS = (50, 70, 280)
 
 
 class StackBert(GrowingMethod):
-    """A quarter, a half, then all of the layers, for 50, 70 and 280 parts of 400 of the steps."""
+    """Of every 400 steps of the run, 50 train a quarter of the layers, then 70 train half, then 280 train all."""
 
     name: Literal["stackbert"] = "stackbert"
     growth_map: MapName = "stack"
     moments: MomentRule = "reset"
 
     def own_stages(self, run: Run) -> list[Stage]:
-        """As many doublings, at most two, as the depth allows."""
+        """Return the stages of as many doublings as the depth allows, at most two."""
         alike = layers_alike(run.shape)
         first = run.shape.num_layers - alike
         doublings = 2 if alike % 4 == 0 else 1 if alike % 2 == 0 else 0

@@ -20,7 +20,7 @@ from apollo_ds.methods._layer_counts import layers_alike, named_layers
 from apollo_ds.schedule.stage import MomentRule, NewLayers, Stage, WidthRule
 from apollo_ds.schedule.triggers import SlopeFlatterThan
 
-# Where a growth pays, and how far the learning rate goes back: slopes and c_op of the published schedule.
+# The slope at which a growth pays, and how far the learning rate then goes back: slopes and c_op of the paper.
 _SLOPES = {"width": -0.0475, "depth": -0.0575, "width_and_depth": -0.03}
 _REWINDS = {"width": 1.776, "depth": 1.412, "width_and_depth": 2.455}
 
@@ -30,17 +30,18 @@ def _doublings(operators: Sequence[str], what: str) -> int:
 
 
 def _latest(given: Mapping[str, Any]) -> tuple[float, ...]:
-    """A quarter of the run for each growth, less where they would not fit."""
+    """Return the default of `grow_at`: a quarter of the run before each growth, or less for more than three growths."""
     growths = len(given["operators"])
     return tuple((number + 1) / max(4, growths + 1) for number in range(growths))
 
 
 class Staged(GrowingMethod):
-    """Half the width and half the depth; the width doubles, then the depth, without a change of the function (pre-LN).
+    """The model begins with half the width and half the depth. The width doubles, then the depth. In a pre-LN model
+    this keeps the function.
 
-    A stage ends where d log(loss) / d log(operations) of its last three evaluations rises above the published slope,
-    at the latest at `grow_at`. Moments are scaled as the gradients will be, and the learning rate goes back to where
-    the larger model's would stand at this loss, with a short warm-up.
+    A stage ends when d log(loss) / d log(operations) of its last three evaluations rises above the published slope, or
+    at `grow_at`. Moments are scaled like the gradients. The learning rate goes back to the place on its curve that the
+    larger model would have reached at this loss, with a short warm-up.
     """
 
     name: Literal["staged"] = "staged"
@@ -66,7 +67,11 @@ class Staged(GrowingMethod):
         check_identity(self, run.shape, self.new_layers)
 
     def own_stages(self, run: Run) -> list[Stage]:
-        """From the smallest model to the full one."""
+        """Return the stages from the smallest model to the full one.
+
+        Raises:
+            UserError: `grow_at` does not have one increasing fraction for each growth, or the sizes cannot be halved.
+        """
         if len(self.grow_at) != len(self.operators):
             raise UserError(
                 f"method.grow_at: {len(self.operators)} growths need as many fractions, not {shown(list(self.grow_at))}"

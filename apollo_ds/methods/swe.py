@@ -1,4 +1,4 @@
-"""SWE, share weights, then unshare (Yang et al. 2021, arXiv 2110.03848): all layers are one, until they disagree."""
+"""SWE, share weights, then unshare (Yang et al. 2021, arXiv 2110.03848): all layers share their weights at first."""
 
 from typing import Literal
 
@@ -12,11 +12,11 @@ from apollo_ds.schedule.triggers import GradientsDisagree
 
 
 class Swe(GrowingMethod):
-    """One layer, run at every position and trained on the mean of its gradients; all layers from a tenth of the run.
-    Where the first layer is unlike the others, it is one beside that one.
+    """For a tenth of the run, one layer runs at every position and trains on the mean of its gradients. Then each
+    position has a layer of its own. If the family's first layer is unlike the others, it is never shared.
 
-    Adaptively, it ends sooner: when at three evaluations in a row most neighbouring occurrences of the layer had
-    gradients with a cosine below 0.5. Every step costs as much as one from scratch.
+    With `adaptive`, the sharing may end sooner: when at three evaluations in a row most neighbouring positions of the
+    layer had gradients with a cosine below 0.5. Every step costs as much as one from scratch.
     """
 
     name: Literal["swe"] = "swe"
@@ -26,7 +26,7 @@ class Swe(GrowingMethod):
     """Whether they may become separate sooner: as soon as the gradients of neighbouring positions disagree."""
 
     def own_stages(self, run: Run) -> list[Stage]:
-        """Shared and unshared."""
+        """Return the stages with shared layers and with separate ones."""
         target = run.shape.num_layers
         counts = sorted({min(fewest_layers(run.shape), target), target})
         return [

@@ -1,4 +1,4 @@
-"""Depth up-scaling: a trained model is made deeper and trained on, whole or in its new layers alone."""
+"""Depth up-scaling: a trained model gets more layers, and then all of it or only the new layers train on."""
 
 from collections.abc import Collection
 from dataclasses import replace
@@ -13,11 +13,12 @@ from apollo_ds.schedule.stage import MomentRule, NewLayers, Stage, WidthRule
 
 
 class Upscale(GrowingMethod):
-    """The source gets more layers before the first step, and may become wider. The whole run trains what comes of it.
+    """The source gets more layers before the first step, and may become wider. The whole run trains the grown model.
 
-    By default copies that are silent at first stand between the layers: LLaMA Pro (Wu et al. 2024, arXiv 2401.02415),
-    which is `train: new` besides. SOLAR (Kim et al. 2023, arXiv 2312.15166) is `growth_map: duplicate_middle` with
-    `new_layers: copy`. `growth_map: stack` or `interpolate` with such copies is stacking, or each layer twice.
+    By default, copies that add nothing at first are put between the layers, as in LLaMA Pro (Wu et al. 2024, arXiv
+    2401.02415), which also sets `train: new`. SOLAR (Kim et al. 2023, arXiv 2312.15166) is `growth_map:
+    duplicate_middle` with `new_layers: copy`. With such copies, `growth_map: stack` repeats the whole model, and
+    `interpolate` repeats each layer.
     """
 
     stated: ClassVar[Collection[str]] = ("growth_map", "new_layers", "width")
@@ -32,7 +33,11 @@ class Upscale(GrowingMethod):
     moments: MomentRule = "reset"
 
     def own_stages(self, run: Run) -> list[Stage]:
-        """The source, of no steps, and the grown model."""
+        """Return the source as a stage of zero steps, and the stage of the grown model.
+
+        Raises:
+            UserError: no source is given, it cannot grow into the model, or `train: new` does not fit.
+        """
         if self.source is None:
             raise UserError(
                 "method.source: missing, and upscale grows a trained model; give a run's folder, or hf: and a saved one"

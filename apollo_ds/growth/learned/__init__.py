@@ -26,10 +26,10 @@ def find_operators() -> dict[str, type[LearnedOperator]]:
 
 
 def operator_of(learned: LearnedGrowth, stage: Stage) -> LearnedOperator:
-    """The operator that a stage learns.
+    """Make the operator that a stage learns.
 
     Raises:
-        UserError: the source cannot grow to the stage's model.
+        UserError: the source cannot grow into the stage's model.
     """
     kind = find_operators()[learned.operator]
     return kind(learned.source, learned.source_layers, stage.shape, stage.unique_layers)

@@ -1,4 +1,4 @@
-"""What learning an operator costs, in closed form."""
+"""Computes the cost of learning an operator, in closed form."""
 
 from functools import lru_cache
 
@@ -9,11 +9,11 @@ from apollo_ds.models.flops import training_flops
 
 @lru_cache
 def learning_flops(operator: LearnedOperator, seq_len: int, samples: int) -> float:
-    """Operations of one step: the large network's training step, and making its weights once.
+    """Return the operations of one step: the large network's training step, and making its weights once.
 
-    Where the embeddings are not made from coefficients, neither they nor the head need gradients, nor does what the
-    first layer reads, unless a normalisation of its own comes before. Each further micro-batch, and each rank, makes
-    the weights again, which is not counted.
+    If the embeddings are not made from coefficients, they and the head need no gradients. Then the input of the first
+    layer needs none either, except in pre-LN models, where a normalisation comes first. Each further micro-batch and
+    each rank makes the weights again, which is not counted.
     """
     new, family = operator.new, family_of(operator.new)
     flops = operator.making_flops() + training_flops(new, operator.new_layers, seq_len, samples)

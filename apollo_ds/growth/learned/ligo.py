@@ -16,31 +16,35 @@ from apollo_ds.models.fused import join, number_of_parts, split
 
 _NOISE = 0.03
 _FUSED: dict[int, tuple[str, ...]] = {1: (), 2: ("unit", "gate"), 3: ("query", "key", "value")}
-"""What the parts of a parameter are called, by their number."""
+"""Names of the parts of a fused parameter, by their number."""
 _ROLES = {"q_proj": "query", "k_proj": "key", "v_proj": "value"}
-"""What modules are called that make one of these, where their own names are others."""
+"""The part that a module makes, for modules whose names differ from it."""
 
 
 class _Part(NamedTuple):
-    """The coefficients of one parameter, or of one of the three that are fused in it."""
+    """Names of the coefficients of one parameter, or of one part of a fused parameter."""
 
     depth: str | None
     widths: tuple[str | None, ...]
-    """One for each dimension; None for one that does not grow."""
+    """One name for each dimension; None for a dimension that does not grow."""
 
 
 @dataclass(frozen=True)
 class LiGO(LearnedOperator):
-    """Layers are mixed with coefficients of their own for each kind of weight and bias; widths are tied.
+    """Learns how layers are mixed and how units are widened.
 
-    Whatever reads or writes the residual stream is widened by the embedding's matrix; query, key, value and
-    feed-forward units have a matrix in each new layer, which what consumes them shares (the attention output the
-    value's; where several heads share a value, it has its own). Feed-forward units and their gates share one. The units
-    of BERT's head transform have their own, and so has GPT-2's last normalisation. A matrix keeps the old units, and
-    the rows of the new ones are learned. Where only the width or only the depth grows, only that is learned. This tying
-    is that of the published code; the paper ties by old layer. Of the published code's choices one is left out: it
-    unties BERT's decoder from the embedding and widens it by a matrix of its own. Here they stay one tensor, as in the
-    model that trains.
+    Each kind of weight or bias has its own coefficients that mix the layers. Widening matrices are shared:
+    - All parameters that read or write the residual stream use the matrix of the embedding.
+    - Query, key, value and feed-forward units have one matrix each in each new layer. The weights that read them use
+      the same matrix, so the attention output uses that of the value. If several heads share a value, the attention
+      output has its own.
+    - Feed-forward units and their gates share a matrix.
+    - The units of BERT's head transform, and GPT-2's last normalisation, have their own matrices.
+
+    A matrix keeps the old units, and only the rows of the new units are learned. If only the width or only the depth
+    grows, only that is learned. The published code shares matrices in this way; the paper shares them by old layer. One
+    choice of the published code is left out: it unties BERT's decoder from the embedding and widens it by a matrix of
+    its own. Here they stay one tensor, as in the model that trains.
 
     Raises:
         UserError: neither the hidden size nor the depth grows.
@@ -69,19 +73,22 @@ class LiGO(LearnedOperator):
         return found
 
     def initial(self, name: str, seed: int) -> Tensor:
-        """Layers as StackBERT stacks them, with noise; new units are random averages of the old ones."""
+        """Return a coefficient before training: layers are stacked as in StackBERT, plus noise.
+
+        New units are random averages of the old ones.
+        """
         noise = self.noise(name, seed)
         if name.startswith("depth."):
             return noisy_copy([layer % self.old_layers for layer in range(self.new_layers)], noise, _NOISE)
         return noise / noise.sum(dim=1, keepdim=True)
 
     def sources(self, name: str) -> tuple[str, ...]:
-        """The old layers of a parameter's kind, and the coefficients that combine them."""
+        """Name the parameter's counterparts in the old layers, and the coefficients that combine them."""
         keys = [key for part in self._parts(name) for key in (part.depth, *part.widths) if key]
         return (*self._old_names(name), *dict.fromkeys(keys))
 
     def shared(self, tensors: Tensors) -> Tensors:
-        """The matrices of the widths: the identity above the learned rows."""
+        """Return the widening matrices: each is the identity above the learned rows."""
         return {
             key: torch.cat([torch.eye(rows.shape[1], dtype=rows.dtype, device=rows.device), rows])
             for key, rows in tensors.items()
@@ -100,7 +107,7 @@ class LiGO(LearnedOperator):
         return join(new, dimensions, self.new.num_heads)
 
     def making_flops(self) -> int:
-        """Operations of making all weights once: two for each multiplication."""
+        """Return the operations that make all weights once, two for each multiplication; backward included."""
         total = 0
         for name, shape in self.new_shapes.items():
             if len(shape) == 2:
@@ -125,7 +132,7 @@ class LiGO(LearnedOperator):
         return parts
 
     def _width(self, layer: int | None, module: str, dimension: Dimension | None) -> str | None:
-        """The coefficient that widens a dimension of a module's parameter."""
+        """Name the coefficient that widens a dimension of a module's parameter; None if it does not grow."""
         if dimension is None or not self._grows(dimension):
             return None
         if dimension.axis in ("heads", "key_value", "qkv", "qkv_by_head"):
@@ -140,7 +147,7 @@ class LiGO(LearnedOperator):
         return new != old
 
     def _sizes(self, dimension: Dimension) -> tuple[int, int]:
-        """New and old number of units; of each part where several are fused."""
+        """Return the new and the old number of units; in a fused parameter, those of one part."""
         parts = number_of_parts((dimension,))
         new, old = (axis_size(dimension.axis, shape) // parts for shape in (self.new, self.old))
         return new, old

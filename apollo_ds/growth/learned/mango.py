@@ -1,6 +1,7 @@
 """Mango (Pan et al., NeurIPS 2023) at rank 1: all weights of all layers grow by one operator, a product of four cores.
 
-With T1[b, o, i, l] the h x h block b of layer l, T2 is T1 times a core along each of its four dimensions.
+T1[b, o, i, l] holds the h x h block b of layer l of the small model. T2, of the large model, is T1 multiplied by a core
+along each of its four dimensions.
 """
 
 from dataclasses import dataclass
@@ -25,13 +26,14 @@ _NOISE = 0.03
 
 @dataclass(frozen=True)
 class Mango(LearnedOperator):
-    """The blocks of a layer are query, key, value, output, and the f/h of each feed-forward matrix.
+    """Grows the blocks of all layers together: query, key, value, output, and f/h blocks of each feed-forward matrix.
 
-    A vector is mapped by the layer and out cores only, in pieces of h; what lies outside of the layers by the out and
-    in cores. Before training the operator is function-preserving growth, layers stacked, but for the noise.
+    f is the feed-forward size, h the hidden size. The layer and out cores alone map a vector, in pieces of h elements.
+    The out and in cores alone map parameters outside of the layers. Before training, the operator stacks the layers and
+    widens them by function-preserving growth, plus noise.
 
     Raises:
-        UserError: the hidden size does not divide the feed-forward size.
+        UserError: the hidden size does not divide the feed-forward size, or matrices of heads are not square blocks.
     """
 
     operator_name: ClassVar[str] = "mango"
@@ -60,7 +62,10 @@ class Mango(LearnedOperator):
         return {_BLOCK: blocks, _LAYER: (self.new_layers, self.old_layers), _OUT: hidden, _IN: hidden}
 
     def initial(self, name: str, seed: int) -> Tensor:
-        """Copies of layers, blocks and units, what consumes a copied unit shared among its copies; 3% noise a row."""
+        """Return a core before training: it copies layers, blocks and units, with up to 3% noise a row.
+
+        The weights that read a copied unit are divided by the number of its copies.
+        """
         noise = self.noise(name, seed)
         new, old = noise.shape
         index, copies = self._tiled_blocks() if name == _BLOCK else _tiled(old, new)
@@ -68,7 +73,7 @@ class Mango(LearnedOperator):
         return rows / copies.unsqueeze(1) if name in (_BLOCK, _IN) else rows
 
     def sources(self, name: str) -> tuple[str, ...]:
-        """The old parameters and cores that make one: for a matrix of a layer, every matrix of every old layer."""
+        """Name the old parameters and cores that make a parameter: all matrices of all old layers for a matrix."""
         layer, kind = self.place(name)
         cores = tuple(dict.fromkeys(core for core in self._cores(name) if core))
         if layer is None:
@@ -78,7 +83,7 @@ class Mango(LearnedOperator):
         return (*self.in_old_layers(kind), _LAYER, *cores)
 
     def shared(self, tensors: Tensors) -> Tensors:
-        """T1, as (old layers * old blocks, old h * old h), where its matrices are among the tensors."""
+        """Return T1, as (old layers * old blocks, old h * old h); nothing if `tensors` does not hold its matrices."""
         names = [name for layer in zip(*map(self.in_old_layers, self._matrices), strict=True) for name in layer]
         if names[0] not in tensors:
             return {}
@@ -109,7 +114,7 @@ class Mango(LearnedOperator):
         return join([part.flatten() for part in grown], dimensions, self.new.num_heads)
 
     def making_flops(self) -> int:
-        """Operations of making all weights once: two for each multiplication."""
+        """Return the operations that make all weights once, two for each multiplication; backward included."""
         core = self.coefficient_shapes[_OUT]
         old = core[1]
         total = 0
@@ -129,26 +134,26 @@ class Mango(LearnedOperator):
 
     @cached_property
     def _matrices(self) -> list[str]:
-        """Names within a layer of what the blocks are cut from, in their order."""
+        """Names within a layer of the matrices that the blocks are cut from, in the order of the blocks."""
         placed = {self.place(name): shape for name, shape in self.new_shapes.items()}
         return [kind for (layer, kind), shape in placed.items() if layer == 0 and len(shape) == 2]
 
     def _cores(self, name: str) -> list[str | None]:
-        """The core that maps each dimension of a parameter, or of its blocks."""
+        """Name the core that maps each dimension of a parameter, or of its blocks; None for none."""
         sides = [dimension.side if dimension else None for dimension in self.dimensions(name)]
         return [None if side is None else _OUT if side == "out" else _IN for side in sides]
 
     def _blocks(self, kind: str, shape: ModelShape) -> int:
-        """How many pieces of h each part of a parameter of a layer has."""
+        """Return how many pieces of h elements each part of a layer's parameter has."""
         axes = {dimension.axis for dimension in self.dimensions(self.in_old_layers(kind)[0]) if dimension}
         return shape.intermediate_size // shape.hidden_size if axes & {"ffn", "gated"} else 1
 
     def _all_blocks(self, kind: str, shape: ModelShape) -> int:
-        """How many pieces of h a parameter of a layer has."""
+        """Return how many pieces of h elements a layer's parameter has, all of its parts together."""
         return self._blocks(kind, shape) * number_of_parts(self.dimensions(self.in_old_layers(kind)[0]))
 
     def _tiled_blocks(self) -> tuple[list[int], Tensor]:
-        """The old block that each new one copies, and among how many such copies what it consumes is shared."""
+        """Return the old block that each new block copies, and by how many copies its weights are divided."""
         index: list[int] = []
         copies: list[Tensor] = []
         first = 0
@@ -163,7 +168,7 @@ class Mango(LearnedOperator):
         return index, torch.cat(copies)
 
     def _cut(self, name: str, matrix: Tensor) -> Tensor:
-        """The blocks of a matrix; (blocks, out, in)."""
+        """Cut a matrix into its blocks; (blocks, out, in)."""
         dimensions = self.dimensions(name)
         parts = split(matrix, dimensions, self.old.num_heads)
         position = _cut_position(dimensions)
@@ -171,7 +176,7 @@ class Mango(LearnedOperator):
         return blocks if self._cores(name)[0] == _OUT else blocks.mT
 
     def _joined(self, name: str, blocks: Tensor) -> Tensor:
-        """The matrix of blocks (blocks, out, in)."""
+        """Join blocks (blocks, out, in) into their matrix."""
         dimensions = self.dimensions(name)
         blocks = blocks if self._cores(name)[0] == _OUT else blocks.mT
         parts = [torch.cat(list(part), _cut_position(dimensions)) for part in blocks.chunk(number_of_parts(dimensions))]
@@ -179,13 +184,13 @@ class Mango(LearnedOperator):
 
 
 def _cut_position(dimensions: Dimensions) -> int:
-    """The dimension along which the blocks of a parameter lie end to end."""
+    """Return the dimension along which the blocks of a parameter lie end to end."""
     axes = [dimension.axis if dimension else None for dimension in dimensions]
     cut = ("qkv", "qkv_by_head", "ffn", "gated")
     return next((position for position, axis in enumerate(axes) if axis in cut), 0)
 
 
 def _tiled(old: int, new: int) -> tuple[list[int], Tensor]:
-    """The old unit that each new one copies, over and over, and how many copies that one has; (new,)."""
+    """Return the old unit that each new unit copies, in tiled order, and the number of its copies; (new,)."""
     index = [unit % old for unit in range(new)]
     return index, torch.bincount(torch.tensor(index))[index]

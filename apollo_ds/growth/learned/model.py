@@ -1,4 +1,4 @@
-"""The model of a learning stage: it trains an operator's coefficients through the network that they lead to."""
+"""The model of a learning stage: it trains an operator's coefficients by the loss of the large network."""
 
 from collections.abc import Callable, Iterator
 from typing import Any, Self
@@ -14,17 +14,17 @@ from apollo_ds.models.sample_parts import SampleParts
 
 
 def flat_name(name: str) -> str:
-    """The name under which the learning model has a parameter: of its own, so without dots."""
+    """Return the name of a parameter in the learning model, without the dots that stand for submodules."""
     return name.replace(".", "__")
 
 
 class LearnedGrowthModel(nn.Module):
-    """In place of a `PretrainingModel` while its growth is learned, with the same `forward`.
+    """Takes the place of a `PretrainingModel` while its growth is learned, and has the same `forward`.
 
     Its parameters are the operator's coefficients, which train, and the small model's weights, which do not. All of
     them belong to this module and not to a submodule. So ZeRO 3 gathers all of them for the forward, which makes the
-    large weights. They take no memory until they are given values: the coefficients fresh ones or saved ones, all
-    others those of a state.
+    large weights. Parameters take no memory until they get values: coefficients get fresh or saved values, and the
+    small weights get those of a state.
     """
 
     grown: PretrainingModel
@@ -45,7 +45,7 @@ class LearnedGrowthModel(nn.Module):
         self.family = grown.family
 
     def initial_values(self, seed: int) -> Iterator[tuple[str, Tensor]]:
-        """Where each coefficient starts."""
+        """Yield each coefficient's name in this model and its value before training."""
         for name in self.operator.coefficient_shapes:
             yield flat_name(name), self.operator.initial(name, seed)
 

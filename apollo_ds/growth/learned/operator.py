@@ -1,4 +1,4 @@
-"""What a learned growth operator is: coefficients, and the weights that follow from them. Pure functions of tensors."""
+"""The base class of learned growth operators: it has coefficients, and makes weights from them by pure functions."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -27,16 +27,16 @@ Tensors = dict[str, Tensor]
 class LearnedOperator(ABC):
     """Makes the weights of `new_layers` layers of shape `new` from those of `old_layers` layers of shape `old`.
 
-    Parameters go by the names of `PretrainingModel`; names of coefficients begin otherwise.
+    Parameters have the names of `PretrainingModel`; names of coefficients begin with other words.
 
     Raises:
-        UserError: the old model cannot grow to the new one.
+        UserError: the old model cannot grow into the new one.
     """
 
     operator_name: ClassVar[str]
-    """What a stage calls it."""
+    """The name of the operator in a stage."""
     mixes_all: ClassVar[bool]
-    """Whether layers are mixed also where their number stays the same."""
+    """Whether layers are mixed even if their number stays the same."""
 
     old: ModelShape
     old_layers: int
@@ -69,38 +69,38 @@ class LearnedOperator(ABC):
 
     @abstractmethod
     def shared(self, tensors: Tensors) -> Tensors:
-        """What several new parameters are made from, computed once; `tensors` may be some of the sources only."""
+        """Compute once what several new parameters are made from; `tensors` may hold only some of the sources."""
 
     @abstractmethod
     def weight_from(self, name: str, tensors: Tensors, shared: Tensors) -> Tensor:
-        """A new weight, differentiable in its sources, in their dtype."""
+        """Make a new weight from its sources, in their dtype; the result is differentiable."""
 
     @abstractmethod
     def making_flops(self) -> int:
-        """Operations of `weights` and of its backward to the coefficients; products with vectors are not counted."""
+        """Return the operations of `weights` and of its backward to the coefficients, without products with vectors."""
 
     def weight(self, name: str, tensors: Tensors) -> Tensor:
-        """A new weight from its sources."""
+        """Make one new weight from its sources."""
         return self.weight_from(name, tensors, self.shared(tensors))
 
     def weights(self, tensors: Tensors) -> Tensors:
-        """All new weights from all old ones and all coefficients."""
+        """Make all new weights from all old weights and all coefficients."""
         shared = self.shared(tensors)
         return {name: self.weight_from(name, tensors, shared) for name in self.new_shapes}
 
     @cached_property
     def old_shapes(self) -> dict[str, Shape]:
-        """The old model's parameters."""
+        """Name and shape of each of the old model's parameters."""
         return _parameter_shapes(self.old, self.old_layers)
 
     @cached_property
     def new_shapes(self) -> dict[str, Shape]:
-        """The new model's parameters."""
+        """Name and shape of each of the new model's parameters."""
         return _parameter_shapes(self.new, self.new_layers)
 
     @property
     def trains_embeddings(self) -> bool:
-        """Whether what lies outside of the layers depends on coefficients."""
+        """Whether some parameter outside of the layers depends on coefficients."""
         outside = (name for name in self.new_shapes if self.place(name)[0] is None)
         return any(source in self.coefficient_shapes for name in outside for source in self.sources(name))
 
@@ -133,10 +133,10 @@ def _parameter_shapes(shape: ModelShape, layers: int) -> dict[str, Shape]:
 
 
 def combine(old: Sequence[Tensor], depth: Tensor | None, widths: Sequence[Tensor | None]) -> Tensor:
-    """The linear map of depth and width: sum_j depth[j] old[j], then a matrix along each dimension that has one.
+    """Mix layers, sum_j depth[j] old[j], then multiply by a matrix along each dimension that has one.
 
-    `depth` has shape (old layers,), None to take `old[0]`; a matrix has shape (new size, old size). A weight has at
-    most two dimensions.
+    `depth` has shape (old layers,); None takes `old[0]`. A matrix in `widths` has shape (new size, old size). A weight
+    has at most two dimensions.
     """
     result = old[0] if depth is None else reduce(torch.add, (c * w for c, w in zip(depth, old, strict=True)))
     for position, matrix in enumerate(widths):
@@ -146,9 +146,9 @@ def combine(old: Sequence[Tensor], depth: Tensor | None, widths: Sequence[Tensor
 
 
 def combine_flops(elements: int, matrices: Sequence[Shape], learned: bool) -> int:
-    """Operations of the matrices in `combine` on so many elements, and of the backward, which each matrix needs.
+    """Return the operations of the matrices in `combine` on so many elements, with the backward to each matrix.
 
-    `learned` says whether the elements need gradients too, as they do after the first matrix.
+    `learned` says whether the elements need gradients, too; they always do after the first matrix.
     """
     total = 0
     for new, old in matrices:
@@ -159,7 +159,7 @@ def combine_flops(elements: int, matrices: Sequence[Shape], learned: bool) -> in
 
 
 def noisy_copy(index: Sequence[int], noise: Tensor, scale: float) -> Tensor:
-    """Row i copies the old unit `index[i]`, plus noise of this scale, and sums to 1; shaped like `noise`."""
+    """Return a matrix whose row i copies the old unit `index[i]`, plus `scale` times `noise`; each row sums to 1."""
     rows = noise * scale
     rows[torch.arange(len(index)), torch.tensor(index)] = 1.0
     return rows / rows.sum(dim=1, keepdim=True)

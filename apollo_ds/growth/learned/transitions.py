@@ -12,16 +12,16 @@ from apollo_ds.growth.learned.operator import LearnedOperator
 
 @dataclass(frozen=True)
 class IntoLearning:
-    """The small model's weights as they are; the coefficients as they were initialised."""
+    """Keeps the small model's weights, and leaves the coefficients as they were initialised."""
 
     operator: LearnedOperator
 
     def sources(self, name: str, exists: set[str]) -> tuple[str, ...]:
-        """The small model's parameter that a parameter of the learning model is; none for a coefficient."""
+        """Name the small model's parameter that the learning model holds as `name`; nothing for a coefficient."""
         return self._sources[name]
 
     def apply(self, name: str, tensor: str, old: dict[str, Tensor], counters: Counters) -> Tensor | None:
-        """A small weight; None for coefficients and moments, which stay as the new engine has them."""
+        """Return a small weight, or None for coefficients and moments, which stay as the new engine has them."""
         return old[self._sources[name][0]] if tensor == WEIGHT and self._sources[name] else None
 
     def counters(self, old: Counters) -> Counters:
@@ -36,16 +36,16 @@ class IntoLearning:
 
 @dataclass(frozen=True)
 class OutOfLearning:
-    """Each large weight from the small weights and coefficients that it depends on."""
+    """Makes each large weight from the small weights and coefficients that it depends on."""
 
     operator: LearnedOperator
 
     def sources(self, name: str, exists: set[str]) -> tuple[str, ...]:
-        """The learning model's parameters that a new one is made from."""
+        """Name the learning model's parameters that a new one is made from."""
         return tuple(map(flat_name, self.operator.sources(name)))
 
     def apply(self, name: str, tensor: str, old: dict[str, Tensor], counters: Counters) -> Tensor | None:
-        """The new weight; None for moments, which stay as the new engine has them."""
+        """Return the new weight, or None for moments, which stay as the new engine has them."""
         if tensor != WEIGHT:
             return None
         return self.operator.weight(name, {source: old[flat_name(source)] for source in self.operator.sources(name)})
