@@ -33,9 +33,9 @@ class HubModel:
         try:
             validate_repo_id(self.name)
         except HFValidationError:
-            raise UserError(f"--push {self.name}: is no name of a model; write USER/MODEL, such as me/demo") from None
+            raise UserError(f"--push {self.name}: is not a model's name; write USER/MODEL, such as me/demo") from None
         if "/" not in self.name:
-            raise UserError(f"--push {self.name}: whose model is it; write USER/MODEL, such as me/{self.name}")
+            raise UserError(f"--push {self.name}: lacks its owner; write USER/MODEL, such as me/{self.name}")
         if is_offline_mode():
             raise UserError("--push: HF_HUB_OFFLINE forbids asking the hub; unset it, or leave out --push")
         if get_token() is None:
@@ -57,7 +57,7 @@ class HubModel:
             made = api.create_repo(self.name, private=self.private or None, exist_ok=True)
             if self.private and not api.model_info(self.name).private:
                 raise UserError(
-                    f"--push {self.name}: is there already, and anybody can see it; make it private on the hub, leave "
+                    f"--push {self.name}: already exists, and is public; make it private on the hub, leave "
                     "out --private, or give another name"
                 )
             api.upload_folder(repo_id=self.name, folder_path=folder, commit_message=message, delete_patterns=_WEIGHTS)

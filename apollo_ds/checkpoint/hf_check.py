@@ -56,7 +56,7 @@ def _odd_padding(source: SourceModel, config: Mapping[str, Any], text: Corpus) -
     if padding in (None, text.manifest.tokenizer.pad):
         return []
     return [
-        f"{source.folder / CONFIG}: pad_token_id is {padding}, which is no padding in {text.folder}; transformers "
+        f"{source.folder / CONFIG}: pad_token_id is {padding}, which is not padding in {text.folder}; transformers "
         "leaves it out where it counts positions, and training does not"
     ]
 

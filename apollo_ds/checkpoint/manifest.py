@@ -99,7 +99,7 @@ def read_manifest(checkpoint: Path) -> Manifest:
     if manifest.is_hashed != is_hashed:
         raise DamagedCheckpoint(f"{path}: damaged; only format {_UNHASHED} has no hash of itself")
     if manifest.totals.step != step_of(checkpoint):
-        raise DamagedCheckpoint(f"{path}: is of step {manifest.totals.step}, not of its folder's")
+        raise DamagedCheckpoint(f"{path}: is of step {manifest.totals.step}, but its folder's name has another")
     return manifest
 
 

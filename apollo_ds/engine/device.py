@@ -35,7 +35,7 @@ def take_device(accelerator: Accelerator) -> None:
     if device >= seen:
         raise UserError(
             f"LOCAL_RANK: rank {os.environ['RANK']} is number {local_rank} of this machine, counted from 0, and sees "
-            f"{seen} GPUs; start as many ranks on each machine as it has GPUs, or let each rank see one GPU alone"
+            f"{seen} GPUs; start as many ranks on each machine as it has GPUs, or let each rank see only its own GPU"
         )
     os.environ["LOCAL_RANK"] = str(device)
     accelerator.set_device(device)

@@ -86,9 +86,9 @@ def state_to_start_from(recipe: Recipe, text: Text, processes: Processes, consol
     anew = isinstance(source, SourceModel) or recipe.init_from is not None or changes_optimizer(recipe, source)
     state = source_state(source, key_of_source(recipe), not anew, processes)
     if isinstance(source, BranchPoint):
-        console.say(f"go on from {source}")
+        console.say(f"continue from {source}")
     else:
-        console.say(f"start from {source}{'; the optimizer begins anew' if anew else ''}")
+        console.say(f"start from {source}{'; with a fresh optimizer' if anew else ''}")
     for sentence in odd:
         console.warn(sentence)
     return state

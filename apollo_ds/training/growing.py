@@ -53,7 +53,7 @@ class StageEngines:
         )
         model.share_samples(self.parts)
         if self.recipe.compile_blocks and not stage.learned_growth:
-            self.say("compile the layers as they first run, which may take seconds to minutes")
+            self.say("compiling the layers as they first run, which may take seconds to minutes")
         options = under_zero(self.recipe, zero).engine_options(self.processes.world_size)
         trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
         depth = stage.evaluation_depth

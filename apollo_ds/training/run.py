@@ -228,7 +228,7 @@ def _check_is_same(text: Text, processes: "Processes") -> None:
     for rank, (host, other) in enumerate(seen):
         if other != seen[0][1]:
             raise UserError(
-                f"data: {folders}: rank {rank} on {host} sees other text there than rank 0 on {seen[0][0]}; see "
+                f"data: {folders}: rank {rank} on {host} sees another text there than rank 0 on {seen[0][0]}; see "
                 f"that {host} has the same files, then run the same command to resume"
             )
 

@@ -100,7 +100,7 @@ class Standing:
             f"loss {loss_in_words(self.loss)}",
             f"grad {self.grad_norm:.2f}",
             f"lr {self.learning_rate:.2e}",
-            *([] if self.new_learning_rate is None else [f"lr of what is new {self.new_learning_rate:.2e}"]),
+            *([] if self.new_learning_rate is None else [f"lr of new parameters {self.new_learning_rate:.2e}"]),
             f"{_speed(self.tokens_per_second)} tok/s",
             flops_in_words(self.flops),
             _saved(self.share),

@@ -61,7 +61,7 @@ def _words(error: Exception, code: int, folder: Path | None) -> str:
     if code == EXIT_USER_ERROR:
         return f"{_PROGRAM}: {_mistake(error) or error}"
     if code == EXIT_LOST_RANK:
-        return f"{_PROGRAM}: another rank is gone, and its launcher says how; the same command resumes"
+        return f"{_PROGRAM}: another rank has ended, and its launcher says how; the same command resumes"
     return tell_own_fault(_PROGRAM, error, folder)
 
 
