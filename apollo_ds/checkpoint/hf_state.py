@@ -208,8 +208,8 @@ def _matched(files: HfFiles, shape: ModelShape) -> dict[str, _Weight]:
     unknown = _unknown(files, family, {saved for weight in matched.values() for saved in weight.found})
     if unknown and not missing:
         raise UserError(
-            f"{files.folder}: has {len(unknown)} weights, such as {unknown[0]}, that the {family.model_class().__name__} "
-            "of its config.json lacks, and they would be lost; save the model that has them, or remove them"
+            f"{files.folder}: has {len(unknown)} weights, such as {unknown[0]}, that the "
+            f"{family.model_class().__name__} of its config.json lacks, and they would be lost; save the model that has them, or remove them"
         )
     if missing:
         raise UserError(
