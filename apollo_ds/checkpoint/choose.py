@@ -1,7 +1,7 @@
-"""Which of its checkpoints a run goes on from: decided once, on the first rank, and told to the others.
+"""Choose the checkpoint that a run resumes from. The first rank decides, and tells the others.
 
-The first rank reads the manifests. All ranks together read and hash the files, each its share, and tell each other
-what the headers say.
+The first rank reads the manifests. Each rank reads and hashes a share of the files, and tells the others what their
+headers say.
 """
 
 import os
@@ -30,42 +30,42 @@ class Choice:
 
     sound: Sound
     complaints: tuple[str, ...]
-    """What was wrong with each newer one."""
+    """What is wrong with each newer checkpoint."""
 
     @property
     def folder(self) -> Path:
-        """Where it is."""
+        """The checkpoint's folder."""
         return self.sound.folder
 
     @property
     def manifest(self) -> Manifest:
-        """What it says of itself."""
+        """The checkpoint's manifest."""
         return self.sound.manifest
 
     @property
     def doubt(self) -> str:
-        """What can be wrong with it without being noticed; empty if nothing can."""
+        """A warning about damage that could go unnoticed; empty if all damage would be found."""
         if self.manifest.is_hashed:
             return ""
         return (
-            f"{self.folder}/manifest.json: an earlier version wrote it, without a hash of itself, so that damage to it "
-            "can go unnoticed; the next checkpoint has one"
+            f"{self.folder}/manifest.json: an earlier version wrote it without a hash of itself, so damage to it can "
+            "go unnoticed; the next checkpoint will have one"
         )
 
 
 def choose_checkpoint(folder: Path, run: str, processes: Processes, before: float = inf) -> Choice | None:
     """The newest sound checkpoint of a step below `before`; None if there never was one. All ranks together.
 
-    Newer ones that are damaged are set aside, so that the next ones take no account of them.
+    Damaged newer checkpoints are renamed (`step-25.damaged`), so that later searches ignore them.
 
     Args:
         folder: where the run's checkpoints are.
-        run: which run they must be of, as its config.yaml has it.
+        run: the id of the run, from its config.yaml. Checkpoints of other runs count as damaged.
         processes: all ranks.
-        before: the step that it must be below.
+        before: the checkpoint's step must be below this one.
     Raises:
-        UserError: there are checkpoints but none is sound, a later version wrote one, or a rank cannot read what others
-            can. On every rank.
+        UserError: there are checkpoints but none is sound, a later version wrote one, or a rank cannot read a file that
+            others can read. Every rank raises it.
     """
     complaints: list[str] = []
     for candidate in processes.on_first(lambda: checkpoints_in(folder)):
@@ -81,17 +81,15 @@ def choose_checkpoint(folder: Path, run: str, processes: Processes, before: floa
 
 
 def source_state(source: Source | BranchPoint, key: str, keeps_moments: bool, processes: Processes) -> StoredState:
-    """The state of what a run starts from, with its moments where it has any that are to be kept.
-
-    All ranks together. Its files are open.
+    """Open the training state of the run or model that a run starts from. All ranks call it together.
 
     Args:
         source: what the run starts from.
         key: the recipe's key that names it.
-        keeps_moments: whether the run goes on with them.
+        keeps_moments: whether to take its optimizer moments over, where it has any.
         processes: all ranks.
     Raises:
-        UserError: it is damaged or gone, or a rank cannot open it; on every rank.
+        UserError: the source is damaged or gone, or a rank cannot open it. Every rank raises it.
     """
     sound = None if isinstance(source, SourceModel) else _sound(source.checkpoint, key, processes)
     state: SavedState | HfState | None = None
@@ -101,7 +99,7 @@ def source_state(source: Source | BranchPoint, key: str, keeps_moments: bool, pr
             state = HfState.open(source).hold()
         elif sound:
             state = SavedState(sound).hold()
-    except UserError as error:  # the source may be in training, and have removed it since
+    except UserError as error:  # the source run may still train, and may have removed this checkpoint meanwhile
         complaint = str(error)
     complaint = next(filter(None, processes.of_all(complaint)), "")
     if state is None or complaint:
@@ -112,10 +110,10 @@ def source_state(source: Source | BranchPoint, key: str, keeps_moments: bool, pr
 
 
 def branch_checkpoint(point: BranchPoint, processes: Processes) -> Sound:
-    """The checkpoint that a run branches from. All ranks together.
+    """Verify the checkpoint that a run branches from, and return it. All ranks call it together.
 
     Raises:
-        UserError: it is damaged or gone; on every rank.
+        UserError: it is damaged or gone. Every rank raises it.
     """
     return _sound(point.checkpoint, "branch_from", processes, point.run)
 
@@ -128,16 +126,16 @@ def _sound(checkpoint: Path, key: str, processes: Processes, run: str | None = N
 
 
 def examine(checkpoint: Path, run: str | None, processes: Processes) -> tuple[Sound | None, str]:
-    """A checkpoint if it is sound, else what is wrong with it. All ranks together.
+    """Verify a checkpoint. All ranks call it together.
 
     Args:
         checkpoint: its folder.
-        run: which run it must be of; None: any.
+        run: the id of the run that it must belong to; None for any run.
         processes: all ranks.
     Returns:
         The checkpoint and an empty text, or None and a complaint.
     Raises:
-        UserError: a later version wrote it, or a rank cannot read what others can. On every rank.
+        UserError: a later version wrote it, or a rank cannot read a file that others can read. Every rank raises it.
     """
 
     def read() -> tuple[Manifest | None, str]:
@@ -167,17 +165,17 @@ def examine(checkpoint: Path, run: str | None, processes: Processes) -> tuple[So
 
 @dataclass(frozen=True)
 class Share:
-    """What a rank finds in its share of a checkpoint's files."""
+    """What a rank has found in its share of a checkpoint's files."""
 
     complaint: str = ""
     """What is wrong with them, as this rank sees it; empty if nothing is."""
     shapes: Shapes = field(default_factory=dict)
-    """The first rank's alone: they are the same in all files."""
+    """Filled on the first rank only, since all files state the same shapes."""
     parts: tuple[FilePart, ...] = ()
 
 
 def look_at(checkpoint: Path, names: list[str], manifest: Manifest, is_first: bool) -> Share:
-    """A rank's share of the files, which it hashes and whose headers it reads."""
+    """Hash the files of this rank's share, read their headers, and return the result."""
     try:
         there = set(os.listdir(checkpoint))
         absent = [name for name in manifest.files if name not in there]  # this rank may have to read any of them
@@ -193,21 +191,21 @@ def look_at(checkpoint: Path, names: list[str], manifest: Manifest, is_first: bo
 def _see_that_all_find_it(
     checkpoint: Path, rank: int, names: list[str], complaint: str, manifest: Manifest, processes: Processes
 ) -> None:
-    """Let the first rank look at what another one complains of.
+    """Let the first rank check the file that another rank complains about.
 
     Raises:
-        UserError: it finds nothing wrong; on every rank.
+        UserError: the first rank finds nothing wrong, so the ranks see different files. Every rank raises it.
     """
     if rank and not processes.on_first(lambda: look_at(checkpoint, names, manifest, False).complaint):
         hosts = processes.of_all(socket.gethostname())
         raise UserError(
-            f"{complaint}: so rank {rank} on {hosts[rank]} finds it, but rank 0 on {hosts[0]} finds it sound; "
-            f"see that {hosts[rank]} has the same files, then run the same command to resume"
+            f"{complaint}, as rank {rank} on {hosts[rank]} sees it, but rank 0 on {hosts[0]} finds it sound; "
+            f"make sure that {hosts[rank]} has the same files, then run the same command to resume"
         )
 
 
 def _tidy(folder: Path, chosen: Path, before: float) -> None:
-    """Set newer ones aside, which are damaged, and let `latest` name the one that was chosen."""
+    """Rename the newer checkpoints, which are damaged, and point `latest` at the one that was chosen."""
     for checkpoint in checkpoints_in(folder):
         if step_of(chosen) < step_of(checkpoint) < before:
             set_aside(checkpoint)

@@ -1,4 +1,4 @@
-"""From a checkpoint to a plain `transformers` model with its tokenizer, in a folder that is whole or not there."""
+"""Export a checkpoint as a plain `transformers` model with its tokenizer. The folder is complete or not there."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,9 +44,9 @@ class Exported:
     """What an export has done."""
 
     is_new: bool
-    """Whether any file in the folder is another than before."""
+    """Whether any file in the folder has changed."""
     keeps_card: bool
-    """Whether the model card there is one that somebody changed or wrote, which stays."""
+    """Whether the folder has a model card that a person wrote or changed. Such a card is kept."""
 
 
 def export(
@@ -58,31 +58,30 @@ def export(
     risen: tuple[float, ...] = (),
     card: str | None = None,
 ) -> Exported:
-    """Write the model in fp32, of the shape and the greatest depth that its stage trains; `from_pretrained` loads it.
+    """Write the model in fp32, at the greatest depth that its stage trains; `from_pretrained` loads it.
 
-    Scales that know the depth are folded into weights, so that a plain model computes the same without them.
+    Scales that depend on the depth are folded into weights, so that the plain model computes the same outputs.
 
-    The folder appears, or takes an earlier export's place, when it is complete and on disk; an error leaves all as it
-    was.
+    The folder appears, or replaces an earlier export, only once it is complete on disk. An error changes nothing there.
 
     Args:
-        state: the weights.
-        stage: what trained them.
-        text: where the tokenizer is.
+        state: the checkpoint with the weights.
+        stage: the stage that trained them.
+        text: the prepared text, which holds the tokenizer.
         folder: where to write.
-        replaces: what may be there already.
-        risen: how far the branches of each position have risen, from 0 to 1; empty for 1.
+        replaces: which earlier export in the folder may be replaced.
+        risen: the factor of the residual branches at each position, from 0 to 1; empty if all are 1.
         card: the text of the model card; None for an export without one.
     Raises:
-        UserError: the layers run on pooled tokens, the tokenizer's files are damaged, or the folder holds something
-            else or cannot be written to.
+        UserError: the layers run on pooled tokens, the tokenizer's files are damaged, or the folder cannot be written
+            to or holds something that may not be replaced.
     """
     if stage.pool > 1:
         raise UserError(
             f"{folder}: at step {state.manifest.totals.step:,} the layers run on pooled tokens, which no class of "
             "transformers does; export a checkpoint of a later stage, by --step"
         )
-    folder = folder.resolve()  # what a link names is replaced, not the link
+    folder = folder.resolve()  # a link stays; the folder that it points to is replaced
     run, checkpoint = state.manifest.run, hash_of_values(state.manifest.files)
     about = {
         "run": run,
@@ -115,7 +114,7 @@ def _write(model: PreTrainedModel, tokenizer: Any, card: str | None, folder: Pat
     model.save_pretrained(folder)
     try:
         tokenizer.save_pretrained(folder)
-    except Exception as error:  # of no class of its own: so the tokenizers library tells of a full disk
+    except Exception as error:  # the tokenizers library raises a plain Exception when the disk is full
         raise OSError(str(error)) from error
     for path in folder.iterdir():
         let_others_read(path)
@@ -125,7 +124,7 @@ def _write(model: PreTrainedModel, tokenizer: Any, card: str | None, folder: Pat
 
 @torch.no_grad()
 def _model(state: SavedState, stage: Stage, tokenizer: Any, text: Corpus, risen: tuple[float, ...]) -> PreTrainedModel:
-    """The plain model. Layers that are still shared are in it at each position they run at."""
+    """Build the plain model. A layer that runs at several positions is copied to each of them."""
     family = family_of(stage.shape)
     shape = stage.shape.model_copy(update={"num_layers": stage.evaluation_depth})
     config = family.exported_config(shape, tokenizer.pad_token_id)

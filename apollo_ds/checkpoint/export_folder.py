@@ -1,4 +1,4 @@
-"""The folder that an export is written to: which may be replaced, and how it is there whole or not at all."""
+"""The folder of an export: which existing folders may be replaced, and how a new one appears all at once."""
 
 import filecmp
 import os
@@ -23,11 +23,11 @@ from data_prep import files
 
 READ_BY_TRANSFORMERS = {".json", ".safetensors", ".bin", ".txt", ".model"}
 OVERWRITE = "give --overwrite to replace it, or name another folder"
-"""What a user can do about an export that is there."""
+"""What a user can do if the folder already holds an export."""
 
 
 class Replaces(Enum):
-    """What an export may take the place of. Files that no export wrote stay in any case."""
+    """What an export may replace. Files that no export wrote always stay."""
 
     SAME = "an export with the same files"
     ANY_EXPORT = "any export of apollo_ds"
@@ -35,17 +35,17 @@ class Replaces(Enum):
 
 
 def check_replaceable(folder: Path, run: str | None, checkpoint: str, replaces: Replaces) -> ExportManifest | None:
-    """Refuse to write to a folder that holds what this export may not replace. Returns what an export there says.
+    """Check that an export may be written to a folder. Returns the manifest of an export that is there, if any.
 
-    What exports to it left that were killed on this machine is cleared away first.
+    Leftovers of exports that were killed on this machine are removed first.
 
     Args:
-        folder: where an export is to be.
-        run: which run the export is of; None where its checkpoint does not say, and then no other is the same run's.
-        checkpoint: which checkpoint, as `ExportManifest.checkpoint`.
+        folder: where the export will be written.
+        run: the id of the exported run; None if its checkpoint does not state it, which equals no other run.
+        checkpoint: the hash of the exported checkpoint, as in `ExportManifest.checkpoint`.
         replaces: what it may replace.
     Raises:
-        UserError: it is a file, holds no export of this project, or another one than it may, or cannot be read.
+        UserError: the path is a file, cannot be read, or holds something other than an export that may be replaced.
     """
     try:
         _clear_leftovers(folder)
@@ -87,9 +87,9 @@ def is_same_folder(one: Path, other: Path) -> bool:
 
 @contextmanager
 def replacing_folder(folder: Path) -> Iterator[Path]:
-    """Where to write a folder that takes its place when it is complete; what an export did not write there stays.
+    """Yield a temporary folder, which replaces `folder` at the end of the block. Files of other origin are kept.
 
-    It is on disk before it has its name. After an error everything is as it was.
+    The new folder is flushed to disk before it gets its name. After an error nothing has changed.
     """
     missing = [path for path in (folder.parent, *folder.parent.parents) if not path.exists()]
     unfinished, replaced = (_aside(folder, word) for word in ("new", "old"))
@@ -110,7 +110,7 @@ def replacing_folder(folder: Path) -> Iterator[Path]:
 
 
 def keep_foreign(folder: Path, unfinished: Path) -> None:
-    """Copy what somebody added to an export or changed of its card beside the files that take its place."""
+    """Copy files that a person added to the old export, and a model card that a person changed, to the new folder."""
     if not folder.is_dir():
         return
     try:
@@ -139,7 +139,7 @@ def _aside(folder: Path, word: str) -> Path:
 
 
 def _swap(new: Path, folder: Path, old: Path) -> None:
-    """Give the new folder its name, and the old one, if there is one, another."""
+    """Rename the old folder, if there is one, out of the way, and give its name to the new one."""
     replaces = folder.exists()
     if replaces:
         folder.rename(old)
@@ -152,7 +152,7 @@ def _swap(new: Path, folder: Path, old: Path) -> None:
 
 
 def _clear_leftovers(folder: Path) -> None:
-    """Remove what killed exports wrote. One that was killed between two renames gives the old back."""
+    """Remove the leftovers of killed exports. If one was killed between its two renames, restore the old folder."""
     name = re.compile(re.escape(f"{folder.name}.{socket.gethostname()}-") + rf"(\d+)\.(new|old){files.UNFINISHED}")
     for path in sorted(folder.parent.iterdir()) if folder.parent.is_dir() else ():
         found = name.fullmatch(path.name)
@@ -165,11 +165,11 @@ def _clear_leftovers(folder: Path) -> None:
 
 def _lives(process: int) -> bool:
     if process == os.getpid():
-        return False  # a process of this number was killed
+        return False  # an earlier process with this number, which was killed
     try:
         os.kill(process, 0)
     except ProcessLookupError:
         return False
     except OSError:
-        return True  # somebody else's
+        return True  # it runs, and belongs to another user
     return True

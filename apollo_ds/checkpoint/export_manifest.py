@@ -1,6 +1,6 @@
-"""An exported model's manifest.json: which checkpoint it is of, and the hashes of its files, with one of itself.
+"""An exported model's manifest.json: the hash of its checkpoint, the hashes of its files, and a hash of itself.
 
-It holds no times and no paths: exports of one checkpoint are the same, byte for byte. Nothing here imports torch.
+It holds no times and no paths, so two exports of one checkpoint are equal byte for byte. Nothing here imports torch.
 """
 
 import json
@@ -18,38 +18,39 @@ CARD = "README.md"
 
 
 class DamagedExport(Exception):
-    """An exported model that is not what was written; the message names the file."""
+    """The files of an exported model differ from what was written. The message names the file."""
 
 
 class ExportManifest(BaseModel):
-    """What an export says of itself."""
+    """The contents of an export's manifest.json."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     format: Literal[1, 2] = 2
-    """docs/reference/upgrading.md says which versions write and read which format. The first has no `card`."""
+    """Format 1 has no `card`. docs/reference/upgrading.md says which versions write and read each format."""
     run: str | None
-    """Which run the model is of, as its config.yaml has it; None for a checkpoint that does not say."""
+    """The id of the model's run, from its config.yaml; None if the checkpoint does not state it."""
     step: int = Field(ge=0)
     family: str
     tokenizer: str
-    """The hash of the text's tokenizer, as the run's config.yaml has it."""
+    """The hash of the text's tokenizer, from the run's config.yaml."""
     checkpoint: str
-    """A hash of the hashes of the checkpoint's files; its manifest has times, which differ from run to run."""
+    """A hash of the hashes of the checkpoint's files. The checkpoint's manifest is left out, since it holds times."""
     files: dict[PlainName, FileEntry] = Field(min_length=1)
-    """By name: all that the export wrote beside this manifest and the model card."""
+    """All files that the export wrote, by name, without this manifest and the model card."""
     card: FileEntry | None = None
-    """The model card as it was written; None where there was none. It tells a card that somebody changed since."""
+    """The model card as it was written; None without a card. A card that differs was changed by a person."""
 
 
 def read_export_manifest(folder: Path) -> ExportManifest | None:
-    """The manifest of an exported model.
+    """Read the manifest of an exported model.
 
-    None where there is none: an earlier version exported the model, or it comes from elsewhere, perhaps with a file of
-    the same name.
+    Returns None if there is none: an earlier version exported the model, or it comes from elsewhere, perhaps with
+    another manifest.json.
 
     Raises:
-        DamagedExport: it cannot be read, differs from its hash, or is none that this version knows.
+        DamagedExport: the manifest cannot be read, differs from its hash, or has a format that this version does not
+            know.
     """
     path = folder / NAME
     if not path.exists():
@@ -66,7 +67,7 @@ def read_export_manifest(folder: Path) -> ExportManifest | None:
 
 
 def verify_export(folder: Path) -> ExportManifest | None:
-    """Compare every file of an exported model with its hash; None where there is no manifest, as above.
+    """Compare every file of an exported model with its hash. Returns the manifest, or None if there is none.
 
     Raises:
         DamagedExport: a file is missing or differs.
@@ -80,7 +81,7 @@ def verify_export(folder: Path) -> ExportManifest | None:
 
 
 def write_export_manifest(folder: Path, **about: Any) -> ExportManifest:
-    """Write and return the manifest of a folder that holds an exported model, perhaps its card, and nothing else."""
+    """Write and return the manifest of a folder. It may hold an exported model and its card, and nothing else."""
     described = {path.name: FileEntry.of(path) for path in sorted(folder.iterdir())}
     manifest = ExportManifest(card=described.pop(CARD, None), files=described, **about)
     files.write_hashed(folder / NAME, manifest.model_dump(mode="json"))

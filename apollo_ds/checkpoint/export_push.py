@@ -1,4 +1,4 @@
-"""An exported model on its way to the Hugging Face hub. Nothing here runs unless a user asks for it."""
+"""Upload an exported model to the Hugging Face hub. Nothing here runs unless a user asks for it."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +8,7 @@ from apollo_ds.errors import UserError
 from data_prep.errors import first_line
 
 _WEIGHTS = ["*.safetensors", "*.safetensors.index.json"]
-"""What of an earlier model a new one would be loaded with, if it stayed."""
+"""Weight files of an earlier upload. They are deleted, since the new model would be loaded with them."""
 
 
 @dataclass(frozen=True)
@@ -16,15 +16,15 @@ class HubModel:
     """A model on the hub, to which exports are uploaded."""
 
     name: str
-    """`USER/MODEL`, or an organisation's."""
+    """`USER/MODEL` or `ORGANISATION/MODEL`."""
     private: bool = False
-    """Whether nobody else may see it."""
+    """Whether the model is hidden from the public."""
 
     def check(self) -> None:
-        """Check that an upload can be tried, without asking the hub.
+        """Check what can be checked before an upload without contacting the hub.
 
         Raises:
-            UserError: the name is none of a model, the hub may not be asked, or there is no token.
+            UserError: the name is not valid, HF_HUB_OFFLINE forbids contact with the hub, or there is no token.
         """
         from huggingface_hub import get_token, is_offline_mode
         from huggingface_hub.errors import HFValidationError
@@ -33,9 +33,9 @@ class HubModel:
         try:
             validate_repo_id(self.name)
         except HFValidationError:
-            raise UserError(f"--push {self.name}: is no name of a model; write USER/MODEL, such as me/demo") from None
+            raise UserError(f"--push {self.name}: is not a model's name; write USER/MODEL, such as me/demo") from None
         if "/" not in self.name:
-            raise UserError(f"--push {self.name}: whose model is it; write USER/MODEL, such as me/{self.name}")
+            raise UserError(f"--push {self.name}: lacks its owner; write USER/MODEL, such as me/{self.name}")
         if is_offline_mode():
             raise UserError("--push: HF_HUB_OFFLINE forbids asking the hub; unset it, or leave out --push")
         if get_token() is None:
@@ -44,10 +44,10 @@ class HubModel:
             )
 
     def upload(self, folder: Path, message: str) -> str:
-        """Upload all files of a folder in one commit, to a model that is made if there is none. Returns its address.
+        """Upload all files of a folder in one commit, and return the model's address. A new model is created if needed.
 
         Raises:
-            UserError: the hub cannot be reached, or does not take the model.
+            UserError: the hub cannot be reached, or refuses the model.
         """
         from huggingface_hub import HfApi
         from huggingface_hub.errors import HfHubHTTPError
@@ -57,7 +57,7 @@ class HubModel:
             made = api.create_repo(self.name, private=self.private or None, exist_ok=True)
             if self.private and not api.model_info(self.name).private:
                 raise UserError(
-                    f"--push {self.name}: is there already, and anybody can see it; make it private on the hub, leave "
+                    f"--push {self.name}: already exists, and is public; make it private on the hub, leave "
                     "out --private, or give another name"
                 )
             api.upload_folder(repo_id=self.name, folder_path=folder, commit_message=message, delete_patterns=_WEIGHTS)
@@ -67,10 +67,10 @@ class HubModel:
             ) from None
         except UserError:
             raise
-        except ValueError as error:  # so `upload_folder` tells of what stands above a model card
+        except ValueError as error:  # `upload_folder` raises it for a mistake in the model card's header
             said = " ".join(str(error).split())
             raise UserError(f"--push {self.name}: {said}; mend {folder / CARD}, or give another --license") from None
-        except Exception as error:  # of many classes, by the way in which there is no network
+        except Exception as error:  # a missing network shows as errors of many classes
             raise UserError(
                 f"--push {self.name}: the hub cannot be reached ({first_line(error)}); {folder} is complete, so "
                 "run the same command again when there is a network"

@@ -1,4 +1,4 @@
-"""The tokenizer of an exported model: it says what the model takes, and gives text as the model was trained on it."""
+"""The tokenizer of an exported model. It states the model's inputs, and splits text as in training."""
 
 from typing import Any
 
@@ -11,10 +11,10 @@ from apollo_ds.models.shape import ModelShape
 
 
 def exported_tokenizer(text: Corpus, shape: ModelShape) -> Any:
-    """The text's tokenizer for a model of this shape.
+    """Load the text's tokenizer, and set it up for a model of this shape.
 
-    That of a model that continues text has a token to end with and one to pad with, on the left, where generation needs
-    it. It adds no special tokens to a text: training read none.
+    The tokenizer of a causal model gets an end token and a padding token, and pads on the left, as generation needs.
+    It adds no special tokens to a text, since training read none.
 
     Raises:
         UserError: the tokenizer's files are damaged.

@@ -1,7 +1,7 @@
-"""The checkpoints in a run's folder: which there are, which are sound, and which is the newest of these.
+"""Find the checkpoints in a run's folder, verify them, and pick the newest sound one.
 
-A run's own are chosen by all of its ranks together (`choose.py`). `newest_sound` is for other commands and for the run
-that another one starts from. Nothing here imports torch.
+When a run resumes, its ranks choose a checkpoint together (`choose.py`). `newest_sound` serves the other commands, and
+finds the checkpoint of a source run. Nothing here imports torch.
 """
 
 from dataclasses import dataclass
@@ -14,16 +14,16 @@ from apollo_ds.checkpoint.index import Index
 from apollo_ds.checkpoint.manifest import DamagedCheckpoint, Manifest, is_checkpoint, read_manifest, step_of
 
 SET_ASIDE = ".damaged"
-"""Suffix of the names that damaged checkpoints get, so that they are neither resumed nor removed."""
+"""Suffix that the names of damaged checkpoints get, so that they are neither resumed from nor removed."""
 
 
 def checkpoints_in(folder: Path) -> list[Path]:
-    """Folders with the name of a finished checkpoint, newest first. What is in them may be damaged."""
+    """The folders with the name of a finished checkpoint, newest first. Their contents are not checked."""
     return sorted(filter(is_checkpoint, folder.glob("step-*")), key=step_of, reverse=True)
 
 
 def has_traces(folder: Path) -> bool:
-    """Whether there has ever been a finished checkpoint, as far as what is left tells."""
+    """Whether the folder shows that a checkpoint was once finished, even if none is left."""
     aside = any(SET_ASIDE in path.name for path in folder.glob("step-*"))
     return aside or bool(checkpoints_in(folder)) or (folder / "latest").exists()
 
@@ -38,11 +38,11 @@ class Sound:
 
 
 def verify(checkpoint: Path, run: str | None = None) -> Sound:
-    """Check all of a checkpoint.
+    """Check a checkpoint's manifest, its files' hashes and their layout, and return it.
 
     Args:
         checkpoint: its folder.
-        run: which run it must be of, as the run's config.yaml has it; None: any.
+        run: the id of the run that it must belong to, from its config.yaml; None for any run.
     Raises:
         DamagedCheckpoint: it is damaged, or is another run's.
         UserError: a later version wrote it.
@@ -56,7 +56,7 @@ def verify(checkpoint: Path, run: str | None = None) -> Sound:
 
 
 def manifest_of(checkpoint: Path, run: str | None) -> Manifest:
-    """The same for the manifest alone.
+    """Read and check the manifest alone. The arguments are those of `verify`.
 
     Raises:
         DamagedCheckpoint: it is damaged, or is another run's.
@@ -77,7 +77,7 @@ def check_files(checkpoint: Path, names: list[str], manifest: Manifest) -> None:
     for name in names:
         path = checkpoint / name
         try:
-            is_same = path.is_file() and hash_of(path) == manifest.files[name]  # a pipe would be waited for
+            is_same = path.is_file() and hash_of(path) == manifest.files[name]  # reading a pipe would wait for ever
         except OSError:
             is_same = False
         if not is_same:
@@ -87,9 +87,9 @@ def check_files(checkpoint: Path, names: list[str], manifest: Manifest) -> None:
 def newest_sound(
     folder: Path, before: float = inf, run: str | None = None, reads_files: bool = True
 ) -> tuple[Path | None, list[str]]:
-    """The newest sound checkpoint of a step below `before`, and what is wrong with each newer one.
+    """The newest sound checkpoint of a step below `before`, or None, and what is wrong with each newer one.
 
-    Without `reads_files` it is taken at its manifest's word.
+    Without `reads_files` only the manifest is checked, not the files.
 
     Raises:
         UserError: a later version wrote one of them.
@@ -107,7 +107,7 @@ def newest_sound(
 
 
 def hash_of(path: Path) -> str:
-    """The 128-bit XXH3 hash of a file, as manifests list it."""
+    """The 128-bit XXH3 hash of a file, in the form that manifests list."""
     digest = xxhash.xxh3_128()
     with path.open("rb") as file:
         while chunk := file.read(1 << 24):

@@ -1,4 +1,4 @@
-"""What a saved model is looked at for before anything is trained from it. It imports torch and transformers."""
+"""Checks of a saved model before a run is trained from it. They import torch and transformers."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,14 +15,14 @@ from apollo_ds.schedule.source import SourceModel
 
 
 def check_model(source: SourceModel, text: Corpus) -> list[str]:
-    """Check that a model here computes what a saved one does, that it lacks no weights, and that a text has its tokens.
+    """Check that this project can compute the saved model, that no weights are missing, and that the tokenizers agree.
 
     All weights are read.
 
     Returns:
-        Sentences on what is odd and keeps nothing from starting.
+        Warnings, one sentence each, about things that do not prevent the run.
     Raises:
-        UserError: one of these is not so, or a file is missing or damaged.
+        UserError: a check fails, or a file is missing or damaged.
     """
     from apollo_ds.checkpoint.hf_state import HfState
 
@@ -51,18 +51,18 @@ def _verify(folder: Path) -> None:
 
 
 def _odd_padding(source: SourceModel, config: Mapping[str, Any], text: Corpus) -> list[str]:
-    """Whether the model leaves out a token of the text as it counts positions, because it takes it for padding."""
+    """Warn if the model takes a token of the text for padding, and so leaves it out where it counts positions."""
     padding = family_of(source.shape).padding_before_positions(config)
     if padding in (None, text.manifest.tokenizer.pad):
         return []
     return [
-        f"{source.folder / CONFIG}: pad_token_id is {padding}, which is no padding in {text.folder}; transformers "
+        f"{source.folder / CONFIG}: pad_token_id is {padding}, which is not padding in {text.folder}; transformers "
         "leaves it out where it counts positions, and training does not"
     ]
 
 
 def _odd_ends(source: SourceModel, config: Mapping[str, Any], text: Corpus) -> list[str]:
-    """Whether the model knows another end of a document than the text has."""
+    """Warn if the model's end-of-text token is not the token that ends a document in the text."""
     given = config.get("eos_token_id")
     ends = [end for end in (given if isinstance(given, list) else [given]) if isinstance(end, int)]
     ends = [end for end in ends if 0 <= end < source.shape.vocab_size]

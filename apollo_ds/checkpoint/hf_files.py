@@ -1,6 +1,6 @@
-"""The files of a model that `transformers` saved: its config.json, and where its tensors are.
+"""The files of a model that `transformers` saved: its config.json, and the places of its tensors.
 
-Headers alone are read, as JSON. Nothing here imports torch.
+Only the headers of the weight files are read, as JSON. Nothing here imports torch.
 """
 
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ from data_prep.manifest import PlainName
 
 CONFIG = "config.json"
 RESTORE_EXPORT = "export the model again, or remove manifest.json if it was changed on purpose"
-"""What to do where an exported model differs from its manifest."""
+"""What a user can do if an exported model differs from its manifest."""
 _WHOLE, _INDEX = "model.safetensors", "model.safetensors.index.json"
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt")
 
@@ -28,27 +28,27 @@ class SavedTensor:
 
     file: PlainName
     dtype: str
-    """As safetensors calls it: F32, BF16."""
+    """The number format by its name in safetensors, such as F32 or BF16."""
     shape: tuple[int, ...]
     place: tuple[int, int]
-    """The bytes of the file's data where it begins and ends."""
+    """The first byte and the byte after the last, counted from the end of the file's header."""
 
 
 @dataclass(frozen=True)
 class HfFiles:
-    """A folder with a model, as its config.json and the headers of its weights tell."""
+    """What the config.json and the headers of the weight files of a model's folder say."""
 
     folder: Path
     config: Mapping[str, Any]
     tensors: Mapping[str, SavedTensor]
-    """By name, as the class that saved them calls them."""
+    """By the name that the saving class of `transformers` gave each tensor."""
 
     @classmethod
     def read(cls, folder: Path) -> Self:
         """Read a folder that `save_pretrained` wrote.
 
         Raises:
-            UserError: a file is missing, damaged or unfit, or the weights are in pickles alone.
+            UserError: a file is missing, damaged or not supported, or the weights are only there as pickles.
         """
         config = read_config(folder)
         return cls(folder, config, _tensors(folder, config))
@@ -61,10 +61,10 @@ class HfFiles:
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """The values of a folder's config.json.
+    """Read the values of a folder's config.json.
 
     Raises:
-        UserError: there is none, or it is damaged.
+        UserError: there is none, it is damaged, or it says that the weights are quantised.
     """
     path = folder / CONFIG
     values = _json(path, "name a folder that save_pretrained wrote")
@@ -130,7 +130,7 @@ def _json(path: Path, fix: str) -> dict[str, Any]:
 
 
 def _read_header(path: Path) -> dict[str, SavedTensor]:
-    """What a file of weights holds, by its header, whose borders the tensors must fill."""
+    """Read the header of a weight file. Its tensors must fill the file without gaps."""
     try:
         return {name: _entry(path.name, entry) for name, entry in read_entries(path)[0].items()}
     except OSError as error:

@@ -1,4 +1,4 @@
-"""The weights of a model that `transformers` saved, as a training state that has not taken a step."""
+"""The weights of a model that `transformers` saved, in the form of a training state at step 0."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -20,34 +20,34 @@ from apollo_ds.models.shape import ModelShape
 from apollo_ds.schedule.source import SourceModel
 
 _ELEMENTS_AT_ONCE = 1 << 24
-"""So many are read and converted at a time."""
+"""The most elements that are read and converted at a time."""
 _READ = ("F32", "BF16", "F16")
 _BUFFERS = ("rotary_emb.inv_freq", "attn.bias", "attn.masked_bias", "attention.bias", "attention.masked_bias")
-"""What older versions of `transformers` saved beside the weights of a layer."""
+"""Buffers that older versions of `transformers` saved together with a layer's weights. They are ignored."""
 
 
 @dataclass(frozen=True)
 class _Weight:
-    """A parameter of the model in training, and the tensors of the files that have it: several where it is tied."""
+    """A parameter of the trained model, and the saved tensors that hold it. A tied parameter may have several."""
 
     shape: Shape
     found: tuple[str, ...]
     first_row: int
-    """Of the file's tensor, that which is row 0 of the parameter; below 0 where the file begins later."""
+    """The row of the saved tensor that becomes row 0 of the parameter; below 0 if the file lacks the first rows."""
 
 
 class HfState:
-    """The state of a saved model: its weights in fp32. Moments and cohorts are zeros, and so are all counters.
+    """The state of a saved model: its weights in fp32. Moments, cohorts and counters are all zero.
 
-    Each rank reads what it needs without the others. A file is opened when something in it is first read, and stays
+    Each rank reads what it needs by itself. A file is opened when something in it is first read, and stays
     open until the state is closed.
     """
 
     def __init__(self, files: HfFiles, shape: ModelShape) -> None:
-        """The state of files that have been read for a model of their shape.
+        """Find each parameter of a model of this shape in the files.
 
         Raises:
-            UserError: the files lack a parameter, or have one of another shape or a format that is not read here.
+            UserError: a parameter is missing, has another shape, or is in a number format that is not supported.
         """
         self.folder = files.folder
         self.counters = Counters(optimizer=None)
@@ -57,10 +57,10 @@ class HfState:
 
     @classmethod
     def open(cls, source: SourceModel) -> Self:
-        """The state of the model that a run was started from.
+        """Open the model that a run was started from.
 
         Raises:
-            UserError: its files are not those that the run was started from, or not those of such a model.
+            UserError: its files have changed since the run began, or do not fit the model's shape.
         """
         files = HfFiles.read(source.folder)
         if files.identity != source.identity:
@@ -71,7 +71,7 @@ class HfState:
         return cls(files, source.shape)
 
     def hold(self) -> Self:
-        """Open all files now, so that what is there can be read to its end even if it is removed.
+        """Open all files now, so that they can be read even if somebody removes them meanwhile. Returns itself.
 
         Raises:
             UserError: one cannot be opened.
@@ -93,7 +93,7 @@ class HfState:
         return self._weights[name].shape
 
     def gather(self, name: str, tensor: str, device: torch.device) -> Tensor:
-        """A parameter's whole tensor, read from the files onto a device; zeros for what files of `transformers` lack.
+        """Read a parameter's whole tensor onto a device. Moments and cohorts, which no file has, are zeros.
 
         Raises:
             UserError: a file cannot be read.
@@ -122,7 +122,7 @@ class HfState:
         """Do nothing: the files are not in memory."""
 
     def check_finite(self) -> None:
-        """Check that every weight is a number.
+        """Check that every weight is finite.
 
         Raises:
             UserError: one is not.
@@ -139,10 +139,10 @@ class HfState:
                     )
 
     def check_tied(self) -> None:
-        """Check that where the files hold a tied parameter twice, it is the same.
+        """Check that the copies of a tied parameter, if the files hold several, are equal.
 
         Raises:
-            UserError: one differs.
+            UserError: they differ.
         """
         for weight in self._weights.values():
             first, *others = weight.found
@@ -163,7 +163,7 @@ class HfState:
         return True
 
     def _read(self, name: str, saved: SavedTensor, start: int, target: Tensor) -> None:
-        """Elements from `start` on of a flattened tensor of the files."""
+        """Fill `target` with the elements of a flattened saved tensor, from `start` on."""
         row = prod(saved.shape[1:])
         rows_at_once, done = max(1, _ELEMENTS_AT_ONCE // max(1, row)), 0
         path = self.folder / saved.file
@@ -175,7 +175,7 @@ class HfState:
             except (OSError, SafetensorError) as error:
                 raise _unreadable(path, error) from None
             count = min(len(rows), len(target) - done)
-            target[done : done + count].copy_(rows[:count])  # which converts it, too
+            target[done : done + count].copy_(rows[:count])  # also converts to the target's format
             done += count
 
     def _opened(self, file: str) -> Any:
@@ -194,7 +194,7 @@ def _unreadable(path: Path, error: Exception) -> UserError:
 
 
 def _matched(files: HfFiles, shape: ModelShape) -> dict[str, _Weight]:
-    """What the files have of each parameter of a model of this shape."""
+    """Match each parameter of a model of this shape with tensors of the files."""
     family = family_of(shape)
     matched, missing = {}, []
     for name, names, wanted in _parameters(shape):
@@ -208,8 +208,8 @@ def _matched(files: HfFiles, shape: ModelShape) -> dict[str, _Weight]:
     unknown = _unknown(files, family, {saved for weight in matched.values() for saved in weight.found})
     if unknown and not missing:
         raise UserError(
-            f"{files.folder}: has {len(unknown)} weights that a {family.model_class().__name__} of its config.json has "
-            f"not, such as {unknown[0]}, and they would be lost; save the model that has them, or remove them"
+            f"{files.folder}: has {len(unknown)} weights, such as {unknown[0]}, that the "
+            f"{family.model_class().__name__} of its config.json lacks, and they would be lost; save the model that has them, or remove them"
         )
     if missing:
         raise UserError(
@@ -220,9 +220,9 @@ def _matched(files: HfFiles, shape: ModelShape) -> dict[str, _Weight]:
 
 
 def _unknown(files: HfFiles, family: Family, known: set[str]) -> list[str]:
-    """Tensors of the body that no parameter is made from. Heads of tasks may go, and so may what older versions saved.
+    """The saved tensors of the body that no parameter uses. Task heads and the buffers of older versions do not count.
 
-    Where the model without its head was saved, its layers have no prefix.
+    If the model was saved without its head, the names of its layers have no prefix.
     """
     blocks = (f"{family.blocks}.", f"{family.blocks.removeprefix(f'{family.backbone}.')}.")
     others = sorted(name for name in files.tensors if name not in known and name.startswith(blocks))
@@ -230,7 +230,7 @@ def _unknown(files: HfFiles, family: Family, known: set[str]) -> list[str]:
 
 
 def _parameters(shape: ModelShape) -> Iterator[tuple[str, list[str], Shape]]:
-    """Of each parameter the name in training, all its names, which are several where it is tied, and its shape."""
+    """For each parameter: its name in training, all of its names (several if it is tied), and its shape."""
     model = skeleton(shape, shape.num_layers).model
     names: dict[Tensor, list[str]] = {}
     for name, parameter in model.named_parameters(remove_duplicate=False):
@@ -240,7 +240,7 @@ def _parameters(shape: ModelShape) -> Iterator[tuple[str, list[str], Shape]]:
 
 
 def _found(name: str, family: Family, tensors: Mapping[str, SavedTensor]) -> Iterator[str]:
-    """The names under which the files may have a parameter: also without its model's, where that was saved alone."""
+    """The names of the saved tensors that hold a parameter. A body saved alone has names without the model's prefix."""
     for known in (name, name.removeprefix(f"{family.backbone}.")):
         others = (known.removesuffix(end) + other for end, other in family.other_names.items() if known.endswith(end))
         yield from (candidate for candidate in (known, *others) if candidate in tensors)

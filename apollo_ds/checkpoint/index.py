@@ -1,4 +1,4 @@
-"""Where in a checkpoint's files each element of the state is. Each file's header tells its part, and is read once.
+"""Find each element of the state in a checkpoint's files. The header of each file describes its part, and is read once.
 
 Nothing here imports torch.
 """
@@ -20,7 +20,7 @@ from data_prep.files import hash_of_values
 
 _TENSORS = (WEIGHT, *MOMENTS, COHORT)
 _FORMATS = {WEIGHT: ("F32", 4), **dict.fromkeys(MOMENTS, ("F32", 4)), COHORT: ("U8", 1)}
-"""Of each tensor the number format, as safetensors calls it, and the bytes of an element."""
+"""For each kind of tensor: the number format by its name in safetensors, and the bytes of an element."""
 _SIZE_BYTES = 8
 _ABSENT = -1
 
@@ -33,13 +33,15 @@ class FilePart(NamedTuple):
     """What a rank's file holds: a slice of each flattened parameter, which may be empty."""
 
     state: str
-    """A hash of the parameters' names and shapes in order, which is the same in all of a checkpoint's files."""
+    """A hash of the parameters' names and shapes in order. All files of one checkpoint have the same."""
     starts: _Numbers
-    """(parameters,): the element that the file's slice begins with."""
+    """Shape (parameters,): the first element of the file's slice of each parameter."""
     lengths: _Numbers
-    """(parameters,): how many elements the slice has."""
+    """Shape (parameters,): the number of elements of each slice."""
     offsets: _Numbers
-    """(parameters, 4): at which byte of the file its weight, two moments and cohorts begin; -1 where it has none."""
+    """Shape (parameters, 4): the byte of the file where the weight, the two moments and the cohorts of each slice
+    begin;
+    -1 for a tensor that the slice does not have."""
 
 
 class Piece(NamedTuple):
@@ -47,17 +49,17 @@ class Piece(NamedTuple):
 
     file: str
     byte: int
-    """Where in the file they begin."""
+    """The byte of the file where they begin."""
     start: int
-    """The first one's place in the flattened tensor."""
+    """The index of the first element in the flattened tensor."""
     length: int
 
 
 def read_header(path: Path) -> tuple[Shapes, FilePart]:
-    """What the header of a rank's file says, which has the format of safetensors.
+    """Read the header of a rank's file, which has the format of safetensors.
 
     Raises:
-        DamagedCheckpoint: it is none, or cannot be read.
+        DamagedCheckpoint: the file is not such a file, or cannot be read.
     """
     try:
         entries, metadata, first_byte = read_entries(path)
@@ -67,11 +69,14 @@ def read_header(path: Path) -> tuple[Shapes, FilePart]:
 
 
 def read_entries(path: Path) -> tuple[dict[str, Any], dict[str, str], int]:
-    """What the header of a safetensors file says: of each tensor by name, of the file; and the first byte after it.
+    """Read the header of a safetensors file.
 
+    Returns:
+        The entry of each tensor by name, the file's metadata, and the first byte after the header.
     Raises:
-        OSError: it cannot be read.
-        ValueError, TypeError, KeyError, AttributeError, RecursionError: it is none, or its tensors do not fill it.
+        OSError: the file cannot be read.
+        ValueError, TypeError, KeyError, AttributeError, RecursionError: the header is damaged, or the tensors do not
+            fill the file.
     """
     with path.open("rb") as file:
         size, whole = int.from_bytes(file.read(_SIZE_BYTES), "little"), path.stat().st_size
@@ -104,25 +109,27 @@ def _parsed(slices: dict[str, Any], entries: dict[str, Any], first_byte: int) ->
 
 @dataclass(frozen=True)
 class Index:
-    """Where each element of a state is, of a checkpoint whose files are of one state and lack nothing."""
+    """The places of all elements of a state in the files of a checkpoint."""
 
     files: Sequence[str]
     shapes: Shapes
     parts: Sequence[FilePart]
-    """One of each file."""
+    """The part of each file."""
 
     @classmethod
     def read(cls, checkpoint: Path, files: Sequence[str]) -> Self:
-        """That of a checkpoint, by the headers of all of its files; not checked.
+        """Read the headers of all files of a checkpoint. `check` tells whether they fit together.
 
         Raises:
-            DamagedCheckpoint: one has none, or cannot be read.
+            DamagedCheckpoint: a header is damaged, or a file cannot be read.
         """
         headers = [read_header(checkpoint / file) for file in files]
         return cls(files, headers[0][0], [part for _, part in headers])
 
     def pieces(self, name: str, tensor: str, start: int, length: int) -> Iterator[Piece]:
-        """Where these elements of a flattened tensor are; none of what did not train has moments.
+        """The pieces of files that hold these elements of a flattened tensor.
+
+        There are none for the moments of a parameter that did not train.
 
         Raises:
             KeyError: the state has no such parameter.
@@ -136,11 +143,11 @@ class Index:
             yield Piece(self.files[file], byte, int(begins[file]), int(lengths[file]))
 
     def check(self, checkpoint: Path) -> None:
-        """Check that the files make up every tensor, each element once.
+        """Check that the files together hold each element of every tensor exactly once.
 
         Raises:
-            DamagedCheckpoint: they are of different states, or an element of a tensor is in no file or in two. (Moments
-                of what did not train are in none.)
+            DamagedCheckpoint: the files are of different states, or an element is in no file or in two. (Moments of a
+                parameter that did not train are in no file.)
         """
         if any(part.state != self.parts[0].state for part in self.parts):
             raise DamagedCheckpoint(f"{checkpoint}: its files are not of one state")

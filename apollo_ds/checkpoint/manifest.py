@@ -1,4 +1,4 @@
-"""A checkpoint's manifest.json: where in the run its state belongs, and the hashes of its files, with one of itself.
+"""A checkpoint's manifest.json: its place in the run, the hashes of its files, and a hash of itself.
 
 Nothing here imports torch.
 """
@@ -17,7 +17,7 @@ from apollo_ds.schedule.totals import Totals
 from data_prep import files
 
 FORMAT: Final = 4
-"""What a checkpoint's files hold. docs/reference/upgrading.md says which versions write and read which format."""
+"""The format of checkpoints. docs/reference/upgrading.md says which versions write and read each format."""
 _UNHASHED = 2
 NAME = "manifest.json"
 _STEP = re.compile(r"step-(0|[1-9][0-9]*)")
@@ -28,22 +28,22 @@ class DamagedCheckpoint(Exception):
 
 
 class Manifest(BaseModel):
-    """What a checkpoint says of itself."""
+    """The contents of a checkpoint's manifest.json."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     format: Literal[2, 3, 4]
-    """Earlier versions wrote 2, which has no hash of itself, so that damage to the manifest could go unnoticed, and 3,
-    which does not say whose moments it has: they are AdamW's."""
+    """Earlier versions wrote formats 2 and 3. Format 2 has no hash of the manifest, so damage to it could go unnoticed.
+    Format 3 does not name the optimizer, which was always AdamW."""
     course: Course
     totals: Totals
     counters: Counters
     metrics_bytes: int = Field(ge=0)
     metrics_hash: str | None = None
-    """The 128-bit XXH3 hash of so many bytes of metrics.jsonl; None in format 2."""
+    """The 128-bit XXH3 hash of the first `metrics_bytes` bytes of metrics.jsonl; None in format 2."""
     memory: LossMemory = Field(default_factory=LossMemory)
     run: str | None = None
-    """Which run this is, as its config.yaml has it; None in format 2."""
+    """The id of the run, from its config.yaml; None in format 2."""
     files: dict[str, str] = Field(min_length=1)
     """The hash of each rank's file, by name."""
 
@@ -77,15 +77,16 @@ def is_checkpoint(path: Path) -> bool:
 
 
 def step_of(checkpoint: Path) -> int:
-    """The step that a checkpoint was written after, by its name."""
+    """The step after which a checkpoint was written, from its folder's name."""
     return int(checkpoint.name.removeprefix("step-"))
 
 
 def read_manifest(checkpoint: Path) -> Manifest:
-    """A checkpoint's manifest.
+    """Read a checkpoint's manifest.
 
     Raises:
-        DamagedCheckpoint: it is missing, differs from its hash, holds what none may hold, or is of another step.
+        DamagedCheckpoint: it is missing, differs from its hash, holds a value that is not valid, or is of another step
+            than its folder's name says.
         UserError: a later version wrote it.
     """
     path = checkpoint / NAME
@@ -98,7 +99,7 @@ def read_manifest(checkpoint: Path) -> Manifest:
     if manifest.is_hashed != is_hashed:
         raise DamagedCheckpoint(f"{path}: damaged; only format {_UNHASHED} has no hash of itself")
     if manifest.totals.step != step_of(checkpoint):
-        raise DamagedCheckpoint(f"{path}: is of step {manifest.totals.step}, not of its folder's")
+        raise DamagedCheckpoint(f"{path}: is of step {manifest.totals.step}, but its folder's name has another")
     return manifest
 
 

@@ -1,6 +1,6 @@
-"""Which checkpoints go: old ones, those of a course that went wrong, and what unfinished ones left.
+"""Remove checkpoints: old ones, those that a rollback has made invalid, and leftovers of unfinished ones.
 
-A damaged checkpoint does not count among those that are kept, so it never takes a sound one's place.
+A damaged checkpoint does not count as one of the kept ones, so no sound one is removed in its favour.
 """
 
 import shutil
@@ -16,10 +16,20 @@ PARTIAL = ".partial"
 
 
 class Pruner:
-    """Removes old checkpoints after each new one; it checks each that it counts once, its own not at all."""
+    """Removes old checkpoints after each new one.
+
+    It verifies each checkpoint that it counts once, and never those that this process wrote.
+    """
 
     def __init__(self, folder: Path, run: str | None, keep: int, stays: Callable[[int], bool]) -> None:
-        """The newest `keep` of a run (None: of any) stay, and those of steps that `stays` says."""
+        """Keep the newest `keep` checkpoints of a run, and those whose step `stays` returns True for.
+
+        Args:
+            folder: where the run's checkpoints are.
+            run: the id of the run; None to count checkpoints of any run.
+            keep: how many of the newest stay.
+            stays: whether the checkpoint of a step stays in any case.
+        """
         self.folder = folder
         self.run = run
         self.keep = keep
@@ -27,7 +37,7 @@ class Pruner:
         self._is_sound: dict[str, bool] = {}
 
     def prune(self, newest: Path) -> None:
-        """Remove what need not be kept now that `newest` is complete, and what unfinished checkpoints left.
+        """Remove old checkpoints now that `newest` is complete, and the leftovers of unfinished ones.
 
         Raises:
             OSError: something cannot be removed.
@@ -57,7 +67,7 @@ def _is_sound(checkpoint: Path, run: str | None) -> bool:
 
 
 def remove(checkpoint: Path) -> None:
-    """Take a checkpoint's name away before its files, so that it is never there in part.
+    """Remove a checkpoint. It is renamed first, so that no part of it is ever seen under its name.
 
     Raises:
         OSError: it cannot be removed.
@@ -68,7 +78,7 @@ def remove(checkpoint: Path) -> None:
 
 
 def discard(path: Path) -> None:
-    """Remove a folder with all that is in it, or a file, or a link but not what it names; nothing if it is not there.
+    """Remove a file, or a folder with all of its contents, or a link but not its target. A missing path is no error.
 
     Raises:
         OSError: it cannot be removed.
@@ -80,7 +90,7 @@ def discard(path: Path) -> None:
 
 
 def set_aside(path: Path) -> Path:
-    """Give something a name under which nothing looks for it, such as `step-25.damaged`; returns the new path.
+    """Rename a checkpoint so that no search finds it, for example to `step-25.damaged`. Returns the new path.
 
     Raises:
         OSError: it cannot be renamed.
@@ -93,14 +103,14 @@ def set_aside(path: Path) -> Path:
 
 
 def discard_from(folder: Path, step: int) -> None:
-    """Remove the run's checkpoints of this step and later ones; set aside what only has such a name.
+    """Remove the checkpoints of this step and of later ones. Things that only have such a name are renamed.
 
     Raises:
         OSError: one cannot be removed.
     """
     late = [checkpoint for checkpoint in checkpoints_in(folder) if step_of(checkpoint) >= step]
     if late and len(late) == len(checkpoints_in(folder)):
-        (folder / "latest").unlink(missing_ok=True)  # the run may begin anew
+        (folder / "latest").unlink(missing_ok=True)  # it would look like a trace of lost ones
     for checkpoint in late:
         try:
             read_manifest(checkpoint)

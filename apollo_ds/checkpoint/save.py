@@ -1,8 +1,8 @@
-"""Checkpoints: a folder with every rank's slices, complete with hashes or not there at all.
+"""Write checkpoints. Each is a folder with the slices of all ranks, and appears only when it is complete.
 
 checkpoints/step-200/rank-00000.safetensors   one file a rank: its slices of weights and moments
 checkpoints/step-200/manifest.json            written last: totals, counters, and the files' hashes (`manifest.py`)
-checkpoints/latest                            the name of the newest one, for whoever looks; nothing here reads it
+checkpoints/latest                            the name of the newest one, for people to read; the code never reads it
 """
 
 import json
@@ -27,16 +27,18 @@ _Result = TypeVar("_Result")
 
 
 def save_checkpoint(folder: Path, state: ShardedState, progress: Progress, run: str, channel: SideChannel) -> Path:
-    """Write a checkpoint, all ranks together; it appears under its name only when complete. Returns its path.
+    """Write a checkpoint, and return its path. All ranks call it together.
+
+    The checkpoint gets its name when the folder is complete.
 
     Args:
         folder: where the run's checkpoints are.
-        state: what is saved.
-        progress: where in the run the state belongs.
-        run: which run this is.
-        channel: over which the ranks talk.
+        state: this rank's slices.
+        progress: the state's place in the run.
+        run: the id of the run.
+        channel: the connection by which the ranks talk.
     Raises:
-        UserError: a rank cannot write. On every rank; what was there before is as it was.
+        UserError: a rank cannot write. Every rank raises it, and earlier checkpoints are unchanged.
     """
     final = folder / f"step-{progress.totals.step}"
     partial = folder / f"{final.name}{PARTIAL}"
@@ -59,13 +61,17 @@ def save_checkpoint(folder: Path, state: ShardedState, progress: Progress, run: 
     except UserError:
         if is_first:
             with suppress(OSError):
-                discard(partial)  # a full disk needs the room
+                discard(partial)  # so that a full disk has room again
         raise
     return final
 
 
 def on_all_ranks(channel: SideChannel, path: Path, action: Callable[[], _Result]) -> list[_Result]:
-    """The results of an action on all ranks, by rank. If it fails on one rank, every rank raises a `UserError`."""
+    """Run an action on all ranks, and return their results by rank.
+
+    Raises:
+        UserError: the action failed on some rank. Every rank raises it.
+    """
     result, failure = None, None
     try:
         result = action()
@@ -87,14 +93,14 @@ def _complete(partial: Path, final: Path, manifest: Manifest) -> None:
     """Give a checkpoint its name, then point `latest` at it."""
     write_manifest(partial, manifest)
     if final.exists() or final.is_symlink():
-        set_aside(final)  # whoever put it there: the run itself saves a step once
+        set_aside(final)  # not written by this run, which saves each step once
     partial.rename(final)
     files.sync(final.parent)
     point_latest_at(final)
 
 
 def point_latest_at(newest: Path) -> None:
-    """Make `latest` name a checkpoint, if it names another, or one that is gone, or is no file at all.
+    """Write a checkpoint's name into `latest`, unless it is there already.
 
     Raises:
         OSError: it cannot be written.

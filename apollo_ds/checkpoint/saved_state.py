@@ -1,4 +1,4 @@
-"""A checkpoint as it is read: by any number of ranks, whichever number wrote it."""
+"""Read a checkpoint. The number of ranks may differ from the number that wrote it."""
 
 import errno
 from collections.abc import Iterator
@@ -16,30 +16,30 @@ from apollo_ds.growth.state import Shape, dtype_of
 from data_prep.files import raise_limit
 
 _ELEMENTS_AT_ONCE = 1 << 24
-"""So many are read at a time for another device."""
+"""The most elements that are read at a time for a device other than the CPU."""
 
 
 class SavedState:
-    """A state on disk, written by any number of ranks, read by any other number without communication.
+    """A state on disk. Any number of ranks can read it, each by itself, whatever number wrote it.
 
     A file is opened when something in it is first read, and stays open until the state is closed.
     """
 
     def __init__(self, sound: Sound) -> None:
-        """A checkpoint that has been verified."""
+        """Read from a checkpoint that has been verified."""
         self.folder, self.manifest, self._index = sound.folder, sound.manifest, sound.index
         self.counters = self.manifest.counters
         self.bytes_read = 0
-        """So far, of all files."""
+        """Bytes that have been read so far from all files."""
         self._open: dict[str, BinaryIO] = {}
 
     def hold(self) -> Self:
-        """Open all files now, so that what is there can be read to its end even if a run removes the checkpoint.
+        """Open all files now, so that they can be read even if a run removes the checkpoint meanwhile. Returns itself.
 
         Raises:
-            UserError: a file is gone already, or too many would be open.
+            UserError: a file is missing, or the limit on open files is too low.
         """
-        raise_limit()  # one of many ranks has as many files
+        raise_limit()  # a checkpoint of many ranks has as many files
         try:
             for file in self._index.files:
                 self._opened(file)
@@ -87,7 +87,7 @@ class SavedState:
         """Do nothing: the files are not in memory."""
 
     def _read(self, piece: Piece, target: Tensor) -> None:
-        """Read by `readinto`, not by mapping the file, whose pages would count as this rank's memory."""
+        """Read by `readinto`. The pages of a mapped file would count as this rank's memory."""
         try:
             file = self._opened(piece.file)
             file.seek(piece.byte)
@@ -109,7 +109,7 @@ class SavedState:
 
 
 class WeightsOnly:
-    """A saved state whose moments, and what else an optimizer remembers, are as if nothing had trained yet."""
+    """The weights of a saved state with a fresh optimizer: its moments and counters are zero."""
 
     def __init__(self, state: SavedState) -> None:
         self.counters = Counters(optimizer=None)
@@ -145,7 +145,7 @@ def _unreadable(path: Path, error: OSError) -> UserError:
 
 
 def _read_fully(file: BinaryIO, target: memoryview) -> int:
-    """Fill the target, which takes several turns where it is larger than 2 GiB; how many bytes it has."""
+    """Fill the target, and return its bytes. A target of more than 2 GiB takes several reads."""
     done = 0
     while done < len(target):
         count = file.readinto(target[done:])  # type: ignore[attr-defined]

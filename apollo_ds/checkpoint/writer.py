@@ -1,4 +1,4 @@
-"""Checkpoints written by a thread, so that training goes on meanwhile."""
+"""Write checkpoints in a thread, so that training continues meanwhile."""
 
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -16,7 +16,7 @@ class CheckpointWriter:
     """Writes one checkpoint at a time, all ranks together, then removes those that need not be kept."""
 
     def __init__(self, folder: Path, run: str, processes: Processes, keep: int, stays: Callable[[int], bool]) -> None:
-        """Write to a folder for a run; `Pruner` explains `keep` and `stays`."""
+        """Write to the folder of a run. `keep` and `stays` are those of `Pruner`."""
         self.folder = folder
         self.run = run
         self._pruner = Pruner(folder, run, keep, stays)
@@ -25,23 +25,23 @@ class CheckpointWriter:
         self._in_flight: Future[None] | None = None
 
     def begin(self, state: ShardedState, progress: Progress) -> None:
-        """Start to write a state, which must not change any more; first waits for the checkpoint before it.
+        """Wait for the previous checkpoint, then start to write this state, which must not change any more.
 
         Raises:
-            UserError: the one before could not be written; on every rank.
+            UserError: the previous checkpoint could not be written. Every rank raises it.
         """
         self.finish()
         self._in_flight = self._thread.submit(self._write, state, progress)
 
     def tidy(self, newest: Path) -> None:
-        """Start to remove what a run that was killed had still to remove; `newest` is what it goes on from."""
+        """Start to remove what a killed run left behind. The run resumes from the checkpoint `newest`."""
         self._in_flight = self._thread.submit(self._prune, newest)
 
     def finish(self) -> None:
-        """Wait until what has begun is complete on disk.
+        """Wait until the checkpoint in progress is complete on disk and old ones are removed.
 
         Raises:
-            UserError: it could not be written, or what is to go could not be removed; on every rank.
+            UserError: the checkpoint could not be written, or an old one not be removed. Every rank raises it.
         """
         if self._in_flight is not None:
             in_flight, self._in_flight = self._in_flight, None
@@ -63,6 +63,6 @@ class CheckpointWriter:
         on_all_ranks(self._channel, self.folder, lambda: self._pruner.prune(newest) if is_first else None)
 
     def close(self) -> None:
-        """Let what has begun come to its end, well or not, and free the thread. All ranks together."""
+        """Wait until the work in progress ends, even by an error, and free the thread. All ranks call it together."""
         self._thread.shutdown()
         self._channel.close()

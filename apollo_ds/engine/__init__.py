@@ -1,1 +1,1 @@
-"""DeepSpeed, and the only room that imports it."""
+"""Training with DeepSpeed. No other package of this project imports it."""

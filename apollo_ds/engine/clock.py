@@ -1,4 +1,4 @@
-"""Time stamps on the device. They are compared later, so that the host need not wait when one is taken."""
+"""Time stamps on the device. They are compared later, so the host does not wait when it takes one."""
 
 import time
 from typing import Any
@@ -7,7 +7,7 @@ import torch
 
 
 def timestamp(device: torch.device) -> Any:
-    """A time stamp of when the device will have finished the work queued so far."""
+    """A time stamp of the moment at which the device finishes the work that is queued now."""
     if device.type != "cuda":
         return time.perf_counter()
     event = torch.cuda.Event(enable_timing=True)
@@ -16,5 +16,5 @@ def timestamp(device: torch.device) -> Any:
 
 
 def seconds_between(begin: Any, end: Any) -> float:
-    """Seconds between two time stamps, both of which the device must have reached."""
+    """The seconds between two time stamps. The device must have reached both."""
     return end - begin if isinstance(begin, float) else begin.elapsed_time(end) / 1000

@@ -1,8 +1,9 @@
-"""Adam with an age for each cohort of coordinates.
+"""Adam with an age for each cohort of coordinates. A cohort is the set of coordinates that were new at one growth.
 
-Adam divides its moments by 1 - beta^t, t counting the steps they have seen. A coordinate whose moments started from
-zero later than the others must use its own t: with the others', its first updates come out several times too large.
-The optimizer keeps one counter a tensor, so its update of younger coordinates is taken back and done anew.
+Adam divides its moments by 1 - beta^t, where t counts the steps that the moments have seen. A coordinate whose moments
+started from zero later than the others must use its own t. With the t of the others its first updates are several times
+too large. The optimizer has only one counter for each tensor, so its update of younger coordinates is undone and
+computed again.
 """
 
 from collections.abc import Iterator
@@ -15,31 +16,31 @@ from torch import Tensor
 from apollo_ds.engine.finite import was_skipped
 
 CHUNK = {"cpu": 2**16, "cuda": 2**24}
-"""So many elements are corrected at a time: what a CPU's cache holds, and few kernels on a GPU. Temporaries are of this
-size, however many coordinates are young."""
+"""The most elements that are corrected at a time. They fit in a CPU's cache, and take few kernels on a GPU. Temporary
+tensors have at most this size, however many coordinates are young."""
 _STEPS_BETWEEN_LOOKS = 1000
-"""After so many steps the host reads Adam's counter, to see who has grown old. On a GPU it waits for that."""
+"""Every so many steps the host reads Adam's counter, to find cohorts that are now old. On a GPU it waits for that."""
 _NO_BIAS = 1e-8
-"""A bias below this is lost in fp32's rounding."""
+"""A bias correction beta^t below this is lost in fp32's rounding."""
 
 
 @dataclass(frozen=True)
 class _Run:
-    """Neighbouring elements of a flat tensor, some of a cohort or all of them."""
+    """Neighbouring elements of a flat tensor. Some or all of them belong to one cohort."""
 
     start: int
     length: int
     cohort: int
     is_whole: bool
-    """Whether all of them are of this cohort."""
+    """Whether all of them belong to the cohort."""
 
 
 class CohortCorrection:
-    """Corrects each step of an AdamW for coordinates that are younger, or have another learning rate, than the rest.
+    """Corrects each step of an AdamW for coordinates that are younger than the rest or have another learning rate.
 
-    `masks` maps each flat tensor to the cohort number of its elements (uint8, same length); fill them, then call
-    `index`. The learning rate of the last cohort is its group's `newest_lr`, where there is one. Muon's updates have no
-    age, and their rates are asked for (`rate`) before the step.
+    `masks` maps each flat tensor to the cohort numbers of its elements (uint8, same length). Fill them, then call
+    `index`. The last cohort's learning rate is `newest_lr` of its group, if that is set. Muon's updates do not depend
+    on an age; Muon asks `rate` for the learning rates before the step.
     """
 
     def __init__(self, births: tuple[int, ...], flats: list[Tensor]) -> None:
@@ -48,19 +49,19 @@ class CohortCorrection:
         self._runs: dict[Tensor, list[_Run]] = {}
 
     def index(self) -> None:
-        """Note where elements of each cohort but the first are."""
+        """Note the places of the elements of every cohort except the first."""
         self._runs = {flat: list(_runs(mask.view(-1))) for flat, mask in self.masks.items()}
 
     @torch.no_grad()
     def begin_step(self, step: int, adam: torch.optim.Optimizer) -> None:
-        """Now and then, let cohorts whose bias is below fp32's resolution join the first. Waits for the device then.
+        """Every 1,000 steps, merge cohorts whose bias correction is below fp32's resolution into the first cohort.
 
-        It depends on the step's number and the training state alone, so that a run that is resumed does it where one
-        that is not does.
+        This waits for the device. It depends only on the step's number and the training state, so a resumed run does it
+        at the same steps as one that was never stopped.
         """
         if step % _STEPS_BETWEEN_LOOKS:
             return
-        group = adam.param_groups[0]  # all groups have its betas, and their rates differ by a factor
+        group = adam.param_groups[0]  # all groups have the same betas; their rates differ by a factor
         for flat, runs in self._runs.items():
             counter = int(adam.state[flat]["step"]) if runs else 0
             self._runs[flat] = [run for run in runs if not self._joins(flat, run, counter, group)]
@@ -76,7 +77,7 @@ class CohortCorrection:
 
     @torch.no_grad()
     def correct(self, adam: torch.optim.Optimizer) -> None:
-        """Redo the update of the younger coordinates; to be called right after each of the optimizer's steps."""
+        """Redo the update of the younger coordinates. Call it right after each step of the optimizer."""
         skipped = was_skipped(adam)
         for group in adam.param_groups:
             if group.get("use_muon"):
@@ -88,7 +89,7 @@ class CohortCorrection:
                         _redo(flat, adam.state[flat], group, run, self._taken(flat, run, skipped), birth, own_rate)
 
     def rate(self, flat: Tensor, group: dict[str, Any]) -> float | Tensor:
-        """The learning rate of each element of a flat tensor, or of all where it is the same."""
+        """The learning rate of a flat tensor's elements: a tensor of its shape, or one number if all are equal."""
         last = len(self.births) - 1
         rate, newest = float(group["lr"]), self._own_rate(last, group)
         return rate if newest == rate else torch.where(self.masks[flat] == last, newest, rate)
@@ -97,11 +98,11 @@ class CohortCorrection:
         return float(group["newest_lr"] if self._has_own_rate(cohort, group) else group["lr"])
 
     def _has_own_rate(self, cohort: int, group: dict[str, Any]) -> bool:
-        """Whether a cohort goes by a rate of its own, which may for a moment be that of all."""
+        """Whether a cohort has a learning rate of its own, even if that now equals the others'."""
         return cohort == len(self.births) - 1 and group.get("newest_lr") is not None
 
     def _taken(self, flat: Tensor, run: _Run, skipped: Tensor | None) -> Tensor | None:
-        """Which elements of a run get the new update (bool); None for all."""
+        """A bool mask of the elements that get the new update; None for all."""
         taken = None if skipped is None else ~skipped.to(flat.device)
         if run.is_whole:
             return taken
@@ -113,7 +114,7 @@ class CohortCorrection:
 
 
 def _runs(mask: Tensor) -> Iterator[_Run]:
-    """The chunks of a mask in which there are younger elements, once for each of their cohorts."""
+    """The chunks of a mask that have younger elements, once for each cohort in the chunk."""
     size = CHUNK[mask.device.type]
     for number, chunk in enumerate(mask.split(size)):
         cohorts = chunk.unique().tolist()
@@ -131,7 +132,7 @@ def _redo(
     birth: int,
     own_rate: float,
 ) -> None:
-    """Take back Adam's update of a run's elements, and update them by their own age and learning rate."""
+    """Undo Adam's update of a run's elements, and update them with their own age and learning rate."""
     weights, mean, square = (
         tensor.view(-1).narrow(0, run.start, run.length) for tensor in (flat, state["exp_avg"], state["exp_avg_sq"])
     )

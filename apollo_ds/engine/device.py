@@ -1,4 +1,4 @@
-"""Which of the GPUs that a rank sees is its own."""
+"""Choose this rank's own GPU among those that it sees."""
 
 import os
 from typing import Protocol
@@ -7,10 +7,10 @@ from apollo_ds.errors import UserError
 
 
 class Accelerator(Protocol):
-    """What of DeepSpeed's accelerators is used here."""
+    """The part of DeepSpeed's accelerator interface that is used here."""
 
     def device_name(self) -> str:
-        """Its kind, such as `cuda` or `cpu`."""
+        """The kind of device, such as `cuda` or `cpu`."""
 
     def device_count(self) -> int:
         """How many devices this process sees."""
@@ -20,9 +20,9 @@ class Accelerator(Protocol):
 
 
 def take_device(accelerator: Accelerator) -> None:
-    """Make this rank's GPU the current one, and LOCAL_RANK its number, by which DeepSpeed takes it again.
+    """Make this rank's GPU the current one, and write its number to LOCAL_RANK, from which DeepSpeed reads it.
 
-    A launcher may have several ranks on a machine see all GPUs, or each rank its own alone, as SLURM does by
+    A launcher may let every rank of a machine see all GPUs, or each rank only its own, as SLURM does with
     `--gpus-per-task`.
 
     Raises:
@@ -35,7 +35,7 @@ def take_device(accelerator: Accelerator) -> None:
     if device >= seen:
         raise UserError(
             f"LOCAL_RANK: rank {os.environ['RANK']} is number {local_rank} of this machine, counted from 0, and sees "
-            f"{seen} GPUs; start as many ranks on each machine as it has GPUs, or let each rank see one GPU alone"
+            f"{seen} GPUs; start as many ranks on each machine as it has GPUs, or let each rank see only its own GPU"
         )
     os.environ["LOCAL_RANK"] = str(device)
     accelerator.set_device(device)

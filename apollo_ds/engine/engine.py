@@ -1,4 +1,4 @@
-"""A DeepSpeed engine around one stage's model: steps, evaluation, and its training state in and out."""
+"""A DeepSpeed engine around one stage's model: it takes steps, evaluates, and saves and restores the training state."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -35,28 +35,30 @@ from apollo_ds.rng import Stream, random_bits
 from apollo_ds.schedule.schedule import StepPlan
 
 _LEAST_SHARE = 1e-9
-"""Of labels, so that the loss of a micro-batch without any is 0."""
+"""The least share of tokens with labels to divide by. It makes the loss of a micro-batch without labels 0."""
 
 
 @dataclass(frozen=True)
 class StepResult:
-    """What a step leaves to be recorded, still on the device."""
+    """The results of a step that are recorded. They are still on the device."""
 
     loss: Tensor
-    """This rank's mean loss, over the tokens that have labels."""
+    """This rank's mean loss over the tokens that have labels, in nats."""
     grad_norm: Tensor
-    """The global gradient norm; infinite where the step was left out because it was not finite."""
+    """The global gradient norm; infinite if the step was skipped because the norm was not finite."""
     began: Any
     ran_forward: Any
     """Time stamps (see `clock`) before and after the first micro-batch's forward pass."""
     squares: Tensor | None
-    """Of this rank's elements, the sums of squares of the update and of the weights before it, where asked for."""
+    """Shape (2,): the sums of squares of the update and of the weights before it, over this rank's elements; None if
+    not asked for."""
 
 
 class Engine:
-    """One stage's model, optimizer and shards. Close it before the next one is made.
+    """One stage's model, optimizer and shards. Close it before you make the next one.
 
-    The model is a skeleton, which gets fresh weights from `seed`. Without one, a state is to be restored (`restore`).
+    The model is a skeleton, without memory for its weights. It gets fresh weights from `seed`. Without a seed, restore
+    a state into it (`restore.py`).
     """
 
     def __init__(
@@ -69,7 +71,7 @@ class Engine:
         groups, kind = parameter_groups(model, options), options.optimizer
         optimizer = MuonWithAdamW(groups, kind) if isinstance(kind, Muon) else torch.optim.AdamW(groups, fused=True)
         self.deepspeed: Any = deepspeed.initialize(model=model, optimizer=optimizer, config=options.config)[0]
-        return_freed_memory()  # of what the weights were before, and before the moments take as much
+        return_freed_memory()  # the first copy of the weights, before the moments are allocated
         self._own_norm: Tensor | None = None
         speed_up_zero_step(self.deepspeed.optimizer)
         if self._is_plain():
@@ -101,10 +103,10 @@ class Engine:
     def train_step(
         self, batches: Sequence[Batch], plans: Sequence[StepPlan], measure_update: bool = False
     ) -> StepResult:
-        """One optimizer step over this rank's micro-batches, each run as its plan says.
+        """Take one optimizer step over this rank's micro-batches. There is one plan for each micro-batch.
 
-        Layers that none of the plans trains are the same after the step, and so are their moments. Measuring the
-        update takes a copy of this rank's shard of the weights.
+        Layers that no plan trains keep their weights and moments. `measure_update` needs memory for a copy of this
+        rank's shard of the weights.
         """
         if self.processes.device.type == "cpu":
             keep_freed_memory()
@@ -129,13 +131,13 @@ class Engine:
             self.model.run_in_order(
                 own.layer_map, own.scales, own.first_trained, own.positions, own.drawn_depth, own.risen
             )
-            # A step has as many micro-batches as it is given, which need not be DeepSpeed's fixed number of them.
+            # The number of micro-batches may differ from the fixed number that DeepSpeed expects.
             self.deepspeed.set_gradient_accumulation_boundary(number == len(batches))
             loss = self.deepspeed(*batch)
             stamps.append(timestamp(self.processes.device))
             scaled = self.loss_scaling.of(nan_unless_finite(loss) / len(batches))
             self.deepspeed.backward(scaled, scale_wrt_gas=False)
-            # Gradients are those of the sum over a fixed number, however a batch is split; what is told is the mean.
+            # The loss that is trained divides by a fixed number of tokens. The recorded loss is a mean over labels.
             losses.append(loss.detach() / share_with_labels(batch[2]).clamp(min=_LEAST_SHARE))
             self._own_norm = self._norm_where_deepspeed_has_none()
             self.deepspeed.step()
@@ -153,7 +155,7 @@ class Engine:
         return torch.stack(sums).sum(dim=0)
 
     def _norm(self) -> Tensor:
-        """The global gradient norm of the step that is being taken, or was last; infinite if it is not a number."""
+        """The global gradient norm of the current or the last step; infinite if it is not finite."""
         device = self.processes.device
         if getattr(self.deepspeed.optimizer, "overflow", False):
             return torch.tensor(torch.inf, device=device)
@@ -162,27 +164,30 @@ class Engine:
         return torch.where(is_usable(norm), norm, torch.inf)
 
     def _is_plain(self) -> bool:
-        """Whether the optimizer is Adam itself, with nothing of DeepSpeed around it: fp32 without ZeRO."""
+        """Whether DeepSpeed uses the optimizer without a wrapper: in fp32 without ZeRO."""
         return self.deepspeed.optimizer is layout.adam(self.deepspeed)
 
     def _norm_where_deepspeed_has_none(self) -> Tensor | None:
-        """In fp32 without ZeRO, DeepSpeed keeps no norm; there the gradients are whole and already averaged."""
+        """The gradient norm in fp32 without ZeRO, where DeepSpeed keeps none; None in other cases.
+
+        There the gradients are whole and already averaged.
+        """
         if not self._is_plain() or not self.deepspeed.is_gradient_accumulation_boundary():
             return None
         return sum_of_squares(p.grad for p in self.model.parameters() if p.grad is not None).sqrt().float()
 
     @torch.no_grad()
     def evaluate(self, batches: Iterator[Batch], layer_map: LayerMap, risen: tuple[float, ...] = ()) -> float:
-        """Mean loss over all ranks' batches, in nats, every scored token weighing the same.
+        """The mean loss over the batches of all ranks, in nats. Every scored token has the same weight.
 
-        `risen` says how far the branches of each layer have risen; empty for 1.
+        `risen` holds the factor of each layer's residual branches, from 0 to 1; empty if all are 1.
         """
         self.model.run_in_order(layer_map, risen=risen)
         self.deepspeed.eval()
         total = torch.zeros(2, dtype=torch.float64, device=self.processes.device)
         for batch in batches:
             labels = batch[2]
-            # A sample without labels stands in for one that is missing: it adds no loss and does not count.
+            # A sample without labels fills up an incomplete batch: it adds no loss and does not count.
             real = (labels != IGNORED).sum().double() / labels.shape[1]
             total += torch.stack([self.deepspeed(*batch).double() * len(labels), real])
         self.deepspeed.train()
@@ -193,7 +198,7 @@ class Engine:
     def logits(
         self, input_ids: Tensor, positions: Tensor, layer_map: LayerMap, risen: tuple[float, ...] = ()
     ) -> Tensor:
-        """Logits at some positions of this rank's samples, as `evaluate` runs them. All ranks call it together.
+        """Compute logits at some positions of this rank's samples, in evaluation mode. All ranks call it together.
 
         Args:
             input_ids: shape (batch, tokens), on any device.
@@ -211,9 +216,9 @@ class Engine:
         return logits.float().cpu()
 
     def capture(self) -> ShardedState:
-        """A copy of this rank's slices on the CPU; needs no other rank.
+        """Copy this rank's slices to the CPU. No other rank takes part.
 
-        Where every rank holds everything (ZeRO 0), each copies its equal share.
+        At ZeRO 0, where every rank holds the whole state, each rank copies an equal share.
         """
         slices = {
             name: Slice(
@@ -234,7 +239,7 @@ class Engine:
         return [part for name, _, part in self.slices() if name.startswith(prefix) and part.length]
 
     def slices(self) -> Iterator[tuple[str, tuple[int, ...], layout.OwnedSlice]]:
-        """Name, full shape and this rank's slice of each parameter that trains; see `layout.owned_slices`."""
+        """The name, the full shape and this rank's slice of each parameter that trains (`layout.owned_slices`)."""
         return layout.owned_slices(self.deepspeed, self._groups, self.cohorts.masks if self.cohorts else {})
 
     def _distinct_slices(self) -> Iterator[tuple[str, tuple[int, ...], layout.OwnedSlice]]:
@@ -248,12 +253,12 @@ class Engine:
             yield name, shape, part
 
     def write_frozen(self, name: str, whole: Tensor) -> None:
-        """Give a parameter that does not train its weight, of the full shape."""
+        """Set the weight of a parameter that does not train. `whole` has its full shape."""
         layout.write_frozen(self.model.get_parameter(name), whole, self.processes.rank)
         self.frozen_parameters[name] = share_of(whole, tuple(whole.shape), self.processes)
 
     def set_counters(self, counters: Counters) -> None:
-        """Begin to restore a state: take over its counters, and make room for its cohorts."""
+        """Begin to restore a state: set its counters, and allocate the cohort numbers."""
         layout.set_adam_step(self.deepspeed, counters.adam_step)
         self.loss_scaling.restore(counters.loss_scaler)
         self.births = counters.births
@@ -262,13 +267,13 @@ class Engine:
 
     @torch.no_grad()
     def start_from_restored(self) -> None:
-        """End what `set_counters` began: the slices are as they should be, and the weights follow from them."""
+        """Finish restoring: all slices are written, so update the model's weights from them."""
         if self.cohorts:
             self.cohorts.index()
         layout.refresh_weights(self.deepspeed)
 
     def close(self) -> None:
-        """Free everything the engine holds. A second call does nothing: a growth that failed has closed it already."""
+        """Free everything that the engine holds. A second call does nothing, as after a growth that failed."""
         if hasattr(self, "deepspeed"):
             tear_down(self.deepspeed)
             del (

@@ -1,4 +1,4 @@
-"""Steps whose loss or gradient is not finite change nothing, on any rank, and no rank waits to find out."""
+"""Skip steps whose loss or gradient is not finite, on all ranks, without making any rank wait for the check."""
 
 import math
 from collections.abc import Callable
@@ -9,19 +9,19 @@ from torch import Tensor
 
 
 def nan_unless_finite(loss: Tensor) -> Tensor:
-    """The same loss. If it is not finite, its gradient becomes NaN, and so does the gradient norm on every rank."""
+    """Return the same loss. If it is not finite, its gradients become NaN, and so the gradient norm on every rank."""
     return loss * torch.where(loss.detach().isfinite(), 1.0, math.nan)
 
 
 def skip_unless_finite(adam: torch.optim.Optimizer, norm: Callable[[], Tensor]) -> None:
-    """Make a fused Adam leave weights, moments and counters alone where the global gradient norm is not finite.
+    """Make a fused Adam keep weights, moments and counters as they are if the global gradient norm is not finite.
 
-    DeepSpeed looks at the norm itself in some modes only, and fused kernels read this on the device.
+    DeepSpeed checks the norm itself in some modes only. Fused kernels read the flag on the device.
     """
 
     def look(optimizer: Any, _args: Any, _kwargs: Any) -> None:
         skipped = 1 - norm().isfinite().float().reshape(())
-        # Where an offloaded Adam is on the CPU, its kernel would not wait for a flag that is still on its way there.
+        # An offloaded Adam runs on the CPU. Its kernel would not wait for a flag that is still being copied there.
         trained = (parameter for group in optimizer.param_groups for parameter in group["params"])
         optimizer.found_inf = skipped.to(next((parameter.device for parameter in trained), skipped.device))
 
@@ -29,11 +29,11 @@ def skip_unless_finite(adam: torch.optim.Optimizer, norm: Callable[[], Tensor]) 
 
 
 def is_usable(norm: Tensor) -> Tensor:
-    """Whether a norm is finite; DeepSpeed stands -1 for one that is not."""
+    """Whether a norm is finite. DeepSpeed writes -1 for one that is not."""
     return norm.isfinite() & (norm >= 0)
 
 
 def was_skipped(adam: Any) -> Tensor | None:
-    """Whether Adam's last step was left out: a bool on the device, of shape (); None where nothing looks."""
+    """Whether Adam skipped its last step: a bool of shape () on the device; None if nothing checks the norm."""
     found: Tensor | None = getattr(adam, "found_inf", None)
     return None if found is None else found.bool().reshape(())

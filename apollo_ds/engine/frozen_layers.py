@@ -1,8 +1,8 @@
-"""Layers that are frozen for a step: they are the same after it.
+"""Layers that are frozen for one step. The step does not change them.
 
-DeepSpeed hands Adam a gradient of zeros where there is none, so momentum and weight decay would move a layer that the
-step has skipped. Its slices are put aside before the update and put back after it. Only the optimizer's step counter
-goes on, so that the bias correction of a layer's moments counts the steps it has skipped too.
+Where a layer has no gradient, DeepSpeed gives Adam zeros, so momentum and weight decay would still move the layer. So
+the layer's slices are copied before the update and written back after it. The optimizer's step counter still increases:
+the bias correction of the layer's moments counts the skipped steps too.
 """
 
 from collections.abc import Callable, Collection
@@ -14,10 +14,10 @@ from apollo_ds.engine.layout import OwnedSlice
 
 
 class FrozenLayers:
-    """Puts aside and back this rank's slices of some layers around an optimizer step."""
+    """Copies this rank's slices of some layers before an optimizer step, and writes them back after it."""
 
     def __init__(self, slices_of: Callable[[int], list[OwnedSlice]]) -> None:
-        """`slices_of` gives this rank's slices of the parameters of a layer."""
+        """`slices_of` returns this rank's slices of the parameters of a layer."""
         self.layers: Collection[int] = ()
         self._slices_of = slices_of
         self._saved: list[tuple[Tensor, Tensor]] = []
@@ -25,7 +25,7 @@ class FrozenLayers:
     @torch.no_grad()
     def put_aside(self) -> None:
         """Copy the slices of `layers`."""
-        if self._saved:  # an optimizer that steps through its tensors in groups comes here for each
+        if self._saved:  # some optimizers step group by group, and call this for each
             return
         for layer in self.layers:
             for part in self._slices_of(layer):
@@ -33,10 +33,10 @@ class FrozenLayers:
 
     @torch.no_grad()
     def put_back(self) -> None:
-        """Write them back."""
+        """Write the copied slices back."""
         for tensor, saved in self._saved:
             tensor.copy_(saved)
 
     def forget(self) -> None:
-        """The step is over."""
+        """Drop the copies at the end of the step."""
         self._saved.clear()

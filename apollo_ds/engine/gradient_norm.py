@@ -1,4 +1,4 @@
-"""Gradients between backward and Adam: averaged, their norm, clipped; without what DeepSpeed 0.19.8 does in vain."""
+"""Average gradients, take their norm and clip them, without the needless work that DeepSpeed 0.19.8 does."""
 
 from collections.abc import Callable, Iterable
 from types import MethodType
@@ -10,11 +10,11 @@ from deepspeed.runtime.zero.stage_1_and_2 import DeepSpeedZeroOptimizer
 from torch import Tensor
 
 _ROW = 4096
-"""Elements whose squares are added up in fp32; over millions of them it would lose digits."""
+"""The number of squares that are added in fp32. A sum of millions would lose digits, so the rest is added in fp64."""
 
 
 def sum_of_squares(tensors: Iterable[Tensor]) -> Tensor:
-    """Of all elements, in fp64 on their device; there must be some tensor."""
+    """The sum of the squares of all elements, in fp64 on their device. There must be at least one tensor."""
     rows, rests = [], []
     for tensor in tensors:
         flat = tensor.flatten()
@@ -27,11 +27,11 @@ def sum_of_squares(tensors: Iterable[Tensor]) -> Tensor:
 
 
 def speed_up_zero_step(optimizer: Any) -> None:
-    """Replace methods of an optimizer, if it is that of ZeRO 1 or 2.
+    """Replace slow methods of an optimizer of ZeRO 1 or 2. Do nothing for any other.
 
-    The norm is found without turning all gradients into fp64, which takes more time than Adam does, and clipping does
-    not make the host wait for the device. A single rank's gradients are not copied into a bucket to be averaged, and
-    back.
+    The new methods find the norm without converting all gradients to fp64, which takes longer than Adam itself. They
+    clip without making the host wait for the device. A single rank skips the copy of its gradients into and out of a
+    bucket for averaging.
     """
     if isinstance(optimizer, DeepSpeedZeroOptimizer):
         optimizer.get_grad_norm_direct = MethodType(_norm, optimizer)
@@ -41,11 +41,10 @@ def speed_up_zero_step(optimizer: Any) -> None:
 
 
 def speed_up_plain_step(engine: Any, norm: Callable[[], Tensor]) -> None:
-    """For an engine without ZeRO in fp32: clip by a norm that is known already, instead of finding it a second time.
+    """For an fp32 engine without ZeRO: clip with the norm that is already known, instead of computing it again.
 
-    A single rank's gradients stay where they are, too: DeepSpeed would copy them all into a bucket to be averaged, and
-    back. What it does before that is kept: parameters that had no part in the step get gradients of zero, so that
-    Adam's count of steps is one for all.
+    A single rank also skips the copy of its gradients into and out of a bucket for averaging. One thing that DeepSpeed
+    does before is kept: parameters without a gradient get zeros, so that Adam's step counter is the same for all.
     """
     engine.clip_fp32_gradients = lambda: torch.nn.utils.clip_grads_with_norm_(
         engine.module.parameters(), engine.gradient_clipping(), norm()
@@ -55,7 +54,7 @@ def speed_up_plain_step(engine: Any, norm: Callable[[], Tensor]) -> None:
 
 
 def _norm(self: Any, gradients: list[Tensor], _params: Any, norm_type: float = 2) -> Tensor:
-    """The norm over all ranks of what each of them owns; -1 where it is not finite, as DeepSpeed says it."""
+    """The norm of the gradients that all ranks together own; -1 if it is not finite, as in DeepSpeed."""
     owned = [gradient.detach() for gradient in gradients if not getattr(gradient, "_zero_padding", False)]
     total = sum_of_squares(owned) if owned else torch.zeros((), dtype=torch.float64, device=self.device)
     dist.all_reduce(total, group=self.dp_process_group)
@@ -64,9 +63,9 @@ def _norm(self: Any, gradients: list[Tensor], _params: Any, norm_type: float = 2
 
 
 def _unscale_and_clip(self: Any, gradients: list[Tensor], norm: Tensor) -> None:
-    """Divide gradients by the loss scale, and by as much more as their norm (scaled too) is above the limit.
+    """Divide gradients by the loss scale, and scale them down further if their norm is above the clipping limit.
 
-    What they become where the norm is not finite does not matter: that step is left out.
+    `norm` contains the loss scale too. If it is not finite, the result does not matter, since the step is skipped.
     """
     scale = self.loss_scale
     if self.clip_grad > 0:

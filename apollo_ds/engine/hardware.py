@@ -1,4 +1,4 @@
-"""What a rank's hardware can do, and how much of its memory the rank has used."""
+"""The speed of a rank's hardware, the precisions that it supports, and the memory that the rank has used."""
 
 import re
 import resource
@@ -20,21 +20,21 @@ _SIDE = {"cuda": 8192, "cpu": 512}
 _REPEATS = 20
 _PEAK = re.compile(r"^VmHWM:\s*(\d+) kB$", re.MULTILINE)
 _RESET_PEAK = "5"
-"""What proc(5) has this written for."""
+"""Written to /proc/self/clear_refs, this resets the peak of resident memory (proc(5))."""
 
 
 @dataclass(frozen=True)
 class Utilisation:
-    """How much of what the hardware can do is used, by all ranks together."""
+    """The fraction of the hardware's best speed that all ranks together reach."""
 
     processes: Processes
     precision: str
     """fp32, bf16 or fp16."""
     stated: float | None
-    """Operations a second of one rank at best; measured at the first use if None."""
+    """The best speed of one rank, in floating-point operations a second. If None, it is measured at the first use."""
 
     def of(self, flops_per_second: float) -> float:
-        """Operations a second of all ranks, as a fraction of the best. All ranks together, at the first use."""
+        """Divide the operations a second of all ranks by the best. At the first use all ranks must call it together."""
         return flops_per_second / self._peak
 
     @cached_property
@@ -45,10 +45,10 @@ class Utilisation:
 
 
 def check_precision(processes: Processes, precision: str) -> None:
-    """Check that the device computes in a precision. `check_ready` may know it earlier, by nvidia-smi or the launcher.
+    """Check that the device computes in a precision. `check_ready` may find out earlier, without torch.
 
     Raises:
-        UserError: it does not.
+        UserError: the device does not compute in it.
     """
     if precision == "fp16" and not get_accelerator().is_fp16_supported():
         raise UserError(f"deepspeed.fp16: rank {processes.rank} has no GPU that computes in it; use bf16 or fp32")
@@ -57,7 +57,7 @@ def check_precision(processes: Processes, precision: str) -> None:
 
 
 def measured_peak(processes: Processes, precision: str) -> float:
-    """Operations a second of matrix products in a precision, on all ranks at once, added up. Takes a moment, once.
+    """Measure matrix products in a precision on all ranks at once. Returns the sum of their operations a second.
 
     `precision` is fp32, bf16 or fp16. Utilisation is a fraction of this figure.
     """
@@ -77,12 +77,12 @@ def _rate(device: torch.device, precision: str) -> float:
         if device.type == "cuda":
             torch.cuda.synchronize(device)
         seconds.append(time.perf_counter() - began)
-    # What is possible is what the fastest did: on a machine that is shared, the others waited for something.
+    # The fastest product counts. On a shared machine the slower ones had to wait for other programs.
     return 2 * side**3 / min(seconds)
 
 
 def peak_memory_bytes(device: torch.device) -> int:
-    """The most memory that this rank has held since `reset_peak_memory`: of the GPU, or resident on the CPU."""
+    """The peak since `reset_peak_memory`, in bytes: of GPU memory, or of resident memory on a CPU."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     try:
@@ -94,7 +94,7 @@ def peak_memory_bytes(device: torch.device) -> int:
 
 
 def reset_peak_memory(device: torch.device) -> None:
-    """Let the peak begin anew at what is held now. On a CPU it stays where the system is not Linux."""
+    """Reset the peak to the memory that is held now. On a CPU this works on Linux only."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
         return

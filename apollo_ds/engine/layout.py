@@ -1,7 +1,7 @@
-"""Where DeepSpeed keeps the fp32 weights and Adam moments of each parameter that a rank owns.
+"""Find the places where DeepSpeed keeps the fp32 weights and Adam moments that a rank owns.
 
-At every ZeRO stage and precision, what a rank owns of a parameter is one contiguous run of its flattened elements,
-which lies in one contiguous run of some fp32 tensor. Only where that tensor is differs (DeepSpeed 0.19.8).
+At every ZeRO stage and precision, a rank owns one contiguous run of the flattened elements of a parameter. The run lies
+in one contiguous run of an fp32 tensor. The stages differ only in the place of that tensor (DeepSpeed 0.19.8).
 """
 
 from collections.abc import Iterator, Sequence
@@ -22,8 +22,9 @@ _FP32_BYTES = 4
 class OwnedSlice:
     """This rank's part of one parameter.
 
-    `tensors` maps weight, the moments that the optimizer has of it and, where there are several, cohort to views of
-    shape (length,) into the optimizer's own memory: elements start to start + length of the flattened parameter.
+    `tensors` has the keys weight, the optimizer's moments and, if there are several cohorts, cohort. Its values are
+    views of shape (length,) into the optimizer's own memory: elements start to start + length of the flattened
+    parameter.
     """
 
     start: int
@@ -31,29 +32,30 @@ class OwnedSlice:
 
     @property
     def length(self) -> int:
-        """Number of elements owned; 0 where other ranks own all of the parameter."""
+        """The number of elements that this rank owns; 0 if other ranks own the whole parameter."""
         return self.tensors[WEIGHT].numel()
 
 
 @dataclass(frozen=True)
 class FlatGroup:
-    """Parameters that the optimizer updates together, in order."""
+    """Parameters, in order, that the optimizer updates together."""
 
     parameters: Sequence[Tensor]
     flat: Tensor
-    """This rank's part of them in fp32, as the optimizer sees it; without ZeRO a single parameter in its own shape."""
+    """This rank's part of them in fp32, as the optimizer sees it. Without ZeRO it is a single parameter in its
+    shape."""
     options: dict[str, Any]
-    """Those of the optimizer for them."""
+    """The optimizer's options for these parameters."""
 
     @property
     def moments(self) -> tuple[str, ...]:
-        """The names of what the optimizer remembers of each element: Muon has the first moment only."""
+        """The names of the moments that the optimizer keeps. Muon has only the first moment."""
         return MOMENTS[:1] if self.options.get("use_muon") else MOMENTS
 
 
 @dataclass(frozen=True)
 class Location:
-    """Elements start ... start + length of a flattened parameter are elements offset ... of `flat`."""
+    """Elements start to start + length of a flattened parameter are elements offset to offset + length of `flat`."""
 
     start: int
     flat: Tensor
@@ -73,7 +75,7 @@ def is_replicated(engine: Any) -> bool:
 
 
 def flat_groups(engine: Any) -> list[FlatGroup]:
-    """What the optimizer updates at a time, in that order; the same on all ranks but for their parts."""
+    """The groups that the optimizer updates, in its order. All ranks have the same groups, each with its own part."""
     optimizer, options = engine.optimizer, adam(engine).param_groups
     if engine.zero_optimization_stage() == 3:
         number_of = optimizer.sub_group_to_group_id
@@ -99,18 +101,18 @@ def flat_tensors(engine: Any) -> list[Tensor]:
 
 
 def full_shape(parameter: Tensor) -> tuple[int, ...]:
-    """The shape of a parameter, also where ZeRO-3 holds only a part of it."""
+    """The full shape of a parameter, even if ZeRO 3 holds only a part of it here."""
     return tuple(getattr(parameter, "ds_shape", parameter.shape))
 
 
 def owned_slices(
     engine: Any, groups: Sequence[FlatGroup], cohorts: dict[Tensor, Tensor]
 ) -> Iterator[tuple[str, tuple[int, ...], OwnedSlice]]:
-    """Name, full shape and this rank's slice of each trainable parameter.
+    """The name, the full shape and this rank's slice of each trainable parameter.
 
-    `groups` are the engine's `flat_groups`: in the midst of a step DeepSpeed has taken some away from the optimizer.
-    `cohorts` maps a flat tensor to the cohort of each of its elements, where there are several. The views are valid
-    until the engine is closed; moments are there once `prime` has run.
+    `groups` are the engine's `flat_groups`. They are given, since DeepSpeed hides some from the optimizer during a
+    step. `cohorts` maps a flat tensor to the cohort numbers of its elements, if there are several cohorts. The views
+    are valid until the engine is closed. Moments exist once `prime` has run.
     """
     places = locations(engine, groups)
     state = adam(engine).state
@@ -131,7 +133,7 @@ def owned_slices(
 
 
 def locations(engine: Any, groups: Sequence[FlatGroup]) -> dict[Tensor, Location]:
-    """Where this rank has its part of each parameter of the groups; without those of which it has none."""
+    """The place of this rank's part of each parameter of the groups. Parameters without a part here are left out."""
     optimizer = engine.optimizer
     if engine.zero_optimization_stage() == 3:
         return _zero3_locations(optimizer)
@@ -141,7 +143,7 @@ def locations(engine: Any, groups: Sequence[FlatGroup]) -> dict[Tensor, Location
 
 
 def _fragment_locations(groups: Sequence[FlatGroup]) -> dict[Tensor, Location]:
-    """ZeRO 1 and 2, and the bf16 optimizer: DeepSpeed notes on each parameter which fragment this rank has."""
+    """At ZeRO 1 and 2, and for the bf16 optimizer: DeepSpeed notes this rank's fragment on each parameter."""
     found = {}
     for group in groups:
         for parameter in group.parameters:
@@ -153,7 +155,7 @@ def _fragment_locations(groups: Sequence[FlatGroup]) -> dict[Tensor, Location]:
 
 
 def _zero3_locations(optimizer: Any) -> dict[Tensor, Location]:
-    """ZeRO 3: equal parts of every parameter, the last one padded."""
+    """At ZeRO 3: every parameter is split into equal parts, of which the last is padded."""
     locations = {}
     for parameters in optimizer.fp16_groups:
         for parameter in parameters:
@@ -167,7 +169,7 @@ def _zero3_locations(optimizer: Any) -> dict[Tensor, Location]:
 
 @torch.no_grad()
 def prime(engine: Any) -> None:
-    """Create the state that the optimizer would create at its first step, at step 0, where there is none yet."""
+    """Create now the optimizer state that would be created at the first step, unless it exists."""
     inner = adam(engine)
     for group in flat_groups(engine):
         if group.flat.numel() and not inner.state.get(group.flat):
@@ -179,9 +181,9 @@ def prime(engine: Any) -> None:
 
 @torch.no_grad()
 def forget_gradients(engine: Any) -> None:
-    """Clear what is left of the last step's gradients, which would count in the norm where a parameter gets none now.
+    """Clear the last step's gradients. Else they would count in the norm if a parameter gets no gradient in this step.
 
-    ZeRO 3 keeps them in a buffer that only new ones overwrite; with offload, ZeRO keeps their norms.
+    ZeRO 3 keeps them in a buffer that only new gradients overwrite. With offload, ZeRO keeps their norms.
     """
     buffer = getattr(engine.optimizer, "grad_partitions_flat_buffer", None)
     if buffer is not None:
@@ -191,17 +193,17 @@ def forget_gradients(engine: Any) -> None:
 
 @torch.no_grad()
 def write_frozen(parameter: Any, whole: Tensor, rank: int) -> None:
-    """Give a parameter that is not trained its weight, of the full shape."""
+    """Set the weight of a parameter that does not train. `whole` has its full shape."""
     if not hasattr(parameter, "ds_tensor"):
         parameter.data.copy_(whole)
         return
-    part = parameter.ds_tensor.data.view(-1)  # ZeRO 3: equal parts, the last one padded
+    part = parameter.ds_tensor.data.view(-1)  # ZeRO 3: equal parts, the last is padded
     own = whole.flatten()[part.numel() * rank :][: part.numel()]
     part[: own.numel()].copy_(own)
 
 
 def _zeros_like(flat: Tensor) -> Tensor:
-    """Zeros. On a CPU they are pages that take up memory only when written, whatever has been freed before."""
+    """Zeros in the form of `flat`. On a CPU their pages take up memory only when they are written."""
     if flat.device.type != "cpu":
         return torch.zeros_like(flat)
     pages = mmap(-1, flat.numel() * _FP32_BYTES, flags=MAP_PRIVATE | MAP_ANONYMOUS)
@@ -222,11 +224,11 @@ def set_adam_step(engine: Any, step: int) -> None:
 
 @torch.no_grad()
 def refresh_weights(engine: Any) -> None:
-    """Write the fp32 weights into the weights that the forward uses, on every rank."""
+    """Copy the fp32 weights into the weights that the forward pass uses, on every rank."""
     optimizer = engine.optimizer
     if engine.zero_optimization_stage() == 3:
         for parameter in engine.module.parameters():
-            parameter.ds_secondary_tensor = None  # hpZ's copy, within a group of ranks, of what the weights were
+            parameter.ds_secondary_tensor = None  # hpZ's copy of the old weights within a group of ranks
         optimizer._partition_all_parameters()
         for group in range(len(optimizer.fp16_groups)):
             optimizer._reassign_or_swap_out_partitioned_parameters(group)
@@ -245,10 +247,10 @@ def refresh_weights(engine: Any) -> None:
 
 
 def _spread_weights(optimizer: Any, group: int) -> None:
-    """Give every rank all partitions of a parameter group, at ZeRO 1 and 2.
+    """Send all partitions of a parameter group to every rank, at ZeRO 1 and 2.
 
-    One after another, each into its place: DeepSpeed's own `update_lp_params` gathers them all at once, for which gloo
-    takes a second copy of the model.
+    The partitions are sent one after another, each into its place. DeepSpeed's own `update_lp_params` gathers all at
+    once, for which gloo needs a second copy of the model.
     """
     processes = optimizer.real_dp_process_group[group]
     partitions = optimizer.parallel_partitioned_bit16_groups[group]

@@ -1,9 +1,9 @@
-"""fp16's loss scale, and what DeepSpeed 0.19.8 does wrong with it.
+"""The loss scale of fp16, with corrections of three faults of DeepSpeed 0.19.8.
 
-Small gradients would be zero in fp16, so the loss is multiplied before the backward and gradients are divided after it.
-DeepSpeed changes the scale before it divides, so that each time the scale doubles, gradients come out half as large.
-Without ZeRO it divides gradients of a loss that it has not multiplied. Both are put right here. Where the scale cannot
-fall any more, it ends with an error of its own at some stages, and leaves out every step for ever at others.
+Small gradients would be zero in fp16. So the loss is multiplied by a scale before the backward pass, and the gradients
+are divided by it after. DeepSpeed changes the scale before it divides, so gradients are half as large as they should be
+each time the scale doubles. Without ZeRO it divides the gradients of a loss that it has not multiplied. When the scale
+cannot fall any more, DeepSpeed raises an error of its own at some ZeRO stages, and skips every further step at others.
 """
 
 from typing import Any
@@ -13,20 +13,20 @@ from torch import Tensor
 from apollo_ds.errors import UserError
 
 _MOST_STUCK = 10
-"""So many overflows in a row at a scale that cannot fall end the run."""
+"""The run ends after so many overflows in a row at a scale that cannot fall."""
 _STUCK = "stuck"
-"""What the state calls the number of overflows in a row at a scale that cannot fall."""
+"""The key in the state for the number of overflows in a row at a scale that cannot fall."""
 _STATE = ("cur_scale", "cur_iter", "last_overflow_iter", "cur_hysteresis")
 
 
 class LossScaling:
-    """The loss scale of a DeepSpeed engine. In other precisions than fp16 it does nothing."""
+    """The loss scale of a DeepSpeed engine. In fp32 and bf16 it does nothing."""
 
     def __init__(self, engine: Any) -> None:
         self._scaler: Any = None
         self._scales_by_itself = engine.zero_optimization_stage() > 0
         self._overflow: bool | None = None
-        """Whether the step that was taken had one; None where there was none, or the scale knows already."""
+        """Whether the last step overflowed; None before any step, or once the scale has been updated for it."""
         self._stuck = 0
         if engine.fp16_enabled():
             optimizer = engine.optimizer
@@ -40,19 +40,19 @@ class LossScaling:
         self._overflow = bool(overflow)
 
     def of(self, loss: Tensor) -> Tensor:
-        """The loss whose backward is to be run, as `engine.backward` wants it."""
+        """The scaled loss to pass to `engine.backward`."""
         return loss if self._scaler is None or self._scales_by_itself else loss.float() * self._scaler.cur_scale
 
     @property
     def of_norm(self) -> float:
-        """By how much the gradient norm that DeepSpeed tells is too large."""
+        """The factor by which the gradient norm that DeepSpeed reports is too large."""
         return 1.0 if self._scaler is None or self._scales_by_itself else float(self._scaler.cur_scale)
 
     def end_step(self) -> None:
-        """Change the scale as the step that was taken demands: halve it after overflows, double it after a while.
+        """Update the scale after a step: halve it after overflows, double it after many steps without one.
 
         Raises:
-            UserError: gradients overflow time and again at a scale that cannot fall; on every rank.
+            UserError: ten overflows in a row at a scale that cannot fall. Every rank raises it.
         """
         if self._overflow is None:
             return
@@ -67,16 +67,16 @@ class LossScaling:
             )
 
     def state(self) -> dict[str, float]:
-        """What the scale's course goes on from; empty in other precisions."""
+        """The values that `restore` needs to continue with this scale; empty in fp32 and bf16."""
         if self._scaler is None:
             return {}
         state = {key: getattr(self._scaler, key, None) for key in _STATE}
         return {**{key: value for key, value in state.items() if value is not None}, _STUCK: self._stuck}
 
     def restore(self, state: dict[str, float]) -> None:
-        """Go on from what `state` gave; a scale that is fixed stays as the configuration has it.
+        """Continue from the values of `state`. A fixed scale keeps the value of the configuration.
 
-        Without effect in other precisions.
+        This has no effect in fp32 and bf16.
         """
         if self._scaler is None:
             return

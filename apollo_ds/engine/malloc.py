@@ -1,4 +1,4 @@
-"""Freed memory on a CPU: training steps keep it for reuse, a growth gives it back to the system (glibc only)."""
+"""Freed memory on a CPU: training steps keep it for reuse, and a growth returns it to the system (glibc only)."""
 
 import ctypes
 import gc
@@ -6,18 +6,19 @@ import gc
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_MMAP_MAX = -1, -3, -4
 _KEEPING = {_M_MMAP_MAX: 0, _M_TRIM_THRESHOLD: -1}
 _GIVING_BACK = {_M_MMAP_MAX: 65536, _M_MMAP_THRESHOLD: 128 * 1024, _M_TRIM_THRESHOLD: 128 * 1024}
-"""glibc's initial values. Once any of them is set, glibc no longer raises the thresholds by itself."""
+"""glibc's default values. Once any of them is set, glibc no longer raises the thresholds by itself."""
 
 _LARGE = 2**18
-"""After a tensor of at least so many elements is freed, what it took is given back to the system at once."""
+"""When a tensor of at least so many elements is freed, its memory is returned to the system at once."""
 
 _keeps = False
 
 
 def keep_freed_memory() -> None:
-    """From now on, let tensors come from what earlier ones have left.
+    """From now on, keep freed memory and reuse it for new tensors.
 
-    By default a large tensor is mapped anew and given back when it is freed, and the kernel clears its pages each time.
+    By default each large tensor is mapped anew and returned when it is freed, and the kernel clears its pages each
+    time.
     """
     global _keeps
     if not _keeps:
@@ -26,14 +27,14 @@ def keep_freed_memory() -> None:
 
 
 def return_at_once() -> None:
-    """From now on, let what a large tensor took go back to the system when it is freed, whatever lies beside it."""
+    """From now on, return the memory of a large tensor to the system as soon as it is freed."""
     global _keeps
     _keeps = False
     _set(_GIVING_BACK)
 
 
 def return_freed_memory() -> None:
-    """Collect garbage, give back what was freed, and from now on, as far as glibc does, at once."""
+    """Collect garbage, return freed memory to the system, and from now on return it at once."""
     global _keeps
     gc.collect()
     if _keeps:
@@ -43,16 +44,16 @@ def return_freed_memory() -> None:
 
 
 def trim_after(elements: int) -> None:
-    """Give back what a tensor of so many elements has left, if that is much.
+    """Return the memory of a freed tensor of so many elements to the system, if the tensor was large.
 
-    Where memory was kept before, large tensors come from it, too, and what they leave would stay.
+    A large tensor may have come from memory that was kept before. Without this call it would stay kept.
     """
     if elements >= _LARGE:
         trim()
 
 
 def trim() -> None:
-    """Give back what was freed, once: memory that has been kept before is used again, and then stays."""
+    """Return freed memory to the system once. Later tensors may still reuse kept memory, which then stays."""
     malloc_trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if malloc_trim is not None:
         malloc_trim(0)

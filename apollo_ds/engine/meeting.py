@@ -1,7 +1,7 @@
-"""Where the ranks of a run meet, and by which network interface they talk.
+"""The address at which the ranks of a run meet, and the network interface by which they talk.
 
-Ranks of one machine keep to its loopback interface, so that nothing listens to the network. Those of several machines
-talk by the interface that leads to the first of them.
+Ranks on one machine use its loopback interface, so that nothing listens to the network. Ranks on several machines use
+the interface that leads to the first machine.
 """
 
 import ipaddress
@@ -21,21 +21,21 @@ _ADDRESSES = ("127.0.0.1", "localhost")
 _SCHEME = "loopback"
 _LOOPBACK = "lo"
 _SETTINGS = {"GLOO_SOCKET_IFNAME": "{}", "NCCL_SOCKET_IFNAME": "={}"}
-"""NCCL takes a name without `=` for the beginning of several: `bond0` for `bond0.100` too."""
+"""NCCL takes a name without `=` for a prefix: `bond0` would also match `bond0.100`."""
 _ELSEWHERE = ("192.0.2.1", "2001:db8::1")
-"""Addresses that nobody has: the way to them is the default route."""
+"""Addresses that no machine has (reserved for documentation). The route to them is the default route."""
 _PORT = 9
-"""Any one: nothing is sent to it."""
+"""Any port will do, since nothing is sent to it."""
 
 
 def meeting_place() -> str | None:
-    """The `init_method` of `init_process_group`; None, for torch's own way, where not all ranks are on this machine.
+    """The `init_method` for `init_process_group`; None for torch's default.
 
-    Torch's way is also that of a launcher that has a store for the ranks already, as torchrun has. The environment gets
-    the interface for Gloo and NCCL, unless it names one.
+    The default is used if not all ranks are on this machine, or if the launcher already has a store for the ranks, as
+    torchrun does. The network interface for Gloo and NCCL is written to the environment, unless it names one.
 
     Raises:
-        UserError: it names one that this machine does not have.
+        UserError: the environment names an interface that this machine does not have.
     """
     address = os.environ["MASTER_ADDR"]
     is_of_one_machine = address in _ADDRESSES or ranks_of_this_machine() == int(os.environ["WORLD_SIZE"])
@@ -52,9 +52,9 @@ def _check_interfaces() -> None:
     known = [name for _, name in socket.if_nameindex()]
     for variable in _SETTINGS:
         wanted = os.environ.get(variable, "")
-        if wanted.startswith("^"):  # NCCL: any but these
+        if wanted.startswith("^"):  # NCCL: any interface except these
             continue
-        # NCCL takes the beginnings of names, unless `=` stands before them; it may use any of them, and Gloo all.
+        # NCCL takes names for prefixes unless they begin with `=`. It uses any of them, and Gloo uses all.
         names, is_exact = wanted.removeprefix("=").split(","), wanted.startswith("=") or variable.startswith("GLOO")
         missing = [
             name for name in names if not any(name == one if is_exact else one.startswith(name) for one in known)
@@ -67,10 +67,10 @@ def _check_interfaces() -> None:
 
 
 def interface_towards(host: str) -> str | None:
-    """The network interface of this machine that leads to the first node; None where none is found.
+    """The network interface of this machine that leads to the first node; None if none is found.
 
-    On the first node itself it is the one that has the node's address. Where the node's name stands for a loopback
-    address there, as in Debian's /etc/hosts, it is that of the default route.
+    On the first node itself it is the interface that has the node's address. If the node's name resolves to a loopback
+    address there, as by Debian's /etc/hosts, it is the interface of the default route.
     """
     own = _own_address_towards(host)
     if own is not None and ipaddress.ip_address(own).is_loopback and not _is_address(host):
@@ -93,7 +93,7 @@ def _is_address(host: str) -> bool:
 
 
 def _own_address_towards(host: str) -> str | None:
-    """The address from which this machine would talk to another; a UDP socket sends nothing to find it."""
+    """This machine's own address on the route to a host. A connected UDP socket tells it without sending anything."""
     try:
         found = socket.getaddrinfo(host, _PORT, type=socket.SOCK_DGRAM)
     except OSError:
@@ -104,17 +104,17 @@ def _own_address_towards(host: str) -> str | None:
                 probe.connect(place)
                 return str(probe.getsockname()[0]).split("%")[0]
         except OSError:
-            continue  # there is no way to this one
+            continue  # there is no route to this address
     return None
 
 
 def _addresses() -> dict[str, list[str]]:
-    """Those of each interface; psutil names the interface again in those of IPv6."""
+    """The addresses of each interface. psutil appends the interface's name to IPv6 addresses; it is cut off."""
     return {name: [one.address.split("%")[0] for one in found] for name, found in psutil.net_if_addrs().items()}
 
 
 def _meet(url: str, timeout: timedelta, **_: Any) -> Iterator[tuple[dist.Store, int, int]]:
-    """The store, this rank, and how many there are. The store by itself would listen on every interface."""
+    """Yield the store, this rank, and the number of ranks. Torch's own store would listen on every interface."""
     rank, world_size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
     host, port = _ADDRESSES[0], int(os.environ["MASTER_PORT"])
     listening = socket.create_server((host, port)).detach() if rank == 0 else None

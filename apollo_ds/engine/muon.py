@@ -1,9 +1,10 @@
 """Muon for matrices and AdamW for the rest, as one optimizer over the flat tensors of any ZeRO stage.
 
-DeepSpeed 0.19.8 has a Muon of its own. At ZeRO 1 to 3 it orthogonalises gradients before they are clipped, so that
-clipping shortens the update. It keeps whole momenta of a matrix that two ranks share, cannot scatter gradients at ZeRO
-3, and takes GPT-2's query, key and value for one matrix. This one does all of its work in `step`. So gradients are
-clipped before by their own norm at every stage, and a rank remembers the momentum of what it owns.
+DeepSpeed 0.19.8 has a Muon of its own, with four faults. At ZeRO 1 to 3 it orthogonalises gradients before clipping, so
+that clipping shortens the update. It keeps the whole momentum of a matrix that two ranks share. It cannot scatter
+gradients at ZeRO 3. It treats GPT-2's query, key and value as one matrix. The optimizer here does all of its work in
+`step`. So gradients are clipped first, by their own norm, at every stage, and a rank keeps only the momentum of the
+elements that it owns.
 """
 
 from collections.abc import Callable
@@ -17,25 +18,25 @@ from apollo_ds.engine.finite import was_skipped
 from apollo_ds.engine.optimizers import Muon
 
 Orthogonalise = Callable[[dict[Tensor, Tensor]], None]
-"""What `WholeMatrices.orthogonalise` does: makes updates orthogonal, in place, all ranks together."""
+"""A function like `WholeMatrices.orthogonalise`: it makes updates orthogonal in place, on all ranks together."""
 RateOf = Callable[[Tensor, dict[str, Any]], float | Tensor]
-"""The learning rate of a flat tensor's elements, by the tensor and its group: one for all, or one for each."""
+"""A function of a flat tensor and its group that returns the learning rate: one for all elements, or one for each."""
 
 
 class MuonWithAdamW(torch.optim.Optimizer):
     """Groups with `use_muon` get Muon's update, all others that of a fused AdamW.
 
-    Of a matrix with gradient g the momentum m becomes b m + (1 - b) g. The weights decay first, as AdamW's do. Then
-    they lose the learning rate times the orthogonalised m; with `nesterov` times that of b m + (1 - b) g, m being new.
-    `orthogonalise` and `rate_of` are set once DeepSpeed has parted the parameters. It may take a step before, of
-    gradients of zero at a rate of zero.
+    For a matrix with gradient g, the momentum m becomes b m + (1 - b) g. The weights decay first, as in AdamW. Then the
+    learning rate times the orthogonalised m is subtracted. With `nesterov`, b m + (1 - b) g with the new m takes the
+    place of m. `orthogonalise` and `rate_of` are set once DeepSpeed has partitioned the parameters. DeepSpeed may take
+    a step before that, with zero gradients and a learning rate of zero.
     """
 
     orthogonalise: Orthogonalise | None = None
     rate_of: RateOf
 
     def __init__(self, groups: list[dict[str, Any]], options: Muon) -> None:
-        """Of groups as `parameter_groups` makes them: all have lr, betas, eps and weight_decay."""
+        """Take groups in the form of `parameter_groups`: each has lr, betas, eps and weight_decay."""
         super().__init__(groups, {})
         self.muon = options
         others = [group for group in self.param_groups if not group["use_muon"]]
@@ -43,7 +44,7 @@ class MuonWithAdamW(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> None:  # type: ignore[override]
-        """Update the groups that `param_groups` has now: DeepSpeed leaves some of them there at a time."""
+        """Update the groups that are now in `param_groups`. DeepSpeed may leave only some of them there at a time."""
         others = [group for group in self.param_groups if not group["use_muon"]]
         if self._adamw is not None and others:
             self._adamw.param_groups, self._adamw.state = others, self.state
@@ -68,7 +69,7 @@ class MuonWithAdamW(torch.optim.Optimizer):
                 flat.mul_(1 - rate * group["weight_decay"]).sub_(updates[flat].mul_(rate))
 
     def _momentum(self, flat: Tensor, skipped: Tensor | None, kept: float | Tensor) -> Tensor:
-        """Take a gradient into the momentum; returns what is to be orthogonalised, in the gradient's own memory."""
+        """Add the gradient to the momentum. Returns the tensor to orthogonalise, in the gradient's own memory."""
         gradient = torch.zeros_like(flat) if flat.grad is None else flat.grad
         if skipped is not None:
             gradient.masked_fill_(skipped, 0.0)
@@ -79,4 +80,4 @@ class MuonWithAdamW(torch.optim.Optimizer):
 
 
 ZERO_SUPPORTED_OPTIMIZERS.append(MuonWithAdamW)
-"""Those under which DeepSpeed does not warn that they were not tested with ZeRO."""
+"""DeepSpeed warns about optimizers that are not in this list, since it has not tested them with ZeRO."""

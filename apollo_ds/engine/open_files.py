@@ -1,4 +1,4 @@
-"""How many files a rank may have open: each of its connections to another rank is one."""
+"""The limit on a rank's open files. Each connection to another rank is one open file."""
 
 import resource
 from collections.abc import MutableMapping
@@ -9,27 +9,27 @@ from data_prep.files import raise_limit
 _LAZY = "TORCH_GLOO_LAZY_INIT"
 _SIDE_CHANNELS = 2
 _BACKEND_GROUPS = {"cpu": 2, "cuda": 0}
-"""Groups over Gloo in which training itself may connect all pairs of ranks: torch's own and DeepSpeed's."""
+"""The number of Gloo groups in which training may connect all pairs of ranks: torch's own and DeepSpeed's."""
 _OF_A_GROUP = 6
-"""What a group has open beside its connections."""
+"""Files that a group has open besides its connections."""
 _OTHERS = 256
-"""Room for libraries, devices, text and checkpoints; a run of two CPU ranks was seen to have 31 open."""
+"""Files for libraries, devices, text and checkpoints. A run of two CPU ranks was seen to have 31 open."""
 
 
 def connect_when_needed(environment: MutableMapping[str, str]) -> None:
     """Let Gloo connect two ranks when they first talk, not all pairs at once, unless the environment says otherwise.
 
-    A side channel goes round a ring, or to the ranks at distances of 1, 2, 4, ...: so of 512 ranks each has about 20
-    connections, not 511.
+    A side channel sends round a ring, or to the ranks at distances of 1, 2, 4, and so on. With 512 ranks each rank then
+    has about 20 connections instead of 511.
     """
     environment.setdefault(_LAZY, "1")
 
 
 def allow_connections(ranks: int, device: str) -> None:
-    """Raise this process's limit as far as it may be raised, and see that so many ranks can be connected.
+    """Raise this process's limit on open files as far as allowed, and check that it is enough for so many ranks.
 
     Raises:
-        UserError: they cannot.
+        UserError: the limit is too low.
     """
     raise_limit()
     limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -42,8 +42,8 @@ def allow_connections(ranks: int, device: str) -> None:
 
 
 def open_files(ranks: int, device: str) -> int:
-    """How many a rank needs at most, on devices of this name: the first one, to which all others are connected."""
-    neighbours = 2 * max(1, ranks - 1).bit_length() + 2  # of the ring, and up and down at each distance
+    """The open files that rank 0 needs on devices of this kind. It needs most, since all others connect to it."""
+    neighbours = 2 * max(1, ranks - 1).bit_length() + 2  # two in the ring, and two at each distance
     side = _SIDE_CHANNELS * (neighbours + _OF_A_GROUP)
     backend = _BACKEND_GROUPS.get(device, _BACKEND_GROUPS["cpu"]) * (ranks + _OF_A_GROUP)
     return side + backend + ranks + _OTHERS

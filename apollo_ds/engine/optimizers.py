@@ -13,7 +13,7 @@ UpdateScale = Literal["match_adamw", "spectral"]
 
 
 class Optimizer(Checked):
-    """What all optimizers have in common: the learning rates of groups of parameters."""
+    """The keys that all optimizers share: factors on the learning rates of groups of parameters."""
 
     name: str
     matrix_lr_factor: Factor = 1.0
@@ -53,10 +53,10 @@ OPTIMIZERS: Mapping[str, type[Optimizer]] = {"adamw": AdamW, "muon": Muon}
 
 
 def _options(given: Any) -> Any:
-    """An optimizer's options, where a recipe gives its name alone."""
+    """Turn the bare name of an optimizer into a mapping with its default options."""
     return {"name": given} if isinstance(given, str) else given
 
 
 BY_OPTIMIZER = ByName("name", lambda: OPTIMIZERS)
 AnyOptimizer = Annotated[Optimizer, BY_OPTIMIZER, BeforeValidator(_options)]
-"""What `optimizer` of a recipe may be: a name, or a mapping of a name and options."""
+"""The type of a recipe's `optimizer`: a name, or a mapping with a name and options."""

@@ -1,4 +1,4 @@
-"""What an engine is told. Nothing here imports torch."""
+"""The options of an engine. Nothing here imports torch."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,29 +12,29 @@ class EngineOptions:
     """How one rank trains."""
 
     seed: int
-    """Of dropout."""
+    """The seed of dropout."""
     micro_batch: int
     """Samples that the rank processes at once when all layers run."""
     accumulation_steps: int
-    """Micro-batches of that size in a step."""
+    """The number of micro-batches of that size in a step."""
     optimizer: Optimizer
     weight_decay: float
-    """Of matrices and embeddings; vectors do not decay."""
+    """The weight decay of matrices and embeddings. Vectors do not decay."""
     adam_betas: tuple[float, float]
     adam_epsilon: float
     precision: str
-    """fp32, bf16 or fp16: what the model computes in."""
+    """The number format that the model computes in: fp32, bf16 or fp16."""
     zero_stage: int
     deepspeed: Mapping[str, Any]
-    """DeepSpeed's own configuration, with nothing in it left to the machine."""
+    """DeepSpeed's configuration, with every `auto` replaced by a value."""
     block_lr_factor: float = 1.0
-    """What the learning rate is multiplied by for what lies in layers, at the depth that the engine trains."""
+    """The factor on the learning rate of parameters in layers, for the depth that the engine trains."""
     block_epsilon_factor: float = 1.0
-    """The same for `adam_epsilon`."""
+    """The factor on `adam_epsilon` of parameters in layers."""
 
     @property
     def config(self) -> dict[str, Any]:
-        """DeepSpeed's own, with the sizes of batches."""
+        """DeepSpeed's configuration, with the batch sizes."""
         return {
             **self.deepspeed,
             "train_micro_batch_size_per_gpu": self.micro_batch,

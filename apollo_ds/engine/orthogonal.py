@@ -1,7 +1,7 @@
 """The orthogonalisation of Muon (Jordan et al. 2024, https://kellerjordan.github.io/posts/muon).
 
-DeepSpeed and torch have it too, in a precision that the machine decides: bf16 where the hardware has it. Here it is the
-recipe's, so that a run in fp32 is one on every machine, on any number of ranks.
+DeepSpeed and torch have it too, but always in bf16 where the hardware has it. Here the recipe sets the precision, so
+that a run in fp32 computes in fp32 on every machine and on any number of ranks.
 """
 
 from collections.abc import Iterator, Sequence
@@ -13,21 +13,23 @@ from torch import Tensor
 from apollo_ds.engine.optimizers import UpdateScale
 
 _A, _B, _C = 3.4445, -4.7750, 2.0315
-"""Of the quintic iteration; they raise small singular values fastest, and leave those of most between 0.7 and 1.2."""
+"""The coefficients of the quintic iteration. They raise small singular values fastest, and bring most of them to
+between 0.7 and 1.2."""
 _LEAST_NORM = 0.5
-"""Of a matrix whose largest element is 1, the norm is at least that; of zeros it is 0."""
+"""A bound that separates a matrix whose largest element is 1 (norm at least 1) from one of zeros (norm 0)."""
 AT_ONCE = 1 << 24
-"""So many elements are orthogonalised at a time, so that temporaries stay small."""
+"""The most elements that are orthogonalised at a time, so that temporary tensors stay small."""
 
 
 def orthogonalised(matrices: Tensor, steps: int, dtype: torch.dtype) -> Tensor:
-    """U V^T of each of the matrices (count, rows, columns) with singular value decomposition U S V^T, nearly.
+    """Approximate U V^T of each matrix, where U S V^T is its singular value decomposition.
 
-    Computes in `dtype`, and returns it. A matrix of zeros stays one.
+    `matrices` has the shape (count, rows, columns). The result has the same shape, and `dtype`, which is also the
+    precision of the computation. A matrix of zeros stays zero.
     """
     is_tall = matrices.shape[1] > matrices.shape[2]
     wide = (matrices.mT if is_tall else matrices).float()
-    # By the largest element first: squares of small ones would be zero in fp32, and so would the norm.
+    # Divide by the largest element first. Squares of tiny elements would be zero in fp32, and so would the norm.
     near_one = wide / wide.abs().amax(dim=(1, 2), keepdim=True).clamp(min=torch.finfo(wide.dtype).tiny)
     norms = torch.linalg.vector_norm(near_one, dim=(1, 2), keepdim=True, dtype=torch.float32)
     x = (near_one / norms.clamp(min=_LEAST_NORM)).to(dtype)
@@ -38,15 +40,15 @@ def orthogonalised(matrices: Tensor, steps: int, dtype: torch.dtype) -> Tensor:
 
 
 def update_size(rows: int, columns: int, scale: UpdateScale) -> float:
-    """What an orthogonal update of a matrix with so many outputs (rows) and inputs (columns) is multiplied by.
+    """The factor on an orthogonal update of a matrix with so many outputs (rows) and inputs (columns).
 
-    `match_adamw` gives its elements the root mean square of an update of AdamW, about 0.2 (Liu et al. 2025, eq. 4).
+    `match_adamw` gives the update's elements the root mean square of AdamW's, about 0.2 (Liu et al. 2025, eq. 4).
     """
     return 0.2 * sqrt(max(rows, columns)) if scale == "match_adamw" else sqrt(max(1.0, rows / columns))
 
 
 def all_orthogonalised(matrices: Sequence[Tensor], steps: int, dtype: torch.dtype) -> list[Tensor]:
-    """`orthogonalised` of each of the matrices (rows, columns), those of one shape, transposed or not, together."""
+    """Orthogonalise each matrix (rows, columns). Those of one shape, transposed or not, are computed together."""
     by_shape: dict[tuple[int, ...], list[int]] = {}
     for number, matrix in enumerate(matrices):
         by_shape.setdefault(tuple(sorted(matrix.shape)), []).append(number)
@@ -60,7 +62,7 @@ def all_orthogonalised(matrices: Sequence[Tensor], steps: int, dtype: torch.dtyp
 
 
 def chunked(sizes: Sequence[int], most: int) -> Iterator[slice]:
-    """Neighbours that come to at most so much together, or one that is larger by itself."""
+    """Split sizes into slices of neighbours that sum to at most `most`. A size above `most` gets a slice of its own."""
     first = total = 0
     for number, size in enumerate(sizes):
         if total and total + size > most:

@@ -1,4 +1,4 @@
-"""Which parameters an optimizer updates alike: matrices of the layers, embeddings and head, and vectors."""
+"""Groups of parameters that an optimizer updates alike: matrices of the layers, embeddings and head, and vectors."""
 
 from typing import Any
 
@@ -12,10 +12,10 @@ from apollo_ds.models.pretraining import PretrainingModel
 
 
 def parameter_groups(model: TrainableModel, options: EngineOptions) -> list[dict[str, Any]]:
-    """The groups of what trains, none of them empty; parameters with the same options are in one group.
+    """Group the parameters that train by their options. No group is empty.
 
-    Matrices and embeddings decay; biases and normalisations, which are vectors, do not. `lr_factor` is what the
-    learning rate is multiplied by. The coefficients of a growth operator are AdamW's, at the rate itself.
+    Matrices and embeddings decay; vectors (biases and normalisations) do not. A group's `lr_factor` multiplies the
+    learning rate. AdamW trains the coefficients of a growth operator, with a factor of 1.
     """
     trained = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
     matrices = [(name, parameter) for name, parameter in trained if len(layout.full_shape(parameter)) > 1]

@@ -1,4 +1,4 @@
-"""A model's weights, put where they belong one at a time, so that no rank holds more than its ZeRO stage asks for."""
+"""Place a model's weights one at a time, so that no rank ever holds more than its ZeRO stage needs."""
 
 from collections.abc import Callable
 from typing import Any
@@ -22,19 +22,20 @@ def place_weights(
 ) -> dict[str, Slice]:
     """Give a skeleton its weights, in the precision and on the device that it trains in. All ranks together.
 
-    Under ZeRO 3 a rank keeps its part of each parameter only. The model gets the first rank's numbers, since processors
-    differ in the last bits of those that they draw.
+    Under ZeRO 3 a rank keeps only its part of each parameter. All ranks take the values that the first rank draws,
+    since processors differ in the last bits.
 
     Args:
-        model: whose parameters take no memory yet.
-        options: how it trains.
+        model: a skeleton, whose parameters take no memory yet.
+        options: the precision and DeepSpeed's configuration.
         processes: all ranks.
-        seed: of fresh weights; None to leave them as the memory is. So is what a model has no fresh values for.
+        seed: the seed of fresh weights; None leaves all weights uninitialised. Parameters for which the model draws no
+            values stay uninitialised in any case.
     Returns:
         This rank's share of each parameter that does not train.
     """
     if processes.device.type == "cpu":
-        return_at_once()  # each whole parameter goes before the next is drawn
+        return_at_once()  # each whole parameter is freed before the next is drawn
     dtype = DTYPES[options.precision]
     part = _parting(options.config) if options.zero_stage == 3 else _whole
     names = {parameter: name for name, parameter in model.named_parameters()}
@@ -51,7 +52,7 @@ def place_weights(
             frozen[own_name] = share_of(value, tuple(value.shape), processes)
         part(parameter, True)
         elements = value.numel()
-        del value  # it is not to lie beside the next one, which is drawn now
+        del value  # so that it and the next one are never in memory together
         trim_after(elements)
     for parameter in names:
         parameter.data = torch.empty(parameter.shape, dtype=dtype, device=processes.device)
@@ -61,9 +62,9 @@ def place_weights(
 
 
 def share_of(whole: Tensor | None, shape: Shape, processes: Processes) -> Slice:
-    """This rank's equal share of a parameter that does not train, in fp32 on the CPU; zeros where it is None.
+    """This rank's equal share of a parameter that does not train, in fp32 on the CPU; zeros if `whole` is None.
 
-    The model may hold it less precisely.
+    The model may hold the parameter in a lower precision.
     """
     elements = torch.Size(shape).numel()
     share = -(-elements // processes.world_size)
@@ -75,18 +76,18 @@ def share_of(whole: Tensor | None, shape: Shape, processes: Processes) -> Slice:
 
 
 def _whole(parameter: nn.Parameter, is_drawn: bool) -> None:
-    """Nothing: up to ZeRO 2 all ranks hold all weights, and DeepSpeed spreads the first rank's."""
+    """Do nothing. Up to ZeRO 2 all ranks hold all weights, and DeepSpeed sends them the first rank's."""
 
 
 def _parting(config: dict[str, Any]) -> Callable[[nn.Parameter, bool], None]:
-    """What makes of a whole parameter this rank's part of it, as DeepSpeed 0.19.8 does with a model that is whole."""
-    # That of hpZ, which an earlier engine has left; the first one makes it.
+    """A function that reduces a whole parameter to this rank's part, as DeepSpeed 0.19.8 does for a whole model."""
+    # The group of hpZ. The first engine makes it, and later ones reuse it.
     copied_within = groups._get_zero_param_intra_parallel_group()
     zero3 = deepspeed.zero.Init(module=nn.Module(), config_dict_or_path=config, zero_param_parallel_group=copied_within)
 
     def part(parameter: nn.Parameter, is_drawn: bool) -> None:
         if is_drawn:
-            zero3._convert_to_zero_parameters([parameter])  # after the first rank has sent its own
+            zero3._convert_to_zero_parameters([parameter])  # first sends the first rank's values to all
         else:
             zero3._convert_to_deepspeed_param(parameter)
             parameter.partition()  # type: ignore[attr-defined]

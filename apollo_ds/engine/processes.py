@@ -1,4 +1,4 @@
-"""The processes of a run: who they are, how they meet, and what they agree on."""
+"""The processes of a run: their ranks, how they connect, and how they exchange values."""
 
 import errno
 import logging
@@ -28,15 +28,16 @@ from data_prep.own_fault import sentence_of
 _log = logging.getLogger(__name__)
 _Value = TypeVar("_Value")
 _PATIENCE = timedelta(days=7)
-"""torch's own limit for a rank that does not answer: longer than any of `training/faults/watchdog.py`, which judges."""
+"""torch's limit for a rank that does not answer. It is longer than all limits of `training/faults/watchdog.py`, which
+decides when a rank hangs."""
 _USUAL_PORT = "29500"
-"""Where ranks meet if their launcher says nothing, as torch's do."""
+"""The port at which ranks meet if their launcher names none. It is torch's default too."""
 _CPU_BF16 = re.compile(r"\b(avx512_bf16|amx_bf16|bf16)\b")
 
 
 @dataclass(frozen=True)
 class Processes:
-    """This process among all of a run's."""
+    """This process, its rank, and its connection to the other ranks of the run."""
 
     rank: int
     world_size: int
@@ -44,14 +45,14 @@ class Processes:
 
     @property
     def is_first(self) -> bool:
-        """Whether this rank speaks for all: writes files, prints."""
+        """Whether this is rank 0, which writes files and prints."""
         return self.rank == 0
 
     @classmethod
     def join(cls, report: Callable[[str], None] = lambda doing: None) -> "Processes":
-        """Join the other ranks by the launcher's environment variables; without them, this process is the only rank.
+        """Join the other ranks by the launcher's environment variables. Without them, this process is the only rank.
 
-        `report` hears what is being done.
+        `report` is called with a description of each stage of the work.
 
         Raises:
             UserError: another process has the port at which the ranks would meet, this rank has no GPU, or too few
@@ -64,7 +65,7 @@ class Processes:
             "MASTER_ADDR": "127.0.0.1",
         }.items():
             os.environ.setdefault(name, alone)
-        if not os.environ.get("MASTER_PORT"):  # a rank that is alone meets nobody
+        if not os.environ.get("MASTER_PORT"):  # a single rank connects to nobody
             os.environ["MASTER_PORT"] = free_port() if os.environ["WORLD_SIZE"] == "1" else _USUAL_PORT
         if os.environ["RANK"] == "0" and (doubt := doubt_of_deepspeed()):
             _log.warning(doubt)
@@ -73,13 +74,13 @@ class Processes:
         from deepspeed.accelerator import get_accelerator
 
         _quieten_deepspeed()
-        # Without it, DeepSpeed compiles an all-reduce for inference, and maps 69 MB of /dev/shm a rank for it.
+        # Else DeepSpeed compiles an all-reduce for inference, which takes 69 MB of /dev/shm on each rank.
         deepspeed.ops.__compatible_ops__ = {}
         accelerator = get_accelerator()
         take_device(accelerator)
         allow_connections(int(os.environ["WORLD_SIZE"]), accelerator.device_name())
         connect_when_needed(os.environ)
-        # Later groups do not take over the first one's limit, and DeepSpeed states none for those it averages over.
+        # Later groups do not inherit the first one's limit, and DeepSpeed sets none for the groups that average.
         distributed_c10d.default_pg_timeout = distributed_c10d.default_pg_nccl_timeout = _PATIENCE
         report("joining the other ranks")
         try:
@@ -110,14 +111,17 @@ class Processes:
             torch.cuda.set_device(self.device)
 
     def sum(self, values: torch.Tensor) -> torch.Tensor:
-        """The element-wise sum over all ranks, on this rank's device; in place where the values are there already."""
-        values = values.to(self.device)  # NCCL takes no others, and with offloading some lie on the CPU
+        """The element-wise sum over all ranks, on this rank's device. Values that are already there are overwritten."""
+        values = values.to(self.device)  # NCCL needs them there, and with offloading some are on the CPU
         if self.world_size > 1:
             dist.all_reduce(values)
         return values
 
     def sharing(self, degree: int) -> SampleParts | None:
-        """This rank's part where so many neighbours share each sample; None for 1. All ranks together, at first."""
+        """This rank's part of each sample if `degree` neighbouring ranks share it; None for 1.
+
+        At the first call all ranks must call it together.
+        """
         return SampleParts(_neighbours(degree), degree, self.rank % degree) if degree > 1 else None
 
     def barrier(self) -> None:
@@ -126,10 +130,10 @@ class Processes:
             dist.barrier()
 
     def on_first(self, action: Callable[[], _Value]) -> _Value:
-        """What an action of the first rank returns, on every rank; it must be something that can be pickled.
+        """Run an action on the first rank, and return its result on every rank. The result must be picklable.
 
         Raises:
-            UserError: the action raised it, or a file could not be read or written; on every rank.
+            UserError: the action raised it, or could not read or write a file. Every rank raises it.
         """
         outcome: list[Any] = [None, None]
         if self.is_first:
@@ -144,7 +148,7 @@ class Processes:
         return outcome[0]
 
     def of_all(self, value: _Value) -> list[_Value]:
-        """Every rank's value, by rank, on every rank; it must be one that can be pickled."""
+        """Return the values of all ranks, by rank, on every rank. They must be picklable."""
         values: list[Any] = [value]
         if self.world_size > 1:
             values = [None] * self.world_size
@@ -152,7 +156,7 @@ class Processes:
         return values
 
     def leave(self) -> None:
-        """Part from the other ranks, which all do so."""
+        """Close the connection to the other ranks. All ranks call it."""
         _neighbours.cache_clear()
         if dist.is_initialized():
             dist.destroy_process_group()
@@ -160,7 +164,7 @@ class Processes:
 
 @cache
 def _neighbours(degree: int) -> dist.ProcessGroup:
-    """The group of this rank, of so many with numbers that follow each other."""
+    """This rank's group of `degree` ranks with consecutive numbers."""
     group: dist.ProcessGroup = dist.new_subgroups(degree)[0]
     return group
 
@@ -173,7 +177,7 @@ def _quieten() -> None:
 
 
 def _quieten_deepspeed() -> None:
-    """Leave DeepSpeed's warnings alone, and have them said where this project's are."""
+    """Show only DeepSpeed's warnings, in the place where this project's are shown."""
     log = logging.getLogger("DeepSpeed")
     log.setLevel(logging.WARNING)
     log.handlers.clear()

@@ -1,4 +1,4 @@
-"""A training state into a new engine: one that was saved, as it is, or one that ranks hold, grown."""
+"""Write a training state into a new engine: a saved state unchanged, or the state of an earlier stage grown."""
 
 from itertools import chain
 
@@ -14,14 +14,14 @@ from apollo_ds.growth.state import Shape, State, StoredState, dtype_of, joined
 from apollo_ds.growth.weights_and_moments import StateMap
 
 _Target = tuple[str, Shape, layout.OwnedSlice | None]
-"""Of a parameter to restore the name, the shape, and this rank's slice; None for one that is frozen."""
+"""A parameter to restore: its name, its shape, and this rank's slice, or None if it is frozen."""
 
 
 @torch.no_grad()
 def load(engine: Engine, saved: StoredState) -> None:
-    """Load a saved state as it is. All ranks together; each reads what it will hold, and no more.
+    """Load a saved state unchanged. All ranks call it together. Each reads only the elements that it will hold.
 
-    What every rank holds whole, each reads a share of, and the ranks put their shares together.
+    If every rank holds a whole tensor, each reads a share of it, and the ranks combine their shares.
 
     Raises:
         KeyError: the state lacks a parameter that the model needs.
@@ -48,7 +48,7 @@ def load(engine: Engine, saved: StoredState) -> None:
 
 
 def _read_together(engine: Engine, saved: StoredState, name: str, key: str) -> Tensor:
-    """All elements of a tensor, on every rank's device."""
+    """Read a whole tensor onto every rank's device: each rank reads a share, and the ranks combine them."""
     processes, elements = engine.processes, torch.Size(saved.shape(name)).numel()
     share = -(-elements // processes.world_size)
     start = min(elements, share * processes.rank)
@@ -59,9 +59,10 @@ def _read_together(engine: Engine, saved: StoredState, name: str, key: str) -> T
 
 @torch.no_grad()
 def grow(engine: Engine, state: State, growth: StateMap) -> None:
-    """Load a state grown, one tensor of one parameter at a time, and release what has been read. All ranks together.
+    """Grow a state into the engine, one tensor of one parameter at a time. All ranks call it together.
 
-    No rank ever holds a second full copy, and after it a `ShardedState` is empty.
+    Tensors are released as soon as they have been read, so no rank ever holds a second full copy. A `ShardedState` is
+    empty afterwards.
 
     Raises:
         KeyError: the state lacks a parameter that the model needs.
@@ -74,7 +75,7 @@ def grow(engine: Engine, state: State, growth: StateMap) -> None:
     frozen = ((name, part.shape, None) for name, part in engine.frozen_parameters.items())
     for name, shape, part in chain(engine.slices(), frozen):
         by_source.setdefault(growth.sources(name, exists), []).append((name, shape, part))
-    # Small parameters first: when the largest are gathered, most of the state has been released.
+    # Small parameters come first, so that most of the state is released before the largest are gathered.
     groups = sorted(by_source.items(), key=lambda group: _largest(group[1]))
     last_use = {source: sources for sources, _ in groups for source in sources}
     for sources, targets in groups:
@@ -85,7 +86,7 @@ def grow(engine: Engine, state: State, growth: StateMap) -> None:
                 new = growth.apply(name, key, old, state.counters)
                 if new is not None:
                     _write(engine, name, new, shape, part, key)
-            old, new = {}, None  # nothing is kept while the next is gathered
+            old, new = {}, None  # free them before the next is gathered
             for source in sources:
                 if last_use[source] == sources:
                     state.release(source, key)
@@ -94,9 +95,9 @@ def grow(engine: Engine, state: State, growth: StateMap) -> None:
 
 
 def _kept(part: layout.OwnedSlice | None, counters: Counters) -> list[str]:
-    """Which tensors of the state the engine has of a parameter, the same on all ranks.
+    """The names of the tensors that the engine keeps for a parameter. They are the same on all ranks.
 
-    One that is frozen has its weight only, and a matrix that Muon trains has one moment.
+    A frozen parameter has only its weight. A matrix that Muon trains has one moment.
     """
     return [WEIGHT] if part is None else [key for key in counters.tensors if key in part.tensors]
 
@@ -109,11 +110,11 @@ def _gather(engine: Engine, state: State, name: str, key: str) -> Tensor:
     device = engine.processes.device
     if key in state.counters.tensors:
         return state.gather(name, key, device)
-    return torch.zeros(state.shape(name), dtype=dtype_of(key), device=device)  # one cohort so far
+    return torch.zeros(state.shape(name), dtype=dtype_of(key), device=device)  # all are of cohort 0
 
 
 def _write(engine: Engine, name: str, new: Tensor, shape: Shape, part: layout.OwnedSlice | None, key: str) -> None:
-    new = new if new.dim() else new.expand(shape)  # one value for all
+    new = new if new.dim() else new.expand(shape)  # one value for all elements
     _check_shape(name, tuple(new.shape), shape)
     if part is None:
         engine.write_frozen(name, new)

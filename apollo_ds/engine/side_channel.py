@@ -1,4 +1,4 @@
-"""Messages between the ranks' CPUs, over a connection apart from the one that training uses."""
+"""Messages between the ranks' CPUs, over a connection of their own that training does not use."""
 
 from typing import Any
 
@@ -9,14 +9,14 @@ from apollo_ds.engine.processes import Processes
 
 
 class SideChannel:
-    """A process group of its own over gloo, for one thread of each rank. All ranks make it together."""
+    """A Gloo process group for one thread of each rank. All ranks make it together."""
 
     def __init__(self, processes: Processes) -> None:
         self.processes = processes
         self._group = dist.new_group(backend="gloo") if processes.world_size > 1 else None
 
     def exchange(self, value: Any) -> list[Any]:
-        """Every rank's value (anything that pickles), by rank. Waits for all of them."""
+        """Wait for all ranks, and return their values by rank. The values must be picklable."""
         if self._group is None:
             return [value]
         values: list[Any] = [None] * self.processes.world_size
@@ -24,7 +24,7 @@ class SideChannel:
         return values
 
     def start_maximum(self, value: int) -> "PendingMaximum":
-        """Begin to find the greatest of the ranks' values, without waiting for it."""
+        """Start to find the greatest value of all ranks, and return without waiting for it."""
         result = torch.tensor([value], dtype=torch.int32)
         if self._group is None:
             return PendingMaximum(result, None)
@@ -38,14 +38,14 @@ class SideChannel:
 
 
 class PendingMaximum:
-    """A maximum on its way."""
+    """A maximum that is being computed."""
 
     def __init__(self, result: torch.Tensor, work: Any) -> None:
         self._result = result
         self._work = work
 
     def wait(self) -> int:
-        """The maximum over all ranks."""
+        """Wait for the maximum over all ranks, and return it."""
         if self._work is not None:
             self._work.wait()
         return int(self._result)

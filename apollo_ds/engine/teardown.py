@@ -1,4 +1,4 @@
-"""Taking a DeepSpeed engine down completely, so that its memory, hooks and threads go (DeepSpeed 0.19.8)."""
+"""Take a DeepSpeed engine down completely, so that its memory, hooks and threads are freed (DeepSpeed 0.19.8)."""
 
 from typing import Any
 
@@ -6,10 +6,10 @@ _CLOSURES_OF_ZERO3 = ("pre_bwd_fn", "post_bwd_fn", "applied_pre_backward_ref_cnt
 
 
 def tear_down(engine: Any) -> None:
-    """Destroy the engine, and what `engine.destroy()` leaves behind; `return_freed_memory` then frees the rest."""
+    """Destroy the engine and all that `engine.destroy()` leaves behind. Call `return_freed_memory` after it."""
     module, optimizer = engine.module, engine.optimizer
     engine.destroy()
-    # Garbage collection would call it again, and wipe notes on parameters that a newer engine may hold.
+    # Garbage collection would call it again, and delete attributes of parameters that a newer engine may use.
     engine.__dict__["destroy"] = lambda: None
     for hook in ("module_forward_pre_hook", "module_forward_post_hook"):
         if getattr(engine, hook, None) is not None:
@@ -25,7 +25,7 @@ def _forget_zero3(module: Any) -> None:
     from deepspeed.runtime.zero.partitioned_param_coordinator import PartitionedParameterCoordinator
 
     parameter_offload.FWD_MODULE_STACK[:] = [m for m in parameter_offload.FWD_MODULE_STACK if m is not module]
-    # A method of the coordinator is cached with the coordinator, and so the whole engine, as its key.
+    # The cache of a coordinator's method has the coordinator as its key, and so keeps the whole engine alive.
     cached = vars(PartitionedParameterCoordinator)["_PartitionedParameterCoordinator__params_to_release"]
     for cell in cached.__closure__ or ():
         if hasattr(cell.cell_contents, "cache_clear"):

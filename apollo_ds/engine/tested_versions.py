@@ -1,4 +1,4 @@
-"""Whether the DeepSpeed that is installed is one that was tested. The engine uses private parts of it."""
+"""Check that the installed DeepSpeed was tested with this project, since the engine uses private parts of it."""
 
 from importlib import metadata
 
@@ -6,10 +6,10 @@ from packaging.requirements import Requirement
 
 
 def doubt_of_deepspeed() -> str | None:
-    """One sentence if the installed version is not in setup.py's range; None if it is, or no range is known."""
+    """A warning if the installed version is not in setup.py's range; None if it is, or if no range is known."""
     try:
         stated = [Requirement(text) for text in metadata.requires("apollo_ds") or ()]
-    except metadata.PackageNotFoundError:  # a checkout that is only on the path
+    except metadata.PackageNotFoundError:  # a checkout on the path that was not installed
         return None
     installed = metadata.version("deepspeed")
     for requirement in stated:

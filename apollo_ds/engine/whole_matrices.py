@@ -1,8 +1,8 @@
-"""The matrices in ranks' shards, each whole on some rank for as long as Muon needs it.
+"""Gather each matrix on one rank for as long as Muon needs it whole.
 
-Muon's update of a matrix needs all of it. At ZeRO 0 each rank has it. At ZeRO 1 and 2 most lie within one rank's shard,
-and are orthogonalised there. A matrix that several ranks share, which at ZeRO 3 is each, goes to one of them, in turn,
-and what comes of it goes back to where its parts came from.
+Muon's update needs the whole matrix. At ZeRO 0 every rank has it. At ZeRO 1 and 2 most matrices lie within one rank's
+shard, and are orthogonalised there. At ZeRO 3 every matrix is shared by several ranks, and at ZeRO 1 and 2 some are.
+Such a matrix is sent to one rank (the ranks take turns), and the parts of the result are sent back.
 """
 
 from collections.abc import Sequence
@@ -26,15 +26,15 @@ from apollo_ds.models.fused import join, split
 
 @dataclass(frozen=True)
 class _Matrix:
-    """A parameter, and where in the flat tensor of its group this rank has its part of it."""
+    """A parameter, and the place of this rank's part of it in the flat tensor of its group."""
 
     shape: tuple[int, ...]
     dimensions: Dimensions
     heads: int
     offset: int
-    """In the flat tensor."""
+    """The first element of the part in the flat tensor."""
     parts: tuple[tuple[int, int], ...]
-    """Of each rank, its first element of the flattened parameter and their number."""
+    """For each rank: its first element of the flattened parameter, and the number of its elements."""
 
     @property
     def size(self) -> int:
@@ -46,18 +46,18 @@ class _Matrix:
         return flat.view(-1).narrow(0, self.offset, self.parts[rank][1])
 
     def pieces(self, whole: Tensor) -> Sequence[Tensor]:
-        """The matrices that it holds."""
+        """The matrices that the parameter consists of, such as query, key and value."""
         return split(whole.view(self.shape), self.dimensions, self.heads)
 
     def scale(self, piece: Tensor, how: UpdateScale) -> float:
-        """What an orthogonal update of one of them is multiplied by."""
+        """The factor on an orthogonal update of one of these matrices."""
         first = self.dimensions[0]
         outputs, inputs = piece.shape if first is not None and first.side == "out" else piece.shape[::-1]
         return update_size(outputs, inputs, how)
 
 
 def _dimensions(family: Family, name: str) -> Dimensions:
-    """Those of a parameter; a factor of a matrix is one matrix, whose outputs are on the matrix's side."""
+    """The dimensions of a parameter. A low-rank factor is one matrix, with its outputs on the whole matrix's side."""
     matrix = whole_name(name)
     dimensions = family.dimensions(matrix)
     first = dimensions[0]
@@ -67,7 +67,7 @@ def _dimensions(family: Family, name: str) -> Dimensions:
 
 
 class WholeMatrices:
-    """Orthogonalises what lies in ranks' shards of the groups that Muon updates."""
+    """Orthogonalises the matrices in the ranks' shards of the groups that Muon updates."""
 
     def __init__(
         self,
@@ -77,14 +77,14 @@ class WholeMatrices:
         processes: Processes,
         precision: str,
     ) -> None:
-        """For a DeepSpeed engine of a `PretrainingModel`, and its `flat_groups`. All ranks together."""
+        """Prepare for a DeepSpeed engine of a `PretrainingModel` and its `flat_groups`. All ranks call it together."""
         self._options, self._processes = options, processes
         self._dtype = DTYPES[precision]
         self._is_replicated = layout.is_replicated(engine)
         self._by_flat = self._matrices(engine, groups)
 
     def _matrices(self, engine: Any, all_groups: Sequence[layout.FlatGroup]) -> dict[Tensor, list[_Matrix]]:
-        """By flat tensor, all matrices of its group, also those of which this rank has no part."""
+        """The matrices of each flat tensor's group, including those without a part on this rank."""
         model, places = engine.module, layout.locations(engine, all_groups)
         names = {parameter: name for name, parameter in model.named_parameters()}
         groups = [group for group in all_groups if group.options.get("use_muon")]
@@ -113,9 +113,9 @@ class WholeMatrices:
         return [tuple((start, length) for start, length in one) for one in torch.stack(theirs, dim=1).tolist()]
 
     def orthogonalise(self, updates: dict[Tensor, Tensor]) -> None:
-        """Replace updates (momenta, by the flat tensor that each is for, of its shape) by what Muon makes of them.
+        """Orthogonalise and scale updates in place. All ranks call it together, with the same groups in the same order.
 
-        All ranks together, with the same groups in the same order.
+        `updates` maps each flat tensor to its momentum, which has the same shape.
         """
         alone: list[tuple[_Matrix, Tensor]] = []
         shared: list[tuple[_Matrix, Tensor]] = []
@@ -147,7 +147,7 @@ class WholeMatrices:
             values.copy_(whole.reshape(-1)).mul_(scale)
 
     def _orthogonalise_shared(self, found: list[tuple[_Matrix, Tensor]]) -> None:
-        """Bring each matrix to one rank, in turn, and its parts back."""
+        """Send each shared matrix to one rank, where it is orthogonalised, and send its parts back."""
         ranks, rank, device = self._processes.world_size, self._processes.rank, self._processes.device
         of_rank = [found[owner::ranks] for owner in range(ranks)]
         dtype = torch.bfloat16 if self._dtype == torch.bfloat16 else torch.float32

@@ -1,4 +1,4 @@
-"""Where a run stands before its next step: at its own checkpoint, at a step of another run, or at its beginning."""
+"""The point at which a run starts: its own checkpoint, a step of another run, or its beginning."""
 
 from collections.abc import Callable
 from copy import deepcopy
@@ -28,22 +28,24 @@ class Beginning:
     """What has been trained and recorded before the next step."""
 
     schedule: Schedule
-    """With the stages that have ended early."""
+    """The schedule, in which stages that ended early have their true lengths."""
     stage: int = 0
     evidence: Evidence = field(default_factory=Evidence)
     totals: Totals = field(default_factory=Totals)
     memory: LossMemory = field(default_factory=LossMemory)
     metrics_bytes: int = 0
-    """So much of metrics.jsonl stays."""
+    """The number of bytes of metrics.jsonl that are kept."""
 
 
 def where_to_begin(
     choice: Choice | None, recipe: Recipe, text: Text, processes: Processes, warn: Callable[[str], None]
 ) -> Beginning:
-    """Where a run stands, by the checkpoint that it goes on from, if there is one. All ranks together.
+    """Find the point at which a run starts. All ranks call it together.
+
+    It is the run's chosen checkpoint if there is one, else the point that it branches from, else step 0.
 
     Raises:
-        UserError: the checkpoint that it branches from is damaged or gone; on every rank.
+        UserError: the checkpoint that the run branches from is damaged or gone. Every rank raises it.
     """
     planned = recipe.schedule()
     if choice:
@@ -61,7 +63,7 @@ def where_to_begin(
     if doubt:
         warn(doubt)
     before, after = planned.stages[:2]
-    goes_on = after.continues(before) and before.ends == after.ends  # else the stage begins here
+    goes_on = after.continues(before) and before.ends == after.ends  # if not, the stage begins here
     memory = deepcopy(manifest.memory)
     memory.stage = int(goes_on)
     memory.skipped_tokens = _next_token(point, recipe, text) - planned.at(point.step).first_token
@@ -70,12 +72,12 @@ def where_to_begin(
 
 
 def state_to_start_from(recipe: Recipe, text: Text, processes: Processes, console: RunConsole) -> StoredState | None:
-    """The state of what a run starts from; None where it starts from nothing. All ranks together.
+    """Open the state of the run or model that this run starts from; None for fresh weights. All ranks call it together.
 
-    Says what it starts from, and what is odd about that.
+    It prints what the run starts from, and any warnings about it.
 
     Raises:
-        UserError: it is damaged or gone, or not what the recipe and the text want; on every rank.
+        UserError: the source is damaged or gone, or does not fit the recipe or the text. Every rank raises it.
     """
     source = recipe.schedule().source
     if source is None:
@@ -84,23 +86,23 @@ def state_to_start_from(recipe: Recipe, text: Text, processes: Processes, consol
     anew = isinstance(source, SourceModel) or recipe.init_from is not None or changes_optimizer(recipe, source)
     state = source_state(source, key_of_source(recipe), not anew, processes)
     if isinstance(source, BranchPoint):
-        console.say(f"go on from {source}")
+        console.say(f"continue from {source}")
     else:
-        console.say(f"start from {source}{'; the optimizer begins anew' if anew else ''}")
+        console.say(f"start from {source}{'; with a fresh optimizer' if anew else ''}")
     for sentence in odd:
         console.warn(sentence)
     return state
 
 
 def _next_token(point: BranchPoint, recipe: Recipe, text: Text) -> int:
-    """Where in the data stream a branch reads on: where the other run stood, or at the beginning of another text."""
+    """The token of the data stream at which a branch starts: the other run's position, or 0 if the text is another."""
     if point.train not in (None, text.train_hash) or point.seed != recipe.seed:
         return 0
-    return -(-point.position // recipe.seq_len) * recipe.seq_len  # whole samples, where these are longer
+    return -(-point.position // recipe.seq_len) * recipe.seq_len  # rounded up to whole samples of the branch's length
 
 
 def _take_over_metrics(point: BranchPoint, manifest: Manifest, folder: RunFolder) -> tuple[int, str]:
-    """Begin a branch's metrics with those of the other run up to its step: how many bytes, and what is to be told."""
+    """Copy the other run's metrics up to the branch's step. Returns their length in bytes, and a warning or ""."""
     theirs = point.folder / "metrics.jsonl"
     try:
         if not is_as_recorded(theirs, manifest.metrics_bytes, manifest.metrics_hash):

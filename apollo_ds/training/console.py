@@ -1,4 +1,4 @@
-"""What a person sees of a run while it trains. Only the first rank shows anything."""
+"""The output of a run in the terminal or the log while it trains. Only rank 0 shows anything."""
 
 import logging
 import time
@@ -19,19 +19,19 @@ from apollo_ds.training.step_line import WIDEST, Standing, columns, header
 from data_prep.plain import is_plain
 
 _PARTS = 20
-"""A line stays so many times in a run, and more often in a long one."""
+"""The least number of lines in a run that stay above the live line. A long run has more."""
 _SECONDS_APART = 600.0
 _LONGEST_TEXT = 140
-"""Characters of a sample: two lines of a narrow terminal."""
+"""The most characters of a sample that are shown: two lines of a narrow terminal."""
 
 _log = logging.getLogger(__name__)
 
 
 class RunConsole:
-    """A live line in a terminal, above which some lines stay; in a log, these. `run_log` says how they look there."""
+    """Shows a live line in a terminal, with some lines that stay above it. A log gets only the lines that stay."""
 
     def __init__(self, shown: bool, terminal: Console | None = None) -> None:
-        """`terminal` is None where a log is written."""
+        """`terminal` is None if the output goes to a log."""
         self.shown = shown
         self._terminal = terminal if shown else None
         self._live: Live | None = None
@@ -42,7 +42,7 @@ class RunConsole:
         self._next_straggler: dict[int, float] = {}
 
     def start(self, recipe: Recipe, ranks: int, device: str) -> None:
-        """What is about to run."""
+        """Show the method, the model, the ranks and the device of the run that begins."""
         shape, stages = recipe.model, recipe.schedule().stages
         zero = zero_stages(recipe, stages, ranks)
         self.say(
@@ -60,22 +60,22 @@ class RunConsole:
             self._live.start()
 
     def say(self, text: str, style: str = "") -> None:
-        """A line that stays."""
+        """Show a line that stays."""
         if self.shown:
             _log.info(text, extra={"style": style})
 
     def warn(self, text: str) -> None:
-        """A line on what is not as it should be."""
+        """Show a warning."""
         if self.shown:
             _log.warning(text)
 
     def begin(self, step: int, steps: int) -> None:
-        """Say that steps are under way, of which nothing is known yet."""
+        """Show that the first steps are running, before any result is known."""
         if self._live:
             self._show(f"step {step:,}/{steps:,}  the first steps are under way")
 
     def step(self, standing: Standing) -> None:
-        """Where the run is."""
+        """Show the run's progress after a step."""
         if self._live and self._terminal:
             self._show(standing.live(min(WIDEST, self._terminal.width - 1)))
         now = time.monotonic()
@@ -91,7 +91,7 @@ class RunConsole:
             self._live.update(Text(line, no_wrap=True, overflow="crop"), refresh=True)
 
     def straggler(self, ranks: dict[str, Any]) -> None:
-        """A rank that the others wait for; it is told of again when ten minutes have passed."""
+        """Show which rank the others wait for. The line is repeated after ten minutes at the earliest."""
         rank, now = ranks["slowest_rank"], time.monotonic()
         if now < self._next_straggler.get(rank, 0.0):
             return
@@ -102,7 +102,7 @@ class RunConsole:
         )
 
     def evaluation(self, record: dict[str, Any]) -> None:
-        """A held-out loss."""
+        """Show a held-out loss."""
         bits = f", {record['bits_per_byte']:.4f} bits a byte" if "bits_per_byte" in record else ""
         sets = "".join(f"; {name} {loss_in_words(loss)}" for name, loss in record.get("losses", {}).items())
         loss = loss_in_words(record["loss"])
@@ -112,13 +112,13 @@ class RunConsole:
         )
 
     def samples(self, step: int, samples: list[dict[str, str]]) -> None:
-        """The first of the texts that the model has written, or of the sentences that it has filled in."""
+        """Show the first text that the model has written, or the first sentence that it has filled in."""
         prompt, written = samples[0]["prompt"], samples[0]["text"]
         text = written if MASK in prompt else prompt + written
         self.say(f"text  step {step:,}: {shorten(text, _LONGEST_TEXT, placeholder=' ...')}", style="cyan")
 
     def growth(self, record: dict[str, Any]) -> None:
-        """A growth, and what it did to the held-out loss."""
+        """Show a growth, with the held-out loss before and after it."""
         before, after = record["loss_before"], record["loss_after"]
         verdict = loss_in_words(after - before, sign=True)
         if before == after or float(verdict) == 0:
@@ -130,7 +130,7 @@ class RunConsole:
         )
 
     def finish(self, rows: dict[str, str]) -> None:
-        """The closing table."""
+        """Show the closing table."""
         self.stop()
         self.say("finished")
         if self._terminal is None:
@@ -145,6 +145,6 @@ class RunConsole:
         self._terminal.print(table)
 
     def stop(self) -> None:
-        """Leave the terminal as it was."""
+        """Remove the live line, and restore the terminal."""
         if self._live and self._live.is_started:
             self._live.stop()

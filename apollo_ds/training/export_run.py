@@ -1,4 +1,4 @@
-"""A run's model as a `transformers` one: which checkpoint, which tokenizer, and where to."""
+"""Export a run's model for `transformers`: choose the checkpoint, find the tokenizer, and check the folder."""
 
 import logging
 from dataclasses import dataclass
@@ -22,7 +22,8 @@ from apollo_ds.schedule.agreement import resumed
 
 _log = logging.getLogger(__name__)
 _ATTEMPTS = 5
-"""A run that trains removes old checkpoints; each time that takes one away while it is read, the next is chosen."""
+"""The most attempts to read a checkpoint. A run in training may remove a checkpoint while it is read; then the next is
+chosen."""
 
 
 @dataclass(frozen=True)
@@ -32,9 +33,9 @@ class ExportedRun:
     checkpoint: Path
     """The checkpoint that was exported."""
     is_new: bool
-    """Whether any file in the folder is another than before."""
+    """Whether any file in the folder has changed."""
     keeps_card: bool
-    """Whether the model card there is one that somebody changed or wrote, which stays."""
+    """Whether the folder has a model card that a person wrote or changed. Such a card is kept."""
 
 
 def export_run(
@@ -48,16 +49,16 @@ def export_run(
     """Export a run's checkpoint of this step, or its newest sound one, with a model card.
 
     Args:
-        run: the run.
-        folder: where to write. The run's own `export` may be replaced, and any other export only where it has the same
-            files.
-        step: the checkpoint's; None for the newest sound one.
+        run: the folder of the run.
+        folder: where to write. The run's own `export` may be replaced. Another export may only be replaced if its files
+            are the same.
+        step: the step of the checkpoint; None for the newest sound one.
         overwrite: whether any export of apollo_ds may be replaced.
-        license: what the model card says of it; None for nothing.
-        name: what the hub is to call the model; None for one that stays in its folder.
+        license: the license for the model card; None to state none.
+        name: the model's name on the hub; None if it is not uploaded.
     Raises:
-        UserError: there is no such checkpoint or it is damaged, the tokenizer is not the run's, or the folder holds
-            something else or cannot be written to.
+        UserError: there is no such checkpoint, it is damaged, the tokenizer is not the run's, or the folder cannot be
+            written to or holds something that may not be replaced.
     """
     if not run.exists:
         raise UserError(not_a_run(run.path))
@@ -111,7 +112,7 @@ def _choose(run: RunFolder, identity: str | None, step: int | None) -> Path:
 
 
 def _text_of(run: RunFolder, recipe: Recipe, recorded: str | None) -> Text:
-    """The run's text, whose tokenizer must be the one that it was trained with."""
+    """Open the run's text. Its tokenizer must be the one that the run was trained with."""
     for data in folders_of(recipe.data):
         if not (data / "manifest.json").is_file():
             for folder in run.path.resolve().parents:

@@ -1,4 +1,4 @@
-"""How alike the gradients are that the occurrences of a shared layer get: when to stop sharing (SWE)."""
+"""Measure how similar the gradients of a shared layer's occurrences are. SWE stops sharing by this measure."""
 
 from itertools import pairwise
 
@@ -25,11 +25,12 @@ def gradient_agreement(
     parts: SampleParts | None = None,
     risen: tuple[float, ...] = (),
 ) -> float:
-    """Share of neighbouring occurrences of one layer whose gradients have a cosine of at least 0.5; 1 for none.
+    """The share of neighbouring occurrences of one layer whose gradients have a cosine of at least 0.5.
 
-    The gradients are those of an untied copy of the network at the stage's greatest depth, in fp32, averaged over the
-    ranks' batches (Yang et al. 2021). Every rank holds the whole copy while it measures, and computes its `parts` of
-    the samples. `risen` says how far the branches of each position have risen; empty for 1.
+    It is 1 if no layer occurs twice. The gradients belong to an untied copy of the network at the stage's greatest
+    depth, in fp32, and are averaged over the ranks' batches (Yang et al. 2021). Every rank holds the whole copy
+    meanwhile, and computes its `parts` of the samples. `risen` holds the factor of each position's residual branches,
+    from 0 to 1; empty if all are 1.
     """
     order = stage.map_to(stage.evaluation_depth)
     model = build(stage.shape, len(order), processes.device)
@@ -41,7 +42,7 @@ def gradient_agreement(
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             parameter.copy_(state.gather(placement.source(name), WEIGHT, processes.device))
-    model.checkpoint_activations()  # so that it fits wherever the stage's own batches do
+    model.checkpoint_activations()  # so that it fits in memory if the stage's own batches do
     model.train()(*batch).backward()
     gradients = [processes.sum(_gradient(model.layers[position])) for position in range(len(order))]
     pairs = [(above, below) for above, below in pairwise(range(len(order))) if order[above] == order[below]]
@@ -50,5 +51,5 @@ def gradient_agreement(
 
 
 def _gradient(block: torch.nn.Module) -> Tensor:
-    """All gradients of a block, flattened."""
+    """All gradients of a block as one flat tensor."""
     return torch.cat([p.grad.flatten() for p in block.parameters() if p.grad is not None])

@@ -1,4 +1,4 @@
-"""The engine of a stage: made for it, filled from a state, and grown into the next stage's."""
+"""Build the engine of a stage, and grow it into the engine of the next stage."""
 
 import time
 from collections.abc import Callable
@@ -31,16 +31,19 @@ class StageEngines:
     say: Callable[[str], None] = lambda line: None
 
     def zero_stages(self, schedule: Schedule) -> list[int]:
-        """The ZeRO stage that each stage trains under."""
+        """The ZeRO stage of each stage of the schedule."""
         return zero_stages(self.recipe, schedule.stages, self.processes.world_size)
 
     @cached_property
     def parts(self) -> SampleParts | None:
-        """Which part of each sample this rank computes; None where ranks share none. All ranks together, at first."""
+        """The part of each sample that this rank computes; None if ranks share no samples.
+
+        At the first use all ranks must call it together.
+        """
         return self.processes.sharing(self.recipe.sequence_parallel)
 
     def build(self, schedule: Schedule, number: int, initialised: bool) -> Engine:
-        """The engine of a stage; if it is not `initialised`, it is to be filled from a state."""
+        """Build the engine of a stage. If it is not `initialised`, fill it from a state afterwards."""
         stage, zero = schedule.stages[number], self.zero_stages(schedule)[number]
         model = build_for(
             stage,
@@ -50,7 +53,7 @@ class StageEngines:
         )
         model.share_samples(self.parts)
         if self.recipe.compile_blocks and not stage.learned_growth:
-            self.say("compile the layers as they first run, which may take seconds to minutes")
+            self.say("compiling the layers as they first run, which may take seconds to minutes")
         options = under_zero(self.recipe, zero).engine_options(self.processes.world_size)
         trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
         depth = stage.evaluation_depth
@@ -64,9 +67,10 @@ class StageEngines:
         return Engine(model, options, self.processes, seed)
 
     def grow(self, engine: Engine, schedule: Schedule, old: int, new: int) -> tuple[Engine, dict[str, Any]]:
-        """The new stage's engine, with the training state carried over, and what is recorded of it.
+        """Grow the training state into the new stage's engine, and close the old engine.
 
-        The old engine is closed.
+        Returns:
+            The new engine, and the record of the growth for metrics.jsonl.
         """
         started = time.perf_counter()
         before, after = schedule.stages[old], schedule.stages[new]
@@ -77,7 +81,7 @@ class StageEngines:
         engine = self.build(schedule, new, initialised=False)
         restore.grow(engine, state, growth)
         peak = peak_memory_bytes(self.processes.device)
-        reset_peak_memory(self.processes.device)  # what is recorded from now on is the stage's own
+        reset_peak_memory(self.processes.device)  # later peaks belong to the new stage
         return engine, {
             "from": before.unique_layers,
             "to": after.unique_layers,

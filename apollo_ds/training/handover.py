@@ -1,8 +1,8 @@
-"""Leaving it to this project's own launcher to start the ranks, where DeepSpeed's was asked to start the script.
+"""Let this project's own launcher start the ranks if the script was started by DeepSpeed's launcher.
 
-DeepSpeed's launcher starts one process a GPU, or a single one on CPUs, lets all runs meet at port 29500, and does not
-pass signals on. So its first process of a machine becomes `training/launch.py`, and the others end at once. Where its
-command line asks for more than a number of ranks, all of them stay DeepSpeed's ranks.
+DeepSpeed's launcher starts one process for each GPU, or a single one on CPUs. It lets all runs meet at port 29500, and
+does not pass signals on. So the first of its processes on the machine becomes `training/launch.py`, and the others exit
+at once. If DeepSpeed's command line has options that our launcher lacks, all processes stay DeepSpeed's ranks.
 """
 
 import os
@@ -25,9 +25,9 @@ _GPUS = "CUDA_VISIBLE_DEVICES"
 
 
 def hand_over() -> None:
-    """Become the launcher of the ranks, or end, where DeepSpeed's launcher has started this process for that.
+    """If DeepSpeed's launcher started this process, become the launcher of the ranks (first process), or exit (others).
 
-    Returns in any other process.
+    In any other process, return and do nothing.
     """
     try:
         launcher = psutil.Process().parent()
@@ -37,7 +37,7 @@ def hand_over() -> None:
         options = _options(runner.cmdline(), sys.argv[0])
         theirs = runner.environ()
     except psutil.Error:
-        return  # one of them has ended, and this process will see that as it stays what it is
+        return  # a launcher has ended; this process stays a rank, and will notice
     if options is None:
         return
     if os.environ["LOCAL_RANK"] != "0":
@@ -53,7 +53,7 @@ def _is_of_one_machine(launcher: Sequence[str]) -> bool:
 
 
 def _options(runner: Sequence[str], script: str) -> Namespace | None:
-    """Those of a `deepspeed` command line; None where one of them is not for our launcher."""
+    """Parse the options of a `deepspeed` command line; None if our launcher does not support one of them."""
     program = next((place for place, word in enumerate(runner) if Path(word).name in _RUNNERS), None)
     if program is None or script not in runner[program + 1 :]:
         return None
@@ -62,19 +62,19 @@ def _options(runner: Sequence[str], script: str) -> Namespace | None:
     parser.add_argument("-i", "--include")
     parser.add_argument("-e", "--exclude")
     parser.add_argument("--master_port")
-    parser.add_argument("-q", "--quiet", action="store_true")  # of DeepSpeed's own lines, as is --log_level
+    parser.add_argument("-q", "--quiet", action="store_true")  # affects DeepSpeed's own output, as does --log_level
     parser.add_argument("--log_level")
     options, others = parser.parse_known_args(runner[program + 1 : runner.index(script, program + 1)])
     return None if others else options
 
 
 def _as_the_user_asked(options: Namespace, theirs: dict[str, str]) -> tuple[list[str], dict[str, str]]:
-    """The words that choose the number of ranks, and the environment of the `deepspeed` command itself."""
+    """The arguments that set the number of ranks, and the environment of the `deepspeed` command."""
     environment = {name: value for name, value in theirs.items() if name not in _SET_BY_LAUNCHERS}
     if options.master_port:
         environment["MASTER_PORT"] = options.master_port
     has_count = options.num_gpus > 0 or options.include or options.exclude or theirs.get("LOCAL_SIZE", "0") != "0"
     if not has_count:
         return [], environment
-    environment[_GPUS] = os.environ[_GPUS]  # those that DeepSpeed has chosen
+    environment[_GPUS] = os.environ[_GPUS]  # the GPUs that DeepSpeed has chosen
     return ["--ranks", os.environ["WORLD_SIZE"]], environment

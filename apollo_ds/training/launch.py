@@ -1,7 +1,8 @@
-"""Starting the ranks of a run on this machine, and ending them together.
+"""Start the ranks of a run on this machine, and end them together.
 
-Each rank is a process of its own that runs `apollo-ds train` with RANK in its environment. The process that starts them
-waits for them, and passes on signals to stop. If it is killed, they notice (`faults/stop_signal.py`).
+Each rank is a process of its own, which runs `apollo-ds train` with RANK in its environment. The process that starts
+the ranks waits for them and passes signals to stop on to them. If it is killed, the ranks notice it
+(`faults/stop_signal.py`).
 """
 
 import logging
@@ -27,13 +28,14 @@ from data_prep.counted import counted
 
 _log = logging.getLogger(__name__)
 HANDED_OVER_BY = "APOLLO_DS_HANDED_OVER_BY"
-"""The variable in which `handover.py` tells the process ids of DeepSpeed's launchers, if they have started this one."""
+"""The environment variable in which `handover.py` passes the process ids of DeepSpeed's launchers, if they started this
+process."""
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT, signal.SIGHUP)
 _SECONDS_BETWEEN_LOOKS = 0.1
-# When a rank has failed, the others mostly fail too, and say why. Those that wait for it in vain are ended.
+# When a rank has failed, the others usually fail too, and say why. Ranks that still wait for it are then ended.
 _MEASURES = ((5.0, signal.SIGTERM), (10.0, signal.SIGKILL))
 _SIGNALLED = 128
-"""What shells add to the number of the signal that ended a process, to make an exit code."""
+"""Shells add this to the number of the signal that ended a process, to get an exit code."""
 _WHY = {
     signal.SIGKILL: ", as the kernel does when memory runs out; the same command resumes",
     signal.SIGBUS: ": a file that it had mapped was cut short, such as the text in the folder of `data`, or a disk or "
@@ -49,17 +51,17 @@ _Rank = subprocess.Popen[bytes]
 
 @dataclass(frozen=True)
 class Ranks:
-    """How many ranks a run has on this machine, and on what."""
+    """The number of ranks that a run has on this machine, and their devices."""
 
     count: int
     on_gpus: bool
 
     @classmethod
     def of_this_machine(cls, wanted: int | None = None) -> "Ranks":
-        """One on each GPU, or two on the CPU; or as many as are wanted.
+        """Return the wanted number of ranks, or else one for each GPU, or two on a machine without GPUs.
 
         Raises:
-            UserError: there cannot be so many.
+            UserError: the number is below 1, or greater than the number of GPUs.
         """
         gpus = len(visible_gpus())
         if wanted is None:
@@ -71,7 +73,7 @@ class Ranks:
         return cls(wanted, gpus > 0)
 
     def environments(self) -> list[dict[str, str]]:
-        """The environment of each."""
+        """The environment of each rank."""
         shared = self._shared()
         return [{**shared, "RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(self.count)]
 
@@ -85,7 +87,7 @@ class Ranks:
             STARTED_BY: f"{os.getpid()} {above}".rstrip(),
         }
         package = Path(__file__).resolve().parents[2]
-        if package.name not in ("site-packages", "dist-packages"):  # a checkout, which this process found somehow
+        if package.name not in ("site-packages", "dist-packages"):  # a checkout that is not installed
             environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(package), os.environ.get("PYTHONPATH")]))
         if not self.on_gpus:
             environment["DS_ACCELERATOR"] = "cpu"
@@ -98,11 +100,12 @@ class End:
     """How the ranks ended."""
 
     code: int
-    """Of the first that failed by itself, not for want of another; 128 and the signal's number if a signal ended it."""
+    """The exit code of the first rank that failed for a reason of its own; 128 plus the number of a signal that ended
+    it."""
     was_asked: bool
-    """Whether this process had a signal to stop."""
+    """Whether this process received a signal to stop."""
     words: str | None = None
-    """A sentence for an end of which no rank can have told."""
+    """A sentence about the end, if no rank could print one itself."""
 
 
 def launch(
@@ -112,16 +115,16 @@ def launch(
     output: IO[str] | None = None,
     meanwhile: Callable[[], None] = lambda: None,
 ) -> End:
-    """Run `apollo-ds train WORDS` on all ranks and wait for their end; `meanwhile` is called again and again.
+    """Run `apollo-ds train WORDS` on all ranks, and wait until they end. `meanwhile` is called repeatedly.
 
-    At one of the signals the ranks save and end; the same one again kills them. What they print goes to `output`, or to
-    where this process prints.
+    At one of the signals, the ranks save and end. The same signal a second time kills them. Their output goes to
+    `output`, or to this process's own output if that is None.
     """
     command = [sys.executable, "-u", "-P", "-m", "apollo_ds", "train", *words]
     started: list[_Rank] = []
     with _noted(signals) as heard:
         try:
-            with _blocked(signal.SIGUSR1):  # so that a rank that is still starting keeps it until it listens
+            with _blocked(signal.SIGUSR1):  # a rank that still starts keeps it pending until it listens
                 for environment in ranks.environments():
                     started.append(_start(command, environment, output))
             cause = _wait(started, heard, meanwhile)
@@ -137,7 +140,7 @@ def launch(
 
 
 def _start(command: Sequence[str], environment: dict[str, str], output: IO[str] | None) -> _Rank:
-    """In a group of its own: what a terminal sends to all of its processes reaches it through this one, and so once."""
+    """Start a rank in a process group of its own, so that a terminal's signal reaches it only through this process."""
     return subprocess.Popen(
         command,
         env=environment,
@@ -149,14 +152,14 @@ def _start(command: Sequence[str], environment: dict[str, str], output: IO[str] 
 
 
 def _wait(started: Sequence[_Rank], heard: Sequence[int], meanwhile: Callable[[], None]) -> _Rank | None:
-    """Wait for the end of all ranks; returns the one that failed by itself, if any did."""
+    """Wait until all ranks have ended. Returns the rank that failed for a reason of its own, or None."""
     failed: list[_Rank] = []
     failed_at = 0.0
     measures = list(_MEASURES)
     heeded: list[int] = []
     while True:
         running = _running(started)
-        if len(measures) == len(_MEASURES):  # those that are told to end fail for that
+        if len(measures) == len(_MEASURES):  # later failures are of ranks that were told to end
             failed += [rank for rank in started if rank.returncode and rank not in failed]
         if not running:
             break
@@ -177,7 +180,7 @@ def _wait(started: Sequence[_Rank], heard: Sequence[int], meanwhile: Callable[[]
 
 
 def _words(rank: int, code: int) -> str | None:
-    """A sentence for the first cause of a run's end, unless ranks tell of such ends themselves."""
+    """A sentence about the rank whose end was the first cause; None if ranks print one themselves."""
     if code in _TOLD_BY_RANKS:
         return None
     if code == EXIT_LOST_RANK:
@@ -194,18 +197,18 @@ def _running(ranks: Sequence[_Rank]) -> list[_Rank]:
 
 def _tell(ranks: Sequence[_Rank], number: signal.Signals) -> None:
     for rank in ranks:
-        rank.send_signal(number)  # does nothing once it has ended
+        rank.send_signal(number)  # does nothing if the rank has ended
 
 
 @contextmanager
 def _noted(signals: Sequence[signal.Signals]) -> Iterator[list[int]]:
-    """A list to which signals are added as they come, except those that are ignored, as nohup lets SIGHUP be."""
+    """Yield a list to which signals are added as they arrive. Ignored signals, as under nohup, stay ignored."""
     heard: list[int] = []
 
     def note(number: int, _frame: FrameType | None) -> None:
         heard.append(number)
 
-    if threading.current_thread() is not threading.main_thread():  # others have no signals
+    if threading.current_thread() is not threading.main_thread():  # other threads get no signals
         yield heard
         return
     before = {number: signal.getsignal(number) for number in signals}

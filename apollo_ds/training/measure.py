@@ -1,4 +1,4 @@
-"""How fast this machine trains a recipe, and in how much memory: a short run of it that is thrown away."""
+"""Measure the speed and the memory of a recipe on this machine, by a short run that is thrown away."""
 
 import io
 import os
@@ -26,15 +26,15 @@ from apollo_ds.training.launch import Ranks
 from apollo_ds.training.start import train
 
 _SECONDS = 10
-"""About how long the timed steps take, where a step is short."""
+"""The approximate time of all timed steps together, if one step is short."""
 _CPU_FLOPS, _GPU_FLOPS = 5e10, 2e14
-"""Operations a second that a rank is taken to do, to choose the number of steps."""
+"""The assumed speed of a rank in operations a second, from which the number of steps is chosen."""
 _FEWEST, _MOST = 3, 30
-"""Timed steps; as many before them are left out."""
+"""The limits on the number of timed steps. The same number of steps before them is not timed."""
 
 
 def measurable_ranks(wanted: int | None) -> int:
-    """How many ranks a short run has here: one on each GPU, or two on the CPU; or as many as are wanted.
+    """The number of ranks of a short run: the wanted number, or else one for each GPU, or two without a GPU.
 
     Raises:
         UserError: this machine has fewer GPUs or cores than are wanted, or this process is itself a rank.
@@ -52,7 +52,7 @@ def measurable_ranks(wanted: int | None) -> int:
 
 
 def usual_flops(ranks: int) -> float:
-    """Operations a second that so many ranks of this machine are taken to do before anything is measured."""
+    """The assumed speed of so many ranks of this machine in operations a second, before anything is measured."""
     return ranks * (_GPU_FLOPS if visible_gpus() else _CPU_FLOPS)
 
 
@@ -72,7 +72,7 @@ def measure(recipe: Recipe, ranks: int) -> Rate:
             with redirect_stdout(io.StringIO()):
                 train(path, ranks=ranks)
         except (RunFailed, Stopped) as error:
-            cause = str(error).partition(";")[0]  # without the advice to resume
+            cause = str(error).partition(";")[0]  # drop the advice to resume
             raise UserError(
                 f"the short run that measures this machine failed: {cause}; lower micro_batch_size"
             ) from None
@@ -81,18 +81,18 @@ def measure(recipe: Recipe, ranks: int) -> Rate:
 
 @contextmanager
 def _stopped_by_any_signal() -> Iterator[None]:
-    """Take SIGTERM and SIGHUP as Ctrl-C, so that the ranks end and the folder is removed."""
-    if threading.current_thread() is not threading.main_thread():  # others have no signals
+    """Treat SIGTERM and SIGHUP like Ctrl-C, so that the ranks end and the folder is removed."""
+    if threading.current_thread() is not threading.main_thread():  # other threads get no signals
         yield
         return
 
     def interrupt(_number: int, _frame: FrameType | None) -> None:
         signal.raise_signal(signal.SIGINT)
 
-    # A shell's script lets what it starts by `&` ignore SIGINT.
+    # Processes that a shell script starts by `&` ignore SIGINT.
     before = {signal.SIGINT: signal.signal(signal.SIGINT, signal.default_int_handler)}
     for number in (signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) != signal.SIG_IGN:  # as nohup does
+        if signal.getsignal(number) != signal.SIG_IGN:  # nohup ignores it
             before[number] = signal.signal(number, interrupt)
     try:
         yield
@@ -102,11 +102,11 @@ def _stopped_by_any_signal() -> Iterator[None]:
 
 
 def _short(recipe: Recipe, ranks: int, out: Path) -> dict[str, Any]:
-    """The recipe for two equal parts of steps, of which the second is timed, without growth or a source."""
+    """The recipe's values for a short run without growth or a source. Of its steps, the second half is timed."""
     shape, flops_per_second = recipe.model, usual_flops(ranks)
     sample = training_flops(shape, shape.num_layers, recipe.seq_len, 1)
     batch = recipe.global_batch_size
-    if sample * batch > flops_per_second * _SECONDS / _FEWEST:  # then one micro-batch on each rank stands for a step
+    if sample * batch > flops_per_second * _SECONDS / _FEWEST:  # then a step has one micro-batch on each rank
         batch = recipe.sample_groups(ranks) * recipe.micro_batch(ranks)
     timed = max(_FEWEST, min(_MOST, int(flops_per_second * _SECONDS / (sample * batch))))
     return recipe.plain() | {
@@ -125,7 +125,7 @@ def _short(recipe: Recipe, ranks: int, out: Path) -> dict[str, Any]:
 
 
 def _rate(folder: RunFolder, seconds: float) -> Rate:
-    """What the short run recorded, which took so many seconds in all."""
+    """Read the results that the short run recorded. `seconds` is the time that the whole run took."""
     events = read_metrics(folder.path / "metrics.jsonl")
     last = {event["event"]: event for event in events}
     evaluating = last["eval"]["seconds"] - last["step"]["seconds"]

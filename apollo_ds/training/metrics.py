@@ -1,4 +1,4 @@
-"""What a run records in metrics.jsonl, and tells its trackers, on the first rank."""
+"""Write a run's events to metrics.jsonl and to its trackers, on rank 0."""
 
 import errno
 import json
@@ -16,10 +16,10 @@ from apollo_ds.training.writing_thread import WritingThread
 
 
 class Metrics:
-    """One JSON object a line. The run's trackers show the same.
+    """Writes one JSON object on each line. The run's trackers get the same events.
 
-    When a run goes on from a checkpoint, what was recorded after it is cut off, so that each step is there once.
-    A thread writes. When the disk does not take any more, `failure` says so, and nothing else is written.
+    When a run resumes from a checkpoint, later records are cut off, so that each step is there once. A thread writes.
+    When the disk is full, `failure` says so, and nothing else is written.
     """
 
     def __init__(self, folder: Path, keep_bytes: int, trackers: Trackers) -> None:
@@ -38,35 +38,35 @@ class Metrics:
         trackers.start(kept)
 
     def write(self, event: str, **values: Any) -> None:
-        """Have one event appended. Values are rounded to the digits that fp32 carries."""
+        """Queue one event to be appended. Values are rounded to the digits that fp32 carries."""
         rounded = {"event": event, **{key: _rounded(value) for key, value in values.items()}}
-        line = (json.dumps(rounded) + "\n").encode()  # now: what the values name may change
+        line = (json.dumps(rounded) + "\n").encode()  # at once, since the values may change later
         self._give(lambda: self._append(line, rounded))
 
     def _append(self, line: bytes, event: dict[str, Any]) -> None:
-        if self._file.write(line) < len(line):  # the file is not buffered, and the disk took what it could
+        if self._file.write(line) < len(line):  # the disk is full; the file is not buffered
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         self._bytes += len(line)
         self._digest.update(line)
-        self._trackers.tell(event)  # last, so that they know no more than the file
+        self._trackers.tell(event)  # last, so that they never have more than the file
 
     @property
     def bytes(self) -> int:
-        """Length of metrics.jsonl with all events so far, without a line that could not be written whole."""
+        """The length of metrics.jsonl with all events so far, without a line that could not be written in full."""
         self._thread.wait()
         return self._bytes
 
     @property
     def hash(self) -> str:
-        """The 128-bit XXH3 hash of so many bytes."""
+        """The 128-bit XXH3 hash of the first `bytes` bytes."""
         self._thread.wait()
         return self._digest.hexdigest()
 
     def secure(self) -> None:
-        """Wait until everything is on disk, for a checkpoint to name.
+        """Wait until all events are on disk, before a checkpoint refers to them.
 
         Raises:
-            UserError: something that was recorded could not be written.
+            UserError: an event could not be written.
         """
         self.flush()
         self._thread.wait()
@@ -87,10 +87,10 @@ class Metrics:
             )
 
     def flush(self) -> None:
-        """Have everything put on disk, without waiting for it."""
+        """Start to flush everything to disk, without waiting for it."""
         self._flushes += 1
         number = self._flushes
-        # A disk that is slower than the loop does one flush for all that it is behind, so that `secure` need not wait.
+        # One flush serves all waiting requests, so that a disk slower than the loop does not delay `secure`.
         self._give(lambda: self._put_on_disk() if number == self._flushes else None)
 
     def _put_on_disk(self) -> None:
@@ -98,7 +98,7 @@ class Metrics:
         self._trackers.flush()
 
     def close(self) -> None:
-        """Put everything on disk, and close."""
+        """Flush everything to disk, and close the file."""
         self.flush()
         self._thread.close()
         self._trackers.close()
@@ -106,7 +106,7 @@ class Metrics:
 
 
 def _rounded(value: Any) -> Any:
-    """The digits that fp32 carries; None for what is not finite, since JSON has no name for it."""
+    """Round numbers to the digits that fp32 carries, and turn those that are not finite into None, as JSON needs."""
     if isinstance(value, dict):
         return {name: _rounded(part) for name, part in value.items()}
     if not isinstance(value, float):
@@ -115,7 +115,7 @@ def _rounded(value: Any) -> Any:
 
 
 class NoMetrics:
-    """What the other ranks record: nothing."""
+    """Takes the place of `Metrics` on all ranks but the first, and records nothing."""
 
     failure: str | None = None
     bytes = 0

@@ -34,7 +34,7 @@ _DRAFT_STEPS = 1000
 
 @dataclass(frozen=True)
 class Wish:
-    """What the command was told. `like` is a recipe whose model is taken, in place of one of the family."""
+    """The arguments of the command. `like` is a recipe whose model is used in place of one of the family."""
 
     data: Path
     out: Path
@@ -45,15 +45,15 @@ class Wish:
 
 
 def new_recipe(wish: Wish, command: str, console: Console) -> None:
-    """Choose a recipe, write it, and print what it will come to. `command` is what the file's heading says it is from.
+    """Choose a recipe, write it, and print what it will cost. The heading of the file names `command` as its origin.
 
     Raises:
-        UserError: the file or the run's folder is there already or cannot be made, the text is missing or does not fit
-            the model, or the budget is too small.
+        UserError: the file or the run's folder exists or cannot be made, the text is missing or does not fit the model,
+            or the budget is too small.
     """
     run_folder = Path("runs") / wish.out.stem
     _check_place(wish.out, run_folder)
-    if not command.isprintable():  # the file could not be written, or not be read again
+    if not command.isprintable():  # else the file might not be writable, or not readable
         raise UserError(f"{shown(command)}: a name in it has characters that cannot be printed; rename that")
     ranks, corpus = measurable_ranks(wish.ranks), Corpus.open(wish.data)
     corpus.check_sizes()
@@ -82,7 +82,7 @@ def new_recipe(wish: Wish, command: str, console: Console) -> None:
 
 @dataclass(frozen=True)
 class _Draft:
-    """A recipe's values before its steps are known, and the most operations and tokens that it may take."""
+    """A recipe's values before its number of steps is known, and the most operations and tokens that it may use."""
 
     values: dict[str, Any]
     flops: float
@@ -95,7 +95,7 @@ class _Draft:
 
 
 def _measured(wish: Wish, corpus: Corpus, ranks: int, out: Path, console: Console) -> tuple[_Draft, Rate]:
-    """The model that the budget pays for at the rate at which this machine trains that model."""
+    """The draft with the model that the budget pays for, and the measured speed of that model on this machine."""
     flops_per_second = usual_flops(ranks)
     tried: dict[str, Rate] = {}
     while True:
@@ -116,7 +116,7 @@ def _measured(wish: Wish, corpus: Corpus, ranks: int, out: Path, console: Consol
 
 
 def _draft(wish: Wish, budget: Budget, corpus: Corpus, ranks: int, out: Path) -> tuple[_Draft, ModelShape, int]:
-    """The recipe of a model that the budget pays for, with that model and the length of its samples."""
+    """The draft with a model that the budget pays for, the model's shape, and the length of its samples."""
     vocab_size, most_tokens = corpus.vocab_size, MOST_EPOCHS * epoch_tokens(corpus, 1)
     if wish.like:
         like = load_recipe(wish.like)
@@ -138,10 +138,10 @@ def _draft(wish: Wish, budget: Budget, corpus: Corpus, ranks: int, out: Path) ->
 
 
 def _fitting(seq_len: int, corpus: Corpus) -> int:
-    """The length, halved until each split fills a sample.
+    """Halve the length of samples until each split of the text holds at least one sample.
 
     Raises:
-        UserError: the text is too short for that.
+        UserError: the text is too short even then.
     """
     shortest = min(split.tokens for split in corpus.manifest.splits.values())
     while seq_len >= shortest and seq_len > _SHORTEST_SAMPLE:
@@ -151,10 +151,10 @@ def _fitting(seq_len: int, corpus: Corpus) -> int:
 
 
 def _finished(draft: _Draft, wish: Wish, rate: Rate) -> tuple[Recipe, dict[str, Any], bool]:
-    """The recipe with all the steps that the budget pays for, its values, and whether more text would give more steps.
+    """The recipe with all the steps that the budget pays for, its values, and whether more text would allow more steps.
 
     Raises:
-        UserError: these are too few.
+        UserError: the budget pays for too few steps.
     """
     recipe = draft.recipe(_DRAFT_STEPS)
     total = plan(recipe)["total"]

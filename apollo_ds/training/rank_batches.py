@@ -1,4 +1,4 @@
-"""This rank's batches on its device: those of a step, and those of the held-out text."""
+"""Read this rank's batches onto its device: those of a step, and those of the held-out text."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,14 +15,14 @@ from apollo_ds.schedule.schedule import Schedule
 
 @dataclass(frozen=True)
 class RankBatches:
-    """The part of one rank in the batches of a run."""
+    """Reads the part of a run's batches that belongs to one rank."""
 
     recipe: Recipe
     processes: Processes
     source: BatchSource
 
     def of_step(self, schedule: Schedule, step: int, skipped_tokens: int) -> list[Batch]:
-        """The micro-batches of a step, of a run that has passed over so many tokens of the data stream."""
+        """The micro-batches of a step, in a run that has skipped `skipped_tokens` tokens of the data stream."""
         plan, processes = schedule.at(step), self.processes
         batches = self.source.micro_batches(
             plan.first_token + skipped_tokens,
@@ -34,14 +34,14 @@ class RankBatches:
         return [_on_device(batch, processes.device) for batch in batches]
 
     def held_out(self, number: int = 0) -> Iterator[Batch]:
-        """Those that an evaluation reads of one of the source's held-out sets."""
+        """The batches that an evaluation reads from one of the source's held-out sets."""
         micro_batch = self.recipe.micro_batch(self.processes.world_size)
         for batch in self.source.validation_batches(self.recipe.eval_samples, micro_batch, *self._place, number):
             yield _on_device(batch, self.processes.device)
 
     @property
     def _place(self) -> tuple[int, int]:
-        """The number of this rank's group, whose ranks get the same samples, and how many groups there are."""
+        """The number of this rank's group, and the number of groups. All ranks of a group get the same samples."""
         groups = self.recipe.sample_groups(self.processes.world_size)
         return self.processes.rank // self.recipe.sequence_parallel, groups
 

@@ -1,4 +1,4 @@
-"""Step results on their way to the metrics file, without making the device wait at every step."""
+"""Collect the results of steps and write them to the metrics file, without making the device wait at every step."""
 
 import time
 from collections.abc import Sequence
@@ -24,11 +24,11 @@ from apollo_ds.training.step_line import Standing
 from apollo_ds.training.step_times import StepTimes
 
 _STRAGGLES = 1.5
-"""A rank whose own work takes so many times the median's is worth a line."""
+"""A rank whose own work takes so many times as long as the median rank's is reported."""
 
 
 class StepRecorder:
-    """Keeps results on the device until `flush`, which sums the loss over ranks, writes and shows them."""
+    """Keeps results on the device until `flush`, which averages the loss over ranks, and writes and shows all."""
 
     def __init__(
         self,
@@ -56,22 +56,28 @@ class StepRecorder:
         self._pending: list[tuple[StepPlan, float, StepResult, Totals]] = []
 
     def totals_now(self) -> Totals:
-        """What the run has used so far, with the clock read now, or when it was stopped."""
+        """What the run has used so far. Its time runs until now, or until `stop_clock`."""
         now = self._ended or time.perf_counter()
         self.totals = replace(self.totals, seconds=self._seconds_before + now - self._started)
         return self.totals
 
     def stop_clock(self) -> None:
-        """Note that training has ended: what follows, such as the export, is no part of its time."""
+        """Note that training has ended. Later work, such as the export, does not count as its time."""
         self._ended = time.perf_counter()
 
     def begin(self) -> None:
-        """Note that a step begins. Before the first step after a flush, time does not count as the steps'."""
+        """Note that a step begins. Time between a flush and the next step does not count for the speed of steps."""
         if not self._pending:
             self._flushed = time.perf_counter()
 
     def add(self, plans: Sequence[StepPlan], result: StepResult, waited: float) -> None:
-        """Note a step that ran each micro-batch as one of the plans says, and how many seconds it waited for them."""
+        """Note a step.
+
+        Args:
+            plans: one for each micro-batch.
+            result: the step's result.
+            waited: the seconds for which the step waited for its batches.
+        """
         plan = plans[0]
         self.times.add(waited, result)
         totals = self.totals_now()
@@ -84,10 +90,10 @@ class StepRecorder:
         self._pending.append((plan, fmean(plan.depth for plan in plans), result, self.totals))
 
     def flush(self) -> None:
-        """Write the steps noted since the last time. All ranks must call it together.
+        """Write the steps that were noted since the last flush. All ranks must call it together.
 
         Raises:
-            Diverged: one of them shows that training must not go on; on every rank.
+            Diverged: a step shows that training has gone wrong. Every rank raises it.
         """
         if not self._pending:
             return
@@ -95,7 +101,7 @@ class StepRecorder:
         mean_losses = (self.processes.sum(losses) / self.processes.world_size).tolist()
         norms = torch.stack([result.grad_norm.float().reshape(()) for _, _, result, _ in self._pending]).tolist()
         ratios = self._update_ratios()
-        # Only now has a GPU done the last of these steps, at whose end a stage may end.
+        # Only now is a GPU done with the last of these steps. A stage may end there, so its time must be right.
         self._pending[-1] = (*self._pending[-1][:3], self.totals_now())
         now = time.perf_counter()
         tokens = sum(self.schedule.global_batch_size * plan.seq_len for plan, *_ in self._pending)
@@ -134,7 +140,7 @@ class StepRecorder:
         self._pending.clear()
 
     def _update_ratios(self) -> dict[int, float]:
-        """Norm of the update over that of the weights, for the steps that measured it."""
+        """The norm of the update divided by the norm of the weights, by step, for the steps that measured it."""
         measured = {totals.step: result.squares for *_, result, totals in self._pending if result.squares is not None}
         if not measured:
             return {}
@@ -142,7 +148,7 @@ class StepRecorder:
         return dict(zip(measured, (update / weight).tolist(), strict=True))
 
     def _standing(self, record: dict[str, Any], now: float) -> Standing:
-        """What the terminal or the log shows of a step's record; the time left is that at the rate of this start."""
+        """The parts of a step's record that are shown. The time left is estimated from the speed since this start."""
         left = remaining_flops(self.schedule, record["step"])
         return Standing(
             step=record["step"],

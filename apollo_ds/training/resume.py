@@ -1,4 +1,4 @@
-"""What a run goes on from: a sound checkpoint and the metrics up to it, or nothing where there never was one."""
+"""Find the checkpoint that a run resumes from, and check the metrics up to it."""
 
 import json
 from collections.abc import Iterator
@@ -25,13 +25,14 @@ from data_prep.counted import counted
 def find_start(
     folder: RunFolder, run: str, begins_at: int, processes: Processes, console: RunConsole, before: float = inf
 ) -> Choice | None:
-    """The checkpoint to go on from, of a step below `before`; None for the run's first step. All ranks together.
+    """Find the checkpoint to resume from, of a step below `before`. All ranks call it together.
 
-    That is step `begins_at`: 0, or where the run branches off another one. Says what is not as it should be.
+    Returns None if the run begins at its first step, `begins_at`: 0, or the step at which it branches from another run.
+    Warnings are printed.
 
     Raises:
-        UserError: nothing is sound but something is there, or the metrics are not those that the run had recorded; on
-            every rank.
+        UserError: there are checkpoints but none is sound, or the metrics differ from what the run recorded. Every rank
+            raises it.
     """
     choice = choose_checkpoint(folder.checkpoints, run, processes, before)
     if choice is None:
@@ -53,7 +54,7 @@ def record_resume(
     metrics: Metrics | NoMetrics,
     console: RunConsole,
 ) -> None:
-    """Record and say that a run goes on."""
+    """Record and print that a run resumes."""
     totals, stage = choice.manifest.totals, choice.manifest.course.stage
     metrics.write("resume", step=totals.step, ranks=ranks, zero_stage=zero_stage)
     console.say(
@@ -63,7 +64,7 @@ def record_resume(
 
 
 def record_start(recipe: Recipe, text: Text, ranks: int, zero_stage: int, metrics: Metrics | NoMetrics) -> None:
-    """Record that a run begins, and what had been spent on what it begins with."""
+    """Record that a run begins, and the cost of the run or model that it starts from."""
     schedule = recipe.schedule()
     source = schedule.source
     metrics.write(
@@ -78,12 +79,12 @@ def record_start(recipe: Recipe, text: Text, ranks: int, zero_stage: int, metric
 
 
 def _check_recorded(path: Path, size: int, expected: str | None) -> str:
-    """Compare metrics.jsonl with what a checkpoint says of it, as `is_as_recorded` does.
+    """Compare metrics.jsonl with the length and the hash in a checkpoint, by `is_as_recorded`.
 
     Returns:
-        What has to be told of it; empty if nothing has.
+        A warning; empty if all is well.
     Raises:
-        UserError: it is shorter or has been changed, or cannot be read.
+        UserError: the file is shorter, has been changed, or cannot be read.
     """
     try:
         is_sound = is_as_recorded(path, size, expected)
@@ -98,18 +99,19 @@ def _check_recorded(path: Path, size: int, expected: str | None) -> str:
 
 
 def _check_fresh(path: Path, begins_at: int) -> None:
-    """Check that a run that has no checkpoint has never had one: two saves were begun, so the first was complete.
+    """Check that a run without checkpoints has never finished one.
 
-    Saves up to step `begins_at` are those of the run that it branches off.
+    A second save only begins when the first is complete. So two records of a save mean that one checkpoint was
+    complete. Saves up to step `begins_at` belong to the run that this one branches from.
 
     Raises:
-        UserError: metrics.jsonl tells of more saves than one.
+        UserError: metrics.jsonl has records of more than one save.
     """
     saved: list[int] = []
     for event in _readable(path):
         if event.get("event") == "checkpoint":
             saved.append(event["step"])
-        elif event.get("event") == "discard":  # a rollback to the beginning, which was cut short
+        elif event.get("event") == "discard":  # a rollback to the beginning that was interrupted
             saved = [step for step in saved if step < event["step"]]
     saved = [step for step in saved if step > begins_at]
     if len(saved) > 1:

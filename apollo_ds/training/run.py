@@ -1,4 +1,4 @@
-"""A training run from recipe to report, on one of its ranks."""
+"""Train a recipe on one of the run's ranks, from reading the recipe to the report."""
 
 import os
 import socket
@@ -43,7 +43,7 @@ class Outcome:
     folder: Path
     """The run's folder, with its checkpoints, `export/` (the model) and `report/`."""
     totals: Totals
-    """What the run has used."""
+    """The steps, tokens, operations and seconds that the run has used."""
     loss: float
     """The last held-out loss, in nats a token."""
 
@@ -52,7 +52,7 @@ class Outcome:
         """Read the result of a finished run from its folder.
 
         Raises:
-            UserError: metrics.jsonl cannot be read, or does not tell of the run's end.
+            UserError: metrics.jsonl cannot be read, or does not record the run's end.
         """
         metrics = RunFolder(folder).metrics
         try:
@@ -65,9 +65,9 @@ class Outcome:
 def prepare(
     recipe_name: Path, overrides: Sequence[str], ranks: int, on_recipe: Callable[[Recipe], None] = lambda recipe: None
 ) -> Recipe:
-    """Check all of a run that can be checked before torch is imported; prepare the default recipe's text.
+    """Check all that can be checked before torch is imported, and prepare the default recipe's text if it is missing.
 
-    `on_recipe` gets the recipe as soon as it is read.
+    `on_recipe` is called with the recipe as soon as it is read. Returns the recipe.
 
     Raises:
         UserError: something is wrong with the recipe, the data, the number of ranks or the run folder.
@@ -76,11 +76,12 @@ def prepare(
     on_recipe(recipe)
     recipe, is_default_text = with_default_text(recipe, recipe_name, overrides)
     if is_default_text:
-        recipe.micro_batch(ranks)  # before the text is prepared, which takes a while
+        recipe.micro_batch(ranks)  # fail before the text is prepared, which takes a while
         assert isinstance(recipe.data, Path)
         prepare_default_text(recipe.data, recipe.model)
     check_ready(recipe, ranks)
-    # Last: it may take a while, and a rank that refuses ends the others. What a launcher has checked, its ranks do not.
+    # Last, since it may take a while, and a rank that fails ends the others. Ranks skip it if their launcher has done
+    # it.
     if os.environ.get("RANK", "0") == "0" and STARTED_BY not in os.environ:
         Text.open(recipe.data, recipe.held_out).verify(full=recipe.verify == "full")
     return recipe
@@ -91,7 +92,7 @@ def run(recipe_name: Path, overrides: Sequence[str]) -> Outcome:
 
     Raises:
         UserError: something is wrong with the recipe, the data, the number of ranks or the run folder.
-        Stopped: the run was asked to stop, and has saved.
+        Stopped: a signal asked the run to stop, and it has saved.
     """
     place = RankOf.this_process() or RankOf(0, 1)
     place.check_meeting()
@@ -108,10 +109,10 @@ def run(recipe_name: Path, overrides: Sequence[str]) -> Outcome:
 
 def _run_on_this_rank(recipe: Recipe, watchdog: Watchdog, terminal: Console | None) -> Outcome:
     stop = StopRequest()
-    stop.hold()  # first: the imports take seconds
+    stop.hold()  # before the imports, which take seconds
     watchdog.progress("importing torch and DeepSpeed", Limit.SETUP)
     share_cores_with_other_ranks()
-    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # as it is imported; else it warns of each lost connection
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # read at import; else torch warns about each lost connection
     let_segments_grow(os.environ)
     from apollo_ds.engine.processes import Processes
     from apollo_ds.training.console import RunConsole
@@ -140,24 +141,24 @@ def train(
     watchdog: Watchdog | None = None,
     concludes: bool = False,
 ) -> Outcome:
-    """Train a recipe to its end, or go on with it where its folder has a checkpoint. All ranks together.
+    """Train a recipe to its end, or resume it if its folder has a checkpoint. All ranks call it together.
 
-    Ranks (`run`), benchmarks and tests train by this. With `concludes` it exports the model, draws the
-    report and prints the closing table. After an error that is not a
-    `UserError` the engine is not freed, so the process should end.
+    Ranks (`run`), benchmarks and tests use this function. With `concludes` it also exports the model, draws the report
+    and prints the closing table. After an error that is neither a `UserError` nor `Stopped`, the engine is not freed,
+    so the process should end.
 
     Raises:
         Stopped: a signal asked to stop, and the run has saved.
-        UserError: the folder is in use or cannot be written to, or training goes wrong time and again.
+        UserError: the folder is in use or cannot be written to, or training goes wrong repeatedly.
     """
     folder = RunFolder(recipe.out)
-    recipe = processes.on_first(lambda: recipe)  # a source in training may have saved between the ranks' reads
+    recipe = processes.on_first(lambda: recipe)  # ranks may have read different steps of a source in training
     processes.on_first(folder.claim)
     try:
         trainer = make_trainer(recipe, processes, console, stop, watchdog)
         try:
             trainer.train()
-        except (Stopped, UserError) as end:  # all ranks have these. After others, closing could wait for a failed rank
+        except (Stopped, UserError) as end:  # raised on all ranks; after others, closing may wait for a lost rank
             if stop and isinstance(end, Stopped):
                 stop.ignore()
             trainer.close()
@@ -178,7 +179,7 @@ def make_trainer(
     stop: StopRequest | None = None,
     watchdog: Watchdog | None = None,
 ) -> "Trainer":
-    """Make the run folder, write its configuration, and build the trainer at the first step or the last checkpoint.
+    """Make the run folder, write its configuration, and build a trainer at the first step or the last checkpoint.
 
     Raises:
         UserError: the folder cannot be written to, or a stage cannot be made from the one before it.
@@ -204,12 +205,12 @@ def make_trainer(
     watchdog = watchdog or Watchdog(f"rank {processes.rank}")
     trainer = Trainer(recipe, processes, source, console, stop or StopRequest(), watchdog)
     if stop:
-        stop.listen()  # only now: there is a state to save
+        stop.listen()  # only now is there a state to save
     return trainer
 
 
 def _tell_of_text(recipe: Recipe, console: "RunConsole") -> None:
-    """Say how often each source of a mixture is read, and of a single text so only if that is too often."""
+    """Print how often each source of a mixture is read. For a single text, print it only if it is read too often."""
     text = outlook(recipe, plan(recipe), rate=None)["text"]
     is_repeated = text and text["epochs"] > MOST_EPOCHS
     if text and (is_repeated or isinstance(recipe.data, dict)):
@@ -217,17 +218,17 @@ def _tell_of_text(recipe: Recipe, console: "RunConsole") -> None:
 
 
 def _check_is_same(text: Text, processes: "Processes") -> None:
-    """Check that every rank sees the text that the first one does. All ranks together.
+    """Check that all ranks see the same text as rank 0. All ranks call it together.
 
     Raises:
-        UserError: one does not; on every rank.
+        UserError: a rank sees another text. Every rank raises it.
     """
     folders = ", ".join(str(corpus.folder) for corpus in text.corpora)
     seen = processes.of_all((socket.gethostname(), text.identity))
     for rank, (host, other) in enumerate(seen):
         if other != seen[0][1]:
             raise UserError(
-                f"data: {folders}: rank {rank} on {host} sees other text there than rank 0 on {seen[0][0]}; see "
+                f"data: {folders}: rank {rank} on {host} sees another text there than rank 0 on {seen[0][0]}; see "
                 f"that {host} has the same files, then run the same command to resume"
             )
 
@@ -241,7 +242,7 @@ def _conclude(trainer: "Trainer") -> None:
     export_run(folder, folder.export, totals.step)
     page = write_report(folder.path, folder.report)
     bits = trainer.held_out.bits_per_byte(trainer.last_loss)
-    shown_by = f"tensorboard --logdir {folder.path.parent}"  # TensorBoard calls the folder that it is given "."
+    shown_by = f"tensorboard --logdir {folder.path.parent}"  # TensorBoard would show the given folder as "."
     trainer.console.finish(
         {
             "held-out loss": f"{loss_in_words(trainer.last_loss)} nats per token",

@@ -1,4 +1,4 @@
-"""What each process of a run says, by `logging`: sentences in a terminal; in a log, lines with their time and rank."""
+"""Set up `logging` for a process of a run: plain sentences in a terminal, lines with time and rank in a log."""
 
 import logging
 import sys
@@ -13,20 +13,20 @@ from rich.text import Text
 from data_prep.plain import is_plain
 
 FIRST = "rank 0"
-"""Who shows the live line."""
+"""The process that shows the live line."""
 _TIME = "%Y-%m-%d %H:%M:%S"
 _CLEAR_LINE, _SHOW_CURSOR = "\r\x1b[2K", "\x1b[?25h"
 _INDENT = " " * 6
-"""Of a sentence's further lines in a terminal."""
+"""The indentation of a sentence's second and later lines in a terminal."""
 
 
 def start(who: str) -> Console | None:
-    """From now on, print on stdout what this process logs, and Python's warnings.
+    """Print this process's log records and Python's warnings on stdout from now on.
 
     Args:
         who: `launcher`, or a rank such as `rank 3`.
     Returns:
-        The terminal that stdout is; None where it is none.
+        A console if stdout is a terminal, else None.
     """
     stdout = cast(IO[str], _Unfailing(sys.stdout))
     terminal = Console(file=stdout, highlight=False, color_system=None if is_plain() else "auto")
@@ -39,25 +39,28 @@ def start(who: str) -> Console | None:
 
 
 def stamped(text: str, who: str, seconds: float | None = None) -> str:
-    """A text whose lines say when and by whom: `2026-11-29 11:02:03 [rank 3] ...`; now, where no time is given."""
+    """Put a time and a process in front of each line, such as `2026-11-29 11:02:03 [rank 3] ...`.
+
+    `seconds` is the time since 1970; None for now.
+    """
     stamp = f"{time.strftime(_TIME, time.localtime(seconds))} [{who}] "
     return "\n".join(f"{stamp}{line}" for line in text.splitlines())
 
 
 def past_live_line(stream: IO[str]) -> str:
-    """What a process prints first that is not the one with the live line, so that its own does not follow that."""
+    """The text that a process without the live line prints first, so that its output begins on a new line."""
     return _CLEAR_LINE if stream.isatty() and not is_plain() else ""
 
 
 def restore_terminal() -> None:
-    """Remove a live line, and show the cursor, where the process that had the live line was killed."""
+    """Remove the live line and show the cursor again, if the process with the live line was killed."""
     if past_live_line(sys.stdout):
         sys.stdout.write(_CLEAR_LINE + _SHOW_CURSOR)
         sys.stdout.flush()
 
 
 class _Unfailing:
-    """An output whose reader may go away, as `tee` does at Ctrl-C, or whose disk may be full. The run goes on."""
+    """An output that never fails, even if its reader ends (as `tee` does at Ctrl-C) or its disk is full."""
 
     def __init__(self, stream: IO[str]) -> None:
         self._stream = stream
@@ -76,7 +79,7 @@ class _Unfailing:
 
 
 class _Sentence(logging.Formatter):
-    """A warning, or what is worse, says that it is one."""
+    """Puts the level in front of warnings and errors."""
 
     def format(self, record: logging.LogRecord) -> str:
         kind = f"{record.levelname.lower()}: " if record.levelno >= logging.WARNING else ""
@@ -93,7 +96,7 @@ class _Stamped(_Sentence):
 
 
 class _ToTerminal(logging.Handler):
-    """Prints above the live line, in whole words, and in the colour of `style` where the record has one."""
+    """Prints above the live line, without breaking words, and in the record's `style` if it has one."""
 
     def __init__(self, terminal: Console, who: str) -> None:
         super().__init__()

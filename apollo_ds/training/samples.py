@@ -1,4 +1,4 @@
-"""What the model writes in the course of its training: short texts, from which a person sees what it has learned."""
+"""Let the model write short texts during training, to show a person what it has learned."""
 
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -21,16 +21,16 @@ from apollo_ds.training.rank_batches import RankBatches
 _NEW_TOKENS = 48
 _TEMPERATURE, _TOP_P = 0.8, 0.95
 _Logits: TypeAlias = Callable[[Tensor, Tensor], Tensor]
-"""From token ids (batch, tokens) and positions (batch, scored) to logits (batch, scored, vocab_size)."""
+"""A function from token ids (batch, tokens) and positions (batch, scored) to logits (batch, scored, vocab_size)."""
 
 
 @dataclass(frozen=True)
 class Sampler:
-    """Lets the model write. All ranks together, each the same, since under ZeRO 3 none has all weights."""
+    """Lets the model write. All ranks compute the same together, since under ZeRO 3 no rank has all weights."""
 
     batches: RankBatches
     parts: SampleParts | None
-    """Which part of each sample this rank computes in training."""
+    """The part of each sample that this rank computes in training."""
     watchdog: Watchdog
 
     def is_due(self, at_end: bool) -> bool:
@@ -39,22 +39,23 @@ class Sampler:
         return wanted == "at_evaluations" or (wanted == "at_end" and at_end)
 
     def write(self, engine: Engine, stage: Stage, risen: tuple[float, ...]) -> list[dict[str, str]]:
-        """Each prompt and the text that follows it; for a masked model the sentence and the same filled in.
+        """Return each prompt and the text that the model makes of it.
 
-        Nothing of training changes. The list is empty on ranks other than the first, and while the layers run on pooled
-        tokens, which mix with those to come.
+        A causal model continues the prompt. A masked model fills in its masks. The training state does not change. The
+        list is empty on all ranks but the first. It is also empty while the layers run on pooled tokens, which mix a
+        token with later ones.
 
         Args:
-            engine: the model.
-            stage: what trains it; the greatest depth of this stage runs.
-            risen: as in `Engine.evaluate`.
+            engine: the engine with the model.
+            stage: its stage. The model runs at the stage's greatest depth.
+            risen: the factors of the residual branches, as in `Engine.evaluate`.
         """
         if stage.pool > 1:
             return []
         layer_map = stage.map_to(stage.evaluation_depth)
         complete = self._fill_in if self.prompts.is_masked else self._continue
         engine.model.share_samples(None)
-        # Nothing is to be compiled for shapes that training has not.
+        # Do not compile for shapes that do not occur in training.
         with torch.compiler.set_stance("force_eager") if self.batches.recipe.compile_blocks else nullcontext():
             written = complete(partial(self._logits, engine, layer_map, risen))
         engine.model.share_samples(self.parts)
@@ -64,16 +65,16 @@ class Sampler:
 
     @cached_property
     def prompts(self) -> Prompts:
-        """What turns text into tokens."""
+        """The converter between text and tokens."""
         source = self.batches.source
         return Prompts(source.vocabulary, source.family.is_masked, source.seq_len)
 
     @cached_property
     def tokens(self) -> list[list[int]]:
-        """The prompts' token ids. All ranks together, at first.
+        """The token ids of each prompt. At the first use all ranks must call it together.
 
         Raises:
-            UserError: the tokenizer's files are damaged, or a prompt of the recipe's does not fit; on every rank.
+            UserError: the tokenizer's files are damaged, or a prompt of the recipe is too long. Every rank raises it.
         """
         texts, held_out = self.batches.recipe.sample_prompts, self.batches.source.held_out
         shards = [one.stream.streams[0].shards for one in held_out if one.share]
@@ -90,7 +91,7 @@ class Sampler:
 
     def _fill_in(self, logits: _Logits) -> list[list[int]]:
         filled = []
-        for prompt in self.tokens:  # one by one: a masked model would see what fills up a shorter row
+        for prompt in self.tokens:  # one by one: a masked model would see a shorter row's padding
             ids = torch.tensor([prompt])
             best = logits(ids, torch.arange(len(prompt))[None]).argmax(dim=2)
             filled.append(torch.where(ids == self.prompts.corpus.mask_token, best, ids)[0].tolist())
@@ -105,7 +106,7 @@ class Sampler:
         rows = torch.arange(len(lengths))
         chances = uniform(self.batches.recipe.seed, Stream.SAMPLES, rows[:, None], torch.arange(new))
         for number in range(new):
-            # What stands behind the newest token of a shorter row is not seen by it.
+            # A token does not see the tokens after it, so the padding of a shorter row has no effect.
             ids[rows, lengths + number] = _drawn(logits(ids, (lengths + number - 1)[:, None])[:, 0], chances[:, number])
         written = [row[:length] for row, length in zip(ids.tolist(), (lengths + new).tolist(), strict=True)]
         return [self._to_its_end(tokens, len(prompt)) for tokens, prompt in zip(written, self.tokens, strict=True)]
@@ -123,9 +124,13 @@ class Sampler:
 
 
 def _drawn(logits: Tensor, chances: NDArray) -> Tensor:
-    """A token for each row (batch, vocab_size), of the likeliest that together have a share of `_TOP_P`.
+    """Draw a token for each row, among the likeliest that together have a probability of `_TOP_P` (nucleus sampling).
 
-    `chances` (batch) are uniform in [0, 1).
+    Args:
+        logits: shape (batch, vocab_size).
+        chances: shape (batch,), uniform in [0, 1).
+    Returns:
+        Token ids, shape (batch,).
     """
     sorted_probabilities, order = (logits.double() / _TEMPERATURE).softmax(dim=1).sort(dim=1, descending=True)
     before = sorted_probabilities.cumsum(dim=1) - sorted_probabilities

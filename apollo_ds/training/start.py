@@ -1,4 +1,4 @@
-"""How a run is started: by a command or by a call, which start its ranks, and on each of these."""
+"""Start a run by a command or by a Python call. Both start the ranks; each rank then trains through this file too."""
 
 import signal
 import sys
@@ -17,11 +17,13 @@ from apollo_ds.training.launch import End, Ranks, launch
 from apollo_ds.training.run import Outcome, prepare, run
 
 _COMPLAINT = "apollo-ds: "
-"""How the line begins in which a rank says what is wrong."""
+"""The beginning of the line in which a rank says what is wrong."""
 
 
 def train_by_command(words: Sequence[str], ranks: int | None = None) -> int:
-    """Train on all ranks of this machine; the exit code. A process that is a rank already trains as that, and ends.
+    """Train on all ranks of this machine, and return the exit code.
+
+    A process that is itself a rank trains as that rank, and then exits.
 
     Raises:
         UserError: something is wrong with the recipe, the data, the number of ranks or the run folder.
@@ -95,7 +97,7 @@ def _is_rank(ranks: int | None) -> bool:
 
 
 class _Echo:
-    """Prints what ranks write, a line at a time, but keeps a complaint to itself."""
+    """Prints the ranks' output line by line, but stores a rank's complaint instead of printing it."""
 
     def __init__(self, written: IO[bytes]) -> None:
         self.complaint = ""
@@ -103,7 +105,7 @@ class _Echo:
         self._begun = b""
 
     def more(self) -> None:
-        """Print the lines that have come since the last time."""
+        """Print the lines that have arrived since the last call."""
         *lines, self._begun = (self._begun + self._written.read()).split(b"\n")
         for line in (line.decode(errors="replace") for line in lines):
             if line.startswith(_COMPLAINT):

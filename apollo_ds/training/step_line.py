@@ -1,25 +1,25 @@
-"""Where a run stands, in a line: one that changes in a terminal, one that stays there, and one of a log."""
+"""The progress of a run as one line: the live line of a terminal, a line that stays there, or a line of a log."""
 
 from dataclasses import dataclass
 
 from apollo_ds.planning.in_words import count_in_words, flops_in_words, loss_in_words
 
 WIDEST = 76
-"""Columns of a line in a terminal."""
+"""The most characters of a line in a terminal."""
 _DAY = 86_400
 _LONGEST_CLOCK, _LONGEST = 100 * 3600, 1000 * _DAY
 _MOST_ABOVE = 9.99
 _COLUMNS = {"step": 9, "layers": 8, "loss": 7, "lr": 7, "tok/s": 7, "cost": 10, "saved": 6, "left": 8}
-"""Of a line that stays: each one's width."""
+"""The width of each column of a line that stays."""
 _FIRST_TO_GO = {
     "row": ("lr", "layers", "cost", "tok/s", "saved"),
     "live": ("stage", "speed", "saved", "left", "loss"),
 }
-"""What a narrow terminal leaves out, the least important first."""
+"""The parts that a narrow terminal leaves out, the least important first."""
 
 
 def columns(width: int) -> list[str]:
-    """Those of the lines that stay for which a terminal is wide enough."""
+    """The columns of a line that stays, as many as fit in a terminal of this width."""
     chosen = list(_COLUMNS)
     for name in _FIRST_TO_GO["row"]:
         if sum(_COLUMNS[name] + 2 for name in chosen) - 2 <= width:
@@ -29,38 +29,39 @@ def columns(width: int) -> list[str]:
 
 
 def header(chosen: list[str]) -> str:
-    """The names of the columns."""
+    """The line with the names of the columns."""
     return "  ".join(f"{name:>{_COLUMNS[name]}}" for name in chosen)
 
 
 @dataclass(frozen=True)
 class Standing:
-    """Where a run stands after a step."""
+    """The progress of a run after a step."""
 
     step: int
     steps: int
     stage: int
-    """From 1 to `stages`."""
+    """The number of the stage, from 1 to `stages`."""
     stages: int
     depth: float
-    """How many layers have run; the mean where micro-batches differ."""
+    """The number of layers that ran; the mean if micro-batches differ."""
     layers: int
-    """How many different ones the model has now."""
+    """The number of different layers that the model has now."""
     loss: float
-    """Of training, in nats a token."""
+    """The training loss, in nats a token."""
     grad_norm: float
     learning_rate: float
     new_learning_rate: float | None
-    """That of what the last growth added, as long as it is another."""
+    """The learning rate of the parameters that the last growth added; None if it is the same as the others'."""
     tokens_per_second: float
     flops: float
-    """Operations so far."""
+    """The floating-point operations of the run so far."""
     share: float
-    """These, with what the run has started from, in units of those of all layers: see `planning/all_layers.py`."""
+    """The operations so far, including the source's, divided by those of training all layers
+    (`planning/all_layers.py`)."""
     seconds_left: float
 
     def live(self, width: int) -> str:
-        """The line that changes. Where it would be too wide it leaves out first what matters least."""
+        """The live line. If it would be too wide, the least important parts are left out first."""
         parts = {
             "step": f"step {self.step:,}/{self.steps:,}",
             "stage": f"stage {self.stage}/{self.stages}",
@@ -76,7 +77,7 @@ class Standing:
         return "  ".join(parts.values())
 
     def row(self, chosen: list[str]) -> str:
-        """The line that stays, under the `header` of these columns."""
+        """A line that stays, under the `header` of the same columns."""
         above = self.share - 1
         cells = {
             "step": f"{self.step:,}",
@@ -91,7 +92,7 @@ class Standing:
         return "  ".join(f"{cells[name]:>{_COLUMNS[name]}}" for name in chosen)
 
     def logged(self) -> str:
-        """The line of a log, which names all that it tells."""
+        """A line of a log, in which each value has its name."""
         parts = [
             f"step {self.step:,}/{self.steps:,}",
             f"stage {self.stage}/{self.stages}",
@@ -99,7 +100,7 @@ class Standing:
             f"loss {loss_in_words(self.loss)}",
             f"grad {self.grad_norm:.2f}",
             f"lr {self.learning_rate:.2e}",
-            *([] if self.new_learning_rate is None else [f"lr of what is new {self.new_learning_rate:.2e}"]),
+            *([] if self.new_learning_rate is None else [f"lr of new parameters {self.new_learning_rate:.2e}"]),
             f"{_speed(self.tokens_per_second)} tok/s",
             flops_in_words(self.flops),
             _saved(self.share),
@@ -119,7 +120,7 @@ def _speed(tokens_per_second: float) -> str:
 
 
 def _saved(share: float) -> str:
-    """What of the cost of all layers is saved, or is spent above it."""
+    """The saved or added cost relative to training all layers, such as `saved 25%` or `cost +10%`."""
     above = share - 1
     if above >= _MOST_ABOVE:
         return f"cost >+{_MOST_ABOVE:.0%}"
@@ -127,7 +128,7 @@ def _saved(share: float) -> str:
 
 
 def _clock(seconds: float) -> str:
-    """Hours, minutes and seconds; days where it is long."""
+    """A time as hours, minutes and seconds, such as `1:02:03`; in days from 100 hours on."""
     whole = round(min(seconds, _LONGEST))
     if whole >= _LONGEST_CLOCK:
         return f"{whole / _DAY:.0f} days" if whole < _LONGEST else ">2 years"

@@ -1,4 +1,4 @@
-"""What each rank spends its steps on by itself, and which of them the others wait for."""
+"""Measure each rank's own time in a step, and find the rank that the others wait for."""
 
 from statistics import median
 from typing import Any
@@ -12,7 +12,10 @@ from apollo_ds.engine.processes import Processes
 
 
 class StepTimes:
-    """Waiting for its batch and its first forward pass are a rank's own; after those, ranks wait for each other."""
+    """Sums up each rank's own time: the wait for its batches and the first forward pass of each step.
+
+    After these, the ranks wait for each other.
+    """
 
     def __init__(self, processes: Processes) -> None:
         self.processes = processes
@@ -20,15 +23,16 @@ class StepTimes:
         self._results: list[StepResult] = []
 
     def add(self, waited: float, result: StepResult) -> None:
-        """Note a step, and how many seconds its batches kept it waiting."""
+        """Note a step, and the seconds for which it waited for its batches."""
         self._waits.append(waited)
         self._results.append(result)
 
     def compare(self) -> dict[str, Any]:
-        """Means a step since the last time, over the ranks. All of them together, when the device has done the steps.
+        """Compare the ranks by their means over the steps since the last call.
 
-        `data_wait_seconds` and `memory_bytes` (the peak since the last growth) are the greatest of any rank's;
-        `own_seconds` are each rank's, and `slowdown` is that of the `slowest_rank` in units of the median's.
+        All ranks call it together, once the device has done the steps. `data_wait_seconds` and `memory_bytes` (the peak
+        since the last growth) are the greatest of all ranks. `own_seconds` lists each rank's own time a step.
+        `slowdown` is the own time of the `slowest_rank` divided by the median.
         """
         steps = max(1, len(self._waits))
         wait = sum(self._waits) / steps

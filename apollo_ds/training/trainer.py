@@ -1,4 +1,4 @@
-"""The training loop: what happens at a step, at a growth, and between them."""
+"""The training loop: steps, growths, evaluations, checkpoints and rollbacks."""
 
 import time
 from contextlib import AbstractContextManager
@@ -42,13 +42,14 @@ from apollo_ds.training.samples import Sampler
 from apollo_ds.training.trackers.trackers import Trackers
 
 _STEPS_WATCHED_AFTER_GROWTH = 20
-"""For so many steps after a growth the update is recorded relative to the weights, so that a shock shows."""
+"""For so many steps after a growth, the size of the update relative to the weights is recorded, to show a shock."""
 
 
 class Trainer(AbstractContextManager["Trainer"]):
     """One run on one rank, from its first step or its last checkpoint to its end.
 
-    A `with` statement closes it whatever ends it: for a process that lives on. `run.train` says when that may wait.
+    Use it in a `with` statement if the process lives on afterwards; it is then closed even after an error. `run.train`
+    explains when closing may wait for a lost rank.
     """
 
     def __init__(
@@ -79,7 +80,7 @@ class Trainer(AbstractContextManager["Trainer"]):
         self._start_or_resume(find_start(self.folder, self.run_id, recipe.schedule().begins_at, processes, console))
 
     def _stays(self, step: int) -> bool:
-        """Whether the checkpoint of a step stays for good: each `keep_every`, and that before the decay."""
+        """Whether a step's checkpoint is kept for good: one every `keep_every` steps, and the last before the decay."""
         every = self.recipe.keep_every
         return step == self.schedule.decays_from or (every > 0 and step % every == 0)
 
@@ -93,7 +94,7 @@ class Trainer(AbstractContextManager["Trainer"]):
             overflow_is_usual=precision(self.recipe.deepspeed) == "fp16",
         )
         self._make_engine(choice)
-        self._open_records(at)  # last: this starts the run's clock
+        self._open_records(at)  # last, since it starts the run's clock
         self._announce_and_tidy(choice)
 
     def _open_records(self, at: Beginning) -> None:
@@ -108,7 +109,7 @@ class Trainer(AbstractContextManager["Trainer"]):
         self.metrics = Metrics(self.folder.path, keep_bytes, trackers)
 
     def _make_engine(self, choice: Choice | None) -> None:
-        """Build the stage's engine, and fill it from the checkpoint, or from what the run starts from."""
+        """Build the stage's engine, and fill it from the checkpoint, or from the source that the run starts from."""
         text, console = self.batches.source.text, self.console
         state = SavedState(choice.sound) if choice else state_to_start_from(self.recipe, text, self.processes, console)
         self.watchdog.progress("building the model", Limit.SETUP)
@@ -127,18 +128,18 @@ class Trainer(AbstractContextManager["Trainer"]):
             record_start(self.recipe, self.batches.source.text, self.processes.world_size, zero_stage, self.metrics)
 
     def train(self) -> None:
-        """Run every step that is left.
+        """Run all remaining steps.
 
         Raises:
-            Stopped: a signal asked to stop, and the run has saved.
-            UserError: a file of the run cannot be written, or training goes wrong time and again; on every rank.
+            Stopped: a signal asked the run to stop, and it has saved. Every rank raises it.
+            UserError: a file of the run cannot be written, or training goes wrong repeatedly. Every rank raises it.
         """
         while self.totals.step < self.schedule.total_steps:
             try:
                 self._run_steps()
             except Diverged as trouble:
                 self._roll_back(trouble)
-        if isnan(self.last_loss):  # nothing was left to do
+        if isnan(self.last_loss):  # no step was left, so nothing was evaluated
             self.last_loss = self._held_out_loss()
         self.writer.finish()
         self.recorder.stop_clock()
@@ -163,7 +164,7 @@ class Trainer(AbstractContextManager["Trainer"]):
                 if evaluating:
                     self._evaluate(last)
                     self._end_stage_if_due()
-                waiting = last or stopping or done in self.schedule.first_steps  # the stage may just have ended early
+                waiting = last or stopping or done in self.schedule.first_steps  # the stage may have ended early
                 if saving or waiting:
                     self._save()
                 if waiting:
@@ -192,7 +193,7 @@ class Trainer(AbstractContextManager["Trainer"]):
         self.evidence = Evidence()
         if not self.schedule.stages[stage].continues(self.schedule.stages[self.stage]):
             self._grow(stage)
-        elif self.totals.step == 0:  # the weights are a source's: whether they have come over shows now
+        elif self.totals.step == 0:  # weights of a source: show whether they were taken over
             self.console.say(f"  held-out loss before the first step: {loss_in_words(self._held_out_loss())}")
         self.stage = stage
 
@@ -200,13 +201,13 @@ class Trainer(AbstractContextManager["Trainer"]):
         loss_before = self._held_out_loss()
         self.watchdog.progress("growth")
         self.engine, record = self.engines.grow(self.engine, self.schedule, self.stage, stage)
-        self.stage = stage  # now: the loss after the growth is the new stage's
+        self.stage = stage  # before the loss after the growth, which is the new stage's
         record |= {"step": self.totals.step, "loss_before": loss_before, "loss_after": self._held_out_loss()}
         self.metrics.write("growth", **record)
         self.console.growth(record)
 
     def _end_stage_if_due(self) -> None:
-        """Let the stage's trigger look at what has been measured, and end the stage if it says so."""
+        """Let the stage's trigger check the measurements so far, and end the stage if the trigger fires."""
         trigger = self.schedule.stages[self.stage].ends
         if trigger is None or self.schedule.stage_number(self.totals.step) != self.stage:
             return
@@ -219,7 +220,7 @@ class Trainer(AbstractContextManager["Trainer"]):
             self.metrics.write("stage_end", step=self.totals.step, stage=self.stage, because=repr(trigger))
 
     def _gradient_agreement(self) -> float:
-        """What `gradient_agreement` gives for the last step's first micro-batch, cut to fit all layers."""
+        """The `gradient_agreement` of the last step's first micro-batch, cut so that all layers fit in memory."""
         stage, most = self.schedule.stages[self.stage], self.recipe.micro_batch(self.processes.world_size)
         cut = tuple(tensor[:most] for tensor in self._read_batches(self.schedule, self.totals.step - 1)[0])
         return gradient_agreement(self.engine.capture(), stage, cut, self.processes, self.engines.parts, self._risen())
@@ -245,13 +246,13 @@ class Trainer(AbstractContextManager["Trainer"]):
         return self.schedule.stages[self.stage]
 
     def _save(self) -> None:
-        """Begin to write a checkpoint.
+        """Start to write a checkpoint.
 
         Raises:
-            UserError: the checkpoint before it, or the metrics up to here, cannot be written; on every rank.
+            UserError: the previous checkpoint, or the metrics so far, could not be written. Every rank raises it.
         """
         self.watchdog.progress("saving", Limit.SAVE)
-        self.writer.finish()  # first: that two saves are recorded must mean that one is complete
+        self.writer.finish()  # first, since two recorded saves must mean that one is complete
         self.metrics.write("checkpoint", step=self.totals.step)
         self.processes.on_first(self.metrics.secure)
         course = Course(self.stage, self.schedule.stage_steps, deepcopy(self.evidence))
@@ -259,7 +260,7 @@ class Trainer(AbstractContextManager["Trainer"]):
         self.writer.begin(self.engine.capture(), Progress(self.totals, course, *recorded))
 
     def _roll_back(self, trouble: Diverged) -> None:
-        """Start again from the last good checkpoint, and skip the data read between it and the trouble."""
+        """Go back to the last good checkpoint, and skip the data that was read between it and the trouble."""
         self.watchdog.progress("saving", Limit.SAVE)
         self.writer.finish()
         folder, tokens_per_batch = self.folder.checkpoints, self.recipe.global_batch_size * self.recipe.seq_len
@@ -274,7 +275,7 @@ class Trainer(AbstractContextManager["Trainer"]):
         self.metrics.close()
         self.processes.on_first(lambda: discard_from(folder, trouble.first))
         self._start_or_resume(choice)
-        self._apply_and_record(rollback, totals_at_trouble)  # after the restart, which makes the loss memory anew
+        self._apply_and_record(rollback, totals_at_trouble)  # after the restart, which replaces the loss memory
 
     def _apply_and_record(self, rollback: Rollback, totals_at_trouble: Totals) -> None:
         rollback.apply(self.loss_watch.memory)
@@ -289,10 +290,11 @@ class Trainer(AbstractContextManager["Trainer"]):
         self.close()
 
     def close(self) -> None:
-        """Finish all files and free the engine. All ranks together."""
+        """Finish all files and free the engine. All ranks call it together."""
         self.watchdog.progress("closing", Limit.SAVE)
         self.writer.close()
         self.consensus.close()
-        # A tracker may take a while; a launcher ends the first rank soon after the others have left.
+        # Trackers close before the ranks part: they may take a while, and a launcher ends rank 0 soon after the others
+        # left.
         self.processes.on_first(self.metrics.close)
         self.engine.close()

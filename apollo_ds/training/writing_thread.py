@@ -1,4 +1,4 @@
-"""A thread that writes, so that the training loop does not wait for a disk."""
+"""A thread that writes to disk, so that the training loop does not wait."""
 
 import threading
 from collections.abc import Callable
@@ -6,11 +6,12 @@ from contextlib import suppress
 from queue import Full, Queue
 
 _MOST_WAITING = 1000
-"""So many actions may wait, the records of some hundred steps; the loop waits for a disk that falls further behind."""
+"""The most waiting actions: the records of some hundred steps. If the disk falls further behind, the loop waits for
+it."""
 
 
 class WritingThread:
-    """Runs actions one by one, in the order in which they were given. It does not keep a process from ending."""
+    """Runs actions one by one in the order in which they were given. The process can end while it runs."""
 
     def __init__(self, name: str, most_waiting: int = _MOST_WAITING) -> None:
         self._waiting: Queue[Callable[[], object] | None] = Queue(most_waiting)
@@ -19,17 +20,17 @@ class WritingThread:
         self._thread.start()
 
     def give(self, action: Callable[[], object]) -> None:
-        """Have an action run after those before it.
+        """Queue an action.
 
         Raises:
-            Exception: that of an earlier action, after which no other has run.
+            Exception: the error of an earlier action. No later action has run.
         """
         if self._fault:
             raise self._fault
         self._waiting.put(action)
 
     def offer(self, action: Callable[[], object]) -> bool:
-        """The same, unless as many wait as may: returns whether there was room. It waits for nothing."""
+        """Queue an action if there is room, without waiting. Returns whether there was room."""
         try:
             self._waiting.put_nowait(action)
         except Full:
@@ -37,17 +38,20 @@ class WritingThread:
         return True
 
     def wait(self) -> None:
-        """Wait until all that was given has run.
+        """Wait until all queued actions have run.
 
         Raises:
-            Exception: that of an action, after which no other has run.
+            Exception: the error of an action. No later action has run.
         """
         self._waiting.join()
         if self._fault:
             raise self._fault
 
     def close(self, patience: float | None = None) -> bool:
-        """Let all that was given run, and end the thread; whether it ended within `patience` seconds, if given."""
+        """Run all queued actions and end the thread.
+
+        Returns whether it ended within `patience` seconds. None means no limit.
+        """
         if self._thread.is_alive():
             with suppress(Full):
                 self._waiting.put(None, timeout=patience)
@@ -59,7 +63,7 @@ class WritingThread:
             try:
                 if not self._fault:
                     action()
-            except Exception as error:  # raised where the loop next looks
+            except Exception as error:  # raised at the loop's next call
                 self._fault = error
             finally:
                 self._waiting.task_done()

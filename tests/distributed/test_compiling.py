@@ -35,7 +35,7 @@ def lines_at_start_and_growth(processes: Processes, recipe: Recipe) -> tuple[lis
 def test_a_line_says_that_layers_are_about_to_be_compiled(tmp_path: Path) -> None:
     recipe = tiny("bert", tmp_path / "run", compile_blocks=True)
     for lines in pool(1).run(lines_at_start_and_growth, recipe)[0]:
-        assert lines.count("compile the layers as they first run, which may take seconds to minutes") == 1
+        assert lines.count("compiling the layers as they first run, which may take seconds to minutes") == 1
 
 
 def test_nothing_is_said_of_compiling_where_nothing_is_compiled(tmp_path: Path) -> None:

@@ -1,1 +1,1 @@
-"""What a run does when something goes wrong: signals, hangs, crashes, loss spikes."""
+"""The handling of faults: signals, hangs, crashes and loss spikes."""

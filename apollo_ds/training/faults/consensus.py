@@ -1,4 +1,4 @@
-"""What all ranks do after a step, together: go on, stop, or fail."""
+"""Agreement of all ranks, after each step, to continue, to stop or to fail."""
 
 from enum import IntEnum
 
@@ -15,7 +15,7 @@ class _Wish(IntEnum):
 
 
 class Consensus:
-    """Ranks ask each other before a step and hear the answer after it, so that no step waits for it."""
+    """Ranks start the vote before a step and read its result after the step, so that no step waits for it."""
 
     def __init__(self, processes: Processes, request: StopRequest) -> None:
         self.request = request
@@ -23,16 +23,16 @@ class Consensus:
         self._failure: str | None = None
 
     def ask(self, failure: str | None) -> None:
-        """Begin to find out what all ranks want; `failure` says why this one cannot go on."""
+        """Start the vote. `failure` says why this rank cannot continue; None if it can."""
         self._failure = failure
         wish = _Wish.FAIL if failure else _Wish.STOP if self.request.reason else _Wish.GO_ON
         self._pending = self._channel.start_maximum(wish)
 
     def stop_is_wanted(self) -> bool:
-        """The answer to `ask`: whether some rank has been asked to stop.
+        """The result of the vote: whether a signal has told some rank to stop.
 
         Raises:
-            UserError: some rank cannot go on; on every rank.
+            UserError: some rank cannot continue. Every rank raises it.
         """
         wish = self._pending.wait()
         if wish == _Wish.FAIL:
@@ -40,7 +40,7 @@ class Consensus:
         return wish == _Wish.STOP
 
     def stop(self, step: int) -> None:
-        """End the run, which has saved.
+        """End the run after its checkpoint has been saved.
 
         Raises:
             Stopped: always.
@@ -51,5 +51,5 @@ class Consensus:
         raise Stopped(f"{first} ({heard} of {len(reasons)} ranks): stopped after step {step:,}, saved")
 
     def close(self) -> None:
-        """All ranks together."""
+        """Free the connection. All ranks call it together."""
         self._channel.close()

@@ -1,4 +1,4 @@
-"""Ending a rank: one that has failed says why and does not wait for the others; one that is done leaves at once."""
+"""End a rank. A rank that has failed says why and does not wait for the others. A finished rank exits at once."""
 
 import os
 import sys
@@ -11,10 +11,10 @@ from apollo_ds.training.faults.last_words import say_last_words
 
 
 def leave_at_once(error: Exception, console: RunConsole, folder: Path) -> NoReturn:
-    """Say why this rank ends, unless another rank has said so, and end it. The launcher then ends the other ranks.
+    """End this rank, and say why unless another rank has said it. The launcher then ends the other ranks.
 
-    It does not leave the process group first: that could take until NCCL's time limit, because ranks that wait in a
-    collective operation do not answer. The traceback of a fault of our own goes to a file in the run's folder.
+    The rank does not leave the process group first. That could take until NCCL's time limit, because ranks that wait in
+    a collective operation do not answer. For an internal error the traceback goes to a file in the run's folder.
     """
     code = EXIT_OWN_FAULT
     try:
@@ -25,13 +25,13 @@ def leave_at_once(error: Exception, console: RunConsole, folder: Path) -> NoRetu
 
 
 def leave_when_done(code: int) -> NoReturn:
-    """End a rank whose work is on disk, without Python's own end.
+    """Exit with a code at once, without Python's normal shutdown. All work must be on disk.
 
-    Threads of libraries may still run then, and one that meets an interpreter that is gone aborts the process: a
-    finished run would end with exit code 134.
+    In a normal shutdown, a library's thread that still runs may find the interpreter gone and abort the process. A
+    finished run would then end with exit code 134.
 
     Raises:
-        BrokenPipeError: nobody reads what it has said.
+        BrokenPipeError: the reader of the output has gone.
     """
     sys.stdout.flush()
     sys.stderr.flush()

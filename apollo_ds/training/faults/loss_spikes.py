@@ -1,7 +1,7 @@
-"""Telling when training goes wrong: steps without a finite gradient, and losses that leave the range of those before.
+"""Detect when training goes wrong: steps without a finite gradient, and losses far above the earlier ones.
 
-The verdict is a function of the losses in their order, and what it needs is part of every checkpoint. So all ranks
-come to the same verdict at the same step, in a resumed run too. What follows from it is in `rollback.py`.
+The verdict depends only on the losses in their order, and its memory is part of every checkpoint. So all ranks come to
+the same verdict at the same step, in a resumed run too. `rollback.py` then takes the run back.
 """
 
 from math import inf, isfinite
@@ -14,29 +14,30 @@ _FEWEST = 32
 _SPIKE_STEPS = 3
 _SIGMA_PER_MAD = 1.4826
 _LEAST_SPREAD = 0.01
-"""As a fraction of the median. It keeps a small rise from being a spike where losses hardly differ."""
+"""The least spread, as a fraction of the median loss. Without it, a small rise would count as a spike while losses
+hardly differ."""
 
 
 class Diverged(Exception):
-    """Training cannot go on from here; the message says why."""
+    """Training has gone wrong and cannot continue from this state. The message says why."""
 
     def __init__(self, why: str, first: int, last: int) -> None:
         super().__init__(why)
         self.first = first
-        """The first step that is suspect; the state before it is good."""
+        """The first suspect step. The state before it is good."""
         self.last = last
-        """The step at which it was sure."""
+        """The step at which the verdict was reached."""
 
 
 class LossWatch:
-    """Judges each step of a run."""
+    """Judges each step of a run by its loss and gradient norm."""
 
     def __init__(
         self, memory: LossMemory, most_bad_steps: int, deviations: float, overflow_is_usual: bool = False
     ) -> None:
-        """A loss so many robust deviations above the median is too high.
+        """A loss is too high if it lies more than `deviations` robust deviations above the median.
 
-        `overflow_is_usual` in fp16, whose scaler finds its scale by gradients that overflow.
+        `overflow_is_usual` is true in fp16, where gradients overflow while the loss scale is adjusted.
         """
         self.memory = memory
         self._most_bad_steps = most_bad_steps
@@ -47,7 +48,8 @@ class LossWatch:
         """Judge a step.
 
         Raises:
-            Diverged: too many in a row had no finite loss or gradient, or a few had too high a loss.
+            Diverged: too many steps in a row had a loss or gradient that was not finite, or several had too high a
+                loss.
         """
         memory = self.memory
         if stage != memory.stage:
@@ -81,7 +83,10 @@ class LossWatch:
             raise Diverged(why, step - memory.suspects + 1, step)
 
     def _ceiling(self) -> float:
-        """Median plus so many robust deviations: 1.4826 times the median distance from it (Hampel 1974)."""
+        """The highest normal loss: the median plus `deviations` robust deviations.
+
+        A robust deviation is 1.4826 times the median distance from the median (Hampel 1974).
+        """
         losses = self.memory.losses
         if len(losses) < _FEWEST:
             return inf

@@ -1,7 +1,7 @@
-"""Which of the ranks that fail is the one to say why: the first that asks.
+"""Choose the one rank that prints why a run fails: the first that asks rank 0.
 
-Ranks that have met ask the store that the first rank keeps. One that fails before waits until the first rank is there.
-The first rank itself, where it fails as early, speaks up, and then tells those that come that it has told.
+A rank that has connected to rank 0 asks the store that rank 0 keeps. A rank that fails earlier waits until rank 0
+listens. If rank 0 itself fails that early, it prints the reason, and then tells the ranks that connect that it has.
 """
 
 import os
@@ -23,18 +23,20 @@ if TYPE_CHECKING:
 _SECONDS_TO_ANSWER = 5.0
 _SECONDS_TO_COME_UP = 60.0
 _SECONDS_TO_BE_ASKED = 10.0
-"""In which ranks that were started together fail for the same reason."""
+"""The time for which rank 0 answers. Ranks that were started together fail for the same reason within it."""
 _SECONDS_OF_SILENCE = 0.3
-"""A rank that wants to meet the others speaks at once when it is connected; one that asks listens."""
+"""The time without a message after which a connection counts as a question. A rank that wants to join the run sends
+something at once; one that asks only listens."""
 _TOLD = b"told"
 _NOWHERE = (LookupError, ValueError, OverflowError)
-"""What comes of a place to meet that is not given, or is none."""
+"""The errors that a missing or wrong MASTER_ADDR or MASTER_PORT causes."""
 
 
 def is_to_tell(has_joined: bool) -> bool:
-    """Whether this rank is the first that asks. Where the first rank does not answer, it is gone and has told why.
+    """Whether this rank is the first that asks, and so prints the reason.
 
-    `has_joined`: whether this rank has met the first one.
+    If rank 0 does not answer, it has ended and printed the reason itself. `has_joined` says whether this rank has
+    connected to rank 0.
     """
     place = _place()
     if place is None or place.count == 1 or (place.rank == 0 and not has_joined):
@@ -48,7 +50,7 @@ def is_to_tell(has_joined: bool) -> bool:
 
 
 def _place() -> RankOf | None:
-    """This rank's; None where the environment does not tell."""
+    """This rank's number and the number of ranks; None if the environment does not state them."""
     try:
         return RankOf.this_process() or RankOf(0, 1)
     except UserError:
@@ -65,14 +67,14 @@ def _joined_answer() -> bool:
 
 
 def _common_store() -> "Store":
-    """What the first rank keeps, for one that has joined it."""
+    """The store of rank 0, for a rank that has connected to it."""
     from torch.distributed.distributed_c10d import _get_default_store
 
     return _get_default_store()
 
 
 def _answer_from_outside() -> bool:
-    """What the first rank says to one that has not joined it; waits until it is there."""
+    """Wait until rank 0 listens, and ask it, for a rank that has not connected to it before."""
     where = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
     while (said := _said_by_first(where)) is None:
         time.sleep(0.5)
@@ -85,7 +87,7 @@ def _answer_from_outside() -> bool:
 
 
 def _said_by_first(where: tuple[str, int]) -> bytes | None:
-    """The first bytes that come from there, or none; None where nobody listens."""
+    """The first bytes that an address sends; empty if it sends none, None if nothing listens there."""
     try:
         with socket.create_connection(where, timeout=_SECONDS_TO_ANSWER) as connection:
             connection.settimeout(3 * _SECONDS_OF_SILENCE)
@@ -97,7 +99,7 @@ def _said_by_first(where: tuple[str, int]) -> bytes | None:
 
 
 def tell_the_others() -> None:
-    """If this is the first rank of several, tell all that come in a while that it has told why it ends."""
+    """If this is rank 0 of several, tell the ranks that connect within ten seconds that it has printed the reason."""
     place = _place()
     if place is None or place.rank != 0 or place.count == 1:
         return
@@ -113,7 +115,7 @@ class _Answers(socketserver.ThreadingTCPServer):
 
     def __init__(self, expected: int) -> None:
         self.expected = expected
-        """So many ranks have not come yet."""
+        """The number of ranks that have not connected yet."""
         super().__init__((os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])), _Answer)
 
 
@@ -121,7 +123,7 @@ class _Answer(socketserver.BaseRequestHandler):
     server: _Answers
 
     def handle(self) -> None:
-        """Tell one that asks; let one that wants to meet go."""
+        """Answer a rank that asks, and let go of a rank that wants to join the run."""
         self.request.settimeout(_SECONDS_OF_SILENCE)
         with suppress(OSError):
             try:

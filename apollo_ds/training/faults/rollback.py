@@ -1,4 +1,4 @@
-"""Going back after training has gone wrong: to which checkpoint, and past which data."""
+"""Plan the return to an earlier checkpoint after training has gone wrong, and the data to skip."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,14 +11,14 @@ from apollo_ds.training.faults.loss_spikes import Diverged
 
 @dataclass(frozen=True)
 class Rollback:
-    """A return to a good checkpoint, after which the run reads other data than before."""
+    """A return to a good checkpoint. After it, the run reads other data than before."""
 
     to: int
     """The step to go back to; 0 for the beginning."""
     went_wrong_at: int
     reason: str
     tokens: int
-    """How much further on in the data stream the run reads from now on."""
+    """The number of tokens of the data stream that the run skips."""
 
     def apply(self, memory: LossMemory) -> None:
         """Record the rollback in the memory of the restored state."""
@@ -35,17 +35,17 @@ class Rollback:
 def plan_rollback(
     trouble: Diverged, memory: LossMemory, folder: Path, to: int, schedule: Schedule, unit: int
 ) -> Rollback:
-    """Back to step `to`, that of the newest sound checkpoint before the trouble, and past the data up to the trouble.
+    """Plan to go back to step `to`, and to skip the data that was read from there up to the trouble.
 
     Args:
         trouble: what went wrong.
-        memory: what the watch over the loss remembers.
+        memory: the memory of the detection of loss spikes.
         folder: the run's checkpoints, for the message.
-        to: 0 for the beginning.
-        schedule: the run's.
-        unit: tokens are passed over in multiples of it.
+        to: the step of the newest sound checkpoint before the trouble; 0 for the beginning.
+        schedule: the run's schedule.
+        unit: the number of skipped tokens is a multiple of this.
     Raises:
-        UserError: no checkpoint was made since the run last went wrong, so passing over data has not helped.
+        UserError: no checkpoint was made since the run last went wrong, so skipping data has not helped.
     """
     if to <= memory.went_wrong_at:
         raise UserError(

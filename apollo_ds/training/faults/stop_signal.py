@@ -1,8 +1,8 @@
-"""Ending a run between two steps when a signal asks for it, or when its launcher has died.
+"""End a run between two steps when a signal asks for it, or when its launcher has died.
 
-SIGTERM, SIGUSR1 and SIGINT (Ctrl-C) on any one rank lead all of them to finish the step after the one they are in, to
-save, and to exit with `errors.EXIT_STOPPED`. The same signal a second time ends its process at once.
-How the ranks agree to stop is in `consensus.py`.
+After SIGTERM, SIGUSR1 or SIGINT (Ctrl-C) on any one rank, all ranks finish the current step and the one after it, save,
+and exit with `errors.EXIT_STOPPED`. The same signal a second time ends its process at once. `consensus.py` lets the
+ranks agree to stop.
 """
 
 import os
@@ -19,12 +19,13 @@ from apollo_ds.errors import UserError
 
 _SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
 STARTED_BY = "APOLLO_DS_STARTED_BY"
-"""The variable in which `training/launch.py` tells its ranks its own process id, then those that it was started by."""
+"""The environment variable by which `training/launch.py` passes process ids to its ranks: its own, then those of the
+launchers that started it."""
 _SECONDS_BETWEEN_LOOKS = 1.0
 
 
 class StopRequest:
-    """Whether this rank has been asked to stop. Nothing asks until `listen`."""
+    """Whether a signal has told this rank to stop. No signal is heard before `listen`."""
 
     def __init__(self) -> None:
         self.reason: str | None = None
@@ -39,17 +40,17 @@ class StopRequest:
             raise UserError("the launcher was ended before training began")
 
     def hold(self) -> None:
-        """Keep SIGUSR1 pending until `listen`. Processes that this one starts until then ignore it.
+        """Keep SIGUSR1 pending until `listen`. Processes that this one starts until then ignore the signal.
 
-        SLURM sends it to all of them, and one that reads the version from git would die of it.
+        SLURM sends the signal to child processes too, and would kill the one that reads the version from git.
         """
-        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])  # blocked, it waits, even if ignored
-        if signal.SIGUSR1 in signal.sigpending():  # `training/launch.py` has it blocked from the start
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])  # a blocked signal stays pending, even if ignored
+        if signal.SIGUSR1 in signal.sigpending():  # `training/launch.py` starts ranks with it blocked
             self._note(signal.SIGUSR1)
-        signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # one that is pending already is forgotten by this
+        signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # this would drop a pending one
 
     def listen(self) -> None:
-        """Heed signals, and watch the launchers above this process. Call it from the main thread."""
+        """React to signals from now on, and watch the launchers of this process. Call it from the main thread."""
         for number in _SIGNALS:
             signal.signal(number, self._on_signal)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGUSR1])
@@ -58,7 +59,7 @@ class StopRequest:
             threading.Thread(target=self._watch, args=(launchers,), daemon=True).start()
 
     def ignore(self) -> None:
-        """Let no signal disturb an exit that is under way: launchers send some when a first rank has ended."""
+        """Ignore all signals during the exit. Launchers send some as soon as the first rank has ended."""
         for number in _SIGNALS:
             signal.signal(number, signal.SIG_IGN)
 
@@ -67,7 +68,7 @@ class StopRequest:
         self._note(number)
 
     def _note(self, number: int) -> None:
-        # By this one the launcher passes on whichever it has heard.
+        # The launcher passes on every signal to stop as SIGUSR1.
         passed_on = number == signal.SIGUSR1 and STARTED_BY in os.environ
         name = "a signal to stop" if passed_on else signal.Signals(number).name
         self.reason = f"{name} on {socket.gethostname()}"
@@ -79,10 +80,10 @@ class StopRequest:
 
 
 def _launchers() -> list[int]:
-    """The processes that started this rank. When one of them dies, nobody is left to stop the run.
+    """The ids of the processes that started this rank. If one of them dies, nothing is left that could stop the run.
 
-    `training/launch.py` tells them. Those of DeepSpeed and torchrun are the ancestors of this process that were given
-    the same script or module.
+    `training/launch.py` passes them on. The launchers of DeepSpeed and torchrun are the ancestors of this process with
+    the same script or module on their command line.
     """
     if STARTED_BY in os.environ:
         return [int(process) for process in os.environ[STARTED_BY].split()]
@@ -95,12 +96,12 @@ def _launchers() -> list[int]:
                 break
             found.append(ancestor.pid)
     except psutil.Error:
-        pass  # one of them ended while we looked, and with it the search
+        pass  # an ancestor has ended meanwhile, which ends the search
     return found
 
 
 def _is_alive(launcher: int) -> bool:
-    """Whether it is; a process that is younger than this one has only got its number."""
+    """Whether a launcher is alive. A process that is younger than this one has only reused its number."""
     try:
         process = psutil.Process(launcher)
         is_older = process.create_time() <= psutil.Process().create_time()

@@ -1,4 +1,4 @@
-"""Ending a job in which a rank hangs, with every rank's stack, instead of waiting for ever."""
+"""End a job in which a rank hangs, and print the stacks of all ranks, instead of waiting for ever."""
 
 import faulthandler
 import os
@@ -14,10 +14,11 @@ from apollo_ds.errors import EXIT_HANG
 from apollo_ds.training.run_log import past_live_line, stamped
 
 _GRACE_SECONDS = 10.0
-"""Between a rank's stack and its exit. Others print theirs meanwhile: the launcher kills them once one has exited."""
+"""The time between printing a rank's stacks and its exit. The other ranks print theirs in that time, since the launcher
+kills them once one has exited."""
 
 _STDERR = 2
-"""The descriptor, as a notebook's `sys.stderr` may have none."""
+"""The file descriptor of stderr. In a notebook, `sys.stderr` may have none."""
 
 
 class Limit(StrEnum):
@@ -29,13 +30,13 @@ class Limit(StrEnum):
 
 
 class Watchdog:
-    """A thread that ends the process, after printing all its stacks, when no progress was reported for long enough.
+    """A thread that prints all stacks and ends the process if no progress has been reported for too long.
 
-    Nothing is watched until `start`.
+    It watches nothing before `start`.
     """
 
     def __init__(self, who: str) -> None:
-        """`who` is what its lines begin with, such as `rank 3`."""
+        """`who` is the beginning of its output lines, such as `rank 3`."""
         self.who = who
         self._seconds: dict[Limit, float] = {limit: Recipe.model_fields[limit].default for limit in Limit}
         self._over = threading.Event()
@@ -43,16 +44,19 @@ class Watchdog:
         self.progress("start", Limit.SETUP)
 
     def start(self) -> None:
-        """Watch this process from now on, with the recipe's default limits until `heed`."""
+        """Watch this process from now on. Until `heed`, the default limits apply."""
         self._end_if_stuck(self._seconds[self._now[1]])
         self._thread.start()
 
     def heed(self, recipe: Recipe) -> None:
-        """Keep to a recipe's limits."""
+        """Use a recipe's limits from now on."""
         self._seconds = {limit: getattr(recipe, limit) for limit in Limit}
 
     def progress(self, doing: str, limit: Limit = Limit.STEP) -> None:
-        """Report that this rank is alive and begins to do something, such as `step 12`, which may take so long."""
+        """Report that this rank begins something, such as `step 12`.
+
+        `limit` is the recipe's key for the time that it may take.
+        """
         self._now = doing, limit, time.monotonic()
 
     def close(self) -> None:
@@ -74,7 +78,7 @@ class Watchdog:
 
     @staticmethod
     def _end_if_stuck(seconds: float) -> None:
-        """In case the rank hangs while it holds the interpreter's lock, so that no thread of Python's can run."""
+        """Have C code end the process later. No Python thread can if the rank hangs with the interpreter's lock."""
         faulthandler.dump_traceback_later(seconds + _GRACE_SECONDS, file=_STDERR, exit=True)
 
     def _report(self, what: str) -> None:
@@ -82,6 +86,6 @@ class Watchdog:
             faulthandler.dump_traceback(stacks)
             stacks.seek(0)
             text = f"{what}; on {socket.gethostname()}, process {os.getpid()}:\n{stacks.read()}"
-        # At once, so that ranks do not write into each other's lines.
+        # In one write, so that the lines of several ranks do not mix.
         sys.stderr.write(f"{past_live_line(sys.stderr)}{stamped(text, self.who)}\n")
         sys.stderr.flush()

@@ -1,1 +1,1 @@
-"""What shows a run while it trains: TensorBoard, Weights & Biases, MLflow. `tracker.py` says what each of them does."""
+"""Trackers show a run while it trains: TensorBoard, Weights & Biases, MLflow. `tracker.py` is their interface."""

@@ -1,4 +1,4 @@
-"""A tracker on a thread of its own, which can neither end a run nor hold it up."""
+"""Run a tracker on a thread of its own, so that it can neither end a run nor delay it."""
 
 import logging
 from collections.abc import Callable, Iterable
@@ -9,17 +9,18 @@ from apollo_ds.training.writing_thread import WritingThread
 from data_prep.errors import first_line
 
 _MOST_WAITING = 20_000
-"""A tracker that is so many points behind is switched off. Connecting to a server may take a minute."""
+"""A tracker that falls so many points behind is switched off. The number is large, since connecting to a server may
+take a minute."""
 _POINTS_AT_ONCE = 1000
 _PATIENCE = 60.0
-"""Seconds in which a tracker may send what is left when a run ends."""
+"""The seconds that a tracker has at the end of a run to send its remaining points."""
 _WITHOUT_IT = "; the run goes on without it"
 
 _log = logging.getLogger(__name__)
 
 
 class Follower:
-    """Tells a tracker of a run. Where that fails or cannot keep up, one line says so, and it is told no more."""
+    """Passes a run's points to a tracker. If it fails or falls behind, it gets no more, and one line says so."""
 
     def __init__(self, name: str, tracker: Tracker, most_waiting: int = _MOST_WAITING) -> None:
         self.name = name
@@ -29,19 +30,19 @@ class Follower:
         self._thread = WritingThread(name, most_waiting)
 
     def start(self, run: TrackedRun, earlier: Iterable[Point]) -> None:
-        """Have the tracker begin, and tell it what the run has recorded in earlier starts."""
+        """Start the tracker, and pass it the points that earlier starts of the run have recorded."""
         self._give(lambda: self._start(run, earlier))
 
     def tell(self, point: Point) -> None:
-        """Have one point recorded."""
+        """Pass on one point."""
         self._give(lambda: self._tracker.record(point))
 
     def flush(self) -> None:
-        """Have what was recorded shown soon, without waiting for it."""
+        """Ask the tracker to show its points soon, without waiting for it."""
         self._give(self._tracker.flush)
 
     def close(self, is_finished: bool, patience: float = _PATIENCE) -> None:
-        """Let the tracker send what is left, for at most `patience` seconds."""
+        """Let the tracker send its remaining points, for at most `patience` seconds."""
         self._give(lambda: self._tracker.close(is_finished))
         if not self._thread.close(patience):
             self._turn_off(f"is still busy after {patience:g} s; what it has not sent is in metrics.jsonl")
@@ -64,7 +65,7 @@ class Follower:
             return
         try:
             action()
-        except Exception as error:  # whatever its library or its server raises
+        except Exception as error:  # its library or its server may raise anything
             self._turn_off(f"failed: {type(error).__name__}: {first_line(error).rstrip('.')}{_WITHOUT_IT}")
 
     def _turn_off(self, reason: str) -> None:

@@ -1,4 +1,4 @@
-"""MLflow. It records where MLFLOW_TRACKING_URI says, on a server or in a folder."""
+"""Track a run with MLflow. MLFLOW_TRACKING_URI names the server or folder that stores it."""
 
 import logging
 import os
@@ -13,30 +13,31 @@ if TYPE_CHECKING:
 
 _EXPERIMENT = "apollo_ds"
 _RUN = "apollo_ds.run"
-"""The tag by which a later start finds its run: MLflow gives runs ids of its own."""
+"""The tag with the run's id, by which a later start finds the run. MLflow gives runs other ids of its own."""
 _TOLD = "apollo_ds.told"
-"""The tag that says up to which step a run has been told."""
+"""The tag with the last step that was sent completely."""
 _MOST_METRICS = 900
-"""One request may hold a thousand, tags among them."""
+"""The most metrics in one request. MLflow allows a thousand, tags included."""
 _MOST_PARAMETERS = 100
 _LONGEST_VALUE = 6000
 """Characters."""
 
 
 class MLflow:
-    """Logs to one run of MLflow, and goes on in it when the run goes on. MLflow keeps what a step logs twice, twice.
+    """Logs to one run of MLflow, and continues it when the run resumes.
 
-    So a step is sent when the next one begins, together with the note that it was sent; a later start goes by that.
+    MLflow stores a step twice if it is sent twice. So a step is sent when the next one begins, together with a tag that
+    says so. A later start reads the tag, and sends only later steps.
     """
 
     needs_id: ClassVar[bool] = True
 
     def start(self, run: TrackedRun) -> str:
-        """Begin the run, or go on with the one of the same id. Return where it can be seen."""
+        """Begin the run, or continue the one with the same id. Returns where it can be seen."""
         where = os.environ["MLFLOW_TRACKING_URI"]
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-        os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")  # a folder is refused without it
-        logging.getLogger("urllib3").setLevel(logging.ERROR)  # it warns of each try; what fails in the end is told once
+        os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")  # MLflow refuses a folder without it
+        logging.getLogger("urllib3").setLevel(logging.ERROR)  # it warns about each try; a final failure is told once
         from mlflow import MlflowClient
 
         self._client = MlflowClient(where)
@@ -60,7 +61,7 @@ class MLflow:
         if found is None:
             try:
                 return str(self._client.create_experiment(name))
-            except MlflowException:  # another run has just created it
+            except MlflowException:  # another run has just created the experiment
                 found = self._client.get_experiment_by_name(name)
                 if found is None:
                     raise
@@ -77,12 +78,12 @@ class MLflow:
         """Keep a point's values until a later step arrives; write its texts at once."""
         from mlflow.entities import Metric
 
-        for tag, text in point.texts.items():  # a file; that of an earlier start is the same
+        for tag, text in point.texts.items():  # a file, equal to that of an earlier start
             self._client.log_text(self._run, text, f"{tag}/step-{point.step}.md")
         if point.step > self._told:
             values = {**point.scalars, **{f"progress/{key}": value for key, value in point.progress.items()}}
             milliseconds = int(point.time * 1000)
-            for tag, value in values.items():  # a step and its evaluation tell the same progress
+            for tag, value in values.items():  # a step and its evaluation have the same progress
                 self._pending[point.step, tag] = Metric(_name(tag), value, milliseconds, point.step)
 
     def flush(self) -> None:
@@ -90,22 +91,22 @@ class MLflow:
         self._send(below=max((step for step, _ in self._pending), default=0))
 
     def close(self, is_finished: bool) -> None:
-        """Send what is left, and mark the run as finished or stopped."""
+        """Send the remaining values, and mark the run as finished or stopped."""
         self._send(below=max((step for step, _ in self._pending), default=0) + 1)
         self._client.set_terminated(self._run, "FINISHED" if is_finished else "KILLED")
 
     def _send(self, below: int) -> None:
-        """Send what waits of steps below one, and with it the note that it was sent."""
+        """Send the waiting values of steps below `below`, together with the tag that says so."""
         from mlflow.entities import RunTag
 
         ready = [metric for (step, _), metric in self._pending.items() if step < below]
         self._pending = {key: metric for key, metric in self._pending.items() if key[0] >= below}
         for first in range(0, len(ready), _MOST_METRICS):
             batch, is_last = ready[first : first + _MOST_METRICS], first + _MOST_METRICS >= len(ready)
-            told = batch[-1].step if is_last else batch[-1].step - 1  # the rest of that step may be in the next batch
+            told = batch[-1].step if is_last else batch[-1].step - 1  # the next batch may have the rest of that step
             self._client.log_batch(self._run, metrics=batch, tags=[RunTag(_TOLD, str(told))])
 
 
 def _name(tag: str) -> str:
-    """The tag in the characters that MLflow allows; names of held-out texts may have others."""
+    """Replace the characters that MLflow does not allow. Names of held-out texts may have them."""
     return re.sub(r"[^\w\-. /]", "_", tag)

@@ -1,4 +1,4 @@
-"""What an event of metrics.jsonl is in a tracker: numbers and texts by tags."""
+"""Convert events of metrics.jsonl to points for trackers: numbers and texts, each with a tag."""
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
@@ -30,14 +30,14 @@ _SCALARS = {
     },
     "eval": {"loss": "loss/held_out", "bits_per_byte": "loss/held_out_bits_per_byte"},
 }
-"""Trackers sort groups by name: with these, losses come first."""
+"""The tag of each number. Trackers sort groups by name, and with these names losses come first."""
 _OF_EACH_TEXT = {"losses": "loss_of_text", "bits_per_byte_of": "loss_of_text_bits_per_byte"}
 PROGRESS = ("tokens", "flops", "seconds")
-"""What steps and evaluations tell of what the run has used."""
+"""The keys of steps and evaluations that say what the run has used."""
 
 
 def events(lines: Iterable[bytes]) -> Iterator[dict[str, Any]]:
-    """The events of a run's metrics.jsonl that are whole; a crash of the machine may have cut off the last one."""
+    """The complete events of a run's metrics.jsonl. A crash of the machine may have cut off the last one."""
     for line in lines:
         with suppress(ValueError):
             event = json.loads(line)
@@ -47,28 +47,28 @@ def events(lines: Iterable[bytes]) -> Iterator[dict[str, Any]]:
 
 @dataclass(frozen=True)
 class Point:
-    """What a tracker is told of an event."""
+    """The data of an event that a tracker gets."""
 
     step: int
     time: float
-    """Seconds since 1970, as if the run had never paused."""
+    """The time in seconds since 1970, as if the run had never paused."""
     scalars: dict[str, float]
-    """By tags, such as `loss/train`. What was not finite is left out."""
+    """Numbers by tag, such as `loss/train`. Numbers that are not finite are left out."""
     texts: dict[str, str]
-    """Markdown, by tags."""
+    """Texts in Markdown, by tag."""
     progress: dict[str, float]
-    """Tokens, FLOPs and seconds that the run has used; empty for events that do not tell."""
+    """The tokens, FLOPs and seconds that the run has used; empty for events without them."""
 
 
 class Points:
-    """Makes points of events, which must come in the order in which the run recorded them."""
+    """Converts events to points. The events must come in the order in which the run recorded them."""
 
     def __init__(self, begun: float) -> None:
-        """`begun`: when the first step would have begun if the run had never paused, in seconds since 1970."""
+        """`begun` is the time, in seconds since 1970, at which the first step would have begun without any pause."""
         self._begun = self._now = begun
 
     def of(self, event: Mapping[str, Any]) -> Iterator[Point]:
-        """The point of an event; nothing for an event of which trackers show nothing."""
+        """Yield the point of an event. Yields nothing for an event that trackers do not show."""
         progress = {key: event[key] for key in PROGRESS} if event.keys() >= set(PROGRESS) else {}
         if progress:
             self._now = self._begun + progress["seconds"]
@@ -96,7 +96,7 @@ def _texts(event: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _passage(sample: Mapping[str, str]) -> str:
-    between = "**\n\n" if MASK in sample["prompt"] else "**"  # a masked model's text is the whole sentence again
+    between = "**\n\n" if MASK in sample["prompt"] else "**"  # a masked model's text repeats the whole sentence
     return f"**{sample['prompt']}{between}{sample['text']}"
 
 

@@ -1,4 +1,4 @@
-"""TensorBoard: one file of events in the run's folder, so that the run is one run there and has the folder's name."""
+"""Track a run with TensorBoard, by one event file in the run's folder. So it shows one run, with the folder's name."""
 
 import time
 from pathlib import Path
@@ -12,22 +12,22 @@ if TYPE_CHECKING:
 
 _FILE = "events.out.tfevents.*"
 _AXES = {"tokens": ("loss_by_tokens", 1.0), "flops": ("loss_by_gflop", 1e9)}
-"""What losses are drawn over beside steps, and in which unit: TensorBoard's axes are whole numbers below 2**63."""
+"""The axes of losses besides steps, and their units. TensorBoard's axes are whole numbers below 2**63."""
 _OLD_AXES = ("by_tokens", "by_gflop", "by_seconds")
-"""Folders in which version 0.1.0 had the losses over other axes, and which TensorBoard took for runs."""
+"""Folders in which version 0.1.0 kept the losses over other axes. TensorBoard showed them as runs."""
 
 
 class TensorBoard:
-    """Writes a file of events. Each start writes a new one of the whole run, and removes what earlier starts left.
+    """Writes an event file. Each start writes a new file of the whole run, and removes the files of earlier starts.
 
-    So no step is there twice, over whichever axis: TensorBoard itself could forget what lies behind a checkpoint by one
-    axis only. Its axis `Relative` is the time that the run has trained.
+    So no step appears twice, on any axis. (TensorBoard itself can drop the points after a checkpoint on one axis only.)
+    Its axis `Relative` is the time for which the run has trained.
     """
 
     needs_id: ClassVar[bool] = False
 
     def start(self, run: TrackedRun) -> str:
-        """Write the run's file anew from its recorded points. Return no address."""
+        """Write a new file with all points that the run has recorded. Returns an empty address."""
         from tensorboard.compat.proto.event_pb2 import Event
         from torch.utils.tensorboard import RecordWriter
         from torch.utils.tensorboard.summary import hparams
@@ -59,7 +59,7 @@ class TensorBoard:
                 self._write(Event(wall_time=point.time, step=step, summary=Summary(value=values)))
 
     def flush(self) -> None:
-        """Write what is buffered."""
+        """Write the buffered points."""
         self._records.flush()
 
     def close(self, is_finished: bool) -> None:

@@ -1,4 +1,4 @@
-"""What a tracker is told of a run, and what it must be able to do."""
+"""The interface of trackers, and the description of a run that they get."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,28 +16,29 @@ class TrackedRun:
     """The name of its folder."""
     folder: Path
     id: str
-    """The same whenever the run goes on, and another one where it begins anew. Empty if no tracker needs it."""
+    """The id of the run. It stays the same when the run resumes, and changes when it starts over. Empty if no tracker
+    needs it."""
     recipe: Mapping[str, Any]
-    """Numbers and texts by keys with dots, such as `model.num_layers`."""
+    """The recipe's numbers and texts. Keys have dots, such as `model.num_layers`."""
 
 
 class Tracker(Protocol):
-    """Shows one run. A thread of its own calls it; what it raises switches it off, and the run goes on.
+    """Shows one run. It runs on a thread of its own. If it raises an error, it is switched off, and the run continues.
 
-    Each start of the run tells it the whole run from the first step. What it has already, it leaves out.
+    Each start of the run passes it all points from the first step on. It must leave out those that it has already.
     """
 
     needs_id: ClassVar[bool]
-    """Whether it keeps many runs, and has to find this one again."""
+    """Whether it keeps many runs, and needs an id to find this one again."""
 
     def start(self, run: TrackedRun) -> str:
-        """Begin to show a run, or go on with it. Returns where it can be seen; empty if that need not be said."""
+        """Begin to show a run, or continue it. Returns where it can be seen; empty if that need not be printed."""
 
     def record(self, point: Point) -> None:
-        """Take one event of the run."""
+        """Record one point of the run."""
 
     def flush(self) -> None:
-        """Let what was recorded be seen soon."""
+        """Make the recorded points visible soon."""
 
     def close(self, is_finished: bool) -> None:
-        """Send what is left. The run may go on later unless it is finished."""
+        """Send the remaining points. Unless `is_finished`, the run may be resumed later."""

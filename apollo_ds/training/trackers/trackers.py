@@ -33,7 +33,7 @@ class Trackers:
         self._is_finished = False
 
     def start(self, kept: bytes) -> None:
-        """Begin, or go on behind `kept`: what metrics.jsonl still holds of earlier starts."""
+        """Start all trackers. `kept` is the content of metrics.jsonl from earlier starts; empty for a new run."""
         begun = time.time() - _seconds(kept)
         self._points = Points(begun)
         known_as = run_id(self._folder, goes_on=bool(kept)) if any(t.needs_id for t in self._trackers.values()) else ""
@@ -44,25 +44,25 @@ class Trackers:
             self._followers.append(follower)
 
     def tell(self, event: Mapping[str, Any]) -> None:
-        """Have an event of metrics.jsonl shown."""
+        """Pass an event of metrics.jsonl to all trackers."""
         self._is_finished = event["event"] == "end"
         for point in self._points.of(event):
             for follower in self._followers:
                 follower.tell(point)
 
     def flush(self) -> None:
-        """Have what was told seen soon."""
+        """Ask all trackers to show their points soon."""
         for follower in self._followers:
             follower.flush()
 
     def close(self) -> None:
-        """Let each send what is left, for a bounded time."""
+        """Let each tracker send its remaining points, for a limited time."""
         for follower in self._followers:
             follower.close(self._is_finished)
 
 
 def flat(recipe: Mapping[str, Any], prefix: str = "") -> dict[str, int | float | str]:
-    """A recipe's values by keys with dots: `model.num_layers`. What is neither a number nor a text becomes a text."""
+    """A recipe's values by keys with dots, such as `model.num_layers`. All but numbers are converted to texts."""
     values: dict[str, int | float | str] = {}
     for key, value in recipe.items():
         if isinstance(value, Mapping) and all(name.isidentifier() for name in value):
@@ -83,7 +83,7 @@ def _earlier(kept: bytes, begun: float) -> Iterator[Point]:
 
 
 def _seconds(kept: bytes) -> float:
-    """How long the run had trained by its last line that tells so."""
+    """The seconds for which the run had trained, from the last line that has them."""
     for event in events(reversed(kept.splitlines())):
         if event.keys() >= set(PROGRESS):
             return float(event["seconds"])

@@ -1,4 +1,4 @@
-"""Weights & Biases. Where it records, and whether it asks a server, is what its own environment variables say."""
+"""Track a run with Weights & Biases. Its own environment variables set the server, or that it works offline."""
 
 import os
 from html import escape
@@ -12,16 +12,16 @@ _PROJECT = "apollo_ds"
 
 
 class WeightsAndBiases:
-    """Logs to one run of W&B, and goes on in it when the run goes on. W&B takes no step below the last that it has.
+    """Logs to one run of W&B, and continues it when the run resumes. W&B accepts no step below the last that it has.
 
-    Offline it does not know what it has, so that each start's folder has the whole run up to its end.
+    Offline, W&B does not know which steps it has. So the folder of each start holds the whole run up to then.
     """
 
     needs_id: ClassVar[bool] = True
 
     def start(self, run: TrackedRun) -> str:
-        """Begin the run, or go on with the one of the same id. Return its address."""
-        os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # faults of its own are told to nobody unasked
+        """Begin the run, or continue the one with the same id. Returns its address."""
+        os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # do not report W&B's own errors to its makers
         import wandb
 
         self._run = wandb.init(
@@ -39,14 +39,14 @@ class WeightsAndBiases:
         return self._run.url or ""
 
     def record(self, point: Point) -> None:
-        """Log a point's values and texts, unless W&B has them from before a resume."""
+        """Log a point's values and texts, unless W&B has them from an earlier start."""
         import wandb
 
         progress = {f"progress/{key}": value for key, value in point.progress.items()}
         texts = {tag: wandb.Html(f"<pre>{escape(text)}</pre>") for tag, text in point.texts.items()}
         if point.step >= self._first_step:
             self._run.log({**point.scalars, **texts, **progress}, step=point.step)
-        elif texts and point.step == self._first_step - 1:  # a growth that follows the last step of the start before
+        elif texts and point.step == self._first_step - 1:  # a growth right after the earlier start's last step
             self._run.log(texts, step=self._first_step)
 
     def flush(self) -> None:
@@ -57,4 +57,4 @@ class WeightsAndBiases:
         import wandb
 
         self._run.finish(exit_code=0 if is_finished else 1)
-        wandb.teardown()  # only then has its own process written everything
+        wandb.teardown()  # waits until W&B's own process has written everything

@@ -52,7 +52,7 @@ def test_private_is_kept(hub: Hub, folder: Path) -> None:
     HubModel("me/small", private=True).upload(folder, "A message")
     assert hub.is_private
     hub.is_private, hub.files = False, {}
-    assert "is there already, and anybody can see it" in refusal("me/small", folder, private=True)
+    assert "already exists, and is public" in refusal("me/small", folder, private=True)
     assert not hub.files
 
 
@@ -89,9 +89,9 @@ def test_a_hub_that_cannot_be_reached(hub: Hub, folder: Path, monkeypatch: pytes
 @pytest.mark.parametrize(
     ("name", "told"),
     [
-        ("small", "whose model is it; write USER/MODEL, such as me/small"),
-        ("a b/c", "is no name of a model; write USER/MODEL, such as me/demo"),
-        ("", "is no name of a model; write USER/MODEL, such as me/demo"),
+        ("small", "lacks its owner; write USER/MODEL, such as me/small"),
+        ("a b/c", "is not a model's name; write USER/MODEL, such as me/demo"),
+        ("", "is not a model's name; write USER/MODEL, such as me/demo"),
     ],
 )
 def test_a_name_is_checked_before_anything_is_exported(name: str, told: str, hub: Hub) -> None:

@@ -239,8 +239,8 @@ def test_a_weight_that_the_configuration_does_not_know(name: str, tmp_path: Path
     _change_weights(saved(tmp_path, "llama"), **{name: torch.ones(8)})
     refused(
         tmp_path,
-        f"{tmp_path}: has 1 weights that a LlamaForCausalLM of its config.json has not, such as {name}, and they would "
-        "be lost; save the model that has them, or remove them",
+        f"{tmp_path}: has 1 weights, such as {name}, that the LlamaForCausalLM of its config.json lacks, and they "
+        "would be lost; save the model that has them, or remove them",
     )
 
 

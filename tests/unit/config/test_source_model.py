@@ -206,5 +206,5 @@ def test_padding_that_the_text_has_as_a_token_is_noted(pad: Any, is_told: bool, 
     wordpiece().save_pretrained(folder)
     notes = check_model(read_model(str(folder)), text)
     assert [note.partition(";")[0] for note in notes] == [
-        f"{folder}/config.json: pad_token_id is 3, which is no padding in {text.folder}"
+        f"{folder}/config.json: pad_token_id is 3, which is not padding in {text.folder}"
     ] * is_told

@@ -101,7 +101,7 @@ def test_the_line_of_a_log_names_all() -> None:
 
 
 def test_the_rate_of_what_is_new_is_told_while_it_is_another() -> None:
-    assert "lr 1.00e-03  lr of what is new 1.30e-03  " in replace(STANDING, new_learning_rate=1.3e-3).logged()
+    assert "lr 1.00e-03  lr of new parameters 1.30e-03  " in replace(STANDING, new_learning_rate=1.3e-3).logged()
 
 
 @pytest.mark.parametrize(
