@@ -36,7 +36,7 @@ class DepthMap:
     `noise` is added to the matrices of copies: normal numbers, whose standard deviation is `noise` times the matrix's
     own. They are the same on every rank for the same seed, and differ from growth to growth.
 
-    `gradient_share` is a layer's gradient after the growth, divided by that of its old layer before. It is 1/3 where the
+    `gradient_share` is a layer's gradient after the growth, divided by that of its old layer before. It is 1/3 if the
     old layer added up the gradients of three positions and the new one runs at one.
 
     `heads` is the number of attention heads. An identity needs it where the query, key and value of each head lie

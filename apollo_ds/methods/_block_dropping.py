@@ -18,7 +18,7 @@ class BlockDropping(Modifier):
 
     @abstractmethod
     def layer_drop(self, first_progress: float, rescaled: bool) -> LayerDrop:
-        """Return the blocks' probabilities to run; `first_progress` is the fraction of the run where skipping begins."""
+        """Return the blocks' probabilities to run. Skipping begins at the fraction `first_progress` of the run."""
 
     def modify(self, stages: list[Stage], run: Run) -> list[Stage]:
         """Skip blocks in the stages that have all layers.

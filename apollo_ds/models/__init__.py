@@ -1,1 +1,1 @@
-"""Models: unmodified `transformers` classes, the order their blocks run in, their loss and their cost."""
+"""Models: unmodified `transformers` classes, the order in which their blocks run, their loss and their cost."""

@@ -18,7 +18,7 @@ from apollo_ds.models.masks import Mask
 from apollo_ds.models.sample_parts import SampleParts
 
 ATTENTION = "apollo_ds"
-"""What a model's configuration calls it."""
+"""The name of this attention in a model's configuration."""
 _LONGEST_BY_PRODUCTS = 512
 """Tokens. The backward needs a probability for each pair of tokens; for longer samples these would fill most memory."""
 _MOST_KERNELS = 64
@@ -98,7 +98,7 @@ def _by_products(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None,
 def _fused(
     query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, causal: bool, scale: float | None, dropout: float
 ) -> Tensor:
-    """PyTorch's. Its kernels for masks take no shared keys, which are copied for them."""
+    """Run PyTorch's fused attention. Its kernels for masks take no shared keys, so keys are copied for them."""
     sharing = query.shape[1] // key.shape[1]
     if mask is not None and sharing > 1:
         key, value = (part.repeat_interleave(sharing, dim=1) for part in (key, value))

@@ -1,4 +1,4 @@
-"""Does a model here compute what a configuration of `transformers` says?"""
+"""Checks that a model here computes what a configuration of `transformers` says."""
 
 from collections.abc import Mapping
 from copy import deepcopy
@@ -22,16 +22,17 @@ _SAYS_NOTHING = frozenset(
 )
 """Keys that do not change what a trained model computes."""
 _KINDS = ("_token_id", "dropout", "dropout_prob", "_pdrop")
-"""Ends of others: tokens that the tokenizer decides, and dropout, which only training has."""
+"""Ends of further such keys: of tokens, which the tokenizer decides, and of dropout, which only training uses."""
 _HEADS = ("classifier_pooling", "classifier_dropout", "summary_")
-"""Beginnings of others: of tasks' heads. ModernBERT's own head has `classifier_activation` and `classifier_bias`."""
+"""Beginnings of further such keys, which belong to heads for tasks. ModernBERT's pretraining head uses
+`classifier_activation` and `classifier_bias`, which are not among them."""
 _SAME = ({"gelu_new", "gelu_pytorch_tanh"},)
 """Values that compute the same."""
 
 _OLDER = "type"
-"""What `rope_type` was called; transformers keeps both."""
+"""The old name of `rope_type`; transformers keeps both."""
 _UNSAID = {"partial_rotary_factor": 1.0}
-"""What it means that rotary positions do not say it."""
+"""Values of rotary positions' keys that are missing."""
 
 
 def check_config(shape: ModelShape, config: Mapping[str, Any]) -> None:

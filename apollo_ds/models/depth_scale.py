@@ -1,4 +1,4 @@
-"""Scales that know the depth: of what a block adds, of what it reads, and of how fast it learns. No torch here.
+"""Scales that depend on the depth: of a block's outputs, of its inputs, and of its learning rate. No torch here.
 
 `residual_scale` multiplies each branch's output by one number for all positions. It falls with the number of positions
 L that run: as 1 / sqrt(2L), or as CompleteP's (L / L_base)^-alpha (Dey et al. 2025, arXiv 2505.01618), with which the
@@ -29,7 +29,7 @@ class PositionScales:
 
 
 def residual_scale(shape: ModelShape, layers: int) -> float:
-    """What each branch's output is multiplied by where so many layers run.
+    """Return the factor of each branch's output when `layers` layers run.
 
     With CompleteP, alpha = 1 and two base layers, 12 layers have 1/6. Without layers there is no branch, and it is 1.
     """
@@ -39,7 +39,7 @@ def residual_scale(shape: ModelShape, layers: int) -> float:
 
 
 def layernorm_scale(shape: ModelShape, position: int) -> float:
-    """What the normalisations of a position, counted from 0, are multiplied by: the fourth has 1/2."""
+    """Return the factor of the normalisations' outputs at a position, counted from 0: 1/2 at the fourth, number 3."""
     return 1 / sqrt(position + 1) if shape.layernorm_scale else 1.0
 
 
@@ -91,7 +91,7 @@ def scales_in_words(shape: ModelShape) -> list[str]:
 
 
 def has_scales(shape: ModelShape) -> bool:
-    """Whether a model has others than 1 at some depth or position."""
+    """Whether some scale of a model is not 1 at some depth or position."""
     return shape.residual_scale != "none" or shape.layernorm_scale
 
 

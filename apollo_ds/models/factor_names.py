@@ -1,4 +1,4 @@
-"""What the two factors of a matrix are called; see `models.low_rank`. No torch here."""
+"""Names of the two factors of a matrix (`models.low_rank`). No torch here."""
 
 WHOLE, LEFT, RIGHT = "weight", "left", "right"
 """The last part of the name of a matrix, and of its two factors."""

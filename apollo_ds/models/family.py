@@ -1,4 +1,4 @@
-"""What the package must know of a model family.
+"""The base class of model families: all that the package must know about one.
 
 Each file of `models/families` holds one `Family`. A new file is found without being listed anywhere. The model
 itself is a class of `transformers`, unmodified. A family says where the class keeps its parts, what the dimensions of
@@ -30,29 +30,29 @@ SIZES = {
     "vocab_size": "vocab_size",
     "max_position_embeddings": "max_position_embeddings",
 }
-"""The usual keys of config.json, by the keys of a shape."""
+"""The usual key of config.json for each key of a shape."""
 
 
 class Family(ABC):
     """A kind of model. The closed forms of its cost are those of a plain Transformer unless a family overrides them."""
 
     name: ClassVar[str]
-    """What a recipe calls it: `model.family`."""
+    """Its name in a recipe: the value of `model.family`."""
     is_masked: ClassVar[bool]
     """Whether the model learns by filling in masked tokens. Otherwise it continues text."""
     is_pre_norm: ClassVar[bool]
     """Whether a block normalises what it reads (pre-LN), so that its branches are added to what it was given."""
     masked_fraction: ClassVar[float] = MASKED_FRACTION
-    """The part of a sample's tokens that a masked model is asked for."""
+    """The fraction of a sample's tokens that a masked model must predict."""
     is_gated: ClassVar[bool] = False
     """Whether feed-forward units are multiplied by gates. Where both are zero, neither gets a gradient."""
     first_layer_is_unlike: ClassVar[bool] = False
     """Whether the first layer lacks a part that all others have: it stays first, and is neither shared nor copied."""
     is_rms_norm: ClassVar[bool] = False
-    """Whether normalisations of the hidden size leave the mean in (RMSNorm). LayerNorm takes it out."""
+    """Whether normalisations of the hidden size keep the mean (RMSNorm). LayerNorm subtracts it."""
     normalises_sums_only: ClassVar[bool] = False
-    """Whether each of these reads a sum of what embeddings and linear layers put out, as it is: nothing in the sum has
-    passed an activation or another normalisation. The mean of its units is then itself such a sum."""
+    """Whether each normalisation of the hidden size reads a plain sum of outputs of embeddings and linear layers, none
+    of which has passed an activation or another normalisation. Then the mean of its units is such a sum as well."""
     shares_epsilon: ClassVar[bool] = False
     """Whether normalisations of another size, which does not grow, have the same `norm_epsilon`."""
     backbone: ClassVar[str]
@@ -60,7 +60,7 @@ class Family(ABC):
     blocks: ClassVar[str]
     """Path of the block list. Parameters are named `{blocks}.{index}.{rest}`."""
     embeddings: ClassVar[tuple[str, ...]]
-    """Paths of what is below the blocks."""
+    """Paths of the modules below the blocks."""
     decoder: ClassVar[str]
     """Path of the head's last matrix, a linear layer that makes logits."""
     dimensions_by_name: ClassVar[Sequence[tuple[str, Dimensions]]]
@@ -77,7 +77,7 @@ class Family(ABC):
     presets: ClassVar[Mapping[str, ModelShape]] = {}
     """Published sizes by name: what `model: NAME` means in a recipe."""
     model_type: ClassVar[str | None] = None
-    """What config.json calls the family; None where that is `name`."""
+    """The family's name in config.json; None if it is `name`."""
     size_keys: ClassVar[Mapping[str, str]] = SIZES
     """The keys of config.json that are whole numbers, by the keys of a shape."""
     epsilon_key: ClassVar[tuple[str, float]] = ("layer_norm_eps", 1e-12)
@@ -86,7 +86,7 @@ class Family(ABC):
     """Keys of config.json that change what the class computes. Each has the values that are trained here, and first the
     one that a configuration without the key means."""
     other_names: ClassVar[Mapping[str, str]] = {}
-    """How files may call parameters whose names end so."""
+    """Other names that files use, by the ends of the parameters' names here."""
 
     @abstractmethod
     def model_class(self) -> "type[PreTrainedModel]":
@@ -120,17 +120,17 @@ class Family(ABC):
         }
 
     def own_sizes(self, saved: SavedConfig) -> dict[str, Any]:
-        """Those that other families lack, or that are not in config.json as they are.
+        """Return the sizes that other families lack, or that config.json holds in another form.
 
         Raises:
-            UserError: see `sizes_of`.
+            UserError: as in `sizes_of`.
         """
         return {}
 
     def first_saved_row(self, name: str, config: Mapping[str, Any]) -> int:
-        """Which row of a parameter in the files of a model with this config.json is the first of the trained one.
+        """Return the row of a saved parameter that is the first row of the trained parameter.
 
-        Rows of the trained one that stand before the file's first are zeros.
+        If it is negative, the trained parameter begins with as many rows of zeros.
         """
         return 0
 
@@ -146,7 +146,7 @@ class Family(ABC):
         return ()
 
     def attention_windows(self, shape: ModelShape) -> Mapping[str, int | None]:
-        """How many tokens to either side a token sees in each of these kinds; None for all of its sample."""
+        """For each kind of attention, how many tokens to either side a token sees; None for the whole sample."""
         return {}
 
     def position_ids(self, input_ids: "Tensor", places: "Tensor | None" = None) -> "Tensor | None":
@@ -183,7 +183,7 @@ class Family(ABC):
         return True
 
     def missing_in_first_layer(self, shape: ModelShape) -> int:
-        """Parameters that the first layer has fewer than each of the others."""
+        """How many parameters fewer the first layer has than each of the others."""
         return 0
 
     def layer_parameters(self, shape: ModelShape) -> int:
@@ -205,7 +205,7 @@ class Family(ABC):
         return (sizes,) * 2
 
     def attention_flops(self, shape: ModelShape, seq_len: int) -> int:
-        """Those of `layer_flops` that multiply no weights, but queries by keys, and values by what comes of it: 4ssq.
+        """The part of `layer_flops` without weights: queries times keys, and probabilities times values: 4ssq.
 
         q is the width of all query heads.
         """
@@ -255,5 +255,5 @@ class Family(ABC):
         return bool(re.search(rf"{self.normalisations}$", name))
 
     def is_branch_normalisation(self, name: str) -> bool:
-        """Whether a block's parameter scales or shifts what its branches read: not what lies within attention."""
+        """Whether a block's parameter belongs to a normalisation that its branches read; those in attention do not."""
         return self.is_pre_norm and self.is_normalisation(name) and self.dimensions(name) == (OUT,)

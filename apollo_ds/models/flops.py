@@ -19,12 +19,12 @@ def training_flops(
     pool: int = 1,
     rank: int | None = None,
 ) -> float:
-    """Operations of a training step at one depth: the forward, and a backward of twice its cost where it goes.
+    """Return the operations of a training step at one depth: the forward, and a backward of twice its cost.
 
     The backward stops above the lowest `first_trained` layers. So the lowest layer that trains needs no gradients of
-    its input, which saves a post-LN layer those of its query, key and value projections. What is frozen above it, where
-    each layer runs once, passes gradients on but gets none itself: its matrices cost half, its attention does not. So
-    does a frozen embedding matrix that is also the head's.
+    its input, which saves a post-LN layer those of its query, key and value projections. If each layer runs once, then
+    frozen layers above it pass gradients on but get none. The backward of their matrices costs half, that of their
+    attention costs as much as ever. A frozen embedding matrix that is also the head's costs half, too.
 
     With a `pool` above 1 the layers run on seq_len / pool tokens, and the head on all that are scored. With a `rank`
     the feed-forward matrices are held as two factors.
@@ -70,7 +70,9 @@ def layer_parameters(shape: ModelShape, rank: int | None = None) -> int:
 
 
 def matrix_parameters(shape: ModelShape, layers: int, rank: int | None = None) -> int:
-    """Those of so many layers that are matrices: all that a token is multiplied by there, which is half its FLOPs.
+    """Return the parameters of `layers` layers that are in matrices: each token is multiplied by all of them.
+
+    That takes two operations for each of these parameters.
 
     With a `rank` the feed-forward matrices are held as two factors.
     """
@@ -80,7 +82,7 @@ def matrix_parameters(shape: ModelShape, layers: int, rank: int | None = None) -
 
 
 def _spared(shape: ModelShape, rank: int | None) -> int:
-    """How many numbers fewer the factors of a layer's feed-forward matrices have: mn - r (m + n) for each."""
+    """Return how many parameters a layer saves by factors of its feed-forward matrices: mn - r (m + n) for each."""
     if rank is None:
         return 0
     sizes = family_of(shape).feed_forward_matrices(shape)

@@ -1,4 +1,4 @@
-"""Which parts of a model do not train."""
+"""Names the parts of a model that do not train."""
 
 from dataclasses import dataclass
 from itertools import count
@@ -6,16 +6,17 @@ from itertools import count
 
 @dataclass(frozen=True)
 class Frozen:
-    """What does not train; nothing by default. It runs as ever, and gradients pass through it to what trains below."""
+    """The frozen parts of a model; none by default. They run as usual, and pass gradients on to trained layers."""
 
     layers: tuple[int, ...] = ()
-    """Unique layers. If there are any, the embeddings do not train either, nor a head's matrix that is tied to them."""
+    """Unique layers that do not train. If there are any, the embeddings and a head's tied matrix do not train either."""
     head: bool = False
-    """Whether all that is above the layers is frozen too."""
+    """Whether all parameters above the layers are frozen, too."""
 
     @property
     def below(self) -> int:
-        """How many layers are below the lowest that trains. No gradients go there, nor to the embeddings if any are."""
+        """The number of layers below the lowest one that trains. If it is not 0, neither they nor the embeddings get
+        gradients."""
         return next(layer for layer in count() if layer not in self.layers)
 
 

@@ -22,7 +22,7 @@ def number_of_parts(dimensions: Dimensions) -> int:
 
 
 def split(weight: Tensor, dimensions: Dimensions, heads: int) -> Sequence[Tensor]:
-    """The parts of a parameter of a model with so many heads."""
+    """Split a parameter of a model with `heads` heads into its parts."""
     position = _fused_position(dimensions)
     if position is None:
         return [weight]
@@ -33,7 +33,7 @@ def split(weight: Tensor, dimensions: Dimensions, heads: int) -> Sequence[Tensor
 
 
 def join(parts: Sequence[Tensor], dimensions: Dimensions, heads: int) -> Tensor:
-    """The parameter that has these parts."""
+    """Join parts into their parameter: the inverse of `split`."""
     position = _fused_position(dimensions)
     if position is None:
         return parts[0]

@@ -1,8 +1,8 @@
-"""Fresh weights, one parameter at a time: the same to the bit as those of a model that `transformers` makes whole.
+"""Draws fresh weights, one parameter at a time. They equal, to the bit, those of a whole model by `transformers`.
 
-A model of many billion parameters need not fit anywhere in fp32. So each parameter is drawn when its turn comes, and
-whoever takes it keeps what is theirs. The turns are those of `transformers`, whose classes say how a module is drawn
-and in which order: a parameter may be drawn by its own module and again by the one around it.
+A model of many billion parameters may fit nowhere in fp32. So one parameter is drawn at a time, and each rank keeps its
+part of it. The order is that of `transformers`, whose classes say how a module is drawn and when. A parameter may be
+drawn by its own module, and again by the module around it.
 """
 
 import math
@@ -16,9 +16,9 @@ from transformers.initialization import no_init_weights
 
 
 def without_weights(kind: type[PreTrainedModel], config: PretrainedConfig, layers: int) -> PreTrainedModel:
-    """A model of so many layers on the meta device, its weights not tied yet, its buffers filled, on the CPU.
+    """Make a model of `layers` layers on the meta device. Its weights are not tied yet; its buffers are on the CPU.
 
-    Its configuration says the full depth: by it, a family may scale what it draws, and tell positions apart.
+    Its configuration has the full depth, by which a family may scale its weights and tell positions apart.
 
     Raises:
         RuntimeError: the class leaves a buffer unfilled.
@@ -42,9 +42,10 @@ def without_weights(kind: type[PreTrainedModel], config: PretrainedConfig, layer
 
 @torch.no_grad()
 def initial_values(model: PreTrainedModel, seed: int) -> Iterator[tuple[str, Tensor]]:
-    """Name and value of each parameter of a model from `without_weights`: fp32, whole, on the CPU, new each time.
+    """Yield name and value of each parameter of a model from `without_weights`: fp32, whole, on the CPU.
 
-    Of those that are tied later, the one comes that stays. Between two values the caller must draw no random numbers.
+    Of parameters that are tied later, only the one that stays is yielded. The caller must draw no random numbers
+    between two values.
 
     Raises:
         RuntimeError: the class leaves a parameter unfilled.
@@ -86,7 +87,7 @@ def _turns(module: nn.Module, owner: PreTrainedModel) -> Iterator[tuple[PreTrain
 
 
 class _Watched(dict[str, nn.Parameter | None]):
-    """A module's parameters, which notes those that are looked at."""
+    """A module's parameters. It notes which of them are read."""
 
     def __init__(self, parameters: Mapping[str, nn.Parameter | None], seen: dict[nn.Parameter, None]) -> None:
         super().__init__(parameters)
@@ -106,9 +107,9 @@ class _Watched(dict[str, nn.Parameter | None]):
 
 
 def _used_in(turns: list[tuple[PreTrainedModel, nn.Module]]) -> list[list[nn.Parameter]]:
-    """What each turn looks at: tried out on the meta device, where nothing is drawn.
+    """Return the parameters that each turn reads, by a trial on the meta device, where nothing is drawn.
 
-    Whether a parameter is written there cannot be told: some functions return at once.
+    The trial cannot tell whether a parameter is written, since some functions return at once.
     """
     used, seen = [], dict[nn.Parameter, None]()
     plain = {module: module._parameters for _, module in turns}

@@ -9,12 +9,12 @@ from collections.abc import Callable
 from apollo_ds.errors import UserError
 
 NO_LAYER = -1
-"""In a map of a growth from zero layers, in place of the old layer that there is none of."""
+"""The entry in a map of a growth from zero layers: there is no old layer."""
 LayerMap = tuple[int, ...]
 Maker = Callable[[int, int], LayerMap]
-"""From a number of unique layers and a number of positions to a map."""
+"""Takes the numbers of unique layers and of positions, and returns a map."""
 LAYER_MAPS: dict[str, Maker] = {}
-"""By name: maps that both place layers and say what new ones are copied from."""
+"""By name: maps that place layers, and also say from which layers new ones are copied."""
 PLACEMENTS: dict[str, Maker] = {}
 """By name: maps that place layers. `LAYER_MAPS` are among them."""
 
@@ -122,15 +122,15 @@ def added(layer_map: LayerMap) -> LayerMap:
 
 
 def placed(name: str, source: int, target: int, first_stays: bool) -> LayerMap:
-    """Which of `source` unique layers runs at each of `target` positions, by the map of this name.
+    """Return which of `source` unique layers runs at each of `target` positions, by the map `name`.
 
-    Where the first layer is unlike all others (`Family.first_layer_is_unlike`), it stays first and runs nowhere else:
-    the map is that of the others. With `interpolate`, 3 -> 7 is 0 1 1 1 2 2 2 then.
+    With `first_stays`, the first layer is unlike all others (`Family.first_layer_is_unlike`). It stays first and runs
+    nowhere else, and the map places the others: by `interpolate`, 3 -> 7 is then 0 1 1 1 2 2 2.
 
-    From zero layers none is made from an old one, by any map: 0 -> 3 is `NO_LAYER` three times, 0 -> 0 is empty.
+    From zero layers every map gives `NO_LAYER` for each position: 0 -> 3 is `NO_LAYER` three times, 0 -> 0 is empty.
 
     Raises:
-        UserError: there are no others to place.
+        UserError: the first layer stays, and there are no other layers to place.
     """
     if source == 0:
         return (NO_LAYER,) * target

@@ -43,7 +43,7 @@ class LayerView(nn.ModuleList):
             yield self._placed(number, self[index], tokens)
 
     def _placed(self, number: int, block: nn.Module, tokens: PooledTokens | None) -> nn.Module:
-        """A block as it runs at the position of a number in the order; itself, where nothing depends on that."""
+        """Return the block for place `number` in the order; it is the block itself if nothing depends on the place."""
         scale = self.scales[number] if self.scales else 1.0
         kind = None
         if self._attention_types:
@@ -57,10 +57,10 @@ class LayerView(nn.ModuleList):
         return cast(nn.Module, _Placed(block, scale, kind, place))
 
     def __getitem__(self, index: Any) -> Any:
-        """A unique block by its number; of slices only one that holds all that run, which is the view itself.
+        """Return a unique block by its number, or the view itself for a slice that holds all blocks that run.
 
         Raises:
-            IndexError: the slice leaves out some of what runs; torch's own would forget the order.
+            IndexError: the slice leaves out blocks that run. torch's own slice would lose the order.
         """
         if not isinstance(index, slice):
             return super().__getitem__(index)

@@ -14,13 +14,13 @@ from torch.utils.checkpoint import checkpoint
 IGNORED = -100
 """The label of a position that adds no loss."""
 LOGITS_AT_ONCE = {"cpu": 2**24, "cuda": 2**28}
-"""So many logits exist at a time, in fp32: all of them, with gradients, would be a model's largest tensors."""
+"""The number of logits that exist at a time, in fp32. All logits and gradients would be a model's largest tensors."""
 VOCABULARY_MULTIPLE = {"cpu": 1, "cuda": 64}
 """A GPU's products with a matrix of 50,257 rows take several times as long as with one of 50,304."""
 
 
 def share_with_labels(labels: Tensor) -> Tensor:
-    """The share of labels that count, in fp32; 1 exactly where all do, so that what is divided by it stays as it is."""
+    """Return the share of labels that count, in fp32. It is exactly 1 if all do, so dividing by it changes nothing."""
     return (labels != IGNORED).float().mean()
 
 
@@ -46,7 +46,7 @@ def summed_cross_entropy(hidden: Tensor, decoder: nn.Linear, labels: Tensor, com
 
 
 def _filled_up(weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor | None]:
-    """The head's matrix and bias with rows for tokens that cannot come, up to a size at which the device is fast."""
+    """Pad the head's matrix and bias with rows for tokens that do not exist, to a size at which the device is fast."""
     missing = -len(weight) % VOCABULARY_MULTIPLE[weight.device.type]
     if not missing:
         return weight, bias
@@ -104,7 +104,7 @@ class _WithGradients(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, slope: Tensor) -> tuple[Tensor | None, ...]:
-        """In place, so a second one, which would multiply again, is refused by PyTorch."""
+        """Multiply the gradients in place. PyTorch refuses a second backward, which would multiply them again."""
         gradients = (None if gradient is None else gradient.mul_(slope) for gradient in ctx.saved_tensors)
         return *gradients, None, None, None, None
 
@@ -116,7 +116,7 @@ _LogChanceAndSlope = tuple[Tensor, Tensor | None]
 def _by_softmax(
     hidden: Tensor, weight: Tensor, bias: Tensor | None, label: Tensor, wants_slope: bool
 ) -> _LogChanceAndSlope:
-    """With one exponential for each logit, of which a CPU computes few at a time."""
+    """Use one exponential for each logit, since a CPU is slow at exponentials."""
     logits = F.linear(hidden, weight).to(torch.promote_types(hidden.dtype, torch.float32))
     if bias is not None:
         logits += bias
@@ -132,7 +132,7 @@ def _by_softmax(
 def _by_log_softmax(
     hidden: Tensor, weight: Tensor, bias: Tensor | None, label: Tensor, wants_slope: bool
 ) -> _LogChanceAndSlope:
-    """With as few passes over the logits as there can be, for which a GPU's memory is too slow."""
+    """Use as few passes over the logits as possible, since a GPU's memory is slow."""
     logits = F.linear(hidden, weight, bias)
     log_chances = logits.log_softmax(dim=1, dtype=torch.promote_types(hidden.dtype, torch.float32))
     log_chance = log_chances.gather(1, label)
@@ -145,7 +145,7 @@ def _by_log_softmax(
 def _by_one_kernel(
     hidden: Tensor, weight: Tensor, bias: Tensor | None, label: Tensor, _wants_slope: bool
 ) -> _LogChanceAndSlope:
-    """As `_by_log_softmax` does, with fewer passes still."""
+    """Do the same as `_by_log_softmax` with fewer passes."""
     return _compiled_slope()(F.linear(hidden, weight, bias), label)
 
 

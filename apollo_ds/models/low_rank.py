@@ -15,9 +15,9 @@ from apollo_ds.rng import Stream, random_bits
 
 
 class LowRank(nn.Module):
-    """In place of a linear layer. Its matrix (rows, columns) is left (rows, rank) times right (rank, columns).
+    """Replaces a linear layer. Its matrix (rows, columns) is left (rows, rank) times right (rank, columns).
 
-    Where the matrix is (in, out), as in GPT-2, and not (out, in), the layer `is_transposed`.
+    `is_transposed` says that the matrix is (in, out), as in GPT-2, and not (out, in).
     """
 
     bias: nn.Parameter | None
@@ -36,7 +36,7 @@ class LowRank(nn.Module):
 
 
 def fresh_factors(name: str, matrix: Tensor, rank: int, seed: int) -> Iterator[tuple[str, Tensor]]:
-    """Names and values of the factors of a fresh matrix, fp32: their product is spread as the matrix is.
+    """Yield names and values (fp32) of the factors of a fresh matrix; their product has its standard deviation.
 
     An element of the product is a sum of `rank` products of normal numbers; each has the standard deviation
     (s^2 / rank)^(1/4), where s is the matrix's own.

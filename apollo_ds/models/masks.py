@@ -1,7 +1,7 @@
-"""Which tokens of a sample see each other, where that is not all of them: the mask that attention takes.
+"""Makes attention masks, which say which tokens of a sample see each other.
 
-A mask is made once in a forward, from the whole samples, and handed to all layers. Nothing here looks at values, so
-that the host never waits for a GPU.
+A mask is made once in a forward pass, from the whole samples, and all layers use it. Nothing here looks at values, so
+the host never waits for a GPU.
 """
 
 from collections.abc import Callable, Iterator
@@ -12,8 +12,8 @@ from torch import Tensor
 from torch.nn.attention.flex_attention import BlockMask, and_masks, create_block_mask
 
 Mask = Tensor | BlockMask
-"""What is true where a query (row) sees a key (column), for samples and heads: (batch, 1, tokens, tokens); or the same
-as blocks, of which FlexAttention computes only those in which anything is seen. A batch of 1 stands for any."""
+"""A tensor (batch, 1, tokens, tokens) that is true where a query (row) sees a key (column); or the same as blocks, of
+which FlexAttention skips those in which nothing is seen. A batch of 1 stands for any batch size."""
 Rule = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
 """Whether a query sees a key, from the numbers of sample, head, query and key."""
 _LEAST_HEAD = 16
@@ -51,7 +51,7 @@ def takes_blocks(device: torch.device, dropout: float, head_size: int) -> bool:
 
 
 def _rules(documents: Tensor | None, is_causal: bool, window: int | None) -> Iterator[Rule]:
-    """What must hold; `documents` has a number for each token (batch, tokens) that those of one document share."""
+    """Yield the rules that must all hold. `documents` (batch, tokens) has one number for all tokens of a document."""
     if documents is not None:
         yield lambda sample, head, query, key: documents[sample, query] == documents[sample, key]
     if is_causal:

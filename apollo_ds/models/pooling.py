@@ -8,7 +8,7 @@ from torch import Tensor
 
 
 class PooledTokens:
-    """The tokens of one forward: what the layers see of them, and what is kept aside meanwhile."""
+    """The tokens of one forward pass. It makes the pooled tokens for the layers, and keeps the tokens' differences."""
 
     def __init__(self, pool: int) -> None:
         self.pool = pool
@@ -25,7 +25,7 @@ class PooledTokens:
         return means
 
     def leave(self, hidden: Tensor) -> Tensor:
-        """What the layers made of each group, with each token's own difference added: the inverse of `enter`."""
+        """Give each token the layers' output for its group, plus its own difference: the inverse of `enter`."""
         assert self._own is not None
         restored, self._own = (self._own + hidden.unsqueeze(2)).flatten(1, 2), None
         return restored

@@ -93,7 +93,7 @@ class PretrainingModel(nn.Module):
         return cast(LayerView, self.model.get_submodule(self.family.blocks))
 
     def freeze(self, frozen: Frozen) -> None:
-        """Stop training what is frozen."""
+        """Stop the training of the parameters that `frozen` names."""
         is_frozen = frozen_names(self.shape, frozen)
         for name, parameter in self.named_parameters():
             if is_frozen(name):
@@ -106,7 +106,7 @@ class PretrainingModel(nn.Module):
             self.layers.hooks.survive_recomputation(self.layers.children())
 
     def compile_blocks(self, backend: str | Callable[..., Any] = "inductor") -> None:
-        """Compile the layers one by one, so that whatever order they run in, nothing new is compiled; and the loss."""
+        """Compile the loss and each layer by itself, so that another order of layers needs no new compilation."""
         self._is_compiled = True
         for block in self.layers.children():
             block.compile(backend=backend)
@@ -166,11 +166,12 @@ class PretrainingModel(nn.Module):
     ) -> None:
         """Make the next forward run these unique layers, in this order.
 
-        `scales` multiplies what each of them adds; empty for 1. The embeddings and the first `first_trained` of them
-        run without autograd. `positions` says where in the network each stands; empty for one after the other.
+        `scales` are factors of the layers' outputs; empty if all are 1. The embeddings and the first `first_trained`
+        layers run without autograd. `positions` are the layers' positions in the network; empty if none is skipped.
 
-        The branches of each are multiplied by the shape's own scale at `drawn_depth`, the positions of the network with
-        those that are skipped, or as many as run, and by how far each has `risen`, from 0 to 1; empty for 1.
+        `drawn_depth` is the number of positions of the network, including those that are skipped; without it, it is the
+        number of layers that run. The scale of the model's shape at that depth multiplies each branch. So does `risen`,
+        from 0 to 1; empty if all are 1.
         """
         layers = self.layers
         layers.order, layers.scales, layers.first_trained, layers.positions = (
@@ -215,9 +216,9 @@ class PretrainingModel(nn.Module):
         return loss if parts is None else loss * parts.degree
 
     def mask(self, input_ids: Tensor, places: Tensor | None) -> Mask | Mapping[str, Mask | None] | None:
-        """What attention takes for whole samples; by the kind of attention where a family has several.
+        """Return the mask that attention takes for whole samples, or one for each kind of attention in a family.
 
-        Of pooled tokens a window is as long in text, rounded up.
+        With pooled tokens, a window covers the same length of text, rounded up.
         """
         in_blocks = takes_blocks(input_ids.device, self.shape.dropout, self.shape.head_size)
         pool = self.layers.pool
@@ -234,7 +235,10 @@ def _at(positions: Tensor, hidden: Tensor) -> Tensor:
 
 
 def frozen_names(shape: ModelShape, frozen: Frozen) -> Callable[[str], bool]:
-    """Whether `PretrainingModel.freeze` freezes the parameter of a name. A tied matrix has the embedding's."""
+    """Return a function that says by name whether `PretrainingModel.freeze` freezes a parameter.
+
+    A matrix that is tied to the embedding has the embedding's name.
+    """
     family = family_of(shape)
     layers = tuple(f"model.{family.blocks}.{i}." for i in frozen.layers)
     embeddings = tuple(f"model.{path}." for path in family.embeddings)
@@ -244,12 +248,12 @@ def frozen_names(shape: ModelShape, frozen: Frozen) -> Callable[[str], bool]:
 
 
 def without_memory(shape: tuple[int, ...], trains: bool = True) -> nn.Parameter:
-    """A parameter of which only the shape is there. Its `data` can be set to a tensor of any device and precision."""
+    """Make a parameter with a shape but no memory. Its `data` can be set to a tensor of any device and precision."""
     return nn.Parameter(torch.empty(()).expand(shape), trains)
 
 
 def skeleton(shape: ModelShape, unique_layers: int) -> PretrainingModel:
-    """A model with so many unique blocks whose parameters take no memory (`without_memory`); its buffers are filled."""
+    """Make a model of `unique_layers` blocks. Its parameters take no memory (`without_memory`), but it has its buffers."""
     model = _without_weights(shape, unique_layers)
     model.tie_weights()
     own: dict[Tensor, nn.Parameter] = {}
@@ -261,7 +265,7 @@ def skeleton(shape: ModelShape, unique_layers: int) -> PretrainingModel:
 
 
 def build(shape: ModelShape, unique_layers: int, device: torch.device) -> PretrainingModel:
-    """The same on a device, with memory for its weights, whole, in fp32; the caller must fill them."""
+    """Make the same model on a device, with memory for its whole weights in fp32. The caller must fill them."""
     model = skeleton(shape, unique_layers)
     for parameter in model.parameters():
         parameter.data = torch.empty(parameter.shape, device=device)

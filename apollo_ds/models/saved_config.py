@@ -6,9 +6,9 @@ from typing import Any
 from apollo_ds.errors import UserError, shown
 
 _SCALED = ("rope_scaling", "rope_parameters")
-"""Where rotary positions are described, in the order in which `transformers` looks."""
+"""Keys that describe rotary positions, in the order in which `transformers` looks."""
 ROTARY_BASE = 10_000.0
-"""Where a configuration does not say."""
+"""The base of rotary positions in a configuration that gives none."""
 
 
 class SavedConfig:
@@ -62,7 +62,7 @@ class SavedConfig:
         """Check that a key has its default, or one of other values that compute the same.
 
         Raises:
-            UserError: it has not.
+            UserError: it has another value.
         """
         value = self.get(key, default)
         if value not in (default, *others):
@@ -90,7 +90,7 @@ class SavedConfig:
         return _number("rope_theta", given.get("rope_theta", self.get(base_key, ROTARY_BASE)))
 
     def rotary_of(self, key: str, given: Any) -> Mapping[str, Any]:
-        """What a key says of rotary positions.
+        """Return the description of rotary positions at a key.
 
         Raises:
             UserError: it is no mapping, or says that they are scaled.

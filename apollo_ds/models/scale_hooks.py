@@ -1,7 +1,7 @@
-"""Multiplies what a block's linear layers and normalisations put out by the scales of the position that runs.
+"""Multiplies the outputs of a block's linear layers and normalisations by the scales of the position that runs.
 
-The classes of `transformers` stay as they are: forward hooks do it. A scale is a tensor of one number, so that compiled
-layers take any value without being compiled again.
+Forward hooks do it, so the classes of `transformers` stay as they are. A scale is a tensor of one number, so that
+compiled layers take any value without being compiled again.
 """
 
 from collections.abc import Callable, Iterable
@@ -21,7 +21,7 @@ class ScaleHooks:
     """The hooks of all blocks of a model, and the scales of the position at which one of them runs now."""
 
     def __init__(self, family: Family, model: nn.Module, scales_normalisations: bool) -> None:
-        """Hook the blocks of a model of `transformers`; without `scales_normalisations`, what writes branches only."""
+        """Hook the blocks of a `transformers` model: layers that write branches and, if asked for, normalisations."""
         self.branches = self.normalisations = torch.ones(())
         names = (name for name, _ in model.named_parameters() if name.startswith(f"{family.blocks}."))
         writing, reading = scaled_modules(family, names)
@@ -41,7 +41,7 @@ class ScaleHooks:
         self.normalisations = torch.full((), scales.normalisations, device=device)
 
     def survive_recomputation(self, blocks: Iterable[nn.Module]) -> None:
-        """Make checkpointed blocks compute again, in the backward, with the scales of the position they ran at."""
+        """Give checkpointed blocks, when the backward runs them again, the scales of the position at which they ran."""
         for block in blocks:
             own: Any = block
             own._gradient_checkpointing_func = partial(self._checkpoint, own._gradient_checkpointing_func)

@@ -1,4 +1,4 @@
-"""The sizes of a Transformer. What a family makes of them is in `models/families`."""
+"""The sizes of a Transformer. The files in `models/families` turn them into models."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal, Self
@@ -10,7 +10,7 @@ from data_prep.counted import counted
 
 
 class ModelShape(Checked):
-    """What decides a model's parameters and cost. `num_layers` is the depth it is being trained for."""
+    """The sizes that decide a model's parameters and cost. `num_layers` is the depth at the end of the run."""
 
     was: ClassVar[Mapping[str, Any]] = {}
     """Values of keys that an older version did not record, where they differ from today's defaults."""
@@ -90,10 +90,10 @@ class ModelShape(Checked):
 
 
 def check_rotary_heads(shape: ModelShape, multiple: int) -> None:
-    """Check that rotary positions can turn a model's heads.
+    """Check that rotary positions fit the size of a model's heads.
 
     Raises:
-        ValueError: their size is no multiple of this.
+        ValueError: the head size is no multiple of `multiple`.
     """
     if shape.head_size % multiple:
         raise ValueError(
@@ -103,7 +103,7 @@ def check_rotary_heads(shape: ModelShape, multiple: int) -> None:
 
 
 def why_not_grown(old: ModelShape, new: ModelShape) -> str | None:
-    """What keeps one model from growing into another, in words; None if it can."""
+    """Return in words why one model cannot grow into another; None if it can."""
     for key in ("family", *new.kept):
         before, after = getattr(old, key), getattr(new, key)
         if before != after:

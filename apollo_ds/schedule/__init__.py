@@ -1,1 +1,1 @@
-"""What each step of a run does: stages, drawn depths, learning rates. Nothing here holds tensors."""
+"""The schedule says what each step of a run does: its stage, depth and learning rate. Nothing here holds tensors."""

@@ -1,4 +1,4 @@
-"""Up to which step two schedules are one: so far a run goes on under the other as if it had been planned so."""
+"""Finds the step up to which two schedules agree. A run can change from one to the other up to that step."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -9,9 +9,9 @@ from apollo_ds.schedule.stage import GrowthRule, Stage
 
 
 def trained_alike(old: Schedule, new: Schedule, step: int, stage_steps: Sequence[int]) -> bool:
-    """Whether a run under the old plan has taken the steps of the new one so far, when its stages had these lengths.
+    """Whether the steps before `step` are the same under both schedules, in a run whose stages had these lengths.
 
-    A stage that ends early may change learning rates, but only from there on.
+    A stage that ends early may change learning rates, but only after its end.
     """
     ends = [end for end in accumulate(stage_steps) if end <= step]
     parts = enumerate(pairwise([0, *ends, step]))
@@ -22,7 +22,7 @@ def trained_alike(old: Schedule, new: Schedule, step: int, stage_steps: Sequence
 
 
 def steps_alike(one: Schedule, other: Schedule, most: int, first: int = 0) -> int:
-    """Up to which step, at most `most`, all from `first` on are the same under both."""
+    """Return the end of the range of equal steps that begins at `first`; it is `most` at most."""
     most = min(most, one.total_steps, other.total_steps)
     first = max(first, one.begins_at, other.begins_at)
     alike: dict[tuple[int, int], bool] = {}
@@ -37,7 +37,7 @@ def steps_alike(one: Schedule, other: Schedule, most: int, first: int = 0) -> in
 
 
 def _trains(stage: Stage, number: int) -> Stage:
-    """A stage without how long it lasts or its layers rise, which steps show, or a rule of growth it does not use."""
+    """Return a stage without its length and rise, which its steps show, and without growth options that it ignores."""
     rule = stage.growth if number else GrowthRule()
     if rule.rewarm == "none":
         rule = replace(rule, rewarm_steps=0, rewarm_from=0.0, rewarm_to=1.0)
@@ -45,10 +45,10 @@ def _trains(stage: Stage, number: int) -> Stage:
 
 
 def resumed(planned: Schedule, step: int, stage_steps: Sequence[int]) -> Schedule:
-    """The schedule that a run goes on under after so many steps, when its stages had these lengths.
+    """Return the schedule of a run that resumes at `step`; its stages had the lengths `stage_steps` before.
 
-    They are planned otherwise where the run has been extended since. Then only the stages that had ended early by that
-    step have their lengths from it, and the rest is as planned now.
+    If the run has been extended since, the plan has other lengths. Then stages that had ended early by that step keep
+    their lengths, and all others have the planned ones.
     """
     if sum(stage_steps) == planned.total_steps:
         return planned.with_stage_steps(stage_steps)
@@ -56,7 +56,7 @@ def resumed(planned: Schedule, step: int, stage_steps: Sequence[int]) -> Schedul
 
 
 def ended_early(planned: Schedule, ends: Iterable[int]) -> Schedule:
-    """A plan whose stages have ended at these steps, where something may end them before they are done."""
+    """Return the plan with stages that end at the steps `ends`; only stages that may end early are changed."""
     for end in ends:
         number = planned.stage_number(end - 1)
         if planned.stages[number].ends and planned.first_steps[number] + planned.stages[number].steps > end:
@@ -65,7 +65,7 @@ def ended_early(planned: Schedule, ends: Iterable[int]) -> Schedule:
 
 
 def would_last_longer(old: Schedule, new: Schedule, step: int, stage_steps: Sequence[int]) -> bool:
-    """Whether a stage had ended by a step because the old plan gave it no more steps, where the new one does."""
+    """Whether, by `step`, a stage had used up its steps under the old plan and has more steps under the new one."""
     return any(
         end <= step and old.stages[number].ends and old.stages[number].steps == taken < new.stages[number].steps
         for number, (taken, end) in enumerate(zip(stage_steps, accumulate(stage_steps), strict=True))

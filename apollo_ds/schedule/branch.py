@@ -1,7 +1,7 @@
-"""The schedule of a run that starts from another model, or goes on from a step of another run.
+"""Makes the schedule of a run that starts from another model, or that branches from a step of another run.
 
-A branch is the run that its recipe plans from the start, except that the steps before the branch are the other run's.
-So its stages and its learning rate are where they would be, and a decay planned for step 900 comes at step 900.
+A branch follows its recipe's plan from the first step on, but the other run has taken the steps before the branch. So
+stages and learning rates keep their steps: a decay planned for step 900 begins at step 900.
 """
 
 from dataclasses import replace
@@ -17,10 +17,10 @@ from data_prep.counted import counted
 
 
 def begun_from(source: Source, stages: tuple[Stage, ...]) -> tuple[Stage, ...]:
-    """The stages of a run whose first model has its weights from a source.
+    """Return the stages of a run whose first model gets its weights from a source.
 
     Raises:
-        UserError: that is another model, or the method has a source of its own.
+        UserError: the source's model is not the run's first model, or the method has a source of its own.
     """
     first = stages[0]
     if first.source:
@@ -48,12 +48,12 @@ def begun_from(source: Source, stages: tuple[Stage, ...]) -> tuple[Stage, ...]:
 
 
 def branched(planned: Schedule, point: BranchPoint) -> Schedule:
-    """The schedule of a branch: the other run's steps as one stage, and what is planned for the steps after them.
+    """Return the schedule of a branch: the other run's steps as one stage, then the planned stages after that step.
 
-    Where the plan trains a larger model there, the other run's grows into it by the method's own rule.
+    If the plan trains a larger model after the branch, the other run's model grows into it by the method's rule.
 
     Raises:
-        UserError: nothing is left to train, or what is planned there cannot follow from the other run's model.
+        UserError: no steps are left to train, or the planned stage cannot follow from the other run's model.
     """
     if point.step >= planned.total_steps:
         raise UserError(
@@ -85,7 +85,7 @@ def branched(planned: Schedule, point: BranchPoint) -> Schedule:
 
 
 def _rest(planned: Schedule, number: int, point: BranchPoint) -> Stage:
-    """What is left of the stage that the branch begins within."""
+    """Return the part of the stage after the step at which the branch begins."""
     stage = planned.stages[number]
     taken = point.step - planned.first_steps[number]
     return replace(
@@ -98,9 +98,9 @@ def _rest(planned: Schedule, number: int, point: BranchPoint) -> Stage:
 
 
 def _check_rate(planned: Schedule, number: int, point: BranchPoint) -> None:
-    """Look for a growth before the branch that changes what the planned learning rate is after it.
+    """Refuse a plan in which a growth before the branch changes the learning rate after it.
 
-    The branch has not made that growth, so nothing in it would go by such a rate.
+    The branch has not made that growth, so no parameter in it would have such a rate.
     """
     growth = planned.last_growth(number)
     rule, grew_at = planned.stages[growth].growth, planned.first_steps[growth]
@@ -126,12 +126,12 @@ def _is_same(point: BranchPoint, stage: Stage) -> bool:
 
 
 def _size(shape: ModelShape, layers: int) -> ModelShape:
-    """A shape without what decides how it is trained only."""
+    """Return a shape without the keys that matter for training only."""
     return shape.model_copy(update={"num_layers": layers, "dropout": 0.0, "initializer_range": 1.0})
 
 
 def _check_follows(point: BranchPoint, following: Stage, planned: Schedule) -> None:
-    """Look for what keeps a planned stage from following the other run's model."""
+    """Refuse a planned stage that cannot follow from the other run's model."""
     learned = following.learned_growth
     if learned and _size(learned.source, learned.source_layers) != _size(point.shape, point.layers):
         raise UserError(

@@ -1,7 +1,7 @@
-"""How deep the network is in a step: distributions over depth and their draw from (seed, step).
+"""Draws the depth of each step, as a function of (seed, step), from a distribution over depths.
 
-A stage with `unique` layers runs, each step, d of the `target` positions, unique <= d <= target. The distributions
-are those of Apollo (Table 1), in closed form: LVPS and ES over the depth ratio y = d / unique.
+In each step, a stage with `unique` layers runs d of the `target` positions, unique <= d <= target. The distributions
+are those of Apollo (Table 1), in closed form. LVPS and ES are distributions of the ratio y = d / unique.
 """
 
 from collections.abc import Callable
@@ -19,9 +19,9 @@ _SIGMOID_STEEPNESS = 20.0
 DepthDistribution = tuple[float, ...]
 """Probability of each depth unique, unique + 1, ..., target."""
 Sampler = Callable[[int, int], DepthDistribution]
-"""The distribution for so many unique layers and so many positions."""
+"""Takes the numbers of unique layers and of positions, and returns a distribution."""
 SAMPLERS: dict[str, Sampler] = {}
-"""By name: what `method.sampler` may be."""
+"""All samplers by name; the names are the values of `method.sampler`."""
 
 
 def sampler(function: Sampler) -> Sampler:
@@ -31,7 +31,7 @@ def sampler(function: Sampler) -> Sampler:
 
 
 def _discretise(survival: Callable[[float], float], unique: int, target: int) -> DepthDistribution:
-    """Probability of d = floor(y * unique), y clamped to [1, target / unique], from P(Y >= y)."""
+    """Return the probability of each d = floor(y * unique) from P(Y >= y), with y clamped to [1, target / unique]."""
     at_least = [1.0, *(survival(d / unique) for d in range(unique + 1, target + 1)), 0.0]
     return tuple(a - b for a, b in pairwise(at_least))
 
@@ -78,9 +78,9 @@ def none(unique: int, target: int) -> DepthDistribution:
 
 
 def draw_depth(distribution: DepthDistribution, first: int, seed: int, *counters: int) -> int:
-    """The depth of a step, or of a step's micro-batch: the same on every rank and after every restart.
+    """Draw the depth of a step, or of one of its micro-batches. It is the same on every rank and after every restart.
 
-    `first` is the depth that the distribution begins with.
+    `first` is the depth that the distribution begins with; `counters` are the step, or the step and micro-batch.
     """
     x = float(uniform(seed, Stream.DEPTH, *counters))
     return first + min(int(np.searchsorted(np.cumsum(distribution), x, side="right")), len(distribution) - 1)

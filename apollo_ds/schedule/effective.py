@@ -1,4 +1,4 @@
-"""What stages come to: equal for two lists of stages that train alike, whatever rules they name without using them."""
+"""Reduces stages to values that are equal if the stages train alike. Options without an effect are left out."""
 
 from collections.abc import Hashable, Sequence
 from dataclasses import replace
@@ -12,7 +12,7 @@ _NO_GROWTH = (None, None, None, None)
 
 
 def effective(stages: Sequence[Stage]) -> Sequence[Hashable]:
-    """A value for each stage, or for several that go on as if they were one."""
+    """Return a value for each stage; stages that train as if they were one get one value together."""
     values: list[tuple[Hashable, Hashable, int]] = []
     last: Hashable = None
     steps = 0
@@ -49,12 +49,12 @@ def _what_runs(old: Stage | None, new: Stage) -> Hashable:
 
 
 def _brings_layers(old: Stage | None, new: Stage) -> bool:
-    """Whether some layers of a stage are new to the network; see `rise`."""
+    """Whether a stage has layers that are new to the network, and that may rise (`rise`)."""
     return new.source is None if old is None else new_layers_rise(old, new) and not new.learned_growth
 
 
 def _growth(old: Stage, new: Stage) -> Hashable:
-    """What of a stage's rule has a use where it follows another."""
+    """Return the parts of a stage's growth rule that have an effect after the stage `old`."""
     if old.learned_growth or new.learned_growth:
         return None
     rule, deeper = new.growth, new.unique_layers > old.unique_layers
@@ -75,7 +75,7 @@ def _growth(old: Stage, new: Stage) -> Hashable:
 
 
 def _rewarm(rule: GrowthRule) -> Hashable:
-    """What of a warm-up has a use: a single step of it is at its end already."""
+    """Return the parts of a warm-up that have an effect. A warm-up of one step is at its end at once."""
     moves = rule.rewarm_steps > 1 and rule.rewarm_from != rule.rewarm_to
     if not moves and rule.rewarm_to == 1:
         return None
@@ -83,7 +83,7 @@ def _rewarm(rule: GrowthRule) -> Hashable:
 
 
 def _starts_without_moments(old: Stage, new: Stage) -> bool:
-    """Whether no layer that trains has taken moments over, and nothing else trains."""
+    """Whether no parameter that trains has taken over moments: only new layers train, and these begin without."""
     if not new.frozen.head or new.growth.new_layers == "copy":
         return False
     return {*new.frozen.layers, *added(new.grown_from(old))} == set(range(new.unique_layers))

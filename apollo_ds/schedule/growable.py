@@ -1,4 +1,4 @@
-"""Whether each stage of a run can be made from the one before it. It imports no torch, so that planning says it."""
+"""Checks that each stage of a run can be made from the one before it. Without torch, so planning can check it fast."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -10,10 +10,10 @@ from apollo_ds.schedule.stage import FRESH, Stage
 
 
 def check_growths(stages: Sequence[Stage]) -> None:
-    """Look for stages that cannot follow each other; a learned operator makes any model from a smaller one.
+    """Refuse stages that cannot follow each other. A learned operator makes any model from a smaller one.
 
     Raises:
-        UserError: there are some.
+        UserError: a stage cannot be made from the one before it.
     """
     for old, new in pairwise(stages):
         if not old.learned_growth and not new.learned_growth:
@@ -21,10 +21,10 @@ def check_growths(stages: Sequence[Stage]) -> None:
 
 
 def check_scales(stages: Sequence[Stage]) -> None:
-    """Look for a scale of normalisations in a model whose branches read none.
+    """Refuse `layernorm_scale` in a model whose branches do not read a normalisation of their own.
 
     Raises:
-        UserError: there is one.
+        UserError: a stage has such a model.
     """
     for stage in stages:
         if stage.shape.layernorm_scale and not family_of(stage.shape).is_pre_norm:
@@ -35,12 +35,12 @@ def check_scales(stages: Sequence[Stage]) -> None:
 
 
 def check_growth(old: Stage, new: Stage) -> None:
-    """Look for what keeps a stage from being made from the one before it.
+    """Refuse a stage that cannot be made from the one before it.
 
     Raises:
-        UserError: the shapes differ in what cannot grow, or by other factors than the rule for the width needs;
-            feed-forward matrices would be cut into factors; or the new layers would be made from layers that are not
-            there, destroy a post-LN model's function, or never learn.
+        UserError: the shapes differ in something that cannot grow, or by factors that the width rule does not allow;
+            feed-forward matrices would be cut into factors; or the new layers would be made from layers that do not
+            exist, destroy a post-LN model's function, or never learn.
     """
     obstacle = why_not_grown(old.shape, new.shape)
     if obstacle:

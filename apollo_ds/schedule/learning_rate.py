@@ -1,6 +1,6 @@
-"""Learning-rate policies: the rate as a pure function of the position in a run, or in a part of it.
+"""Learning-rate policies. A policy is a pure function of the position in a run, or in a part of it.
 
-`Schedule.at` combines the policy with what a stage says: its scale, restart, rewind and re-warm-up.
+`Schedule.at` combines the policy with the scale, restart, rewind and re-warm-up of the stage.
 """
 
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ class LearningRate:
     decay_fraction: float = 0.1
 
     def at(self, step: int, total_steps: int) -> float:
-        """The learning rate of a step of so many, counted from 0."""
+        """Return the learning rate of step `step` (from 0) of `total_steps`."""
         warmup_steps = round(self.warmup_fraction * total_steps)
         if step < warmup_steps:
             return self.peak * (step + 1) / warmup_steps
@@ -35,11 +35,12 @@ class LearningRate:
         return self.peak * (self.final_fraction + (1 - self.final_fraction) * self._remaining(progress, left))
 
     def part_at(self, part: float, step: int, since: int, total_steps: int) -> float:
-        """The rate of a step, times `part`, for what goes by another rate since a step; both are counted from 0.
+        """Return the rate of a step for parameters whose rate is multiplied by `part` since step `since`.
 
-        What goes by a higher rate comes down to the same minimum: with rate r, minimum m, and h the highest rate from
-        `since` on, it is r + (part - 1) (r - m) h / (h - m). That is part * h at first, and m at the end; with a
-        minimum of 0 it is part * r throughout. (SPARKLING, arXiv 2602.02472, has 1.3 h and then a cosine to m.)
+        Both steps are counted from 0. If `part` is above 1, the rate still falls to the schedule's minimum. With the
+        schedule's rate r, minimum m, and highest rate h from `since` on, it is r + (part - 1) (r - m) h / (h - m). That
+        is part * h at first, and m at the end. If m is 0, it is part * r at every step. (SPARKLING, arXiv 2602.02472,
+        has 1.3 h and then a cosine to m.)
         """
         rate = self.at(step, total_steps)
         if part <= 1:
@@ -51,9 +52,9 @@ class LearningRate:
         return rate + (part - 1) * max(0.0, rate - least) * (highest / (highest - least))
 
     def decays_from(self, origin: int, total_steps: int) -> int | None:
-        """The first step of a `wsd` curve whose rate is below the peak after the warm-up; None if there is none.
+        """Return the first step after the warm-up at which a `wsd` curve is below its peak; None if there is none.
 
-        The curve begins at step `origin` and has so many steps.
+        The curve begins at step `origin` of the run and has `total_steps` steps.
         """
         if self.policy != "wsd" or not self.decay_fraction or self.final_fraction == 1:
             return None

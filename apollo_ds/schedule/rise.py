@@ -1,11 +1,11 @@
-"""How far the branches of new layers have risen (Chen et al. 2026, arXiv 2603.05369), as a function of the step.
+"""The rise of new layers: factors of their branches' outputs, from 0 to 1 (Chen et al. 2026, arXiv 2603.05369).
 
-The paper multiplies what layer l of L, counted from 1, adds by min(t / (T l), 1) after t steps: lower layers first. A
-stage says over how many steps R all of its n new layers rise. The l-th of them has risen after R l / n steps, so that T
-is R / n. With R = 1,200 and 12 layers, the first has risen after 100 steps and the last after 1,200.
+In the paper, the output of layer l of L, counted from 1, is multiplied by min(t / (T l), 1) after t steps. So lower
+layers rise first. Here a stage gives the number of steps R over which its n new layers rise. The l-th of them has risen
+after R l / n steps, so T is R / n. With R = 1,200 and 12 layers, the first has risen after 100 steps and the last after
+1,200.
 
-The clock is the number of steps that have been taken when a step is over: in its first step a layer is above 0, and
-learns.
+t counts a step from its beginning: it is 1 in the first step. So a layer is above 0 in its first step, and learns.
 """
 
 from collections import Counter
@@ -16,14 +16,14 @@ from apollo_ds.models.layer_map import LayerMap, added
 from apollo_ds.schedule.stage import Stage
 
 Births = tuple[int | None, ...]
-"""For each unique layer of a stage, the number of the stage that it was new in; None where a source brought it."""
+"""For each unique layer of a stage, the number of the stage in which it was new; None if it never rises."""
 
 
 def births_of(stages: Sequence[Stage]) -> list[Births]:
-    """When each layer of each stage was new.
+    """Return for each stage in which stage each of its layers was new.
 
-    A growth that only gives shared positions layers of their own brings no new ones: what runs there has risen. Nor
-    does a learned operator, which makes all layers from all.
+    A growth that keeps the number of positions, and only ends the sharing of layers, has no new layers, since its
+    positions have risen. A learned operator has none either, since it makes each layer from all old ones.
     """
     first = stages[0]
     births: list[Births] = [(None if first.source else 0,) * first.unique_layers]
@@ -38,19 +38,19 @@ def births_of(stages: Sequence[Stage]) -> list[Births]:
 
 
 def deepens(old: Stage, new: Stage) -> bool:
-    """Whether a stage's network has more positions than that of the one before it."""
+    """Whether a stage's network has more positions than that of the stage before it."""
     return new.evaluation_depth > old.evaluation_depth
 
 
 def new_layers_rise(old: Stage, new: Stage) -> bool:
-    """Whether what a stage adds to the depth begins at 0, whatever its weights."""
+    """Whether the outputs of the layers that a stage adds begin at 0, whatever their weights are."""
     return new.rise_steps > 0 and deepens(old, new)
 
 
 def parts_risen(
     layer_map: LayerMap, births: Births, stages: Sequence[Stage], first_steps: Sequence[int], steps: int
 ) -> tuple[float, ...]:
-    """How far the branches of each position have risen after so many steps of the run, from 0 to 1; empty for 1."""
+    """Return the factor of each position's branches after `steps` steps of the run, from 0 to 1; empty if all are 1."""
     born = [births[layer] for layer in layer_map]
     of_birth, seen = Counter(born), Counter[int | None]()
     parts = []

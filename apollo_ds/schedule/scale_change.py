@@ -1,11 +1,11 @@
-"""What a growth multiplies weights by where the scales that know the depth change, so that the function stays.
+"""Makes up for scales that change with the depth: a growth multiplies weights so that the function stays.
 
-Where 4 layers grow to 8 under a residual scale of 1/L, each branch of an old layer is added with half of what it was
-added with. If the new layers are silent, what writes the old branches is doubled, and all is as before. If they are
-copies, weights stay: two copies of a layer then add, at 1/L each, what it added alone.
+When 4 layers grow to 8 under a residual scale of 1/L, the scale of an old branch is halved. If the new layers are
+silent, the weights that write the old branches are doubled, and the function stays. If the new layers are copies, the
+weights stay, since two copies at half the scale add as much as the layer did alone.
 
-A growth may also lead to a model with other scales, such as from a source without any. That alone is taken out of the
-weights in any case. Depths are those at which the two stages are evaluated.
+A growth may also lead to a model with another kind of scale, for example from a source without scales. That change is
+always made up for. The depths are those at which the two stages are evaluated.
 """
 
 from collections.abc import Iterable
@@ -21,11 +21,12 @@ from apollo_ds.schedule.stage import Stage
 
 @dataclass(frozen=True)
 class ScaleChange:
-    """The factors of each new layer's weights: of what writes its branches, and of the normalisations they read."""
+    """Factors for each new layer: of the weights that write its branches, and of the normalisations that these read."""
 
     layers: tuple[PositionScales, ...]
     is_exact: bool
-    """Whether they make up for all that changes. A layer that runs at several positions has one weight for all."""
+    """Whether the factors make up for the whole change. They may not for a layer that runs at several positions, since
+    it has one weight for all of them."""
 
 
 def adds_silent_layers(old: Stage, new: Stage) -> bool:
@@ -34,7 +35,7 @@ def adds_silent_layers(old: Stage, new: Stage) -> bool:
 
 
 def scale_change(old: Stage, new: Stage) -> ScaleChange:
-    """How the growth from one stage into the next changes weights for the sake of the scales."""
+    """Return the factors by which the growth from one stage into the next multiplies weights."""
     origin, silent = new.grown_from(old), adds_silent_layers(old, new)
     before, after = old.evaluation_depth, new.evaluation_depth
     follows_depth = silent or before == after
@@ -61,6 +62,6 @@ def _positions(layer_map: LayerMap, layer: int) -> list[int]:
 
 
 def _ratios(old: ModelShape, new: ModelShape, pairs: Iterable[tuple[int, int]]) -> list[float]:
-    """What the normalisations' scales were over what they become, where each runs at the second position of a pair."""
+    """Return old scale / new scale of the normalisations for each pair of an old and a new position."""
     ratios = [layernorm_scale(old, before) / layernorm_scale(new, after) for before, after in pairs]
     return ratios or [1.0]  # a layer that does not run, such as those above a prefix

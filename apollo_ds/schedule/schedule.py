@@ -1,4 +1,4 @@
-"""The schedule that a run's stages form: what a step runs, as a pure function of its number."""
+"""The schedule of a run. It gives the plan of a step as a pure function of the step's number."""
 
 from bisect import bisect_right
 from collections.abc import Sequence
@@ -25,19 +25,19 @@ class StepPlan:
     layer_map: LayerMap
     """The unique layers that run, in order."""
     scales: tuple[float, ...]
-    """What each of them adds is multiplied by this; empty for 1."""
+    """The factor of each of these layers' outputs; empty if all are 1."""
     positions: tuple[int, ...]
-    """Where in the network each of them stands, where some are skipped; empty for one after the other."""
+    """The position in the network of each of these layers, if some are skipped; empty if none are."""
     drawn_depth: int
-    """Positions of the network, with those that are skipped."""
+    """The number of positions of the network, including those that are skipped."""
     risen: tuple[float, ...]
-    """How far the branches of each that runs have risen, from 0 to 1; empty for 1. See `rise`."""
+    """How far the branches of each of these layers have risen, from 0 to 1; empty if all are 1. See `rise`."""
     first_trained: int
     """Positions of `layer_map` below this one, and the embeddings if it is not 0, run without autograd."""
     seq_len: int
     learning_rate: float
     new_learning_rate: float | None
-    """That of what the last growth added, as long as it goes by another; None where it goes by the same."""
+    """The learning rate of the coordinates that the last growth added; None if it is `learning_rate`."""
     first_token: int
     """Tokens of the data stream consumed before this step."""
 
@@ -57,10 +57,10 @@ class _RatePosition:
 
 @dataclass(frozen=True)
 class Schedule:
-    """The stages of a run, in order, and what each step does. It never changes: a stage that ends early gives another.
+    """The stages of a run, in order, and the plan of each step. It is immutable: an early end makes a new schedule.
 
     Raises:
-        UserError: a stage has no steps, the layer counts do not increase, or a scale is not for the model's family.
+        UserError: a stage has no steps, the layer counts decrease, or a scale is not for the model's family.
     """
 
     stages: tuple[Stage, ...]
@@ -95,12 +95,12 @@ class Schedule:
 
     @property
     def source(self) -> Source | BranchPoint | None:
-        """What has trained the first stage, where it is not this run."""
+        """The source that has trained the first stage; None if this run trains it."""
         return self.stages[0].source
 
     @property
     def begins_at(self) -> int:
-        """The first step that this run takes: 0, or where it branches off another run."""
+        """The first step that this run takes: 0, or the step at which it branches from another run."""
         return self.stages[0].steps if self.source else 0
 
     def rate_origin(self, number: int) -> int:
@@ -109,15 +109,15 @@ class Schedule:
 
     @property
     def warmup(self) -> tuple[int, int]:
-        """Steps of the first warm-up, and of the learning-rate curve that they are a part of."""
+        """The number of steps of the first warm-up, and of the learning-rate curve that it belongs to."""
         total = self._rates[self.stage_number(self.begins_at)].total
         return round(self.learning_rate.warmup_fraction * total), total
 
     @property
     def decays_from(self) -> int | None:
-        """The first step at which a `wsd` schedule's learning rate is below its peak at the end of the run.
+        """The first step of the last decay: there a `wsd` schedule's learning rate falls below its peak.
 
-        None for other schedules, which know no such step, and where the last curve never decays.
+        None for other schedules, which have no such step, and if the last curve never decays.
         """
         return self.learning_rate.decays_from(self._rates[-1].origin, self._rates[-1].total)
 
@@ -152,7 +152,7 @@ class Schedule:
         return bisect_right(self.first_steps, step) - 1
 
     def at(self, step: int, micro_step: int = 0) -> StepPlan:
-        """What a step does; `micro_step` matters only to a stage that draws a depth for each micro-batch."""
+        """Return the plan of a step; `micro_step` matters only in a stage that draws a depth for each micro-batch."""
         number = self.stage_number(step)
         stage = self.stages[number]
         counters = (step, micro_step) if stage.draw == "micro_step" else (step,)
@@ -184,7 +184,7 @@ class Schedule:
         )
 
     def _learning_rates(self, number: int, step: int) -> tuple[float, float | None]:
-        """The learning rate of a step of a stage, and that of what is new; see `StepPlan`."""
+        """Return the learning rate of a step of a stage, and that of new coordinates or None; see `StepPlan`."""
         scale, curve = self.stages[number].learning_rate_scale, self._rates[number]
         place = step - curve.origin
         rate = scale * self.learning_rate.at(place, curve.total)
@@ -199,7 +199,7 @@ class Schedule:
         return (other, None) if rule.rewarm == "all" else (rate, other)
 
     def last_growth(self, number: int) -> int:
-        """The stage with which the model of a stage began; one that goes on with it may have a warm-up of its own."""
+        """Return the last stage up to `number` at which the model grew, or at which a warm-up of its own began."""
         while number and self.stages[number].growth.rewarm == "none":
             if not self.stages[number].continues(self.stages[number - 1]):
                 break
@@ -207,9 +207,9 @@ class Schedule:
         return number
 
     def risen(self, number: int, steps: int, depth: int) -> tuple[float, ...]:
-        """How far the branches of each position of a stage's network have risen after so many steps of the run.
+        """Return how far the branches of each position of a stage's network have risen after so many steps of the run.
 
-        From 0 to 1; empty for 1.
+        The values are from 0 to 1; the result is empty if all are 1.
         """
         if not self.rises(number):
             return ()
@@ -217,7 +217,7 @@ class Schedule:
         return parts_risen(layer_map, self._births[number], self.stages, self.first_steps, steps)
 
     def rises(self, number: int) -> bool:
-        """Whether branches may rise in a stage: in its own layers, or in those of one before it."""
+        """Whether branches may rise in a stage: those of its own layers, or of layers of an earlier stage."""
         return any(stage.rise_steps for stage in self.stages[: number + 1])
 
     def _tokens_before(self, step: int) -> int:
@@ -230,7 +230,7 @@ class Schedule:
         return sum(chance * self.executed(number, depth) for depth, chance in self.stages[number].depths())
 
     def executed(self, number: int, depth: int) -> float:
-        """Mean number of layers that run when this depth has been drawn."""
+        """Mean number of layers that run in a step of a stage if this depth has been drawn."""
         stage, first, total = self.stages[number], self.first_steps[number], self.total_steps
         if stage.layer_drop is None:
             return depth
@@ -238,7 +238,7 @@ class Schedule:
 
 
 def _rate_positions(stages: Sequence[Stage]) -> list[_RatePosition]:
-    """Where each stage lies on its learning-rate curve.
+    """Return the place of each stage on its learning-rate curve.
 
     A stage that restarts the learning rate begins a new curve, which ends where the next one begins. A stage that
     rewinds it by c goes back to 1/c of the steps taken: with c = 2 after 100 steps it continues at step 50, and the

@@ -1,4 +1,4 @@
-"""What a run starts from: a run's model, a model that `transformers` saved, or a step of a run that it goes on from."""
+"""The sources of a run: another run's model, a model that `transformers` saved, or a step that a run branches from."""
 
 from pathlib import Path
 from typing import Any, Literal
@@ -10,35 +10,35 @@ from apollo_ds.models.frozen import NOTHING_FROZEN, Frozen
 from apollo_ds.schedule.totals import Totals
 
 HF = "hf:"
-"""How the name of a model begins that `transformers` saved."""
+"""The prefix of names of models that `transformers` saved."""
 
 
 def _is_step_of(text: str, folder: Path, step: int) -> bool:
-    """Whether `RUN@STEP` means a step of a run, however the folder is spelled."""
+    """Whether the text `RUN@STEP` names this step of the run in `folder`; the path may be spelled in another way."""
     named, separator, number = text.rpartition("@")
     return bool(separator) and number.isdecimal() and int(number) == step and Path(named) == folder
 
 
 class SourceRun(BaseModel):
-    """What a run must know of its source. It is part of the recipe in the run's own folder."""
+    """A run whose model another run starts from. This record is part of the recipe in the new run's folder."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     folder: Path
     checkpoint: Path
     step: int
-    """The checkpoint's, of `steps`."""
+    """The step of the checkpoint, out of `steps`."""
     steps: int
     shape: AnyShape
-    """That of its last stage; `num_layers` is the number of its unique layers."""
+    """The shape of its last stage; `num_layers` is the number of its unique layers."""
     tokenizer: str | None
     """The hash of its tokenizer; None where an earlier version wrote the folder."""
     spent: Totals
     """What training up to the checkpoint has used, including the source's own source."""
     frozen: Frozen = NOTHING_FROZEN
-    """What of it had not trained in that stage, and has no moments."""
+    """The parts that did not train in that stage, and so have no moments."""
     document_mask: bool | None = None
-    """Whether its tokens saw their own document alone; None where an earlier version wrote the record."""
+    """Whether its tokens saw only their own document; None if an earlier version wrote the record."""
     optimizer: str = "adamw"
     """Whose moments it has. Earlier versions knew AdamW alone."""
 
@@ -54,7 +54,7 @@ class SourceRun(BaseModel):
 
     @property
     def before(self) -> Totals:
-        """What is no part of the totals of the run that starts from it."""
+        """The totals up to the checkpoint, which do not count for the run that starts from it."""
         return self.spent
 
     @property
@@ -67,12 +67,12 @@ class SourceRun(BaseModel):
 
 
 class SourceModel(BaseModel):
-    """A checkpoint of `transformers`: a model with its configuration and tokenizer. What it has cost is not known."""
+    """A model that `transformers` saved, with its configuration and tokenizer. Its training cost is not known."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     hf: str
-    """What the recipe calls it, without `hf:`: a folder, or a name on the hub."""
+    """Its name in the recipe, without `hf:`: a folder, or a name on the hub."""
     folder: Path
     """Where its files are."""
     shape: AnyShape
@@ -87,7 +87,7 @@ class SourceModel(BaseModel):
 
     @property
     def before(self) -> Totals:
-        """What it has used: nothing that is known."""
+        """The totals of its training: zero, since they are not known."""
         return Totals()
 
     @property
@@ -105,21 +105,21 @@ class SourceModel(BaseModel):
 
 
 class BranchPoint(BaseModel):
-    """A step of a run that another run goes on from, with all of its training state."""
+    """A step of a run. Another run branches from it, with all of its training state."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     folder: Path
     checkpoint: Path
     run: str
-    """Which run that is, as its config.yaml has it."""
+    """The identity of the run, from its config.yaml."""
     step: int
     shape: AnyShape
-    """That of its stage."""
+    """The shape of the stage at that step."""
     layers: int
-    """The unique ones."""
+    """The number of its unique layers."""
     depths: tuple[float, ...]
-    """Of its stage, the probability of each depth from the unique layers on, or from `shallowest`."""
+    """The stage's probability of each depth, from the number of unique layers on, or from `shallowest`."""
     shallowest: int | None
     layer_map: str
     frozen: Frozen
@@ -128,11 +128,11 @@ class BranchPoint(BaseModel):
     pool: int = 1
     feed_forward_rank: int | None = None
     position: int
-    """Tokens of the data stream that it has gone through."""
+    """Tokens of the data stream that it has consumed."""
     ended: tuple[int, ...]
-    """The steps at which its stages had ended before they were done."""
+    """The steps at which its stages had ended early."""
     learning_rate: float
-    """That of the step before."""
+    """The learning rate of the step before."""
     optimizer: str = "adamw"
     """Whose moments it has. Earlier versions knew AdamW alone."""
     seed: int
@@ -143,7 +143,7 @@ class BranchPoint(BaseModel):
     spent: Totals
     """What training up to the checkpoint has used, without the run's own source."""
     before: Totals
-    """What that source has used."""
+    """What the run's own source has used."""
 
     def is_named(self, text: str) -> bool:
         """Whether a recipe's text means it."""
@@ -151,7 +151,7 @@ class BranchPoint(BaseModel):
 
     @property
     def cost(self) -> dict[str, Any]:
-        """What a run records of the step that it goes on from."""
+        """What a run records of the step that it branches from."""
         spent = {f"shared_{key}": getattr(self.spent, key) for key in ("tokens", "flops", "seconds")}
         return {"parent": self.name, "parent_run": self.run, **spent}
 
@@ -165,4 +165,4 @@ class BranchPoint(BaseModel):
 
 
 Source = SourceRun | SourceModel
-"""What gives a run its first weights."""
+"""A source of a run's first weights."""

@@ -16,33 +16,33 @@ from apollo_ds.schedule.triggers import Trigger
 MomentRule = Literal["map", "map_scaled", "zero_new", "reset", "keep_index"]
 NewLayers = Literal["copy", "zero", "silent", "identity", "random"]
 FRESH: tuple[NewLayers, ...] = ("random", "silent")
-"""New layers that are as freshly initialised, whatever the old ones are."""
+"""Kinds of new layers that begin as freshly initialised ones, and do not use old layers."""
 WidthRule = Literal["tiled", "uneven", "net2net", "aki", "block_diagonal", "averaged"]
 Rewarm = Literal["none", "all", "new"]
 
 
 @dataclass(frozen=True)
 class GrowthRule:
-    """How a stage's model is made from the one before it; `growth` explains the choices."""
+    """Says how a stage's model is made from that of the stage before; the package `growth` explains the choices."""
 
     layer_map: str = "interpolate"
     new_layers: NewLayers = "copy"
     width: WidthRule = "tiled"
     moments: MomentRule = "map"
     noise: float = 0.0
-    """Standard deviation of what is added to the matrices of new layers, in units of each matrix's own."""
+    """Standard deviation of the noise in the matrices of copied layers, in units of each matrix's own."""
     rewarm: Rewarm = "none"
-    """Whose learning rate is warmed up again after the growth: everything's, or that of the new coordinates."""
+    """Which parameters' learning rate warms up again after the growth: all, the new coordinates only, or none."""
     rewarm_steps: int = 0
     rewarm_from: float = 0.0
-    """The part of the schedule's rate at which that begins."""
+    """The fraction of the schedule's rate at which that warm-up begins."""
     rewarm_to: float = 1.0
-    """The part at which it ends, and which stays until the next growth; see `LearningRate.part_at`."""
+    """The fraction at which it ends. It stays until the next growth; see `LearningRate.part_at`."""
 
     def rewarmed(self, steps: int) -> float:
-        """The part of the schedule's rate after so many steps since the growth.
+        """Return the fraction of the schedule's rate after so many steps since the growth.
 
-        It rises, or falls, by equal parts: from 0 to 1 in 4 steps it is 0.25 after one and 1 after four.
+        It changes linearly: from 0 to 1 in 4 steps, it is 0.25 after one step and 1 after four.
         """
         if steps >= self.rewarm_steps:
             return self.rewarm_to
@@ -51,7 +51,7 @@ class GrowthRule:
 
 @dataclass(frozen=True)
 class LearnedGrowth:
-    """A stage with this learns an operator that makes its model from a smaller one, whose weights stay fixed."""
+    """An operator that a stage learns. It makes the stage's model from a smaller one, whose weights stay fixed."""
 
     operator: str
     """Its name in `growth.learned`."""
@@ -79,7 +79,7 @@ class Stage:
     layer_map: str = "interpolate"
     """Name of the map that places the unique layers at the positions of a network of the drawn depth."""
     draw: Literal["step", "micro_step"] = "step"
-    """Whether all micro-batches of a step run at one depth."""
+    """Whether a depth is drawn for each step, or for each of its micro-batches."""
     growth: GrowthRule = GrowthRule()
     frozen: Frozen = NOTHING_FROZEN
     """What does not train in this stage."""
@@ -92,19 +92,19 @@ class Stage:
     learned_growth: LearnedGrowth | None = None
     """The growth operator that the stage learns, in place of its model's weights."""
     rise_steps: int = 0
-    """Over so many steps the branches of what is new in the stage rise from 0, lower layers first; see `rise`."""
+    """The number of steps over which the branches of new layers rise from 0, lower layers first; see `rise`."""
     learning_rate_scale: float = 1.0
-    """What the learning rate is multiplied by."""
+    """A factor of the learning rate."""
     restarts_learning_rate: bool = False
     """Whether the learning-rate schedule starts again, warm-up included."""
     learning_rate_rewind: float = 1.0
-    """How far to go back along the learning-rate schedule: 2 continues at half of the steps taken, 1 where it is."""
+    """A divisor of the place on the learning-rate curve: 2 goes back to half of the steps taken, 1 changes nothing."""
     learning_rate_origin: int = 0
-    """Of a run's first stage, the step at which its curve of the learning rate began, where it is another run's."""
+    """For the first stage of a branch: the step at which the other run's learning-rate curve began."""
     source: Source | BranchPoint | None = None
-    """What has trained this stage's model. The run itself takes none of its steps: it starts from that state."""
+    """The source that has trained this stage's model. The run takes none of these steps: it starts after them."""
     ends: Trigger | None = None
-    """What may end the stage before its steps are done."""
+    """A rule that may end the stage before its steps are done."""
 
     @property
     def first_depth(self) -> int:
@@ -130,28 +130,28 @@ class Stage:
 
     @property
     def evaluation_depth(self) -> int:
-        """The greatest depth that the stage trains, at which it is evaluated."""
+        """The greatest depth that the stage trains; evaluation uses it."""
         return max(depth for depth, _ in self.depths())
 
     def map_to(self, depth: int) -> LayerMap:
-        """Which unique layer runs at each of `depth` positions.
+        """Return the unique layer that runs at each of `depth` positions.
 
         Raises:
-            UserError: one layer cannot stand for all; see `models.layer_map.placed`.
+            UserError: the only layer is unlike the others and cannot be shared; see `models.layer_map.placed`.
         """
         return placed(self.layer_map, self.unique_layers, depth, family_of(self.shape).first_layer_is_unlike)
 
     def grown_from(self, before: "Stage") -> LayerMap:
-        """Which unique layer of the stage before each of this one's is made from.
+        """Return, for each unique layer of this stage, the layer of the stage before that it is made from.
 
         Raises:
-            UserError: one layer cannot become several; see `models.layer_map.placed`.
+            UserError: the only layer is unlike the others and cannot be copied; see `models.layer_map.placed`.
         """
         first_stays = family_of(self.shape).first_layer_is_unlike
         return placed(self.growth.layer_map, before.unique_layers, self.unique_layers, first_stays)
 
     def first_trained(self, depth: int) -> int:
-        """The lowest position that trains when so many layers run; 0 where the embeddings train too."""
+        """Return the lowest position that trains when `depth` layers run; 0 if the embeddings train, too."""
         if self.trained_top is not None:
             return depth - self.trained_top
         return self.frozen.below

@@ -1,4 +1,4 @@
-"""What may end a stage early: rules on what the run has measured, the same on every rank."""
+"""Rules that may end a stage early. They look at measurements that are the same on every rank."""
 
 from dataclasses import dataclass, field
 from math import log10
@@ -7,21 +7,21 @@ from typing import Protocol
 
 @dataclass
 class Evidence:
-    """What a stage has measured so far."""
+    """The measurements of a stage so far."""
 
     flops: list[float] = field(default_factory=list)
     """Operations of the run at each evaluation."""
     losses: list[float] = field(default_factory=list)
     """Held-out loss at each evaluation."""
     correlations: list[float] = field(default_factory=list)
-    """Share of shared layers whose occurrences still get like gradients, at each evaluation."""
+    """Share of shared layers that still get similar gradients at neighbouring positions, at each evaluation."""
 
 
 class Trigger(Protocol):
     """A rule that may end a stage."""
 
     measures_gradients: bool
-    """Whether `Evidence.correlations` must be there."""
+    """Whether the rule needs `Evidence.correlations`."""
 
     def fires(self, evidence: Evidence) -> bool:
         """Whether the stage should end now."""
@@ -29,7 +29,7 @@ class Trigger(Protocol):
 
 @dataclass(frozen=True)
 class SlopeFlatterThan:
-    """d log10(held-out loss) / d log10(operations) over the last evaluations is above `slope` (Shen et al. 2022)."""
+    """Fires if d log10(held-out loss) / d log10(operations) is above `slope` (Shen et al. 2022)."""
 
     slope: float
     evaluations: int = 3
@@ -49,12 +49,12 @@ class SlopeFlatterThan:
 
 @dataclass(frozen=True)
 class GradientsDisagree:
-    """Most shared layers' gradients have been uncorrelated at several evaluations in a row (SWE, Yang et al. 2021)."""
+    """Fires if most shared layers' gradients disagree at several evaluations in a row (SWE, Yang et al. 2021)."""
 
     times: int = 3
     measures_gradients: bool = True
 
     def fires(self, evidence: Evidence) -> bool:
-        """Whether fewer than half of the layers have agreed on the gradient, as often in a row as `times` says."""
+        """Whether fewer than half of the layers agreed on the gradient at each of the last `times` evaluations."""
         last = evidence.correlations[-self.times :]
         return len(last) == self.times and all(share < 0.5 for share in last)

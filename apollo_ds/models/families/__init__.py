@@ -1,4 +1,4 @@
-"""Model families, one file each: a new file with a `Family` in it is all that a new family takes."""
+"""Model families, one file each. To add a family, add a file with a subclass of `Family`; nothing else is needed."""
 
 from collections.abc import Mapping
 from importlib import import_module
@@ -25,7 +25,7 @@ def find_families() -> dict[str, Family]:
 
 FAMILIES = find_families()
 USUAL = "llama"
-"""The family of a first model, where nothing says which."""
+"""The family that is used where the user names none."""
 PRESETS = {name: shape for family in FAMILIES.values() for name, shape in family.presets.items()}
 
 

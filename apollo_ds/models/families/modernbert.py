@@ -63,7 +63,7 @@ def _types(layers: int, every: int) -> tuple[str, ...]:
 
 
 def _saved_every(saved: SavedConfig) -> int:
-    """Every how many layers one sees the whole sample. A list that leaves this open, as short ones do, means the usual.
+    """Return n where every n-th layer sees the whole sample. A list that is too short to tell means the usual n.
 
     Raises:
         UserError: the layers that do are not the first and every so many after it.

@@ -35,7 +35,7 @@ class Qwen3Shape(LlamaShape):
 
     @model_validator(mode="after")
     def _heads_divide_hidden_size(self) -> Self:
-        """They need not: what they put out has a width of its own."""
+        """Check nothing: the heads of a Qwen3 need not divide `hidden_size`, since they have a size of their own."""
         return self
 
 

@@ -86,7 +86,7 @@ class RobertaPreLayerNorm(Family):
         )
 
     def position_ids(self, input_ids: "Tensor", places: "Tensor | None" = None) -> "Tensor | None":
-        """From 1 on."""
+        """Return positions that count from 1."""
         import torch
 
         if places is not None:
@@ -94,13 +94,13 @@ class RobertaPreLayerNorm(Family):
         return torch.arange(1, input_ids.shape[1] + 1, device=input_ids.device).unsqueeze(0)
 
     def exported_config(self, shape: ModelShape, pad: int | None) -> "PretrainedConfig":
-        """With a row of positions for each id up to the padding token's, as the class wants it."""
+        """Return a configuration with further rows of positions, one for each id up to the padding token's."""
         config = super().exported_config(shape, _NO_TOKEN if pad is None else pad)
         config.max_position_embeddings = shape.max_position_embeddings + config.pad_token_id + 1
         return config
 
     def exported_weight(self, name: str, weight: "Tensor", config: "PretrainedConfig") -> "Tensor":
-        """The trained positions below as many rows of zeros as the configuration has room for."""
+        """Put rows of zeros before the trained positions, as many as the configuration has room for."""
         from torch.nn.functional import pad
 
         if not name.endswith("position_embeddings.weight"):
@@ -115,7 +115,7 @@ class RobertaPreLayerNorm(Family):
         return {"max_position_embeddings": saved.whole("max_position_embeddings") - saved.whole("pad_token_id", 1) - 1}
 
     def first_saved_row(self, name: str, config: Mapping[str, Any]) -> int:
-        """That of the padding token, before which the class looks at none: training's row 0, which it does not use."""
+        """Return the padding token's row. The class uses no row before it; it is row 0 of training, which is unused."""
         is_moved = name.endswith("position_embeddings.weight")
         return self.padding_before_positions(config) if is_moved else 0
 
