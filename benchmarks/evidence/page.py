@@ -29,8 +29,8 @@ from data_prep.figure_style import GREY, line_style, new_figure, save_picture, s
 PAPERS_RATE = 1e-4
 """The learning rate of Apollo's paper and scripts, for every method."""
 _OF_RATES = (
-    "One seed looked for the rate; where there are three, the other two followed at that rate. The first seed is one "
-    "of the three, so a rate that it favoured by chance makes a recipe's mean look a little better than it is."
+    "One seed looked for the rate. Where there are three seeds, the other two followed at that rate. The first seed is "
+    "one of the three. So a rate that it favoured by chance makes a recipe's mean look a little better than it is."
 )
 _LATE = 0.25
 """Where the curve of scratch begins in the figure of where recipes ended, as a part of its cost."""
@@ -129,7 +129,7 @@ def missing(path: Path, runs: Sequence[RunHistory], under_way: Sequence[RunHisto
     told = []
     if under_way:
         are = "is" if len(under_way) == 1 else "are"
-        told.append(f"{len(under_way)} of the runs of `{path.stem}` {are} under way, and counted nowhere here.")
+        told.append(f"{len(under_way)} of the runs of `{path.stem}` {are} under way. No table here counts them.")
     if missing:
         of = f"Of the {len(expected)} runs of `{path.stem}`"
         told.append(f"{of} {len(missing)} are not here: they failed or were not made.")
@@ -144,8 +144,8 @@ def _in_words(runs: Sequence[RunHistory], device: str) -> str:
         f"{shape['family']}, {shape['num_layers']} layers x {shape['hidden_size']}, vocabulary "
         f"{shape['vocab_size']:,}; {steps:,} steps of {recipe['global_batch_size']} x {recipe['seq_len']} "
         f"tokens of `{recipe['data']}`; {len(runs)} runs in {precision}, each on {devices}. "
-        f"Held-out losses are of {recipe['eval_samples']:,} x {recipe['seq_len']} tokens, the same for all "
-        "runs, means over seeds where there are several, ± their standard deviation. *Less scratch's* is the mean "
+        f"Held-out losses are of {recipe['eval_samples']:,} x {recipe['seq_len']} tokens, the same for all runs. Where "
+        "there are several seeds, a loss is their mean ± their standard deviation. *Less scratch's* is the mean "
         "difference from scratch with the same seed, ± its standard deviation."
     )
 

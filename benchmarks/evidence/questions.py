@@ -13,15 +13,23 @@ SAVING = "saving"
 """The folder of the one that is answered by a frontier of fixed models."""
 ALL = (SAVING, *QUESTIONS, DOWNSTREAM)
 """All of them, the most important first."""
-_INDEX = """Each page has a question's tables, pictures, commands and records. The models and runs are small, because
-two CPU cores made them, but for `gpt2-books512-gpu`, of a GPU: what they show need not hold for larger ones.
+_INTRODUCTION = """These pages answer questions about growing by this project's own runs. Each page
+has a question's tables, pictures, commands and records. What each question came to stands below.
 
-A question is a folder with `question.md`, `conclusion.md` and grids. A grid is a file GRID.yaml, which
-`apollo-ds sweep` trains, and a folder GRID with its record: `runs.csv` (a line a run), `common.yaml` (what all runs
-have in common) and `curves.parquet` (a line an evaluation or growth). Pages and figures are made from the records
-alone; run folders are not kept. A run that is under way has `finished` false in its record until it is recorded again.
-No page counts it.
+The models and runs are small, because two CPU cores made them. Only `gpt2-books512-gpu` is of a GPU. What they show
+need not hold for larger ones."""
+_HOW_IT_IS_KEPT = """## How a question is kept
 
+A question is a folder with `question.md`, `conclusion.md` and grids. A grid is two things:
+
+- A file GRID.yaml, which `apollo-ds sweep` trains.
+- A folder GRID with its record: `runs.csv` (a line a run), `common.yaml` (what all runs have in common) and
+  `curves.parquet` (a line an evaluation or growth).
+
+Pages and figures are made from the records alone. Run folders are not kept. A run that is under way has `finished`
+false in its record until it is recorded again, and no page counts it.
+
+<!-- not run: hours of training, and GLUE's files -->
 ```console
 $ python benchmarks/evidence/cost.py GRID.yaml                # what its runs will cost; trains nothing
 $ apollo-ds sweep GRID.yaml --jobs 2                          # train what has not been trained; again to resume
@@ -35,11 +43,12 @@ $ python benchmarks/evidence/downstream.py --glue FOLDER      # fine-tune for th
 
 def write_index(folder: Path) -> None:
     """Write README.md above the questions: what each of them came to."""
-    lines = ["# What growing really saves", "", _INDEX, ""]
+    lines = ["# What growing really saves", "", _INTRODUCTION, ""]
     for name in ALL:
         title = (folder / name / "question.md").read_text().split("\n")[0].removeprefix("# ")
         short = conclusion(folder / name)[0].replace("](../", "](")  # a link from one folder below
         lines += [f"## [{title}]({name}/README.md)", "", short, ""]
+    lines.append(_HOW_IT_IS_KEPT)
     (folder / "README.md").write_text("\n".join(lines).rstrip() + "\n")
 
 

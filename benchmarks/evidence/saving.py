@@ -137,8 +137,8 @@ def _in_words(path: Path, runs: Sequence[RunHistory]) -> str:
     return (
         f"{shape['family']} of {shape['hidden_size']} units, vocabulary {shape['vocab_size']:,}, trained by "
         f"{optimizers} on `{recipe['data']}` in steps of {recipe['global_batch_size']} x "
-        f"{recipe['seq_len']} tokens. {len(runs)} runs, each on one {device}; their times add up to "
-        f"{seconds / 3600:.1f} {hours}, steps that branches share counted in each. Held-out losses are of "
+        f"{recipe['seq_len']} tokens. There are {len(runs)} runs, each on one {device}. Their times add up to "
+        f"{seconds / 3600:.1f} {hours}; steps that branches share are counted in each. Held-out losses are of "
         f"{recipe['eval_samples']:,} x {recipe['seq_len']} tokens, the same for all runs. ± is the standard deviation "
         "over seeds."
     )

@@ -84,7 +84,7 @@ def test_no_page_counts_a_run_under_way(of: ModuleType, grid: Path, monkeypatch:
     record(grid, anew=False)
     of.write(grid.parent)
     written = (grid.parent / "README.md").read_text()
-    assert "**1 of the runs of `gpt2-muon` is under way, and counted nowhere here.**" in written
+    assert "**1 of the runs of `gpt2-muon` is under way. No table here counts them.**" in written
     assert "**Of the 4 runs of `gpt2-muon` 1 are not here: they failed or were not made.**" in written
     assert "2 runs" in written
     assert "5.0000" in written
