@@ -109,12 +109,20 @@ def print_plan(recipe: Recipe, console: Console) -> None:
     console.width = width
     console.print(
         f"{result['stages'][-1]['parameters']:,} parameters, {_tokens(total['tokens'])}, "
-        f"{flops_in_words(total['flops'])}.\n{_beside_all_layers(recipe, total)}\n"
-        f"{_with_source(schedule.source, total)}"
-        "[dim]trained: parameters that train. depth: layers that a step runs, on average.\n"
-        "cost: of a step with all layers. function: whether the growth changes what the\n"
-        "model computes. (1 | 3): 1 divides 3, so copies of shared layers change nothing.[/]"
+        f"{flops_in_words(total['flops'])}.\n{_beside_all_layers(recipe, total)}"
+        f"{_with_source(schedule.source, total)}[dim]{_legend(result['stages'])}[/]"
     )
+
+
+def _legend(stages: list[dict[str, Any]]) -> str:
+    """What the columns mean, and the terms in them that this plan has."""
+    told = "trained: parameters that train. depth: layers that a step runs, on average.\n"
+    told += "cost: of a step with all layers."
+    if len(stages) > 1:
+        told += " function: whether the growth changes what the\nmodel computes."
+    if any(" | " in stage["function"] for stage in stages):
+        told += " (1 | 3): 1 divides 3, so copies of shared layers change nothing."
+    return told
 
 
 def _optimizer_in_words(recipe: Recipe) -> list[str]:
@@ -136,11 +144,13 @@ def _spent_before(source: Source | BranchPoint | None) -> float:
 
 def _beside_all_layers(recipe: Recipe, total: dict[str, Any]) -> str:
     """Compare the run's own cost with that of all layers at full length, in as many steps and on as many tokens."""
+    if total["flops"] == total["scratch_flops"]:
+        return ""
     steps = f"{total['flops'] / total['scratch_flops']:.1%}"
     whole = AllLayers.of_model(recipe.model, recipe.seq_len, 0.0)
     tokens = f"{whole.share(total['flops'], total['tokens']):.1%}"
     told = f"That is {steps} of what all {whole.layers} layers cost in as many steps"
-    return f"{told}." if steps == tokens else f"{told}, and {tokens} on as many tokens."
+    return f"{told}.\n" if steps == tokens else f"{told}, and {tokens} on as many tokens.\n"
 
 
 def _with_source(source: Source | BranchPoint | None, total: dict[str, Any]) -> str:
