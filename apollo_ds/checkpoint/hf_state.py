@@ -209,7 +209,8 @@ def _matched(files: HfFiles, shape: ModelShape) -> dict[str, _Weight]:
     if unknown and not missing:
         raise UserError(
             f"{files.folder}: has {len(unknown)} weights, such as {unknown[0]}, that the "
-            f"{family.model_class().__name__} of its config.json lacks, and they would be lost; save the model that has them, or remove them"
+            f"{family.model_class().__name__} of its config.json lacks, and they would be lost; "
+            "save the model that has them, or remove them"
         )
     if missing:
         raise UserError(

@@ -46,8 +46,8 @@ def rank_1(monkeypatch: pytest.MonkeyPatch) -> dist.Store:
         (FileNotFoundError(2, "No such file", "text.bin"), EXIT_USER_ERROR, "apollo-ds: text.bin: "),
         (torch.OutOfMemoryError("CUDA out of memory."), EXIT_USER_ERROR, "apollo-ds: the memory is used up: lower"),
         (dist.DistBackendError(_NCCL), EXIT_USER_ERROR, "apollo-ds: LOCAL_RANK: two ranks have the same GPU; let"),
-        (RuntimeError(_GLOO), EXIT_LOST_RANK, "apollo-ds: another rank is gone"),
-        (dist.DistNetworkError("Broken pipe"), EXIT_LOST_RANK, "apollo-ds: another rank is gone"),
+        (RuntimeError(_GLOO), EXIT_LOST_RANK, "apollo-ds: another rank has ended"),
+        (dist.DistNetworkError("Broken pipe"), EXIT_LOST_RANK, "apollo-ds: another rank has ended"),
         (ZeroDivisionError("by zero"), EXIT_OWN_FAULT, "apollo-ds: this is a bug in apollo-ds (ZeroDivision"),
     ],
 )
