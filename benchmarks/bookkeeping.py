@@ -1,12 +1,12 @@
-"""How long one of many ranks needs to find its way in a checkpoint that as many ranks wrote.
+"""Measures how long one of many ranks needs to find its slices in a checkpoint that as many ranks wrote.
 
     python benchmarks/bookkeeping.py           512 ranks, and the 390 parameters of a model of 7 billion
     python benchmarks/bookkeeping.py --ranks 64
 
-A rank looks at its file, hears what the others have found in theirs, checks that nothing is lacking, and reads its
-slice of every tensor. Here the slices have a few elements each, so that what is timed is all but the reading; and a
-single process stands for the first rank, told what the others would say. results/bookkeeping.md has the seconds, the
-bytes it has read beside those of its slices, and the files that it has opened.
+A rank looks at its file, receives what the other ranks found in theirs, checks that nothing is missing, and reads its
+slice of every tensor. Here each slice has a few elements, so almost none of the time is spent on reading them. A single
+process is the first rank, and gets prepared answers from the other ranks. results/bookkeeping.md has the seconds, the
+bytes that it read in addition to its slices, and the files that it opened.
 """
 
 import argparse
@@ -40,7 +40,7 @@ _REPEATS = 5
 
 @dataclass(frozen=True)
 class Told(Processes):
-    """The first of many ranks; what the others would say has been prepared."""
+    """The first of many ranks. The answers of the others are prepared."""
 
     others: list[Any] = field(default_factory=list)
 
@@ -54,7 +54,7 @@ class Told(Processes):
 
 
 def write_checkpoint(path: Path, ranks: int, parameters: int) -> None:
-    """One that so many ranks wrote under ZeRO 3: each holds a part of each parameter."""
+    """Write a checkpoint as `ranks` ranks do under ZeRO 3, where each holds a part of each parameter."""
     path.mkdir(parents=True)
     names = [f"model.layers.{number}.weight" for number in range(parameters)]
     for rank in range(ranks):

@@ -1,10 +1,10 @@
-"""What a checkpoint costs training: stall, time until it is safe, and size, against DeepSpeed's own `save_checkpoint`.
+"""Measures a checkpoint's stall of training, time until it is safe, and size, against DeepSpeed's `save_checkpoint`.
 
     python benchmarks/checkpoint.py                two CPU ranks; writes results/checkpoint.md
 
-The two alternate in one process a rank, on the same engine, after a training step each. The stall is how long the
-slower rank could not train; a checkpoint of ours goes on to be written while it trains, and is waited for before the
-next.
+The two ways alternate in one process a rank, on the same engine, each after a training step. The stall is the time in
+which the slower rank could not train. A checkpoint of this package is written while training goes on, and the next one
+waits for it.
 """
 
 import argparse

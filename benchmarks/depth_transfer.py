@@ -1,4 +1,4 @@
-"""Whether the best learning rate is the same at 2 and at 12 layers, with and without a residual scale.
+"""Measures whether the best learning rate is the same at 2 and at 12 layers, with and without a residual scale.
 
     python benchmarks/depth_transfer.py TEXT               train what results/depth_transfer.json lacks; page and figure
     python benchmarks/depth_transfer.py TEXT --pages       page and figure only
@@ -42,7 +42,7 @@ STEPS = 400
 _SAMPLES, _TOKENS = 4, 64
 _NEIGHBOURS = 2
 WITHIN = 1.5
-"""Two best rates are taken for the same if neither is more than this many times the other."""
+"""Two best rates count as the same if neither is more than this many times the other."""
 
 
 def recipe_of(text: Path, scale: str, depth: int, rate: float, seed: int, out: str, method: Any = "scratch") -> Recipe:

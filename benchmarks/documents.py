@@ -1,4 +1,4 @@
-"""What parting documents costs on a CPU, and what shared keys save; results/documents.md
+"""Measures the cost of keeping documents apart on a CPU, and the saving by shared keys; results/documents.md
 
     python benchmarks/documents.py
 
@@ -50,7 +50,7 @@ class Layer(nn.Module):
 
 
 def places(samples: int, length: int) -> Tensor:
-    """Of documents that begin at random, shape (samples, length)."""
+    """Return each token's place in its document, for documents of random lengths; shape (samples, length)."""
     starts = torch.rand(samples, length, generator=torch.Generator().manual_seed(0)) < DOCUMENTS / length
     starts[:, 0] = True
     order = torch.arange(length)

@@ -1,4 +1,4 @@
-"""What a growth costs: time and peak memory a rank, against one that first gathers the full state on every rank.
+"""Measures the time and peak memory a rank of a growth, against one that first gathers the full state on every rank.
 
     python benchmarks/growth.py                    all cases, two CPU ranks each, alternating; results/growth.*
     python benchmarks/growth.py bert-base          one case
@@ -9,9 +9,9 @@ The billion-parameter case, gpt-1b, has no baseline: on a machine of 24 GB the f
 The same growth of a model a third of that size, gpt-0.3b, has one. gpt-1b is in bf16, for memory, and takes a single
 step of 16 tokens a rank afterwards, which the table counts three times: on a CPU that computes bf16 in software it
 takes minutes. Memory is resident memory of a rank; its peak is the kernel's high-water mark, reset just before the
-growth. Extra is what is above the memory before or after it, whichever is more; both are read when what was freed has
-gone back to the system. The picture shows the ZeRO 1 cases, all of which double a BERT, with straight lines fitted by
-least squares.
+growth. Extra memory is the peak minus the memory before or after the growth, whichever is more. Both are read after the
+freed memory has gone back to the system. The picture shows the ZeRO 1 cases, all of which double a BERT, with straight
+lines fitted by least squares.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""What a rank holds and reads at a start, a growth and a resume, beside its share of the training state.
+"""Measures a rank's memory and reads at a start, a growth and a resume, against its share of the training state.
 
     python benchmarks/memory.py                     all cases; results/memory.*
     python benchmarks/memory.py gpt-0.3b-zero1-4    one case: GPT-2 of 0.3 billion parameters, ZeRO 1, four ranks
@@ -7,10 +7,10 @@ Each case takes three fresh sets of CPU ranks. The first ones start a run of 18 
 layers, grow it to 18, and save it. The third ones resume it. No step is taken. All compute in bf16, whatever the
 hardware.
 
-A rank's share is what it keeps: weights in bf16, the fp32 weights and two moments that it owns. Memory is resident
-memory above what the process had before it built anything; its peak is the kernel's high-water mark. What is allowed is
-1.3 times the share, or both shares at a growth, and one block, or the embeddings where those are larger, in fp32. Bytes
-read are those of the kernel's `rchar`, of all ranks together, over the size of the checkpoint.
+A rank's share is the state that it keeps: weights in bf16, and the fp32 weights and two moments that it owns. Memory is
+resident memory minus that of the process before it built anything; its peak is the kernel's high-water mark. The limit
+is 1.3 times the share (both shares at a growth), plus one block or the embeddings, whichever is larger, in fp32. Bytes
+read are the kernel's `rchar` of all ranks together, divided by the size of the checkpoint.
 """
 
 import argparse
@@ -44,7 +44,7 @@ from data_prep.build import build
 from data_prep.options import Options
 
 FACTOR = 1.3
-"""What a rank may hold at its peak, in shares, beside one block."""
+"""The number of shares that a rank may hold at its peak, in addition to one block."""
 _LAYERS = (4, 18)
 _PHASES = ("start", "growth", "resume")
 _WEIGHT, _MASTER_AND_MOMENTS = 2, 12

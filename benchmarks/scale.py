@@ -1,4 +1,4 @@
-"""The page of what models of 1.3 to 70 billion parameters ask of 8, 64 and 512 ranks.
+"""Writes the page of the needs of models of 1.3 to 70 billion parameters on 8, 64 and 512 ranks.
 
     python benchmarks/scale.py > docs/results/scale.md
 
@@ -22,7 +22,7 @@ from apollo_ds.planning.plan import plan
 
 RANKS = (8, 64, 512)
 PEAK, ROOM, REST = 9.9e14, 80e9, 5e9
-"""Of one GPU: operations a second in bf16, bytes of memory, and those of them that are left for what is not counted."""
+"""Of one GPU: operations a second in bf16, bytes of memory, and bytes that are kept free for uncounted memory."""
 _CONFIGURATIONS = Path(__file__).parents[1] / "ds_configs"
 _BATCH, _SEQ_LEN, _AT_ONCE = 1024, 2048, 4
 
@@ -157,7 +157,7 @@ def page() -> str:
 
 
 def _first_limits() -> Iterator[str]:
-    """What a user meets first, by model and ranks."""
+    """Yield, for each model and number of ranks, the limit that a user meets first."""
     yield "## What breaks first\n"
     yield "The lowest ZeRO stage at which a rank's memory suffices, and what limits a step there:\n"
     yield f"| parameters | {' | '.join(f'{ranks} ranks' for ranks in RANKS)} |"

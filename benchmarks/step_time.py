@@ -3,9 +3,9 @@
     python benchmarks/step_time.py
 
 Two CPU ranks, ZeRO 1, one engine for each way of training the same twelve layers. In each round every engine takes a
-step, in turn; the first round is left out. A step's time is that of the slower rank. What it ought to be is its
-operations as a part of those of a full step; the difference is what does not shrink with the layers: the optimizer,
-communication, and what a step costs in itself.
+step, in turn; the first round is left out. A step's time is that of the slower rank. It is compared with the step's
+operations as a fraction of a full step's. The difference is the part that does not shrink with the layers: the
+optimizer, communication, and the fixed cost of a step.
 """
 
 import argparse

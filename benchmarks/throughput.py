@@ -1,14 +1,14 @@
-"""How fast training is, side by side with what one would use instead; results/throughput.*
+"""Measures the speed of training against the usual alternatives; results/throughput.*
 
     python benchmarks/throughput.py                                  every part, in the sizes for two CPU cores
     python benchmarks/throughput.py against schedule                 some parts
     python benchmarks/throughput.py schedule --settings bert-base-128 gpt2-base-1024      on a GPU
 
-`peak`: the operations a second that matrix products reach, of which the schedule's utilisation is a part.
+`peak`: the operations a second that matrix products reach. The schedule's utilisation is a fraction of that.
 `against`: tokens a second against `transformers.Trainer` with the stock model, with and without its dropout, and
 against a plain PyTorch loop with the same tricks by hand; each in a process of its own, in turn, at several depths.
-`depth`: the time of a step by the number of layers that run, drawn anew each step and always the same; whether
-anything is compiled anew.
+`depth`: the time of a step by the number of layers that run, with a new depth in each step and with a fixed one; and
+whether a new depth compiles anything.
 `schedule`: Apollo's whole schedule beside training from scratch, step for step: how much of the operations saved is
 saved in time, stage by stage.
 `ranks`: two ranks against one with the same global batch (CPU).
@@ -17,8 +17,8 @@ saved in time, stage by stage.
 `pieces`: parts of a step that have a way of their own here, beside the usual way (CPU).
 `profile`: what a step at depth 1 and at full depth spends its time on, with traces for chrome://tracing or Perfetto.
 
-Every measurement is written as soon as it is there; parts that are not asked for keep their last results, unless those
-are of another precision. On a CPU that computes bf16 in software, everything runs in fp32. `against` needs one package
+Every measurement is written as soon as it is done. Parts that are not asked for keep their last results, unless these
+have another precision. On a CPU that computes bf16 in software, everything runs in fp32. `against` needs one package
 more: `pip install -c constraints.txt -e '.[benchmark]'`.
 """
 

@@ -105,8 +105,8 @@ def _check_pools(key: str, stages: Sequence[StageSizes], run: Run) -> None:
             )
         if stage.pool > before:
             raise UserError(
-                f"{here}: {stage.pool} tokens are more than the {before} of the stage before, and a run only comes to "
-                "see more; put the stages in order"
+                f"{here}: {stage.pool} tokens are more than the {before} of the stage before, and pools must not "
+                "become larger; put the stages in order"
             )
         before = stage.pool
     if before > 1:

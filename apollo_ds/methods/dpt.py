@@ -45,7 +45,7 @@ class Dpt(GrowingMethod):
         if "first_layers" in self.model_fields_set and self.first_layers != self._layers_alike_at_first(run):
             raise UserError(
                 f"method.first_layers: a {run.shape.family} without layers sees a mask and its position only, so that "
-                "it could learn no more than how often tokens are; use 1"
+                "it could learn only how frequent each token is; use 1"
             )
         has_layers = self.source is not None or self._layers_alike_at_first(run) > 0
         if self.new_layers is not None and self.new_layers not in FRESH and not has_layers:

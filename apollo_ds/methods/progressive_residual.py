@@ -30,7 +30,7 @@ class ProgressiveResidual(Modifier):
         steps = round(self.fraction * run.steps)
         if steps < 1:
             raise UserError(
-                f"method.fraction: {self.fraction:g} of {run.steps:,} steps is none to rise in; use a greater one"
+                f"method.fraction: {self.fraction:g} of {run.steps:,} steps is less than one step; use a greater one"
             )
         if any(stage.rise_steps for stage in stages):
             raise UserError("method: progressive_residual stands in the list twice, and layers rise once; remove one")

@@ -35,8 +35,8 @@ class ShortToLong(Modifier):
                     )
                 if stage.seq_len // divisor % stage.pool:
                     raise UserError(
-                        f"method.divisors: {divisor} leaves {stage.seq_len // divisor} of a stage's tokens, which "
-                        f"pools of {stage.pool} cannot part; use smaller divisors, or a smaller pool"
+                        f"method.divisors: {divisor} leaves samples of {stage.seq_len // divisor} tokens, which pools "
+                        f"of {stage.pool} do not divide; use smaller divisors, or a smaller pool"
                     )
                 part = replace(stage, steps=stop - start, seq_len=stage.seq_len // divisor)
                 if number:  # it goes on

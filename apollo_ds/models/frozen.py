@@ -6,10 +6,10 @@ from itertools import count
 
 @dataclass(frozen=True)
 class Frozen:
-    """The frozen parts of a model; none by default. They run as usual, and pass gradients on to trained layers."""
+    """The frozen parts of a model, by default none. They run as usual, and gradients pass through them."""
 
     layers: tuple[int, ...] = ()
-    """Unique layers that do not train. If there are any, the embeddings and a head's tied matrix do not train either."""
+    """Unique layers that do not train. If there are any, the embeddings and a tied head matrix do not train either."""
     head: bool = False
     """Whether all parameters above the layers are frozen, too."""
 

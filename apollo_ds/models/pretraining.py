@@ -253,7 +253,7 @@ def without_memory(shape: tuple[int, ...], trains: bool = True) -> nn.Parameter:
 
 
 def skeleton(shape: ModelShape, unique_layers: int) -> PretrainingModel:
-    """Make a model of `unique_layers` blocks. Its parameters take no memory (`without_memory`), but it has its buffers."""
+    """Make a model of `unique_layers` blocks. Its parameters take no memory (`without_memory`), its buffers do."""
     model = _without_weights(shape, unique_layers)
     model.tie_weights()
     own: dict[Tensor, nn.Parameter] = {}

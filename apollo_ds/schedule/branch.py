@@ -109,8 +109,8 @@ def _check_rate(planned: Schedule, number: int, point: BranchPoint) -> None:
         return
     if rule.rewarm_to != 1:
         raise UserError(
-            f"branch_from: step {point.step:,} lies after a growth from which on this recipe has another learning rate,"
-            f" by method.rewarm_to={rule.rewarm_to:g}; branch from step {grew_at:,} or earlier, or give "
+            f"branch_from: step {point.step:,} lies after a growth, and this recipe changes the learning rate after it "
+            f"by method.rewarm_to={rule.rewarm_to:g}; branch from step {grew_at:,} or earlier, or give "
             "method.rewarm=none"
         )
     if point.step < warm:

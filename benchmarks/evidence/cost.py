@@ -34,13 +34,13 @@ class RunCost:
 
     name: str
     flops: float
-    """Of the whole way: a branch's with the steps that its run has taken."""
+    """Operations of all steps; for a branch, with the steps that the other run has taken."""
     own_flops: float
-    """Of the steps that it takes itself."""
+    """Operations of the steps that the run takes itself."""
     tokens: int
-    """Of the whole way."""
+    """Tokens of all steps, counted like `flops`."""
     parameters: int
-    """Of the model that it ends with."""
+    """Parameters of the model at the end of the run."""
 
 
 def costs(path: Path) -> list[RunCost]:

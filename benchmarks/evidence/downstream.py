@@ -231,7 +231,7 @@ def _table(plan: Plan, pretrained: list[RunHistory], results: dict[tuple[str, st
 
 
 def _guess(results: Results) -> float:
-    """What the most frequent label comes to."""
+    """Return the score of always giving the most frequent label."""
     return float(results.values["baseline"][results.headline])
 
 
@@ -241,7 +241,7 @@ def _score(results: Results) -> str:
 
 
 def _scores(results: Results) -> list[float]:
-    """Of each seed, at the best rate."""
+    """Return the score of each seed at the best rate."""
     rate = results.best(results.rates()).learning_rate
     return [run["final"][results.headline] for run in results.runs if run["learning_rate"] == rate]
 

@@ -1,4 +1,4 @@
-"""What growing really saves: records of the runs behind each question, and the pages made from the records.
+"""Records the runs behind each question on what growing saves, and makes the pages from the records.
 
     python benchmarks/evidence/evidence.py record GRID.yaml ...    runs become the record of their grid
     python benchmarks/evidence/evidence.py pages                   every page and figure, from the records alone

@@ -68,7 +68,7 @@ def conclusion(folder: Path) -> list[str]:
 
 
 def results_hash(folder: Path) -> str:
-    """Of all runs that a question has a record of, and what they came to."""
+    """Return a hash of all runs in a question's records, and of their results."""
     digest = xxhash.xxh3_64()
     for path in sorted(folder.glob("*/runs.csv")):
         digest.update(path.read_bytes())

@@ -1,4 +1,4 @@
-"""Runs as records: what their pages need of them, in files that can be read, compared and kept.
+"""Stores runs as records: files that can be read, compared and kept, with all that the pages need.
 
 Beside GRID.yaml, which says what was run, is a folder GRID with
 

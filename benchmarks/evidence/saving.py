@@ -94,7 +94,7 @@ def _nearest_first(runs: Sequence[RunHistory], frontier: Frontier) -> list[Group
 
 
 def _name(run: RunHistory) -> str:
-    """What its folder is called, without the seed."""
+    """Return the name of a run's folder, without the seed."""
     return ",".join(part for part in run.folder.name.split(",") if not part.startswith("seed="))
 
 

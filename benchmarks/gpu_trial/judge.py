@@ -10,7 +10,7 @@ from gpu_trial.places import BY_HAND, OURS, OUT, SPEED, STARTED, STOCK, WORK
 
 Run = dict[str, Any]
 Checks = dict[str, tuple[str, Any]]
-"""PASS or FAIL and what it was judged by, by what was checked."""
+"""For each check, PASS or FAIL and the figure that decided it."""
 
 _GROWTH = ("step", "from", "to", "zero_stage", "loss_before", "loss_after", "seconds", "peak_memory_bytes")
 _TAIL = 1500

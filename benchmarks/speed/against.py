@@ -16,8 +16,8 @@ _STOCK_EVERY = 3
 def measure(setting: Setting, rounds: int) -> dict[str, Any]:
     """Medians over rounds, at a twelfth, a quarter, a half and all of the layers; ratios are medians of each round's.
 
-    In each round the loops take some steps each, in an order that turns from round to round. One layer's steps are
-    short, so that what else the machine does weighs more: they have three times the rounds.
+    In each round each loop takes some steps; the order changes from round to round. Steps of one layer are short, so
+    other load on the machine disturbs them more. They get three times as many rounds.
     """
     full = setting.shape.num_layers
     return {

@@ -20,7 +20,7 @@ Times = dict[int, np.ndarray]
 """Seconds of every step, by depth."""
 
 _SAMPLES_ON_CPU = 2
-"""Short steps leave time for many rounds, without which the machine's own unrest is all that shows."""
+"""Short steps leave time for many rounds, which are needed because the machine's speed varies."""
 _RESAMPLINGS = 1000
 
 
@@ -133,7 +133,7 @@ def _graphs_compiled() -> int:
 def _line(times: dict[int, float]) -> dict[str, float]:
     """The straight line a + b * depth of least squares in parts of the time, and the greatest such distance from it.
 
-    A machine's unrest is a part of a step's time, whatever its length.
+    The distance is relative because a machine's speed varies by a fraction of a step's time.
     """
     depths, seconds = np.array(list(times)), np.array(list(times.values()))
     slope, start = np.polyfit(depths, seconds, 1, w=1 / seconds)

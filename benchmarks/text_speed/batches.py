@@ -1,4 +1,4 @@
-"""Samples out of shards: read, masked, and beside what training takes of them. On one thread."""
+"""Measures on one thread how fast samples are read and masked, and compares that with what training consumes."""
 
 import os
 import statistics
@@ -24,7 +24,7 @@ _RECIPE = Path("launch/recipes/bert-small-cpu.yaml")
 def reading(seq_len: str) -> dict[str, float]:
     """Microseconds a sample of tokens, on one core, against other readers at as many random places.
 
-    megatron-core's reader is spared to look up where a sample is and to join pieces: each is within a document.
+    megatron-core's reader need not look up where a sample is, nor join pieces, since each sample is within a document.
     """
     import numpy as np
 

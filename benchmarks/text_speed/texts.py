@@ -12,7 +12,7 @@ SCRIPT = Path(__file__).parents[1] / "data.py"
 CORPORA = Path(os.environ.get("APOLLO_DS_CORPORA", SCRIPT.parents[2] / "shared" / "corpora"))
 WORK = Path(tempfile.gettempdir()) / "apollo-ds-benchmark-data"
 WAYS = ("apollo-prep", "datasets.map", "one document at a time")
-"""Of preparing text."""
+"""The ways of preparing text."""
 VOCABULARY = 30_522
 _DOCUMENT_CHARACTERS = 30_000
 

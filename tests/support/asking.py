@@ -20,7 +20,7 @@ def refusal(capsys: Capture, *words: str) -> str:
 
 
 def output(capsys: Capture, *words: str) -> str:
-    """What a command prints to the standard output."""
+    """Return the text that a command prints to the standard output."""
     capsys.readouterr()
     main(words)
     return capsys.readouterr().out

@@ -35,7 +35,7 @@ class Trial:
     at_fault: str
     """How the command ended."""
     afterwards: str
-    """What the same command then came to."""
+    """The result of the same command when it ran again."""
     wrong: str = ""
 
     def __str__(self) -> str:

@@ -1,4 +1,4 @@
-"""What PyTorch does on a GPU, for tests on a CPU: the host that waits, memory that is taken, a group without CPUs."""
+"""Imitates a GPU's behaviour under PyTorch for tests on a CPU: host waits, memory use, and a group without CPUs."""
 
 import traceback
 from collections.abc import Iterator

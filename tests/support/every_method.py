@@ -75,7 +75,7 @@ FAMILIES = {
     "compound_grow": "bert",
     "compound_grow,pool": "bert",
 }
-"""Of those whose family matters; the others train GPT-2."""
+"""The models of methods for which the family matters; the others train GPT-2."""
 
 
 def small_run(method: str, out: Path, family: str | None = None, **changes: Any) -> Recipe:

@@ -24,7 +24,7 @@ def write_fixed(
 
 
 def frontier_of(*folders: Path) -> Frontier:
-    """That of these runs."""
+    """Return the frontier of these runs."""
     return Frontier.of([RunHistory.read(folder) for folder in folders])
 
 

@@ -37,7 +37,7 @@ NOTHING, PASSED, NAMED, OTHER, TRACEBACK = OUTCOMES = (
     "TRACEBACK",
 )
 _SHARES = {"resume": 0.4, "export": 0.15, "compare": 0.1, "train": 0.2, "load": 0.15}
-"""Of all flips, by command."""
+"""The share of all flips that each command gets."""
 
 
 @dataclass(frozen=True)

@@ -52,7 +52,7 @@ class Ended:
 
     @property
     def fault(self) -> str:
-        """What no user may see: another exit code, a traceback, or not one sentence where there is a mistake."""
+        """Return what no user may see: a wrong exit code, a traceback, or a mistake without its one sentence."""
         if self.code not in (0, EXIT_USER_ERROR, EXIT_STOPPED, KILLED):
             return f"exit code {self.code}: {self.output.strip()[-300:]}"
         if "Traceback" in self.output:

@@ -57,7 +57,7 @@ def _roberta(texts: list[str]) -> Tokenizer:
 
 
 def _ignoring_merges(texts: list[str]) -> Tokenizer:
-    """As Llama 3 has it: pieces by a pattern, whole words before merges."""
+    """Make a tokenizer like Llama 3's: it cuts text by a pattern, and takes whole words before it merges."""
     tokenizer = Tokenizer(models.BPE(ignore_merges=True))
     pattern = Regex(r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s+")
     split = pre_tokenizers.Split(pattern, "isolated")
@@ -66,7 +66,7 @@ def _ignoring_merges(texts: list[str]) -> Tokenizer:
 
 
 def _unigram(texts: list[str]) -> Tokenizer:
-    """As sentencepiece makes T5's."""
+    """Make a tokenizer as sentencepiece makes T5's."""
     tokenizer = Tokenizer(models.Unigram())
     tokenizer.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Replace(Regex(" {2,}"), " ")])
     tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
@@ -78,7 +78,7 @@ def _unigram(texts: list[str]) -> Tokenizer:
 
 
 def _bytes(texts: list[str]) -> Tokenizer:
-    """As ByT5 has it: a token a byte, after three special ones."""
+    """Make a tokenizer like ByT5's: three special tokens, then one for each byte."""
     by_byte = {_shown(byte): byte + 3 for byte in range(256)}
     assert set(by_byte) == set(pre_tokenizers.ByteLevel.alphabet())
     tokenizer = Tokenizer(models.BPE({"<pad>": 0, "</s>": 1, "<unk>": 2, **by_byte}, []))
@@ -95,7 +95,7 @@ def _shown(byte: int) -> str:
 
 
 def _llama(texts: list[str]) -> Tokenizer:
-    """As Llama 2 has it: no pieces at all, and bytes where there is no character."""
+    """Make a tokenizer like Llama 2's: it does not cut text into pieces, and uses bytes for unknown characters."""
     tokenizer = Tokenizer(models.BPE(unk_token="<unk>", fuse_unk=True, byte_fallback=True))
     tokenizer.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
     special = ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256))]

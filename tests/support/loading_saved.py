@@ -1,4 +1,4 @@
-"""What a rank holds after it has loaded a saved model, as a function that ranks of a pool run."""
+"""Functions that ranks of a pool run, to report the state that a rank holds after it has loaded a saved model."""
 
 from pathlib import Path
 

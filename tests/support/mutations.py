@@ -107,6 +107,6 @@ MUTATIONS: dict[str, Mutation] = {
 
 
 def mutated(text: bytes, dice: random.Random) -> tuple[str, bytes]:
-    """What was done, and what it came to."""
+    """Mutate the text in a way that is drawn at random. Return the name of the mutation and its result."""
     name = dice.choice(list(MUTATIONS))
     return name, MUTATIONS[name](text, dice)

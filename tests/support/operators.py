@@ -11,7 +11,7 @@ from apollo_ds.models.families import FAMILIES
 from apollo_ds.models.shape import ModelShape
 
 FAMILY_NAMES = sorted(name for name, family in FAMILIES.items() if not family.first_layer_is_unlike)
-"""Those whose layers can be mixed."""
+"""The families whose layers can be mixed."""
 
 
 OPERATORS = [LiGO, Mango]

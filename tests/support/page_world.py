@@ -1,4 +1,4 @@
-"""What pages speak of, in small: text, shards, a run, a recipe and a saved model, and commands shortened to fit it."""
+"""Makes small versions of all that the pages use: text, shards, a run, a recipe, a saved model, and short commands."""
 
 import contextlib
 import glob

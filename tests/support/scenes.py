@@ -1,4 +1,4 @@
-"""What is disturbed: commands that write, the folder that each starts from, and what it must come to."""
+"""Scenes for faults: commands that write, the folder that each starts from, and the result that it must reach."""
 
 import hashlib
 import re

@@ -1,4 +1,4 @@
-"""What lies in /dev/shm."""
+"""Lists the files in /dev/shm."""
 
 from pathlib import Path
 

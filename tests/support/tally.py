@@ -18,7 +18,7 @@ class Draw:
     """Something wrong, perhaps, that is given to a program."""
 
     kind: str
-    """What it is a sample of; a row of the table."""
+    """The population that it is a sample of: a row of the table."""
     what: str
     """So that a person can try it again."""
     act: Callable[[], str | None]

@@ -202,7 +202,7 @@ def mutate(place: Path, count: int, seed: int) -> list[Mutation]:
 
 
 def is_wrong(mutation: Mutation) -> bool:
-    """Whether it came to what may not be."""
+    """Whether the result is one that must never happen."""
     return mutation.outcome not in (READ, NAMED)
 
 

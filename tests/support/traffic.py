@@ -1,4 +1,4 @@
-"""What a rank hands to each collective operation, and what a ring then makes it send."""
+"""Counts the bytes that a rank hands to each collective operation, and those that it then sends in a ring."""
 
 from collections import Counter
 from collections.abc import Iterator

@@ -110,5 +110,5 @@ def test_a_listed_stage_has_the_first_layer_and_another_where_that_is_unlike() -
 def test_pools_part_the_tokens_that_a_shorter_length_leaves() -> None:
     pooled = {"name": "compound_grow", "stage_list": [{"fraction": 0.5, "pool": 16}, {"fraction": 0.5}]}
     parts = [pooled, {"name": "short_to_long", "until": [0.5]}]
-    with pytest.raises(UserError, match=r"method.divisors: 4 leaves 8 of a stage's tokens, which pools of 16 cannot"):
+    with pytest.raises(UserError, match=r"method.divisors: 4 leaves samples of 8 tokens, which pools of 16 do not"):
         Combination(parts=parts).stages(Run(shape("bert", 4), 400, seq_len=32, global_batch_size=8))

@@ -90,5 +90,5 @@ def test_another_fraction_is_another_run_from_the_step_at_which_it_shows() -> No
 
 
 def test_a_fraction_that_is_no_step_is_refused() -> None:
-    with pytest.raises(UserError, match=r"method.fraction: 0.001 of 400 steps is none to rise in"):
+    with pytest.raises(UserError, match=r"method.fraction: 0.001 of 400 steps is less than one step"):
         stages("progressive_residual", "gpt2", fraction=0.001)
