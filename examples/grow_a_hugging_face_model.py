@@ -76,6 +76,11 @@ def main(*words: str) -> None:
     print("\n>>> apollo_ds.train('deeper.yaml')", flush=True)
     outcome = apollo_ds.train("deeper.yaml")
 
+    tell(outcome, model)
+
+
+def tell(outcome: apollo_ds.Outcome, model: str) -> None:
+    """Say what the growth did, what came out, and how to judge it."""
     # 3. What the growth did, from the run's record.
     lines = (outcome.folder / "metrics.jsonl").read_text().splitlines()
     growth = next(event for event in map(json.loads, lines) if event["event"] == "growth")

@@ -8,6 +8,7 @@ import apollo_ds
 
 PROGRAMS = ("apollo-ds", "apollo-prep")
 ELSEWHERE = {
+    "docs/README.md": "README.md shows the same commands, and more",
     "docs/guides/your-model.md": "test_your_model.py runs it, and looks at what it says",
     "docs/guides/compare.md": "it compares the runs of a sweep, as test_sweep.py does",
     "docs/methods/upscale.md": "it needs a run with a vocabulary of 4,096; test_upscale.py grows small ones",
