@@ -158,7 +158,7 @@ def _with_source(source: Source | BranchPoint | None, total: dict[str, Any]) -> 
     if source is None:
         return ""
     if isinstance(source, SourceModel):
-        return f"What {source} has cost is not known, and not counted; the optimizer begins anew.\n"
+        return f"What {source} has cost is not known, and not counted; the optimizer is a fresh one.\n"
     if isinstance(source, BranchPoint):
         return f"It goes on from {source}, which has spent {flops_in_words(total['source_flops'])}.\n"
     share = (total["flops"] + total["source_flops"]) / total["scratch_flops"]

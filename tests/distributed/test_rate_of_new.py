@@ -128,7 +128,7 @@ def test_more_steps_after_the_growth_keep_the_rate(tmp_path: Path) -> None:
 def test_a_branch_after_such_a_growth_is_refused(tmp_path: Path) -> None:
     trunk = whole(1, "deeper")
     with pytest.raises(
-        UserError, match=r"branch_from: step 15 lies after a growth .*rewarm_to=1.3; branch from step 10"
+        UserError, match=r"branch_from: step 15 lies after a growth.*rewarm_to=1.3; branch from step 10"
     ):
         recipe_of(tmp_path / "branch", DEEPER, branch_from=f"{trunk.out}@15")
     cut = [DEEPER, {"name": "short_to_long", "until": [0.75]}]
