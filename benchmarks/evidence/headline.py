@@ -26,9 +26,9 @@ ROWS = {
 """Recipes of the grid, by the names of their folders, and what the picture calls them."""
 _TITLE = "What growing saves: held-out loss beside the best model that does not grow"
 _NOTES = (
-    "GPT-2, 12 layers x 32, Muon, real books, 15.4 TFLOPs each: 49 tokens a parameter",
-    "a point is a seed, a bar their mean; green: each seed is better, orange: each is worse, grey: they disagree",
-    "operations are counted beside what the best fixed model takes for the same loss",
+    "GPT-2, 12 layers x 32, Muon, real books, 15.4 TFLOP each: 49 tokens a parameter",
+    "a point is a seed, a bar their mean; green: three seeds are better; grey: seeds disagree, or there is one only",
+    "fewer, more: operations, beside what the best model that does not grow needs for the same loss",
 )
 _TOLD_AT = 0.046
 """Where on the axis the words of each row begin, in nats per token."""
@@ -60,7 +60,7 @@ def draw() -> Figure:
 def _draw_row(axes: Axes, row: int, distance: RecipeDistance) -> None:
     losses = [run.loss for run in distance.runs]
     mean = Spread.of(losses).mean
-    colour = COLOURS[3] if all(loss < 0 for loss in losses) else COLOURS[1] if min(losses) > 0 else GREY
+    colour = COLOURS[3] if len(losses) > 1 and max(losses) < 0 else GREY
     axes.plot(losses, [row] * len(losses), "o", color=colour, markersize=5, alpha=0.8)
     axes.plot([mean, mean], [row - 0.22, row + 0.22], color=colour, linewidth=2.5)
     saved = [run.saved.part for run in distance.runs if run.saved]
@@ -71,8 +71,9 @@ def _draw_row(axes: Axes, row: int, distance: RecipeDistance) -> None:
 
 
 def _operations(parts: list[float]) -> str:
-    """What part of the operations was saved by each seed, or was needed on top by each."""
-    more = max(parts) < 0
-    spread = Spread.of([-part for part in parts] if more else parts)
-    told = f"{spread.mean:.1%}" if spread.deviation is None else f"{spread.mean:.1%} ± {spread.deviation:.1%}"
-    return told.replace("-", "\u2212") + (" more needed" if more else " saved")
+    """How many operations fewer, or more, the recipe needs than the best fixed model, in the mean over seeds."""
+    spread = Spread.of(parts)
+    told = f"{abs(spread.mean):.1%}"
+    if spread.deviation is not None:
+        told += f" ± {spread.deviation:.1%}"
+    return f"{told} {'fewer' if spread.mean > 0 else 'more'}"

@@ -55,7 +55,7 @@ def test_the_headline_s_picture_and_words_are_the_page_s() -> None:
     assert set(headline.ROWS) <= set(told)
     first = told[next(iter(headline.ROWS))]
     (axes,) = headline.draw().axes
-    assert next(text.get_text().splitlines()[1] for text in axes.texts) == f"{first} saved"
+    assert next(text.get_text().splitlines()[1] for text in axes.texts) == f"{first} fewer"
     assert f"saved {first} of the operations" in (PROJECT / "README.md").read_text()
 
 
