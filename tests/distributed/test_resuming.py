@@ -224,7 +224,7 @@ def sees_nothing(checkpoint: Path, names: list[str], manifest: object) -> None:
 def test_a_rank_that_sees_other_files_than_the_first_stops_all(finished: Recipe) -> None:
     told = pool(2).run(resume_where_a_rank_sees_less, finished)
     assert told[0] == told[1]
-    assert "step-20/rank-00001.safetensors: missing or damaged: so rank 1 on" in told[0]
+    assert "step-20/rank-00001.safetensors: missing or damaged, as rank 1 on" in told[0]
     assert not list(finished.out.glob("checkpoints/*.damaged"))
 
 
