@@ -13,6 +13,7 @@ What comes out: the answer with its spread, and what must not be concluded from 
 the page with all numbers and figures.
 
 Interrupted? Start it again: runs that are complete are not trained again.
+It needs scipy, which apollo_ds brings with its extra `finetune`: `pip install scipy`.
 """
 
 # What you can choose
@@ -27,9 +28,13 @@ from statistics import mean, stdev
 from typing import Any
 
 import yaml
-from scipy.stats import ttest_1samp
 
 import apollo_ds
+
+try:
+    from scipy.stats import ttest_1samp
+except ImportError:
+    sys.exit("compare_two_methods.py: needs scipy; run `pip install scipy`")
 
 PROGRAMS = {"apollo-prep": "data_prep", "apollo-ds": "apollo_ds"}
 SHORT_TO_LONG = "{name: short_to_long, divisors: [4, 2, 1], until: [0.3, 0.6]}"
